@@ -1,0 +1,57 @@
+# vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
+#   make test | peer | sanitize | bits | install PREFIX=/usr/local | clean
+#   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
+CC ?= cc
+OPT ?= -O3
+BUILD ?= build
+PREFIX ?= /usr/local
+
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
+# No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
+CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off -fno-math-errno -D_POSIX_C_SOURCE=200809L -I. \
+             $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
+LDLIBS = $(OPENMP) $(SANITIZE) -lm
+
+OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
+            $(CC) -fopenmp .omp-$$$$.c -o .omp-$$$$ 2>/dev/null && echo -fopenmp; rm -f .omp-$$$$*)
+
+X86 := $(findstring x86_64,$(shell $(CC) -dumpmachine))
+SETS = scalar $(if $(X86),avx2 avx512)
+ISA_scalar =
+ISA_avx2 = -mavx2 -mfma -mf16c
+ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+
+LIB_SOURCES = $(filter-out kernels.c,$(wildcard *.c))
+LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/kernels_%.o)
+TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c))
+TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+
+all: vdm libvdm.a
+
+vdm: $(BUILD)/vdm
+	cp $< $@
+libvdm.a: $(BUILD)/libvdm.a
+	cp $< $@
+
+$(BUILD)/libvdm.a: $(LIB_OBJECTS)
+	rm -f $@ && $(AR) rcs $@ $^
+$(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
+	$(CC) $^ $(LDLIBS) -o $@
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
+$(BUILD)/kernels_%.o: kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
+
+# Tests: one program per file of the library, and the plain definitions they are held against.
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/libvdm.a
+	$(CC) $^ $(LDLIBS) -o $@
+
+clean:
+	rm -rf build vdm libvdm.a
+
+.PHONY: all clean
+.SECONDARY:
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)

@@ -1,0 +1,162 @@
+/* Kernels: the loops where the time goes, behind plain functions. Internal to the library.
+ *
+ * kernels.c is compiled once per instruction set over the 16-lane vector of simd.h; each copy fills
+ * one table, and vdm_cpu_init picks a table. Whatever the copy, a result is defined by these rules
+ * (tests/plain.c has them as plain loops):
+ *   1. matmul and convolution: every output is one chain k = 0, 1, ..., K-1 of fused multiply-adds
+ *      into an f32 that starts at 0 (at the output where it accumulates); the bias is added last.
+ *   2. a sum over a row: 16 partial sums, element i goes to partial i mod 16 in order of i; then the
+ *      tree: partial j += partial j+8, j+4, j+2, j+1.
+ *   3. attention: as written at attention_forward.
+ *   4. exp is vdm's own polynomial; sqrt and division are IEEE; nothing is contracted silently.
+ * Threads split outputs only. Sizes may be anything, 0 included; pointers need no alignment. */
+#ifndef VDM_KERNELS_H
+#define VDM_KERNELS_H
+
+#include "vdm.h"
+
+/* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
+ * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
+ * c starts at 0, or at its value where accumulate is set; bias [N] is added last, or NULL. */
+typedef struct vdm_matmul_args {
+    int64_t M, N, K;
+    const float *a;
+    int64_t a_row, a_col;
+    const void *b;
+    vdm_dtype b_dtype;
+    int64_t b_row, b_col;
+    float *c;
+    int64_t c_row;
+    const float *bias;
+    bool accumulate;
+} vdm_matmul_args;
+
+/* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
+ * first (causal: the last kt-1 frames before, or copies of the first). y [T,Ho,Wo,out].
+ * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
+ * The chain runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
+ * w->weight is [kt*k*k*in, out]. */
+typedef struct vdm_conv_args {
+    float *y;
+    const float *const *frames;
+    int T, H, W, Ho, Wo, stride, pad;
+    const vdm_conv *w;
+    const float *residual; /* [T,Ho,Wo,out], added after the bias; or NULL */
+} vdm_conv_args;
+
+/* Attention of B videos, A heads. Rows of q, k, v, o are [B,S,A*Dh]: head a is columns a*Dh....
+ * lse [B,A,S] is the log of the softmax denominator (kept for backward). */
+typedef struct vdm_attention_args {
+    int B, A, S, Dh;
+    const float *q, *k, *v; /* [B,S,A*Dh] */
+    float *o, *lse;         /* [B,S,A*Dh], [B,A,S] */
+    const float *d_o;       /* backward: dL/do */
+    float *dq, *dk, *dv;    /* backward: written, not added to */
+} vdm_attention_args;
+
+/* One group per (video, text or video part): rows of a [B,S,D] array that share a modulation vector.
+ * Row (b,s) takes text[b] where s < L, video[b] elsewhere; both [B, stride]. */
+typedef struct vdm_rows {
+    int B, S, L;
+    int64_t D;
+} vdm_rows;
+
+typedef struct vdm_kernels {
+    const char *name;
+    size_t (*scratch_floats)(int threads); /* packing space, independent of the problem's size */
+
+    void (*matmul)(const vdm_cpu *cpu, const vdm_matmul_args *m);
+    void (*conv)(const vdm_cpu *cpu, const vdm_conv_args *c);
+
+    /* Forward, for one query i, with s_j = scale * chain_d fma(q_id, k_jd), scale = 1/sqrt(Dh):
+     * keys in tiles of VDM_KEY_TILE, in order. Per tile: m' = max(m, max_j s_j); c = exp(m - m');
+     * p_j = exp(s_j - m'); l = l c + (p summed in order from 0 within the tile);
+     * o_d = o_d c, then chain_j o_d = fma(p_j, v_jd, o_d). At the end o_d / l, lse = m + log l.
+     * m starts at -inf, l and o at 0. */
+    void (*attention_forward)(const vdm_cpu *cpu, const vdm_attention_args *a);
+    /* Backward: p_ij = exp(s_ij - lse_i); delta_i = sum over d of do_id o_id (rule 2);
+     * g_ij = chain_d fma(do_id, v_jd); ds_ij = p_ij (g_ij - delta_i) scale;
+     * dv_jd = chain_i fma(p_ij, do_id), dk_jd = chain_i fma(ds_ij, q_id), dq_id = chain_j fma(ds_ij, k_jd). */
+    void (*attention_backward)(const vdm_cpu *cpu, const vdm_attention_args *a);
+
+    /* y = ((x - mean) rstd gamma + beta) (1 + scale) + shift, row by row over D; mean and variance by
+     * rule 2, the variance from (x - mean)^2. Modulation vectors [B,stride] per part, all NULL for none
+     * (then rows may be any count: B = 1, L = 0). mean, rstd [rows] kept for backward; may be NULL.
+     * y may be x. */
+    void (*layer_norm)(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
+                       float eps, const float *text_scale, const float *text_shift,
+                       const float *video_scale, const float *video_shift, int64_t stride,
+                       float *mean, float *rstd);
+    /* dx += rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma. dx may be dy only where
+     * add is false (then dx = ...). */
+    void (*layer_norm_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
+                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
+                                const float *video_scale, int64_t stride, const float *mean,
+                                const float *rstd, bool add);
+
+    /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of
+     * 1024 pixels in f32 in order, those sums added in double in order, channels of a group in double in
+     * order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
+    void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
+                             int C, int groups, float eps);
+    /* y = (x - mean) rstd gamma + beta, [P,C]; then times `times` and plus `plus` where given: those are
+     * [Pz,C], and pixel p takes row index[p]; then silu where asked for. y may be x. */
+    void (*group_norm)(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
+                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
+                       const float *plus, const int32_t *index, bool silu);
+
+    /* Rotates the pairs (x[2j], x[2j+1]) of every head of the video rows: cos, sin [V, Dh/2].
+     * sign +1: forward; -1: backward (the rotation by the opposite angle). In place, x [B,S,A*Dh]. */
+    void (*rope)(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cos,
+                 const float *sin, float sign);
+
+    /* gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
+    void (*gelu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+    /* dx = dy gelu'(x); dx may be dy */
+    void (*gelu_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n);
+    void (*silu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+    /* h += gate y, or y = gate dh: gate [B,stride] per part */
+    void (*gated_add)(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r,
+                      const float *text_gate, const float *video_gate, int64_t stride);
+    void (*gate)(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r,
+                 const float *text_gate, const float *video_gate, int64_t stride);
+    /* y = a x + b z, each product rounded: two multiplications, one addition */
+    void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
+    void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+} vdm_kernels;
+
+enum { VDM_KEY_TILE = 512 };
+
+extern const vdm_kernels vdm_kernels_scalar;
+#if defined(__x86_64__) || defined(_M_X64)
+extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512;
+#endif
+
+/* The three matmuls of a linear layer. n rows; w->weight [out,in]. */
+/* y [n,out] = x [n,in] W^T + b */
+static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+{
+    int64_t in = w->weight.cols, out = w->weight.rows;
+    vdm_matmul_args m = {.M = n, .N = out, .K = in, .a = x, .a_row = in, .a_col = 1, .b = w->weight.data,
+                         .b_dtype = w->weight.dtype, .b_row = 1, .b_col = in, .c = y, .c_row = out, .bias = w->bias};
+    cpu->kernels->matmul(cpu, &m);
+}
+/* dx [n,in] (+)= dy [n,out] W */
+static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const float *dy, const vdm_linear *w,
+                                         int64_t n, bool add)
+{
+    int64_t in = w->weight.cols, out = w->weight.rows;
+    vdm_matmul_args m = {.M = n, .N = in, .K = out, .a = dy, .a_row = out, .a_col = 1, .b = w->weight.data,
+                         .b_dtype = w->weight.dtype, .b_row = in, .b_col = 1, .c = dx, .c_row = in, .accumulate = add};
+    cpu->kernels->matmul(cpu, &m);
+}
+/* dW [out,in] += dy^T [out,n] x [n,in] */
+static inline void linear_backward_weight(const vdm_cpu *cpu, float *dw, const float *dy, const float *x,
+                                          int64_t n, int64_t out, int64_t in)
+{
+    vdm_matmul_args m = {.M = out, .N = in, .K = n, .a = dy, .a_row = 1, .a_col = out, .b = x, .b_dtype = VDM_F32,
+                         .b_row = in, .b_col = 1, .c = dw, .c_row = in, .accumulate = true};
+    cpu->kernels->matmul(cpu, &m);
+}
+
+#endif

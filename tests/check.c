@@ -1,0 +1,84 @@
+#include "check.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed;
+static char folder[256];
+
+bool check_one(bool ok, const char *file, int line, const char *format, ...)
+{
+    if (ok) {
+        passed++;
+        return true;
+    }
+    failed++;
+    printf("%s:%d: ", file, line);
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+    return false;
+}
+
+double check_distance(const float *a, const float *b, int64_t n)
+{
+    double difference = 0, length = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(a[i]) || !isfinite(b[i])) return (double)INFINITY;
+        double d = (double)a[i] - (double)b[i];
+        difference += d * d;
+        length += (double)b[i] * (double)b[i];
+    }
+    return difference == 0 ? 0 : sqrt(difference / length);
+}
+
+bool check_same_bits(const void *a, const void *b, int64_t bytes)
+{
+    return memcmp(a, b, (size_t)bytes) == 0;
+}
+
+uint64_t check_hash(const void *data, int64_t bytes)
+{
+    const unsigned char *p = data;
+    uint64_t hash = 14695981039346656037u;
+    for (int64_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+void check_random(float *x, int64_t n, uint32_t seed, float scale)
+{
+    uint32_t s = seed * 2654435761u + 12345u;
+    for (int64_t i = 0; i < n; i++) {
+        s = s * 1664525u + 1013904223u;
+        x[i] = scale * ((float)(s >> 8) / 8388608.0f - 1.0f);
+    }
+}
+
+const char *check_folder(void)
+{
+    if (!folder[0]) {
+        const char *base = getenv("TMPDIR");
+        snprintf(folder, sizeof folder, "%s/vdm-test-XXXXXX", base ? base : "/tmp");
+        if (!mkdtemp(folder)) {
+            printf("no folder for the test's files: %s\n", folder);
+            exit(1);
+        }
+    }
+    return folder;
+}
+
+int check_end(const char *name)
+{
+    if (folder[0]) {
+        char command[300];
+        snprintf(command, sizeof command, "rm -rf '%s'", folder);
+        if (system(command) != 0) failed++;
+    }
+    printf("%s: %d passed, %d failed\n", name, passed, failed);
+    return failed || !passed;
+}

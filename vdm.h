@@ -1,0 +1,588 @@
+/* vdm: few-shot learning with video diffusion models, in plain C.
+ *
+ * A frozen CogVideoX image-to-video model learns an image task from a few pairs (x, y): every pair
+ * becomes a short video that turns x into y, LoRA adapters are trained on those videos, and a new
+ * image is answered by generating a video from it and keeping the last frame (arXiv 2506.07280).
+ *
+ *   pair -> interp -> video -> vae -> latents -> lora (vdm) -> adapter
+ *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame -> task
+ *
+ * This header is the manual. Reading order of the sources: vdm.c, vae.c, sampler.c, lora.c, interp.c,
+ * then kernels.c for how it is made fast, weights.c, model.c, io.c and task.c for files.
+ *
+ * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
+ *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
+ *   F  latent frames, padding included h, w  latent height, width      C  latent channels (16)
+ *   D  width of the transformer        A  attention heads              Dh  width of a head, D / A
+ *   L  text tokens                     V  video tokens                 S  L + V, text first
+ *   Dt width of a text embedding       E  width of the time embedding  R  rank of a LoRA adapter
+ *
+ * Layouts at the borders of the library:
+ *   picture  [H,W,3]   8 bit RGB             video   [T,3,H,W]  f32 in -1..1 (frames: 0..1)
+ *   latents  [F,C,h,w] f32                   text    [L,Dt]     f32
+ *
+ * Conventions
+ *   A function that can fail returns 0, or -1 with one sentence in *err that names the file, the
+ *   field, what was found and what was expected. The library never prints, exits or aborts, and
+ *   has no global state. Gradients are called d + name and are added to (+=), never overwritten.
+ *   The same inputs give the same bits on every instruction set, compiler and number of threads.
+ *
+ * "diffusers" is the Hugging Face library whose CogVideoX classes are mirrored, named at each layer. */
+#ifndef VDM_H
+#define VDM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define VDM_VERSION "0.1.0"
+
+/* Limits of the readers, each with its reason. Whatever exceeds one is refused by name. */
+enum {
+    VDM_MAX_RANK = 8,                 /* dimensions of a tensor: weights have at most 5 */
+    VDM_MAX_HEADER = 100000000,       /* bytes of a safetensors header: the format's own limit */
+    VDM_MAX_TENSORS = 1000000,        /* tensors in a file: the largest published has 1,028 */
+    VDM_MAX_NAME = 1024,              /* bytes of a tensor's name */
+    VDM_MAX_JSON_DEPTH = 64,          /* nesting of JSON: configurations need 4 */
+    VDM_MAX_JSON = 64 * 1024 * 1024,  /* bytes of a JSON file other than a header */
+    VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
+    VDM_MAX_FRAMES = 1025,            /* frames of a video */
+    VDM_MAX_PAIRS = 100000            /* pictures in one part of a task folder */
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Errors, memory, files, the machine (system.c) */
+
+typedef struct vdm_error {
+    char text[1024]; /* one sentence, no newline at its end */
+} vdm_error;
+
+/* Writes the sentence and returns -1, so that callers can say `return vdm_fail(err, ...)`. */
+int vdm_fail(vdm_error *err, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+/* count * size bytes, zeroed, 64-byte aligned, checked for overflow; NULL with a sentence that says
+ * what the memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
+void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err);
+void vdm_free(void *p);
+
+/* A file that appears whole or not at all: written beside its name, synced, then renamed.
+ * After vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
+typedef struct vdm_file {
+    FILE *stream;
+    char *path, *beside;
+} vdm_file;
+int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
+int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
+void vdm_file_abandon(vdm_file *f);
+
+/* Reads a whole regular file of at most `limit` bytes; a NUL follows the data. vdm_free it. */
+int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm_error *err);
+
+/* a + "/" + b in new memory (vdm_free), or NULL. */
+char *vdm_path(const char *a, const char *b, vdm_error *err);
+
+/* Which kernels to use, with how many threads, and the memory that they pack operands into.
+ * One vdm_cpu serves one computation at a time. */
+struct vdm_kernels;
+typedef struct vdm_cpu {
+    const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
+    int threads;                       /* 1 without OpenMP */
+    float *scratch;                    /* kernels->scratch_floats(threads) floats */
+} vdm_cpu;
+
+/* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
+ * variable VDM_ISA names: scalar, avx2, avx512. */
+int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
+void vdm_cpu_free(vdm_cpu *cpu);
+const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
+bool vdm_has_openmp(void);
+double vdm_seconds(void); /* a monotonic clock */
+
+/* Long work calls report after every step. A return other than 0 asks it to stop: it saves what it
+ * has, and returns -1 with "interrupted" in the sentence. */
+typedef struct vdm_report {
+    const char *phase;    /* "encode", "train", "sample", "decode" */
+    int step, of;         /* steps done, steps in all */
+    double seconds;       /* since the phase began */
+    double loss;          /* training: of this step; NaN elsewhere */
+} vdm_report;
+typedef struct vdm_progress {
+    int (*report)(void *user, const vdm_report *r); /* may be NULL */
+    void *user;
+} vdm_progress;
+
+/* ------------------------------------------------------------------------------------------------
+ * Functions of one number, the same bits on every machine (math.c): C libraries differ.
+ * Double precision, errors below 2 units in the last place for the arguments that vdm uses. */
+
+double vdm_exp(double x);
+double vdm_expm1(double x);
+double vdm_log(double x);             /* x > 0; log(0) = -inf */
+double vdm_pow(double x, double y);   /* x > 0, or any x with y a whole number */
+double vdm_sin(double x);             /* |x| < 1e8 */
+double vdm_cos(double x);
+float vdm_from_bf16(uint16_t bits);
+float vdm_from_f16(uint16_t bits);
+uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
+uint16_t vdm_to_f16(float x);
+
+/* ------------------------------------------------------------------------------------------------
+ * Tensors in files: JSON and safetensors (weights.c) */
+
+typedef enum vdm_dtype {
+    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
+    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
+    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
+} vdm_dtype;
+size_t vdm_dtype_bytes(vdm_dtype dtype);
+const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
+
+typedef struct vdm_tensor {
+    const char *name;
+    vdm_dtype dtype;
+    int rank;
+    int64_t shape[VDM_MAX_RANK];
+    const void *data; /* native byte order, any alignment */
+    size_t bytes;
+} vdm_tensor;
+int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
+
+/* One safetensors file, or the shards of one part of a model as one: mapped, read-only, checked
+ * (names unique, ranges tile the file without gap or overlap, sizes match shapes). */
+typedef struct vdm_safetensors {
+    char *path;          /* the file or folder, for messages */
+    vdm_tensor *tensors; /* [count], sorted by name */
+    int64_t count;
+    struct vdm_mapping *files; /* private */
+    int n_files;
+} vdm_safetensors;
+int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err);
+/* dir/stem.safetensors, or the shards that dir/stem.safetensors.index.json lists. */
+int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err);
+void vdm_safetensors_close(vdm_safetensors *f);
+const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
+const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
+
+/* Copies a tensor, of any floating dtype, to f32. -1 = any size in a dimension of the shape; a
+ * leading dimension of 1 is dropped where one too many is found. NULL names tensor, found, expected. */
+float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
+                              const int64_t *shape, vdm_error *err);
+void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* f32, f16, bf16, f64 */
+
+/* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
+ * Tensors are written in the order given. */
+int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
+                          const char *const (*metadata)[2], int n_metadata, vdm_error *err);
+
+/* A JSON document: an array of nodes in document order, the first is the root. */
+typedef enum vdm_json_kind {
+    VDM_JSON_NULL, VDM_JSON_FALSE, VDM_JSON_TRUE, VDM_JSON_NUMBER,
+    VDM_JSON_STRING, VDM_JSON_ARRAY, VDM_JSON_OBJECT
+} vdm_json_kind;
+typedef struct vdm_json_node {
+    vdm_json_kind kind;
+    int64_t next;       /* index of the next sibling, -1 after the last */
+    int64_t children;   /* items or members; the first child is at index + 1 */
+    const char *key;    /* in an object: unescaped, NUL-terminated */
+    const char *text;   /* string: unescaped; number: as written */
+    double number;
+} vdm_json_node;
+typedef struct vdm_json {
+    vdm_json_node *nodes;
+    int64_t count;
+    char *strings; /* private */
+} vdm_json;
+/* Strict RFC 8259 (UTF-8, no duplicate keys, no NUL in strings, depth <= VDM_MAX_JSON_DEPTH).
+ * `path` is for messages. */
+int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path, vdm_error *err);
+int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
+void vdm_json_free(vdm_json *j);
+const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object, const char *key);
+const vdm_json_node *vdm_json_next(const vdm_json *j, const vdm_json_node *node); /* sibling or NULL */
+
+/* ------------------------------------------------------------------------------------------------
+ * Models (model.c): a diffusers folder, read as published */
+
+typedef struct vdm_matrix { /* [rows, cols], f32, f16 or bf16, any alignment */
+    const void *data;
+    vdm_dtype dtype;
+    int64_t rows, cols;
+} vdm_matrix;
+typedef struct vdm_linear { /* y = x weight^T + bias */
+    vdm_matrix weight;      /* [out, in] */
+    const float *bias;      /* [out] */
+} vdm_linear;
+typedef struct vdm_norm { /* layer or group norm with weight and bias */
+    const float *gamma, *beta;
+} vdm_norm;
+
+/* transformer/config.json: the switches that tell the CogVideoX variants apart */
+typedef struct vdm_transformer_config {
+    int layers, heads, head_dim;  /* D = heads * head_dim; head_dim is a multiple of 16 */
+    int in_channels, out_channels;/* 32 and 16 in image-to-video: noisy latents, then image latents */
+    int patch, patch_t;           /* patch_t 0: the 1.0 models (published as null) */
+    int text_tokens, text_dim;    /* L, Dt */
+    int time_dim;                 /* E */
+    int ofs_dim;                  /* 0: no ofs embedding */
+    bool rotary, learned_positions, patch_bias;
+    bool flip_sin_to_cos;         /* cos before sin: always true in what is published */
+    double freq_shift, norm_eps;
+    int sample_frames, sample_height, sample_width; /* latent h, w; frames in pixels */
+    double spatial_scale, temporal_scale;
+    int temporal_compression;
+} vdm_transformer_config;
+
+typedef struct vdm_block { /* CogVideoXBlock */
+    struct vdm_modulated_norm {   /* CogVideoXLayerNormZero */
+        vdm_linear linear;        /* [6D, E]: shift, scale, gate (video), then the same for text */
+        vdm_norm norm;            /* [D] */
+    } norm1, norm2;
+    vdm_linear q, k, v, out;      /* [D, D] */
+    vdm_norm norm_q, norm_k;      /* [Dh] */
+    vdm_linear ff_up, ff_down;    /* [4D, D], [D, 4D] */
+} vdm_block;
+
+typedef struct vdm_transformer { /* CogVideoXTransformer3DModel */
+    vdm_transformer_config config;
+    vdm_linear patch_proj, text_proj;
+    const float *positions;       /* [L + V of the sample size, D] where positions are learned */
+    vdm_linear time1, time2, ofs1, ofs2;
+    vdm_block *blocks;            /* [layers] */
+    vdm_norm norm_final, norm_out;
+    vdm_linear norm_out_linear, proj_out;
+    vdm_safetensors file;
+    float *small;                 /* biases and norms, widened to f32 */
+} vdm_transformer;
+
+/* vae/config.json */
+enum { VDM_MAX_VAE_BLOCKS = 8 };
+typedef struct vdm_vae_config {
+    int channels, latent_channels;              /* 3, 16 */
+    int blocks, block_channels[VDM_MAX_VAE_BLOCKS];
+    int layers_per_block, groups;
+    int temporal_compression;                   /* 4: the first log2(4) blocks halve time */
+    int sample_height, sample_width;            /* tiles are half of this */
+    double norm_eps, scaling_factor;
+    bool invert_scale_latents, quant_conv, post_quant_conv;
+} vdm_vae_config;
+
+typedef struct vdm_conv {
+    vdm_matrix weight;            /* [kt * k * k * in, out]: taps in time, row, column order, then channel */
+    const float *bias;            /* [out] */
+    int in, out, kt, k;           /* kernel kt x k x k */
+} vdm_conv;
+typedef struct vdm_vae_norm {     /* encoder: GroupNorm. decoder: CogVideoXSpatialNorm3D */
+    vdm_norm norm;
+    vdm_conv y, b;                /* 1x1x1 over the latent; y.in = 0 in the encoder */
+} vdm_vae_norm;
+typedef struct vdm_resnet {       /* CogVideoXResnetBlock3D */
+    vdm_vae_norm norm1, norm2;
+    vdm_conv conv1, conv2;
+    vdm_conv shortcut;            /* in = 0: none */
+} vdm_resnet;
+typedef struct vdm_vae_half {     /* encoder or decoder */
+    vdm_conv conv_in, conv_out;
+    vdm_resnet mid[2];
+    struct vdm_vae_level {
+        int resnets;              /* layers_per_block, one more in the decoder */
+        vdm_resnet *resnet;
+        vdm_conv resample;        /* in = 0: none */
+        bool compress_time;
+    } level[VDM_MAX_VAE_BLOCKS];
+    vdm_vae_norm norm_out;
+} vdm_vae_half;
+typedef struct vdm_vae { /* AutoencoderKLCogVideoX */
+    vdm_vae_config config;
+    vdm_vae_half encoder, decoder;
+    vdm_conv quant, post_quant;   /* in = 0: none */
+    void *memory;                 /* private: repacked weights and the resnet arrays */
+} vdm_vae;
+
+/* scheduler/scheduler_config.json */
+typedef struct vdm_scheduler_config {
+    int train_timesteps;                  /* 1000 */
+    double beta_start, beta_end;          /* scaled linear */
+    double snr_shift_scale;
+    bool rescale_zero_snr, set_alpha_to_one;
+    bool trailing;                        /* timestep_spacing: the only one supported */
+    bool dpm;                             /* class CogVideoXDPMScheduler */
+} vdm_scheduler_config;
+
+/* Reads the configurations alone (cheap): to refuse a wrong request before weights are touched. */
+typedef struct vdm_model_config {
+    vdm_transformer_config transformer;
+    vdm_vae_config vae;
+    vdm_scheduler_config scheduler;
+} vdm_model_config;
+int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err);
+
+/* dir is the folder of the part itself ("model/transformer"). Missing, extra and misshapen tensors
+ * are listed by name in the sentence. Weights stay mapped; biases and norms are widened. */
+int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err);
+void vdm_transformer_free(vdm_transformer *m);
+/* Convolutions are repacked into memory of their own, in the file's dtype. */
+int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
+void vdm_vae_free(vdm_vae *m);
+int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err);
+
+/* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
+int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
+
+/* What a video of T frames of H x W becomes. Refuses what the model can't take and names the nearest
+ * legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly the
+ * sample size where positions are learned. */
+typedef struct vdm_geometry {
+    int frames, height, width;     /* T, H, W */
+    int latent_frames;             /* (T - 1) / 4 + 1 */
+    int pad;                       /* copies of latent frame 0 put in front, so that patch_t divides F */
+    int F, h, w;                   /* F = latent_frames + pad */
+    int video_tokens;              /* V */
+} vdm_geometry;
+int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
+                      vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * LoRA adapters (lora.c): y += scale (x A^T) B^T beside to_q, to_k, to_v, to_out.0 of every block */
+
+typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
+typedef struct vdm_lora {
+    int layers, width, rank; /* width: D */
+    float scale;             /* alpha / rank */
+    double alpha;
+    float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
+} vdm_lora;
+int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
+float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t); /* A in params, or in a gradient */
+float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
+
+/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
+struct vdm_rng;
+int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
+                  struct vdm_rng *rng, vdm_error *err);
+void vdm_lora_free(vdm_lora *a);
+
+/* Files as diffusers and peft write them: keys transformer.transformer_blocks.{i}.attn1.{to_q|to_k|
+ * to_v|to_out.0}.lora_{A|B}.weight, rank and alpha in the metadata; without metadata alpha = rank,
+ * as diffusers takes it. *applied of *modules were found; none at all is an error, as are keys that
+ * match nothing. Targets that the file leaves out act as zero. */
+int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
+                  int *modules, vdm_error *err);
+int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
+/* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
+int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * The transformer (vdm.c) */
+
+/* Memory of one forward (and backward) pass at a fixed size. */
+typedef struct vdm_tape vdm_tape;
+typedef struct vdm_tape_shape {
+    int B, F, h, w;
+    int rank;        /* of the adapter that will be used; 0: none */
+    bool backward;   /* keeps what the backward pass needs: every block's input */
+} vdm_tape_shape;
+size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
+vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
+void vdm_tape_free(vdm_tape *tape);
+
+/* v = model(x, text, t): the velocity.
+ * x [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents; text [B,L,Dt];
+ * t [B]: 0..999; v [B,F,out_channels,h,w]. lora may be NULL. */
+void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
+                             vdm_tape *tape, const float *x, const float *text, const double *t,
+                             float *v);
+/* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
+ * pass on the same tape; every block's activations are computed again from its input. */
+void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
+                              vdm_tape *tape, const float *dv, float *grad);
+
+/* ------------------------------------------------------------------------------------------------
+ * The VAE (vae.c) */
+
+/* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
+ * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, int T, int H, int W,
+                   bool tiled, float *moments, const vdm_progress *progress, vdm_error *err);
+/* latents [F',C,h,w] (already divided by the scaling factor) -> video [T,3,H,W]. F' odd: T = 4(F'-1)+1;
+ * even: 4F'. */
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, int F, int h, int w,
+                   bool tiled, float *video, const vdm_progress *progress, vdm_error *err);
+int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
+int vdm_vae_video_frames(const vdm_vae_config *c, int F);
+size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
+size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled);
+/* DiagonalGaussianDistribution: z = mean + exp(clamp(logvar, -30, 20) / 2) noise.
+ * moments [F,2C,h,w], noise and z [F,C,h,w]; noise NULL: the mode. */
+void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w);
+
+/* The factor on a video's latents is scaling_factor. On the image's latents, the one that users and
+ * programs disagree about (they differ by 1/0.7^2 in the 1.5 models):
+ *   VDM_IMAGE_PIPELINE  what diffusers' pipeline does: 1/factor where invert_scale_latents, else factor
+ *   VDM_IMAGE_TRAINER   what the public trainers do: factor
+ * Training and sampling must use the same. */
+typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image_scale;
+double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
+
+/* ------------------------------------------------------------------------------------------------
+ * Random numbers, schedule, sampling (sampler.c) */
+
+/* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
+ * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
+typedef struct vdm_rng {
+    uint32_t state[624];
+    int next;
+    double spare;     /* second normal of the scalar path, as PyTorch keeps it */
+    bool has_spare;
+} vdm_rng;
+void vdm_rng_seed(vdm_rng *r, uint64_t seed);
+uint32_t vdm_rng_u32(vdm_rng *r);
+uint64_t vdm_rng_u64(vdm_rng *r);                     /* two draws, the first one high */
+void vdm_randn(vdm_rng *r, float *x, int64_t n);      /* torch.randn */
+void vdm_rand(vdm_rng *r, float *x, int64_t n);       /* torch.rand */
+int64_t vdm_randint(vdm_rng *r, int64_t below);       /* torch.randint(below, (1,)) */
+
+/* Cumulative alphas [train_timesteps] in double: scaled linear betas, SNR shift, zero terminal SNR. */
+typedef struct vdm_schedule {
+    vdm_scheduler_config config;
+    double alphas[1000];
+} vdm_schedule;
+int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err);
+double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
+/* Trailing timesteps, descending, [steps]. */
+void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
+
+/* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
+void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v, int64_t n);
+/* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
+ * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
+ * drops the other). */
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x, const float *v,
+                  float *old, const float *noise, int64_t n);
+/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
+double vdm_dynamic_guidance(double guidance, int steps, int t);
+
+typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
+typedef struct vdm_sample_options {
+    vdm_geometry geometry;
+    int steps;               /* 50 */
+    vdm_sampler sampler;
+    double guidance;         /* 6; at 1 or less the negative prompt is not computed */
+    bool dynamic_guidance, tiled;
+    vdm_image_scale image_scale;
+    uint64_t seed;
+    /* instead of the seed's numbers; each may be NULL */
+    const float *noise;        /* [F,C,h,w] */
+    const float *image_noise;  /* [C,h,w]: of the posterior sample */
+    const float *step_noise;   /* [steps,2,F,C,h,w] */
+    /* called with "image_latents" [F,C,h,w] and "latents.K" [F,C,h,w] after step K = 1..steps; may be NULL */
+    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                vdm_error *err);
+    void *dump_user;
+} vdm_sample_options;
+
+/* CogVideoXImageToVideoPipeline. image [3,H,W] in -1..1; prompt, negative [L,Dt];
+ * video [T,3,H,W] in 0..1. lora may be NULL. */
+int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
+               const vdm_cpu *cpu, const vdm_sample_options *o, const float *image,
+               const float *prompt, const float *negative, float *video,
+               const vdm_progress *progress, vdm_error *err);
+/* Bytes that vdm_sample takes beyond the weights, at its peak. */
+size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
+
+/* ------------------------------------------------------------------------------------------------
+ * Learning (lora.c) */
+
+/* torch.optim.AdamW on one flat array. */
+typedef struct vdm_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t n;
+    float *m, *v;  /* [n] */
+    int step;      /* updates done */
+} vdm_adamw;
+int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
+void vdm_adamw_free(vdm_adamw *o);
+void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
+/* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
+double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
+
+typedef enum vdm_lr_schedule {
+    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
+} vdm_lr_schedule;
+double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
+
+/* ------------------------------------------------------------------------------------------------
+ * Transitions (interp.c) */
+
+typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
+    int width, height;
+    uint8_t *rgb;            /* vdm_free */
+} vdm_picture;
+
+typedef enum vdm_phi_kind {
+    VDM_PHI_LINEAR, VDM_PHI_QUADRATIC, VDM_PHI_SQRT, VDM_PHI_DISCRETE, VDM_PHI_BLACK, VDM_PHI_TILES,
+    VDM_PHI_NOISY
+} vdm_phi_kind;
+typedef struct vdm_phi {
+    vdm_phi_kind kind;
+    int black;            /* black:b: frames of black between the two */
+    int tiles_y, tiles_x; /* tiles:NxM */
+    bool quadratic;       /* noisy, noisy:quadratic: the path under the noise */
+    double amplitude;     /* noisy: 127.5 of 255 */
+} vdm_phi;
+/* "linear", "quadratic", "sqrt", "discrete", "black:3", "tiles:4x4", "noisy", "noisy:quadratic". */
+int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
+/* frames [T,H,W,3]: frame 0 is x, frame T-1 is y. x and y are of the same size. rng: of tiles and noisy. */
+int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
+               uint8_t *frames, vdm_error *err);
+/* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
+void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
+void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
+
+/* ------------------------------------------------------------------------------------------------
+ * Pictures and videos (io.c) */
+
+/* PPM and PGM, ASCII and binary (P2, P3, P5, P6), 8 and 16 bit, comments. */
+int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+void vdm_picture_free(vdm_picture *p);
+/* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
+int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
+/* Pillow's Lanczos resize, to the bit; the aspect is not kept. A picture of that size is copied. */
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
+/* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
+int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * Tasks (task.c) */
+
+typedef enum vdm_metric { VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE } vdm_metric;
+typedef struct vdm_example {
+    char *name;               /* "cat" of train/cat.in.ppm */
+    char *input, *output;     /* paths; output NULL where a test has no answer */
+} vdm_example;
+typedef struct vdm_task {
+    char *path, *name, *prompt;      /* name: the folder's unless task.json says otherwise; prompt may be NULL */
+    bool has_phi, has_metric;        /* task.json says so */
+    vdm_phi phi;
+    vdm_metric metric;
+    int grid_rows, grid_cols, cell, border; /* geometry of the cells metric; 0: not given */
+    vdm_example *train, *test;       /* sorted by name */
+    int n_train, n_test;
+} vdm_task;
+int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
+void vdm_task_free(vdm_task *t);
+
+/* Scores of one answer against the truth; both of the same size.
+ * psnr: 10 log10(255^2 / mean squared error), infinite when equal.
+ * iou: |P and G| / |P or G|, a pixel is on where its luminance 0.299 R + 0.587 G + 0.114 B > 127.5;
+ *      1 where both are empty.
+ * cells: share of grid cells whose mean colour is nearest to the same palette colour. */
+double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
+
+#endif
