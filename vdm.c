@@ -1,0 +1,695 @@
+/* The 3D transformer (diffusers: CogVideoXTransformer3DModel), forward and backward.
+ *
+ *   x [B,F,Cin,h,w] --patchify--> [B,V,K] --linear--> video rows --+
+ *   text [B,L,Dt] ----------------linear--> text rows -------------+--> h [B,S,D], S = L + V, text first
+ *   t [B] --sinusoid, MLP--> emb [B,E] --silu, linear--> shift, scale, gate of every norm
+ *   h --layers x block--> h --norm_final, norm_out, proj_out--> [B,V,K'] --unpatchify--> v [B,F,C,h,w]
+ *
+ * Only LoRA adapters are trained: the backward pass computes the gradient of h, and from it those of the
+ * adapters' A and B; every block's activations are computed again from its input, the one thing kept.
+ *
+ * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
+ * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
+ * text's half of a modulation comes second though its rows come first; padded text attends like any
+ * other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+static const float QK_NORM_EPS = 1e-6f; /* fixed in CogVideoXBlock, not in the configuration */
+static const float OFS = 2.0f;          /* what the 1.5 pipeline passes as ofs, always */
+enum { FF_ROWS = 2048 }; /* rows that the feed-forward takes at a time: bounds its 4D buffers */
+
+/* ------------------------------------------------------------------------------------------------
+ * The tape: every buffer of a pass, in one allocation */
+
+struct vdm_tape {
+    vdm_tape_shape shape;
+    int D, A, Dh, L, V, S, E, R, layers;
+    int patch_in, patch_out; /* numbers in a patch of the input and of the output */
+    float *memory;
+    /* tables of this size */
+    float *rope_cos, *rope_sin; /* [V,Dh/2] */
+    float *positions;           /* [S,D], where they are computed */
+    const float *add_positions; /* what is added to h at the start: computed, learned or NULL */
+    /* from the timestep; kept for backward */
+    float *sinusoid, *emb, *emb_hidden, *emb_silu; /* [B,max(D,ofs)], [B,E] three times */
+    float *modulation;                             /* [layers,2,B,6D] */
+    float *head_modulation;                        /* [B,2D]: shift, scale */
+    /* the pass */
+    float *patches;          /* [V,max(patch_in,patch_out)] */
+    float *inputs;           /* [layers,B,S,D]: kept for backward; absent in a forward tape */
+    float *h;                /* [B,S,D]: the residual stream */
+    float *n;                /* [B,S,D]: after norm1 or norm2 */
+    float *q, *k, *v, *o;    /* [B,S,D] */
+    float *lse;              /* [B,A,S] */
+    float *y;                /* [B,S,D]: output of attention or feed-forward */
+    float *hidden, *hidden2; /* [FF_ROWS,4D]; the second only for backward */
+    float *low;              /* [B*S,R]: x A^T */
+    /* backward only */
+    float *q_pre, *k_pre, *h1; /* [B,S,D]: q and k before their norm, h between the halves of a block */
+    float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
+    float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
+    float *dh, *dn, *dq, *dk, *dv, *dy;       /* [B,S,D] */
+    float *dlow;                              /* [B*S,R] */
+};
+
+struct cursor {
+    float *base; /* NULL: only counts */
+    size_t used;
+};
+
+static float *take(struct cursor *c, size_t count)
+{
+    float *p = c->base ? c->base + c->used : NULL;
+    c->used += (count + 15) / 16 * 16;
+    return p;
+}
+
+static bool computes_positions(const vdm_transformer_config *c, int F)
+{
+    int sample = (c->sample_frames - 1) / c->temporal_compression + 1;
+    return !c->rotary || (c->learned_positions && F != sample);
+}
+
+static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_tape_shape *s)
+{
+    int patch_t = c->patch_t ? c->patch_t : 1;
+    t->shape = *s;
+    t->D = c->heads * c->head_dim;
+    t->A = c->heads;
+    t->Dh = c->head_dim;
+    t->L = c->text_tokens;
+    t->V = (s->F / patch_t) * (s->h / c->patch) * (s->w / c->patch);
+    t->S = t->L + t->V;
+    t->E = c->time_dim;
+    t->R = s->rank;
+    t->layers = c->layers;
+    t->patch_in = c->in_channels * patch_t * c->patch * c->patch;
+    t->patch_out = c->out_channels * patch_t * c->patch * c->patch;
+}
+
+/* Lays the buffers out in c; with c->base NULL only c->used is of interest. */
+static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cursor *at)
+{
+    size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
+    size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
+    size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim), heads = rows * (size_t)t->A;
+    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D, low = rows * (size_t)t->R;
+    t->rope_cos = take(at, V * (size_t)t->Dh / 2);
+    t->rope_sin = take(at, V * (size_t)t->Dh / 2);
+    if (computes_positions(c, t->shape.F)) t->positions = take(at, S * D);
+    t->sinusoid = take(at, B * longest);
+    t->emb = take(at, B * E);
+    t->emb_hidden = take(at, B * E);
+    t->emb_silu = take(at, B * E);
+    t->modulation = take(at, (size_t)t->layers * 2 * B * 6 * D);
+    t->head_modulation = take(at, B * 2 * D);
+    t->patches = take(at, V * wide);
+    t->h = take(at, rows * D);
+    t->n = take(at, rows * D);
+    t->q = take(at, rows * D);
+    t->k = take(at, rows * D);
+    t->v = take(at, rows * D);
+    t->o = take(at, rows * D);
+    t->lse = take(at, heads);
+    t->y = take(at, rows * D);
+    t->hidden = take(at, tile);
+    t->low = take(at, low);
+    if (!t->shape.backward) return;
+    t->inputs = take(at, (size_t)t->layers * rows * D);
+    t->hidden2 = take(at, tile);
+    t->q_pre = take(at, rows * D);
+    t->k_pre = take(at, rows * D);
+    t->h1 = take(at, rows * D);
+    t->q_mean = take(at, heads);
+    t->q_rstd = take(at, heads);
+    t->k_mean = take(at, heads);
+    t->k_rstd = take(at, heads);
+    t->mean1 = take(at, rows);
+    t->rstd1 = take(at, rows);
+    t->mean2 = take(at, rows);
+    t->rstd2 = take(at, rows);
+    t->dh = take(at, rows * D);
+    t->dn = take(at, rows * D);
+    t->dq = take(at, rows * D);
+    t->dk = take(at, rows * D);
+    t->dv = take(at, rows * D);
+    t->dy = take(at, rows * D);
+    t->dlow = take(at, low);
+}
+
+size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
+{
+    vdm_tape t = {0};
+    struct cursor at = {0};
+    tape_sizes(&t, c, s);
+    tape_layout(&t, c, &at);
+    return at.used * sizeof(float);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Positions */
+
+/* theta^(-2j/width), the f32 chain of get_1d_rotary_pos_embed: exponent, power and reciprocal are rounded. */
+static float rope_frequency(int j, int width)
+{
+    float exponent = (float)(2 * j) / (float)width;
+    return 1.0f / (float)vdm_pow(10000.0, (double)exponent);
+}
+
+/* Angles of one axis into columns first.. of the tables: rows [V], position p of each from `place`. */
+static void rope_axis(vdm_tape *t, int first, int width, const float *place)
+{
+    int half = t->Dh / 2;
+    for (int j = 0; j < width / 2; j++) {
+        float frequency = rope_frequency(j, width);
+        for (int i = 0; i < t->V; i++) {
+            float angle = place[i] * frequency;
+            t->rope_cos[(int64_t)i * half + first + j] = (float)vdm_cos((double)angle);
+            t->rope_sin[(int64_t)i * half + first + j] = (float)vdm_sin((double)angle);
+        }
+    }
+}
+
+/* torch.linspace in f32: from both ends to the middle. */
+static float linspace(double start, double stop, int i, int n)
+{
+    float a = (float)start, b = (float)stop;
+    if (n == 1) return a;
+    float step = (b - a) / (float)(n - 1);
+    return i < n / 2 ? a + step * (float)i : b - step * (float)(n - 1 - i);
+}
+
+/* Where a grid row (or column) lies on the sample grid. The 1.5 models take plain integers ("slice"). The
+ * 1.0 models stretch the picture's grid h' x w' over the base grid, centred
+ * (get_resize_crop_region_for_grid), and take linspace(first, last * (n-1)/n): where first is not 0 that is
+ * not one step short of last. */
+struct span {
+    double first, last;
+};
+static struct span rope_span(const vdm_transformer_config *c, int rows, int cols, bool vertical)
+{
+    int base_rows = c->sample_height / c->patch, base_cols = c->sample_width / c->patch;
+    int fit_rows = base_rows, fit_cols = base_cols; /* the size that the grid is stretched to */
+    if ((double)rows / cols > (double)base_rows / base_cols)
+        fit_cols = (int)rint((double)base_rows / rows * cols);
+    else
+        fit_rows = (int)rint((double)base_cols / cols * rows);
+    int base = vertical ? base_rows : base_cols, fit = vertical ? fit_rows : fit_cols,
+        n = vertical ? rows : cols;
+    double first = rint((base - fit) / 2.0);
+    struct span s = {first, (first + fit) * (n - 1) / n};
+    return s;
+}
+
+/* cos and sin of every video token's angles: Dh = Dh/4 of time, 3 Dh/8 of rows, 3 Dh/8 of columns. */
+static void rope_tables(vdm_tape *t, const vdm_transformer_config *c, float *place)
+{
+    int rows = t->shape.h / c->patch, cols = t->shape.w / c->patch;
+    int time_width = t->Dh / 4, space_width = t->Dh / 8 * 3;
+    struct span vertical = rope_span(c, rows, cols, true), horizontal = rope_span(c, rows, cols, false);
+    for (int i = 0; i < t->V; i++) place[i] = (float)(i / (rows * cols));
+    rope_axis(t, 0, time_width, place);
+    for (int i = 0; i < t->V; i++) {
+        int y = i / cols % rows;
+        place[i] = c->patch_t ? (float)y : linspace(vertical.first, vertical.last, y, rows);
+    }
+    rope_axis(t, time_width / 2, space_width, place);
+    for (int i = 0; i < t->V; i++) {
+        int x = i % cols;
+        place[i] = c->patch_t ? (float)x : linspace(horizontal.first, horizontal.last, x, cols);
+    }
+    rope_axis(t, time_width / 2 + space_width / 2, space_width, place);
+}
+
+/* [sin(p w_j), j < width/2; cos(p w_j)], w_j = 10000^(-2j/width), in double. */
+static void sincos(float *to, float p, int width)
+{
+    for (int j = 0; j < width / 2; j++) {
+        double angle = (double)p * (1.0 / vdm_pow(10000.0, j / (width / 2.0)));
+        to[j] = (float)vdm_sin(angle);
+        to[width / 2 + j] = (float)vdm_cos(angle);
+    }
+}
+
+/* get_3d_sincos_pos_embed: time D/4, then columns 3D/8, then rows 3D/8 ("w goes first"); text rows stay 0. */
+static void sincos_positions(vdm_tape *t, const vdm_transformer_config *c)
+{
+    int rows = t->shape.h / c->patch, cols = t->shape.w / c->patch, D = t->D;
+    for (int i = 0; i < t->V; i++) {
+        float *row = t->positions + (int64_t)(t->L + i) * D;
+        sincos(row, (float)(i / (rows * cols)) / (float)c->temporal_scale, D / 4);
+        sincos(row + D / 4, (float)(i % cols) / (float)c->spatial_scale, 3 * D / 8);
+        sincos(row + D / 4 + 3 * D / 8, (float)(i / cols % rows) / (float)c->spatial_scale, 3 * D / 8);
+    }
+}
+
+vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err)
+{
+    const vdm_transformer_config *c = &m->config;
+    vdm_tape *t = vdm_alloc(1, sizeof *t, "the transformer's tape", err);
+    if (!t) return NULL;
+    struct cursor at = {0};
+    tape_sizes(t, c, s);
+    tape_layout(t, c, &at);
+    t->memory = vdm_alloc(at.used, sizeof(float), "the transformer's activations", err);
+    if (!t->memory) {
+        vdm_free(t);
+        return NULL;
+    }
+    at = (struct cursor){.base = t->memory};
+    tape_layout(t, c, &at);
+    if (c->rotary) rope_tables(t, c, t->h); /* h is free until the first pass */
+    if (t->positions) sincos_positions(t, c);
+    t->add_positions = t->positions ? t->positions : m->positions;
+    return t;
+}
+
+void vdm_tape_free(vdm_tape *t)
+{
+    if (!t) return;
+    vdm_free(t->memory);
+    vdm_free(t);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The timestep: sinusoid, embedding, modulation vectors */
+
+/* get_timestep_embedding: the f32 chain of frequencies and angles, cosines first where flip is set. */
+static void sinusoid(float *to, float t, int width, const vdm_transformer_config *c)
+{
+    int half = width / 2;
+    for (int i = 0; i < half; i++) {
+        float exponent = -9.210340371976184f * (float)i / (float)(half - c->freq_shift); /* ln 10000 */
+        float angle = t * (float)vdm_exp((double)exponent);
+        float cosine = (float)vdm_cos((double)angle), sine = (float)vdm_sin((double)angle);
+        to[i] = c->flip_sin_to_cos ? cosine : sine;
+        to[half + i] = c->flip_sin_to_cos ? sine : cosine;
+    }
+}
+
+/* emb = W2 silu(W1 e + b1) + b2 (TimestepEmbedding), plus the same of ofs; no silu on the sum. Then every
+ * modulation vector: linear(silu(emb)). */
+static void embed_timesteps(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const double *timestep)
+{
+    const vdm_kernels *k = cpu->kernels;
+    const vdm_transformer_config *c = &m->config;
+    int B = t->shape.B, D = t->D, E = t->E;
+    for (int b = 0; b < B; b++) sinusoid(t->sinusoid + (int64_t)b * D, (float)timestep[b], D, c);
+    linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->time1, B);
+    k->silu(cpu, t->emb_hidden, t->emb_hidden, (int64_t)B * E);
+    linear_forward(cpu, t->emb, t->emb_hidden, &m->time2, B);
+    if (c->ofs_dim) { /* the same row for every video: ofs_dim = E */
+        sinusoid(t->sinusoid, OFS, c->ofs_dim, c);
+        linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->ofs1, 1);
+        k->silu(cpu, t->emb_hidden, t->emb_hidden, E);
+        linear_forward(cpu, t->emb_silu, t->emb_hidden, &m->ofs2, 1);
+        for (int b = 0; b < B; b++)
+            for (int e = 0; e < E; e++) t->emb[(int64_t)b * E + e] += t->emb_silu[e];
+    }
+    k->silu(cpu, t->emb_silu, t->emb, (int64_t)B * E);
+    for (int l = 0; l < t->layers; l++) {
+        float *mod = t->modulation + (int64_t)l * 2 * B * 6 * D;
+        linear_forward(cpu, mod, t->emb_silu, &m->blocks[l].norm1.linear, B);
+        linear_forward(cpu, mod + (int64_t)B * 6 * D, t->emb_silu, &m->blocks[l].norm2.linear, B);
+    }
+    linear_forward(cpu, t->head_modulation, t->emb_silu, &m->norm_out_linear, B);
+}
+
+/* One norm's modulation: pointers to [B,6D] rows; video's three vectors first, then text's. */
+struct modulation {
+    const float *shift, *scale, *gate, *text_shift, *text_scale, *text_gate;
+    int64_t stride;
+};
+static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
+{
+    int64_t D = t->D;
+    const float *p = t->modulation + ((int64_t)layer * 2 + which) * t->shape.B * 6 * D;
+    struct modulation m = {p, p + D, p + 2 * D, p + 3 * D, p + 4 * D, p + 5 * D, 6 * D};
+    return m;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Patches */
+
+/* Where number n of token i lies in latents [F,C,h,w]: token (f',y',x'), number ((c patch_t + dt) p + dy) p +
+ * dx; the channel is the slowest index of a patch. */
+static int64_t patch_index(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
+{
+    int p = c->patch, pt = c->patch_t ? c->patch_t : 1, rows = t->shape.h / p, cols = t->shape.w / p;
+    int f = i / (rows * cols), y = i / cols % rows, x = i % cols;
+    int channel = n / (pt * p * p), dt = n / (p * p) % pt, dy = n / p % p, dx = n % p;
+    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p +
+           dx;
+}
+
+/* latents [F,channels,h,w] -> patches [V,K] */
+static void patchify(float *patches, const float *latents, const vdm_tape *t, const vdm_transformer_config *c,
+                     int channels, int K)
+{
+    for (int i = 0; i < t->V; i++)
+        for (int n = 0; n < K; n++) patches[(int64_t)i * K + n] = latents[patch_index(t, c, channels, i, n)];
+}
+
+/* patches [V,K] -> latents [F,channels,h,w] */
+static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
+                       const vdm_transformer_config *c, int channels, int K)
+{
+    for (int i = 0; i < t->V; i++)
+        for (int n = 0; n < K; n++) latents[patch_index(t, c, channels, i, n)] = patches[(int64_t)i * K + n];
+}
+
+/* CogVideoXPatchEmbed: h = [text_proj(text) ; proj(patches)] + positions. Nothing upstream is trained. */
+static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const float *x,
+                         const float *text)
+{
+    const vdm_transformer_config *c = &m->config;
+    int64_t video = (int64_t)t->shape.F * c->in_channels * t->shape.h * t->shape.w,
+            rows = (int64_t)t->S * t->D;
+    for (int b = 0; b < t->shape.B; b++) {
+        float *h = t->h + b * rows;
+        linear_forward(cpu, h, text + (int64_t)b * t->L * c->text_dim, &m->text_proj, t->L);
+        patchify(t->patches, x + b * video, t, c, c->in_channels, t->patch_in);
+        linear_forward(cpu, h + (int64_t)t->L * t->D, t->patches, &m->patch_proj, t->V);
+        if (t->add_positions) cpu->kernels->blend(cpu, h, 1, h, 1, t->add_positions, rows);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A linear layer with an adapter: y = x W^T + b + s (x A^T) B^T */
+
+static vdm_linear matrix(const float *data, int64_t rows, int64_t cols)
+{
+    vdm_linear l = {.weight = {data, VDM_F32, rows, cols}};
+    return l;
+}
+
+/* low [n,R] = s x A^T: with s inside it, dB = dy^T low */
+static void project_low(const vdm_cpu *cpu, const vdm_lora *lora, float *low, const float *x, int block,
+                        vdm_target which, int64_t n)
+{
+    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), lora->rank, lora->width);
+    linear_forward(cpu, low, x, &A, n);
+    cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * lora->rank);
+}
+
+static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, float *low, float *y, const float *x,
+                            const vdm_linear *w, int block, vdm_target which, int64_t n)
+{
+    linear_forward(cpu, y, x, w, n);
+    if (!lora) return;
+    int64_t R = lora->rank, D = lora->width;
+    project_low(cpu, lora, low, x, block, which, n);
+    vdm_matmul_args up = {.M = n,
+                          .N = D,
+                          .K = R,
+                          .a = low,
+                          .a_row = R,
+                          .a_col = 1,
+                          .b = vdm_lora_b(lora, lora->params, block, which),
+                          .b_dtype = VDM_F32,
+                          .b_row = 1,
+                          .b_col = R,
+                          .c = y,
+                          .c_row = D,
+                          .accumulate = true};
+    cpu->kernels->matmul(cpu, &up);
+}
+
+/* dB += dy^T low;  dlow = s dy B;  dA += dlow^T x;  dx (+)= dy W + dlow A.  dx NULL: not wanted. */
+static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *grad, vdm_tape *t, float *dx,
+                             bool add, const float *dy, const float *x, const vdm_linear *w, int block,
+                             vdm_target which, int64_t n)
+{
+    int64_t R = lora->rank, D = lora->width;
+    project_low(cpu, lora, t->low, x, block, which, n);
+    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, t->low, n, D, R);
+    vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
+    linear_backward_input(cpu, t->dlow, dy, &B, n, false);
+    cpu->kernels->blend(cpu, t->dlow, lora->scale, t->dlow, 0, t->dlow, n * R);
+    linear_backward_weight(cpu, vdm_lora_a(lora, grad, block, which), t->dlow, x, n, R, D);
+    if (!dx) return;
+    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
+    linear_backward_input(cpu, dx, dy, w, n, add);
+    linear_backward_input(cpu, dx, t->dlow, &A, n, true);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Attention half of a block (CogVideoXAttnProcessor2_0) */
+
+static vdm_rows rows_of(const vdm_tape *t)
+{
+    vdm_rows r = {t->shape.B, t->S, t->L, t->D};
+    return r;
+}
+static vdm_rows head_rows(const vdm_tape *t) /* every head's row on its own, [B*S*A, Dh] */
+{
+    vdm_rows r = {1, t->shape.B * t->S * t->A, 0, t->Dh};
+    return r;
+}
+static vdm_attention_args attention_of(const vdm_tape *t)
+{
+    vdm_attention_args a = {.B = t->shape.B,
+                            .A = t->A,
+                            .S = t->S,
+                            .Dh = t->Dh,
+                            .q = t->q,
+                            .k = t->k,
+                            .v = t->v,
+                            .o = t->o,
+                            .lse = t->lse,
+                            .d_o = t->dy,
+                            .dq = t->dq,
+                            .dk = t->dk,
+                            .dv = t->dv};
+    return a;
+}
+
+/* norm over Dh, then the rotation of the video rows; q_pre is what the norm's backward needs, or q itself */
+static void qk_forward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *q,
+                       const float *q_pre, const vdm_norm *norm, float *mean, float *rstd)
+{
+    vdm_rows heads = head_rows(t);
+    cpu->kernels->layer_norm(cpu, q, q_pre, &heads, norm, QK_NORM_EPS, NULL, NULL, NULL, NULL, 0, mean, rstd);
+    if (c->rotary)
+        cpu->kernels->rope(cpu, q, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, 1);
+}
+/* dq in place: the rotation back, then the norm's backward */
+static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *dq,
+                        const float *q_pre, const vdm_norm *norm, const float *mean, const float *rstd)
+{
+    vdm_rows heads = head_rows(t);
+    if (c->rotary)
+        cpu->kernels->rope(cpu, dq, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, -1);
+    cpu->kernels->layer_norm_backward(cpu, dq, dq, q_pre, &heads, norm, NULL, NULL, 0, mean, rstd, false);
+}
+
+/* y = to_out(attention(rope(norm(to_q n)), rope(norm(to_k n)), to_v n)), n = modulated norm1(h).
+ * Writes n, q, k, v, o, lse, y; on a backward tape q_pre, k_pre and the norms' statistics too. */
+static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                              int layer, const float *h)
+{
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_rows r = rows_of(t);
+    int64_t n = (int64_t)t->shape.B * t->S;
+    float *q_pre = t->q_pre ? t->q_pre : t->q, *k_pre = t->k_pre ? t->k_pre : t->k;
+    cpu->kernels->layer_norm(cpu, t->n, h, &r, &b->norm1.norm, (float)m->config.norm_eps, mod.text_scale,
+                             mod.text_shift, mod.scale, mod.shift, mod.stride, t->mean1, t->rstd1);
+    adapted_forward(cpu, lora, t->low, q_pre, t->n, &b->q, layer, VDM_Q, n);
+    adapted_forward(cpu, lora, t->low, k_pre, t->n, &b->k, layer, VDM_K, n);
+    adapted_forward(cpu, lora, t->low, t->v, t->n, &b->v, layer, VDM_V, n);
+    qk_forward(cpu, t, &m->config, t->q, q_pre, &b->norm_q, t->q_mean, t->q_rstd);
+    qk_forward(cpu, t, &m->config, t->k, k_pre, &b->norm_k, t->k_mean, t->k_rstd);
+    vdm_attention_args a = attention_of(t);
+    cpu->kernels->attention_forward(cpu, &a);
+    adapted_forward(cpu, lora, t->low, t->y, t->o, &b->out, layer, VDM_OUT, n);
+}
+
+/* dh += gradient through y = attention half of h, y having been added as gate * y.
+ * Block 0 ends with its adapters: nothing upstream is trained. */
+static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
+                               vdm_tape *t, int layer, const float *h, float *grad)
+{
+    const vdm_kernels *k = cpu->kernels;
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_rows r = rows_of(t);
+    int64_t n = (int64_t)t->shape.B * t->S;
+    bool first = layer == 0;
+    /* h1 = h + gate * y */
+    k->gate(cpu, t->dn, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    /* y = to_out(o) */
+    adapted_backward(cpu, lora, grad, t, t->dy, false, t->dn, t->o, &b->out, layer, VDM_OUT, n);
+    /* o = attention(q, k, v), dL/do in dy */
+    vdm_attention_args a = attention_of(t);
+    k->attention_backward(cpu, &a);
+    /* q = rope(norm(q_pre)) */
+    qk_backward(cpu, t, &m->config, t->dq, t->q_pre, &b->norm_q, t->q_mean, t->q_rstd);
+    qk_backward(cpu, t, &m->config, t->dk, t->k_pre, &b->norm_k, t->k_mean, t->k_rstd);
+    /* q_pre = to_q(n), k_pre = to_k(n), v = to_v(n) */
+    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, false, t->dq, t->n, &b->q, layer, VDM_Q, n);
+    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dk, t->n, &b->k, layer, VDM_K, n);
+    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dv, t->n, &b->v, layer, VDM_V, n);
+    if (first) return;
+    /* n = norm1(h)(1 + scale) + shift */
+    k->layer_norm_backward(cpu, t->dh, t->dn, h, &r, &b->norm1.norm, mod.text_scale, mod.scale, mod.stride,
+                           t->mean1, t->rstd1, true);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Feed-forward half of a block (FeedForward, gelu-approximate): a few rows at a time */
+
+/* y = down(gelu(up(n))), n = modulated norm2(h1) */
+static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer,
+                         const float *h1)
+{
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod = modulation_of(t, layer, 1);
+    vdm_rows r = rows_of(t);
+    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
+    cpu->kernels->layer_norm(cpu, t->n, h1, &r, &b->norm2.norm, (float)m->config.norm_eps, mod.text_scale,
+                             mod.text_shift, mod.scale, mod.shift, mod.stride, t->mean2, t->rstd2);
+    for (int64_t i = 0; i < rows; i += FF_ROWS) {
+        int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
+        linear_forward(cpu, t->hidden, t->n + i * D, &b->ff_up, n);
+        cpu->kernels->gelu(cpu, t->hidden, t->hidden, n * 4 * D);
+        linear_forward(cpu, t->y + i * D, t->hidden, &b->ff_down, n);
+    }
+}
+
+/* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Expects n = norm2(h1). */
+static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer)
+{
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod = modulation_of(t, layer, 1);
+    vdm_rows r = rows_of(t);
+    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
+    /* h = h1 + gate * y */
+    cpu->kernels->gate(cpu, t->dy, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    for (int64_t i = 0; i < rows; i += FF_ROWS) {
+        int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
+        /* y = down(gelu(a)), a = up(n): a is computed again, y is not needed */
+        linear_forward(cpu, t->hidden, t->n + i * D, &b->ff_up, n);
+        linear_backward_input(cpu, t->hidden2, t->dy + i * D, &b->ff_down, n, false);
+        cpu->kernels->gelu_backward(cpu, t->hidden2, t->hidden2, t->hidden, n * 4 * D);
+        linear_backward_input(cpu, t->dn + i * D, t->hidden2, &b->ff_up, n, false);
+    }
+    /* n = norm2(h1)(1 + scale) + shift */
+    cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, t->h1, &r, &b->norm2.norm, mod.text_scale, mod.scale,
+                                      mod.stride, t->mean2, t->rstd2, true);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A block (CogVideoXBlock): h += gate1 * attention(norm1(h)); h += gate2 * ff(norm2(h)) */
+
+static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                          int layer)
+{
+    struct modulation mod1 = modulation_of(t, layer, 0), mod2 = modulation_of(t, layer, 1);
+    vdm_rows r = rows_of(t);
+    attention_forward(m, lora, cpu, t, layer, t->h);
+    cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
+    feed_forward(m, cpu, t, layer, t->h);
+    cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod2.text_gate, mod2.gate, mod2.stride);
+}
+
+/* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished).
+ * The feed-forward half goes first; its norm2(h1) and the attention half's norm1(h) share the buffer n,
+ * so n is made twice. */
+static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                           int layer, float *grad)
+{
+    const vdm_kernels *k = cpu->kernels;
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod1 = modulation_of(t, layer, 0), mod2 = modulation_of(t, layer, 1);
+    vdm_rows r = rows_of(t);
+    float eps = (float)m->config.norm_eps;
+    int64_t rows = (int64_t)t->shape.B * t->S;
+    const float *h = t->inputs + layer * rows * t->D;
+    attention_forward(m, lora, cpu, t, layer, h);
+    memcpy(t->h1, h, (size_t)(rows * t->D) * sizeof(float));
+    k->gated_add(cpu, t->h1, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
+    k->layer_norm(cpu, t->n, t->h1, &r, &b->norm2.norm, eps, mod2.text_scale, mod2.text_shift, mod2.scale,
+                  mod2.shift, mod2.stride, t->mean2, t->rstd2);
+    feed_backward(m, cpu, t, layer);
+    k->layer_norm(cpu, t->n, h, &r, &b->norm1.norm, eps, mod1.text_scale, mod1.text_shift, mod1.scale,
+                  mod1.shift, mod1.stride, t->mean1, t->rstd1);
+    attention_backward(m, lora, cpu, t, layer, h, grad);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The head: v = unpatchify(proj_out(norm_out(norm_final(h)))): two layer norms, one after the other, of
+ * the video rows alone; the second one modulated, shift before scale. */
+
+static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int b, float *first,
+                       float *second)
+{
+    const float *h = t->h + ((int64_t)b * t->S + t->L) * t->D,
+                *shift = t->head_modulation + (int64_t)b * 2 * t->D;
+    const float *scale = shift + t->D;
+    vdm_rows r = {1, t->V, 0, t->D};
+    float eps = (float)m->config.norm_eps;
+    cpu->kernels->layer_norm(cpu, first, h, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0, t->mean1,
+                             t->rstd1);
+    cpu->kernels->layer_norm(cpu, second, first, &r, &m->norm_out, eps, scale, shift, scale, shift, 0,
+                             t->mean2, t->rstd2);
+}
+
+static void head_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, float *v)
+{
+    const vdm_transformer_config *c = &m->config;
+    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w;
+    for (int b = 0; b < t->shape.B; b++) {
+        head_norms(m, cpu, t, b, t->n, t->y);
+        linear_forward(cpu, t->patches, t->y, &m->proj_out, t->V);
+        unpatchify(v + b * video, t->patches, t, c, c->out_channels, t->patch_out);
+    }
+}
+
+/* dh [B,S,D] = dL/dh: 0 in the text rows, which the head never reads */
+static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const float *dv)
+{
+    const vdm_transformer_config *c = &m->config;
+    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, D = t->D;
+    vdm_rows r = {1, t->V, 0, D};
+    memset(t->dh, 0, (size_t)t->shape.B * (size_t)t->S * (size_t)D * sizeof(float));
+    for (int b = 0; b < t->shape.B; b++) {
+        const float *h = t->h + ((int64_t)b * t->S + t->L) * D, *scale = t->head_modulation + (b * 2 + 1) * D;
+        float *dh = t->dh + ((int64_t)b * t->S + t->L) * D;
+        head_norms(m, cpu, t, b, t->n, t->y);
+        /* v = unpatchify(patches), patches = proj_out(second) */
+        patchify(t->patches, dv + b * video, t, c, c->out_channels, t->patch_out);
+        linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, t->V, false);
+        /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
+        cpu->kernels->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 0,
+                                          t->mean2, t->rstd2, false);
+        cpu->kernels->layer_norm_backward(cpu, dh, t->dn, h, &r, &m->norm_final, NULL, NULL, 0, t->mean1,
+                                          t->rstd1, true);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The whole */
+
+void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                             const float *x, const float *text, const double *timestep, float *v)
+{
+    int64_t rows = (int64_t)t->shape.B * t->S;
+    embed_timesteps(m, cpu, t, timestep);
+    embed_inputs(m, cpu, t, x, text);
+    for (int l = 0; l < t->layers; l++) {
+        if (t->inputs) memcpy(t->inputs + l * rows * t->D, t->h, (size_t)(rows * t->D) * sizeof(float));
+        block_forward(m, lora, cpu, t, l);
+    }
+    head_forward(m, cpu, t, v);
+}
+
+void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                              const float *dv, float *grad)
+{
+    head_backward(m, cpu, t, dv);
+    for (int l = t->layers - 1; l >= 0; l--) block_backward(m, lora, cpu, t, l, grad);
+}
