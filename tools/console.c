@@ -1,0 +1,94 @@
+/* What the program says while it works. */
+#include "tool.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stopped; /* set by SIGINT and SIGTERM */
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    stopped = 1;
+}
+
+void console_watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = (int)SA_RESETHAND}; /* a second one ends it */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+int fail(const vdm_error *err)
+{
+    fprintf(stderr, "vdm: %s\n", err->text);
+    return FAILED;
+}
+
+void format_bytes(char *text, size_t size, double bytes)
+{
+    const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int u = 0;
+    while (bytes >= 1024 && u < 4) bytes /= 1024, u++;
+    snprintf(text, size, u ? "%.1f %s" : "%.0f %s", bytes, units[u]);
+}
+
+void format_seconds(char *text, size_t size, double s)
+{
+    if (s < 10)
+        snprintf(text, size, "%.1f s", s);
+    else if (s < 100)
+        snprintf(text, size, "%.0f s", s);
+    else if (s < 2 * 3600)
+        snprintf(text, size, "%.0f min", s / 60);
+    else
+        snprintf(text, size, "%.1f h", s / 3600);
+}
+
+static void print_bar(const vdm_report *r)
+{
+    int width = 24, full = r->of ? (int)((double)width * r->step / r->of) : 0;
+    fprintf(stderr, "\r\033[K%-7s [", r->phase);
+    for (int i = 0; i < width; i++) fputc(i < full ? '#' : '.', stderr);
+    fprintf(stderr, "] %d/%d", r->step, r->of);
+}
+
+static int report(void *user, const vdm_report *r)
+{
+    console *c = user;
+    double now = vdm_seconds(), each = r->step ? r->seconds / r->step : 0;
+    bool ended = r->step == r->of, changed = !c->phase || strcmp(c->phase, r->phase) != 0;
+    if (changed) console_end(c);
+    if (ended || changed || now - c->last >= (c->terminal ? 0.1 : 10)) {
+        char left[32], speed[32];
+        format_seconds(left, sizeof left, each * (r->of - r->step));
+        format_seconds(speed, sizeof speed, each);
+        if (c->terminal)
+            print_bar(r);
+        else
+            fprintf(stderr, "%-7s %d/%d", r->phase, r->step, r->of);
+        if (isfinite(r->loss)) fprintf(stderr, "  loss %.4f", r->loss);
+        fprintf(stderr, "  %s each  %s left", speed, left);
+        if (!c->terminal) fputc('\n', stderr);
+        c->phase = r->phase;
+        c->last = now;
+    }
+    if (ended) console_end(c);
+    return stopped;
+}
+
+void console_end(console *c)
+{
+    if (c->phase && c->terminal) fputc('\n', stderr);
+    c->phase = NULL;
+}
+
+vdm_progress console_progress(console *c)
+{
+    *c = (console){.terminal = isatty(STDERR_FILENO) == 1};
+    vdm_progress p = {report, c};
+    return p;
+}

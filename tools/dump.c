@@ -1,0 +1,59 @@
+/* Named tensors collected for --dump, and written as one safetensors file. */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int make_room(dump *d, vdm_error *err)
+{
+    if (d->count < d->room) return 0;
+    int64_t room = d->room ? 2 * d->room : 64;
+    vdm_tensor *more = vdm_alloc((size_t)room, sizeof *more, "the dump", err);
+    if (!more) return -1;
+    if (d->count) memcpy(more, d->tensors, (size_t)d->count * sizeof *more);
+    vdm_free(d->tensors);
+    d->tensors = more;
+    d->room = room;
+    return 0;
+}
+
+/* Copies the numbers. */
+int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err)
+{
+    if (!d->path) return 0;
+    if (make_room(d, err)) return -1;
+    vdm_tensor t = {.dtype = VDM_F32, .rank = rank, .bytes = sizeof(float)};
+    for (int i = 0; i < rank; i++) {
+        t.shape[i] = shape[i];
+        t.bytes *= (size_t)shape[i];
+    }
+    size_t length = strlen(name) + 1;
+    char *name_copy = vdm_alloc(length, 1, "the dump", err);
+    void *data_copy = vdm_alloc(t.bytes, 1, "the dump", err);
+    if (!name_copy || !data_copy) {
+        vdm_free(name_copy);
+        vdm_free(data_copy);
+        return -1;
+    }
+    memcpy(name_copy, name, length);
+    memcpy(data_copy, data, t.bytes);
+    t.name = name_copy;
+    t.data = data_copy;
+    d->tensors[d->count++] = t;
+    return 0;
+}
+
+int dump_write(dump *d, vdm_error *err)
+{
+    return d->path ? vdm_safetensors_write(d->path, d->tensors, d->count, NULL, 0, err) : 0;
+}
+
+void dump_free(dump *d)
+{
+    for (int64_t i = 0; i < d->count; i++) {
+        vdm_free((void *)(uintptr_t)d->tensors[i].name);
+        vdm_free((void *)(uintptr_t)d->tensors[i].data);
+    }
+    vdm_free(d->tensors);
+    *d = (dump){0};
+}

@@ -1,0 +1,154 @@
+/* vdm info: what a model, an adapter, a task or any safetensors file is. */
+#include "tool.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool has(const char *folder, const char *name)
+{
+    vdm_error err;
+    struct stat st;
+    char *path = vdm_path(folder, name, &err);
+    bool there = path && stat(path, &st) == 0;
+    vdm_free(path);
+    return there;
+}
+
+static const char *variant_of(const vdm_transformer_config *c)
+{
+    if (c->patch_t)
+        return c->in_channels == 2 * c->out_channels ? "CogVideoX 1.5 image-to-video" : "CogVideoX 1.5";
+    if (!c->rotary) return "CogVideoX 1.0, absolute positions (2B)";
+    return c->in_channels == 2 * c->out_channels ? "CogVideoX 1.0 image-to-video" : "CogVideoX 1.0 (5B)";
+}
+
+static double count_parameters(const char *model, const char *part, const char *stem, vdm_error *err)
+{
+    vdm_safetensors f;
+    double n = -1;
+    char *folder = vdm_path(model, part, err);
+    if (folder && !vdm_safetensors_open_folder(&f, folder, stem, err)) {
+        n = 0;
+        for (int64_t i = 0; i < f.count; i++) n += (double)vdm_tensor_count(&f.tensors[i]);
+        vdm_safetensors_close(&f);
+    }
+    vdm_free(folder);
+    return n;
+}
+
+static int model_info(const options *o, const char *path, vdm_error *err)
+{
+    vdm_model_config m;
+    if (vdm_model_config_read(&m, path, err)) return -1;
+    const vdm_transformer_config *c = &m.transformer;
+    const vdm_vae_config *v = &m.vae;
+    double transformer = count_parameters(path, "transformer", "diffusion_pytorch_model", err);
+    double vae = transformer < 0 ? -1 : count_parameters(path, "vae", "diffusion_pytorch_model", err);
+    if (vae < 0) return -1;
+    printf("%s: %s\n", path, variant_of(c));
+    printf("  transformer  %.0f parameters, %d blocks, width %d (%d heads of %d), text %d x %d\n",
+           transformer, c->layers, c->heads * c->head_dim, c->heads, c->head_dim, c->text_tokens,
+           c->text_dim);
+    printf("               patch %dx%dx%d, positions: %s%s, ofs: %s\n", c->patch_t ? c->patch_t : 1, c->patch,
+           c->patch, c->rotary ? c->patch_t ? "rotary (slice)" : "rotary (linspace)" : "sincos",
+           c->learned_positions ? " and learned" : "", c->ofs_dim ? "yes" : "no");
+    printf("  vae          %.0f parameters, %d latent channels, factor %g, image latents times %.6g\n", vae,
+           v->latent_channels, v->scaling_factor, vdm_image_latent_scale(v, VDM_IMAGE_PIPELINE));
+    printf("  scheduler    %s, snr shift %g\n", m.scheduler.dpm ? "DPM" : "DDIM",
+           m.scheduler.snr_shift_scale);
+    if (c->in_channels != 2 * c->out_channels) {
+        printf("  answers no pictures: it is no image-to-video model\n");
+        return 0;
+    }
+    session s;
+    options run = *o;
+    run.model = path;
+    int side = c->learned_positions ? 0 : 480 / (8 * c->patch) * 8 * c->patch;
+    int height = side ? side : c->sample_height * 8, width = side ? side : c->sample_width * 8;
+    int status = session_plan(&s, &run, height, width, err);
+    fflush(stdout);
+    if (!status) plan_print(&s, 0, 1, 0);
+    session_free(&s);
+    return status;
+}
+
+static void print_tensors(const vdm_safetensors *f)
+{
+    double numbers = 0;
+    for (int64_t i = 0; i < f->count; i++) {
+        const vdm_tensor *t = &f->tensors[i];
+        numbers += (double)vdm_tensor_count(t);
+        printf("  %-4s [", vdm_dtype_name(t->dtype));
+        for (int d = 0; d < t->rank; d++) printf("%s%lld", d ? "," : "", (long long)t->shape[d]);
+        printf("]  %s\n", t->name);
+    }
+    printf("  %lld tensors, %.0f numbers\n", (long long)f->count, numbers);
+}
+
+static int file_info(const char *path, vdm_error *err)
+{
+    vdm_safetensors f;
+    if (vdm_safetensors_open(&f, path, err)) return -1;
+    bool adapter = f.count > 0;
+    int64_t rank = 0;
+    for (int64_t i = 0; i < f.count; i++) {
+        adapter = adapter && strstr(f.tensors[i].name, "lora_");
+        if (strstr(f.tensors[i].name, "lora_A") && f.tensors[i].rank == 2) rank = f.tensors[i].shape[0];
+    }
+    const char *metadata = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
+    printf("%s: %s", path, adapter ? "an adapter" : "tensors");
+    if (adapter)
+        printf(" of rank %lld on %lld modules; %s", (long long)rank, (long long)f.count / 2,
+               metadata ? "its metadata:\n" : "no metadata, so that alpha = rank");
+    if (adapter && metadata) printf("%s", metadata);
+    printf("\n");
+    print_tensors(&f);
+    vdm_safetensors_close(&f);
+    return 0;
+}
+
+static int task_info(const char *path, vdm_error *err)
+{
+    vdm_task t;
+    if (vdm_task_read(&t, path, err)) return -1;
+    printf("%s: task '%s', %d training pairs, %d test pictures\n", path, t.name, t.n_train, t.n_test);
+    if (t.prompt) printf("  prompt: %s\n", t.prompt);
+    vdm_picture p;
+    const char *first = t.n_train ? t.train[0].input : t.test[0].input;
+    int status = vdm_picture_read(&p, first, err);
+    if (!status) {
+        printf("  %s is %d wide and %d high\n", first, p.width, p.height);
+        vdm_picture_free(&p);
+    }
+    vdm_task_free(&t);
+    return status;
+}
+
+int command_info(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    int status = options_read(&o, INFO, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands != 1) return misuse("info: expected one path, found %d", o.n_operands);
+    const char *path = o.operands[0];
+    if (!is_folder(path))
+        status = file_info(path, &err);
+    else if (has(path, "transformer"))
+        status = model_info(&o, path, &err);
+    else if (has(path, "train") || has(path, "test"))
+        status = task_info(path, &err);
+    else
+        status = vdm_fail(&err,
+                          "%s: expected a model (with transformer/), a task (with train/ or test/) or a "
+                          "safetensors file, found none of them",
+                          path);
+    return status ? fail(&err) : DONE;
+}

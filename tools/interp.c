@@ -1,0 +1,43 @@
+/* vdm interp: the video that a pair of pictures becomes. */
+#include "tool.h"
+
+static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
+{
+    vdm_picture pair[2] = {0}, sized[2] = {0};
+    uint8_t *frames = NULL;
+    int height, width, status = size_of(o, o->operands[0], &height, &width, err);
+    for (int i = 0; i < 2 && !status; i++) {
+        status = vdm_picture_read(&pair[i], o->operands[i], err);
+        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], width, height, err);
+    }
+    if (!status) {
+        vdm_rng rng;
+        vdm_rng_seed(&rng, o->seed);
+        frames =
+            vdm_alloc((size_t)o->frames * (size_t)height * (size_t)width * 3, 1, "the video's frames", err);
+        status = !frames || vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err) ||
+                         vdm_y4m_write(o->output, frames, o->frames, height, width, err)
+                     ? -1
+                     : 0;
+    }
+    vdm_free(frames);
+    for (int i = 0; i < 2; i++) {
+        vdm_picture_free(&pair[i]);
+        vdm_picture_free(&sized[i]);
+    }
+    return status;
+}
+
+int command_interp(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    vdm_phi phi;
+    int status = options_read(&o, INTERP, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands != 2)
+        return misuse("interp: expected two pictures, X.ppm Y.ppm, found %d", o.n_operands);
+    if (!o.output) return misuse("interp: expected -o V.y4m");
+    if (vdm_phi_parse(&phi, o.phi ? o.phi : "discrete", &err)) return misuse("--phi: %s", err.text);
+    return writable(o.output, &err) || make_video(&o, &phi, &err) ? fail(&err) : DONE;
+}

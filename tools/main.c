@@ -1,0 +1,42 @@
+/* vdm: the program. Commands are in files of their own. */
+#include "tool.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int bit;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} commands[] = {
+    {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
+    {"predict", PREDICT, command_predict, "answer a picture"},
+    {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
+    {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
+    {"info", INFO, command_info, "what a model, an adapter or a task is"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void help(void)
+{
+    printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
+    for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
+    printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+           "3 a score below what was asked for. VDM_ISA=scalar|avx2|avx512 picks an instruction set.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        help();
+        return DONE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("vdm %s\n", VDM_VERSION);
+        return DONE;
+    }
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0) return commands[i].run(argc - 2, argv + 2);
+    return misuse("'%s' is no command; 'vdm help' lists them", name);
+}

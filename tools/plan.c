@@ -1,0 +1,113 @@
+/* What a run will take, said before it starts: bytes from the library's own layouts, time from counted
+ * operations and a short measurement of this machine. */
+#include "tool.h"
+#include "kernels.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <dirent.h>
+
+/* Multiply-adds of one pass over B videos, times 2: the linear layers and attention of every block. */
+static double forward_operations(const session *s, int B)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    double D = (double)c->heads * c->head_dim, S = c->text_tokens + s->geometry.video_tokens;
+    return B * c->layers * (2 * 12 * D * D * S + 4 * S * S * D);
+}
+
+/* Operations a second of this machine, from one matmul of a fifth of a second or so. */
+static double measure_speed(const vdm_cpu *cpu)
+{
+    enum { N = 768 };
+    vdm_error err;
+    float *a = vdm_alloc(3 * N * N, sizeof(float), "a measurement", &err);
+    if (!a) return 1e9;
+    vdm_matmul_args m = {.M = N,
+                         .N = N,
+                         .K = N,
+                         .a = a,
+                         .a_row = N,
+                         .a_col = 1,
+                         .b = a + N * N,
+                         .b_dtype = VDM_F32,
+                         .b_row = 1,
+                         .b_col = N,
+                         .c = a + 2 * N * N,
+                         .c_row = N};
+    double start = vdm_seconds(), seconds;
+    int runs = 0;
+    do {
+        cpu->kernels->matmul(cpu, &m);
+        runs++;
+        seconds = vdm_seconds() - start;
+    } while (seconds < 0.2);
+    vdm_free(a);
+    return 2.0 * N * N * N * runs / seconds;
+}
+
+/* Bytes of the safetensors files in MODEL/part: they are mapped, and resident once they were used. */
+static double weight_bytes(const char *model, const char *part)
+{
+    vdm_error err;
+    double sum = 0;
+    char *folder = vdm_path(model, part, &err);
+    DIR *d = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        const char *dot = strrchr(e->d_name, '.');
+        char *file = vdm_path(folder, e->d_name, &err);
+        if (file && dot && strcmp(dot, ".safetensors") == 0 && stat(file, &st) == 0)
+            sum += (double)st.st_size;
+        vdm_free(file);
+    }
+    if (d) closedir(d);
+    vdm_free(folder);
+    return sum;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static void print_line(const char *what, double bytes)
+{
+    char text[32];
+    format_bytes(text, sizeof text, bytes);
+    fprintf(stderr, "  %-34s %10s\n", what, text);
+}
+
+void plan_print(const session *s, int training_steps, int answers, int pairs)
+{
+    const options *o = s->options;
+    const vdm_geometry *g = &s->geometry;
+    const vdm_transformer_config *c = &s->config.transformer;
+    bool two = answers && o->guidance > 1 && !s->same_prompts;
+    int B = training_steps ? o->batch : two ? 2 : 1, rank = training_steps ? o->rank : s->lora.rank;
+    vdm_tape_shape shape = {B, g->F, g->h, g->w, rank, training_steps > 0};
+    double weights = weight_bytes(o->model, "transformer") + weight_bytes(o->model, "vae");
+    double pass = (double)vdm_tape_bytes(c, &shape);
+    double vae = larger(
+        (double)vdm_vae_encode_bytes(&s->config.vae, training_steps ? g->frames : 1, g->height, g->width,
+                                     o->tiled),
+        answers ? (double)vdm_vae_decode_bytes(&s->config.vae, g->latent_frames, g->h, g->w, o->tiled) : 0);
+    double adapter =
+        4.0 * 4 * 8 * (double)c->layers * (double)rank * c->heads * c->head_dim; /* and 2 moments, gradient */
+    double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
+    fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
+            g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
+            g->video_tokens, c->text_tokens);
+    print_line("weights (mapped)", weights);
+    print_line("transformer pass", pass);
+    print_line("VAE", vae);
+    if (training_steps) print_line("adapter, gradient, moments", adapter);
+    if (training_steps) print_line("cached latents", cache);
+    double sum = weights + larger(pass, vae) + (training_steps ? adapter + cache : 0) +
+                 (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float);
+    print_line("at the peak", sum);
+    double step = forward_operations(s, B) * (training_steps ? 3.2 : 1) / measure_speed(&s->cpu);
+    char each[32], all[32];
+    format_seconds(each, sizeof each, step);
+    format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o->steps));
+    fprintf(stderr, "  about %s a step, %s in all, without the VAE (from a short measurement)\n", each, all);
+}

@@ -1,0 +1,129 @@
+/* vdm predict: answers one picture with the last frame of the video that is sampled from it. */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int keep(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                vdm_error *err)
+{
+    return dump_add(user, name, data, rank, shape, err);
+}
+
+/* The tensors of --inject that replace random numbers. */
+struct injected {
+    float *noise, *image_noise, *step_noise;
+};
+
+static int inject_one(float **to, const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
+                      vdm_error *err)
+{
+    if (!vdm_safetensors_find(f, name)) return 0;
+    *to = vdm_safetensors_floats(f, name, rank, shape, err);
+    return *to ? 0 : -1;
+}
+
+static int inject(struct injected *in, session *s, const vdm_sample_options *p, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    const vdm_transformer_config *c = &s->config.transformer;
+    int64_t C = c->out_channels, text[] = {c->text_tokens, c->text_dim};
+    int64_t noise[] = {g->F, C, g->h, g->w}, image[] = {C, g->h, g->w},
+            step[] = {p->steps, 2, g->F, C, g->h, g->w};
+    vdm_safetensors f;
+    float *prompt = NULL, *negative = NULL;
+    if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
+    int status = inject_one(&in->noise, &f, "noise", 4, noise, err) ||
+                         inject_one(&in->image_noise, &f, "image_noise", 3, image, err) ||
+                         inject_one(&in->step_noise, &f, "step_noise", 6, step, err) ||
+                         inject_one(&prompt, &f, "prompt_embeds", 2, text, err) ||
+                         inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err)
+                     ? -1
+                     : 0;
+    vdm_safetensors_close(&f);
+    session_use_prompts(s, prompt, negative);
+    return status;
+}
+
+/* Writes the last frame, the video, and what --dump collected. */
+static int write_results(const session *s, dump *d, const float *video, vdm_error *err)
+{
+    const options *o = s->options;
+    const vdm_geometry *g = &s->geometry;
+    int64_t shape[] = {g->frames, 3, g->height, g->width};
+    size_t frame = (size_t)g->height * (size_t)g->width * 3;
+    uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
+    if (!bytes) return -1;
+    vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
+    vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
+    int status = vdm_picture_write(&last, o->output, err) ||
+                         (o->video && vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err)) ||
+                         dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)
+                     ? -1
+                     : 0;
+    vdm_free(bytes);
+    return status;
+}
+
+static int answer(session *s, vdm_error *err)
+{
+    const options *o = s->options;
+    const vdm_geometry *g = &s->geometry;
+    struct injected in = {0};
+    dump d = {.path = o->dump};
+    console c;
+    vdm_progress progress = console_progress(&c);
+    vdm_sample_options p = sample_options(s);
+    float *image = NULL, *video = NULL;
+    int status = -1;
+    if (o->inject && inject(&in, s, &p, err)) goto end;
+    if (s->same_prompts) p.guidance = 1; /* v_neg + g (v - v_neg) is v: half the work, the same answer */
+    p.noise = in.noise;
+    p.image_noise = in.image_noise;
+    p.step_noise = in.step_noise;
+    p.dump = keep;
+    p.dump_user = &d;
+    if (read_image(&image, o->image, g, err)) goto end;
+    video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
+                      "the video", err);
+    if (!video) goto end;
+    plan_print(s, 0, 1, 0);
+    status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
+                        image, s->prompt, s->negative, video, &progress, err);
+    console_end(&c);
+    if (!status) status = write_results(s, &d, video, err);
+end:
+    vdm_free(image);
+    vdm_free(video);
+    vdm_free(in.noise);
+    vdm_free(in.image_noise);
+    vdm_free(in.step_noise);
+    dump_free(&d);
+    return status;
+}
+
+int command_predict(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    session s = {0};
+    int height, width, status = options_read(&o, PREDICT, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands)
+        return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
+    if (!o.image) return misuse("predict: expected --image X.ppm");
+    if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
+    if (!o.model) return misuse("predict: expected --model DIR");
+    if (o.output && strcmp(o.image, o.output) == 0)
+        return misuse("-o: '%s' is the picture to answer", o.output);
+    console_watch_signals();
+    bool ok = !size_of(&o, o.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
+    if (ok && o.plan) {
+        plan_print(&s, 0, 1, 0);
+    } else {
+        ok = ok && !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
+             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &err);
+    }
+    session_free(&s);
+    return ok ? DONE : fail(&err);
+}

@@ -1,0 +1,199 @@
+/* What a command needs of a model: configuration, size, weights, prompts, adapters. */
+#include "tool.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
+{
+    *s = (session){.options = o};
+    if (!o->model) return vdm_fail(err, "--model: expected a model folder, found nothing");
+    if (vdm_model_config_read(&s->config, o->model, err)) return -1;
+    const vdm_transformer_config *c = &s->config.transformer;
+    if (c->in_channels != 2 * c->out_channels)
+        return vdm_fail(
+            err,
+            "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
+            "image-to-video models, found %d",
+            o->model, 2 * c->out_channels, c->in_channels);
+    if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
+    if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
+    return vdm_schedule_init(&s->schedule, &s->config.scheduler, err);
+}
+
+/* Embeddings from FILE, else from the model's own file, else zeros (the original trainer's "no prompt"). */
+static int read_prompt(session *s, float **text, const char *file, const char *own, const char *what,
+                       vdm_error *err)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    if (file) return vdm_prompt_read(text, file, c, err);
+    if (own) {
+        char *path = vdm_path(s->options->model, own, err);
+        if (!path) return -1;
+        bool there = access(path, F_OK) == 0;
+        int status = there ? vdm_prompt_read(text, path, c, err) : 0;
+        vdm_free(path);
+        if (there) return status;
+        fprintf(stderr, "no %s: its embedding is zeros\n", what);
+    }
+    *text =
+        vdm_alloc((size_t)c->text_tokens * (size_t)c->text_dim, sizeof(float), "the prompt's embedding", err);
+    return *text ? 0 : -1;
+}
+
+static int read_prompts(session *s, vdm_error *err)
+{
+    const options *o = s->options;
+    if (read_prompt(s, &s->prompt, o->prompt, "prompt_embeds.safetensors", "prompt", err)) return -1;
+    if (read_prompt(s, &s->negative, o->negative, NULL, "negative prompt", err)) return -1;
+    session_use_prompts(s, NULL, NULL);
+    return 0;
+}
+
+void session_use_prompts(session *s, float *prompt, float *negative)
+{
+    float **mine[] = {&s->prompt, &s->negative}, *given[] = {prompt, negative};
+    for (int i = 0; i < 2; i++) {
+        if (!given[i]) continue;
+        vdm_free(*mine[i]);
+        *mine[i] = given[i];
+    }
+    size_t n = (size_t)s->config.transformer.text_tokens * (size_t)s->config.transformer.text_dim;
+    s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
+}
+
+/* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
+static int read_lora(session *s, const char *text, vdm_lora *part, double *weight, vdm_error *err)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    *weight = 1;
+    size_t length = strlen(text);
+    if (colon && colon[1]) {
+        double x = strtod(colon + 1, &end);
+        if (!*end && isfinite(x)) *weight = x, length = (size_t)(colon - text);
+    }
+    char *path = vdm_alloc(length + 1, 1, "a path", err);
+    if (!path) return -1;
+    memcpy(path, text, length);
+    int applied, modules;
+    int status = vdm_lora_read(part, path, &s->config.transformer, &applied, &modules, err);
+    if (!status)
+        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", path, applied, modules,
+                part->rank, part->alpha, *weight);
+    vdm_free(path);
+    return status;
+}
+
+static int read_loras(session *s, vdm_error *err)
+{
+    vdm_lora parts[MAX_LORAS] = {0};
+    double weights[MAX_LORAS];
+    int n = 0, status = 0;
+    while (n < s->options->n_loras && !status) {
+        status = read_lora(s, s->options->loras[n], &parts[n], &weights[n], err);
+        if (!status) n++;
+    }
+    if (!status && n) status = vdm_lora_join(&s->lora, parts, weights, n, err);
+    for (int i = 0; i < n; i++) vdm_lora_free(&parts[i]);
+    return status;
+}
+
+int session_load(session *s, vdm_error *err)
+{
+    double start = vdm_seconds();
+    char *transformer = vdm_path(s->options->model, "transformer", err);
+    char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
+    int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
+                         vdm_vae_load(&s->vae, vae, err) || read_prompts(s, err) || read_loras(s, err)
+                     ? -1
+                     : 0;
+    vdm_free(transformer);
+    vdm_free(vae);
+    if (!status)
+        fprintf(stderr, "%s: loaded in %.1f s; %s, OpenMP: %s, threads: %d\n", s->options->model,
+                vdm_seconds() - start, vdm_cpu_name(&s->cpu), vdm_has_openmp() ? "on" : "off",
+                s->cpu.threads);
+    return status;
+}
+
+void session_free(session *s)
+{
+    vdm_lora_free(&s->lora);
+    vdm_free(s->prompt);
+    vdm_free(s->negative);
+    vdm_vae_free(&s->vae);
+    vdm_transformer_free(&s->transformer);
+    vdm_cpu_free(&s->cpu);
+}
+
+vdm_image_scale image_scale_of(const options *o)
+{
+    return strcmp(o->image_scale, "trainer") == 0 ? VDM_IMAGE_TRAINER : VDM_IMAGE_PIPELINE;
+}
+
+vdm_sample_options sample_options(const session *s)
+{
+    const options *o = s->options;
+    bool dpm = o->sampler ? strcmp(o->sampler, "dpm") == 0 : s->config.scheduler.dpm;
+    vdm_sample_options p = {.geometry = s->geometry,
+                            .steps = o->steps,
+                            .sampler = dpm ? VDM_DPM : VDM_DDIM,
+                            .guidance = o->guidance,
+                            .dynamic_guidance = o->dynamic_guidance,
+                            .tiled = o->tiled,
+                            .image_scale = image_scale_of(o),
+                            .seed = o->seed};
+    return p;
+}
+
+int writable(const char *path, vdm_error *err)
+{
+    vdm_file f;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return vdm_fail(err, "%s: expected a file to write, found something else", path);
+    if (vdm_file_open(&f, path, err)) return -1;
+    vdm_file_abandon(&f);
+    return 0;
+}
+
+int make_folder(const char *path, vdm_error *err)
+{
+    struct stat st;
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return vdm_fail(err, "%s: can't make this folder: %s", path, strerror(errno));
+    if (stat(path, &st) || !S_ISDIR(st.st_mode))
+        return vdm_fail(err, "%s: expected a folder, found a file", path);
+    return 0;
+}
+
+int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_picture p, resized = {0};
+    if (vdm_picture_read(&p, path, err)) return -1;
+    int status = vdm_picture_resize(&resized, &p, g->width, g->height, err);
+    vdm_picture_free(&p);
+    if (status) return -1;
+    *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
+    if (*image) vdm_video_from_bytes(*image, resized.rgb, 1, g->height, g->width);
+    vdm_picture_free(&resized);
+    return *image ? 0 : -1;
+}
+
+int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err)
+{
+    *height = o->height;
+    *width = o->width;
+    if (o->height) return 0;
+    vdm_picture p;
+    if (vdm_picture_read(&p, picture, err)) return -1;
+    *height = p.height;
+    *width = p.width;
+    vdm_picture_free(&p);
+    return 0;
+}
