@@ -1,5 +1,32 @@
-/* vdm interp: the video that a pair of pictures becomes. */
+/* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
 #include "tool.h"
+
+#include <string.h>
+
+/* Frames side by side, 4 white pixels between them. */
+static int write_strip(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
+{
+    size_t gap = 4, row = ((size_t)W * (size_t)T + gap * (size_t)(T - 1)) * 3;
+    vdm_picture strip = {.width = (int)(row / 3), .height = H};
+    strip.rgb = vdm_alloc(row * (size_t)H, 1, "the strip", err);
+    if (!strip.rgb) return -1;
+    memset(strip.rgb, 255, row * (size_t)H);
+    for (int t = 0; t < T; t++)
+        for (int y = 0; y < H; y++)
+            memcpy(strip.rgb + (size_t)y * row + (size_t)t * ((size_t)W + gap) * 3,
+                   frames + ((size_t)t * (size_t)H + (size_t)y) * (size_t)W * 3, (size_t)W * 3);
+    int status = vdm_picture_write(&strip, path, err);
+    vdm_free(strip.rgb);
+    return status;
+}
+
+static int write_frames(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
+{
+    const char *ending = strrchr(path, '.');
+    if (ending && (strcmp(ending, ".png") == 0 || strcmp(ending, ".ppm") == 0))
+        return write_strip(path, frames, T, H, W, err);
+    return vdm_y4m_write(path, frames, T, H, W, err);
+}
 
 static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
 {
@@ -16,7 +43,7 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
         frames =
             vdm_alloc((size_t)o->frames * (size_t)height * (size_t)width * 3, 1, "the video's frames", err);
         status = !frames || vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err) ||
-                         vdm_y4m_write(o->output, frames, o->frames, height, width, err)
+                         write_frames(o->output, frames, o->frames, height, width, err)
                      ? -1
                      : 0;
     }
@@ -37,7 +64,7 @@ int command_interp(int argc, char **argv)
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 2)
         return misuse("interp: expected two pictures, X.ppm Y.ppm, found %d", o.n_operands);
-    if (!o.output) return misuse("interp: expected -o V.y4m");
+    if (!o.output) return misuse("interp: expected -o V.y4m or a strip, V.png");
     if (vdm_phi_parse(&phi, o.phi ? o.phi : "discrete", &err)) return misuse("--phi: %s", err.text);
     return writable(o.output, &err) || make_video(&o, &phi, &err) ? fail(&err) : DONE;
 }

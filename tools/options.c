@@ -85,7 +85,8 @@ static const struct usage {
      "Answers one picture: the last frame of its video."},
     {EVAL, "vdm eval TASK [-o DIR] [options]",
      "Answers a task folder's test/ pictures and prints the score."},
-    {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]", "The video that a pair becomes, to look at."},
+    {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
+     "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
 };
 
 void options_help(int command)
