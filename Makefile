@@ -46,7 +46,7 @@ $(BUILD)/kernels_%.o: kernels.c
 	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
 
 # Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/libvdm.a
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 clean:
