@@ -1,0 +1,217 @@
+/* The transformer on tiny random models of every variant: properties that need no reference. The numbers
+ * themselves are held against diffusers by test_golden.c and by the live peer tests. */
+#include "check.h"
+#include "tiny.h"
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { F = 4, H = 4, W = 6, C = 16, L = 5, DT = 24, B = 2, RANK = 3 };
+
+static const char *const names[] = {"2B", "5B", "5B-I2V", "1.5", "1.5-I2V"};
+
+/* One model with inputs of B videos and an adapter whose B is not zero. */
+struct bench {
+    vdm_transformer m;
+    vdm_lora lora;
+    int frames, in;
+    float x[B * F * 32 * H * W], text[B * L * DT], v[B * F * C * H * W];
+    double t[B];
+};
+static struct bench s;
+
+static int setup(tiny_variant v, vdm_dtype dtype)
+{
+    vdm_error err;
+    char dir[400];
+    vdm_rng rng;
+    snprintf(dir, sizeof dir, "%s/%d-%d", check_folder(), (int)v, (int)dtype);
+    int failed = tiny_write(dir, v, dtype, 7, &err);
+    snprintf(dir + strlen(dir), sizeof dir - strlen(dir), "/transformer");
+    if (!CHECK(!failed && !vdm_transformer_load(&s.m, dir, &err), "%s: %s", names[v], err.text)) return -1;
+    s.in = s.m.config.in_channels;
+    s.frames = v >= TINY_15 ? 4 : 3;
+    check_random(s.x, sizeof s.x / sizeof s.x[0], 1, 1.5f);
+    check_random(s.text, sizeof s.text / sizeof s.text[0], 2, 1);
+    s.t[0] = 999;
+    s.t[1] = 123;
+    vdm_rng_seed(&rng, 3);
+    if (vdm_lora_init(&s.lora, &s.m.config, RANK, 2 * RANK, &rng, &err)) return -1;
+    for (int l = 0; l < s.lora.layers; l++)
+        for (int k = 0; k < 4; k++)
+            check_random(vdm_lora_b(&s.lora, s.lora.params, l, (vdm_target)k), RANK * s.lora.width,
+                         (uint32_t)(100 + 4 * l + k), 0.2f);
+    return 0;
+}
+
+static void teardown(void)
+{
+    vdm_lora_free(&s.lora);
+    vdm_transformer_free(&s.m);
+}
+
+static void forward(const vdm_cpu *cpu, const vdm_lora *lora, int videos, const float *x, const double *t,
+                    float *v)
+{
+    vdm_error err;
+    vdm_tape_shape shape = {videos, s.frames, H, W, lora ? RANK : 0, false};
+    vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
+    if (!CHECK(tape != NULL, "tape: %s", err.text)) return;
+    vdm_transformer_forward(&s.m, lora, cpu, tape, x, s.text, t, v);
+    vdm_tape_free(tape);
+}
+
+/* loss = sum of v weight; its gradient is accumulated `times` times */
+static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times)
+{
+    vdm_error err;
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL};
+    vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
+    int n = B * s.frames * C * H * W;
+    double loss = 0;
+    vdm_transformer_forward(&s.m, &s.lora, cpu, tape, s.x, s.text, s.t, s.v);
+    for (int i = 0; i < n; i++) loss += (double)s.v[i] * (double)weight[i];
+    for (int i = 0; i < times; i++) vdm_transformer_backward(&s.m, &s.lora, cpu, tape, weight, grad);
+    vdm_tape_free(tape);
+    return loss;
+}
+
+static void check_forward(const vdm_cpu *cpu, const char *name)
+{
+    static float alone[B * F * C * H * W], other[B * F * C * H * W];
+    int64_t one = (int64_t)s.frames * C * H * W, in = (int64_t)s.frames * s.in * H * W;
+    forward(cpu, &s.lora, B, s.x, s.t, s.v);
+    CHECK(check_distance(s.v, s.v, B * one) == 0, "%s: output is not finite", name);
+    forward(cpu, &s.lora, 1, s.x, s.t, alone);
+    CHECK(check_same_bits(alone, s.v, one * 4), "%s: the first of a batch differs from itself alone", name);
+    forward(cpu, &s.lora, 1, s.x, s.t + 1, other);
+    CHECK(check_distance(other, alone, one) > 1e-3, "%s: the timestep has no effect", name);
+    float kept = s.x[in - 1];
+    s.x[in - 1] +=
+        1; /* last column of the last channel of the last frame: an image channel in image-to-video */
+    forward(cpu, &s.lora, 1, s.x, s.t, other);
+    CHECK(check_distance(other, alone, one) > 1e-5, "%s: the last input number has no effect", name);
+    s.x[in - 1] = kept;
+    vdm_cpu more = *cpu;
+    vdm_error err;
+    for (int threads = 1; threads <= 3; threads++) {
+        vdm_cpu_init(&more, threads, &err);
+        forward(&more, &s.lora, B, s.x, s.t, other);
+        CHECK(check_same_bits(other, s.v, B * one * 4), "%s: %d threads give other bits", name, threads);
+        vdm_cpu_free(&more);
+    }
+}
+
+/* W + s B A in place of the adapter: the same function up to rounding. */
+static void check_merged(const vdm_cpu *cpu, const char *name)
+{
+    static float merged[8][64 * 64], v[B * F * C * H * W];
+    vdm_linear kept[8];
+    int64_t n = (int64_t)B * s.frames * C * H * W;
+    int D = s.lora.width;
+    forward(cpu, &s.lora, B, s.x, s.t, s.v);
+    for (int i = 0; i < 8; i++) {
+        vdm_block *block = &s.m.blocks[i / 4];
+        vdm_linear *w[] = {&block->q, &block->k, &block->v, &block->out};
+        const float *a = vdm_lora_a(&s.lora, s.lora.params, i / 4, (vdm_target)(i % 4));
+        const float *b = vdm_lora_b(&s.lora, s.lora.params, i / 4, (vdm_target)(i % 4));
+        kept[i] = *w[i % 4];
+        vdm_widen(merged[i], kept[i].weight.data, kept[i].weight.dtype, D * D);
+        for (int o = 0; o < D; o++)
+            for (int k = 0; k < D; k++)
+                for (int r = 0; r < RANK; r++)
+                    merged[i][o * D + k] += s.lora.scale * b[o * RANK + r] * a[r * D + k];
+        w[i % 4]->weight = (vdm_matrix){merged[i], VDM_F32, D, D};
+    }
+    forward(cpu, NULL, B, s.x, s.t, v);
+    double distance = check_distance(v, s.v, n);
+    CHECK(distance < 2e-6, "%s: merged adapter: distance %.2e", name, distance);
+    for (int i = 0; i < 8; i++) {
+        vdm_block *block = &s.m.blocks[i / 4];
+        vdm_linear *w[] = {&block->q, &block->k, &block->v, &block->out};
+        *w[i % 4] = kept[i];
+    }
+    forward(cpu, NULL, B, s.x, s.t, v);
+    CHECK(check_distance(v, s.v, n) > 1e-3, "%s: the adapter has no effect", name);
+}
+
+/* Every A and every B on its own: the derivative along a random direction against a central difference. */
+static void check_gradients(const vdm_cpu *cpu, const char *name)
+{
+    static float weight[B * F * C * H * W], direction[64 * RANK];
+    int64_t count = vdm_lora_count(&s.lora), each = RANK * s.lora.width;
+    vdm_error err;
+    float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+    float *twice = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+    check_random(weight, sizeof weight / sizeof weight[0], 5, 1);
+    loss_and_gradient(cpu, weight, grad, 1);
+    loss_and_gradient(cpu, weight, twice, 2);
+    double worst = 0;
+    for (int64_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)twice[i] - 2 * (double)grad[i]));
+    CHECK(worst < 1e-3, "%s: gradients do not add up: %.2e", name, worst);
+    for (int64_t part = 0; part < count / each; part++) {
+        float *p = s.lora.params + part * each, eta = 2e-3f;
+        double expected = 0, length = 0, up, down;
+        check_random(direction, each, (uint32_t)(900 + part), 1);
+        for (int64_t i = 0; i < each; i++) {
+            expected += (double)grad[part * each + i] * (double)direction[i];
+            length += (double)grad[part * each + i] * (double)grad[part * each + i];
+        }
+        for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
+        up = loss_and_gradient(cpu, weight, NULL, 0);
+        for (int64_t i = 0; i < each; i++) p[i] -= 2 * eta * direction[i];
+        down = loss_and_gradient(cpu, weight, NULL, 0);
+        for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
+        double found = (up - down) / (2 * (double)eta), scale = sqrt(length);
+        CHECK(length > 0, "%s: adapter matrix %d has no gradient", name, (int)part);
+        CHECK(fabs(found - expected) < 0.02 * scale,
+              "%s: adapter matrix %d: derivative %.6g, difference %.6g", name, (int)part, expected, found);
+    }
+    vdm_free(grad);
+    vdm_free(twice);
+}
+
+/* B = 0, as training starts: the adapter does nothing and A gets no gradient at all. */
+static void check_start(const vdm_cpu *cpu, const char *name)
+{
+    static float weight[B * F * C * H * W], v[B * F * C * H * W];
+    int64_t count = vdm_lora_count(&s.lora), each = RANK * s.lora.width;
+    vdm_error err;
+    float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+    for (int64_t part = 1; part < count / each; part += 2)
+        memset(s.lora.params + part * each, 0, (size_t)each * sizeof(float));
+    check_random(weight, sizeof weight / sizeof weight[0], 6, 1);
+    loss_and_gradient(cpu, weight, grad, 1);
+    forward(cpu, NULL, B, s.x, s.t, v);
+    CHECK(check_distance(s.v, v, (int64_t)B * s.frames * C * H * W) == 0, "%s: B = 0 changes the output",
+          name);
+    double a = 0, b = 0;
+    for (int64_t i = 0; i < count; i++) *(i / each % 2 ? &b : &a) += fabs((double)grad[i]);
+    CHECK(a == 0 && b > 0, "%s: B = 0: gradients of A %g, of B %g", name, a, b);
+    vdm_free(grad);
+}
+
+int main(void)
+{
+    vdm_error err;
+    vdm_cpu cpu;
+    if (!CHECK(!vdm_cpu_init(&cpu, 0, &err), "%s", err.text)) return check_end("transformer");
+    for (int v = TINY_2B; v <= TINY_15_I2V; v++) {
+        if (setup((tiny_variant)v, VDM_F32)) continue;
+        check_forward(&cpu, names[v]);
+        check_merged(&cpu, names[v]);
+        check_gradients(&cpu, names[v]);
+        check_start(&cpu, names[v]);
+        teardown();
+    }
+    const vdm_dtype dtypes[] = {VDM_F16, VDM_BF16};
+    for (int i = 0; i < 2; i++) {
+        if (setup(TINY_15_I2V, dtypes[i])) continue;
+        check_forward(&cpu, vdm_dtype_name(dtypes[i]));
+        check_merged(&cpu, vdm_dtype_name(dtypes[i]));
+        teardown();
+    }
+    vdm_cpu_free(&cpu);
+    return check_end("transformer");
+}
