@@ -495,17 +495,18 @@ int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule 
 size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
 
 /* ------------------------------------------------------------------------------------------------
- * Learning (lora.c) */
+ * Learning (lora.c: the optimiser; fit.c: the loop) */
 
 /* torch.optim.AdamW on one flat array. */
 typedef struct vdm_adamw {
-    double lr, beta1, beta2, eps, weight_decay;
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
     int64_t n;
     float *m, *v;  /* [n] */
     int step;      /* updates done */
 } vdm_adamw;
 int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
 void vdm_adamw_free(vdm_adamw *o);
+/* One update with the learning rate lr (o->lr times the schedule's factor). */
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
 /* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
 double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
@@ -514,6 +515,80 @@ typedef enum vdm_lr_schedule {
     VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
 } vdm_lr_schedule;
 double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
+
+/* A run has four generators, so that none repeats another's numbers: generator k of a seed is
+ * vdm_rng_seed(seed + 1000003 k). 0: the new adapter (vdm_lora_init); 1: latents; 2: steps; 3: fixed set. */
+enum { VDM_FIT_ADAPTER, VDM_FIT_LATENTS, VDM_FIT_STEPS, VDM_FIT_WATCH };
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, int generator);
+
+struct vdm_phi;
+struct vdm_picture;
+
+/* What the pairs become, once for the whole run. */
+typedef struct vdm_fit_data {
+    int pairs, F, C, h, w;
+    float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
+    float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+} vdm_fit_data;
+typedef struct vdm_fit_data_options {
+    vdm_geometry geometry;
+    const struct vdm_phi *phi;
+    vdm_image_scale image_scale;
+    bool tiled;
+    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
+    uint64_t seed; /* per pair: phi's numbers, [C,F',h,w] of the video's posterior, sigma, pixels, [C,h,w] */
+    /* instead of the seed's numbers, in diffusers' layouts; each may be NULL */
+    const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
+    const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
+    const float *image_pixel_noise; /* [pairs,3,H,W] */
+    const float *image_sigma;       /* [pairs] */
+} vdm_fit_data_options;
+/* Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
+                      const struct vdm_picture *x, const struct vdm_picture *y, int pairs,
+                      const vdm_progress *progress, vdm_error *err);
+void vdm_fit_data_free(vdm_fit_data *d);
+
+typedef struct vdm_fit_options {
+    int steps, batch;    /* 500, 2 */
+    int accumulate;      /* 1: batches whose gradients are averaged in a step; N = batch * accumulate videos */
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    double clip;         /* 1 */
+    vdm_lr_schedule schedule;
+    int warmup;          /* 0 */
+    uint64_t seed;       /* 42 */
+    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
+    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
+    const char *state;   /* the file of the state, or NULL */
+    bool resume;         /* go on from that file */
+    /* instead of the seed's numbers; each may be NULL */
+    const int *t;        /* [steps,N]: 0..999 */
+    const int *pair;     /* [steps,N] */
+    const float *noise;  /* [steps,N,F,C,h,w] */
+    /* called at step 0 with "input" [batch,F,2C,h,w], "velocity", "target" [batch,F,C,h,w] and the gradient
+     * before clipping, "grad." + the parameter's name in diffusers; may be NULL */
+    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                vdm_error *err);
+    void *dump_user;
+} vdm_fit_options;
+void vdm_fit_defaults(vdm_fit_options *o);
+
+/* Row k tells of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
+typedef struct vdm_fit_row {
+    double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
+    double watch;               /* loss on the fixed set after the step; NaN where it wasn't taken */
+} vdm_fit_row;
+
+/* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
+ * Every step: the pairs of a shuffled epoch, t uniform, noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
+ * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
+ * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
+ * is not finite stops it: the sentence names step and pairs, and the state is that before the step. */
+int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
+            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
+            const vdm_progress *progress, vdm_error *err);
+/* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
+size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank);
 
 /* ------------------------------------------------------------------------------------------------
  * Transitions (interp.c) */
