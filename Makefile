@@ -49,9 +49,33 @@ $(BUILD)/kernels_%.o: kernels.c
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
+test: $(TESTS) $(BUILD)/vdm
+	@VDM=$(BUILD)/vdm tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
+sanitize:
+	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
+# The same bits from every compiler, instruction set and number of threads.
+bits:
+	tests/bits.sh
+$(BUILD)/tests/bits: $(BUILD)/tests/bits.o $(BUILD)/libvdm.a
+	$(CC) $^ $(LDLIBS) -o $@
+
+# Against diffusers, live: needs Python and, the first time, its packages.
+peer:
+	tests/peer/run.sh
+peer-driver: $(BUILD)/tests/peer/driver
+$(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
+	$(CC) $^ $(LDLIBS) -o $@
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	install -m 755 vdm $(DESTDIR)$(PREFIX)/bin
+	install -m 644 libvdm.a $(DESTDIR)$(PREFIX)/lib
+	install -m 644 vdm.h $(DESTDIR)$(PREFIX)/include
+
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all clean
+.PHONY: all test sanitize bits peer peer-driver install clean
 .SECONDARY:
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

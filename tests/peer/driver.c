@@ -1,0 +1,326 @@
+/* One call of the library on tensors from a file: what the peer checks hold against diffusers.
+ *
+ *   driver COMMAND MODEL in.safetensors out.safetensors [key=value ...]
+ *
+ * MODEL is a diffusers folder (with transformer/, vae/, scheduler/); `-` stands for a MODEL or a file that
+ * a command does not need. Any command takes threads=N. A failure is printed and the exit status is 1.
+ *
+ *   transformer  x [B,F,Cin,h,w], text [B,L,Dt], t [B] -> v [B,F,C,h,w]
+ *                lora=PATH: with that adapter. Where the input holds dv [B,F,C,h,w] too, dL/dv, the gradients
+ *                of the adapter come out under the names of its parameters in a LoRA file.
+ *   vae-encode   video [T,3,H,W] -> moments [F,2C,h,w]                    tiled=0|1
+ *   vae-decode   latents [F,C,h,w] -> video [T,3,H,W]                     tiled=0|1
+ *   sample       image [3,H,W], prompt, negative [L,Dt], and where given noise [F,C,h,w], image_noise
+ *                [C,h,w], step_noise [steps,2,F,C,h,w]
+ *                -> image_latents [F,C,h,w], latents.1 ... latents.STEPS [F,C,h,w], video [T,3,H,W] in 0..1
+ *                frames=9 steps=50 sampler=ddim|dpm guidance=6 dynamic=0|1 tiled=0|1
+ *                image_scale=pipeline|trainer seed=0 lora=PATH
+ *   randn, rand  -> x [sum of n]       seed=0 n=16,5,...: drawn one after another from one generator
+ *   randint      -> x [n] i64          seed=0 n=1 below=1000 */
+#include "vdm.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_OUTPUTS = 4096, MAX_ALLOCATIONS = 8192 };
+
+typedef struct call {
+    const char *model;
+    char **options;
+    vdm_safetensors in;
+    vdm_cpu cpu;
+    vdm_tensor out[MAX_OUTPUTS];
+    int n_out;
+    void *memory[MAX_ALLOCATIONS]; /* freed at the end */
+    int n_memory;
+} call;
+
+static _Noreturn void die(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+static void need(int status, const vdm_error *err)
+{
+    if (status) die("%s", err->text);
+}
+
+static void *keep(call *c, void *p, const vdm_error *err)
+{
+    if (!p) die("%s", err->text);
+    if (c->n_memory == MAX_ALLOCATIONS) die("driver: more than %d allocations", MAX_ALLOCATIONS);
+    return c->memory[c->n_memory++] = p;
+}
+
+static void *new (call *c, int64_t count, size_t size)
+{
+    vdm_error err;
+    return keep(c, vdm_alloc((size_t)count, size, "a tensor of the driver", &err), &err);
+}
+
+static const char *option(const call *c, const char *key, const char *fallback)
+{
+    size_t length = strlen(key);
+    for (char **o = c->options; *o; o++)
+        if (strncmp(*o, key, length) == 0 && (*o)[length] == '=') return *o + length + 1;
+    return fallback;
+}
+
+static int number(const call *c, const char *key, const char *fallback)
+{
+    return atoi(option(c, key, fallback));
+}
+
+/* The input tensor of that name; its shape comes back where -1 stood. NULL where optional and absent. */
+static float *input(call *c, const char *name, int rank, int64_t *shape, bool optional)
+{
+    vdm_error err;
+    const vdm_tensor *t = vdm_safetensors_find(&c->in, name);
+    if (!t && optional) return NULL;
+    float *x = keep(c, vdm_safetensors_floats(&c->in, name, rank, shape, &err), &err);
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 0) shape[i] = t->shape[i + (t->rank - rank)];
+    return x;
+}
+
+/* Space for an output tensor. */
+static void *output(call *c, const char *name, vdm_dtype dtype, int rank, const int64_t *shape)
+{
+    if (c->n_out == MAX_OUTPUTS) die("driver: more than %d outputs", MAX_OUTPUTS);
+    vdm_tensor *t = &c->out[c->n_out++];
+    *t = (vdm_tensor){.dtype = dtype, .rank = rank, .bytes = vdm_dtype_bytes(dtype)};
+    for (int i = 0; i < rank; i++) t->bytes *= (size_t)(t->shape[i] = shape[i]);
+    char *name_copy = new (c, (int64_t)strlen(name) + 1, 1);
+    void *data = new (c, (int64_t)t->bytes, 1);
+    t->name = strcpy(name_copy, name);
+    t->data = data;
+    return data;
+}
+
+static char *part(call *c, const char *name)
+{
+    vdm_error err;
+    return keep(c, vdm_path(c->model, name, &err), &err);
+}
+
+static const vdm_lora *read_lora(call *c, vdm_lora *lora, const vdm_transformer_config *config)
+{
+    vdm_error err;
+    int applied, modules;
+    const char *path = option(c, "lora", NULL);
+    if (!path) return NULL;
+    need(vdm_lora_read(lora, path, config, &applied, &modules, &err), &err);
+    return lora;
+}
+
+static void output_gradients(call *c, const vdm_lora *lora, float *grad)
+{
+    static const char *const targets[] = {"to_q", "to_k", "to_v", "to_out.0"};
+    int64_t a[] = {lora->rank, lora->width}, b[] = {lora->width, lora->rank};
+    size_t bytes = (size_t)lora->rank * (size_t)lora->width * sizeof(float);
+    char name[128];
+    for (int i = 0; i < 4 * lora->layers; i++) {
+        const char *format = "transformer.transformer_blocks.%d.attn1.%s.lora_%c.weight";
+        snprintf(name, sizeof name, format, i / 4, targets[i % 4], 'A');
+        memcpy(output(c, name, VDM_F32, 2, a), vdm_lora_a(lora, grad, i / 4, (vdm_target)(i % 4)), bytes);
+        snprintf(name, sizeof name, format, i / 4, targets[i % 4], 'B');
+        memcpy(output(c, name, VDM_F32, 2, b), vdm_lora_b(lora, grad, i / 4, (vdm_target)(i % 4)), bytes);
+    }
+}
+
+static void transformer(call *c)
+{
+    vdm_error err;
+    vdm_transformer m;
+    vdm_lora adapter = {0};
+    need(vdm_transformer_load(&m, part(c, "transformer"), &err), &err);
+    const vdm_lora *lora = read_lora(c, &adapter, &m.config);
+    int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
+    const float *x = input(c, "x", 5, xs, false);
+    int64_t ts[] = {xs[0]}, text_shape[] = {xs[0], m.config.text_tokens, m.config.text_dim};
+    int64_t vs[] = {xs[0], xs[1], m.config.out_channels, xs[3], xs[4]};
+    const float *text = input(c, "text", 3, text_shape, false), *t = input(c, "t", 1, ts, false);
+    const float *dv = input(c, "dv", 5, vs, true);
+    double *timesteps = new (c, xs[0], sizeof *timesteps);
+    for (int64_t b = 0; b < xs[0]; b++) timesteps[b] = (double)t[b];
+    vdm_tape_shape shape = {.B = (int)xs[0],
+                            .F = (int)xs[1],
+                            .h = (int)xs[3],
+                            .w = (int)xs[4],
+                            .rank = adapter.rank,
+                            .backward = dv != NULL};
+    vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
+    if (!tape) die("%s", err.text);
+    vdm_transformer_forward(&m, lora, &c->cpu, tape, x, text, timesteps, output(c, "v", VDM_F32, 5, vs));
+    if (dv) {
+        if (!lora) die("driver: dv needs lora=PATH");
+        float *grad = new (c, vdm_lora_count(lora), sizeof *grad);
+        vdm_transformer_backward(&m, lora, &c->cpu, tape, dv, grad);
+        output_gradients(c, lora, grad);
+    }
+    vdm_tape_free(tape);
+    vdm_lora_free(&adapter);
+    vdm_transformer_free(&m);
+}
+
+static void vae_encode(call *c)
+{
+    vdm_error err;
+    vdm_vae m;
+    need(vdm_vae_load(&m, part(c, "vae"), &err), &err);
+    int64_t s[] = {-1, m.config.channels, -1, -1}, down = 1 << (m.config.blocks - 1);
+    const float *video = input(c, "video", 4, s, false);
+    int64_t moments[] = {vdm_vae_latent_frames(&m.config, (int)s[0]), 2 * m.config.latent_channels,
+                         s[2] / down, s[3] / down};
+    need(vdm_vae_encode(&m, &c->cpu, video, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+                        output(c, "moments", VDM_F32, 4, moments), NULL, &err),
+         &err);
+    vdm_vae_free(&m);
+}
+
+static void vae_decode(call *c)
+{
+    vdm_error err;
+    vdm_vae m;
+    need(vdm_vae_load(&m, part(c, "vae"), &err), &err);
+    int64_t s[] = {-1, m.config.latent_channels, -1, -1}, up = 1 << (m.config.blocks - 1);
+    const float *latents = input(c, "latents", 4, s, false);
+    int64_t video[] = {vdm_vae_video_frames(&m.config, (int)s[0]), m.config.channels, s[2] * up, s[3] * up};
+    need(vdm_vae_decode(&m, &c->cpu, latents, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+                        output(c, "video", VDM_F32, 4, video), NULL, &err),
+         &err);
+    vdm_vae_free(&m);
+}
+
+static int collect(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                   vdm_error *err)
+{
+    call *c = user;
+    (void)err;
+    void *to = output(c, name, VDM_F32, rank, shape);
+    memcpy(to, data, c->out[c->n_out - 1].bytes);
+    return 0;
+}
+
+static vdm_sample_options sample_options(const call *c)
+{
+    return (vdm_sample_options){
+        .steps = number(c, "steps", "50"),
+        .sampler = strcmp(option(c, "sampler", "ddim"), "dpm") == 0 ? VDM_DPM : VDM_DDIM,
+        .guidance = atof(option(c, "guidance", "6")),
+        .dynamic_guidance = number(c, "dynamic", "0"),
+        .tiled = number(c, "tiled", "0"),
+        .image_scale = strcmp(option(c, "image_scale", "pipeline"), "trainer") == 0 ? VDM_IMAGE_TRAINER
+                                                                                    : VDM_IMAGE_PIPELINE,
+        .seed = strtoull(option(c, "seed", "0"), NULL, 10),
+        .dump = collect,
+    };
+}
+
+static void sample(call *c)
+{
+    vdm_error err;
+    vdm_model_config config;
+    vdm_transformer m;
+    vdm_vae vae;
+    vdm_schedule schedule;
+    vdm_lora adapter = {0};
+    need(vdm_model_config_read(&config, c->model, &err), &err);
+    vdm_sample_options o = sample_options(c);
+    o.dump_user = c;
+    int64_t image_shape[] = {3, -1, -1},
+            text[] = {config.transformer.text_tokens, config.transformer.text_dim};
+    const float *image = input(c, "image", 3, image_shape, false);
+    need(vdm_geometry_init(&o.geometry, &config, number(c, "frames", "9"), (int)image_shape[1],
+                           (int)image_shape[2], &err),
+         &err);
+    const vdm_geometry *g = &o.geometry;
+    int64_t C = config.transformer.out_channels, noise[] = {g->F, C, g->h, g->w},
+            image_noise[] = {C, g->h, g->w};
+    int64_t step_noise[] = {o.steps, 2, g->F, C, g->h, g->w}, video[] = {g->frames, 3, g->height, g->width};
+    o.noise = input(c, "noise", 4, noise, true);
+    o.image_noise = input(c, "image_noise", 3, image_noise, true);
+    o.step_noise = input(c, "step_noise", 6, step_noise, true);
+    const float *prompt = input(c, "prompt", 2, text, false), *negative = input(c, "negative", 2, text, true);
+    need(vdm_transformer_load(&m, part(c, "transformer"), &err), &err);
+    need(vdm_vae_load(&vae, part(c, "vae"), &err), &err);
+    need(vdm_schedule_init(&schedule, &config.scheduler, &err), &err);
+    const vdm_lora *lora = read_lora(c, &adapter, &m.config);
+    need(vdm_sample(&m, &vae, &schedule, lora, &c->cpu, &o, image, prompt, negative,
+                    output(c, "video", VDM_F32, 4, video), NULL, &err),
+         &err);
+    vdm_lora_free(&adapter);
+    vdm_vae_free(&vae);
+    vdm_transformer_free(&m);
+}
+
+static void random_floats(call *c, void (*draw)(vdm_rng *, float *, int64_t))
+{
+    vdm_rng rng;
+    vdm_rng_seed(&rng, strtoull(option(c, "seed", "0"), NULL, 10));
+    int64_t total = 0, n;
+    for (const char *s = option(c, "n", "16"); s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL)
+        total += atoll(s);
+    float *x = output(c, "x", VDM_F32, 1, &total);
+    for (const char *s = option(c, "n", "16"); s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
+        n = atoll(s);
+        draw(&rng, x, n);
+        x += n;
+    }
+}
+
+static void randn(call *c)
+{
+    random_floats(c, vdm_randn);
+}
+
+static void uniform(call *c)
+{
+    random_floats(c, vdm_rand);
+}
+
+static void randint(call *c)
+{
+    vdm_rng rng;
+    vdm_rng_seed(&rng, strtoull(option(c, "seed", "0"), NULL, 10));
+    int64_t n = number(c, "n", "1");
+    int64_t *x = output(c, "x", VDM_I64, 1, &n);
+    for (int64_t i = 0; i < n; i++) x[i] = vdm_randint(&rng, number(c, "below", "1000"));
+}
+
+static const struct command {
+    const char *name;
+    void (*run)(call *c);
+} commands[] = {
+    {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
+    {"sample", sample},           {"randn", randn},           {"rand", uniform},
+    {"randint", randint},
+};
+
+int main(int argc, char **argv)
+{
+    static call c;
+    vdm_error err;
+    if (argc < 5) die("usage: driver COMMAND MODEL in.safetensors out.safetensors [key=value ...]");
+    const struct command *found = NULL;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(commands[i].name, argv[1]) == 0) found = &commands[i];
+    if (!found) die("driver: no command '%s'", argv[1]);
+    c.model = argv[2];
+    c.options = argv + 5;
+    need(vdm_cpu_init(&c.cpu, number(&c, "threads", "0"), &err), &err);
+    bool has_input = strcmp(argv[3], "-") != 0;
+    if (has_input) need(vdm_safetensors_open(&c.in, argv[3], &err), &err);
+    found->run(&c);
+    need(vdm_safetensors_write(argv[4], c.out, c.n_out, NULL, 0, &err), &err);
+    for (int i = 0; i < c.n_memory; i++) vdm_free(c.memory[i]);
+    if (has_input) vdm_safetensors_close(&c.in);
+    vdm_cpu_free(&c.cpu);
+    return 0;
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Every peer check, each with fresh random models: builds a virtual environment where there is none, then
+# runs tests/peer/*.py but what they share. VDM_VENV names an environment that is there already.
+set -eu
+cd "$(dirname "$0")/../.."
+venv=${VDM_VENV:-build/venv}
+here=tests/peer
+if ! "$venv/bin/python" -c 'import torch, diffusers, peft, skimage' 2>/dev/null; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q torch==2.13.0
+    "$venv/bin/pip" install -q -r $here/requirements.txt
+fi
+programs=
+for script in $here/*.py; do
+    [ "$script" = $here/common.py ] || programs="$programs $script"
+done
+PEER_PYTHON="$venv/bin/python" exec tests/run.sh $programs

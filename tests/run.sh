@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs test programs one after another, all of them whatever becomes of each, and adds up their last lines
+# "NAME: N passed, M failed". A program that dies without such a line, or fails beside it, counts as failed.
+passed=0
+failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for program in "$@"; do
+    case $program in */*) ;; *) program=./$program ;; esac
+    "$program" >"$log" 2>&1
+    status=$?
+    cat "$log"
+    line=$(grep -E '^[^ ]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    n=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\1/p')
+    m=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\2/p')
+    if [ "$status" -ne 0 ] && [ "${m:-0}" -eq 0 ]; then
+        echo "$program: exit status $status"
+        m=1
+    elif [ -z "$line" ]; then
+        echo "$program: no count of its checks"
+        m=1
+    fi
+    passed=$((passed + ${n:-0}))
+    failed=$((failed + ${m:-0}))
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
