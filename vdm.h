@@ -48,6 +48,7 @@ enum {
     VDM_MAX_JSON = 64 * 1024 * 1024,  /* bytes of a JSON file other than a header */
     VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
     VDM_MAX_FRAMES = 1025,            /* frames of a video */
+    VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
     VDM_MAX_PAIRS = 100000            /* pictures in one part of a task folder */
 };
 
@@ -359,6 +360,9 @@ typedef struct vdm_lora {
 int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
 float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t); /* A in params, or in a gradient */
 float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
+/* "transformer_blocks.{i}.attn1.to_q.lora_A.weight", or lora_B */
+enum { VDM_LORA_NAME = 96 };
+void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
 
 /* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
 struct vdm_rng;
