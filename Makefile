@@ -51,13 +51,13 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/t
 
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm
-	@VDM=$(BUILD)/vdm tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
+	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # The same bits from every compiler, instruction set and number of threads.
 bits:
-	tests/bits.sh
-$(BUILD)/tests/bits: $(BUILD)/tests/bits.o $(BUILD)/libvdm.a
+	BITS_BUILD=$(BUILD)/bits tests/bits.sh
+$(BUILD)/tests/bits: $(BUILD)/tests/bits.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # Against diffusers, live: needs Python and, the first time, its packages.

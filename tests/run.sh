@@ -6,8 +6,11 @@ failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for program in "$@"; do
-    case $program in */*) ;; *) program=./$program ;; esac
-    "$program" >"$log" 2>&1
+    case $program in
+    *.py) "${PYTHON:-python3}" "$program" >"$log" 2>&1 ;;
+    */*) "$program" >"$log" 2>&1 ;;
+    *) "./$program" >"$log" 2>&1 ;;
+    esac
     status=$?
     cat "$log"
     line=$(grep -E '^[^ ]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)

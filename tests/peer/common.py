@@ -8,7 +8,7 @@ reference as it is.)
 
     python tests/peer/transformer.py [--seed N] [--cases N] [--full]
 
-Environment: VDM_PEER_BUILD, the folder to build the driver in (build/peer); CC and others go to make."""
+Environment: VDM_PEER_BUILD, the folder to build the driver in (build/peer); VDM_PEER_FULL=1 for --full."""
 
 import argparse
 import json
@@ -85,7 +85,8 @@ def options(cases=30):
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, help="of the cases; drawn anew otherwise, and printed")
     parser.add_argument("--cases", type=int, default=cases, help="random cases to draw")
-    parser.add_argument("--full", action="store_true", help="the published width too: minutes, gigabytes")
+    full = bool(os.environ.get("VDM_PEER_FULL"))
+    parser.add_argument("--full", action="store_true", default=full, help="the published width too: minutes")
     return parser.parse_args()
 
 

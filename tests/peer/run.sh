@@ -14,4 +14,5 @@ programs=
 for script in $here/*.py; do
     [ "$script" = $here/common.py ] || programs="$programs $script"
 done
-PEER_PYTHON="$venv/bin/python" exec tests/run.sh $programs
+export PYTHON="$venv/bin/python" VDM_PEER_FULL=1
+exec tests/run.sh $programs
