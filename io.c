@@ -1,0 +1,619 @@
+/* Pictures and videos in files.
+ *
+ *   PPM, PGM (P2, P3, P5, P6; maxval 1..65535) --read--> picture [H,W,3], 8 bit
+ *   picture --> PPM (P6), PNG (8 bit RGB);  frames [T,H,W,3] --> Y4M (4:4:4, BT.601, limited range)
+ *   picture [H,W,3] --resize--> picture [H',W',3]: Image.resize(..., Image.LANCZOS) of Pillow, to the bit
+ *
+ * A reader takes the whole file, checks sizes against limits, then the data against the sizes, and only
+ * then allocates. A writer's file appears whole or not at all. Everything here is integer arithmetic but
+ * the weights of the resize, so that the same picture gives the same bytes everywhere.
+ *
+ * Traps
+ *   One byte of white space ends a PNM header: what follows is data, even where it looks like a comment
+ *   or more white space. Only CR LF counts as one; that can't pass a shifted picture for a good one,
+ *   since the data must then end exactly at the end of the file.
+ *   A comment may stand in the middle of "P6 4#width\n5"; samples above maxval are an error, 16-bit
+ *   samples have the high byte first, and a second picture may follow the first (refused here).
+ *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. */
+#include "vdm.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Reading PPM and PGM */
+
+enum { MAX_PNM = 6 * VDM_MAX_SIDE * VDM_MAX_SIDE + 65536 }; /* bytes: 16-bit RGB of the largest sides */
+
+typedef struct scan {
+    const char *path;
+    const uint8_t *data;
+    size_t size, at; /* at <= size */
+    vdm_error *err;
+} scan;
+
+static bool is_blank(int c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is_digit(int c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The byte at the cursor, -1 at the end. */
+static int peek(const scan *s)
+{
+    return s->at < s->size ? s->data[s->at] : -1;
+}
+
+/* A comment runs from '#' to the end of its line; the line's end stays. */
+static void skip_comment(scan *s)
+{
+    while (s->at < s->size && s->data[s->at] != '\n' && s->data[s->at] != '\r') s->at++;
+}
+
+static void skip_blank(scan *s)
+{
+    for (; is_blank(peek(s)) || peek(s) == '#'; s->at++)
+        if (peek(s) == '#') {
+            skip_comment(s);
+            if (s->at == s->size) return;
+        }
+}
+
+/* "path: field: found X, expected Y", X being the word at the cursor. */
+static int refuse_word(const scan *s, const char *field, const char *expected)
+{
+    size_t n = 0;
+    while (n < 24 && s->at + n < s->size && s->data[s->at + n] > ' ' && s->data[s->at + n] < 127) n++;
+    if (s->at == s->size)
+        return vdm_fail(s->err, "%s: %s: found the end of the file, expected %s", s->path, field, expected);
+    if (!n)
+        return vdm_fail(s->err, "%s: %s: found the byte 0x%02x, expected %s", s->path, field,
+                        (unsigned)s->data[s->at], expected);
+    return vdm_fail(s->err, "%s: %s: found '%.*s%s', expected %s", s->path, field, (int)n,
+                    (const char *)s->data + s->at, n == 24 ? "..." : "", expected);
+}
+
+/* A decimal number in low..high, after white space and comments. */
+static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, uint32_t *value)
+{
+    skip_blank(s);
+    size_t start = s->at;
+    uint64_t v = 0;
+    for (; is_digit(peek(s)); s->at++)
+        if (v <= high) v = v * 10 + (uint64_t)(peek(s) - '0'); /* stops growing above high: no overflow */
+    int after = peek(s);
+    if (s->at > start && v >= low && v <= high && (after < 0 || is_blank(after) || after == '#')) {
+        *value = (uint32_t)v;
+        return 0;
+    }
+    char expected[64];
+    snprintf(expected, sizeof expected, "a number from %u to %u", (unsigned)low, (unsigned)high);
+    s->at = start;
+    return refuse_word(s, field, expected);
+}
+
+typedef struct pnm {
+    bool ascii;
+    uint32_t channels, width, height, maxval;
+    size_t samples; /* height * width * channels, at most 3 * 2^28: the sides are bounded */
+} pnm;
+
+/* Files that people pass by mistake get a sentence of their own. */
+static int refuse_format(const scan *s)
+{
+    static const struct {
+        const char *bytes, *name;
+        size_t n, at;
+    } known[] = {
+        {"\x89PNG", "a PNG picture", 4, 0},
+        {"\xff\xd8\xff", "a JPEG picture", 3, 0},
+        {"GIF8", "a GIF picture", 4, 0},
+        {"WEBP", "a WebP picture", 4, 8},
+        {"BM", "a BMP picture", 2, 0},
+        {"YUV4MPEG2", "a Y4M video", 9, 0},
+        {"version https://git-lfs", "a git-LFS pointer instead of the file", 23, 0},
+        {"<!DOCTYPE", "a web page", 9, 0},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (s->size >= known[i].at + known[i].n &&
+            memcmp(s->data + known[i].at, known[i].bytes, known[i].n) == 0)
+            return vdm_fail(s->err,
+                            "%s: format: found %s, expected PPM or PGM (ImageMagick's `magick IN OUT.ppm` "
+                            "or Pillow's save(\"OUT.ppm\") converts pictures)",
+                            s->path, known[i].name);
+    return refuse_word(s, "magic number", "P2, P3, P5 or P6");
+}
+
+/* The one byte of white space (or CR LF) between the header and binary samples; a comment that follows
+ * maxval at once ends at its line's end, which then is that byte. */
+static int skip_delimiter(scan *s)
+{
+    if (peek(s) == '#') skip_comment(s);
+    if (!is_blank(peek(s))) return refuse_word(s, "pixels", "white space after the maximum value");
+    bool cr = peek(s) == '\r';
+    s->at++;
+    if (cr && peek(s) == '\n') s->at++;
+    return 0;
+}
+
+static int scan_header(scan *s, pnm *h)
+{
+    char type = s->size > 1 && s->data[0] == 'P' ? (char)s->data[1] : 0;
+    int third = s->size > 2 ? s->data[2] : -1;
+    if ((type != '2' && type != '3' && type != '5' && type != '6') ||
+        (third >= 0 && !is_blank(third) && third != '#'))
+        return refuse_format(s);
+    s->at = 2;
+    h->ascii = type < '4';
+    h->channels = type == '3' || type == '6' ? 3 : 1;
+    if (scan_number(s, "width", 1, VDM_MAX_SIDE, &h->width) ||
+        scan_number(s, "height", 1, VDM_MAX_SIDE, &h->height) ||
+        scan_number(s, "maximum value", 1, 65535, &h->maxval) || (!h->ascii && skip_delimiter(s)))
+        return -1;
+    h->samples = (size_t)h->height * h->width * h->channels;
+    return 0;
+}
+
+/* Before anything is allocated: can the rest of the file hold the samples? In ASCII each takes white space
+ * and a digit at least. */
+static int check_room(const scan *s, const pnm *h)
+{
+    size_t left = s->size - s->at, need = h->samples * (h->maxval > 255 ? 2 : 1);
+    if (h->ascii && left < 2 * h->samples)
+        return vdm_fail(s->err, "%s: pixels: found %zu bytes, expected %zu numbers (%u x %u x %u)", s->path,
+                        left, h->samples, (unsigned)h->height, (unsigned)h->width, (unsigned)h->channels);
+    if (!h->ascii && left < need)
+        return vdm_fail(s->err, "%s: pixels: found %zu bytes, expected %zu (%zu missing)", s->path, left,
+                        need, need - left);
+    return 0;
+}
+
+/* Sample i, still in 0..maxval. */
+static int scan_sample(scan *s, const pnm *h, size_t i, uint32_t *v)
+{
+    if (h->ascii) {
+        skip_blank(s);
+        if (s->at == s->size)
+            return vdm_fail(s->err, "%s: pixels: found %zu numbers, expected %zu (%zu missing)", s->path, i,
+                            h->samples, h->samples - i);
+        char field[48];
+        snprintf(field, sizeof field, "pixels: number %zu", i + 1);
+        return scan_number(s, field, 0, h->maxval, v);
+    }
+    *v = s->data[s->at++];
+    if (h->maxval > 255) *v = *v << 8 | s->data[s->at++];
+    if (*v <= h->maxval) return 0;
+    return vdm_fail(s->err, "%s: pixels: sample %zu: found %u, expected 0 to %u", s->path, i + 1,
+                    (unsigned)*v, (unsigned)h->maxval);
+}
+
+/* Samples scaled to 0..255, half up; grey ones three times. rgb [H,W,3] */
+static int scan_samples(scan *s, const pnm *h, uint8_t *rgb)
+{
+    for (size_t i = 0; i < h->samples; i++) {
+        uint32_t v;
+        if (scan_sample(s, h, i, &v)) return -1;
+        if (h->maxval != 255) v = (v * 255 + h->maxval / 2) / h->maxval;
+        if (h->channels == 3)
+            rgb[i] = (uint8_t)v;
+        else
+            memset(rgb + 3 * i, (int)v, 3);
+    }
+    return 0;
+}
+
+/* White space may follow, in ASCII comments too; a second picture may not. */
+static int check_end_of_file(scan *s, const pnm *h)
+{
+    if (h->ascii) skip_blank(s);
+    while (is_blank(peek(s))) s->at++;
+    if (s->at == s->size) return 0;
+    return vdm_fail(
+        s->err, "%s: end: found %zu bytes after the %u x %u picture%s, expected one picture a file", s->path,
+        s->size - s->at, (unsigned)h->width, (unsigned)h->height, peek(s) == 'P' ? " (a second one?)" : "");
+}
+
+static int picture_new(vdm_picture *p, size_t width, size_t height, vdm_error *err)
+{
+    *p = (vdm_picture){.width = (int)width, .height = (int)height};
+    p->rgb = vdm_alloc(height * width * 3, 1, "a picture", err);
+    return p->rgb ? 0 : -1;
+}
+
+static int read_pnm(scan *s, vdm_picture *p)
+{
+    pnm h;
+    if (!s->size)
+        return vdm_fail(s->err, "%s: magic number: found an empty file, expected P2, P3, P5 or P6", s->path);
+    if (scan_header(s, &h) || check_room(s, &h) || picture_new(p, h.width, h.height, s->err)) return -1;
+    return scan_samples(s, &h, p->rgb) || check_end_of_file(s, &h) ? -1 : 0;
+}
+
+int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err)
+{
+    *p = (vdm_picture){0};
+    char *data;
+    scan s = {.path = path, .err = err};
+    if (vdm_read_file(path, MAX_PNM, &data, &s.size, err)) return -1;
+    s.data = (const uint8_t *)data;
+    int status = read_pnm(&s, p);
+    if (status) vdm_picture_free(p);
+    vdm_free(data);
+    return status;
+}
+
+void vdm_picture_free(vdm_picture *p)
+{
+    vdm_free(p->rgb);
+    *p = (vdm_picture){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * DEFLATE (RFC 1951) with its fixed codes: one hash table finds earlier bytes. Flat colours, the pictures
+ * of grids and masks, shrink to a few percent; a photograph stays as large as it was. */
+
+enum { HASH_BITS = 13, MIN_MATCH = 4, MAX_MATCH = 258, MAX_DISTANCE = 32768 };
+
+typedef struct bits { /* the lowest bit first */
+    uint8_t *to;
+    size_t size;
+    uint32_t held;
+    int count;
+} bits;
+
+static void put_bits(bits *b, uint32_t value, int count)
+{
+    b->held |= value << b->count;
+    for (b->count += count; b->count >= 8; b->count -= 8, b->held >>= 8) b->to[b->size++] = (uint8_t)b->held;
+}
+
+/* A Huffman code goes highest bit first. */
+static void put_code(bits *b, uint32_t code, int count)
+{
+    uint32_t reversed = 0;
+    for (int i = 0; i < count; i++) reversed |= (code >> i & 1) << (count - 1 - i);
+    put_bits(b, reversed, count);
+}
+
+/* The fixed code of a literal 0..255, the end 256, or a length 257..285. */
+static void put_symbol(bits *b, uint32_t symbol)
+{
+    if (symbol < 144)
+        put_code(b, 0x30 + symbol, 8);
+    else if (symbol < 256)
+        put_code(b, 0x190 + symbol - 144, 9);
+    else if (symbol < 280)
+        put_code(b, symbol - 256, 7);
+    else
+        put_code(b, 0xc0 + symbol - 280, 8);
+}
+
+static int log2_floor(uint32_t v)
+{
+    int n = 0;
+    while (v >>= 1) n++;
+    return n;
+}
+
+/* "Copy `length` bytes from `distance` back": both in classes of powers of two, 4 classes of lengths and
+ * 2 of distances for each, with the low bits after the class. */
+static void put_match(bits *b, uint32_t length, uint32_t distance)
+{
+    uint32_t l = length - 3, d = distance - 1;
+    int extra = l < 8 ? 0 : log2_floor(l) - 2;
+    if (length == MAX_MATCH) {
+        put_symbol(b, 285);
+    } else {
+        put_symbol(b, 257 + 4 * (uint32_t)extra + (l >> extra));
+        put_bits(b, l & ((1u << extra) - 1), extra);
+    }
+    extra = d < 4 ? 0 : log2_floor(d) - 1;
+    put_code(b, 2 * (uint32_t)extra + (d >> extra), 5);
+    put_bits(b, d & ((1u << extra) - 1), extra);
+}
+
+/* The place that the last four bytes with the hash of those at i were seen, and i put there instead. */
+static size_t swap_seen(uint32_t *seen, const uint8_t *data, size_t i)
+{
+    uint32_t four = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 | (uint32_t)data[i + 2] << 16 |
+                    (uint32_t)data[i + 3] << 24;
+    uint32_t *slot = &seen[four * 2654435761u >> (32 - HASH_BITS)];
+    size_t before = *slot;
+    *slot = (uint32_t)i;
+    return before;
+}
+
+/* data [n] -> to: at most 9 n / 8 + 8 bytes, since a literal takes at most 9 bits, and a match of four
+ * bytes or more fewer than its literals. n < 2^32. Returns the bytes written. */
+static size_t deflate(uint8_t *to, const uint8_t *data, size_t n)
+{
+    bits b = {.to = to};
+    uint32_t seen[1 << HASH_BITS] = {0};
+    put_bits(&b, 1 | 1 << 1, 3); /* the last block; its kind 1: fixed codes */
+    for (size_t i = 0; i < n;) {
+        size_t length = 0, from = i + MIN_MATCH <= n ? swap_seen(seen, data, i) : i;
+        if (from < i && i - from <= MAX_DISTANCE)
+            while (length < MAX_MATCH && i + length < n && data[from + length] == data[i + length]) length++;
+        if (length < MIN_MATCH) {
+            put_symbol(&b, data[i++]);
+            continue;
+        }
+        put_match(&b, (uint32_t)length, (uint32_t)(i - from));
+        for (size_t end = i + length; ++i < end;)
+            if (i + MIN_MATCH <= n) swap_seen(seen, data, i);
+    }
+    put_symbol(&b, 256);
+    put_bits(&b, 0, 7); /* fills the last byte */
+    return b.size;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing PNG (W3C, third edition) and PPM */
+
+static uint32_t adler32(const uint8_t *data, size_t n)
+{
+    uint32_t a = 1, b = 0;
+    for (size_t i = 0; i < n; i++) {
+        a = (a + data[i]) % 65521;
+        b = (b + a) % 65521;
+    }
+    return b << 16 | a;
+}
+
+/* Continues crc (0 at the start) over n more bytes, four bits at a time. */
+static uint32_t crc32(uint32_t crc, const void *data, size_t n)
+{
+    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                       0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    const uint8_t *p = data;
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
+static void store_be32(uint8_t *to, uint32_t v)
+{
+    for (int i = 0; i < 4; i++) to[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* Length, type, data, CRC of type and data. */
+static void write_chunk(FILE *f, const char *type, const uint8_t *data, size_t n)
+{
+    uint8_t word[4];
+    store_be32(word, (uint32_t)n);
+    fwrite(word, 1, 4, f);
+    fwrite(type, 1, 4, f);
+    fwrite(data, 1, n, f);
+    store_be32(word, crc32(crc32(0, type, 4), data, n));
+    fwrite(word, 1, 4, f);
+}
+
+/* Rows [H, 1 + 3W]: a filter byte (0: none), then the pixels. -> a zlib stream (RFC 1950) in new memory. */
+static uint8_t *zlib_rows(const vdm_picture *p, size_t *size, vdm_error *err)
+{
+    size_t row = (size_t)p->width * 3, n = (size_t)p->height * (row + 1);
+    uint8_t *rows = vdm_alloc(n, 1, "a PNG picture's rows", err);
+    uint8_t *z = rows ? vdm_alloc(n / 8 * 9 + 32, 1, "a PNG picture", err) : NULL;
+    if (z) {
+        for (size_t y = 0; y < (size_t)p->height; y++)
+            memcpy(rows + y * (row + 1) + 1, p->rgb + y * row, row);
+        z[0] = 0x78; /* deflate, a window of 32 KiB */
+        z[1] = 0x01; /* makes the two bytes a multiple of 31 */
+        *size = 2 + deflate(z + 2, rows, n);
+        store_be32(z + *size, adler32(rows, n));
+        *size += 4;
+    }
+    vdm_free(rows);
+    return z;
+}
+
+static int write_png(const vdm_picture *p, const char *path, vdm_error *err)
+{
+    size_t size;
+    uint8_t *z = zlib_rows(p, &size, err);
+    uint8_t head[13] = {[8] = 8, [9] = 2}; /* 8 bits, RGB; no interlace */
+    store_be32(head, (uint32_t)p->width);
+    store_be32(head + 4, (uint32_t)p->height);
+    vdm_file f;
+    if (!z || vdm_file_open(&f, path, err)) {
+        vdm_free(z);
+        return -1;
+    }
+    fwrite("\x89PNG\r\n\x1a\n", 1, 8, f.stream);
+    write_chunk(f.stream, "IHDR", head, sizeof head);
+    write_chunk(f.stream, "IDAT", z, size);
+    write_chunk(f.stream, "IEND", NULL, 0);
+    vdm_free(z);
+    return vdm_file_commit(&f, err);
+}
+
+static int write_ppm(const vdm_picture *p, const char *path, vdm_error *err)
+{
+    vdm_file f;
+    if (vdm_file_open(&f, path, err)) return -1;
+    fprintf(f.stream, "P6\n%d %d\n255\n", p->width, p->height);
+    fwrite(p->rgb, 3, (size_t)p->width * (size_t)p->height, f.stream);
+    return vdm_file_commit(&f, err);
+}
+
+static bool legal_side(int side)
+{
+    return side >= 1 && side <= VDM_MAX_SIDE;
+}
+
+int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
+{
+    const char *ending = strrchr(path, '.');
+    if (!legal_side(p->width) || !legal_side(p->height))
+        return vdm_fail(err, "%s: size: found %d x %d, expected sides of 1 to %d", path, p->width, p->height,
+                        VDM_MAX_SIDE);
+    if (ending && strcmp(ending, ".ppm") == 0) return write_ppm(p, path, err);
+    if (ending && strcmp(ending, ".png") == 0) return write_png(p, path, err);
+    return vdm_fail(err, "%s: ending of the name: found '%s', expected .ppm or .png", path,
+                    ending && !strchr(ending, '/') ? ending : "");
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing Y4M */
+
+/* BT.601, limited range, every value the exact one rounded (half up), with Y' = (299 R + 587 G + 114 B)/1000:
+ *   Y = 16 + 219 Y'/255,  Cb = 128 + 224 (B - Y')/(1.772 * 255),  Cr = 128 + 224 (R - Y')/(1.402 * 255) */
+static uint8_t to_yuv(const uint8_t *rgb, int plane)
+{
+    int r = rgb[0], g = rgb[1], b = rgb[2];
+    if (plane == 0) return (uint8_t)(16 + (219 * (299 * r + 587 * g + 114 * b) + 127500) / 255000);
+    int top = plane == 1 ? 886 * b - 299 * r - 587 * g : 701 * r - 587 * g - 114 * b;
+    int bottom = 255 * (plane == 1 ? 886 : 701);
+    return (uint8_t)((112 * top + 128 * bottom + bottom / 2) / bottom); /* positive: 128 comes first */
+}
+
+int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
+{
+    if (!legal_side(H) || !legal_side(W) || T < 1 || T > VDM_MAX_FRAMES)
+        return vdm_fail(err, "%s: size: found %d frames of %d x %d, expected 1 to %d of sides 1 to %d", path,
+                        T, W, H, VDM_MAX_FRAMES, VDM_MAX_SIDE);
+    size_t pixels = (size_t)H * (size_t)W;
+    uint8_t *plane = vdm_alloc(pixels, 1, "a plane of a video", err);
+    vdm_file f;
+    if (!plane || vdm_file_open(&f, path, err)) {
+        vdm_free(plane);
+        return -1;
+    }
+    fprintf(f.stream, "YUV4MPEG2 W%d H%d F8:1 Ip A1:1 C444\n", W, H);
+    for (size_t t = 0; t < (size_t)T; t++) {
+        fputs("FRAME\n", f.stream);
+        for (int k = 0; k < 3; k++) {
+            for (size_t i = 0; i < pixels; i++) plane[i] = to_yuv(frames + 3 * (t * pixels + i), k);
+            fwrite(plane, 1, pixels, f.stream);
+        }
+    }
+    vdm_free(plane);
+    return vdm_file_commit(&f, err);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Resizing (Pillow: src/libImaging/Resample.c, Image.LANCZOS) */
+
+enum { WEIGHT_BITS = 22 }; /* 32, less 8 of the pixel and 2 of headroom */
+
+static double sinc(double x)
+{
+    if (x == 0) return 1;
+    x *= 3.14159265358979323846;
+    return vdm_sin(x) / x;
+}
+
+static double lanczos3(double x)
+{
+    return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+typedef struct taps { /* output i = sum over k < count[i] of weight[i][k] input[first[i] + k] */
+    int32_t *first, *count, *weight; /* [out], [out], [out,width]: one allocation that first holds */
+    size_t width;
+} taps;
+
+/* The weights of output i in double, w [width], normalized to the sum 1. */
+static void weigh(double *w, taps *t, int i, int in, int out)
+{
+    double scale = (double)in / (double)out, stretch = scale < 1 ? 1 : scale;
+    double support = 3 * stretch, center = ((double)i + 0.5) * scale, inverse = 1 / stretch, sum = 0;
+    int from = (int)(center - support + 0.5), to = (int)(center + support + 0.5);
+    if (from < 0) from = 0;
+    if (to > in) to = in;
+    for (int k = 0; k < to - from; k++) {
+        w[k] = lanczos3((k + from - center + 0.5) * inverse);
+        sum += w[k];
+    }
+    t->first[i] = from;
+    t->count[i] = to - from;
+    for (int k = 0; k < to - from; k++) {
+        double scaled = (sum != 0 ? w[k] / sum : w[k]) * (1 << WEIGHT_BITS);
+        t->weight[(size_t)i * t->width + (size_t)k] = (int32_t)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+    }
+}
+
+static int taps_new(taps *t, int in, int out, vdm_error *err)
+{
+    double scale = (double)in / (double)out;
+    t->width = (size_t)ceil(3 * (scale < 1 ? 1 : scale)) * 2 + 1;
+    size_t n = (size_t)out;
+    double *w = vdm_alloc(t->width, sizeof *w, "the weights of a pixel", err);
+    t->first = w ? vdm_alloc(n * (2 + t->width), sizeof *t->first, "the weights of a resize", err) : NULL;
+    if (t->first) {
+        t->count = t->first + n;
+        t->weight = t->count + n;
+        for (int i = 0; i < out; i++) weigh(w, t, i, in, out);
+    }
+    vdm_free(w);
+    return t->first ? 0 : -1;
+}
+
+static uint8_t clip_weighted(int64_t sum)
+{
+    int64_t v = sum >> WEIGHT_BITS; /* as Pillow: an arithmetic shift, then clipped */
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+/* One pass along the middle axis: from [before,in,after] -> to [before,out,after]. Columns are resized with
+ * before = H, after = 3; rows with before = 1, after = 3W. */
+static int resize_axis(uint8_t *to, const uint8_t *from, size_t before, int in, int out, size_t after,
+                       vdm_error *err)
+{
+    taps t;
+    if (taps_new(&t, in, out, err)) return -1;
+    for (size_t b = 0; b < before; b++)
+        for (size_t i = 0; i < (size_t)out; i++) {
+            const int32_t *w = t.weight + i * t.width;
+            const uint8_t *x = from + (b * (size_t)in + (size_t)t.first[i]) * after;
+            for (size_t a = 0; a < after; a++) {
+                int64_t sum = 1 << (WEIGHT_BITS - 1);
+                for (size_t k = 0; k < (size_t)t.count[i]; k++) sum += (int64_t)w[k] * x[k * after + a];
+                to[(b * (size_t)out + i) * after + a] = clip_weighted(sum);
+            }
+        }
+    vdm_free(t.first);
+    return 0;
+}
+
+/* Columns first, then rows, a pass that changes nothing left out. middle [H,W',3] */
+static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
+{
+    vdm_picture middle = {0};
+    const uint8_t *rows = from->rgb;
+    int status = 0;
+    size_t row = (size_t)to->width * 3;
+    if (from->width != to->width) {
+        bool last = from->height == to->height;
+        if (!last && picture_new(&middle, (size_t)to->width, (size_t)from->height, err)) return -1;
+        uint8_t *target = last ? to->rgb : middle.rgb;
+        status = resize_axis(target, from->rgb, (size_t)from->height, from->width, to->width, 3, err);
+        rows = target;
+    }
+    if (!status && from->height != to->height)
+        status = resize_axis(to->rgb, rows, 1, from->height, to->height, row, err);
+    else if (!status && rows == from->rgb)
+        memcpy(to->rgb, rows, (size_t)to->height * row);
+    vdm_picture_free(&middle);
+    return status;
+}
+
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err)
+{
+    *to = (vdm_picture){0};
+    if (!legal_side(width) || !legal_side(height))
+        return vdm_fail(err, "size: found %d x %d, expected sides of 1 to %d", width, height, VDM_MAX_SIDE);
+    if (picture_new(to, (size_t)width, (size_t)height, err)) return -1;
+    int status = resize_both(to, from, err);
+    if (status) vdm_picture_free(to);
+    return status;
+}

@@ -1,0 +1,471 @@
+/* Tasks: a folder of picture pairs, and the scores of answers.
+ *
+ *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
+ *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   what is asked; the answer is used for the score only
+ *   DIR/task.json                           optional, every key optional: {"name": "flip",
+ *       "prompt": "...", "phi": "discrete", "metric": "cells" | "iou" | "pose" | "psnr",
+ *       "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
+ *
+ * .pgm is taken wherever .ppm is; names that begin with a dot are left alone; anything else that is out of
+ * place is refused by name, since a misspelt file would silently be a smaller task. Pictures are
+ * not opened here, and may differ in size.
+ *
+ * The scores are those of arXiv 2506.07280 and 2510.24448 as far as they are published; the definitions
+ * stand in vdm.h. */
+#define _XOPEN_SOURCE 700 /* realpath */
+#include "vdm.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Folders of pairs */
+
+static char *copy_text(const char *text, size_t n, vdm_error *err)
+{
+    char *copy = vdm_alloc(n + 1, 1, "a name", err);
+    if (copy) memcpy(copy, text, n);
+    return copy;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 || errno != ENOENT;
+}
+
+/* "cat.in.ppm": 3 bytes of name, an input. */
+static bool parse_file_name(const char *file, size_t *name, bool *output)
+{
+    static const char *const endings[] = {".in.ppm", ".in.pgm", ".out.ppm", ".out.pgm"};
+    for (int i = 0; i < 4; i++) {
+        size_t length = strlen(file), ending = strlen(endings[i]);
+        if (length <= ending || strcmp(file + length - ending, endings[i]) != 0) continue;
+        *name = length - ending;
+        *output = i >= 2;
+        return true;
+    }
+    return false;
+}
+
+static void example_free(vdm_example *e)
+{
+    vdm_free(e->name);
+    vdm_free(e->input);
+    vdm_free(e->output);
+    *e = (vdm_example){0};
+}
+
+typedef struct part { /* of a task: train or test, while it is read */
+    const char *dir;
+    vdm_example *list; /* each with an input or an output until they are paired */
+    int n, room;
+} part;
+
+static void part_free(part *p)
+{
+    for (int i = 0; i < p->n; i++) example_free(&p->list[i]);
+    vdm_free(p->list);
+    *p = (part){0};
+}
+
+static int part_grow(part *p, vdm_error *err)
+{
+    if (p->n < p->room) return 0;
+    if (p->n >= 2 * VDM_MAX_PAIRS)
+        return vdm_fail(err, "%s: found more than %d pictures, expected at most %d pairs", p->dir, p->n,
+                        VDM_MAX_PAIRS);
+    int room = p->room ? 2 * p->room : 16;
+    vdm_example *list = vdm_alloc((size_t)room, sizeof *list, "a list of pictures", err);
+    if (!list) return -1;
+    if (p->n) memcpy(list, p->list, (size_t)p->n * sizeof *list);
+    vdm_free(p->list);
+    p->list = list;
+    p->room = room;
+    return 0;
+}
+
+static int part_add(part *p, const char *file, vdm_error *err)
+{
+    size_t length = 0;
+    bool output = false;
+    if (file[0] == '.') return 0;
+    if (!parse_file_name(file, &length, &output))
+        return vdm_fail(err, "%s/%s: name: found '%s', expected NAME.in.ppm or NAME.out.ppm (or .pgm)",
+                        p->dir, file, file);
+    if (part_grow(p, err)) return -1;
+    vdm_example *e = &p->list[p->n++];
+    e->name = copy_text(file, length, err);
+    char *path = vdm_path(p->dir, file, err);
+    if (output)
+        e->output = path;
+    else
+        e->input = path;
+    return e->name && path ? 0 : -1;
+}
+
+/* By name in the order of bytes, the input before the output. */
+static int compare_examples(const void *a, const void *b)
+{
+    const vdm_example *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x->output != NULL) - (y->output != NULL);
+}
+
+/* Joins every input with the output of its name, which follows it in the sorted list. */
+static int part_pair(part *p, bool need_output, vdm_error *err)
+{
+    int n = 0;
+    if (p->n) qsort(p->list, (size_t)p->n, sizeof *p->list, compare_examples);
+    for (int i = 0; i < p->n; i++) {
+        vdm_example *e = &p->list[i], *last = n ? &p->list[n - 1] : NULL;
+        bool same = last && strcmp(last->name, e->name) == 0;
+        if (same && (e->input || last->output))
+            return vdm_fail(err, "%s: found both .ppm and .pgm of this picture, expected one",
+                            e->input ? e->input : e->output);
+        if (!e->input && !same)
+            return vdm_fail(err, "%s: found an output without its input, expected %s.in.ppm beside it",
+                            e->output, e->name);
+        if (!same) {
+            vdm_example moved = *e; /* what stays behind at i is empty: every string has one owner */
+            *e = (vdm_example){0};
+            p->list[n++] = moved;
+            continue;
+        }
+        last->output = e->output;
+        e->output = NULL;
+        example_free(e);
+    }
+    for (int i = 0; need_output && i < n; i++)
+        if (!p->list[i].output)
+            return vdm_fail(err, "%s: found an input without its output, expected %s.out.ppm beside it",
+                            p->list[i].input, p->list[i].name);
+    if (n > VDM_MAX_PAIRS)
+        return vdm_fail(err, "%s: found %d inputs, expected at most %d", p->dir, n, VDM_MAX_PAIRS);
+    p->n = n;
+    return 0;
+}
+
+static int part_scan(part *p, vdm_error *err)
+{
+    DIR *d = opendir(p->dir);
+    if (!d) return vdm_fail(err, "%s: %s", p->dir, strerror(errno));
+    int status = 0;
+    while (!status) {
+        errno = 0;
+        const struct dirent *entry = readdir(d);
+        if (!entry) {
+            if (errno) status = vdm_fail(err, "%s: %s", p->dir, strerror(errno));
+            break;
+        }
+        status = part_add(p, entry->d_name, err);
+    }
+    closedir(d);
+    return status;
+}
+
+/* dir/part -> a sorted list; none where there is no such folder. */
+static int read_part(vdm_example **list, int *n, const char *dir, const char *name, bool need_output,
+                     vdm_error *err)
+{
+    char *path = vdm_path(dir, name, err);
+    if (!path) return -1;
+    part p = {.dir = path};
+    int status = 0;
+    if (exists(path)) status = part_scan(&p, err) || part_pair(&p, need_output, err) ? -1 : 0;
+    if (status) {
+        part_free(&p);
+    } else {
+        *list = p.list;
+        *n = p.n;
+    }
+    vdm_free(path);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * task.json */
+
+typedef struct settings { /* what the members of task.json are read with */
+    vdm_task *task;
+    const char *path;
+    vdm_error *err;
+} settings;
+
+/* "path: field: found ..., expected ..." */
+static int refuse_node(const settings *s, const char *field, const vdm_json_node *v, const char *expected)
+{
+    static const char *const kinds[] = {"null",     "false",    "true",     "a number",
+                                        "a string", "an array", "an object"};
+    if (v->kind == VDM_JSON_STRING || v->kind == VDM_JSON_NUMBER)
+        return vdm_fail(s->err, "%s: %s: found '%.60s', expected %s", s->path, field, v->text, expected);
+    return vdm_fail(s->err, "%s: %s: found %s, expected %s", s->path, field, kinds[v->kind], expected);
+}
+
+static int read_string(const settings *s, const char *field, const vdm_json_node *v, char **text)
+{
+    if (v->kind != VDM_JSON_STRING) return refuse_node(s, field, v, "a string");
+    vdm_free(*text);
+    *text = copy_text(v->text, strlen(v->text), s->err);
+    return *text ? 0 : -1;
+}
+
+static int read_phi(const settings *s, const vdm_json_node *v)
+{
+    vdm_error why;
+    if (v->kind != VDM_JSON_STRING) return refuse_node(s, "phi", v, "a string");
+    if (vdm_phi_parse(&s->task->phi, v->text, &why)) return vdm_fail(s->err, "%s: %.900s", s->path, why.text);
+    s->task->has_phi = true;
+    return 0;
+}
+
+static int read_metric(const settings *s, const vdm_json_node *v)
+{
+    static const struct {
+        const char *name;
+        vdm_metric metric;
+    } known[] = {{"psnr", VDM_METRIC_PSNR},
+                 {"iou", VDM_METRIC_IOU},
+                 {"cells", VDM_METRIC_CELLS},
+                 {"pose", VDM_METRIC_POSE}};
+    for (int i = 0; i < 4 && v->kind == VDM_JSON_STRING; i++)
+        if (strcmp(v->text, known[i].name) == 0) {
+            s->task->metric = known[i].metric;
+            s->task->has_metric = true;
+            return 0;
+        }
+    return refuse_node(s, "metric", v, "\"psnr\", \"iou\", \"cells\" or \"pose\"");
+}
+
+static int read_count(const settings *s, const char *field, const vdm_json_node *v, int low, int *to)
+{
+    if (v->kind == VDM_JSON_NUMBER && v->number >= low && v->number <= VDM_MAX_SIDE &&
+        v->number == floor(v->number)) {
+        *to = (int)v->number;
+        return 0;
+    }
+    char expected[64];
+    snprintf(expected, sizeof expected, "a whole number from %d to %d", low, VDM_MAX_SIDE);
+    return refuse_node(s, field, v, expected);
+}
+
+/* All four are needed, and nothing else. */
+static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *grid)
+{
+    vdm_task *t = s->task;
+    struct {
+        const char *key, *field;
+        int low, *to;
+        bool found;
+    } known[] = {{"rows", "grid.rows", 1, &t->grid_rows, false},
+                 {"cols", "grid.cols", 1, &t->grid_cols, false},
+                 {"cell", "grid.cell", 1, &t->cell, false},
+                 {"border", "grid.border", 0, &t->border, false}};
+    if (grid->kind != VDM_JSON_OBJECT) return refuse_node(s, "grid", grid, "an object");
+    for (const vdm_json_node *v = grid->children ? grid + 1 : NULL; v; v = vdm_json_next(j, v)) {
+        int i = 0;
+        while (i < 4 && strcmp(v->key, known[i].key) != 0) i++;
+        if (i == 4)
+            return vdm_fail(s->err, "%s: grid: found the key '%.60s', expected rows, cols, cell and border",
+                            s->path, v->key);
+        if (read_count(s, known[i].field, v, known[i].low, known[i].to)) return -1;
+        known[i].found = true;
+    }
+    for (int i = 0; i < 4; i++)
+        if (!known[i].found)
+            return vdm_fail(s->err, "%s: %s: found none, expected a number", s->path, known[i].field);
+    return 0;
+}
+
+static int read_member(const settings *s, const vdm_json *j, const vdm_json_node *v)
+{
+    if (strcmp(v->key, "name") == 0) return read_string(s, "name", v, &s->task->name);
+    if (strcmp(v->key, "prompt") == 0) return read_string(s, "prompt", v, &s->task->prompt);
+    if (strcmp(v->key, "phi") == 0) return read_phi(s, v);
+    if (strcmp(v->key, "metric") == 0) return read_metric(s, v);
+    if (strcmp(v->key, "grid") == 0) return read_grid(s, j, v);
+    return vdm_fail(s->err, "%s: found the key '%.60s', expected name, prompt, phi, metric, grid", s->path,
+                    v->key);
+}
+
+static int64_t grid_side(int cells, const vdm_task *t)
+{
+    return (int64_t)cells * (t->cell + t->border) + t->border;
+}
+
+static int check_grid(const settings *s)
+{
+    const vdm_task *t = s->task;
+    if (t->has_metric && t->metric == VDM_METRIC_CELLS && !t->grid_rows)
+        return vdm_fail(
+            s->err, "%s: grid: found none, expected rows, cols, cell, border: the metric is cells", s->path);
+    int64_t height = grid_side(t->grid_rows, t), width = grid_side(t->grid_cols, t);
+    if (height <= VDM_MAX_SIDE && width <= VDM_MAX_SIDE) return 0;
+    return vdm_fail(s->err, "%s: grid: found a grid of %lld x %lld pixels, expected at most %d a side",
+                    s->path, (long long)width, (long long)height, VDM_MAX_SIDE);
+}
+
+static int read_settings(vdm_task *t, const char *path, vdm_error *err)
+{
+    settings s = {.task = t, .path = path, .err = err};
+    vdm_json j;
+    if (!exists(path)) return 0;
+    if (vdm_json_read(&j, path, err)) return -1;
+    int status = 0;
+    const vdm_json_node *root = j.nodes;
+    if (root->kind != VDM_JSON_OBJECT) status = refuse_node(&s, "document", root, "an object");
+    const vdm_json_node *v = !status && root->children ? root + 1 : NULL;
+    for (; v && !status; v = vdm_json_next(&j, v)) status = read_member(&s, &j, v);
+    if (!status) status = check_grid(&s);
+    vdm_json_free(&j);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A task */
+
+/* The last name of the folder's path, "flip" for "tasks/flip/" and, inside it, for "." */
+static int name_after_folder(vdm_task *t, const char *dir, vdm_error *err)
+{
+    char *full = realpath(dir, NULL);
+    if (!full) return vdm_fail(err, "%s: %s", dir, strerror(errno));
+    const char *name = strrchr(full, '/') + 1;
+    t->name = copy_text(name, strlen(name), err);
+    free(full);
+    return t->name ? 0 : -1;
+}
+
+static int read_parts(vdm_task *t, const char *dir, vdm_error *err)
+{
+    t->path = copy_text(dir, strlen(dir), err);
+    if (!t->path || name_after_folder(t, dir, err)) return -1;
+    if (read_part(&t->train, &t->n_train, dir, "train", true, err) ||
+        read_part(&t->test, &t->n_test, dir, "test", false, err))
+        return -1;
+    if (!t->n_train && !t->n_test)
+        return vdm_fail(
+            err, "%s: found no pictures, expected train/NAME.in.ppm with NAME.out.ppm, or test/NAME.in.ppm",
+            dir);
+    char *path = vdm_path(dir, "task.json", err);
+    int status = path ? read_settings(t, path, err) : -1;
+    vdm_free(path);
+    return status;
+}
+
+int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err)
+{
+    *t = (vdm_task){0};
+    if (!exists(dir) || !is_folder(dir))
+        return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/", dir,
+                        exists(dir) ? "no folder" : "nothing");
+    if (read_parts(t, dir, err) == 0) return 0;
+    vdm_task_free(t);
+    return -1;
+}
+
+void vdm_task_free(vdm_task *t)
+{
+    for (int i = 0; i < t->n_train; i++) example_free(&t->train[i]);
+    for (int i = 0; i < t->n_test; i++) example_free(&t->test[i]);
+    vdm_free(t->train);
+    vdm_free(t->test);
+    vdm_free(t->path);
+    vdm_free(t->name);
+    vdm_free(t->prompt);
+    *t = (vdm_task){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Scores */
+
+static const double NOT_COMPARABLE = (double)NAN;
+
+static bool same_size(const vdm_picture *a, const vdm_picture *b)
+{
+    return a->width == b->width && a->height == b->height;
+}
+
+double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b)) return NOT_COMPARABLE;
+    size_t n = (size_t)a->height * (size_t)a->width * 3;
+    uint64_t sum = 0; /* exact: n * 255^2 is far below 2^64 */
+    for (size_t i = 0; i < n; i++) {
+        int d = a->rgb[i] - b->rgb[i];
+        sum += (uint64_t)(d * d);
+    }
+    if (!sum) return (double)INFINITY;
+    return 10 * vdm_log(255.0 * 255.0 * (double)n / (double)sum) / vdm_log(10);
+}
+
+static bool is_on(const uint8_t *rgb)
+{
+    return 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] > 127500;
+}
+
+double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b)) return NOT_COMPARABLE;
+    size_t n = (size_t)a->height * (size_t)a->width, both = 0, either = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool p = is_on(a->rgb + 3 * i), g = is_on(b->rgb + 3 * i);
+        both += p && g;
+        either += p || g;
+    }
+    return either ? (double)both / (double)either : 1;
+}
+
+/* The colours of ARC's ten symbols, as the authors paint them (not those of the ARC site). */
+static const uint8_t PALETTE[10][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
+                                       {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
+                                       {127, 219, 255}, {135, 12, 37}};
+
+/* The palette colour nearest to the mean of the size x size pixels at (top, left); the first of equals. The
+ * mean is truncated to whole numbers, as the authors do. */
+static int read_cell(const vdm_picture *p, size_t top, size_t left, size_t size)
+{
+    uint64_t sum[3] = {0};
+    for (size_t y = top; y < top + size; y++)
+        for (size_t i = 0; i < 3 * size; i++) sum[i % 3] += p->rgb[(y * (size_t)p->width + left) * 3 + i];
+    int best = 0, least = 3 * 255 * 255 + 1;
+    for (int k = 0; k < 10; k++) {
+        int distance = 0;
+        for (int c = 0; c < 3; c++) {
+            int d = (int)(sum[c] / (size * size)) - PALETTE[k][c];
+            distance += d * d;
+        }
+        if (distance < least) {
+            least = distance;
+            best = k;
+        }
+    }
+    return best;
+}
+
+/* The grid, with a border around every cell, stands in the centre of the picture. */
+double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *g)
+{
+    int64_t height = grid_side(g->grid_rows, g), width = grid_side(g->grid_cols, g);
+    if (!same_size(a, b) || g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || height > a->height ||
+        width > a->width)
+        return NOT_COMPARABLE;
+    size_t step = (size_t)(g->cell + g->border), size = (size_t)g->cell;
+    size_t top = (size_t)((a->height - height) / 2 + g->border),
+           left = (size_t)((a->width - width) / 2 + g->border);
+    int equal = 0;
+    for (size_t r = 0; r < (size_t)g->grid_rows; r++)
+        for (size_t c = 0; c < (size_t)g->grid_cols; c++)
+            equal += read_cell(a, top + r * step, left + c * step, size) ==
+                     read_cell(b, top + r * step, left + c * step, size);
+    return (double)equal / ((double)g->grid_rows * (double)g->grid_cols);
+}
