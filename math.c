@@ -220,6 +220,16 @@ static pair log_pair(double x)
     return add((pair){k * LN2_HIGH, k * LN2_LOW}, log_m);
 }
 
+/* x^n by squaring in pairs, n > 0: rounded correctly but for one case in thousands. */
+static double whole_power(double x, int n)
+{
+    pair y = {1, 0}, square = {x, 0};
+    for (;; square = product(square, square)) {
+        if (n & 1) y = product(y, square);
+        if (!(n >>= 1)) return y.high;
+    }
+}
+
 static bool is_odd(double y)
 {
     return fabs(y) < 0x1p53 && fmod(y, 2) != 0;
@@ -244,6 +254,10 @@ double vdm_pow(double x, double y)
     bool usual = size > 0 && size < (double)INFINITY && fabs(y) < (double)INFINITY;
     if (!usual) return pow_special(x, y, sign);
     if (x < 0 && y != rint(y)) return (double)NAN;
+    if (y > 0 && y <= 32 && y == rint(y)) {
+        double z = whole_power(x, (int)y); /* its lower halves live between these bounds only */
+        if (fabs(z) > 0x1p-900 && fabs(z) < 0x1p900) return z;
+    }
     pair l = log_pair(size);
     double p = y * l.high;
     if (fabs(p) > 1024) return p > 0 ? sign * (double)INFINITY : sign * 0.0;

@@ -1,0 +1,531 @@
+/* From noise to a video: random numbers, noise schedule, DDIM and DPM steps, guidance, and the loop of
+ * diffusers' CogVideoXImageToVideoPipeline.
+ *
+ *   image [3,H,W] --VAE encode, posterior sample, scale--> latent frame 0 of image_latents [F,C,h,w]
+ *   x [F,C,h,w] ~ N(0,1);  for t in timesteps: v = model(x | image_latents, text, t);  x = step(x, v, t)
+ *   x --drop the padding frames, VAE decode--> video [T,3,H,W]
+ *
+ * Mirrors CogVideoXDDIMScheduler, CogVideoXDPMScheduler and PyTorch's CPU generator. Coefficients are
+ * doubles, rounded once to f32 where they meet a tensor; tensors are f32, each product and sum rounded.
+ *
+ * Traps, each at its place below: the step goes from t to t - floor(1000/N), which is not always the next
+ * t; alpha is 0 at t = 999, so logarithms of it are infinite and must meet only what absorbs them; DPM
+ * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
+ * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front;
+ * torch.randn rounds its angle to f32 before the cosine. */
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double PI = 0x1.921fb54442d18p+1;
+
+/* ------------------------------------------------------------------------------------------------
+ * MT19937 (Matsumoto and Nishimura 1998), as at::mt19937 */
+
+void vdm_rng_seed(vdm_rng *r, uint64_t seed)
+{
+    r->state[0] = (uint32_t)seed; /* PyTorch too drops the upper half */
+    for (uint32_t i = 1; i < 624; i++) {
+        uint32_t s = r->state[i - 1];
+        r->state[i] = 1812433253u * (s ^ s >> 30) + i;
+    }
+    r->next = 624;
+    r->spare = 0;
+    r->has_spare = false;
+}
+
+static void twist(uint32_t *state)
+{
+    for (int i = 0; i < 624; i++) {
+        uint32_t mixed = (state[i] & 0x80000000u) | (state[(i + 1) % 624] & 0x7fffffffu);
+        state[i] = state[(i + 397) % 624] ^ mixed >> 1 ^ (mixed & 1 ? 0x9908b0dfu : 0);
+    }
+}
+
+uint32_t vdm_rng_u32(vdm_rng *r)
+{
+    if (r->next >= 624) {
+        twist(r->state);
+        r->next = 0;
+    }
+    uint32_t y = r->state[r->next++];
+    y ^= y >> 11;
+    y ^= y << 7 & 0x9d2c5680u;
+    y ^= y << 15 & 0xefc60000u;
+    return y ^ y >> 18;
+}
+
+uint64_t vdm_rng_u64(vdm_rng *r)
+{
+    uint64_t high = vdm_rng_u32(r);
+    return high << 32 | vdm_rng_u32(r);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * PyTorch's fills (aten/src/ATen/native/cpu/DistributionTemplates.h) */
+
+static float uniform_float(vdm_rng *r)
+{
+    return (float)(vdm_rng_u32(r) & 0xffffffu) * 0x1p-24f;
+}
+static double uniform_double(vdm_rng *r)
+{
+    return (double)(vdm_rng_u64(r) & 0x1fffffffffffffu) * 0x1p-53;
+}
+
+void vdm_rand(vdm_rng *r, float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = uniform_float(r);
+}
+
+/* Below 2^28 one draw, from there two; the slight skew of the modulus is PyTorch's. */
+int64_t vdm_randint(vdm_rng *r, int64_t below)
+{
+    if (below <= 0) return 0;
+    uint64_t range = (uint64_t)below;
+    return (int64_t)(range >= 1u << 28 ? vdm_rng_u64(r) % range : vdm_rng_u32(r) % range);
+}
+
+/* Box and Muller in place, normal_fill_16: 16 uniforms become 16 normals; i and i + 8 make a pair. */
+static void box_muller_16(float *x)
+{
+    const float two_pi = (float)(2 * PI);
+    for (int i = 0; i < 8; i++) {
+        float u1 = 1 - x[i]; /* exact, in (0, 1] */
+        float radius = sqrtf(-2 * (float)vdm_log((double)u1));
+        float angle = two_pi * x[i + 8]; /* rounded to f32: as much as 2e-7 of the angle */
+        x[i] = radius * (float)vdm_cos((double)angle);
+        x[i + 8] = radius * (float)vdm_sin((double)angle);
+    }
+}
+
+/* normal_distribution<double>: one number; its twin is kept for the next call, however that comes */
+static double normal_double(vdm_rng *r)
+{
+    if (r->has_spare) {
+        r->has_spare = false;
+        return r->spare;
+    }
+    double u1 = uniform_double(r), u2 = uniform_double(r);
+    double radius = sqrt(-2 * vdm_log(1 - u2)), angle = 2 * PI * u1; /* 1 - u2 is exact */
+    r->spare = radius * vdm_sin(angle);
+    r->has_spare = true;
+    return radius * vdm_cos(angle);
+}
+
+void vdm_randn(vdm_rng *r, float *x, int64_t n)
+{
+    if (n < 16) {
+        for (int64_t i = 0; i < n; i++) x[i] = (float)normal_double(r);
+        return;
+    }
+    vdm_rand(r, x, n);
+    for (int64_t i = 0; i + 16 <= n; i += 16) box_muller_16(x + i);
+    if (n % 16 == 0) return;
+    vdm_rand(r, x + n - 16, 16); /* the last 16 are drawn again, whatever stood there */
+    box_muller_16(x + n - 16);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Schedule */
+
+/* sqrt(alpha) is moved and stretched so that it ends at exactly 0 and still begins at its old value. */
+static void rescale_zero_terminal_snr(double *alphas, int n)
+{
+    double first = sqrt(alphas[0]), last = sqrt(alphas[n - 1]);
+    for (int i = 0; i < n; i++) {
+        double root = (sqrt(alphas[i]) - last) * (first / (first - last));
+        alphas[i] = root * root;
+    }
+}
+
+int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err)
+{
+    int n = c->train_timesteps;
+    if (n < 2 || n > 1000)
+        return vdm_fail(err, "scheduler: num_train_timesteps is %d, expected 2 to 1000", n);
+    if (!c->trailing)
+        return vdm_fail(err, "scheduler: timestep_spacing is not \"trailing\", the only one supported");
+    if (!(c->beta_start > 0 && c->beta_start <= c->beta_end && c->beta_end < 1))
+        return vdm_fail(err, "scheduler: beta_start %g and beta_end %g, expected 0 < start <= end < 1",
+                        c->beta_start, c->beta_end);
+    if (!(c->snr_shift_scale > 0 && c->snr_shift_scale < 1e6))
+        return vdm_fail(err, "scheduler: snr_shift_scale is %g, expected more than 0", c->snr_shift_scale);
+    *s = (vdm_schedule){.config = *c};
+    double start = sqrt(c->beta_start), end = sqrt(c->beta_end), step = (end - start) / (n - 1), product = 1;
+    for (int i = 0; i < n; i++) {
+        double root = i < n / 2 ? start + step * i : end - step * (n - 1 - i); /* torch.linspace */
+        product *= 1 - root * root;
+        s->alphas[i] = product / (c->snr_shift_scale + (1 - c->snr_shift_scale) * product);
+    }
+    if (c->rescale_zero_snr) rescale_zero_terminal_snr(s->alphas, n);
+    return 0;
+}
+
+double vdm_schedule_alpha(const vdm_schedule *s, int t)
+{
+    if (t >= 0) return s->alphas[t];
+    return s->config.set_alpha_to_one ? 1 : s->alphas[0];
+}
+
+/* numpy's round(arange(1000, 0, -1000/N)) - 1. arange takes its increment from the first two numbers, and
+ * rounds them; ties go to even. For 62 values of N (61, 103, 121, ...) it also runs one too far, to a
+ * timestep -1 which stands for no noise level: that one isn't made here. */
+void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t)
+{
+    double first = s->config.train_timesteps, increment = (first - first / steps) - first;
+    for (int k = 0; k < steps; k++) t[k] = (int)rint(first + k * increment) - 1;
+}
+
+/* The timestep that a step from t arrives at; below 0: the clean latents */
+static int arrival(const vdm_schedule *s, int steps, int t)
+{
+    return t - s->config.train_timesteps / steps; /* whole division: not always the next timestep */
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0, so x0 = sqrt(alpha) x - sqrt(1 -
+ * alpha) v */
+
+void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
+                   int64_t n)
+{
+    double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
+    double keep = sqrt((1 - to) / (1 - alpha));
+    const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
+    const float a = (float)keep, b = (float)(sqrt(to) - sqrt(alpha) * keep);
+    (void)cpu;
+#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+    for (int64_t i = 0; i < n; i++) {
+        float x0 = of_x * x[i] - of_v * v[i];
+        x[i] = a * x[i] + b * x0;
+    }
+}
+
+/* Half the log signal-to-noise ratio: -inf at alpha = 0, inf at 1 */
+static double log_snr(double alpha)
+{
+    return vdm_log(sqrt(alpha / (1 - alpha)));
+}
+
+/* x <- m1 x - m2 x0 + mn noise, in the second order with x0 + (x0 - old) / (2r) for x0 */
+struct dpm {
+    float m1, m2, mn; /* of x, x0, noise */
+    float m3, m4;     /* 1 + 1/2r, 1/2r */
+    bool second_order;
+};
+
+/* Infinities from alpha = 0 (t = 999) and 1 (the last step): h = inf makes m1 = 0 and m2 = -sqrt(to);
+ * after t = 999 r = inf, and the second order is the first. At the last step r = 0: m3 isn't used. */
+static struct dpm dpm_coefficients(const vdm_schedule *s, int steps, int t, int t_back)
+{
+    double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
+    double h = log_snr(to) - log_snr(alpha);
+    struct dpm c = {
+        .m1 = (float)(sqrt((1 - to) / (1 - alpha)) * vdm_exp(-h)),
+        .m2 = (float)(vdm_expm1(-2 * h) * sqrt(to)),
+        .mn = (float)(sqrt(1 - to) * sqrt(1 - vdm_exp(-2 * h))),
+        .second_order = t_back >= 0 && arrival(s, steps, t) >= 0,
+    };
+    if (!c.second_order) return c;
+    double r = (log_snr(alpha) - log_snr(vdm_schedule_alpha(s, t_back))) / h;
+    c.m3 = (float)(1 + 1 / (2 * r));
+    c.m4 = (float)(1 / (2 * r));
+    return c;
+}
+
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x,
+                  const float *v, float *old, const float *noise, int64_t n)
+{
+    const struct dpm c = dpm_coefficients(s, steps, t, t_back);
+    const double alpha = vdm_schedule_alpha(s, t);
+    const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
+    const float *fresh = c.second_order ? noise + n : noise;
+    (void)cpu;
+#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+    for (int64_t i = 0; i < n; i++) {
+        float x0 = of_x * x[i] - of_v * v[i];
+        float target = c.second_order ? c.m3 * x0 - c.m4 * old[i] : x0;
+        x[i] = (c.m1 * x[i] - c.m2 * target) + c.mn * fresh[i];
+        old[i] = x0;
+    }
+}
+
+/* t is a timestep (0..999), steps a count: (steps - t) / steps reaches -998, its fifth power -1e15, and the
+ * cosine of that jumps about. The models were published with it, so it stays; pow and cos must be accurate.
+ */
+double vdm_dynamic_guidance(double guidance, int steps, int t)
+{
+    double turn = vdm_pow((double)(steps - t) / steps, 5);
+    return 1 + guidance * ((1 - vdm_cos(PI * turn)) / 2);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The pipeline */
+
+/* One run; all its buffers but the tape are in one allocation. n = F*C*h*w */
+struct run {
+    const vdm_transformer *model;
+    const vdm_vae *vae;
+    const vdm_schedule *schedule;
+    const vdm_lora *lora;
+    const vdm_cpu *cpu;
+    const vdm_sample_options *o;
+    const vdm_progress *progress;
+    vdm_rng rng;
+    vdm_tape *tape;
+    int B;            /* 2 with guidance, else 1 */
+    int64_t frame, n; /* numbers in a latent frame, in all */
+    float *memory;
+    float *x;              /* [F,C,h,w]: the noisy latents, at last the latents */
+    float *image;          /* [F,C,h,w]: the image's latents in frame 0, zeros behind */
+    float *input;          /* [B,F,2C,h,w] */
+    float *v;              /* [B,F,C,h,w] */
+    float *text;           /* [B,L,Dt]: negative, then prompt */
+    float *old, *noise;    /* DPM: [F,C,h,w] the last x0, [2,F,C,h,w] */
+    float *moments, *draw; /* [2C,h,w], [C,h,w]: of the image */
+};
+
+static float *take(float *base, size_t *used, int64_t count)
+{
+    float *p = base ? base + *used : NULL;
+    *used += (size_t)(count + 15) / 16 * 16;
+    return p;
+}
+
+/* Lays the buffers out in base; with NULL it only counts. Returns the floats. */
+static size_t run_layout(struct run *r, const vdm_transformer_config *c, const vdm_sample_options *o,
+                         float *base)
+{
+    const vdm_geometry *g = &o->geometry;
+    size_t used = 0;
+    bool dpm = o->sampler == VDM_DPM;
+    r->B = o->guidance > 1 ? 2 : 1;
+    r->frame = (int64_t)c->out_channels * g->h * g->w;
+    r->n = g->F * r->frame;
+    r->x = take(base, &used, r->n);
+    r->image = take(base, &used, r->n);
+    r->input = take(base, &used, r->B * 2 * r->n);
+    r->v = take(base, &used, r->B * r->n);
+    r->text = take(base, &used, (int64_t)r->B * c->text_tokens * c->text_dim);
+    r->old = take(base, &used, dpm ? r->n : 0);
+    r->noise = take(base, &used, dpm && !o->step_noise ? 2 * r->n : 0);
+    r->moments = take(base, &used, 2 * r->frame);
+    r->draw = take(base, &used, r->frame);
+    return used;
+}
+
+static vdm_tape_shape tape_shape(const struct run *r, const vdm_sample_options *o, int rank)
+{
+    const vdm_geometry *g = &o->geometry;
+    return (vdm_tape_shape){.B = r->B, .F = g->F, .h = g->h, .w = g->w, .rank = rank};
+}
+
+size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank)
+{
+    struct run r = {0};
+    const vdm_geometry *g = &o->geometry;
+    size_t latents = run_layout(&r, &c->transformer, o, NULL) * sizeof(float);
+    vdm_tape_shape shape = tape_shape(&r, o, rank);
+    size_t most = vdm_tape_bytes(&c->transformer, &shape); /* encoder, tape and decoder follow each other */
+    size_t encoder = vdm_vae_encode_bytes(&c->vae, 1, g->height, g->width, o->tiled);
+    size_t decoder = vdm_vae_decode_bytes(&c->vae, g->latent_frames, g->h, g->w, o->tiled);
+    if (encoder > most) most = encoder;
+    if (decoder > most) most = decoder;
+    return latents + most;
+}
+
+/* Says what is wrong with the options, the model, or the two together. */
+static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config *vae, const vdm_geometry *g,
+                          vdm_error *err)
+{
+    int down = 1 << (vae->blocks - 1), patch_t = c->patch_t ? c->patch_t : 1;
+    bool whole = g->F > 0 && g->h > 0 && g->w > 0 && g->pad >= 0 && g->F == g->latent_frames + g->pad;
+    if (!whole || g->height != g->h * down || g->width != g->w * down || g->F % patch_t || g->h % c->patch ||
+        g->w % c->patch)
+        return vdm_fail(
+            err, "sample: %d frames of %dx%d don't make %d latent frames of %dx%d in patches of %d (time %d)",
+            g->frames, g->height, g->width, g->F, g->h, g->w, c->patch, patch_t);
+    if (vdm_vae_latent_frames(vae, g->frames) != g->latent_frames ||
+        vdm_vae_video_frames(vae, g->latent_frames) != g->frames)
+        return vdm_fail(err, "sample: %d frames don't become %d latent frames and %d frames again", g->frames,
+                        g->latent_frames, g->frames);
+    return 0;
+}
+
+static int check_options(const struct run *r, const float *negative, vdm_error *err)
+{
+    const vdm_transformer_config *c = &r->model->config;
+    const vdm_vae_config *vae = &r->vae->config;
+    const vdm_sample_options *o = r->o;
+    int most = r->schedule->config.train_timesteps, width = c->heads * c->head_dim;
+    if (c->in_channels != 2 * c->out_channels)
+        return vdm_fail(
+            err,
+            "sample: the transformer has in_channels %d and out_channels %d; image-to-video takes "
+            "twice as many in as out (noisy latents and image latents)",
+            c->in_channels, c->out_channels);
+    if (vae->latent_channels != c->out_channels || vae->channels != 3)
+        return vdm_fail(err,
+                        "sample: the VAE has %d channels and %d latent channels, expected 3 and the "
+                        "transformer's %d",
+                        vae->channels, vae->latent_channels, c->out_channels);
+    if (o->steps < 1 || o->steps > most)
+        return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, most);
+    if (o->sampler != VDM_DDIM && o->sampler != VDM_DPM)
+        return vdm_fail(err, "sample: unknown sampler %d", (int)o->sampler);
+    if (!(fabs(o->guidance) <= 1e6)) /* NaN too */
+        return vdm_fail(err, "sample: guidance is %g, expected a number of at most a million", o->guidance);
+    if (o->guidance > 1 && !negative)
+        return vdm_fail(err, "sample: guidance %g needs the embedding of a negative prompt", o->guidance);
+    if (!(vae->scaling_factor > 0))
+        return vdm_fail(err, "sample: the VAE's scaling_factor is %g, expected more than 0",
+                        vae->scaling_factor);
+    if (r->lora && (r->lora->layers != c->layers || r->lora->width != width))
+        return vdm_fail(err,
+                        "sample: the adapter is of %d blocks of width %d, the transformer of %d of width %d",
+                        r->lora->layers, r->lora->width, c->layers, width);
+    return check_geometry(c, vae, &o->geometry, err);
+}
+
+static int dump(const struct run *r, const char *name, const float *data, vdm_error *err)
+{
+    const vdm_geometry *g = &r->o->geometry;
+    const int64_t shape[] = {g->F, r->model->config.out_channels, g->h, g->w};
+    return r->o->dump && r->o->dump(r->o->dump_user, name, data, 4, shape, err) ? -1 : 0;
+}
+
+/* image [3,H,W] -> frame 0 of r->image. A sample of the posterior, not its mode; the frames behind are
+ * zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
+static int encode_image(struct run *r, const float *image, vdm_error *err)
+{
+    const vdm_geometry *g = &r->o->geometry;
+    const float scale = (float)vdm_image_latent_scale(&r->vae->config, r->o->image_scale);
+    if (vdm_vae_encode(r->vae, r->cpu, image, 1, g->height, g->width, r->o->tiled, r->moments, r->progress,
+                       err))
+        return -1;
+    if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
+    const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
+    vdm_vae_sample(r->image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
+    for (int64_t i = 0; i < r->frame; i++) r->image[i] *= scale;
+    return dump(r, "image_latents", r->image, err);
+}
+
+/* What stays the same in every step: the image's channels of r->input, and the text. */
+static void prepare_input(struct run *r, const float *prompt, const float *negative)
+{
+    const vdm_transformer_config *c = &r->model->config;
+    int64_t words = (int64_t)c->text_tokens * c->text_dim;
+    for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
+        memcpy(r->input + (2 * f + 1) * r->frame, r->image + f % r->o->geometry.F * r->frame,
+               (size_t)r->frame * sizeof(float));
+    if (r->B == 2) memcpy(r->text, negative, (size_t)words * sizeof(float));
+    memcpy(r->text + (r->B - 1) * words, prompt, (size_t)words * sizeof(float));
+}
+
+/* r->v [F,C,h,w]: the velocity at t, guided */
+static void predict(struct run *r, int t)
+{
+    const double both[2] = {t, t};
+    for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
+        memcpy(r->input + 2 * f * r->frame, r->x + f % r->o->geometry.F * r->frame,
+               (size_t)r->frame * sizeof(float));
+    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, both, r->v);
+    if (r->B == 1) return;
+    double guidance = r->o->guidance;
+    if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
+    const float g = (float)guidance, *with = r->v + r->n;
+    for (int64_t i = 0; i < r->n; i++) r->v[i] += g * (with[i] - r->v[i]);
+}
+
+static void dpm_step(struct run *r, int k, int t, int t_back)
+{
+    const float *noise = r->noise;
+    if (r->o->step_noise) {
+        noise = r->o->step_noise + k * 2 * r->n;
+    } else {
+        bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
+        vdm_randn(&r->rng, r->noise, r->n); /* drawn in either order, used in the first only */
+        if (second_order) vdm_randn(&r->rng, r->noise + r->n, r->n);
+    }
+    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, noise, r->n);
+}
+
+static int report(const struct run *r, int step, double start, vdm_error *err)
+{
+    const vdm_report now = {"sample", step, r->o->steps, vdm_seconds() - start, (double)NAN};
+    if (!r->progress || !r->progress->report || !r->progress->report(r->progress->user, &now)) return 0;
+    return vdm_fail(err, "interrupted after %d of %d sampling steps", step, r->o->steps);
+}
+
+static int denoise(struct run *r, vdm_error *err)
+{
+    int timesteps[1000], steps = r->o->steps;
+    char name[32];
+    double start = vdm_seconds();
+    vdm_schedule_timesteps(r->schedule, steps, timesteps);
+    for (int k = 0; k < steps; k++) {
+        int t = timesteps[k];
+        predict(r, t);
+        if (r->o->sampler == VDM_DPM)
+            dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
+        else
+            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->n);
+        snprintf(name, sizeof name, "latents.%d", k + 1);
+        if (dump(r, name, r->x, err) || report(r, k + 1, start, err)) return -1;
+    }
+    return 0;
+}
+
+/* r->x without its first `pad` frames -> video [T,3,H,W] in 0..1. Dropping frames at the end instead, or
+ * none, gives a video of another length. */
+static int decode(struct run *r, float *video, vdm_error *err)
+{
+    const vdm_geometry *g = &r->o->geometry;
+    const float scale = (float)(1 / r->vae->config.scaling_factor);
+    float *latents = r->x + g->pad * r->frame;
+    for (int64_t i = 0; i < g->latent_frames * r->frame; i++) latents[i] *= scale;
+    if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
+                       err))
+        return -1;
+    int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
+    for (int64_t i = 0; i < n; i++) {
+        float y = video[i] * 0.5f + 0.5f;
+        video[i] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
+    }
+    return 0;
+}
+
+static int run_pipeline(struct run *r, const float *image, const float *prompt, const float *negative,
+                        float *video, vdm_error *err)
+{
+    if (encode_image(r, image, err)) return -1;
+    if (r->o->noise)
+        memcpy(r->x, r->o->noise, (size_t)r->n * sizeof(float));
+    else
+        vdm_randn(&r->rng, r->x, r->n); /* after the posterior's noise, from the same generator */
+    prepare_input(r, prompt, negative);
+    vdm_tape_shape shape = tape_shape(r, r->o, r->lora ? r->lora->rank : 0);
+    if (!(r->tape = vdm_tape_new(r->model, &shape, err))) return -1;
+    int status = denoise(r, err);
+    vdm_tape_free(r->tape);
+    return status ? status : decode(r, video, err);
+}
+
+int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
+               const vdm_cpu *cpu, const vdm_sample_options *o, const float *image, const float *prompt,
+               const float *negative, float *video, const vdm_progress *progress, vdm_error *err)
+{
+    struct run r = {
+        .model = m, .vae = vae, .schedule = s, .lora = lora, .cpu = cpu, .o = o, .progress = progress};
+    if (check_options(&r, negative, err)) return -1;
+    size_t floats = run_layout(&r, &m->config, o, NULL);
+    r.memory = vdm_alloc(floats, sizeof(float), "the latents of the video", err);
+    if (!r.memory) return -1;
+    run_layout(&r, &m->config, o, r.memory);
+    vdm_rng_seed(&r.rng, o->seed);
+    int status = run_pipeline(&r, image, prompt, negative, video, err);
+    vdm_free(r.memory);
+    return status;
+}
