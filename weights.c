@@ -1,0 +1,755 @@
+/* Tensors in files: the safetensors format, one file or the shards of one model part.
+ *
+ *   8 bytes      n, the length of the header, little-endian
+ *   n bytes      JSON: {"name": {"dtype": "BF16", "shape": [3072, 256], "data_offsets": [begin, end]}, ...,
+ *                "__metadata__": {"key": "text", ...}}; offsets count from the end of the header
+ *   the rest     the tensors, row-major, little-endian, without gap or overlap
+ *
+ * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and two
+ * programs share them. Everything that the header claims is checked at opening, so that nobody who
+ * follows a tensor's pointer has to.
+ *
+ * Traps
+ *   Data may lie at any address: the header's length decides. Read it by memcpy or by bytes.
+ *   A shape may multiply to more than 64 bits, offsets may be inverted or far away: check, then multiply.
+ *   A mapped file that another program cuts short kills us with SIGBUS. Replace files by renaming, as
+ *   vdm does; the old pages then stay valid. */
+#include "vdm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct vdm_mapping {
+    char *path;
+    void *base; /* the mapped file, [size] */
+    size_t size;
+    vdm_json header; /* of header_bytes: tensors' names and the metadata live in its strings */
+    size_t header_bytes;
+    char *swapped;       /* big-endian machines: the data in native byte order; else NULL */
+    vdm_tensor *tensors; /* [count], while the file is opened; then handed over */
+    int64_t count;
+} vdm_mapping;
+
+/* ------------------------------------------------------------------------------------------------
+ * Numbers of a type */
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[] = {
+    [VDM_F32] = {"F32", 4},   [VDM_F16] = {"F16", 2}, [VDM_BF16] = {"BF16", 2}, [VDM_F64] = {"F64", 8},
+    [VDM_I64] = {"I64", 8},   [VDM_I32] = {"I32", 4}, [VDM_I16] = {"I16", 2},   [VDM_I8] = {"I8", 1},
+    [VDM_U64] = {"U64", 8},   [VDM_U32] = {"U32", 4}, [VDM_U16] = {"U16", 2},   [VDM_U8] = {"U8", 1},
+    [VDM_BOOL] = {"BOOL", 1},
+};
+enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
+
+size_t vdm_dtype_bytes(vdm_dtype dtype)
+{
+    return dtypes[dtype].bytes;
+}
+
+const char *vdm_dtype_name(vdm_dtype dtype)
+{
+    return dtypes[dtype].name;
+}
+
+int64_t vdm_tensor_count(const vdm_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->shape[i];
+    return n;
+}
+
+static uint16_t load16(const unsigned char *from)
+{
+    uint16_t bits;
+    memcpy(&bits, from, sizeof bits);
+    return bits;
+}
+
+static void widen_f64(float *to, const unsigned char *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double x;
+        memcpy(&x, from + 8 * i, sizeof x);
+        to[i] = (float)x;
+    }
+}
+
+void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
+{
+    const unsigned char *p = from;
+    if (dtype == VDM_F64) widen_f64(to, p, n);
+    if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
+    if (dtype == VDM_F16)
+        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
+    if (dtype == VDM_BF16)
+        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_bf16(load16(p + 2 * i));
+}
+
+static bool big_endian(void)
+{
+    const uint16_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    return first == 0;
+}
+
+/* Copies n numbers of `width` bytes, each with its bytes reversed. */
+static void copy_swapped(char *to, const char *from, size_t bytes, size_t width)
+{
+    for (size_t i = 0; i < bytes; i += width)
+        for (size_t k = 0; k < width; k++) to[i + k] = from[i + width - 1 - k];
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * One entry of the header */
+
+/* A JSON number that is a whole one from 0 to 2^63-1, as written: 3, not 3.0 and not 3e0. */
+static bool whole_number(const vdm_json_node *node, int64_t *value)
+{
+    if (node->kind != VDM_JSON_NUMBER) return false;
+    *value = 0;
+    for (const char *c = node->text; *c; c++) {
+        if (*c < '0' || *c > '9') return false;
+        if (*value > (INT64_MAX - (*c - '0')) / 10) return false;
+        *value = 10 * *value + (*c - '0');
+    }
+    return true;
+}
+
+static int read_dtype(vdm_tensor *t, const vdm_json_node *node, const char *path, vdm_error *err)
+{
+    if (!node || node->kind != VDM_JSON_STRING)
+        return vdm_fail(err, "%s: tensor '%s': dtype: expected a string", path, t->name);
+    for (int i = 0; i < N_DTYPES; i++) {
+        t->dtype = (vdm_dtype)i;
+        if (strcmp(node->text, dtypes[i].name) == 0) return 0;
+    }
+    return vdm_fail(err, "%s: tensor '%s': dtype: found '%s', expected F32, F16, BF16 or another known type",
+                    path, t->name, node->text);
+}
+
+/* Sizes that multiply past 64 bits are refused even where a 0 stands beside them: strides are
+ * products too. */
+static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *node, const char *path,
+                      vdm_error *err)
+{
+    if (!node || node->kind != VDM_JSON_ARRAY)
+        return vdm_fail(err, "%s: tensor '%s': shape: expected a list of whole numbers", path, t->name);
+    if (node->children > VDM_MAX_RANK)
+        return vdm_fail(err, "%s: tensor '%s': shape: found %lld dimensions, at most %d are allowed", path,
+                        t->name, (long long)node->children, VDM_MAX_RANK);
+    int64_t product = (int64_t)dtypes[t->dtype].bytes;
+    bool zero = false;
+    for (const vdm_json_node *n = node->children ? node + 1 : NULL; n; n = vdm_json_next(j, n)) {
+        int64_t *size = &t->shape[t->rank++];
+        if (!whole_number(n, size))
+            return vdm_fail(err, "%s: tensor '%s': shape: expected whole numbers from 0 to 2^63-1, found %s",
+                            path, t->name, n->text ? n->text : "something else");
+        if (*size > 0 && product > INT64_MAX / *size)
+            return vdm_fail(err, "%s: tensor '%s': shape: more bytes than 64 bits can count", path, t->name);
+        if (*size > 0) product *= *size;
+        zero |= *size == 0;
+    }
+    t->bytes = zero ? 0 : (size_t)product;
+    return 0;
+}
+
+static int read_offsets(vdm_tensor *t, const vdm_json *j, const vdm_json_node *node, const vdm_mapping *m,
+                        const char *data, vdm_error *err)
+{
+    int64_t at[2];
+    if (!node || node->kind != VDM_JSON_ARRAY || node->children != 2 || !whole_number(node + 1, &at[0]) ||
+        !whole_number(vdm_json_next(j, node + 1), &at[1]) || at[0] > at[1])
+        return vdm_fail(err, "%s: tensor '%s': data_offsets: expected [begin, end], whole numbers", m->path,
+                        t->name);
+    size_t room = m->size - (size_t)(data - (const char *)m->base);
+    if ((uint64_t)at[1] > room)
+        return vdm_fail(
+            err,
+            "%s: tensor '%s': data_offsets: ends at byte %lld of %zu in the file: was its download cut short?",
+            m->path, t->name, (long long)at[1], room);
+    if ((uint64_t)(at[1] - at[0]) != t->bytes)
+        return vdm_fail(err, "%s: tensor '%s': shape and dtype need %zu bytes, data_offsets give %lld",
+                        m->path, t->name, t->bytes, (long long)(at[1] - at[0]));
+    t->data = data + at[0];
+    return 0;
+}
+
+static int check_name(const char *name, const char *path, vdm_error *err)
+{
+    size_t length = strlen(name);
+    if (length == 0) return vdm_fail(err, "%s: a tensor's name is empty", path);
+    if (length > VDM_MAX_NAME)
+        return vdm_fail(err, "%s: tensor '%.40s...': a name of %zu bytes, at most %d are allowed", path, name,
+                        length, VDM_MAX_NAME);
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return vdm_fail(err, "%s: tensor '%s': a control character in its name", path, name);
+    return 0;
+}
+
+static int read_entry(vdm_tensor *t, const vdm_json *j, const vdm_json_node *node, const vdm_mapping *m,
+                      const char *data, vdm_error *err)
+{
+    *t = (vdm_tensor){.name = node->key};
+    if (check_name(t->name, m->path, err)) return -1;
+    if (node->kind != VDM_JSON_OBJECT)
+        return vdm_fail(err, "%s: tensor '%s': expected an object with dtype, shape and data_offsets",
+                        m->path, t->name);
+    if (read_dtype(t, vdm_json_get(j, node, "dtype"), m->path, err)) return -1;
+    if (read_shape(t, j, vdm_json_get(j, node, "shape"), m->path, err)) return -1;
+    return read_offsets(t, j, vdm_json_get(j, node, "data_offsets"), m, data, err);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * One file */
+
+static int compare_place(const void *a, const void *b)
+{
+    const vdm_tensor *x = a, *y = b;
+    const char *p = x->data, *q = y->data;
+    if (p != q) return p < q ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+static int compare_name(const void *a, const void *b)
+{
+    return strcmp(((const vdm_tensor *)a)->name, ((const vdm_tensor *)b)->name);
+}
+
+/* In the order of their places, every tensor begins where the one before it ends; the last ends with
+ * the file. What overlaps could name 100 GB with a file of 1 MB; what hides in gaps nobody has seen. */
+static int check_tiling(vdm_mapping *m, const char *data, vdm_error *err)
+{
+    const char *at = data, *end = (const char *)m->base + m->size;
+    qsort(m->tensors, (size_t)m->count, sizeof *m->tensors, compare_place);
+    for (int64_t i = 0; i < m->count; i++) {
+        const char *begin = m->tensors[i].data;
+        if (begin < at)
+            return vdm_fail(err, "%s: tensors '%s' and '%s' overlap", m->path, m->tensors[i - 1].name,
+                            m->tensors[i].name);
+        if (begin > at)
+            return vdm_fail(err, "%s: %td bytes before tensor '%s' belong to no tensor", m->path, begin - at,
+                            m->tensors[i].name);
+        at = begin + m->tensors[i].bytes;
+    }
+    if (at < end)
+        return vdm_fail(err, "%s: %td bytes after the last tensor belong to no tensor", m->path, end - at);
+    return 0;
+}
+
+static int check_metadata(const vdm_json *j, const vdm_json_node *node, const char *path, vdm_error *err)
+{
+    if (node->kind != VDM_JSON_OBJECT)
+        return vdm_fail(err, "%s: __metadata__: expected an object of strings", path);
+    for (const vdm_json_node *n = node->children ? node + 1 : NULL; n; n = vdm_json_next(j, n))
+        if (n->kind != VDM_JSON_STRING)
+            return vdm_fail(err, "%s: __metadata__: '%s': expected a string", path, n->key);
+    return 0;
+}
+
+/* What people save as .safetensors by mistake; NULL where it looks like none of them. */
+static const char *known_impostor(const char *base, size_t size)
+{
+    static const struct {
+        const char *begin, *what;
+    } known[] = {
+        {"version https://git-lfs", "this is a git-lfs pointer, not a weight file: download the file itself"},
+        {"<", "this is a web page, not a weight file: download it again"},
+        {"PK\x03\x04", "this is a zip archive (a PyTorch file?), not a safetensors file"},
+        {"GGUF", "this is a GGUF file, not a safetensors file"},
+    };
+    while (size > 0 && (*base == '\n' || *base == '\r' || *base == ' ')) {
+        base++;
+        size--;
+    }
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t length = strlen(known[i].begin);
+        if (size >= length && memcmp(base, known[i].begin, length) == 0) return known[i].what;
+    }
+    return NULL;
+}
+
+/* Checks the eight bytes of length; *header is what follows them, [*length]. */
+static int find_header(const vdm_mapping *m, const char **header, size_t *length, vdm_error *err)
+{
+    const char *impostor = known_impostor(m->base, m->size);
+    uint64_t n = 0;
+    if (m->size == 0) return vdm_fail(err, "%s: the file is empty", m->path);
+    for (size_t i = 0; i < 8 && i < m->size; i++)
+        n |= (uint64_t)((const unsigned char *)m->base)[i] << (8 * i);
+    if (m->size >= 8 && n >= 2 && n <= VDM_MAX_HEADER && n <= m->size - 8) {
+        *header = (const char *)m->base + 8;
+        *length = (size_t)n;
+        return 0;
+    }
+    if (impostor) return vdm_fail(err, "%s: %s", m->path, impostor);
+    if (m->size < 8)
+        return vdm_fail(err, "%s: %zu bytes are too few for a safetensors file", m->path, m->size);
+    if (n < 2) return vdm_fail(err, "%s: the header's length is %d: not a safetensors file", m->path, (int)n);
+    if (n > VDM_MAX_HEADER)
+        return vdm_fail(err,
+                        "%s: the header's length is %llu, at most %d are allowed: not a safetensors file",
+                        m->path, (unsigned long long)n, VDM_MAX_HEADER);
+    return vdm_fail(
+        err, "%s: the header's length is %llu, but the file has %zu bytes: was its download cut short?",
+        m->path, (unsigned long long)n, m->size);
+}
+
+/* Big-endian machines: the tensors get memory of their own. */
+static int to_native(vdm_mapping *m, const char *data, vdm_error *err)
+{
+    if (!big_endian()) return 0;
+    size_t bytes = m->size - (size_t)(data - (const char *)m->base);
+    m->swapped = vdm_alloc(bytes, 1, m->path, err);
+    if (!m->swapped) return -1;
+    for (int64_t i = 0; i < m->count; i++) {
+        vdm_tensor *t = &m->tensors[i];
+        char *to = m->swapped + ((const char *)t->data - data);
+        copy_swapped(to, t->data, t->bytes, dtypes[t->dtype].bytes);
+        t->data = to;
+    }
+    return 0;
+}
+
+static int read_header(vdm_mapping *m, vdm_error *err)
+{
+    const char *header = NULL;
+    size_t length = 0;
+    if (find_header(m, &header, &length, err)) return -1;
+    const char *data = header + length;
+    m->header_bytes = length;
+    if (vdm_json_parse(&m->header, header, length, m->path, err)) return -1;
+    const vdm_json_node *root = m->header.nodes;
+    if (root->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: the header is not a JSON object", m->path);
+    if (root->children > VDM_MAX_TENSORS)
+        return vdm_fail(err, "%s: %lld tensors, at most %d are allowed", m->path, (long long)root->children,
+                        VDM_MAX_TENSORS);
+    m->tensors = vdm_alloc((size_t)root->children, sizeof *m->tensors, m->path, err);
+    if (!m->tensors) return -1;
+    for (const vdm_json_node *n = root->children ? root + 1 : NULL; n; n = vdm_json_next(&m->header, n)) {
+        bool metadata = strcmp(n->key, "__metadata__") == 0;
+        if (metadata ? check_metadata(&m->header, n, m->path, err)
+                     : read_entry(&m->tensors[m->count++], &m->header, n, m, data, err))
+            return -1;
+    }
+    return check_tiling(m, data, err) || to_native(m, data, err) ? -1 : 0;
+}
+
+static int map_opened(vdm_mapping *m, int fd, vdm_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0) return vdm_fail(err, "%s: %s", m->path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return vdm_fail(err, "%s: expected a safetensors file, found %s", m->path,
+                        S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+    if ((uintmax_t)info.st_size > SIZE_MAX / 2) return vdm_fail(err, "%s: too large to be mapped", m->path);
+    if (info.st_size == 0) return 0; /* can't be mapped; find_header says what is wrong */
+    void *base = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (base == MAP_FAILED) return vdm_fail(err, "%s: can't be mapped: %s", m->path, strerror(errno));
+    m->base = base;
+    m->size = (size_t)info.st_size;
+    return 0;
+}
+
+static int mapping_open(vdm_mapping *m, const char *path, vdm_error *err)
+{
+    *m = (vdm_mapping){0};
+    m->path = vdm_alloc(strlen(path) + 1, 1, path, err);
+    if (!m->path) return -1;
+    memcpy(m->path, path, strlen(path));
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return vdm_fail(err, "%s: %s", path, strerror(errno));
+    int status = map_opened(m, fd, err);
+    close(fd); /* the mapping keeps the file */
+    return status ? -1 : read_header(m, err);
+}
+
+static void mapping_close(vdm_mapping *m)
+{
+    if (m->base) munmap(m->base, m->size);
+    vdm_json_free(&m->header);
+    vdm_free(m->swapped);
+    vdm_free(m->tensors);
+    vdm_free(m->path);
+    *m = (vdm_mapping){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Several files as one */
+
+static bool lies_in(const vdm_mapping *m, const vdm_tensor *t)
+{
+    uintptr_t begin = (uintptr_t)m->header.strings, at = (uintptr_t)t->name;
+    return at >= begin && at - begin <= m->header_bytes;
+}
+
+/* Opens n files, and joins their tensors, sorted by name. */
+static int open_all(vdm_safetensors *f, char *const *paths, int n, vdm_error *err)
+{
+    f->files = vdm_alloc((size_t)n, sizeof *f->files, f->path, err);
+    if (!f->files) return -1;
+    for (int i = 0; i < n; i++) {
+        f->n_files = i + 1;
+        if (mapping_open(&f->files[i], paths[i], err)) return -1;
+        f->count += f->files[i].count;
+    }
+    f->tensors = vdm_alloc((size_t)f->count, sizeof *f->tensors, f->path, err);
+    if (!f->tensors) return -1;
+    vdm_tensor *to = f->tensors;
+    for (int i = 0; i < n; i++) {
+        vdm_mapping *m = &f->files[i];
+        if (m->count) memcpy(to, m->tensors, (size_t)m->count * sizeof *to);
+        to += m->count;
+        vdm_free(m->tensors);
+        m->tensors = NULL;
+    }
+    qsort(f->tensors, (size_t)f->count, sizeof *f->tensors, compare_name);
+    for (int64_t i = 1; i < f->count; i++)
+        if (strcmp(f->tensors[i - 1].name, f->tensors[i].name) == 0)
+            return vdm_fail(err, "%s: tensor '%s' is in two files", f->path, f->tensors[i].name);
+    return 0;
+}
+
+static int name_it(vdm_safetensors *f, const char *path, vdm_error *err)
+{
+    *f = (vdm_safetensors){0};
+    size_t bytes = strlen(path) + 1;
+    f->path = vdm_alloc(bytes, 1, path, err);
+    if (!f->path) return -1;
+    memcpy(f->path, path, bytes);
+    return 0;
+}
+
+int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err)
+{
+    if (name_it(f, path, err) == 0 && open_all(f, &f->path, 1, err) == 0) return 0;
+    vdm_safetensors_close(f);
+    return -1;
+}
+
+void vdm_safetensors_close(vdm_safetensors *f)
+{
+    for (int i = 0; i < f->n_files; i++) mapping_close(&f->files[i]);
+    vdm_free(f->files);
+    vdm_free(f->tensors);
+    vdm_free(f->path);
+    *f = (vdm_safetensors){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Shards: {"metadata": {"total_size": ...}, "weight_map": {"tensor": "file in the same folder", ...}}.
+ * total_size is not looked at: writers count shared or converted storage, and nothing depends on it. */
+
+typedef struct shard_index {
+    const char *path;
+    vdm_json json;
+    const vdm_json_node **entries; /* [count] members of weight_map */
+    int64_t count;
+    const char **files; /* [n_files] distinct, sorted */
+    char **paths;       /* [n_files] */
+    int n_files;
+} shard_index;
+
+static int compare_file(const void *a, const void *b)
+{
+    return strcmp((*(const vdm_json_node *const *)a)->text, (*(const vdm_json_node *const *)b)->text);
+}
+
+static int compare_key(const void *a, const void *b)
+{
+    return strcmp((*(const vdm_json_node *const *)a)->key, (*(const vdm_json_node *const *)b)->key);
+}
+
+/* A shard lies in the folder of its index: an index from elsewhere must not open other files. */
+static int check_file_name(const shard_index *x, const vdm_json_node *n, vdm_error *err)
+{
+    if (n->kind != VDM_JSON_STRING)
+        return vdm_fail(err, "%s: weight_map: '%s': expected the name of a file", x->path, n->key);
+    if (!*n->text || strchr(n->text, '/') || strchr(n->text, '\\') || strcmp(n->text, "..") == 0)
+        return vdm_fail(err,
+                        "%s: weight_map: '%s': found '%s', expected the name of a file in the same folder",
+                        x->path, n->key, n->text);
+    return 0;
+}
+
+static int index_read(shard_index *x, vdm_error *err)
+{
+    if (vdm_json_read(&x->json, x->path, err)) return -1;
+    const vdm_json_node *map = vdm_json_get(&x->json, x->json.nodes, "weight_map");
+    if (!map || map->kind != VDM_JSON_OBJECT || map->children == 0)
+        return vdm_fail(err, "%s: weight_map: expected an object of tensor and file names", x->path);
+    if (map->children > VDM_MAX_TENSORS)
+        return vdm_fail(err, "%s: weight_map: %lld tensors, at most %d are allowed", x->path,
+                        (long long)map->children, VDM_MAX_TENSORS);
+    x->entries = vdm_alloc((size_t)map->children, sizeof *x->entries, x->path, err);
+    x->files = x->entries ? vdm_alloc((size_t)map->children, sizeof *x->files, x->path, err) : NULL;
+    if (!x->files) return -1;
+    for (const vdm_json_node *n = map + 1; n; n = vdm_json_next(&x->json, n)) {
+        if (check_file_name(x, n, err)) return -1;
+        x->entries[x->count++] = n;
+    }
+    qsort(x->entries, (size_t)x->count, sizeof *x->entries, compare_file);
+    for (int64_t i = 0; i < x->count; i++)
+        if (i == 0 || compare_file(&x->entries[i - 1], &x->entries[i]) != 0)
+            x->files[x->n_files++] = x->entries[i]->text;
+    qsort(x->entries, (size_t)x->count, sizeof *x->entries, compare_key);
+    return 0;
+}
+
+static int index_paths(shard_index *x, const char *dir, vdm_error *err)
+{
+    x->paths = vdm_alloc((size_t)x->n_files, sizeof *x->paths, x->path, err);
+    if (!x->paths) return -1;
+    for (int i = 0; i < x->n_files; i++) {
+        x->paths[i] = vdm_path(dir, x->files[i], err);
+        if (!x->paths[i]) return -1;
+        if (access(x->paths[i], F_OK) != 0)
+            return vdm_fail(err, "%s: this shard is missing; %s lists it", x->paths[i], x->path);
+    }
+    return 0;
+}
+
+static int find_shard(const shard_index *x, const char *file)
+{
+    int low = 0, high = x->n_files - 1;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (strcmp(x->files[middle], file) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Both lists are sorted by name: one walk says whether the index and the shards agree. */
+static int check_agreement(const vdm_safetensors *f, const shard_index *x, vdm_error *err)
+{
+    for (int64_t i = 0; i < f->count || i < x->count; i++) {
+        int order = i == x->count ? 1 : i == f->count ? -1 : strcmp(x->entries[i]->key, f->tensors[i].name);
+        if (order > 0)
+            return vdm_fail(err, "%s: weight_map: tensor '%s' of a shard is not listed", x->path,
+                            f->tensors[i].name);
+        const vdm_json_node *entry = x->entries[i];
+        if (order < 0 || !lies_in(&f->files[find_shard(x, entry->text)], &f->tensors[i]))
+            return vdm_fail(err, "%s: weight_map: tensor '%s' is not in '%s'", x->path, entry->key,
+                            entry->text);
+    }
+    return 0;
+}
+
+static int open_shards(vdm_safetensors *f, const char *dir, const char *index, vdm_error *err)
+{
+    shard_index x = {.path = index};
+    int status = index_read(&x, err);
+    if (status == 0) status = index_paths(&x, dir, err);
+    if (status == 0) status = open_all(f, x.paths, x.n_files, err);
+    if (status == 0) status = check_agreement(f, &x, err);
+    for (int i = 0; x.paths && i < x.n_files; i++) vdm_free(x.paths[i]);
+    vdm_free(x.paths);
+    vdm_free(x.files);
+    vdm_free(x.entries);
+    vdm_json_free(&x.json);
+    return status;
+}
+
+int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err)
+{
+    char name[256];
+    *f = (vdm_safetensors){0};
+    if (strlen(stem) > 200) return vdm_fail(err, "%s: the name '%.40s...' is too long", dir, stem);
+    snprintf(name, sizeof name, "%s.safetensors", stem);
+    char *single = vdm_path(dir, name, err);
+    snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
+    char *index = single ? vdm_path(dir, name, err) : NULL;
+    int status = index ? name_it(f, dir, err) : -1;
+    if (status == 0) {
+        if (access(single, F_OK) == 0)
+            status = open_all(f, &single, 1, err);
+        else if (access(index, F_OK) == 0)
+            status = open_shards(f, dir, index, err);
+        else
+            status = vdm_fail(err, "%s: found neither %s.safetensors nor %s", dir, stem, name);
+    }
+    vdm_free(single);
+    vdm_free(index);
+    if (status) vdm_safetensors_close(f);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Looking things up */
+
+const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name)
+{
+    vdm_tensor wanted = {.name = name};
+    if (f->count == 0) return NULL;
+    return bsearch(&wanted, f->tensors, (size_t)f->count, sizeof wanted, compare_name);
+}
+
+const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key)
+{
+    for (int i = 0; i < f->n_files; i++) {
+        const vdm_json *j = &f->files[i].header;
+        const vdm_json_node *n = vdm_json_get(j, vdm_json_get(j, j->nodes, "__metadata__"), key);
+        if (n) return n->text;
+    }
+    return NULL;
+}
+
+/* "[3072,256]", -1 as "any" */
+static const char *shape_text(char text[static 256], int rank, const int64_t *shape)
+{
+    int at = snprintf(text, 256, "[");
+    for (int i = 0; i < rank && at < 220; i++) {
+        const char *comma = i ? "," : "";
+        if (shape[i] < 0)
+            at += snprintf(text + at, 256 - (size_t)at, "%sany", comma);
+        else
+            at += snprintf(text + at, 256 - (size_t)at, "%s%lld", comma, (long long)shape[i]);
+    }
+    snprintf(text + at, 256 - (size_t)at, "]");
+    return text;
+}
+
+float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
+                              vdm_error *err)
+{
+    const vdm_tensor *t = vdm_safetensors_find(f, name);
+    if (!t) {
+        vdm_fail(err, "%s: tensor '%s' is missing", f->path, name);
+        return NULL;
+    }
+    int skip = t->rank == rank + 1 && t->shape[0] == 1;
+    bool fits = t->rank == rank + skip;
+    for (int i = 0; fits && i < rank; i++) fits = shape[i] < 0 || shape[i] == t->shape[i + skip];
+    char expected[256], found[256];
+    if (!fits) {
+        vdm_fail(err, "%s: tensor '%s': expected %s, found %s", f->path, name,
+                 shape_text(expected, rank, shape), shape_text(found, t->rank, t->shape));
+        return NULL;
+    }
+    if (t->dtype > VDM_F64) { /* the floating types come first */
+        vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16 or F64, found %s", f->path, name,
+                 vdm_dtype_name(t->dtype));
+        return NULL;
+    }
+    float *floats = vdm_alloc((size_t)vdm_tensor_count(t), sizeof *floats, name, err);
+    if (floats) vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
+    return floats;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing */
+
+static void put_json_string(FILE *to, const char *text)
+{
+    fputc('"', to);
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20)
+            fprintf(to, "\\u%04x", (unsigned)*c);
+        else if (*c == '"' || *c == '\\')
+            fprintf(to, "\\%c", *c);
+        else
+            fputc(*c, to);
+    }
+    fputc('"', to);
+}
+
+static void put_header(FILE *to, const vdm_tensor *tensors, int64_t count, const char *const (*metadata)[2],
+                       int n_metadata)
+{
+    uint64_t at = 0;
+    const char *comma = "";
+    fputc('{', to);
+    if (n_metadata > 0) {
+        fputs("\"__metadata__\":{", to);
+        for (int i = 0; i < n_metadata; i++) {
+            if (i) fputc(',', to);
+            put_json_string(to, metadata[i][0]);
+            fputc(':', to);
+            put_json_string(to, metadata[i][1]);
+        }
+        fputc('}', to);
+        comma = ",";
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const vdm_tensor *t = &tensors[i];
+        fputs(comma, to);
+        comma = ",";
+        put_json_string(to, t->name);
+        fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[t->dtype].name);
+        for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
+        fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                (unsigned long long)(at + t->bytes));
+        at += t->bytes;
+    }
+    fputc('}', to);
+}
+
+static void put_data(FILE *to, const vdm_tensor *t)
+{
+    size_t width = dtypes[t->dtype].bytes;
+    char number[8];
+    if (!big_endian()) {
+        if (t->bytes) fwrite(t->data, 1, t->bytes, to);
+        return;
+    }
+    for (size_t i = 0; i < t->bytes; i += width) {
+        copy_swapped(number, (const char *)t->data + i, width, width);
+        fwrite(number, 1, width, to);
+    }
+}
+
+/* What a reader would refuse is not written. */
+static int check_written(const char *path, const vdm_tensor *tensors, int64_t count, const char *header,
+                         size_t length, vdm_error *err)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const vdm_tensor *t = &tensors[i];
+        if (check_name(t->name, path, err)) return -1;
+        if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bytes)
+            return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
+    }
+    if (length > VDM_MAX_HEADER) return vdm_fail(err, "%s: a header of %zu bytes is too long", path, length);
+    vdm_json j; /* names that are not UTF-8, or appear twice */
+    if (vdm_json_parse(&j, header, length, path, err)) return -1;
+    vdm_json_free(&j);
+    return 0;
+}
+
+int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
+                          const char *const (*metadata)[2], int n_metadata, vdm_error *err)
+{
+    char *header = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&header, &length);
+    if (!memory) return vdm_fail(err, "%s: no memory for the header", path);
+    put_header(memory, tensors, count, metadata, n_metadata);
+    for (int i = 0; i < 7 && ftell(memory) % 8; i++) fputc(' ', memory); /* the data is then aligned */
+    vdm_file f;
+    bool composed = !ferror(memory);
+    if (fclose(memory) != 0 || !composed) {
+        free(header);
+        return vdm_fail(err, "%s: no memory for the header", path);
+    }
+    int status = check_written(path, tensors, count, header, length, err);
+    if (status == 0) status = vdm_file_open(&f, path, err);
+    if (status == 0) {
+        for (int i = 0; i < 8; i++) fputc((int)((uint64_t)length >> (8 * i) & 255), f.stream);
+        fwrite(header, 1, length, f.stream);
+        for (int64_t i = 0; i < count; i++) put_data(f.stream, &tensors[i]);
+        status = vdm_file_commit(&f, err);
+    }
+    free(header);
+    return status;
+}
