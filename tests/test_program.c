@@ -1,0 +1,263 @@
+/* The program, from its command line, on a tiny model: the whole run, what it refuses and how it exits.
+ * The environment's VDM names the program (build/vdm otherwise). */
+#include "check.h"
+#include "tiny.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char program[512], root[256];
+
+/* Runs `vdm ARGUMENTS`, with %s standing for the test's folder; its output goes to root/out. Exit status. */
+static int run(const char *arguments)
+{
+    char words[2048] = {0}, command[4096];
+    size_t n = 0;
+    for (const char *p = arguments; *p && n + strlen(root) + 2 < sizeof words; p++) {
+        if (p[0] == '@') {
+            n += (size_t)snprintf(words + n, sizeof words - n, "%s", root);
+        } else {
+            words[n++] = *p;
+        }
+    }
+    snprintf(command, sizeof command, "'%s' %s > '%s/out' 2>&1", program, words, root);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static const char *output(void)
+{
+    static char text[65536];
+    char path[512];
+    snprintf(path, sizeof path, "%s/out", root);
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    text[n] = '\0';
+    return text;
+}
+
+/* Runs, and requires an exit status and a piece of what is said. */
+static void expect(int status, const char *piece, const char *arguments)
+{
+    int found = run(arguments);
+    CHECK(found == status, "vdm %s: expected status %d, found %d: %s", arguments, status, found, output());
+    CHECK(strstr(output(), piece) != NULL, "vdm %s: expected '%s' in: %s", arguments, piece, output());
+}
+
+static uint64_t hash_of(const char *name, bool *there)
+{
+    vdm_error err;
+    char path[512], *data;
+    size_t size;
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    *there = vdm_read_file(path, (size_t)1 << 28, &data, &size, &err) == 0;
+    uint64_t hash = *there ? check_hash(data, (int64_t)size) : 0;
+    if (*there) vdm_free(data);
+    return hash;
+}
+
+static void same(const char *a, const char *b, bool equal)
+{
+    bool there_a, there_b;
+    uint64_t x = hash_of(a, &there_a), y = hash_of(b, &there_b);
+    CHECK(there_a && there_b, "%s, %s: expected both files", a, b);
+    CHECK((x == y) == equal, "%s and %s: expected %s", a, b, equal ? "the same bytes" : "other bytes");
+}
+
+/* A task: pictures of random blocks and their negatives. */
+static void write_picture(const char *name, uint32_t seed, int height, int width, bool negative)
+{
+    static float noise[64];
+    vdm_error err;
+    char path[512];
+    vdm_picture p = {width, height, vdm_alloc((size_t)(3 * width * height), 1, "a picture", &err)};
+    check_random(noise, 64, seed, 1);
+    for (int i = 0; i < width * height * 3; i++) {
+        int y = i / 3 / width, x = i / 3 % width;
+        int value = (int)(127.5f + 120 * noise[(y / 8 * 8 + x / 8) % 21 * 3 + i % 3]);
+        p.rgb[i] = (uint8_t)(negative ? 255 - value : value);
+    }
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    CHECK(vdm_picture_write(&p, path, &err) == 0, "%s", err.text);
+    vdm_free(p.rgb);
+}
+
+static void write_task(void)
+{
+    const char *folders[] = {"task", "task/train", "task/test"};
+    char path[512];
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", root, folders[i]);
+        mkdir(path, 0777);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        for (int negative = 0; negative < 2; negative++) {
+            snprintf(path, sizeof path, "task/%s/p%u.%s.ppm", i < 3 ? "train" : "test", i,
+                     negative ? "out" : "in");
+            write_picture(path, i, 32, 48, negative);
+        }
+    }
+}
+
+static void check_usage(void)
+{
+    expect(0, "vdm fit", "help");
+    expect(0, "--rank", "fit --help");
+    expect(2, "no command", "frobnicate");
+    expect(2, "no such option", "predict --frobnicate");
+    expect(2, "whole number", "predict --steps 12abc");
+    expect(2, "whole number", "predict --steps 0");
+    expect(2, "whole number", "predict --steps -3");
+    expect(2, "found 'nan'", "predict --guidance nan");
+    expect(2, "2^64", "predict --seed 99999999999999999999999");
+    expect(2, "HxW", "predict --size 48");
+    expect(2, "ddim|dpm", "predict --sampler euler");
+    expect(2, "after it", "predict --image");
+    expect(2, "--image", "predict --model @/model -o @/y.ppm");
+    expect(2, "--phi", "fit @/task --model @/model -o @/run --phi cubic");
+    expect(2, "the picture to answer",
+           "predict --model @/model --image @/task/test/p3.in.ppm -o @/task/test/p3.in.ppm");
+}
+
+static void check_refusals(void)
+{
+    expect(1, "no-such", "predict --model @/no-such --image @/task/test/p3.in.ppm -o @/y.ppm");
+    expect(1, "no-such", "predict --model @/model --image @/no-such.ppm -o @/y.ppm");
+    expect(1, "32", "predict --model @/model --image @/task/test/p3.in.ppm --size 33x48 -o @/y.ppm");
+    expect(1, "9", "predict --model @/model --image @/task/test/p3.in.ppm --frames 8 -o @/y.ppm");
+    expect(1, "no-such", "predict --model @/model --image @/task/test/p3.in.ppm -o @/no-such/y.ppm");
+    expect(1, "no-such", "fit @/no-such --model @/model -o @/run");
+    expect(1, "in_channels", "predict --model @/text-model --image @/task/test/p3.in.ppm -o @/y.ppm");
+    CHECK(access("y.ppm", F_OK) != 0, "a refused run left a file");
+}
+
+static void check_run(void)
+{
+    expect(0, "video", "info @/model");
+    expect(0, "3 training pairs", "info @/task");
+    expect(0, "at the peak", "fit @/task --model @/model --plan");
+    expect(0, "lora.safetensors",
+           "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --watch-every 2 "
+           "--dump @/dump.safetensors --dump-grads");
+    expect(0, "rank 4", "info @/run/lora.safetensors");
+    expect(0, "lora_B.weight", "info @/dump.safetensors");
+    expect(0, "[6]  loss", "info @/dump.safetensors");
+    expect(1, "--resume", "fit @/task --model @/model -o @/run --steps 6 --rank 4");
+    const char *predict =
+        "predict --model @/model --image @/task/test/p3.in.ppm --steps 3 --lora @/run/lora.safetensors";
+    char line[1024];
+    snprintf(line, sizeof line, "%s -o @/a.ppm --video @/a.y4m --dump @/a.safetensors", predict);
+    expect(0, "applied 8 of 8", line);
+    expect(0, "latents.3", "info @/a.safetensors");
+    expect(0, "[9,3,32,48]  frames", "info @/a.safetensors");
+    snprintf(line, sizeof line, "%s -o @/b.ppm --threads 3", predict);
+    expect(0, "threads: 3", line);
+    same("a.ppm", "b.ppm", true);
+    snprintf(line, sizeof line, "%s:2.5 -o @/c.ppm", predict);
+    expect(0, "weight 2.5", line);
+    same("a.ppm", "c.ppm", false);
+    snprintf(line, sizeof line, "%s -o @/d.ppm --seed 43", predict);
+    expect(0, "", line);
+    same("a.ppm", "d.ppm", false);
+    snprintf(line, sizeof line, "%s -o @/e.png --sampler dpm", predict);
+    expect(0, "", line);
+    expect(0, "mean psnr",
+           "eval @/task --model @/model --steps 3 --lora @/run/lora.safetensors -o @/answers");
+    same("a.ppm", "answers/p3.ppm", true);
+    expect(3, "mean psnr", "eval @/task --model @/model --steps 2 --at-least 1000");
+    expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
+    expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --phi black:3");
+}
+
+/* The process that `vdm fit` is killed in, as a power cut would, goes on where the last state was saved. */
+static void check_killed(void)
+{
+    char state[512], task[512], model[512], out[512],
+        *arguments[] = {program,   "fit", task,     "--model", model,          "-o", out,
+                        "--steps", "40",  "--rank", "4",       "--save-every", "1",  NULL};
+    snprintf(task, sizeof task, "%s/task", root);
+    snprintf(model, sizeof model, "%s/model", root);
+    snprintf(out, sizeof out, "%s/killed", root);
+    snprintf(state, sizeof state, "%s/killed/state.safetensors", root);
+    expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
+    pid_t child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr)) _exit(1);
+        execv(program, arguments);
+        _exit(1);
+    }
+    const struct timespec pause = {0, 2000000};
+    for (int i = 0; i < 30000 && access(state, F_OK) != 0; i++) nanosleep(&pause, NULL);
+    kill(child, SIGKILL);
+    int status;
+    waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status), "the run ended before it was killed");
+    expect(0, "40 steps",
+           "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 7 --resume");
+    same("whole/lora.safetensors", "killed/lora.safetensors", true);
+    same("whole/train.csv", "killed/train.csv", true);
+    expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
+}
+
+/* Files beside their names are gone: only what was asked for is there. */
+static void check_left_over(void)
+{
+    DIR *d = opendir(root);
+    const char *known[] = {".",
+                           "..",
+                           "out",
+                           "model",
+                           "text-model",
+                           "task",
+                           "run",
+                           "killed",
+                           "whole",
+                           "answers",
+                           "dump.safetensors",
+                           "a.ppm",
+                           "a.y4m",
+                           "a.safetensors",
+                           "b.ppm",
+                           "c.ppm",
+                           "d.ppm",
+                           "e.png",
+                           "v.y4m",
+                           "v.png"};
+    for (struct dirent *e; d && (e = readdir(d));) {
+        bool expected = false;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            expected = expected || strcmp(known[i], e->d_name) == 0;
+        CHECK(expected, "%s was left behind", e->d_name);
+    }
+    if (d) closedir(d);
+}
+
+int main(void)
+{
+    vdm_error err;
+    char path[512];
+    const char *name = getenv("VDM");
+    if (!realpath(name ? name : "build/vdm", program)) {
+        CHECK(false, "%s: no program to test", name ? name : "build/vdm");
+        return check_end("program");
+    }
+    snprintf(root, sizeof root, "%s", check_folder());
+    snprintf(path, sizeof path, "%s/model", root);
+    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    snprintf(path, sizeof path, "%s/text-model", root);
+    CHECK(tiny_write(path, TINY_15, VDM_F32, 2, &err) == 0, "%s", err.text);
+    write_task();
+    check_usage();
+    check_refusals();
+    check_run();
+    check_killed();
+    check_left_over();
+    return check_end("program");
+}
