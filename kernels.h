@@ -3,10 +3,12 @@
  * kernels.c is compiled once per instruction set over the 16-lane vector of simd.h; each copy fills
  * one table, and vdm_cpu_init picks a table. Whatever the copy, a result is defined by these rules
  * (tests/plain.c has them as plain loops):
- *   1. matmul and convolution: every output is one chain k = 0, 1, ..., K-1 of fused multiply-adds
- *      into an f32 that starts at 0 (at the output where it accumulates); the bias is added last.
- *   2. a sum over a row: 16 partial sums, element i goes to partial i mod 16 in order of i; then the
- *      tree: partial j += partial j+8, j+4, j+2, j+1.
+ *   1. matmul and convolution: k is cut in pieces of VDM_CHAIN. Every piece is one chain of fused
+ *      multiply-adds in order of k into an f32 that starts at 0; the pieces are added in order, to the
+ *      output's value where it accumulates; the bias is added last. (One chain over all of K would lose
+ *      a decimal digit at K = 12288: its rounding errors are those of the large partial sums.)
+ *   2. a sum over a row: 16 partial sums, element i goes to partial i mod 16 in order of i (a sum of
+ *      products with fma); then the tree: partial j += partial j+8, j+4, j+2, j+1.
  *   3. attention: as written at attention_forward.
  *   4. exp is vdm's own polynomial; sqrt and division are IEEE; nothing is contracted silently.
  * Threads split outputs only. Sizes may be anything, 0 included; pointers need no alignment. */
@@ -17,7 +19,7 @@
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
- * c starts at 0, or at its value where accumulate is set; bias [N] is added last, or NULL. */
+ * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL. */
 typedef struct vdm_matmul_args {
     int64_t M, N, K;
     const float *a;
@@ -34,7 +36,7 @@ typedef struct vdm_matmul_args {
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
  * first (causal: the last kt-1 frames before, or copies of the first). y [T,Ho,Wo,out].
  * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
- * The chain runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
+ * Rule 1 runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
  * w->weight is [kt*k*k*in, out]. */
 typedef struct vdm_conv_args {
     float *y;
@@ -68,15 +70,17 @@ typedef struct vdm_kernels {
     void (*matmul)(const vdm_cpu *cpu, const vdm_matmul_args *m);
     void (*conv)(const vdm_cpu *cpu, const vdm_conv_args *c);
 
-    /* Forward, for one query i, with s_j = scale * chain_d fma(q_id, k_jd), scale = 1/sqrt(Dh):
-     * keys in tiles of VDM_KEY_TILE, in order. Per tile: m' = max(m, max_j s_j); c = exp(m - m');
-     * p_j = exp(s_j - m'); l = l c + (p summed in order from 0 within the tile);
-     * o_d = o_d c, then chain_j o_d = fma(p_j, v_jd, o_d). At the end o_d / l, lse = m + log l.
-     * m starts at -inf, l and o at 0. */
+    /* Dh <= VDM_MAX_HEAD. Forward, for one query i: q' = scale q, scale = 1/sqrt(Dh) rounded to f32;
+     * s_j = chain_d fma(k_jd, q'_d), from 0. Keys in tiles of VDM_KEY_TILE, in order. Per tile:
+     * m' = max(m, max_j s_j); c = exp(m - m'); p_j = exp(s_j - m');
+     * l = l c + sum of p (8 partial sums, key j of the tile to partial j mod 8 in order; then the tree
+     * partial j += partial j+4, j+2, j+1); o_d = o_d c + chain_j fma(v_jd, p_j), from 0.
+     * At the end o_d / l, lse = m + log l. m starts at -inf, l and o at 0. */
     void (*attention_forward)(const vdm_cpu *cpu, const vdm_attention_args *a);
     /* Backward: p_ij = exp(s_ij - lse_i); delta_i = sum over d of do_id o_id (rule 2);
-     * g_ij = chain_d fma(do_id, v_jd); ds_ij = p_ij (g_ij - delta_i) scale;
-     * dv_jd = chain_i fma(p_ij, do_id), dk_jd = chain_i fma(ds_ij, q_id), dq_id = chain_j fma(ds_ij, k_jd). */
+     * g_ij = chain_d fma(do_id, v_jd); ds_ij = (p_ij (g_ij - delta_i)) scale;
+     * dv_jd = sum_i p_ij do_id and dk_jd = sum_i ds_ij q_id by rule 1 with pieces of VDM_QUERY_TILE,
+     * dq_id = sum_j ds_ij k_jd by rule 1 with pieces of VDM_KEY_TILE. */
     void (*attention_backward)(const vdm_cpu *cpu, const vdm_attention_args *a);
 
     /* y = ((x - mean) rstd gamma + beta) (1 + scale) + shift, row by row over D; mean and variance by
@@ -95,7 +99,7 @@ typedef struct vdm_kernels {
                                 const float *rstd, bool add);
 
     /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of
-     * 1024 pixels in f32 in order, those sums added in double in order, channels of a group in double in
+     * VDM_PIXEL_TILE pixels in f32 in order, those sums added in double in order, channels of a group in double in
      * order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
     void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
                              int C, int groups, float eps);
@@ -125,7 +129,11 @@ typedef struct vdm_kernels {
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
 } vdm_kernels;
 
-enum { VDM_KEY_TILE = 512 };
+enum {
+    VDM_CHAIN = 256, VDM_KEY_TILE = 256, VDM_QUERY_TILE = 128, VDM_PIXEL_TILE = 256, /* parts of the definitions */
+    VDM_MAX_HEAD = 256,      /* Dh: what attention's tile buffers hold */
+    VDM_MAX_CHANNELS = 4096  /* C of group_norm_stats, likewise */
+};
 
 extern const vdm_kernels vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)

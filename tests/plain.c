@@ -1,0 +1,460 @@
+/* Every kernel of kernels.h as plain loops, one number at a time, in the order that the rules there give.
+ * Read this to know what a kernel computes; kernels.c computes the same bits, faster.
+ *
+ * Trap: write a * b + c for fmaf(a, b, c), or let a loop run in another order, and the last bits differ. */
+#include "plain.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Rules */
+
+/* Element i of f32, f16 or bf16 data at any address. */
+static float element(const void *data, vdm_dtype dtype, int64_t i)
+{
+    const char *p = (const char *)data + i * (int64_t)vdm_dtype_bytes(dtype);
+    float f;
+    uint16_t half;
+    if (dtype == VDM_F32) {
+        memcpy(&f, p, sizeof f);
+        return f;
+    }
+    memcpy(&half, p, sizeof half);
+    return dtype == VDM_F16 ? vdm_from_f16(half) : vdm_from_bf16(half);
+}
+
+/* Rule 1: the piece goes to what was summed before it; `first` is where nothing was. */
+static float add_piece(float total, float piece, bool first)
+{
+    return first ? piece : total + piece;
+}
+
+/* Rule 2: sum of x[i] y[i], or of x[i] where y is NULL. */
+static float row_sum(const float *x, const float *y, int64_t n)
+{
+    float partial[16] = {0};
+    for (int64_t i = 0; i < n; i++)
+        partial[i % 16] = y ? fmaf(x[i], y[i], partial[i % 16]) : partial[i % 16] + x[i];
+    for (int width = 8; width >= 1; width /= 2)
+        for (int j = 0; j < width; j++) partial[j] += partial[j + width];
+    return partial[0];
+}
+
+/* Rule 4: x = n ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial, 2^n exact. ln 2 comes in two parts, of which
+ * n times the first is exact. The magic number pushes the fraction out of x log2(e). */
+static float plain_exp(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23 */
+    if (x > 89.0f) x = 89.0f;        /* to infinity */
+    if (x < -104.0f) x = -104.0f;    /* to 0 */
+    float n = fmaf(x, 1.44269504f, magic) - magic;
+    float r = fmaf(n, -0.693359375f, x);
+    r = fmaf(n, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = fmaf(p, r, 1.3981999507e-3f);
+    p = fmaf(p, r, 8.3334519073e-3f);
+    p = fmaf(p, r, 4.1665795894e-2f);
+    p = fmaf(p, r, 1.6666665459e-1f);
+    p = fmaf(p, r, 5.0000001201e-1f);
+    p = fmaf(p, r, 1.0f);
+    p = fmaf(p, r, 1.0f);
+    return isnan(x) ? x : ldexpf(p, (int)n);
+}
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + plain_exp(-x));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Matmul, convolution */
+
+static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < m->M; i++) {
+        for (int64_t n = 0; n < m->N; n++) {
+            float *c = &m->c[i * m->c_row + n], total = m->accumulate ? *c : 0;
+            for (int64_t k0 = 0; k0 < m->K; k0 += VDM_CHAIN) {
+                float piece = 0;
+                for (int64_t k = k0; k < m->K && k < k0 + VDM_CHAIN; k++)
+                    piece = fmaf(m->a[i * m->a_row + k * m->a_col],
+                                 element(m->b, m->b_dtype, k * m->b_row + n * m->b_col), piece);
+                total = add_piece(total, piece, k0 == 0 && !m->accumulate);
+            }
+            *c = m->bias ? total + m->bias[n] : total;
+        }
+    }
+}
+
+/* Input number k of the window of output (t,yo,xo). */
+static float window(const vdm_conv_args *c, int t, int yo, int xo, int64_t k)
+{
+    const vdm_conv *w = c->w;
+    int64_t channel = k % w->in, tap = k / w->in;
+    int dx = (int)(tap % w->k), dy = (int)(tap / w->k % w->k), dt = (int)(tap / w->k / w->k);
+    int y = yo * c->stride + dy - c->pad, x = xo * c->stride + dx - c->pad;
+    if (y < 0 || y >= c->H || x < 0 || x >= c->W) return 0;
+    return c->frames[t + dt][((int64_t)y * c->W + x) * w->in + channel];
+}
+
+static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    (void)cpu;
+    const vdm_conv *w = c->w;
+    int64_t K = (int64_t)w->kt * w->k * w->k * w->in;
+    for (int64_t pixel = 0; pixel < (int64_t)c->T * c->Ho * c->Wo; pixel++) {
+        int xo = (int)(pixel % c->Wo), yo = (int)(pixel / c->Wo % c->Ho), t = (int)(pixel / c->Wo / c->Ho);
+        for (int64_t n = 0; n < w->out; n++) {
+            float total = 0;
+            for (int64_t k0 = 0; k0 < K; k0 += VDM_CHAIN) {
+                float piece = 0;
+                for (int64_t k = k0; k < K && k < k0 + VDM_CHAIN; k++)
+                    piece = fmaf(window(c, t, yo, xo, k),
+                                 element(w->weight.data, w->weight.dtype, k * w->out + n), piece);
+                total = add_piece(total, piece, k0 == 0);
+            }
+            if (w->bias) total += w->bias[n];
+            if (c->residual) total += c->residual[pixel * w->out + n];
+            c->y[pixel * w->out + n] = total;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Attention. Rows of q, k, v, o of one head begin at head_of(...) and are A * Dh apart. */
+
+static int64_t head_of(const vdm_attention_args *a, int b, int head)
+{
+    return (int64_t)b * a->S * a->A * a->Dh + (int64_t)head * a->Dh;
+}
+static float scale_of(int Dh)
+{
+    return (float)(1 / sqrt((double)Dh));
+}
+
+/* s = chain over d of k_d (scale q_d) */
+static float score(const float *q, const float *k, int Dh)
+{
+    float s = 0;
+    for (int d = 0; d < Dh; d++) s = fmaf(k[d], scale_of(Dh) * q[d], s);
+    return s;
+}
+
+/* One tile of n keys: m, l, o [Dh] of one query move on. k, v: the tile's first rows. */
+static void attend_tile(float *m, float *l, float *o, const float *q, const float *k, const float *v, int n,
+                        int64_t row, int Dh)
+{
+    float p[VDM_KEY_TILE], partial[8] = {0}, highest = *m;
+    for (int j = 0; j < n; j++) {
+        p[j] = score(q, k + j * row, Dh);
+        if (p[j] > highest) highest = p[j];
+    }
+    float c = plain_exp(*m - highest);
+    for (int j = 0; j < n; j++) {
+        p[j] = plain_exp(p[j] - highest);
+        partial[j % 8] += p[j];
+    }
+    for (int width = 4; width >= 1; width /= 2)
+        for (int j = 0; j < width; j++) partial[j] += partial[j + width];
+    *l = *l * c + partial[0];
+    for (int d = 0; d < Dh; d++) {
+        float piece = 0;
+        for (int j = 0; j < n; j++) piece = fmaf(v[j * row + d], p[j], piece);
+        o[d] = o[d] * c + piece;
+    }
+    *m = highest;
+}
+
+static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    (void)cpu;
+    int64_t row = (int64_t)a->A * a->Dh;
+    for (int b = 0; b < a->B; b++) {
+        for (int head = 0; head < a->A; head++) {
+            int64_t at = head_of(a, b, head);
+            for (int i = 0; i < a->S; i++) {
+                float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
+                for (int j = 0; j < a->S; j += VDM_KEY_TILE) {
+                    int n = a->S - j < VDM_KEY_TILE ? a->S - j : VDM_KEY_TILE;
+                    attend_tile(&m, &l, o, a->q + at + i * row, a->k + at + j * row, a->v + at + j * row, n,
+                                row, a->Dh);
+                }
+                for (int d = 0; d < a->Dh; d++) a->o[at + i * row + d] = o[d] / l;
+                a->lse[((int64_t)b * a->A + head) * a->S + i] = m + (float)vdm_log(l);
+            }
+        }
+    }
+}
+
+/* p_ij and ds_ij of one query and key */
+static void score_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int i, int j, float *p,
+                           float *ds)
+{
+    int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row, kj = at + j * row;
+    float g = 0, delta = row_sum(a->d_o + qi, a->o + qi, a->Dh);
+    for (int d = 0; d < a->Dh; d++) g = fmaf(a->d_o[qi + d], a->v[kj + d], g);
+    *p = plain_exp(score(a->q + qi, a->k + kj, a->Dh) - a->lse[lse + i]);
+    *ds = *p * (g - delta) * scale_of(a->Dh);
+}
+
+/* dk, dv of key j */
+static void key_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int j)
+{
+    int64_t row = (int64_t)a->A * a->Dh, kj = at + j * row;
+    for (int i0 = 0; i0 < a->S; i0 += VDM_QUERY_TILE) {
+        float dk[VDM_MAX_HEAD] = {0}, dv[VDM_MAX_HEAD] = {0}, p, ds;
+        for (int i = i0; i < a->S && i < i0 + VDM_QUERY_TILE; i++) {
+            score_backward(a, at, lse, i, j, &p, &ds);
+            for (int d = 0; d < a->Dh; d++) {
+                dv[d] = fmaf(p, a->d_o[at + i * row + d], dv[d]);
+                dk[d] = fmaf(ds, a->q[at + i * row + d], dk[d]);
+            }
+        }
+        for (int d = 0; d < a->Dh; d++) {
+            a->dv[kj + d] = add_piece(a->dv[kj + d], dv[d], i0 == 0);
+            a->dk[kj + d] = add_piece(a->dk[kj + d], dk[d], i0 == 0);
+        }
+    }
+}
+
+/* dq of query i */
+static void query_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int i)
+{
+    int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row;
+    for (int j0 = 0; j0 < a->S; j0 += VDM_KEY_TILE) {
+        float dq[VDM_MAX_HEAD] = {0}, p, ds;
+        for (int j = j0; j < a->S && j < j0 + VDM_KEY_TILE; j++) {
+            score_backward(a, at, lse, i, j, &p, &ds);
+            for (int d = 0; d < a->Dh; d++) dq[d] = fmaf(ds, a->k[at + j * row + d], dq[d]);
+        }
+        for (int d = 0; d < a->Dh; d++) a->dq[qi + d] = add_piece(a->dq[qi + d], dq[d], j0 == 0);
+    }
+}
+
+static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    (void)cpu;
+    for (int b = 0; b < a->B; b++) {
+        for (int head = 0; head < a->A; head++) {
+            int64_t at = head_of(a, b, head), lse = ((int64_t)b * a->A + head) * a->S;
+            for (int i = 0; i < a->S; i++) key_backward(a, at, lse, i);
+            for (int i = 0; i < a->S; i++) query_backward(a, at, lse, i);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Norms */
+
+/* The modulation vector of row i: text's or video's, of the row's video; NULL where there is none. */
+static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, const float *video,
+                              int64_t stride)
+{
+    const float *part = i % r->S < r->L ? text : video;
+    return part ? part + i / r->S * stride : NULL;
+}
+
+static void layer_norm(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
+                       float eps, const float *text_scale, const float *text_shift, const float *video_scale,
+                       const float *video_shift, int64_t stride, float *mean, float *rstd)
+{
+    (void)cpu;
+    int64_t D = r->D;
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, y += D) {
+        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
+        const float *shift = vector_of(r, i, text_shift, video_shift, stride);
+        float mu = row_sum(x, NULL, D) / (float)D, partial[16] = {0};
+        for (int64_t d = 0; d < D; d++) partial[d % 16] = fmaf(x[d] - mu, x[d] - mu, partial[d % 16]);
+        float rs = 1 / sqrtf(row_sum(partial, NULL, 16) / (float)D + eps);
+        if (mean) mean[i] = mu;
+        if (rstd) rstd[i] = rs;
+        for (int64_t d = 0; d < D; d++) {
+            y[d] = fmaf((x[d] - mu) * rs, n->gamma[d], n->beta[d]);
+            if (scale) y[d] = fmaf(y[d], 1 + scale[d], shift[d]);
+        }
+    }
+}
+
+static void layer_norm_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
+                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
+                                const float *video_scale, int64_t stride, const float *mean,
+                                const float *rstd, bool add)
+{
+    (void)cpu;
+    int64_t D = r->D;
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, dx += D, dy += D) {
+        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
+        float q_sum[16] = {0}, q_xhat_sum[16] = {0};
+        for (int64_t d = 0; d < D; d++) {
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
+                  xhat = (x[d] - mean[i]) * rstd[i];
+            q_sum[d % 16] += q;
+            q_xhat_sum[d % 16] = fmaf(q, xhat, q_xhat_sum[d % 16]);
+        }
+        float q_mean = row_sum(q_sum, NULL, 16) / (float)D,
+              q_xhat_mean = row_sum(q_xhat_sum, NULL, 16) / (float)D;
+        for (int64_t d = 0; d < D; d++) {
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
+                  xhat = (x[d] - mean[i]) * rstd[i];
+            float change = fmaf(-xhat, q_xhat_mean, q - q_mean);
+            dx[d] = add ? fmaf(rstd[i], change, dx[d]) : rstd[i] * change;
+        }
+    }
+}
+
+/* Sum over pixels of x[p,c] (power 1), or of (x[p,c] - mean)^2 (power 2) */
+static double channel_sum(const float *x, int64_t P, int C, int c, int power, float mean)
+{
+    double total = 0;
+    for (int64_t p0 = 0; p0 < P; p0 += VDM_PIXEL_TILE) {
+        float sum = 0;
+        for (int64_t p = p0; p < P && p < p0 + VDM_PIXEL_TILE; p++) {
+            float v = x[p * C + c];
+            sum = power == 1 ? sum + v : fmaf(v - mean, v - mean, sum);
+        }
+        total += (double)sum;
+    }
+    return total;
+}
+
+static void group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P, int C,
+                             int groups, float eps)
+{
+    (void)cpu;
+    int size = C / groups;
+    double count = (double)P * size;
+    for (int g = 0; g < groups; g++) {
+        double sum = 0, squares = 0;
+        for (int c = g * size; c < (g + 1) * size; c++) sum += channel_sum(x, P, C, c, 1, 0);
+        mean[g] = (float)(sum / count);
+        for (int c = g * size; c < (g + 1) * size; c++) squares += channel_sum(x, P, C, c, 2, mean[g]);
+        rstd[g] = (float)(1 / sqrt(squares / count + (double)eps));
+    }
+}
+
+static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
+                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
+                       const float *plus, const int32_t *index, bool silu)
+{
+    (void)cpu;
+    for (int64_t p = 0; p < P; p++) {
+        for (int c = 0; c < C; c++) {
+            int g = c / (C / groups);
+            float v = fmaf((x[p * C + c] - mean[g]) * rstd[g], n->gamma[c], n->beta[c]);
+            if (times) v *= times[(int64_t)index[p] * C + c];
+            if (plus) v += plus[(int64_t)index[p] * C + c];
+            y[p * C + c] = silu ? v * sigmoid(v) : v;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Element by element */
+
+static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cosine,
+                 const float *sine, float sign)
+{
+    (void)cpu;
+    for (int b = 0; b < B; b++) {
+        for (int s = L; s < S; s++) {
+            for (int head = 0; head < A; head++) {
+                float *row = x + (((int64_t)b * S + s) * A + head) * Dh;
+                for (int j = 0; j < Dh / 2; j++) {
+                    float c = cosine[(int64_t)(s - L) * (Dh / 2) + j];
+                    float sn = sign * sine[(int64_t)(s - L) * (Dh / 2) + j];
+                    float x0 = row[2 * j], x1 = row[2 * j + 1];
+                    row[2 * j] = x0 * c - x1 * sn;
+                    row[2 * j + 1] = x1 * c + x0 * sn;
+                }
+            }
+        }
+    }
+}
+
+/* 2u = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a */
+static const float GELU_A = 1.5957691216f, GELU_B = 0.0713548163f;
+
+static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * sigmoid(x[i] * fmaf(GELU_B, x[i] * x[i], GELU_A));
+}
+
+/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u). Beyond 16 it is 0 or 1: the limit keeps inf * 0 out. */
+static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) {
+        float v = x[i] > 16 ? 16 : x[i] < -16 ? -16 : x[i];
+        float s = sigmoid(v * fmaf(GELU_B, v * v, GELU_A));
+        float slope = v * fmaf(3 * GELU_B, v * v, GELU_A);
+        dx[i] = dy[i] * fmaf(s * (1 - s), slope, s);
+    }
+}
+
+static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * sigmoid(x[i]);
+}
+
+static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
+                      const float *video_gate, int64_t stride)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
+        const float *gate = vector_of(r, i, text_gate, video_gate, stride);
+        for (int64_t d = 0; d < r->D; d++) h[i * r->D + d] = fmaf(gate[d], y[i * r->D + d], h[i * r->D + d]);
+    }
+}
+
+static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const float *text_gate,
+                 const float *video_gate, int64_t stride)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
+        const float *g = vector_of(r, i, text_gate, video_gate, stride);
+        for (int64_t d = 0; d < r->D; d++) dy[i * r->D + d] = g[d] * dh[i * r->D + d];
+    }
+}
+
+static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) y[i] = a * x[i] + b * z[i];
+}
+
+static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) y[i] = plain_exp(x[i]);
+}
+
+static size_t scratch_floats(int threads)
+{
+    (void)threads;
+    return 1;
+}
+
+const vdm_kernels vdm_kernels_plain = {
+    .name = "plain",
+    .scratch_floats = scratch_floats,
+    .matmul = matmul,
+    .conv = conv,
+    .attention_forward = attention_forward,
+    .attention_backward = attention_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .group_norm_stats = group_norm_stats,
+    .group_norm = group_norm,
+    .rope = rope,
+    .gelu = gelu,
+    .gelu_backward = gelu_backward,
+    .silu = silu,
+    .gated_add = gated_add,
+    .gate = gate,
+    .blend = blend,
+    .exp = exponential,
+};
