@@ -54,7 +54,7 @@ static void expect(int status, const char *piece, const char *arguments)
 static uint64_t hash_of(const char *name, bool *there)
 {
     vdm_error err;
-    char path[512], *data;
+    char path[1024], *data;
     size_t size;
     snprintf(path, sizeof path, "%s/%s", root, name);
     *there = vdm_read_file(path, (size_t)1 << 28, &data, &size, &err) == 0;
@@ -76,7 +76,7 @@ static void write_picture(const char *name, uint32_t seed, int height, int width
 {
     static float noise[64];
     vdm_error err;
-    char path[512];
+    char path[1024];
     vdm_picture p = {width, height, vdm_alloc((size_t)(3 * width * height), 1, "a picture", &err)};
     check_random(noise, 64, seed, 1);
     for (int i = 0; i < width * height * 3; i++) {
@@ -244,10 +244,8 @@ int main(void)
     vdm_error err;
     char path[512];
     const char *name = getenv("VDM");
-    if (!realpath(name ? name : "build/vdm", program)) {
-        CHECK(false, "%s: no program to test", name ? name : "build/vdm");
-        return check_end("program");
-    }
+    snprintf(program, sizeof program, "%s", name ? name : "build/vdm");
+    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("program");
     snprintf(root, sizeof root, "%s", check_folder());
     snprintf(path, sizeof path, "%s/model", root);
     CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
