@@ -171,10 +171,8 @@ static int check_settings(const vdm_json *j, const char *path, vdm_error *err)
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         const vdm_json_node *node = setting(j, flags[i]);
         if (node && node->kind != VDM_JSON_FALSE && node->kind != VDM_JSON_NULL)
-            return vdm_fail(
-                err,
-                "%s: lora_adapter_metadata: %s: expected false, found another value: vdm has no such adapters",
-                path, flags[i]);
+            return vdm_fail(err, "%s: lora_adapter_metadata: %s: expected false, found another value", path,
+                            flags[i]);
     }
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
         const vdm_json_node *node = setting(j, patterns[i]);

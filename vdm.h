@@ -520,10 +520,17 @@ typedef enum vdm_lr_schedule {
 } vdm_lr_schedule;
 double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
 
-/* A run has four generators, so that none repeats another's numbers: generator k of a seed is
- * vdm_rng_seed(seed + 1000003 k). 0: the new adapter (vdm_lora_init); 1: latents; 2: steps; 3: fixed set. */
-enum { VDM_FIT_ADAPTER, VDM_FIT_LATENTS, VDM_FIT_STEPS, VDM_FIT_WATCH };
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, int generator);
+/* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
+ * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
+ * splitmix64(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)). */
+typedef enum vdm_fit_use {
+    VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
+    VDM_FIT_LATENTS, /* pair: phi's numbers, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
+    VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
+    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video, then the noise of all */
+    VDM_FIT_WATCH    /* element of the fixed set: noise */
+} vdm_fit_use;
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
 
 struct vdm_phi;
 struct vdm_picture;
@@ -540,8 +547,8 @@ typedef struct vdm_fit_data_options {
     vdm_image_scale image_scale;
     bool tiled;
     bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
-    uint64_t seed; /* per pair: phi's numbers, [C,F',h,w] of the video's posterior, sigma, pixels, [C,h,w] */
-    /* instead of the seed's numbers, in diffusers' layouts; each may be NULL */
+    uint64_t seed;
+    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
     const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
     const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
     const float *image_pixel_noise; /* [pairs,3,H,W] */
@@ -565,7 +572,7 @@ typedef struct vdm_fit_options {
     int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
     const char *state;   /* the file of the state, or NULL */
     bool resume;         /* go on from that file */
-    /* instead of the seed's numbers; each may be NULL */
+    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
     const int *t;        /* [steps,N]: 0..999 */
     const int *pair;     /* [steps,N] */
     const float *noise;  /* [steps,N,F,C,h,w] */
@@ -580,7 +587,7 @@ void vdm_fit_defaults(vdm_fit_options *o);
 /* Row k tells of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
 typedef struct vdm_fit_row {
     double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
-    double watch;               /* loss on the fixed set after the step; NaN where it wasn't taken */
+    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
 } vdm_fit_row;
 
 /* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
