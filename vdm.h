@@ -530,7 +530,7 @@ typedef enum vdm_fit_use {
     VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video, then the noise of all */
     VDM_FIT_WATCH    /* element of the fixed set: noise */
 } vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
 
 struct vdm_phi;
 struct vdm_picture;
