@@ -14,7 +14,9 @@
  *   since the data must then end exactly at the end of the file.
  *   A comment may stand in the middle of "P6 4#width\n5"; samples above maxval are an error, 16-bit
  *   samples have the high byte first, and a second picture may follow the first (refused here).
- *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. */
+ *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. Pillow
+ *   13, followed here, goes through the rows first where the height shrinks a lot; earlier versions
+ *   always went through the columns first, and differ by a step or two there. */
 #include "vdm.h"
 
 #include <math.h>
@@ -564,12 +566,16 @@ static uint8_t clip_weighted(int64_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* One pass along the middle axis: from [before,in,after] -> to [before,out,after]. Columns are resized with
- * before = H, after = 3; rows with before = 1, after = 3W. */
+/* One pass along the middle axis: from [before,in,after] -> to [before,out,after]; copied where nothing
+ * changes. Columns are resized with before = H, after = 3; rows with before = 1, after = 3W. */
 static int resize_axis(uint8_t *to, const uint8_t *from, size_t before, int in, int out, size_t after,
                        vdm_error *err)
 {
     taps t;
+    if (in == out) {
+        memcpy(to, from, before * (size_t)in * after);
+        return 0;
+    }
     if (taps_new(&t, in, out, err)) return -1;
     for (size_t b = 0; b < before; b++)
         for (size_t i = 0; i < (size_t)out; i++) {
@@ -585,24 +591,27 @@ static int resize_axis(uint8_t *to, const uint8_t *from, size_t before, int in, 
     return 0;
 }
 
-/* Columns first, then rows, a pass that changes nothing left out. middle [H,W',3] */
+static int resize_columns(vdm_picture *to, const vdm_picture *from, vdm_error *err)
+{
+    return resize_axis(to->rgb, from->rgb, (size_t)from->height, from->width, to->width, 3, err);
+}
+
+static int resize_rows(vdm_picture *to, const vdm_picture *from, vdm_error *err)
+{
+    return resize_axis(to->rgb, from->rgb, 1, from->height, to->height, (size_t)from->width * 3, err);
+}
+
+/* Columns first, unless the height shrinks by more than twice what the width does. */
 static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
 {
-    vdm_picture middle = {0};
-    const uint8_t *rows = from->rgb;
-    int status = 0;
-    size_t row = (size_t)to->width * 3;
-    if (from->width != to->width) {
-        bool last = from->height == to->height;
-        if (!last && picture_new(&middle, (size_t)to->width, (size_t)from->height, err)) return -1;
-        uint8_t *target = last ? to->rgb : middle.rgb;
-        status = resize_axis(target, from->rgb, (size_t)from->height, from->width, to->width, 3, err);
-        rows = target;
-    }
-    if (!status && from->height != to->height)
-        status = resize_axis(to->rgb, rows, 1, from->height, to->height, row, err);
-    else if (!status && rows == from->rgb)
-        memcpy(to->rgb, rows, (size_t)to->height * row);
+    bool rows_first = from->height > to->height && from->height - to->height > 2 * (from->width - to->width);
+    vdm_picture middle;
+    int status, width = rows_first ? from->width : to->width, height = rows_first ? to->height : from->height;
+    if (picture_new(&middle, (size_t)width, (size_t)height, err)) return -1;
+    if (rows_first)
+        status = resize_rows(&middle, from, err) || resize_columns(to, &middle, err) ? -1 : 0;
+    else
+        status = resize_columns(&middle, from, err) || resize_rows(to, &middle, err) ? -1 : 0;
     vdm_picture_free(&middle);
     return status;
 }

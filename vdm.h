@@ -637,7 +637,7 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
-/* Pillow's Lanczos resize, to the bit; the aspect is not kept. A picture of that size is copied. */
+/* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
 /* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
@@ -662,7 +662,7 @@ typedef struct vdm_task {
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 void vdm_task_free(vdm_task *t);
 
-/* Scores of one answer against the truth; both of the same size.
+/* Scores of one answer against the truth; both of the same size. NaN where sizes differ or the grid does not fit.
  * psnr: 10 log10(255^2 / mean squared error), infinite when equal.
  * iou: |P and G| / |P or G|, a pixel is on where its luminance 0.299 R + 0.587 G + 0.114 B > 127.5;
  *      1 where both are empty.
