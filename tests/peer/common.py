@@ -284,6 +284,71 @@ def both(model, call):
     return f32, f64
 
 
+class _Draws:
+    """Stands in for randn_tensor: gives the numbers of a list, one after another."""
+
+    def __init__(self, tensors):
+        self.left = list(tensors)
+
+    def __call__(self, shape, dtype=None, **_):
+        return self.left.pop(0).reshape(shape).to(dtype)
+
+
+def sample(transformer, vae, scheduler, inputs, frames, dtype=torch.float32, **call):
+    """CogVideoXImageToVideoPipeline on the tensors that `driver sample` takes, in that dtype: image [3,H,W],
+    prompt, negative [L,Dt], noise [F,C,h,w], image_noise [C,h,w], with DPM step_noise [steps,2,F,C,h,w].
+    call: num_inference_steps, guidance_scale, use_dynamic_cfg. Gives what the driver gives."""
+    from unittest import mock
+
+    for model in (transformer, vae):
+        model.to(dtype)
+    pipeline = CogVideoXImageToVideoPipeline(
+        tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=scheduler
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    out = {}
+    prepare = pipeline.prepare_latents
+
+    def prepare_latents(*args):
+        latents, image_latents = prepare(*args)
+        out["image_latents"] = image_latents[0]
+        return latents, image_latents
+
+    def step_end(_, step, t, state):
+        out[f"latents.{step + 1}"] = state["latents"][0].clone()
+        return {}
+
+    def draws():  # the first step draws once, a second-order step twice
+        for step, pair in enumerate(inputs.get("step_noise", [])):
+            prev = scheduler.timesteps[step] - 1000 // len(scheduler.timesteps)
+            yield from (pair[:1] if step == 0 or prev < 0 else pair)
+
+    scheduler.set_timesteps(call["num_inference_steps"])
+    pipeline.prepare_latents = prepare_latents
+    image = inputs["image"][None].to(dtype)
+    with (
+        torch.no_grad(),
+        mock.patch("diffusers.models.autoencoders.vae.randn_tensor", _Draws([inputs["image_noise"]])),
+        mock.patch("diffusers.schedulers.scheduling_dpm_cogvideox.randn_tensor", _Draws(draws())),
+    ):
+        video = pipeline(
+            image=image,
+            height=image.shape[2],
+            width=image.shape[3],
+            num_frames=frames,
+            latents=inputs["noise"][None].to(dtype),
+            prompt_embeds=inputs["prompt"][None].to(dtype),
+            negative_prompt_embeds=inputs["negative"][None].to(dtype),
+            callback_on_step_end=step_end,
+            callback_on_step_end_tensor_inputs=["latents"],
+            output_type="pt",
+            **call,
+        ).frames[0]
+    for model in (transformer, vae):
+        model.float()
+    return {**out, "video": video}
+
+
 # ---- LoRA
 
 LORA_TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
