@@ -16,7 +16,10 @@
  *                frames=9 steps=50 sampler=ddim|dpm guidance=6 dynamic=0|1 tiled=0|1
  *                image_scale=pipeline|trainer seed=0 lora=PATH
  *   randn, rand  -> x [sum of n]       seed=0 n=16,5,...: drawn one after another from one generator
- *   randint      -> x [n] i64          seed=0 n=1 below=1000 */
+ *   randint      -> x [n] i64          seed=0 n=1 below=1000
+ *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
+ * step, alphas [1000] f64, timesteps [steps] i64, guidance [steps] f64 (dynamic) steps=50 sampler=ddim|dpm
+ * guidance=6 */
 #include "vdm.h"
 
 #include <stdarg.h>
@@ -291,7 +294,37 @@ static void randint(call *c)
     vdm_rng_seed(&rng, strtoull(option(c, "seed", "0"), NULL, 10));
     int64_t n = number(c, "n", "1");
     int64_t *x = output(c, "x", VDM_I64, 1, &n);
-    for (int64_t i = 0; i < n; i++) x[i] = vdm_randint(&rng, number(c, "below", "1000"));
+    for (int64_t i = 0; i < n; i++) x[i] = vdm_randint(&rng, atoll(option(c, "below", "1000")));
+}
+
+static void steps(call *c)
+{
+    vdm_error err;
+    vdm_scheduler_config config;
+    vdm_schedule s;
+    need(vdm_scheduler_read(&config, part(c, "scheduler"), &err), &err);
+    need(vdm_schedule_init(&s, &config, &err), &err);
+    int N = number(c, "steps", "50"), *t = new (c, N, sizeof *t);
+    bool dpm = strcmp(option(c, "sampler", "ddim"), "dpm") == 0;
+    double guidance = atof(option(c, "guidance", "6"));
+    int64_t n = -1, train = config.train_timesteps, many = N;
+    float *x = input(c, "x", 1, &n, false), *old = new (c, n, sizeof *old);
+    const float *v = input(c, "v", 2, (int64_t[]){N, n}, false);
+    const float *noise = input(c, "noise", 3, (int64_t[]){N, 2, n}, false);
+    float *latents = output(c, "latents", VDM_F32, 2, (int64_t[]){N, n});
+    int64_t *timesteps = output(c, "timesteps", VDM_I64, 1, &many);
+    double *dynamic = output(c, "guidance", VDM_F64, 1, &many);
+    memcpy(output(c, "alphas", VDM_F64, 1, &train), s.alphas, (size_t)train * sizeof(double));
+    vdm_schedule_timesteps(&s, N, t);
+    for (int k = 0; k < N; k++) {
+        timesteps[k] = t[k];
+        dynamic[k] = vdm_dynamic_guidance(guidance, N, t[k]);
+        if (dpm)
+            vdm_dpm_step(&s, &c->cpu, N, t[k], k ? t[k - 1] : -1, x, v + k * n, old, noise + 2 * k * n, n);
+        else
+            vdm_ddim_step(&s, &c->cpu, N, t[k], x, v + k * n, n);
+        memcpy(latents + k * n, x, (size_t)n * sizeof *x);
+    }
 }
 
 static const struct command {
@@ -300,7 +333,7 @@ static const struct command {
 } commands[] = {
     {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
     {"sample", sample},           {"randn", randn},           {"rand", uniform},
-    {"randint", randint},
+    {"randint", randint},         {"steps", steps},
 };
 
 int main(int argc, char **argv)
