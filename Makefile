@@ -6,7 +6,7 @@ OPT ?= -O3
 BUILD ?= build
 PREFIX ?= /usr/local
 
-WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off -fno-math-errno -D_POSIX_C_SOURCE=200809L -I. \
              $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)

@@ -192,7 +192,9 @@ static int read_settings(const vdm_safetensors *f, int rank, double *alpha, vdm_
     vdm_json j = {0};
     *alpha = rank;
     if (!text) return 0;
-    if (vdm_json_parse(&j, text, strlen(text), f->path, err)) return -1;
+    char where[512];
+    snprintf(where, sizeof where, "%s: lora_adapter_metadata", f->path);
+    if (vdm_json_parse(&j, text, strlen(text), where, err)) return -1;
     int status = 0;
     if (j.nodes->kind != VDM_JSON_OBJECT) {
         status = vdm_fail(err, "%s: lora_adapter_metadata: expected an object", f->path);

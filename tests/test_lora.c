@@ -1,0 +1,438 @@
+/* Adapters: the flat array, files both ways, what a reader must refuse, joining; AdamW against the same in
+ * double, clipping, learning rates. Against peft and torch themselves: tests/peer/train.py. */
+#include "check.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { LAYERS = 2, D = 8, RANK = 2, MODULES = LAYERS * 4 };
+
+static const vdm_transformer_config config = {.layers = LAYERS, .heads = 2, .head_dim = D / 2};
+
+static vdm_lora random_lora(int rank, double alpha, uint32_t seed)
+{
+    vdm_error err;
+    vdm_rng rng;
+    vdm_lora a;
+    vdm_rng_seed(&rng, seed);
+    CHECK(!vdm_lora_init(&a, &config, rank, alpha, &rng, &err), "init: %s", err.text);
+    for (int i = 0; i < MODULES; i++)
+        check_random(vdm_lora_b(&a, a.params, i / 4, (vdm_target)(i % 4)), rank * D, seed + (uint32_t)i, 1);
+    return a;
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[400];
+    snprintf(path, sizeof path, "%s/%s.safetensors", check_folder(), name);
+    return path;
+}
+
+static void test_init(void)
+{
+    vdm_error err;
+    vdm_rng rng;
+    vdm_lora a, again;
+    vdm_transformer_config wide = {.layers = 3, .heads = 4, .head_dim = 64};
+    float bound = 1 / 16.0f, least = 1, most = -1, sum = 0;
+    vdm_rng_seed(&rng, 42);
+    CHECK(!vdm_lora_init(&a, &wide, 16, 8, &rng, &err), "%s", err.text);
+    vdm_rng_seed(&rng, 42);
+    CHECK(!vdm_lora_init(&again, &wide, 16, 8, &rng, &err), "%s", err.text);
+    CHECK(check_same_bits(a.params, again.params, vdm_lora_count(&a) * 4), "the same seed, other numbers");
+    CHECK(vdm_lora_count(&a) == 3 * 4 * 2 * 16 * 256, "count %lld", (long long)vdm_lora_count(&a));
+    CHECK(a.scale == 0.5f && a.alpha == 8, "scale %g", (double)a.scale);
+    int zeros = 0;
+    for (int i = 0; i < 3 * 4; i++) {
+        const float *A = vdm_lora_a(&a, a.params, i / 4, (vdm_target)(i % 4)),
+                    *B = vdm_lora_b(&a, a.params, i / 4, (vdm_target)(i % 4));
+        for (int j = 0; j < 16 * 256; j++) {
+            least = fminf(least, A[j]);
+            most = fmaxf(most, A[j]);
+            sum += A[j] * A[j];
+            zeros += B[j] == 0;
+        }
+    }
+    int n = 12 * 16 * 256;
+    CHECK(zeros == n, "B: %d of %d are zero", zeros, n);
+    CHECK(least >= -bound && least < -0.999f * bound && most <= bound && most > 0.999f * bound, "A: %g..%g",
+          (double)least, (double)most);
+    CHECK(fabsf(sum / (float)n / (bound * bound / 3) - 1) < 0.02f, "A: variance %g", (double)sum / n);
+    vdm_lora_free(&again);
+    vdm_lora_free(&a);
+    CHECK(vdm_lora_init(&a, &wide, 0, 8, &rng, &err) && strstr(err.text, "rank"), "rank 0: %s", err.text);
+    CHECK(vdm_lora_init(&a, &wide, 4, (double)NAN, &rng, &err) && strstr(err.text, "alpha"), "alpha: %s",
+          err.text);
+}
+
+static void test_round_trip(void)
+{
+    static const char text[] = "{\n  \"transformer.lora_alpha\": 5,\n  \"transformer.r\": 2,\n"
+                               "  \"transformer.target_modules\": [\n    \"to_k\",\n    \"to_out.0\",\n"
+                               "    \"to_q\",\n    \"to_v\"\n  ]\n}";
+    vdm_error err;
+    vdm_lora a = random_lora(RANK, 5, 1), b;
+    vdm_safetensors f;
+    int applied, modules;
+    const char *path = path_of("good");
+    CHECK(!vdm_lora_write(&a, path, &err), "%s", err.text);
+    if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
+    CHECK(applied == MODULES && modules == MODULES, "applied %d of %d", applied, modules);
+    CHECK(b.rank == RANK && b.alpha == 5 && b.scale == 2.5f, "rank %d alpha %g", b.rank, b.alpha);
+    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "other numbers came back");
+    if (CHECK(!vdm_safetensors_open(&f, path, &err), "%s", err.text)) {
+        const char *found = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
+        CHECK(found && strcmp(found, text) == 0, "metadata: %s", found ? found : "none");
+        const vdm_tensor *t =
+            vdm_safetensors_find(&f, "transformer.transformer_blocks.1.attn1.to_out.0.lora_B.weight");
+        CHECK(t && t->shape[0] == D && t->shape[1] == RANK &&
+                  memcmp(t->data, vdm_lora_b(&a, a.params, 1, VDM_OUT), t->bytes) == 0,
+              "to_out.0 of block 1 isn't where it belongs");
+        vdm_safetensors_close(&f);
+    }
+    vdm_lora_free(&a);
+    vdm_lora_free(&b);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Files, good and bad, as changes to a good one */
+
+static const char *const targets[] = {"to_q", "to_k", "to_v", "to_out.0"};
+
+struct file {
+    const char *what, *metadata;
+    const char *prefix, *a, *b; /* NULL: as diffusers writes them */
+    int tensor;                 /* the one that is changed: module * 2 + (B ? 1 : 0) */
+    const char *name;           /* its new name; "" leaves it out */
+    int64_t rows, cols;         /* its new shape, where not 0 */
+    vdm_dtype dtype;            /* of all tensors */
+    double value;               /* its first element, where not 0 */
+    int modules;                /* how many there are; 0: all */
+    const char *says;           /* in the error; NULL: a good file */
+    double alpha;               /* of a good one */
+};
+
+static void write_file(const struct file *c, const char *path, float *values)
+{
+    static char names[MODULES * 2][128];
+    static union {
+        double d[RANK * D];
+        float f[RANK * D];
+        uint16_t h[RANK * D];
+    } data[MODULES * 2];
+    vdm_tensor tensors[MODULES * 2];
+    vdm_error err;
+    int count = 0;
+    for (int i = 0; i < (c->modules ? c->modules : MODULES) * 2; i++) {
+        bool changed = i == c->tensor, b = i % 2;
+        int64_t rows = b ? D : RANK, cols = b ? RANK : D;
+        if (changed && c->name && !*c->name) continue;
+        snprintf(names[i], sizeof names[i], "%stransformer_blocks.%d.attn1.%s%s",
+                 c->prefix ? c->prefix : "transformer.", i / 8, targets[i / 2 % 4],
+                 b      ? c->b ? c->b : ".lora_B.weight"
+                 : c->a ? c->a
+                        : ".lora_A.weight");
+        if (changed && c->rows) rows = c->rows;
+        if (changed && c->cols) cols = c->cols;
+        float *x = values + i * RANK * D;
+        for (int j = 0; j < RANK * D; j++) x[j] = (float)(i * 16 + j) / 64; /* exact in every dtype */
+        for (int j = 0; j < RANK * D; j++) {
+            double y = changed && j == 0 && c->value != 0 ? c->value : (double)x[j];
+            if (c->dtype == VDM_F64) data[i].d[j] = y;
+            if (c->dtype == VDM_F32) data[i].f[j] = (float)y;
+            if (c->dtype == VDM_F16) data[i].h[j] = vdm_to_f16(x[j]);
+            if (c->dtype == VDM_BF16) data[i].h[j] = vdm_to_bf16(x[j]);
+        }
+        tensors[count++] = (vdm_tensor){.name = changed && c->name ? c->name : names[i],
+                                        .dtype = c->dtype,
+                                        .rank = 2,
+                                        .shape = {rows, cols},
+                                        .data = &data[i],
+                                        .bytes = (size_t)(rows * cols) * vdm_dtype_bytes(c->dtype)};
+    }
+    const char *metadata[][2] = {{"lora_adapter_metadata", c->metadata}};
+    CHECK(!vdm_safetensors_write(path, tensors, count, c->metadata ? (const char *const(*)[2])metadata : NULL,
+                                 c->metadata ? 1 : 0, &err),
+          "%s: %s", c->what, err.text);
+}
+
+#define META(more) "{\"transformer.r\": 2, \"transformer.lora_alpha\": 6" more "}"
+static const struct file files[] = {
+    {.what = "diffusers without metadata", .tensor = -1, .alpha = 2},
+    {.what = "metadata", .tensor = -1, .metadata = META(""), .alpha = 6},
+    {.what = "metadata of save_lora_adapter",
+     .tensor = -1,
+     .prefix = "",
+     .metadata = "{\"r\":2,\"lora_alpha\":0.5}",
+     .alpha = 0.5},
+    {.what = "all of peft's settings",
+     .tensor = -1,
+     .alpha = 6,
+     .metadata = META(
+         ", \"transformer.use_dora\": false, \"transformer.use_rslora\": false, \"transformer.lora_bias\": "
+         "false, \"transformer.rank_pattern\": {}, \"transformer.alpha_pattern\": {}, "
+         "\"transformer.fan_in_fan_out\": false, \"transformer.bias\": \"none\", \"transformer.revision\": null")},
+    {.what = "old spelling", .tensor = -1, .a = ".lora.down.weight", .b = ".lora.up.weight", .alpha = 2},
+    {.what = "F16", .tensor = -1, .dtype = VDM_F16, .alpha = 2},
+    {.what = "BF16", .tensor = -1, .dtype = VDM_BF16, .alpha = 2},
+    {.what = "F64", .tensor = -1, .dtype = VDM_F64, .alpha = 2},
+    {.what = "three targets", .tensor = -1, .modules = 3, .alpha = 2},
+    /* to be refused */
+    {.what = "no tensors", .tensor = 0, .modules = -1, .says = "applied 0 of 8"},
+    {.what = "I32", .tensor = -1, .dtype = VDM_I32, .says = "I32"},
+    {.what = "a block too many",
+     .tensor = 0,
+     .name = "transformer.transformer_blocks.2.attn1.to_q.lora_A.weight",
+     .says = "blocks.2.attn1"},
+    {.what = "a leading zero",
+     .tensor = 0,
+     .name = "transformer.transformer_blocks.00.attn1.to_q.lora_A.weight",
+     .says = "blocks.00"},
+    {.what = "a huge block",
+     .tensor = 0,
+     .name = "transformer_blocks.99999999999999999999.attn1.to_q.lora_A.weight",
+     .says = "blocks.9999"},
+    {.what = "another layer",
+     .tensor = 3,
+     .name = "transformer.transformer_blocks.0.ff.net.2.lora_B.weight",
+     .says = "ff.net.2"},
+    {.what = "to_out",
+     .tensor = 6,
+     .name = "transformer.transformer_blocks.0.attn1.to_out.lora_A.weight",
+     .says = "to_out.lora_A"},
+    {.what = "peft's own prefix", .tensor = -1, .prefix = "base_model.model.", .says = "16 of 16"},
+    {.what = "five are listed", .tensor = -1, .prefix = "unet.", .says = ", ..."},
+    {.what = "text encoder",
+     .tensor = 0,
+     .name = "text_encoder.layers.0.lora_A.weight",
+     .says = "text_encoder"},
+    {.what = "bias",
+     .tensor = 1,
+     .name = "transformer.transformer_blocks.0.attn1.to_q.lora_B.bias",
+     .says = "lora_B.bias"},
+    {.what = "DoRA",
+     .tensor = 1,
+     .name = "transformer.transformer_blocks.0.attn1.to_q.lora_magnitude_vector",
+     .says = "magnitude"},
+    {.what = "alpha tensor",
+     .tensor = 1,
+     .name = "transformer.transformer_blocks.0.attn1.to_q.alpha",
+     .says = "lora_adapter_metadata"},
+    {.what = "A alone", .tensor = 5, .name = "", .says = "0.attn1.to_v.lora_B.weight': expected"},
+    {.what = "B alone", .tensor = 14, .name = "", .says = "1.attn1.to_out.0.lora_A.weight': expected"},
+    {.what = "two spellings",
+     .tensor = 2,
+     .name = "transformer_blocks.0.attn1.to_q.lora_A.weight",
+     .says = "another name"},
+    {.what = "another rank in A", .tensor = 4, .rows = 1, .says = "found [1,8]"},
+    {.what = "another rank in B", .tensor = 5, .cols = 1, .says = "found [8,1]"},
+    {.what = "another width", .tensor = 4, .cols = 7, .says = "found [2,7]"},
+    {.what = "turned", .tensor = 9, .rows = RANK, .cols = D, .says = "expected [8,2]"},
+    {.what = "NaN", .tensor = 11, .value = (double)NAN, .says = "1.attn1.to_k.lora_B.weight': element 0"},
+    {.what = "infinity", .tensor = 0, .value = (double)INFINITY, .says = "inf"},
+    {.what = "overflow", .tensor = 0, .value = 1e39, .dtype = VDM_F64, .says = "inf"},
+    {.what = "metadata no JSON", .tensor = -1, .metadata = "{", .says = "lora_adapter_metadata"},
+    {.what = "metadata a list", .tensor = -1, .metadata = "[1]", .says = "expected an object"},
+    {.what = "no alpha", .tensor = -1, .metadata = "{\"transformer.r\": 2}", .says = "lora_alpha"},
+    {.what = "alpha a word",
+     .tensor = -1,
+     .metadata = "{\"r\": 2, \"lora_alpha\": \"2\"}",
+     .says = "lora_alpha"},
+    {.what = "r another", .tensor = -1, .metadata = "{\"r\": 4, \"lora_alpha\": 2}", .says = "r: expected 2"},
+    {.what = "rsLoRA",
+     .tensor = -1,
+     .metadata = META(", \"transformer.use_rslora\": true"),
+     .says = "use_rslora"},
+    {.what = "DoRA", .tensor = -1, .metadata = META(", \"transformer.use_dora\": true"), .says = "use_dora"},
+    {.what = "DoRA, a number", .tensor = -1, .metadata = META(", \"use_dora\": 1"), .says = "use_dora"},
+    {.what = "bias",
+     .tensor = -1,
+     .metadata = META(", \"transformer.lora_bias\": true"),
+     .says = "lora_bias"},
+    {.what = "ranks",
+     .tensor = -1,
+     .metadata = META(", \"transformer.rank_pattern\": {\"to_q\": 4}"),
+     .says = "rank_pattern"},
+    {.what = "alphas",
+     .tensor = -1,
+     .metadata = META(", \"transformer.alpha_pattern\": {\"to_q\": 4}"),
+     .says = "alpha_pattern"},
+};
+
+static void test_file(const struct file *c)
+{
+    vdm_error err;
+    vdm_lora a;
+    int applied, modules;
+    static float values[MODULES * 2 * RANK * D];
+    const char *path = path_of("case");
+    memset(values, 0, sizeof values);
+    write_file(c, path, values);
+    int status = vdm_lora_read(&a, path, &config, &applied, &modules, &err);
+    if (c->says) {
+        CHECK(status && strstr(err.text, c->says) && strstr(err.text, "case.safetensors"), "%s: %s", c->what,
+              status ? err.text : "taken");
+        CHECK(!status || a.params == NULL, "%s: memory left", c->what);
+    } else if (CHECK(!status, "%s: %s", c->what, err.text)) {
+        CHECK(applied == (c->modules ? c->modules : MODULES) && modules == MODULES, "%s: applied %d of %d",
+              c->what, applied, modules);
+        CHECK(a.alpha == c->alpha && a.rank == RANK, "%s: alpha %g rank %d", c->what, a.alpha, a.rank);
+        CHECK(check_same_bits(a.params, values, (int64_t)sizeof values), "%s: other numbers", c->what);
+    }
+    if (!status) vdm_lora_free(&a);
+}
+
+/* y = scale (x A^T) B^T of one module, in double */
+static void apply(double *y, const vdm_lora *a, double weight, int module, const float *x)
+{
+    const float *A = vdm_lora_a(a, a->params, module / 4, (vdm_target)(module % 4)),
+                *B = vdm_lora_b(a, a->params, module / 4, (vdm_target)(module % 4));
+    for (int r = 0; r < a->rank; r++) {
+        double low = 0;
+        for (int i = 0; i < D; i++) low += (double)x[i] * (double)A[r * D + i];
+        for (int i = 0; i < D; i++) y[i] += weight * a->alpha / a->rank * low * (double)B[i * a->rank + r];
+    }
+}
+
+static void test_join(void)
+{
+    vdm_error err;
+    vdm_lora parts[3] = {random_lora(2, 5, 1), random_lora(3, 1, 2), random_lora(1, 7, 3)}, a;
+    const double weights[3] = {0.3, -2, 1};
+    float x[D];
+    double worst = 0;
+    check_random(x, D, 9, 1);
+    if (!CHECK(!vdm_lora_join(&a, parts, weights, 3, &err), "%s", err.text)) return;
+    CHECK(a.rank == 6 && a.scale == 1, "rank %d scale %g", a.rank, (double)a.scale);
+    for (int m = 0; m < MODULES; m++) {
+        double joined[D] = {0}, sum[D] = {0};
+        apply(joined, &a, 1, m, x);
+        for (int i = 0; i < 3; i++) apply(sum, &parts[i], weights[i], m, x);
+        for (int i = 0; i < D; i++) worst = fmax(worst, fabs(joined[i] - sum[i]));
+    }
+    CHECK(worst < 1e-5, "joined acts otherwise than the sum: %g", worst);
+    vdm_lora_free(&a);
+    parts[1].width = 4;
+    CHECK(vdm_lora_join(&a, parts, weights, 3, &err) && strstr(err.text, "width"), "%s", err.text);
+    parts[1].width = D;
+    CHECK(vdm_lora_join(&a, parts, (double[]){1, 1, (double)INFINITY}, 3, &err) && strstr(err.text, "weight"),
+          "%s", err.text);
+    for (int i = 0; i < 3; i++) vdm_lora_free(&parts[i]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The optimiser */
+
+enum { N = 1000, STEPS = 100 };
+
+static void test_adamw(const vdm_cpu *cpu)
+{
+    vdm_error err;
+    vdm_adamw o;
+    static float p[N], g[N], first[N];
+    static double want[N], m[N], v[N];
+    double moved = 0, off = 0;
+    CHECK(!vdm_adamw_init(&o, N, &err), "%s", err.text);
+    CHECK(o.lr == 1e-4 && o.beta1 == 0.9 && o.beta2 == 0.95 && o.eps == 1e-8 && o.weight_decay == 1e-4,
+          "defaults");
+    o.weight_decay = 0.1;
+    check_random(p, N, 1, 1);
+    for (int i = 0; i < N; i++) want[i] = (double)(first[i] = p[i]);
+    for (int k = 1; k <= STEPS; k++) {
+        double lr = k % 3 ? 1e-2 : 3e-3;
+        check_random(g, N, (uint32_t)k + 7, k % 2 ? 1e-3f : 1e-9f);
+        for (int i = 0; i < N; i += 10) g[i] = 0;
+        vdm_adamw_update(&o, cpu, p, g, lr);
+        for (int i = 0; i < N; i++) {
+            double x = (double)g[i];
+            want[i] -= lr * 0.1 * want[i];
+            m[i] = 0.9 * m[i] + (1 - 0.9) * x;
+            v[i] = 0.95 * v[i] + (1 - 0.95) * x * x;
+            want[i] -= lr / (1 - pow(0.9, k)) * m[i] / (sqrt(v[i]) / sqrt(1 - pow(0.95, k)) + 1e-8);
+        }
+    }
+    CHECK(o.step == STEPS, "step %d", o.step);
+    for (int i = 0; i < N; i++) {
+        off += ((double)p[i] - want[i]) * ((double)p[i] - want[i]);
+        moved += (want[i] - (double)first[i]) * (want[i] - (double)first[i]);
+    }
+    CHECK(sqrt(off / moved) < 1e-5, "%g of the way from the same in double", sqrt(off / moved));
+    CHECK(o.m[0] == 0 && fabs((double)p[0] / want[0] - 1) < 1e-5, "no gradient: decay alone");
+    vdm_adamw_free(&o);
+}
+
+static void test_threads(void)
+{
+    vdm_error err;
+    static float p[3][N], g[3][N];
+    double norms[3];
+    for (int t = 0; t < 3; t++) {
+        vdm_cpu cpu = {.threads = t + 1};
+        vdm_adamw o;
+        CHECK(!vdm_adamw_init(&o, N, &err), "%s", err.text);
+        check_random(p[t], N, 1, 1);
+        check_random(g[t], N, 2, 1);
+        norms[t] = vdm_clip_grad(&cpu, g[t], N, 0.5);
+        vdm_adamw_update(&o, &cpu, p[t], g[t], 1e-2);
+        vdm_adamw_free(&o);
+        CHECK(check_same_bits(p[t], p[0], sizeof p[0]) && norms[t] == norms[0], "%d threads: other bits",
+              t + 1);
+    }
+}
+
+static void test_clip(const vdm_cpu *cpu)
+{
+    float g[5] = {3, 0, -4, 0, 12}, small[2] = {0.3f, 0.4f}, broken[2] = {1, (float)NAN};
+    CHECK(vdm_clip_grad(cpu, g, 5, 1) == 13, "norm");
+    CHECK(fabsf(g[0] - 3 / 13.0f) < 1e-6f && fabsf(g[2] + 4 / 13.0f) < 1e-6f && g[1] == 0, "clipped to %g %g",
+          (double)g[0], (double)g[2]);
+    CHECK(fabs(vdm_clip_grad(cpu, small, 2, 1) - 0.5) < 1e-7 && small[0] == 0.3f && small[1] == 0.4f,
+          "changed below max");
+    CHECK(isnan(vdm_clip_grad(cpu, broken, 2, 1)), "NaN is hidden");
+    CHECK(vdm_clip_grad(cpu, g, 0, 1) == 0, "nothing");
+}
+
+static void test_schedules(void)
+{
+    static const struct {
+        vdm_lr_schedule s;
+        int step, warmup, total;
+        double factor;
+    } rows[] = {
+        {VDM_LR_CONSTANT, 0, 10, 100, 1},
+        {VDM_LR_CONSTANT, 99, 0, 100, 1},
+        {VDM_LR_CONSTANT_WITH_WARMUP, 0, 10, 100, 0},
+        {VDM_LR_CONSTANT_WITH_WARMUP, 5, 10, 100, 0.5},
+        {VDM_LR_CONSTANT_WITH_WARMUP, 10, 10, 100, 1},
+        {VDM_LR_CONSTANT_WITH_WARMUP, 0, 0, 100, 1},
+        {VDM_LR_LINEAR, 3, 10, 110, 0.3},
+        {VDM_LR_LINEAR, 60, 10, 110, 0.5},
+        {VDM_LR_LINEAR, 110, 10, 110, 0},
+        {VDM_LR_LINEAR, 120, 10, 110, 0},
+        {VDM_LR_LINEAR, 5, 10, 5, 0.5},
+        {VDM_LR_COSINE, 0, 0, 100, 1},
+        {VDM_LR_COSINE, 50, 0, 100, 0.5},
+        {VDM_LR_COSINE, 25, 0, 100, 0.85355339059327376},
+        {VDM_LR_COSINE, 110, 10, 110, 0},
+        {VDM_LR_COSINE, 4, 8, 100, 0.5},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double f = vdm_lr_factor(rows[i].s, rows[i].step, rows[i].warmup, rows[i].total);
+        CHECK(fabs(f - rows[i].factor) < 1e-12, "schedule %d, step %d of %d: %g", (int)rows[i].s,
+              rows[i].step, rows[i].total, f);
+    }
+}
+
+int main(void)
+{
+    const vdm_cpu cpu = {.threads = 2};
+    test_init();
+    test_round_trip();
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) test_file(&files[i]);
+    test_join();
+    test_adamw(&cpu);
+    test_threads();
+    test_clip(&cpu);
+    test_schedules();
+    return check_end("lora");
+}
