@@ -124,16 +124,15 @@ static const vdm_lora *read_lora(call *c, vdm_lora *lora, const vdm_transformer_
 
 static void output_gradients(call *c, const vdm_lora *lora, float *grad)
 {
-    static const char *const targets[] = {"to_q", "to_k", "to_v", "to_out.0"};
     int64_t a[] = {lora->rank, lora->width}, b[] = {lora->width, lora->rank};
     size_t bytes = (size_t)lora->rank * (size_t)lora->width * sizeof(float);
-    char name[128];
+    char name[VDM_LORA_NAME + 16] = "transformer.", *rest = name + strlen(name);
     for (int i = 0; i < 4 * lora->layers; i++) {
-        const char *format = "transformer.transformer_blocks.%d.attn1.%s.lora_%c.weight";
-        snprintf(name, sizeof name, format, i / 4, targets[i % 4], 'A');
-        memcpy(output(c, name, VDM_F32, 2, a), vdm_lora_a(lora, grad, i / 4, (vdm_target)(i % 4)), bytes);
-        snprintf(name, sizeof name, format, i / 4, targets[i % 4], 'B');
-        memcpy(output(c, name, VDM_F32, 2, b), vdm_lora_b(lora, grad, i / 4, (vdm_target)(i % 4)), bytes);
+        vdm_target t = (vdm_target)(i % 4);
+        vdm_lora_name(rest, i / 4, t, false);
+        memcpy(output(c, name, VDM_F32, 2, a), vdm_lora_a(lora, grad, i / 4, t), bytes);
+        vdm_lora_name(rest, i / 4, t, true);
+        memcpy(output(c, name, VDM_F32, 2, b), vdm_lora_b(lora, grad, i / 4, t), bytes);
     }
 }
 
