@@ -198,7 +198,7 @@ static void test_refused_schedules(void)
 
 static void test_timesteps(void)
 {
-    /* CogVideoXDDIMScheduler.set_timesteps(N); N = 30, 28: ties and roundings both ways */
+    /* CogVideoXDDIMScheduler.set_timesteps(N) */
     static const int seven[] = {999, 856, 713, 570, 428, 285, 142};
     static const int of_28[] = {999, 963, 928, 892, 856, 820, 785, 749, 713, 678, 642, 606, 570, 535,
                                 499, 463, 428, 392, 356, 320, 285, 249, 213, 178, 142, 106, 70,  35};
@@ -214,12 +214,17 @@ static void test_timesteps(void)
     CHECK(memcmp(t, of_30, sizeof of_30) == 0, "30 timesteps");
     vdm_schedule_timesteps(&s, 50, t);
     for (int k = 0; k < 50; k++) CHECK(t[k] == 999 - 20 * k, "50 timesteps: %d is %d", k, t[k]);
+    /* h = (31*h + t) % 2**64 over N = 1..1000 and the first N of (numpy.round(numpy.arange(1000, 0, -1000/N))
+     * - 1): ties (N = 16: 937, 811), and what rounding does to the increment */
+    uint64_t hash = 0;
     for (int n = 1; n <= 1000; n++) {
         vdm_schedule_timesteps(&s, n, t);
+        for (int k = 0; k < n; k++) hash = hash * 31 + (uint64_t)t[k];
         bool falling = t[0] == 999 && t[n - 1] >= 0;
         for (int k = 1; k < n; k++) falling = falling && t[k] < t[k - 1];
         CHECK(falling, "%d timesteps fall from 999 and end above -1", n);
     }
+    CHECK(hash == 0xd96af0993c65ba54u, "timesteps of every N: %016llx", (unsigned long long)hash);
 }
 
 /* ------------------------------------------------------------------------------------------------
