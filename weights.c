@@ -351,7 +351,7 @@ static int map_opened(vdm_mapping *m, int fd, vdm_error *err)
     if (!S_ISREG(info.st_mode))
         return vdm_fail(err, "%s: expected a safetensors file, found %s", m->path,
                         S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
-    if ((uintmax_t)info.st_size > SIZE_MAX / 2) return vdm_fail(err, "%s: too large to be mapped", m->path);
+    if ((uintmax_t)info.st_size > SIZE_MAX / 8) return vdm_fail(err, "%s: too large to be mapped", m->path);
     if (info.st_size == 0) return 0; /* can't be mapped; find_header says what is wrong */
     void *base = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (base == MAP_FAILED) return vdm_fail(err, "%s: can't be mapped: %s", m->path, strerror(errno));
