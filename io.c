@@ -433,7 +433,7 @@ static int write_png(const vdm_picture *p, const char *path, vdm_error *err)
     fwrite("\x89PNG\r\n\x1a\n", 1, 8, f.stream);
     write_chunk(f.stream, "IHDR", head, sizeof head);
     write_chunk(f.stream, "IDAT", z, size);
-    write_chunk(f.stream, "IEND", NULL, 0);
+    write_chunk(f.stream, "IEND", head, 0);
     vdm_free(z);
     return vdm_file_commit(&f, err);
 }
