@@ -15,6 +15,14 @@
  *                -> image_latents [F,C,h,w], latents.1 ... latents.STEPS [F,C,h,w], video [T,3,H,W] in 0..1
  *                frames=9 steps=50 sampler=ddim|dpm guidance=6 dynamic=0|1 tiled=0|1
  *                image_scale=pipeline|trainer seed=0 lora=PATH
+ *   fit          videos [P,F,C,h,w], images [P,C,h,w], text [L,Dt], t, pair [steps,N], noise
+ * [steps,N,F,C,h,w]
+ *                -> loss, grad_norm, lr [steps], what vdm_fit dumps, the adapter under the names of a LoRA
+ * file lora=PATH: where it starts; steps=10 batch=2 accumulate=1 lr=1e-4 clip=1 weight_decay=1e-4
+ *                schedule=0..3 warmup=0; save=PATH: write the adapter as a LoRA file
+ *   fit-data     x, y [P,H,W,3] in 0..255, video_noise [P,C,F',h,w], image_noise [P,C,h,w] and for augment=1
+ *                image_pixel_noise [P,3,H,W], image_sigma [P] -> videos [P,F,C,h,w], images [P,C,h,w]
+ *                frames=9 phi=discrete augment=0|1 tiled=0|1 image_scale=pipeline|trainer
  *   randn, rand  -> x [sum of n]       seed=0 n=16,5,...: drawn one after another from one generator
  *   randint      -> x [n] i64          seed=0 n=1 below=1000
  *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
@@ -262,6 +270,119 @@ static void sample(call *c)
     vdm_transformer_free(&m);
 }
 
+static const int *input_whole(call *c, const char *name, int64_t rows, int64_t columns)
+{
+    int64_t shape[] = {rows, columns};
+    const float *x = input(c, name, 2, shape, false);
+    int *whole = new (c, rows * columns, sizeof *whole);
+    for (int64_t i = 0; i < rows * columns; i++) whole[i] = (int)x[i];
+    return whole;
+}
+
+static vdm_fit_options fit_options(const call *c)
+{
+    vdm_fit_options o;
+    vdm_fit_defaults(&o);
+    o.steps = number(c, "steps", "10");
+    o.batch = number(c, "batch", "2");
+    o.accumulate = number(c, "accumulate", "1");
+    o.lr = atof(option(c, "lr", "1e-4"));
+    o.clip = atof(option(c, "clip", "1"));
+    o.weight_decay = atof(option(c, "weight_decay", "1e-4"));
+    o.schedule = (vdm_lr_schedule)number(c, "schedule", "0");
+    o.warmup = number(c, "warmup", "0");
+    o.watch_every = 0;
+    o.dump = collect;
+    return o;
+}
+
+static void fit(call *c)
+{
+    vdm_error err;
+    vdm_transformer m;
+    vdm_schedule schedule;
+    vdm_scheduler_config config;
+    vdm_lora lora = {0};
+    vdm_fit_options o = fit_options(c);
+    int done;
+    need(vdm_transformer_load(&m, part(c, "transformer"), &err), &err);
+    need(vdm_scheduler_read(&config, part(c, "scheduler"), &err), &err);
+    need(vdm_schedule_init(&schedule, &config, &err), &err);
+    if (!read_lora(c, &lora, &m.config)) die("driver: fit needs lora=PATH");
+    int64_t videos[] = {-1, -1, -1, -1, -1}, images[] = {-1, -1, -1, -1};
+    int64_t text[] = {m.config.text_tokens, m.config.text_dim}, steps = o.steps, N = o.batch * o.accumulate;
+    vdm_fit_data d = {.videos = input(c, "videos", 5, videos, false),
+                      .images = input(c, "images", 4, images, false)};
+    d.pairs = (int)videos[0];
+    d.F = (int)videos[1];
+    d.C = (int)videos[2];
+    d.h = (int)videos[3];
+    d.w = (int)videos[4];
+    int64_t noise[] = {steps, N, d.F, d.C, d.h, d.w};
+    o.t = input_whole(c, "t", steps, N);
+    o.pair = input_whole(c, "pair", steps, N);
+    o.noise = input(c, "noise", 6, noise, false);
+    o.dump_user = c;
+    vdm_fit_row *rows = new (c, steps + 1, sizeof *rows);
+    const float *prompt = input(c, "text", 2, text, false);
+    need(vdm_fit(&m, &schedule, &c->cpu, &d, prompt, &o, &lora, rows, &done, NULL, &err), &err);
+    double *loss = output(c, "loss", VDM_F64, 1, &steps), *norm = output(c, "grad_norm", VDM_F64, 1, &steps);
+    double *lr = output(c, "lr", VDM_F64, 1, &steps);
+    for (int i = 0; i < done; i++) {
+        loss[i] = rows[i + 1].loss;
+        norm[i] = rows[i + 1].grad_norm;
+        lr[i] = rows[i + 1].lr;
+    }
+    output_gradients(c, &lora, lora.params);
+    const char *save = option(c, "save", NULL);
+    if (save) need(vdm_lora_write(&lora, save, &err), &err);
+    vdm_lora_free(&lora);
+    vdm_transformer_free(&m);
+}
+
+static vdm_picture *input_pictures(call *c, const char *name, int64_t *shape)
+{
+    const float *x = input(c, name, 4, shape, false);
+    int64_t n = shape[1] * shape[2] * 3;
+    vdm_picture *p = new (c, shape[0], sizeof *p);
+    uint8_t *bytes = new (c, shape[0] * n, 1);
+    for (int64_t i = 0; i < shape[0] * n; i++) bytes[i] = (uint8_t)x[i];
+    for (int64_t i = 0; i < shape[0]; i++)
+        p[i] = (vdm_picture){.width = (int)shape[2], .height = (int)shape[1], .rgb = bytes + i * n};
+    return p;
+}
+
+static void fit_data(call *c)
+{
+    vdm_error err;
+    vdm_model_config config;
+    vdm_vae vae;
+    vdm_phi phi;
+    vdm_fit_data d;
+    int64_t s[] = {-1, -1, -1, 3};
+    const vdm_picture *x = input_pictures(c, "x", s), *y = input_pictures(c, "y", s);
+    vdm_fit_data_options o = {
+        .phi = &phi, .augment = number(c, "augment", "0"), .tiled = number(c, "tiled", "0")};
+    if (strcmp(option(c, "image_scale", "pipeline"), "trainer") == 0) o.image_scale = VDM_IMAGE_TRAINER;
+    need(vdm_phi_parse(&phi, option(c, "phi", "discrete"), &err), &err);
+    need(vdm_model_config_read(&config, c->model, &err), &err);
+    need(vdm_geometry_init(&o.geometry, &config, number(c, "frames", "9"), (int)s[1], (int)s[2], &err), &err);
+    need(vdm_vae_load(&vae, part(c, "vae"), &err), &err);
+    const vdm_geometry *g = &o.geometry;
+    int64_t P = s[0], C = vae.config.latent_channels, video_noise[] = {P, C, g->latent_frames, g->h, g->w};
+    int64_t image[] = {P, C, g->h, g->w}, video[] = {P, g->F, C, g->h, g->w}, pixels[] = {P, 3, s[1], s[2]};
+    o.video_noise = input(c, "video_noise", 5, video_noise, false);
+    o.image_noise = input(c, "image_noise", 4, image, false);
+    o.image_pixel_noise = input(c, "image_pixel_noise", 4, pixels, true);
+    o.image_sigma = input(c, "image_sigma", 1, &P, true);
+    need(vdm_fit_data_make(&d, &vae, &c->cpu, &o, x, y, (int)P, NULL, &err), &err);
+    size_t latent = (size_t)(P * C) * (size_t)g->h * (size_t)g->w * sizeof(float);
+    memcpy(output(c, "videos", VDM_F32, 5, video), d.videos, latent * (size_t)g->F);
+    memcpy(output(c, "images", VDM_F32, 4, image), d.images, latent);
+    vdm_fit_data_free(&d);
+    vdm_vae_free(&vae);
+}
+
 static void random_floats(call *c, void (*draw)(vdm_rng *, float *, int64_t))
 {
     vdm_rng rng;
@@ -330,9 +451,16 @@ static const struct command {
     const char *name;
     void (*run)(call *c);
 } commands[] = {
-    {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
-    {"sample", sample},           {"randn", randn},           {"rand", uniform},
-    {"randint", randint},         {"steps", steps},
+    {"transformer", transformer},
+    {"vae-encode", vae_encode},
+    {"vae-decode", vae_decode},
+    {"sample", sample},
+    {"randn", randn},
+    {"rand", uniform},
+    {"randint", randint},
+    {"fit", fit},
+    {"fit-data", fit_data},
+    {"steps", steps},
 };
 
 int main(int argc, char **argv)
