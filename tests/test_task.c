@@ -1,0 +1,341 @@
+/* Task folders, good and bad, and scores worked out by hand. */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Folders. A list of files in one string: "train/a.in.ppm train/a.out.ppm". */
+
+static char dir[300];
+
+static void make_file(const char *name, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0, "the test can't write %s", path);
+}
+
+/* A new folder, with train/ and test/ where a file is in them. */
+static void make_task(const char *files, const char *json)
+{
+    static int count;
+    char path[600], list[1000], *save = NULL;
+    snprintf(dir, sizeof dir, "%s/task%d", check_folder(), count++);
+    CHECK(mkdir(dir, 0777) == 0, "the test can't make %s", dir);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, i ? "test" : "train");
+        if (strstr(files, i ? "test/" : "train/"))
+            CHECK(mkdir(path, 0777) == 0, "the test can't make %s", path);
+    }
+    snprintf(list, sizeof list, "%s", files);
+    for (char *name = strtok_r(list, " ", &save); name; name = strtok_r(NULL, " ", &save))
+        if (name[strlen(name) - 1] != '/') make_file(name, "P6 1 1 255 abc");
+    if (json) make_file("task.json", json);
+}
+
+/* Reads the folder; the sentence, or "". */
+static const char *read_task(vdm_task *t)
+{
+    static vdm_error err;
+    err.text[0] = 0;
+    int status = vdm_task_read(t, dir, &err);
+    CHECK((status == 0) == !err.text[0] && (status == 0) == (t->path != NULL), "status %d, '%s'", status,
+          err.text);
+    return err.text;
+}
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = text ? strlen(text) : 0, m = strlen(ending);
+    return n >= m && strcmp(text + n - m, ending) == 0;
+}
+
+static void test_folder(void)
+{
+    vdm_task t;
+    make_task(
+        "train/b.in.ppm train/b.out.pgm train/a.in.pgm train/a.out.ppm train/a.b.in.ppm train/a.b.out.ppm "
+        "train/.hidden test/q2.in.ppm test/q1.in.ppm test/q1.out.ppm test/in.in.ppm",
+        NULL);
+    if (!CHECK(!*read_task(&t) && t.n_train == 3 && t.n_test == 3, "%d and %d pairs", t.n_train, t.n_test))
+        return;
+    static const char *const names[] = {"a", "a.b", "b"},
+                             *const inputs[] = {"a.in.pgm", "a.b.in.ppm", "b.in.ppm"},
+                             *const outputs[] = {"/train/a.out.ppm", "/train/a.b.out.ppm",
+                                                 "/train/b.out.pgm"};
+    for (int i = 0; i < 3; i++)
+        CHECK(strcmp(t.train[i].name, names[i]) == 0 && ends_with(t.train[i].input, inputs[i]) &&
+                  ends_with(t.train[i].output, outputs[i]),
+              "pair %d: %s, %s, %s", i, t.train[i].name, t.train[i].input, t.train[i].output);
+    CHECK(strcmp(t.test[0].name, "in") == 0 && !t.test[0].output && strcmp(t.test[1].name, "q1") == 0 &&
+              ends_with(t.test[1].output, "/test/q1.out.ppm") && strcmp(t.test[2].name, "q2") == 0 &&
+              !t.test[2].output,
+          "test pairs");
+    CHECK(access(t.train[1].input, R_OK) == 0, "%s can't be read", t.train[1].input);
+    CHECK(strcmp(t.path, dir) == 0 && strcmp(t.name, strrchr(dir, '/') + 1) == 0 && !t.prompt,
+          "path %s, name %s", t.path, t.name);
+    CHECK(!t.has_phi && !t.has_metric && !t.grid_rows && !t.cell, "nothing is set without task.json");
+    vdm_task_free(&t);
+    vdm_task_free(&t); /* twice is harmless */
+    make_task("test/q.in.ppm", NULL);
+    CHECK(!*read_task(&t) && t.n_train == 0 && t.n_test == 1, "only test");
+    vdm_task_free(&t);
+    make_task("train/q.in.ppm train/q.out.ppm test/", NULL);
+    CHECK(!*read_task(&t) && t.n_train == 1 && t.n_test == 0, "only train");
+    vdm_task_free(&t);
+}
+
+static void test_bad_folders(void)
+{
+    static const struct {
+        const char *files, *sentence;
+    } bad[] = {
+        {"", "found no pictures, expected train/NAME.in.ppm"},
+        {"train/ test/", "found no pictures"},
+        {"train/.a.in.ppm", "found no pictures"},
+        {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.ppm beside it"},
+        {"train/a.in.ppm train/a.out.ppm train/b.in.pgm",
+         "train/b.in.pgm: found an input without its output"},
+        {"train/a.out.ppm",
+         "train/a.out.ppm: found an output without its input, expected a.in.ppm beside it"},
+        {"test/a.in.ppm test/b.out.ppm", "test/b.out.ppm: found an output without its input"},
+        {"train/a.in.ppm train/a.in.pgm train/a.out.ppm",
+         "found both .ppm and .pgm of this picture, expected one"},
+        {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found both .ppm and .pgm of this picture"},
+        {"train/a.in.png train/a.out.png", ".png: name: found 'a."},
+        {"train/a.ppm", "train/a.ppm: name: found 'a.ppm', expected NAME.in.ppm or NAME.out.ppm (or .pgm)"},
+        {"train/a.in.PPM", "name: found 'a.in.PPM', expected"},
+        {"test/ainppm", "name: found 'ainppm', expected"},
+        {"test/README", "name: found 'README', expected"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        vdm_task t;
+        make_task(bad[i].files, NULL);
+        const char *why = read_task(&t);
+        CHECK(strncmp(why, dir, strlen(dir)) == 0 && strstr(why, bad[i].sentence), "'%s': '%s'", bad[i].files,
+              why);
+        vdm_task_free(&t);
+    }
+    vdm_task t;
+    make_task("", NULL);
+    make_file("train", "a file");
+    CHECK(strstr(read_task(&t), "/train: "), "train is a file");
+    snprintf(dir + strlen(dir), 10, "/train");
+    CHECK(strstr(read_task(&t), "found no folder, expected a folder with train/ or test/"),
+          "a file as a task");
+    snprintf(dir + strlen(dir), 10, "x");
+    CHECK(strstr(read_task(&t), "found nothing, expected a folder"), "no such task");
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * task.json */
+
+static void test_settings(void)
+{
+    vdm_task t;
+    make_task(
+        "test/a.in.ppm",
+        "{\"name\": \"flip\", \"prompt\": \"a \\u0041\", \"phi\": \"tiles:2x3\", \"metric\": \"cells\",\n"
+        " \"grid\": {\"rows\": 3, \"cols\": 4, \"cell\": 30, \"border\": 0}}");
+    CHECK(!*read_task(&t), "a full task.json");
+    CHECK(t.name && strcmp(t.name, "flip") == 0 && t.prompt && strcmp(t.prompt, "a A") == 0,
+          "name and prompt");
+    CHECK(t.has_phi && t.phi.kind == VDM_PHI_TILES && t.phi.tiles_y == 2 && t.phi.tiles_x == 3, "phi");
+    CHECK(t.has_metric && t.metric == VDM_METRIC_CELLS, "metric");
+    CHECK(t.grid_rows == 3 && t.grid_cols == 4 && t.cell == 30 && t.border == 0, "grid");
+    vdm_task_free(&t);
+    static const char *const metrics[] = {"psnr", "iou", "cells", "pose"};
+    for (int i = 0; i < 4; i++) {
+        char json[200];
+        snprintf(json, sizeof json,
+                 "{\"grid\":{\"border\":2,\"cell\":1,\"cols\":1,\"rows\":1},\"metric\":\"%s\"}", metrics[i]);
+        make_task("test/a.in.ppm", json);
+        CHECK(!*read_task(&t) && t.has_metric && t.metric == (vdm_metric)i, "metric %s", metrics[i]);
+        vdm_task_free(&t);
+    }
+    make_task("test/a.in.ppm", "{}");
+    CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric, "an empty task.json");
+    vdm_task_free(&t);
+}
+
+static void test_bad_settings(void)
+{
+    static const struct {
+        const char *json, *sentence;
+    } bad[] = {
+        {"", "task.json: "},
+        {"{", "task.json: "},
+        {"[]", "document: found an array, expected an object"},
+        {"3", "document: found '3', expected an object"},
+        {"{\"nome\": \"a\"}", "found the key 'nome', expected name, prompt, phi, metric, grid"},
+        {"{\"name\": \"a\", \"train\": []}", "found the key 'train', expected name"},
+        {"{\"name\": 3}", "name: found '3', expected a string"},
+        {"{\"prompt\": null}", "prompt: found null, expected a string"},
+        {"{\"phi\": [\"linear\"]}", "phi: found an array, expected a string"},
+        {"{\"phi\": \"cubic\"}", "phi: found 'cubic', expected linear"},
+        {"{\"phi\": \"black:0\"}", "phi: found 'black:0', expected black:B"},
+        {"{\"metric\": \"mse\"}", "metric: found 'mse', expected \"psnr\", \"iou\", \"cells\" or \"pose\""},
+        {"{\"metric\": true}", "metric: found true, expected \"psnr\""},
+        {"{\"metric\": \"cells\"}",
+         "grid: found none, expected rows, cols, cell, border: the metric is cells"},
+        {"{\"grid\": 3}", "grid: found '3', expected an object"},
+        {"{\"grid\": {}}", "grid.rows: found none, expected a number"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3}}", "grid.border: found none, expected a number"},
+        {"{\"grid\": {\"rows\": 0, \"cols\": 3, \"cell\": 3, \"border\": 0}}",
+         "grid.rows: found '0', expected a whole number from 1 to 16384"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": -1, \"cell\": 3, \"border\": 0}}",
+         "grid.cols: found '-1', expected"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 2.5, \"border\": 0}}",
+         "grid.cell: found '2.5', expected"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": \"3\", \"border\": 0}}",
+         "grid.cell: found '3', expected"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": -1}}",
+         "grid.border: found '-1', expected a whole number from 0"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 1e300, \"border\": 0}}",
+         "grid.cell: found '1e300', expected"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": 0, \"gap\": 1}}",
+         "grid: found the key 'gap', expected rows, cols, cell and border"},
+        {"{\"grid\": {\"rows\": 16384, \"cols\": 1, \"cell\": 16384, \"border\": 16384}}",
+         "expected at most 16384 a side"},
+        {"{\"grid\": {\"rows\": 1, \"cols\": 3, \"cell\": 5461, \"border\": 1}}",
+         "grid: found a grid of 16387 x 5463 pixels"},
+        {"{\"name\": \"a\", \"name\": \"b\"}", "name"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        vdm_task t;
+        make_task("test/a.in.ppm", bad[i].json);
+        const char *why = read_task(&t);
+        CHECK(strstr(why, "/task.json: ") && strstr(why, bad[i].sentence), "%s: '%s'", bad[i].json, why);
+        vdm_task_free(&t);
+    }
+}
+
+/* A good task.json with a byte changed, taken out or cut off: read or refused, never a crash. */
+static void test_mutations(void)
+{
+    static const char good[] =
+        "{\"name\":\"x\",\"phi\":\"black:2\",\"metric\":\"cells\",\"grid\":{\"rows\":3,\"cols\":4,\"cell\":5,\"border\":1}}";
+    make_task("test/a.in.ppm", good);
+    int refused = 0, n = (int)sizeof good - 1;
+    for (int run = 0; run < 3 * n; run++) {
+        char text[sizeof good];
+        memcpy(text, good, sizeof good);
+        int at = run / 3;
+        if (run % 3 == 0) text[at] = "{}[]\",:09-e"[at % 11];
+        if (run % 3 == 1) text[at] = 0;
+        if (run % 3 == 2) memmove(text + at, text + at + 1, (size_t)(n - at));
+        vdm_task t;
+        char path[600];
+        snprintf(path, sizeof path, "%s/task.json", dir);
+        remove(path);
+        make_file("task.json", text);
+        refused += *read_task(&t) != 0;
+        vdm_task_free(&t);
+    }
+    CHECK(refused > 2 * n, "%d of %d mutations were refused", refused, 3 * n);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Scores */
+
+enum { W = 8, H = 6, N = W * H * 3 };
+
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-12 * fabs(b);
+}
+
+static void test_psnr(void)
+{
+    uint8_t a[N] = {0}, b[N] = {0};
+    vdm_picture p = {W, H, a}, q = {W, H, b}, other = {H, W, b};
+    CHECK(isinf(vdm_score_psnr(&p, &q)) && vdm_score_psnr(&p, &q) > 0, "equal pictures");
+    for (int i = 0; i < N; i++) b[i] = 1;
+    CHECK(near(vdm_score_psnr(&p, &q), 48.130803608679102), "all off by 1: %.15g", vdm_score_psnr(&p, &q));
+    memset(b, 255, N);
+    CHECK(fabs(vdm_score_psnr(&p, &q)) < 1e-14, "black and white: %g", vdm_score_psnr(&p, &q));
+    memset(b, 0, N);
+    b[5] = 12; /* mean squared error 1: 144 / 144 */
+    CHECK(near(vdm_score_psnr(&p, &q), 48.130803608679102), "one off by 12: %.15g", vdm_score_psnr(&p, &q));
+    CHECK(vdm_score_psnr(&q, &p) == vdm_score_psnr(&p, &q), "both ways");
+    CHECK(isnan(vdm_score_psnr(&p, &other)), "other sizes");
+}
+
+static void set_pixel(uint8_t *rgb, int i, int r, int g, int b)
+{
+    rgb[3 * i] = (uint8_t)r, rgb[3 * i + 1] = (uint8_t)g, rgb[3 * i + 2] = (uint8_t)b;
+}
+
+static void test_iou(void)
+{
+    uint8_t a[N] = {0}, b[N] = {0};
+    vdm_picture p = {W, H, a}, q = {W, H, b}, other = {H, W, b};
+    CHECK(vdm_score_iou(&p, &q) == 1, "both empty");
+    for (int i = 0; i < 10; i++) set_pixel(a, i, 255, 255, 255);
+    CHECK(vdm_score_iou(&p, &q) == 0, "one empty");
+    for (int i = 6; i < 12; i++) set_pixel(b, i, 200, 200, 200);
+    CHECK(near(vdm_score_iou(&p, &q), 4.0 / 12), "4 of 12: %g", vdm_score_iou(&p, &q));
+    CHECK(vdm_score_iou(&p, &p) == 1, "itself");
+    CHECK(isnan(vdm_score_iou(&p, &other)), "other sizes");
+    memset(a, 0, N), memset(b, 255, N);
+    static const int on[][4] = {
+        {127, 127, 127, 0}, {128, 128, 128, 1}, {255, 0, 0, 0},
+        {0, 255, 0, 1}, /* 149.7 */
+        {0, 0, 255, 0},     {255, 87, 2, 1},    /* 127.542 */ {255, 87, 1, 0} /* 127.428 */};
+    for (int i = 0; i < 7; i++) {
+        set_pixel(a, 0, on[i][0], on[i][1], on[i][2]);
+        CHECK(near(vdm_score_iou(&p, &q), on[i][3] / (double)(W * H)), "colour %d", i);
+    }
+}
+
+/* Two rows of three cells of 2 x 2, border 1: 10 x 7 pixels in the centre of 13 x 10, from (1, 1). */
+static void test_cells(void)
+{
+    enum { SIDE_X = 13, SIDE_Y = 10 };
+    static const int palette[10][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
+                                       {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
+                                       {127, 219, 255}, {135, 12, 37}};
+    uint8_t a[SIDE_X * SIDE_Y * 3], b[sizeof a];
+    vdm_picture p = {SIDE_X, SIDE_Y, a}, q = {SIDE_X, SIDE_Y, b};
+    vdm_task t = {.grid_rows = 2, .grid_cols = 3, .cell = 2, .border = 1};
+    for (int shift = 0; shift < 10; shift++) {
+        memset(a, 85, sizeof a), memset(b, 10, sizeof b); /* what is outside the cells does not count */
+        int equal = 0;
+        for (int cell = 0; cell < 6; cell++) {
+            int top = 2 + cell / 3 * 3, left = 2 + cell % 3 * 3, colour = (cell + shift) % 10;
+            int other = cell % 2 ? colour : (colour + shift) % 10;
+            equal += colour == other;
+            for (int i = 0; i < 4; i++) {
+                int at = (top + i / 2) * SIDE_X + left + i % 2, dim = i == 3 ? 20 : 0;
+                set_pixel(a, at, palette[colour][0], palette[colour][1], palette[colour][2]);
+                set_pixel(b, at, abs(palette[other][0] - dim), abs(palette[other][1] - dim),
+                          abs(palette[other][2] - dim));
+            }
+        }
+        double score = vdm_score_cells(&p, &q, &t);
+        CHECK(near(score, equal / 6.0), "shift %d: %g, expected %g", shift, score, equal / 6.0);
+    }
+    CHECK(vdm_score_cells(&p, &p, &t) == 1, "itself");
+    t.border = 3; /* 18 x 13 */
+    CHECK(isnan(vdm_score_cells(&p, &q, &t)), "a grid that does not fit");
+    t = (vdm_task){0};
+    CHECK(isnan(vdm_score_cells(&p, &q, &t)), "no grid");
+}
+
+int main(void)
+{
+    test_folder();
+    test_bad_folders();
+    test_settings();
+    test_bad_settings();
+    test_mutations();
+    test_psnr();
+    test_iou();
+    test_cells();
+    return check_end("task");
+}
