@@ -3,7 +3,18 @@ drawn anew at every run; with --full two blocks of the published width as well."
 
 import torch
 
-from common import VARIANTS, Cases, both, options, run, save, transformer, velocity
+from common import (
+    VARIANTS,
+    Cases,
+    both,
+    diffusers_timestep_embedding,
+    options,
+    run,
+    save,
+    timestep_embedding,
+    transformer,
+    velocity,
+)
 
 
 def draw_sizes(c, variant):
@@ -73,6 +84,15 @@ def random_case(c, number):
     compare(c, describe(variant, config, size, dtype, shards), model, folder, size)
 
 
+def sinusoids(c):
+    """What pinning down the timestep's sinusoid changes: a unit in the last place of the frequencies."""
+    t = torch.arange(1000).float()
+    for width in (32, 1920, 3072):
+        theirs, ours = (f(t, width, True, 0) for f in (diffusers_timestep_embedding, timestep_embedding))
+        e = (theirs - ours).abs().max().item()
+        c.check(f"sinusoid of width {width}", e < 999 * 2**-23, f"largest difference {e:.1e}")
+
+
 def full_width(c):
     """Two blocks of CogVideoX1.5-5B-I2V: D 3072, 226 text tokens, 1,250 video tokens."""
     sizes = dict(
@@ -95,6 +115,7 @@ def full_width(c):
 if __name__ == "__main__":
     o = options(cases=30)
     with Cases("transformer", o.seed) as c:
+        sinusoids(c)
         for i in range(o.cases):
             random_case(c, i)
         if o.full:
