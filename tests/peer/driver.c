@@ -447,6 +447,84 @@ static void steps(call *c)
     }
 }
 
+/* A u8 tensor [n,H,W,3]. */
+static const uint8_t *input_pixels(const call *c, const char *name, int *n, int *H, int *W)
+{
+    const vdm_tensor *t = vdm_safetensors_find(&c->in, name);
+    if (!t || t->dtype != VDM_U8 || t->rank != 4 || t->shape[3] != 3) die("driver: %s: expected [n,H,W,3] u8", name);
+    *n = (int)t->shape[0];
+    *H = (int)t->shape[1];
+    *W = (int)t->shape[2];
+    return t->data;
+}
+
+static void input_pair(call *c, vdm_picture pair[2])
+{
+    int n, H, W;
+    const uint8_t *pixels = input_pixels(c, "pair", &n, &H, &W);
+    if (n != 2) die("driver: expected two pictures");
+    size_t bytes = (size_t)H * (size_t)W * 3;
+    for (int i = 0; i < 2; i++) {
+        pair[i] = (vdm_picture){W, H, new (c, (int64_t)bytes, 1)};
+        memcpy(pair[i].rgb, pixels + (size_t)i * bytes, bytes);
+    }
+}
+
+static void picture(call *c)
+{
+    vdm_error err;
+    vdm_picture p, resized;
+    need(vdm_picture_read(&p, option(c, "path", ""), &err), &err);
+    int W = number(c, "width", "0"), H = number(c, "height", "0");
+    need(vdm_picture_resize(&resized, &p, W ? W : p.width, H ? H : p.height, &err), &err);
+    int64_t shape[] = {resized.height, resized.width, 3};
+    memcpy(output(c, "rgb", VDM_U8, 3, shape), resized.rgb, (size_t)(shape[0] * shape[1] * 3));
+    vdm_picture_free(&p);
+    vdm_picture_free(&resized);
+}
+
+static void write_pictures(call *c)
+{
+    vdm_error err;
+    int T, H, W;
+    const char *path = option(c, "path", ""), *ending = strrchr(path, '.');
+    const uint8_t *frames = input_pixels(c, "frames", &T, &H, &W);
+    vdm_picture first = {W, H, new (c, (int64_t)H * W, 3)};
+    memcpy(first.rgb, frames, (size_t)H * (size_t)W * 3);
+    if (ending && strcmp(ending, ".y4m") == 0)
+        need(vdm_y4m_write(path, frames, T, H, W, &err), &err);
+    else
+        need(vdm_picture_write(&first, path, &err), &err);
+}
+
+static void interp(call *c)
+{
+    vdm_error err;
+    vdm_phi phi;
+    vdm_rng rng;
+    vdm_picture pair[2];
+    input_pair(c, pair);
+    vdm_rng_seed(&rng, strtoull(option(c, "seed", "0"), NULL, 10));
+    need(vdm_phi_parse(&phi, option(c, "phi", "discrete"), &err), &err);
+    int T = number(c, "frames", "9");
+    int64_t shape[] = {T, pair[0].height, pair[0].width, 3};
+    need(vdm_interp(&phi, &pair[0], &pair[1], T, &rng, output(c, "frames", VDM_U8, 4, shape), &err), &err);
+}
+
+static void score(call *c)
+{
+    vdm_picture p[2];
+    int64_t one = 1;
+    vdm_task t = {.grid_rows = number(c, "rows", "0"),
+                  .grid_cols = number(c, "cols", "0"),
+                  .cell = number(c, "cell", "0"),
+                  .border = number(c, "border", "0")};
+    input_pair(c, p);
+    *(double *)output(c, "psnr", VDM_F64, 1, &one) = vdm_score_psnr(&p[0], &p[1]);
+    *(double *)output(c, "iou", VDM_F64, 1, &one) = vdm_score_iou(&p[0], &p[1]);
+    *(double *)output(c, "cells", VDM_F64, 1, &one) = vdm_score_cells(&p[0], &p[1], &t);
+}
+
 static const struct command {
     const char *name;
     void (*run)(call *c);
@@ -457,7 +535,8 @@ static const struct command {
     {"sample", sample},
     {"randn", randn},
     {"rand", uniform},
-    {"randint", randint},
+    {"randint", randint},         {"picture", picture},       {"write", write_pictures},
+    {"interp", interp},           {"score", score},
     {"fit", fit},
     {"fit-data", fit_data},
     {"steps", steps},
