@@ -43,6 +43,14 @@ static double count_parameters(const char *model, const char *part, const char *
     return n;
 }
 
+/* A side to give figures for: 480 pixels, or what the model was made for where that is less or all it takes.
+ */
+static int example_side(const vdm_model_config *m, int sample)
+{
+    int unit = m->transformer.patch << (m->vae.blocks - 1), most = sample << (m->vae.blocks - 1);
+    return (m->transformer.learned_positions || most < 480 ? most : 480) / unit * unit;
+}
+
 static int model_info(const options *o, const char *path, vdm_error *err)
 {
     vdm_model_config m;
@@ -70,8 +78,7 @@ static int model_info(const options *o, const char *path, vdm_error *err)
     session s;
     options run = *o;
     run.model = path;
-    int side = c->learned_positions ? 0 : 480 / (8 * c->patch) * 8 * c->patch;
-    int height = side ? side : c->sample_height * 8, width = side ? side : c->sample_width * 8;
+    int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, height, width, err);
     fflush(stdout);
     if (!status) plan_print(&s, 0, 1, 0);
