@@ -447,6 +447,7 @@ static void test_shards(void)
         {"{\"weight_map\":{" A "," B "," C "}}", NULL},
         {MAP(A "," C), "'b' of a shard is not listed"},
         {MAP(A "," B "," C ",\"d\":\"m-1.safetensors\""), "'d' is not in 'm-1.safetensors'"},
+        {MAP(A "," B "," C ",\"aa\":\"m-1.safetensors\""), "'aa' is not in 'm-1.safetensors'"},
         {MAP(A "," C ",\"b\":\"m-2.safetensors\""), "'b' is not in 'm-2.safetensors'"},
         {MAP(A "," B "," C ",\"d\":\"m-3.safetensors\""), "m-3.safetensors: this shard is missing"},
         {MAP(A "," B ",\"c\":\"../m-2.safetensors\""), "in the same folder"},
