@@ -423,6 +423,8 @@ static int tiny_sample(const struct tiny *m, vdm_sample_options o, int threads, 
 {
     vdm_cpu cpu;
     vdm_progress progress = {see_report, seen};
+    int stop_after = seen->stop_after;
+    *seen = (struct seen){.stop_after = stop_after};
     o.dump = see_dump;
     o.dump_user = seen;
     if (vdm_cpu_init(&cpu, threads, err)) return -1;
@@ -442,7 +444,6 @@ static void test_runs(const struct tiny *m, const char *name)
         vdm_sample_options o = tiny_options(m);
         o.sampler = dpm ? VDM_DPM : VDM_DDIM;
         for (int i = 0; i < 2; i++) {
-            seen[i] = (struct seen){0};
             int status = tiny_sample(m, o, i ? 3 : 1, video[i], &seen[i], &err);
             CHECK(status == 0, "%s, dpm %d: %s", name, dpm, status ? err.text : "");
         }
