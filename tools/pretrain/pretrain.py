@@ -1,0 +1,29 @@
+"""One command: the VAE, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
+
+    python tools/pretrain/pretrain.py --state DIR [--variant motion|stills] [--decay N]
+"""
+import argparse
+import os
+
+import vae_phase
+from common import Stop, Threads
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"), help="folder of everything that is kept")
+    ap.add_argument("--variant", choices=["motion", "stills"], default="motion", help="stills: the control")
+    ap.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
+    ap.add_argument("--decay", type=int, default=0, help="branch off a release: so many steps with a falling rate")
+    ap.add_argument("--steps", type=int, help="end at this step (default: go on until stopped)")
+    args = ap.parse_args()
+    os.makedirs(args.state, exist_ok=True)
+    stop, threads = Stop(), Threads(args.threads)
+    if not vae_phase.run(args.state, stop, threads):
+        return
+    import transformer_phase
+    transformer_phase.run(args.state, args.variant, stop, threads, args.decay, args.steps)
+
+
+if __name__ == "__main__":
+    main()

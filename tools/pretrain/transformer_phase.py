@@ -1,0 +1,164 @@
+"""Phase 2: the transformer, from scratch, image-to-video on encoded clips.
+
+v-prediction, t uniform (stratified over the batch), MSE over all four latent frames.  The learning rate is
+constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
+release: a copy of the state that runs N more steps with a rate falling to 0.
+Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
+"""
+import json
+import os
+import time
+
+import numpy as np
+import torch
+
+import families
+import vae_phase
+from buffer import Ring, encode_clips, refill
+from common import Ema, Every, Log, decode, load, new_transformer, save_atomic
+from grids import PALETTE, content, reserved
+from model import Dit, noised, pad_front, posterior, sample, scheduler
+
+BATCH, LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 1e-3, 300, 0.9995, 0.01
+CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 16_384, 128, 16    # 1 fresh clip for 16 used
+EVAL_EVERY, LOG_EVERY = 500, 50
+FIELDS = ["step", "loss", "held", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "lr", "clips_per_s",
+          "buffer", "time"]
+
+
+def dense_grids(n, seed):
+    """n dense grids (every cell any colour) that training never starts from: [n,8,8] and pixels."""
+    rng = np.random.default_rng(seed)
+    out = []
+    while len(out) < n:
+        a, _ = content(rng, 8 * n, 8, kind=0)
+        out.extend(a[reserved(a)])
+    a = np.stack(out[:n])
+    return a, PALETTE[a].repeat(8, 1).repeat(8, 2)
+
+
+class HeldOut:
+    """Figures on fixed clips, noise and timesteps."""
+
+    def __init__(self, vae, still):
+        rng = np.random.default_rng(777)
+        clips = np.concatenate([families.clips(rng, f, 8, 8) for f in range(len(families.NAMES))])
+        if still:
+            clips = np.repeat(clips[:, :1], clips.shape[1], 1)
+        z = encode_clips(vae, clips, bf16=False)
+        self.vae, self.z, self.im = vae, pad_front(z[:, :3]), z[:, 3]
+        g = torch.Generator().manual_seed(778)
+        self.noise = torch.randn(self.z.shape, generator=g)
+        self.t = torch.randperm(len(self.z), generator=g) * 1000 // len(self.z)
+        a, px = dense_grids(64, 779)
+        nxt = PALETTE[(a + 1) % 10].repeat(8, 1).repeat(8, 2)   # a cut to the next colours: half known, half not
+        video = np.stack([px] * 4 + [nxt] * 5, 1)
+        zz = encode_clips(vae, video, bf16=False)
+        self.grids, self.cut, self.cut_im = torch.from_numpy(a.astype(np.int64)), pad_front(zz[:, :3]), zz[:, 3]
+        self.cut_noise = torch.randn(self.cut.shape, generator=g)
+        self.alphas = scheduler().alphas_cumprod
+
+    @torch.no_grad()
+    def figures(self, dit):
+        """held: v loss.  copy: cells of frame 0 of a sampled video against the image (dense grids).
+        denoise: cells of the last frame after one step from t=600 on clips that cut to other colours."""
+        x, v = noised(self.z, self.noise, self.t, self.alphas)
+        err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4))
+        per_family = err.view(len(families.NAMES), -1).mean(1).tolist()
+        out = sample(dit, self.cut_im[:32])
+        first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
+        t = torch.full((len(self.cut),), 600)
+        x, _ = noised(self.cut, self.cut_noise, t, self.alphas)
+        a = self.alphas[600]
+        z = a.sqrt() * x - (1 - a).sqrt() * dit(x, self.cut_im, t)
+        last = vae_phase.cells(decode(self.vae, z[:, 1:].transpose(1, 2)))[:, -1] == (self.grids + 1) % 10
+        f = lambda m: (m.flatten(1).all(1).float().mean().item(), m.float().mean().item())
+        (ce, cc), (de, dc) = f(first), f(last)
+        return dict(held=err.mean().item(), copy_exact=ce, copy_cells=cc, denoise_exact=de, denoise_cells=dc), per_family
+
+
+def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds=300):
+    still = variant == "stills"
+    name = variant + ("-release" if decay else "")
+    path = os.path.join(state_dir, name + ".pt")
+    vae, _ = vae_phase.load_ema(state_dir)
+    net = new_transformer(seed=1)
+    from model import Attention
+    net.set_attn_processor(Attention())
+    opt = torch.optim.AdamW(net.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
+    ema, rng, step, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, None
+    ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY)
+    torch.manual_seed(3)
+    st = load(path) or (load(os.path.join(state_dir, variant + ".pt")) if decay else None)
+    if st:
+        net.load_state_dict(st["model"])
+        opt.load_state_dict(st["opt"])
+        ema.w, step, decay_from = st["ema"], st["step"], st.get("decay_from")
+        rng.bit_generator.state = st["rng"]
+        torch.set_rng_state(st["torch_rng"])
+        ring.restore(st["ring"])
+    if decay and decay_from is None:
+        decay_from = step
+
+    def save():
+        ring.data.flush()
+        save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
+                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), decay_from=decay_from), path)
+
+    def lr_at(s):
+        f = min(1, (s + 1) / WARMUP)
+        return LR * f * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
+
+    while ring.have < FIRST_FILL and not stop.asked:
+        threads.adapt()
+        refill(ring, vae, rng, 256, still)
+        print(f"first fill: {ring.have} of {FIRST_FILL} clips", flush=True)
+    dit, alphas, held = Dit(net), scheduler().alphas_cumprod, HeldOut(vae, still)
+    log, due = Log(os.path.join(state_dir, name + ".csv"), FIELDS), Every(save_seconds)
+    end = decay_from + decay if decay else (max_steps or 10 ** 9)
+    sums, seen, t0 = [], 0, time.monotonic()
+    while step < end and not stop.asked:
+        for g in opt.param_groups:
+            g["lr"] = lr_at(step)
+        if step % REFILL_EVERY == 0:
+            threads.adapt()
+            refill(ring, vae, rng, REFILL, still)
+        z = posterior(ring.draw(rng, BATCH))
+        z, image = pad_front(z[:, :3]), z[:, 3]
+        t = ((torch.randperm(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long().clamp(max=999)
+        x, v = noised(z, torch.randn_like(z), t, alphas)
+        loss = (dit(x, image, t) - v).square().mean()
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        opt.step()
+        step += 1
+        ema.update(net, step)
+        seen += BATCH
+        sums.append(loss.item())
+        if step % LOG_EVERY == 0 or step == end:
+            row = dict(loss=float(np.mean(sums)), clips_per_s=seen / (time.monotonic() - t0))
+            if step % EVAL_EVERY == 0 or step == end:
+                ema.swap(net)
+                fig, fam = held.figures(dit)
+                ema.swap(net)
+                row.update(fig)
+                with open(os.path.join(state_dir, name + "-families.jsonl"), "a") as f:
+                    f.write(json.dumps(dict(step=step, **{n: round(e, 5) for n, e in zip(families.NAMES, fam)})) + "\n")
+            log.row(step=step, lr=lr_at(step), buffer=ring.have, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
+            sums, seen, t0 = [], 0, time.monotonic()
+        if due():
+            save()
+    save()
+
+
+def load_ema(state_dir, name):
+    """The transformer (EMA weights) of a state; name 'random' is the control that never learnt."""
+    net = new_transformer(seed=1)
+    if name == "random":
+        return net, 0
+    st = load(os.path.join(state_dir, name + ".pt"))
+    with torch.no_grad():
+        for k, p in net.named_parameters():
+            p.copy_(st["ema"][k])
+    return net, st["step"]

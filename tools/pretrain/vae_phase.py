@@ -1,0 +1,170 @@
+"""Phase 1: the VAE, on procedural clips.
+
+Objective: L1 + L2 on pixels, decoded from the latent mean plus noise whose size is drawn per clip in
+0..0.35 (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
+that keeps every latent channel at mean 0 and variance 1.  The posterior's variance is a constant.
+Three stages, cheap ones first: single frames (32x32 crops), then crops of clips, then whole 64x64 clips,
+since GroupNorm sees the whole.  In the later stages every eighth batch still holds single frames: image
+conditions are encoded alone, with statistics of their own.
+"""
+import os
+import time
+
+import numpy as np
+import torch
+
+import families
+from common import (LATENT_C, Ema, Every, Log, decode, encode, load, new_vae, save_atomic, to_float)
+from grids import GRID_FAMILIES, PALETTE
+
+STAGES = {"frame": 1500, "crop": 2500, "full": 1500}         # steps
+DECAY_STEPS = 1200                                          # the learning rate falls over the last of them
+LR, BATCH, NOISE = 2e-3, {"frame": 32, "crop": 16, "full": 8}, 0.35
+FIELDS = ["step", "phase", "loss", "l1", "stat", "lr", "psnr", "cells", "psnr_noisy", "cells_noisy", "clips_per_s",
+          "time"]
+
+
+def total_steps():
+    return sum(STAGES.values())
+
+
+def stage_at(step):
+    for name, n in STAGES.items():
+        if step < n:
+            return name
+        step -= n
+    return "full"
+
+
+def lr_at(step):
+    left = total_steps() - step
+    return LR * min(1, (step + 1) / 100) * min(1, max(left / DECAY_STEPS, 0.01))
+
+
+def batch(rng, step):
+    """[B,3,T,s,s] in -1..1: T is 9 or 1, s is 32 or 64."""
+    stage = stage_at(step)
+    n = BATCH[stage]
+    if stage == "frame" or step % 8 == 7:
+        n *= 2 if stage == "crop" else 1
+        clips, _ = families.mixture(rng, n // 4, group=2)
+        pick = np.stack([rng.permutation(9)[:4] for _ in clips])
+        clips = clips[np.arange(len(clips))[:, None], pick].reshape(-1, 1, *clips.shape[2:])
+    else:
+        clips, _ = families.mixture(rng, n // 2 if stage == "crop" else n, group=2)
+        clips = clips.repeat(2, 0) if stage == "crop" else clips
+    if stage != "full":
+        at = rng.integers(0, 5, (len(clips), 2)) * 8
+        clips = np.stack([c[:, y:y + 32, x:x + 32] for c, (y, x) in zip(clips, at)])
+    return to_float(clips)
+
+
+def cells(video):
+    """Decoded pixels [B,3,T,64,64] -> nearest palette index of each 8x8 cell's mean colour [B,T,8,8]."""
+    b, _, t, _, _ = video.shape
+    m = video.clamp(-1, 1).reshape(b, 3, t, 8, 8, 8, 8).mean((4, 6)).permute(0, 2, 3, 4, 1)
+    pal = torch.from_numpy(PALETTE.astype(np.float32)) / 127.5 - 1
+    return ((m[..., None, :] - pal) ** 2).sum(-1).argmin(-1)
+
+
+def held_out(seed=12345, per_family=2):
+    """A fixed set: clips of every family, and 8x8 grids in the ARC palette (frames of dense and other grids)."""
+    rng = np.random.default_rng(seed)
+    clips = np.concatenate([families.clips(rng, f, per_family, 8) for f in range(len(families.NAMES))])
+    pal = PALETTE.astype(np.uint8)
+    a = np.stack([f(rng, 2, 8) for f in GRID_FAMILIES]).reshape(-1, 9, 8, 8)
+    grids = pal[a].repeat(8, 2).repeat(8, 3)
+    return to_float(clips), to_float(grids), torch.from_numpy(a.astype(np.int64))
+
+
+@torch.no_grad()
+def evaluate(vae, held, noise=0.0):
+    """PSNR (dB, mean over clips, 8-bit) on the clips; share of cells right on the grids."""
+    clips, grids, truth = held
+    g = torch.Generator().manual_seed(1)
+
+    def through(x):
+        out = []
+        for c in x.split(16):
+            z = encode(vae, c)
+            out.append(decode(vae, z + noise * torch.randn(z.shape, generator=g)).float())
+        return torch.cat(out)
+    y = ((through(clips).clamp(-1, 1) + 1) * 127.5).round()
+    mse = ((y - (clips + 1) * 127.5) ** 2).mean((1, 2, 3, 4)).clamp(min=.01)
+    psnr = (10 * torch.log10(255 ** 2 / mse)).mean().item()
+    return psnr, (cells(through(grids)) == truth).float().mean().item()
+
+
+def run(state_dir, stop, threads, save_seconds=300):
+    """Train (or go on training) to the end of the phase; False if asked to stop before."""
+    path = os.path.join(state_dir, "vae.pt")
+    vae = new_vae()
+    opt = torch.optim.AdamW(vae.parameters(), lr=LR, betas=(0.9, 0.99), weight_decay=0.0)
+    ema, rng, step = Ema(vae, 0.999), np.random.default_rng(1), 0
+    st = load(path)
+    if st:
+        vae.load_state_dict(st["model"])
+        opt.load_state_dict(st["opt"])
+        ema.w, step = st["ema"], st["step"]
+        rng.bit_generator.state = st["rng"]
+        torch.set_rng_state(st["torch_rng"])
+    if step >= total_steps():
+        return True
+
+    def save():
+        save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step,
+                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state()), path)
+    log, due, held = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds), held_out()
+    logvar = vae.encoder.conv_out.conv
+    seen, t0, sums, eval_last = 0, time.monotonic(), [], -1
+    while step < total_steps() and not stop.asked:
+        for g in opt.param_groups:
+            g["lr"] = lr_at(step)
+        if step % 10 == 0:
+            threads.adapt()
+        x = batch(rng, step)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - DECAY_STEPS // 2):
+            z = encode(vae, x).float()
+            s = torch.rand(len(x), 1, 1, 1, 1) * NOISE
+            y = decode(vae, z + s * torch.randn_like(z)).float()
+        err = y - x
+        l1 = err.abs().mean()
+        zc = z.transpose(0, 1).reshape(LATENT_C, -1)
+        stat = (zc.mean(1) ** 2 + (zc.var(1) - 1) ** 2).mean()
+        loss = l1 + err.square().mean() + 0.05 * stat
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        logvar.weight.grad[LATENT_C:] = 0                   # the log variance stays what it is
+        logvar.bias.grad[LATENT_C:] = 0
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        opt.step()
+        step += 1
+        ema.update(vae, step)
+        seen += len(x)
+        sums.append((loss.item(), l1.item(), stat.item()))
+        if step % 50 == 0:
+            row = dict(zip(("loss", "l1", "stat"), map(float, np.mean(sums, 0))))
+            dt = time.monotonic() - t0
+            if step % 500 == 0 or step == total_steps():
+                ema.swap(vae)
+                row["psnr"], row["cells"] = evaluate(vae, held)
+                row["psnr_noisy"], row["cells_noisy"] = evaluate(vae, held, 0.2)
+                ema.swap(vae)
+            log.row(step=step, phase=stage_at(step - 1), lr=lr_at(step), clips_per_s=seen / dt,
+                    time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
+            sums, seen, t0 = [], 0, time.monotonic()
+        if due():
+            save()
+    save()
+    return step >= total_steps()
+
+
+def load_ema(state_dir):
+    """The trained VAE (EMA weights), for encoding and export."""
+    st = load(os.path.join(state_dir, "vae.pt"))
+    vae = new_vae()
+    vae.load_state_dict(st["model"])
+    with torch.no_grad():
+        for k, p in vae.named_parameters():
+            p.copy_(st["ema"][k])
+    return vae.eval().requires_grad_(False), st["step"]
