@@ -21,8 +21,8 @@ ISA_scalar =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 
-LIB_SOURCES = $(filter-out kernels.c,$(wildcard *.c))
-LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/kernels_%.o)
+LIB_SOURCES = $(filter-out kernels.c attention.c,$(wildcard *.c))
+LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/kernels_%.o) $(SETS:%=$(BUILD)/attention_%.o)
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 
@@ -42,6 +42,9 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
 $(BUILD)/kernels_%.o: kernels.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
+$(BUILD)/attention_%.o: attention.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
 

@@ -13,7 +13,7 @@
 /* Element i of f32, f16 or bf16 data at any address. */
 static float element(const void *data, vdm_dtype dtype, int64_t i)
 {
-    const char *p = (const char *)data + i * (int64_t)vdm_dtype_bytes(dtype);
+    const char *p = (const char *)data + i * (dtype == VDM_F32 ? 4 : 2);
     float f;
     uint16_t half;
     if (dtype == VDM_F32) {
@@ -62,9 +62,10 @@ static float plain_exp(float x)
     return isnan(x) ? x : ldexpf(p, (int)n);
 }
 
-static float sigmoid(float x)
+/* x sigma(z) */
+static float times_sigmoid(float x, float z)
 {
-    return 1.0f / (1.0f + plain_exp(-x));
+    return x / (1.0f + plain_exp(-z));
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -137,8 +138,8 @@ static float scale_of(int Dh)
 /* s = chain over d of k_d (scale q_d) */
 static float score(const float *q, const float *k, int Dh)
 {
-    float s = 0;
-    for (int d = 0; d < Dh; d++) s = fmaf(k[d], scale_of(Dh) * q[d], s);
+    float s = 0, scale = scale_of(Dh);
+    for (int d = 0; d < Dh; d++) s = fmaf(k[d], scale * q[d], s);
     return s;
 }
 
@@ -345,7 +346,7 @@ static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, 
             float v = fmaf((x[p * C + c] - mean[g]) * rstd[g], n->gamma[c], n->beta[c]);
             if (times) v *= times[(int64_t)index[p] * C + c];
             if (plus) v += plus[(int64_t)index[p] * C + c];
-            y[p * C + c] = silu ? v * sigmoid(v) : v;
+            y[p * C + c] = silu ? times_sigmoid(v, v) : v;
         }
     }
 }
@@ -379,25 +380,26 @@ static const float GELU_A = 1.5957691216f, GELU_B = 0.0713548163f;
 static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
     (void)cpu;
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * sigmoid(x[i] * fmaf(GELU_B, x[i] * x[i], GELU_A));
+    for (int64_t i = 0; i < n; i++) y[i] = times_sigmoid(x[i], x[i] * fmaf(GELU_B, x[i] * x[i], GELU_A));
 }
 
-/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u). Beyond 16 it is 0 or 1: the limit keeps inf * 0 out. */
+/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u); 1 - s as s e^-2u, or it would cancel. Beyond 8 the slope is
+ * 0 or 1 (to 1e-19): the limit keeps infinity out. */
 static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) {
-        float v = x[i] > 16 ? 16 : x[i] < -16 ? -16 : x[i];
-        float s = sigmoid(v * fmaf(GELU_B, v * v, GELU_A));
+        float v = x[i] > 8 ? 8 : x[i] < -8 ? -8 : x[i];
+        float e = plain_exp(-(v * fmaf(GELU_B, v * v, GELU_A))), s = 1 / (1 + e);
         float slope = v * fmaf(3 * GELU_B, v * v, GELU_A);
-        dx[i] = dy[i] * fmaf(s * (1 - s), slope, s);
+        dx[i] = dy[i] * fmaf(s * (s * e), slope, s);
     }
 }
 
 static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
     (void)cpu;
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * sigmoid(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = times_sigmoid(x[i], x[i]);
 }
 
 static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,

@@ -1,0 +1,297 @@
+/* Attention of one instruction set, forward and backward, without scores of S x S: kernels.h has the
+ * definition, tests/plain.c has it as loops.
+ *
+ * Forward. One task is a group of queries of one head. Queries are in the lanes:
+ *     scores [keys,queries] = K Q^T      left panels of keys, right panels of queries
+ *     softmax down the columns           no sum across lanes
+ *     O^T [Dh,queries] += V^T P          the scores are a right panel already
+ * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
+ *
+ * Backward. One task is a head; tiles of keys outside, of queries inside. Keys are in the lanes:
+ *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
+ *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
+ *     dQ += dS K                         left factor: columns of dS^T, turned in 16 x 16 blocks
+ *
+ * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew in every tile, or
+ * the sums lose digits as S grows. */
+#include "panel.h"
+
+enum {
+    GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
+    KEYS = VDM_KEY_TILE,
+    QUERIES = VDM_QUERY_TILE
+};
+
+/* Buffers of one thread, in its part of the scratch. */
+struct buffers {
+    float *at, *end;
+};
+static struct buffers buffers_of(const vdm_cpu *cpu)
+{
+    float *at = cpu->scratch + (int64_t)thread_number() * ATTENTION_FLOATS;
+    struct buffers b = {at, at + ATTENTION_FLOATS};
+    return b;
+}
+static float *take(struct buffers *b, int64_t floats)
+{
+    float *p = b->at;
+    b->at += floats;
+    return p;
+}
+
+/* One head of one video: row s of q is q + s * row. */
+struct head {
+    const float *q, *k, *v, *d_o;
+    float *o, *dq, *dk, *dv, *lse;
+    int64_t row, S, Dh;
+    float scale;
+};
+static const float *moved(const float *p, int64_t n)
+{
+    return p ? p + n : NULL;
+}
+static struct head head_of(const vdm_attention_args *a, int64_t number)
+{
+    int64_t b = number / a->A, row = (int64_t)a->A * a->Dh, at = b * a->S * row + number % a->A * a->Dh;
+    struct head h = {.q = a->q + at,
+                     .k = a->k + at,
+                     .v = a->v + at,
+                     .d_o = moved(a->d_o, at),
+                     .o = a->o + at,
+                     .lse = a->lse + number * a->S,
+                     .row = row,
+                     .S = a->S,
+                     .Dh = a->Dh,
+                     .scale = (float)(1 / sqrt((double)a->Dh))};
+    if (a->d_o) h.dq = a->dq + at, h.dk = a->dk + at, h.dv = a->dv + at;
+    return h;
+}
+
+static void scale_all(float *x, float scale, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16_store_n(x + i, v16_mul(v16_load_n(x + i, lanes), v16_set(scale)), lanes);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Forward */
+
+/* 16 queries, one tile of n keys: scores [n] vectors, TILE_COLS apart, become p; m and l [16] move on.
+ * Returns c = exp(m - m'). */
+static v16 softmax_tile(float *scores, int64_t n, float *m, float *l)
+{
+    v16 before = v16_load(m), highest[4], sum[8];
+    UNROLL for (int i = 0; i < 4; i++) highest[i] = before;
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        UNROLL for (int i = 0; i < 4; i++) highest[i] =
+            v16_max(v16_load(scores + (j + i) * TILE_COLS), highest[i]);
+    }
+    for (; j < n; j++) highest[0] = v16_max(v16_load(scores + j * TILE_COLS), highest[0]);
+    v16 top = v16_max(v16_max(highest[0], highest[1]), v16_max(highest[2], highest[3]));
+    UNROLL for (int i = 0; i < 8; i++) sum[i] = v16_set(0);
+    for (j = 0; j < n; j += 8) {
+        UNROLL for (int i = 0; i < 8; i++)
+        {
+            if (j + i >= n) continue;
+            float *s = scores + (j + i) * TILE_COLS;
+            v16 p = v16_exp(v16_sub(v16_load(s), top));
+            v16_store(s, p);
+            sum[i] = v16_add(sum[i], p);
+        }
+    }
+    UNROLL for (int i = 0; i < 4; i++) sum[i] = v16_add(sum[i], sum[i + 4]);
+    v16 total = v16_add(v16_add(sum[0], sum[2]), v16_add(sum[1], sum[3]));
+    v16 c = v16_exp(v16_sub(before, top));
+    v16_store(l, v16_add(v16_mul(v16_load(l), c), total));
+    v16_store(m, top);
+    return c;
+}
+
+/* What a group of queries keeps from tile to tile. Panel i has queries i * TILE_COLS ... */
+struct group {
+    float *q;      /* [panels][Dh][TILE_COLS] scale q, right panels */
+    float *o;      /* [panels][Dh][TILE_COLS] */
+    float *m;      /* [GROUP] */
+    float *l;      /* [GROUP] */
+    float *k;      /* left panels of keys */
+    float *v;      /* left panels of d */
+    float *scores; /* [KEYS][TILE_COLS] */
+};
+
+/* One tile of n keys, one panel of queries. */
+static void attend(const struct head *h, const struct group *g, int64_t query, int64_t n)
+{
+    float *o = g->o + query * h->Dh;
+    struct output scores = {g->scores, TILE_COLS, 1}, out = {o, TILE_COLS, 1};
+    multiply(n, TILE_COLS, h->Dh, packed_left(g->k, h->Dh), g->q + query * h->Dh, scores, false);
+    for (int v = 0; v < TILE_VECS; v++) {
+        v16 c = softmax_tile(g->scores + 16 * v, n, g->m + query + 16 * v, g->l + query + 16 * v);
+        for (int64_t d = 0; d < h->Dh; d++) {
+            float *p = o + d * TILE_COLS + 16 * v;
+            v16_store(p, v16_mul(v16_load(p), c));
+        }
+    }
+    multiply(h->Dh, TILE_COLS, n, packed_left(g->v, n), g->scores, out, true);
+}
+
+/* o / l of 16 queries (n valid), turned into rows; log l is taken in double */
+static void write_queries(const struct head *h, const struct group *g, int64_t first, int64_t query,
+                          int64_t n)
+{
+    const float *o = g->o + query / TILE_COLS * TILE_COLS * h->Dh + query % TILE_COLS;
+    v16 l = v16_load(g->l + query), block[16];
+    for (int64_t d = 0; d < h->Dh; d += 16) {
+        int64_t lanes = smaller(16, h->Dh - d);
+        for (int i = 0; i < 16; i++)
+            block[i] = i < lanes ? v16_div(v16_load(o + (d + i) * TILE_COLS), l) : v16_set(0);
+        v16_transpose(block);
+        for (int i = 0; i < n; i++) v16_store_n(h->o + (first + query + i) * h->row + d, block[i], lanes);
+    }
+    for (int64_t i = query; i < query + n; i++) h->lse[first + i] = g->m[i] + (float)vdm_log((double)g->l[i]);
+}
+
+/* Queries first ... first + n - 1 of a head, n <= GROUP */
+static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first, int64_t n)
+{
+    struct buffers b = buffers_of(cpu);
+    int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS);
+    struct group g;
+    g.q = take(&b, padded * Dh), g.o = take(&b, padded * Dh);
+    g.m = take(&b, padded), g.l = take(&b, padded);
+    g.k = take(&b, round_up(KEYS, TILE_ROWS) * Dh), g.v = take(&b, round_up(Dh, TILE_ROWS) * KEYS);
+    g.scores = take(&b, KEYS * TILE_COLS);
+    pack_all(g.q, TILE_COLS, h->q + first * h->row, h->row, 1, n, Dh);
+    scale_all(g.q, h->scale, padded * Dh);
+    memset(g.o, 0, (size_t)(padded * Dh) * sizeof(float));
+    for (int64_t i = 0; i < padded; i++) g.m[i] = -INFINITY, g.l[i] = 0;
+    for (int64_t j = 0; j < h->S; j += KEYS) {
+        int64_t keys = smaller(KEYS, h->S - j);
+        pack_all(g.k, TILE_ROWS, h->k + j * h->row, h->row, 1, keys, Dh);
+        pack_all(g.v, TILE_ROWS, h->v + j * h->row, 1, h->row, Dh, keys);
+        for (int64_t query = 0; query < n; query += TILE_COLS) attend(h, &g, query, keys);
+    }
+    for (int64_t query = 0; query < n; query += 16)
+        write_queries(h, &g, first, query, smaller(16, n - query));
+}
+
+void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    int64_t groups = ((int64_t)a->S + GROUP - 1) / GROUP, tasks = (int64_t)a->B * a->A * groups;
+    if (tasks == 0) return;
+    int64_t size = round_up((a->S + groups - 1) / groups, TILE_COLS); /* even, to end together */
+    OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
+    for (int64_t task = 0; task < tasks; task++) {
+        struct head h = head_of(a, task / groups);
+        int64_t first = task % groups * size;
+        if (first < a->S) attend_group(cpu, &h, first, smaller(size, a->S - first));
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Backward */
+
+struct tiles_backward {
+    float *kt, *vt, *k;       /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
+    float *q, *d_o;           /* left panels of queries: scale q, dO */
+    float *q_right, *d_right; /* right panels: [queries][Dh] of q and dO */
+    float *p, *ds;            /* [QUERIES][KEYS]: S, G first */
+    float *ds_turned;         /* [KEYS][QUERIES] */
+};
+static struct tiles_backward tiles_of(struct buffers *b, int64_t Dh)
+{
+    int64_t wide = round_up(Dh, TILE_COLS), queries = round_up(QUERIES, TILE_ROWS);
+    struct tiles_backward t;
+    t.kt = take(b, KEYS * Dh), t.vt = take(b, KEYS * Dh), t.k = take(b, KEYS * wide);
+    t.q = take(b, queries * Dh), t.d_o = take(b, queries * Dh);
+    t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
+    t.p = take(b, QUERIES * KEYS), t.ds = take(b, QUERIES * KEYS), t.ds_turned = take(b, QUERIES * KEYS);
+    return t;
+}
+
+/* delta of query i: sum over d of dO O (rule 2) */
+static float delta_of(const struct head *h, int64_t i)
+{
+    v16 sum = v16_set(0);
+    for (int64_t d = 0; d < h->Dh; d += 16) {
+        int64_t lanes = smaller(16, h->Dh - d);
+        sum = v16_fma(v16_load_n(h->d_o + i * h->row + d, lanes), v16_load_n(h->o + i * h->row + d, lanes),
+                      sum);
+    }
+    return v16_sum(sum);
+}
+
+/* S and G of queries i ... i + rows - 1 become P = exp(S - lse) and dS = P (G - delta) scale. */
+static void score_gradients(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows,
+                            int64_t keys)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        v16 lse = v16_set(h->lse[i + r]), delta = v16_set(delta_of(h, i + r)), scale = v16_set(h->scale);
+        float *p = t->p + r * KEYS, *ds = t->ds + r * KEYS;
+        for (int64_t j = 0; j < keys; j += 16) {
+            v16 e = v16_exp(v16_sub(v16_load(p + j), lse));
+            v16_store(p + j, e);
+            v16_store(ds + j, v16_mul(v16_mul(e, v16_sub(v16_load(ds + j), delta)), scale));
+        }
+    }
+}
+
+/* dS [QUERIES][KEYS] -> [KEYS][QUERIES] */
+static void turn_scores(const struct tiles_backward *t, int64_t rows, int64_t keys)
+{
+    for (int64_t r = 0; r < rows; r += 16) {
+        for (int64_t j = 0; j < keys; j += 16) {
+            v16 block[16];
+            UNROLL for (int i = 0; i < 16; i++) block[i] = v16_load(t->ds + (r + i) * KEYS + j);
+            v16_transpose(block);
+            UNROLL for (int i = 0; i < 16; i++) v16_store(t->ds_turned + (j + i) * QUERIES + r, block[i]);
+        }
+    }
+}
+
+/* Queries i ..., keys j ...: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
+static void tile_backward(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows,
+                          int64_t j, int64_t keys)
+{
+    int64_t Dh = h->Dh, padded = round_up(keys, 16), qi = i * h->row, kj = j * h->row;
+    pack_all(t->q, TILE_ROWS, h->q + qi, h->row, 1, rows, Dh);
+    scale_all(t->q, h->scale, round_up(rows, TILE_ROWS) * Dh);
+    pack_all(t->d_o, TILE_ROWS, h->d_o + qi, h->row, 1, rows, Dh);
+    pack_all(t->q_right, TILE_COLS, h->q + qi, 1, h->row, Dh, rows);
+    pack_all(t->d_right, TILE_COLS, h->d_o + qi, 1, h->row, Dh, rows);
+    struct output s = {t->p, KEYS, 1}, g = {t->ds, KEYS, 1};
+    multiply(rows, padded, Dh, packed_left(t->q, Dh), t->kt, s, false);
+    multiply(rows, padded, Dh, packed_left(t->d_o, Dh), t->vt, g, false);
+    score_gradients(h, t, i, rows, padded);
+    turn_scores(t, rows, padded);
+    struct left p = {t->p, 1, KEYS}, ds = {t->ds, 1, KEYS}, ds_turned = {t->ds_turned, 1, QUERIES};
+    struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
+    multiply(keys, Dh, rows, p, t->d_right, dv, i > 0);
+    multiply(keys, Dh, rows, ds, t->q_right, dk, i > 0);
+    multiply(rows, Dh, keys, ds_turned, t->k, dq, j > 0);
+}
+
+static void head_backward(const vdm_cpu *cpu, const struct head *h)
+{
+    struct buffers b = buffers_of(cpu);
+    struct tiles_backward t = tiles_of(&b, h->Dh);
+    for (int64_t j = 0; j < h->S; j += KEYS) {
+        int64_t keys = smaller(KEYS, h->S - j), kj = j * h->row;
+        pack_all(t.kt, TILE_COLS, h->k + kj, h->row, 1, keys, h->Dh);
+        pack_all(t.vt, TILE_COLS, h->v + kj, h->row, 1, keys, h->Dh);
+        pack_all(t.k, TILE_COLS, h->k + kj, 1, h->row, h->Dh, keys);
+        for (int64_t i = 0; i < h->S; i += QUERIES)
+            tile_backward(h, &t, i, smaller(QUERIES, h->S - i), j, keys);
+    }
+}
+
+void FOR_SET(vdm_attention_backward_)(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
+    for (int64_t number = 0; number < (int64_t)a->B * a->A; number++) {
+        struct head h = head_of(a, number);
+        head_backward(cpu, &h);
+    }
+}

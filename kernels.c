@@ -1,0 +1,591 @@
+/* The kernels of one instruction set: matmul, convolution, norms, and what works number by number. Compiled
+ * once per set (-DVDM_SET_avx512 ...); the table at the end is what the rest of the library sees.
+ *
+ * kernels.h says what each computes, to the bit; tests/plain.c says it as plain loops; panel.h has the inner
+ * loop of products, attention.c the attention. Here is the way around them: which part is packed when, and
+ * what each thread does. No choice here (blocks, threads, the order of tasks) changes a result: an output is
+ * computed by one thread, in the order of k. */
+#include "panel.h"
+
+/* ------------------------------------------------------------------------------------------------
+ * Products: C [M,N] = A [M,K] B [K,N], for matmul and convolution
+ *
+ *   for RIGHT_COLS columns of B, for DEPTH of k, for LEFT_ROWS x threads rows of A:
+ *       all threads pack these parts of A and B
+ *       tasks of TASK_ROWS x TASK_COLS outputs, dealt to whoever is free */
+
+/* What is packed: x(i,k), i a row of A or a column of B */
+struct factor {
+    const void *data;
+    vdm_dtype dtype;
+    int64_t i_stride, k_stride;
+    const vdm_conv_args *conv; /* x(i,k) is number k of the window of output pixel i; data is NULL */
+};
+
+struct product {
+    int64_t M, N, K;
+    struct factor a, b;
+    struct output c;
+    bool accumulate;
+    /* added last, to output (m,n): */
+    const float *bias;     /* [N] ([M] where turned) */
+    const float *residual; /* laid out like c */
+    bool turned;           /* A and B have changed places: c.col is the long stride */
+};
+
+/* n windows from pixel i on. A run of k within one tap is `in` channels side by side in the frame. */
+static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
+                         int64_t kc)
+{
+    static const float zeros[DEPTH];
+    const vdm_conv *w = c->w;
+    const char *rows[TILE_COLS];
+    int t[TILE_COLS], y[TILE_COLS], x[TILE_COLS];
+    for (int64_t r = 0; r < n; r++) {
+        int64_t pixel = i + r;
+        t[r] = (int)(pixel / c->Wo / c->Ho);
+        y[r] = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
+        x[r] = (int)(pixel % c->Wo) * c->stride - c->pad;
+    }
+    for (int64_t end = k + kc, run; k < end; k += run, panel += run * width) {
+        int64_t channel = k % w->in, tap = k / w->in;
+        int dx = (int)(tap % w->k), dy = (int)(tap / w->k % w->k), dt = (int)(tap / w->k / w->k);
+        run = smaller(w->in - channel, end - k);
+        for (int64_t r = 0; r < n; r++) {
+            int yi = y[r] + dy, xi = x[r] + dx;
+            bool inside = yi >= 0 && yi < c->H && xi >= 0 && xi < c->W;
+            rows[r] =
+                (const char *)(inside ? c->frames[t[r] + dt] + ((int64_t)yi * c->W + xi) * w->in + channel
+                                      : zeros);
+        }
+        pack_rows(panel, width, rows, n, VDM_F32, run);
+    }
+}
+
+/* One panel of a factor: its rows (columns) i, i+1, ... i+n-1 */
+static void pack_panel(float *panel, int64_t width, const struct factor *f, int64_t i, int64_t n, int64_t k,
+                       int64_t kc)
+{
+    if (f->conv) {
+        pack_windows(panel, width, f->conv, i, n, k, kc);
+    } else {
+        int64_t offset = (i * f->i_stride + k * f->k_stride) * (f->dtype == VDM_F32 ? 4 : 2);
+        pack(panel, width, (const char *)f->data + offset, f->dtype, f->i_stride, f->k_stride, n, kc);
+    }
+}
+
+/* Bias and residual of one part of the output. */
+static void finish(const struct product *p, int64_t m, int64_t rows, int64_t n, int64_t cols)
+{
+    struct output c = p->c;
+    const float *bias = p->bias, *residual = p->residual;
+    if (!bias && !residual) return;
+    if (p->turned) { /* back: c(m,n) with n side by side */
+        struct output back = {c.c, c.col, c.row};
+        int64_t swap = m;
+        m = n, n = swap, swap = rows, rows = cols, cols = swap;
+        c = back;
+    }
+    for (int64_t i = m; i < m + rows; i++) {
+        for (int64_t j = n; j < n + cols; j += 16) {
+            int64_t lanes = smaller(16, n + cols - j);
+            float *at = c.c + i * c.row + j;
+            v16 v = v16_load_n(at, lanes);
+            if (bias) v = v16_add(v, v16_load_n(bias + j, lanes));
+            if (residual) v = v16_add(v, v16_load_n(residual + i * c.row + j, lanes));
+            v16_store_n(at, v, lanes);
+        }
+    }
+}
+
+/* The part of the product between two barriers. */
+struct block {
+    int64_t m, rows, n, cols, k, depth;
+    int64_t task_rows, task_cols;
+    float *left, *right; /* packed panels */
+    bool pack_right;     /* not packed yet */
+};
+
+/* Smaller tasks where there would be too few for the threads. */
+static void divide(struct block *b, int threads)
+{
+    b->task_rows = round_up(TASK_ROWS, TILE_ROWS), b->task_cols = TASK_COLS;
+    for (;;) {
+        int64_t across = (b->cols + b->task_cols - 1) / b->task_cols;
+        int64_t down = (b->rows + b->task_rows - 1) / b->task_rows;
+        int64_t high = smaller(b->rows, b->task_rows) / TILE_ROWS,
+                wide = smaller(b->cols, b->task_cols) / TILE_COLS;
+        if (threads == 1 || across * down >= 4 * threads || (high < 2 && wide < 2)) return;
+        if (high > wide)
+            b->task_rows = round_up((smaller(b->rows, b->task_rows) + 1) / 2, TILE_ROWS);
+        else
+            b->task_cols = round_up((smaller(b->cols, b->task_cols) + 1) / 2, TILE_COLS);
+    }
+}
+
+/* Panel number i of the block: B's panels first. */
+static void pack_block(const struct product *p, const struct block *b, int64_t i)
+{
+    int64_t right = b->pack_right ? (b->cols + TILE_COLS - 1) / TILE_COLS : 0, at;
+    if (i < right) {
+        at = i * TILE_COLS;
+        pack_panel(b->right + at * b->depth, TILE_COLS, &p->b, b->n + at, smaller(TILE_COLS, b->cols - at),
+                   b->k, b->depth);
+    } else {
+        at = (i - right) * TILE_ROWS;
+        pack_panel(b->left + at * b->depth, TILE_ROWS, &p->a, b->m + at, smaller(TILE_ROWS, b->rows - at),
+                   b->k, b->depth);
+    }
+}
+
+static void run_task(const struct product *p, const struct block *b, int64_t task)
+{
+    int64_t down = (b->rows + b->task_rows - 1) / b->task_rows;
+    int64_t m = task % down * b->task_rows, n = task / down * b->task_cols;
+    int64_t rows = smaller(b->task_rows, b->rows - m), cols = smaller(b->task_cols, b->cols - n);
+    struct output c = {p->c.c + (b->m + m) * p->c.row + (b->n + n) * p->c.col, p->c.row, p->c.col};
+    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth, b->depth), b->right + n * b->depth, c,
+             b->k > 0 || p->accumulate);
+    if (b->k + b->depth == p->K) finish(p, b->m + m, rows, b->n + n, cols);
+}
+
+/* Packs and multiplies one block; called by every thread of a region. */
+static void run_block(const struct product *p, const struct block *b)
+{
+    int64_t panels =
+        (b->pack_right ? (b->cols + TILE_COLS - 1) / TILE_COLS : 0) + (b->rows + TILE_ROWS - 1) / TILE_ROWS;
+    int64_t tasks =
+        ((b->rows + b->task_rows - 1) / b->task_rows) * ((b->cols + b->task_cols - 1) / b->task_cols);
+    OMP(omp for schedule(dynamic, 2))
+    for (int64_t i = 0; i < panels; i++) pack_block(p, b, i);
+    OMP(omp for schedule(dynamic, 1))
+    for (int64_t i = 0; i < tasks; i++) run_task(p, b, i);
+}
+
+/* K = 0: there is nothing to sum */
+static void run_empty(const struct product *p)
+{
+    for (int64_t m = 0; m < p->M && !p->accumulate; m++)
+        for (int64_t n = 0; n < p->N; n++) p->c.c[m * p->c.row + n * p->c.col] = 0;
+    finish(p, 0, p->M, 0, p->N);
+}
+
+/* The long side of a narrow output (3 channels of pixels) goes into the lanes: C^T = B^T A^T. */
+static void turn(struct product *p)
+{
+    struct product q = *p;
+    p->M = q.N, p->N = q.M, p->a = q.b, p->b = q.a;
+    p->c.row = q.c.col, p->c.col = q.c.row;
+    p->turned = true;
+}
+
+static void run_product(const vdm_cpu *cpu, struct product *p)
+{
+    if (p->N < 16 && p->M > p->N) turn(p);
+    if (p->K == 0) run_empty(p);
+    if (p->K == 0 || p->M == 0 || p->N == 0) return;
+    bool small = (double)p->M * (double)p->N * (double)p->K < 200e3; /* not worth waking a thread: 4 us */
+    int threads = small ? 1 : cpu->threads;
+    int64_t most = (int64_t)LEFT_ROWS * cpu->threads, blocks = (p->M + most - 1) / most;
+    int64_t rows = round_up((p->M + blocks - 1) / blocks, TILE_ROWS);
+    float *right = cpu->scratch, *left = right + (int64_t)RIGHT_COLS * DEPTH;
+    OMP(omp parallel num_threads(threads))
+    for (int64_t n = 0; n < p->N; n += RIGHT_COLS) {
+        for (int64_t k = 0; k < p->K; k += DEPTH) {
+            for (int64_t m = 0; m < p->M; m += rows) {
+                struct block b = {.m = m,
+                                  .rows = smaller(rows, p->M - m),
+                                  .n = n,
+                                  .cols = smaller(RIGHT_COLS, p->N - n),
+                                  .k = k,
+                                  .depth = smaller(DEPTH, p->K - k),
+                                  .left = left,
+                                  .right = right,
+                                  .pack_right = m == 0};
+                divide(&b, threads);
+                run_block(p, &b);
+            }
+        }
+    }
+}
+
+static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+{
+    struct product p = {.M = m->M,
+                        .N = m->N,
+                        .K = m->K,
+                        .a = {m->a, VDM_F32, m->a_row, m->a_col, NULL},
+                        .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
+                        .c = {m->c, m->c_row, 1},
+                        .accumulate = m->accumulate,
+                        .bias = m->bias};
+    run_product(cpu, &p);
+}
+
+/* A convolution is the product of the windows [pixels, kt*k*k*in] with the weight; windows exist only in
+ * packed panels. */
+static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    const vdm_conv *w = c->w;
+    struct product p = {.M = (int64_t)c->T * c->Ho * c->Wo,
+                        .N = w->out,
+                        .K = (int64_t)w->kt * w->k * w->k * w->in,
+                        .a = {.conv = c},
+                        .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
+                        .c = {c->y, w->out, 1},
+                        .bias = w->bias,
+                        .residual = c->residual};
+    run_product(cpu, &p);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Layer norm: rows of D numbers, one after the other */
+
+/* A loop over n numbers, 16 lanes at a time: i the first, lanes how many there are. */
+#define EACH_16(i, lanes, n) \
+    for (int64_t i = 0, lanes; i < (n) && (lanes = smaller(16, (n)-i), true); i += 16)
+
+/* Threads for n numbers: waking one takes as long as a few thousand. */
+static int threads_for(const vdm_cpu *cpu, int64_t n)
+{
+    return n < 16384 ? 1 : cpu->threads;
+}
+
+/* The modulation vector of row i: text's or video's, of the row's video; NULL where there is none. */
+static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, const float *video,
+                              int64_t stride)
+{
+    const float *part = i % r->S < r->L ? text : video;
+    return part ? part + i / r->S * stride : NULL;
+}
+
+/* x - mean; 0 in lanes beyond the row, which then add nothing */
+INLINE v16 centred(const float *x, v16 mean, int64_t lanes)
+{
+    v16 d = v16_sub(v16_load_n(x, lanes), mean);
+    return lanes == 16 ? d : v16_first(d, lanes);
+}
+
+static void norm_row(float *y, const float *x, int64_t D, const vdm_norm *n, float eps, const float *scale,
+                     const float *shift, float *mean, float *rstd)
+{
+    v16 sum = v16_set(0), squares = v16_set(0), one = v16_set(1);
+    EACH_16(i, lanes, D) sum = v16_add(sum, v16_load_n(x + i, lanes));
+    float mu = v16_sum(sum) / (float)D;
+    EACH_16(i, lanes, D)
+    {
+        v16 d = centred(x + i, v16_set(mu), lanes);
+        squares = v16_fma(d, d, squares);
+    }
+    float rs = 1 / sqrtf(v16_sum(squares) / (float)D + eps);
+    EACH_16(i, lanes, D)
+    {
+        v16 xhat = v16_mul(centred(x + i, v16_set(mu), lanes), v16_set(rs));
+        v16 v = v16_fma(xhat, v16_load_n(n->gamma + i, lanes), v16_load_n(n->beta + i, lanes));
+        if (scale) v = v16_fma(v, v16_add(one, v16_load_n(scale + i, lanes)), v16_load_n(shift + i, lanes));
+        v16_store_n(y + i, v, lanes);
+    }
+    *mean = mu, *rstd = rs;
+}
+
+static void layer_norm(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
+                       float eps, const float *text_scale, const float *text_shift, const float *video_scale,
+                       const float *video_shift, int64_t stride, float *mean, float *rstd)
+{
+    int64_t D = r->D, rows = (int64_t)r->B * r->S;
+    PARALLEL_FOR(threads_for(cpu, rows * D))
+    for (int64_t i = 0; i < rows; i++) {
+        float mu, rs;
+        norm_row(y + i * D, x + i * D, D, n, eps, vector_of(r, i, text_scale, video_scale, stride),
+                 vector_of(r, i, text_shift, video_shift, stride), &mu, &rs);
+        if (mean) mean[i] = mu;
+        if (rstd) rstd[i] = rs;
+    }
+}
+
+/* q = dy (1 + scale) gamma */
+INLINE v16 norm_q(const float *dy, const float *gamma, const float *scale, int64_t i, int64_t lanes)
+{
+    v16 q = v16_load_n(dy + i, lanes);
+    if (scale) q = v16_mul(q, v16_add(v16_set(1), v16_load_n(scale + i, lanes)));
+    return v16_mul(q, v16_load_n(gamma + i, lanes));
+}
+
+static void norm_row_backward(float *dx, const float *dy, const float *x, int64_t D, const float *gamma,
+                              const float *scale, float mean, float rstd, bool add)
+{
+    v16 q_sum = v16_set(0), q_xhat_sum = v16_set(0), mu = v16_set(mean), rs = v16_set(rstd);
+    EACH_16(i, lanes, D)
+    {
+        v16 q = norm_q(dy, gamma, scale, i, lanes);
+        q_sum = v16_add(q_sum, q);
+        q_xhat_sum = v16_fma(q, v16_mul(centred(x + i, mu, lanes), rs), q_xhat_sum);
+    }
+    v16 q_mean = v16_set(v16_sum(q_sum) / (float)D), q_xhat_mean = v16_set(v16_sum(q_xhat_sum) / (float)D);
+    EACH_16(i, lanes, D)
+    {
+        v16 q = norm_q(dy, gamma, scale, i, lanes), xhat = v16_mul(centred(x + i, mu, lanes), rs);
+        v16 change = v16_fma(v16_neg(xhat), q_xhat_mean, v16_sub(q, q_mean));
+        v16 d = add ? v16_fma(rs, change, v16_load_n(dx + i, lanes)) : v16_mul(rs, change);
+        v16_store_n(dx + i, d, lanes);
+    }
+}
+
+static void layer_norm_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
+                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
+                                const float *video_scale, int64_t stride, const float *mean,
+                                const float *rstd, bool add)
+{
+    int64_t D = r->D, rows = (int64_t)r->B * r->S;
+    PARALLEL_FOR(threads_for(cpu, rows * D))
+    for (int64_t i = 0; i < rows; i++)
+        norm_row_backward(dx + i * D, dy + i * D, x + i * D, D, n->gamma,
+                          vector_of(r, i, text_scale, video_scale, stride), mean[i], rstd[i], add);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Group norm. Channels are in the lanes; pixels go in pieces, as many at a time as their sums have room. */
+
+/* sums [C] over n pixels of x, or of (x - mean)^2 where mean [C] is given */
+static void sum_pixels(float *sums, const float *x, int64_t n, int C, const float *mean)
+{
+    EACH_16(c, lanes, C)
+    {
+        v16 sum = v16_set(0), mu = mean ? v16_load_n(mean + c, lanes) : sum;
+        const float *p = x + c;
+        for (int64_t i = 0; i < n; i++, p += C) {
+            v16 v = v16_load_n(p, lanes);
+            if (mean) {
+                v = v16_sub(v, mu);
+                sum = v16_fma(v, v, sum);
+            } else {
+                sum = v16_add(sum, v);
+            }
+        }
+        v16_store_n(sums + c, sum, lanes);
+    }
+}
+
+/* totals [C] over all pixels, in double, the pieces in order; sums: room for `room` pieces */
+static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_t room, const float *x,
+                         int64_t P, int C, const float *mean)
+{
+    for (int c = 0; c < C; c++) totals[c] = 0;
+    int64_t pieces = (P + VDM_PIXEL_TILE - 1) / VDM_PIXEL_TILE;
+    for (int64_t first = 0; first < pieces; first += room) {
+        int64_t n = smaller(room, pieces - first);
+        PARALLEL_FOR(threads_for(cpu, P * C))
+        for (int64_t i = 0; i < n; i++) {
+            int64_t pixel = (first + i) * VDM_PIXEL_TILE;
+            sum_pixels(sums + i * C, x + pixel * C, smaller(VDM_PIXEL_TILE, P - pixel), C, mean);
+        }
+        for (int64_t i = 0; i < n; i++)
+            for (int c = 0; c < C; c++) totals[c] += (double)sums[i * C + c];
+    }
+}
+
+static double sum_group(const double *totals, int g, int size)
+{
+    double sum = 0;
+    for (int c = g * size; c < (g + 1) * size; c++) sum += totals[c];
+    return sum;
+}
+
+static void group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P, int C,
+                             int groups, float eps)
+{
+    double *totals = (void *)cpu->scratch; /* [C] */
+    float *channel_mean = cpu->scratch + 2 * (ptrdiff_t)C, *sums = channel_mean + C;
+    int64_t room = NORM_FLOATS / (C > 0 ? C : 1);
+    int size = C / groups;
+    double count = (double)P * size;
+    sum_channels(cpu, totals, sums, room, x, P, C, NULL);
+    for (int g = 0; g < groups; g++) {
+        mean[g] = (float)(sum_group(totals, g, size) / count);
+        for (int c = g * size; c < (g + 1) * size; c++) channel_mean[c] = mean[g];
+    }
+    sum_channels(cpu, totals, sums, room, x, P, C, channel_mean);
+    for (int g = 0; g < groups; g++)
+        rstd[g] = (float)(1 / sqrt(sum_group(totals, g, size) / count + (double)eps));
+}
+
+/* x sigma(z) = x / (1 + e^-z) */
+INLINE v16 times_sigmoid(v16 x, v16 z)
+{
+    return v16_div(x, v16_add(v16_set(1), v16_exp(v16_neg(z))));
+}
+
+static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
+                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
+                       const float *plus, const int32_t *index, bool silu)
+{
+    float *channel_mean = cpu->scratch, *channel_rstd = cpu->scratch + C;
+    for (int c = 0; c < C; c++)
+        channel_mean[c] = mean[c / (C / groups)], channel_rstd[c] = rstd[c / (C / groups)];
+    PARALLEL_FOR(threads_for(cpu, P * C))
+    for (int64_t p = 0; p < P; p++) {
+        int64_t z = index ? (int64_t)index[p] * C : 0;
+        EACH_16(c, lanes, C)
+        {
+            v16 v = v16_sub(v16_load_n(x + p * C + c, lanes), v16_load_n(channel_mean + c, lanes));
+            v = v16_mul(v, v16_load_n(channel_rstd + c, lanes));
+            v = v16_fma(v, v16_load_n(n->gamma + c, lanes), v16_load_n(n->beta + c, lanes));
+            if (times) v = v16_mul(v, v16_load_n(times + z + c, lanes));
+            if (plus) v = v16_add(v, v16_load_n(plus + z + c, lanes));
+            v16_store_n(y + p * C + c, silu ? times_sigmoid(v, v) : v, lanes);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Number by number */
+
+/* Three products and two sums of plain floats: memory is slower than that. */
+static void rope_row(float *x, int A, int Dh, const float *cosine, const float *sine, float sign)
+{
+    for (int head = 0; head < A; head++, x += Dh) {
+        for (int j = 0; j < Dh / 2; j++) {
+            float s = sign * sine[j], x0 = x[2 * j], x1 = x[2 * j + 1];
+            x[2 * j] = x0 * cosine[j] - x1 * s;
+            x[2 * j + 1] = x1 * cosine[j] + x0 * s;
+        }
+    }
+}
+
+static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cosine,
+                 const float *sine, float sign)
+{
+    int64_t D = (int64_t)A * Dh, V = S > L ? S - L : 0, half = Dh / 2;
+    PARALLEL_FOR(threads_for(cpu, B * V * D))
+    for (int64_t i = 0; i < B * V; i++) {
+        int64_t row = i / V * S + L + i % V;
+        rope_row(x + row * D, A, Dh, cosine + i % V * half, sine + i % V * half, sign);
+    }
+}
+
+/* 2u = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a */
+static const float GELU_A = 1.5957691216f, GELU_B = 0.0713548163f;
+
+INLINE v16 gelu_16(v16 x)
+{
+    return times_sigmoid(x, v16_mul(x, v16_fma(v16_set(GELU_B), v16_mul(x, x), v16_set(GELU_A))));
+}
+
+/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u); 1 - s as s e^-2u, or it would cancel. Beyond 8 the slope is
+ * 0 or 1 (to 1e-19): the limit keeps infinity out. */
+INLINE v16 gelu_slope_16(v16 x)
+{
+    v16 one = v16_set(1), a = v16_set(GELU_A);
+    x = v16_max(v16_set(-8), v16_min(v16_set(8), x));
+    v16 x2 = v16_mul(x, x), e = v16_exp(v16_neg(v16_mul(x, v16_fma(v16_set(GELU_B), x2, a))));
+    v16 s = v16_div(one, v16_add(one, e)), slope = v16_mul(x, v16_fma(v16_set(3 * GELU_B), x2, a));
+    return v16_fma(v16_mul(s, v16_mul(s, e)), slope, s);
+}
+
+static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16_store_n(y + i, gelu_16(v16_load_n(x + i, lanes)), lanes);
+    }
+}
+
+static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
+{
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16_store_n(dx + i, v16_mul(v16_load_n(dy + i, lanes), gelu_slope_16(v16_load_n(x + i, lanes))),
+                    lanes);
+    }
+}
+
+static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16 v = v16_load_n(x + i, lanes);
+        v16_store_n(y + i, times_sigmoid(v, v), lanes);
+    }
+}
+
+static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+{
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16_store_n(y + i, v16_exp(v16_load_n(x + i, lanes)), lanes);
+    }
+}
+
+static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n)
+{
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16 v = v16_mul(v16_set(a), v16_load_n(x + i, lanes));
+        v16_store_n(y + i, v16_add(v, v16_mul(v16_set(b), v16_load_n(z + i, lanes))), lanes);
+    }
+}
+
+static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
+                      const float *video_gate, int64_t stride)
+{
+    int64_t D = r->D, rows = (int64_t)r->B * r->S;
+    PARALLEL_FOR(threads_for(cpu, rows * D))
+    for (int64_t row = 0; row < rows; row++) {
+        const float *g = vector_of(r, row, text_gate, video_gate, stride), *from = y + row * D;
+        float *to = h + row * D;
+        EACH_16(i, lanes, D)
+        {
+            v16 v = v16_fma(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes), v16_load_n(to + i, lanes));
+            v16_store_n(to + i, v, lanes);
+        }
+    }
+}
+
+static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const float *text_gate,
+                 const float *video_gate, int64_t stride)
+{
+    int64_t D = r->D, rows = (int64_t)r->B * r->S;
+    PARALLEL_FOR(threads_for(cpu, rows * D))
+    for (int64_t row = 0; row < rows; row++) {
+        const float *g = vector_of(r, row, text_gate, video_gate, stride), *from = dh + row * D;
+        EACH_16(i, lanes, D)
+        v16_store_n(dy + row * D + i, v16_mul(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes)), lanes);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+
+static size_t scratch_floats(int threads)
+{
+    size_t T = (size_t)threads;
+    size_t product = (size_t)RIGHT_COLS * DEPTH + T * (LEFT_ROWS + TILE_ROWS) * DEPTH;
+    size_t attention = T * ATTENTION_FLOATS, norm = NORM_FLOATS + 4 * VDM_MAX_CHANNELS;
+    size_t most = product > attention ? product : attention;
+    return most > norm ? most : norm;
+}
+
+const vdm_kernels FOR_SET(vdm_kernels_) = {
+    .name = NAME_OF(SET_NAME),
+    .scratch_floats = scratch_floats,
+    .matmul = matmul,
+    .conv = conv,
+    .attention_forward = FOR_SET(vdm_attention_forward_),
+    .attention_backward = FOR_SET(vdm_attention_backward_),
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .group_norm_stats = group_norm_stats,
+    .group_norm = group_norm,
+    .rope = rope,
+    .gelu = gelu,
+    .gelu_backward = gelu_backward,
+    .silu = silu,
+    .gated_add = gated_add,
+    .gate = gate,
+    .blend = blend,
+    .exp = exponential,
+};

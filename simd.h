@@ -1,0 +1,410 @@
+/* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Three forms of it,
+ * chosen by VDM_SET_scalar, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels once with
+ * each): an array, two 256 bit registers, one 512 bit register. Every operation gives the same bits in all.
+ *
+ * A form supplies, lane by lane unless it says otherwise:
+ *   load store set add sub mul div sqrt   IEEE, rounded to nearest
+ *   fma(a,b,c)                            a b + c, rounded once
+ *   max(a,b) min(a,b)                     a > b ? a : b, a < b ? a : b: b where one is NaN
+ *   load_n store_n                        the first n <= 16 lanes; lanes not loaded are 0
+ *   load_f16 load_bf16                    sixteen numbers widened, exactly
+ *   times_power(p,n)                      p 2^n, rounded once; n a whole number, |n| <= 150
+ *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
+ *   transpose(r)                          r[i] lane j <-> r[j] lane i
+ * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (panel.h).
+ * Another instruction set is one more form. Pointers need no alignment. */
+#ifndef VDM_SIMD_H
+#define VDM_SIMD_H
+
+#include <math.h>
+#include <string.h>
+#include "vdm.h"
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* Loops over registers must vanish, or the registers become memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 32")
+#else
+#define UNROLL
+#endif
+
+/* ------------------------------------------------------------------------------------------------ */
+#if defined(VDM_SET_avx512)
+#include <immintrin.h>
+
+#define SET_NAME  avx512
+#define TILE_VECS 2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
+#define TILE_ROWS 14
+#define EACH_TILE_HEIGHT(do) \
+    do (1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11) do(12) do(13) do(14)
+
+typedef __m512 v16;
+
+INLINE __mmask16 first_lanes(int64_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+INLINE v16 v16_load(const void *p)
+{
+    return _mm512_loadu_ps(p);
+}
+INLINE void v16_store(float *p, v16 a)
+{
+    _mm512_storeu_ps(p, a);
+}
+INLINE v16 v16_load_n(const void *p, int64_t n)
+{
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+INLINE void v16_store_n(float *p, v16 a, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, first_lanes(n), a);
+}
+INLINE v16 v16_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+INLINE v16 v16_add(v16 a, v16 b)
+{
+    return _mm512_add_ps(a, b);
+}
+INLINE v16 v16_sub(v16 a, v16 b)
+{
+    return _mm512_sub_ps(a, b);
+}
+INLINE v16 v16_mul(v16 a, v16 b)
+{
+    return _mm512_mul_ps(a, b);
+}
+INLINE v16 v16_div(v16 a, v16 b)
+{
+    return _mm512_div_ps(a, b);
+}
+INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE v16 v16_max(v16 a, v16 b)
+{
+    return _mm512_max_ps(a, b);
+}
+INLINE v16 v16_min(v16 a, v16 b)
+{
+    return _mm512_min_ps(a, b);
+}
+INLINE v16 v16_load_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+INLINE v16 v16_load_bf16(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+INLINE v16 v16_times_power(v16 p, v16 n)
+{
+    return _mm512_scalef_ps(p, n);
+}
+INLINE float v16_sum(v16 a)
+{
+    __m256 x = _mm512_castps512_ps256(a), y = _mm512_castps512_ps256(_mm512_shuffle_f32x4(a, a, 0xee));
+    x = _mm256_add_ps(x, y);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+INLINE void v16_transpose(v16 r[16])
+{
+    v16 t[16];
+    UNROLL for (int i = 0; i < 16; i += 4) /* 4x4 within the quarters of four rows */
+    {
+        v16 a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        v16 c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm512_shuffle_ps(a, c, 0x44), t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm512_shuffle_ps(b, d, 0x44), t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) /* 4x4 of quarters */
+    {
+        v16 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        v16 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88),
+            d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        r[i] = _mm512_shuffle_f32x4(a, c, 0x88), r[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+        r[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88), r[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+#elif defined(VDM_SET_avx2)
+#include <immintrin.h>
+
+#define SET_NAME  avx2
+#define TILE_VECS 1 /* 12 sums, 2 columns, 1 broadcast of 16 registers */
+#define TILE_ROWS 6
+#define EACH_TILE_HEIGHT(do) \
+    do (1) do(2) do(3) do(4) do(5) do(6)
+
+typedef struct v16 {
+    __m256 a, b; /* lanes 0-7, 8-15 */
+} v16;
+
+INLINE __m256i first_lanes(int64_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE v16 v16_load(const void *p)
+{
+    v16 r = {_mm256_loadu_ps(p), _mm256_loadu_ps((const void *)((const char *)p + 32))};
+    return r;
+}
+INLINE void v16_store(float *p, v16 x)
+{
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+INLINE v16 v16_load_n(const void *p, int64_t n)
+{
+    v16 r = {_mm256_maskload_ps(p, first_lanes(n)),
+             _mm256_maskload_ps((const void *)((const char *)p + 32), first_lanes(n - 8))};
+    return r;
+}
+INLINE void v16_store_n(float *p, v16 x, int64_t n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), x.a);
+    _mm256_maskstore_ps(p + 8, first_lanes(n - 8), x.b);
+}
+INLINE v16 v16_set(float x)
+{
+    v16 r = {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+    return r;
+}
+#define BOTH_HALVES(name)                                                     \
+    INLINE v16 v16_##name(v16 x, v16 y)                                       \
+    {                                                                         \
+        v16 r = {_mm256_##name##_ps(x.a, y.a), _mm256_##name##_ps(x.b, y.b)}; \
+        return r;                                                             \
+    }
+BOTH_HALVES(add)
+BOTH_HALVES(sub)
+BOTH_HALVES(mul)
+BOTH_HALVES(div)
+BOTH_HALVES(max)
+BOTH_HALVES(min)
+INLINE v16 v16_fma(v16 x, v16 y, v16 z)
+{
+    v16 r = {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+    return r;
+}
+INLINE v16 v16_load_f16(const void *p)
+{
+    __m256i h = _mm256_loadu_si256(p);
+    v16 r = {_mm256_cvtph_ps(_mm256_castsi256_si128(h)), _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1))};
+    return r;
+}
+INLINE v16 v16_load_bf16(const void *p)
+{
+    __m256i h = _mm256_loadu_si256(p), a = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(h)),
+            b = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(h, 1));
+    v16 r = {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
+    return r;
+}
+/* 2^n may be no normal number: two steps, of which the first is exact. */
+INLINE __m256 times_power_half(__m256 p, __m256 n)
+{
+    __m256i bias = _mm256_set1_epi32(127), whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half);
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+}
+INLINE v16 v16_times_power(v16 p, v16 n)
+{
+    v16 r = {times_power_half(p.a, n.a), times_power_half(p.b, n.b)};
+    return r;
+}
+INLINE float v16_sum(v16 v)
+{
+    __m256 x = _mm256_add_ps(v.a, v.b);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+INLINE void transpose_8x8(__m256 r[8])
+{
+    __m256 t[8];
+    UNROLL for (int i = 0; i < 8; i += 4)
+    {
+        __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+INLINE void v16_transpose(v16 r[16])
+{
+    __m256 quarter[4][8]; /* upper left, upper right, lower left, lower right */
+    UNROLL for (int i = 0; i < 8; i++)
+    {
+        quarter[0][i] = r[i].a, quarter[1][i] = r[i].b;
+        quarter[2][i] = r[i + 8].a, quarter[3][i] = r[i + 8].b;
+    }
+    UNROLL for (int q = 0; q < 4; q++) transpose_8x8(quarter[q]);
+    UNROLL for (int i = 0; i < 8; i++)
+    {
+        r[i].a = quarter[0][i], r[i].b = quarter[2][i];
+        r[i + 8].a = quarter[1][i], r[i + 8].b = quarter[3][i];
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+#else /* plain C */
+
+#define SET_NAME  scalar
+#define TILE_VECS 1
+#define TILE_ROWS 4
+#define EACH_TILE_HEIGHT(do) \
+    do (1) do(2) do(3) do(4)
+
+typedef struct v16 {
+    float f[16];
+} v16;
+
+INLINE v16 v16_load_n(const void *p, int64_t n)
+{
+    v16 r = {{0}};
+    memcpy(r.f, p, (size_t)n * sizeof(float));
+    return r;
+}
+INLINE v16 v16_load(const void *p)
+{
+    v16 r;
+    memcpy(r.f, p, sizeof r.f);
+    return r;
+}
+INLINE void v16_store_n(float *p, v16 a, int64_t n)
+{
+    memcpy(p, a.f, (size_t)n * sizeof(float));
+}
+INLINE void v16_store(float *p, v16 a)
+{
+    memcpy(p, a.f, sizeof a.f);
+}
+INLINE v16 v16_set(float x)
+{
+    v16 r;
+    for (int i = 0; i < 16; i++) r.f[i] = x;
+    return r;
+}
+#define LANE_BY_LANE(name, expression)    \
+    INLINE v16 v16_##name(v16 x, v16 y)   \
+    {                                     \
+        for (int i = 0; i < 16; i++) {    \
+            float a = x.f[i], b = y.f[i]; \
+            x.f[i] = expression;          \
+        }                                 \
+        return x;                         \
+    }
+LANE_BY_LANE(add, a + b)
+LANE_BY_LANE(sub, a - b)
+LANE_BY_LANE(mul, a *b)
+LANE_BY_LANE(div, a / b)
+LANE_BY_LANE(max, a > b ? a : b)
+LANE_BY_LANE(min, a < b ? a : b)
+LANE_BY_LANE(times_power, ldexpf(a, b == b ? (int)b : 0))
+INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    for (int i = 0; i < 16; i++) c.f[i] = fmaf(a.f[i], b.f[i], c.f[i]);
+    return c;
+}
+INLINE v16 v16_load_f16(const void *p)
+{
+    uint16_t h[16];
+    v16 r;
+    memcpy(h, p, sizeof h);
+    for (int i = 0; i < 16; i++) r.f[i] = vdm_from_f16(h[i]);
+    return r;
+}
+INLINE v16 v16_load_bf16(const void *p)
+{
+    uint16_t h[16];
+    v16 r;
+    memcpy(h, p, sizeof h);
+    for (int i = 0; i < 16; i++) r.f[i] = vdm_from_bf16(h[i]);
+    return r;
+}
+INLINE float v16_sum(v16 a)
+{
+    for (int width = 8; width >= 1; width /= 2)
+        for (int j = 0; j < width; j++) a.f[j] += a.f[j + width];
+    return a.f[0];
+}
+INLINE void v16_transpose(v16 r[16])
+{
+    for (int i = 0; i < 16; i++) {
+        for (int j = 0; j < i; j++) {
+            float swap = r[i].f[j];
+            r[i].f[j] = r[j].f[i];
+            r[j].f[i] = swap;
+        }
+    }
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+ * Built from these, for every form */
+
+/* -a: 0 has two signs, so not 0 - a */
+INLINE v16 v16_neg(v16 a)
+{
+    return v16_sub(v16_set(-0.0f), a);
+}
+
+/* The first n lanes of a, 0 in the others. */
+INLINE v16 v16_first(v16 a, int64_t n)
+{
+    float lanes[16];
+    if (n == 16) return a;
+    v16_store(lanes, a);
+    return v16_load_n(lanes, n);
+}
+
+/* n <= 16 numbers of a dtype, 0 in the other lanes */
+INLINE v16 v16_widen(const void *p, vdm_dtype dtype, int64_t n)
+{
+    uint16_t halves[16] = {0};
+    if (dtype == VDM_F32) return n == 16 ? v16_load(p) : v16_load_n(p, n);
+    if (n < 16) p = memcpy(halves, p, (size_t)n * sizeof *halves);
+    return dtype == VDM_F16 ? v16_load_f16(p) : v16_load_bf16(p);
+}
+
+/* exp, errors below 1.0 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, e^r a polynomial, 2^n
+ * exact. ln 2 comes in two parts, of which n times the first is exact; adding and subtracting 1.5 2^23
+ * rounds. */
+INLINE v16 v16_exp(v16 x)
+{
+    const v16 magic = v16_set(12582912.0f), one = v16_set(1);
+    x = v16_max(v16_set(-104), v16_min(v16_set(89), x)); /* to 0, to infinity; NaN stays */
+    v16 n = v16_sub(v16_fma(x, v16_set(1.44269504f), magic), magic);
+    v16 r = v16_fma(n, v16_set(-0.693359375f), x);
+    r = v16_fma(n, v16_set(2.12194440e-4f), r);
+    v16 p = v16_set(1.9875691500e-4f);
+    p = v16_fma(p, r, v16_set(1.3981999507e-3f));
+    p = v16_fma(p, r, v16_set(8.3334519073e-3f));
+    p = v16_fma(p, r, v16_set(4.1665795894e-2f));
+    p = v16_fma(p, r, v16_set(1.6666665459e-1f));
+    p = v16_fma(p, r, v16_set(5.0000001201e-1f));
+    p = v16_fma(p, r, one);
+    p = v16_fma(p, r, one);
+    return v16_times_power(p, n);
+}
+
+#endif
