@@ -591,23 +591,29 @@ void vdm_transformer_free(vdm_transformer *m)
 /* ------------------------------------------------------------------------------------------------
  * AutoencoderKLCogVideoX */
 
+/* to[i] = from[i * stride], numbers of 2 or 4 bytes at any address: sizes that the compiler knows. */
+static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t width)
+{
+    if (width == 2)
+        for (int64_t i = 0; i < n; i++) memcpy(to + 2 * i, from + 2 * i * stride, 2);
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
+}
+
 /* [out,in,taps] -> [taps,in,out], numbers of `width` bytes. Blocks of 16 outputs, so that both sides
  * are touched a cache line at a time; one thread writes one block's columns. */
 static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t taps, size_t width)
 {
     enum { BLOCK = 16 };
+    int64_t w = (int64_t)width;
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(static)
 #endif
-    for (int64_t o0 = 0; o0 < out; o0 += BLOCK) {
-        int64_t o1 = o0 + BLOCK < out ? o0 + BLOCK : out;
+    for (int64_t o = 0; o < out; o += BLOCK)
         for (int64_t i = 0; i < in * taps; i++) {
-            int64_t channel = i / taps, tap = i % taps;
-            char *row = to + (size_t)((tap * in + channel) * out) * width;
-            for (int64_t o = o0; o < o1; o++)
-                memcpy(row + (size_t)o * width, from + (size_t)(o * in * taps + i) * width, width);
+            int64_t row = i % taps * in + i / taps, n = out - o < BLOCK ? out - o : BLOCK;
+            gather(to + (row * out + o) * w, from + (o * in * taps + i) * w, n, in * taps, width);
         }
-    }
 }
 
 /* A kernel of kt x k x k; a Conv2d where kt is 0. */
@@ -733,11 +739,10 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
     const vdm_tensor *t = vdm_safetensors_find(&f, "prompt_embeds");
     int64_t tokens = t && t->rank >= 2 ? t->shape[t->rank - 2] : c->text_tokens;
     if (tokens != c->text_tokens && t->shape[t->rank - 1] == c->text_dim)
-        vdm_fail(
-            err,
-            "%s: tensor 'prompt_embeds': found %lld tokens, this model takes exactly %d: encode the prompt with "
-            "padding to that length",
-            path, (long long)tokens, c->text_tokens);
+        vdm_fail(err,
+                 "%s: tensor 'prompt_embeds': found %lld tokens, this model takes exactly %d: encode the "
+                 "prompt with padding to that length",
+                 path, (long long)tokens, c->text_tokens);
     else
         *text = vdm_safetensors_floats(&f, "prompt_embeds", 2, shape, err);
     vdm_safetensors_close(&f);

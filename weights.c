@@ -174,7 +174,8 @@ static int read_offsets(vdm_tensor *t, const vdm_json *j, const vdm_json_node *n
     if ((uint64_t)at[1] > room)
         return vdm_fail(
             err,
-            "%s: tensor '%s': data_offsets: ends at byte %lld of %zu in the file: was its download cut short?",
+            "%s: tensor '%s': data_offsets: ends at byte %lld of %zu in the file: was its download "
+            "cut short?",
             m->path, t->name, (long long)at[1], room);
     if ((uint64_t)(at[1] - at[0]) != t->bytes)
         return vdm_fail(err, "%s: tensor '%s': shape and dtype need %zu bytes, data_offsets give %lld",

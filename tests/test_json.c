@@ -216,8 +216,8 @@ static void test_limits(void)
 /* Random damage to a good text: any answer will do, no crash will. */
 static void test_mutations(void)
 {
-    const char seed_text[] =
-        "{\"a\":[1,-2.5e3,\"x\\u00e9\\n\"],\"b\":{\"c\":null,\"d\":[true,false,{}]},\"\xc3\xa9\":\"\\ud83d\\ude00\"}";
+    const char seed_text[] = "{\"a\":[1,-2.5e3,\"x\\u00e9\\n\"],\"b\":{\"c\":null,\"d\":[true,false,{}]},"
+                             "\"\xc3\xa9\":\"\\ud83d\\ude00\"}";
     char text[sizeof seed_text];
     uint32_t s = 1;
     int read = 0;

@@ -666,12 +666,11 @@ static void test_vae(void)
     t->shape[0] = 3, t->shape[1] = 4;
     add_named(l, "quant_conv.bias", 1, (int[]){8});
     list_write(l, "vae");
-    CHECK(
-        refused(
-            vdm_vae_load(&m, path_of("vae"), &err),
-            "missing: 'decoder.norm_out.conv_y.conv.bias'; not known to this model: "
-            "'quant_conv.bias'; of another shape or type: 'encoder.conv_in.conv.weight': expected [4,3,3,3,3], found [3,4,3,3,3]"),
-        "missing, extra and transposed");
+    CHECK(refused(vdm_vae_load(&m, path_of("vae"), &err),
+                  "missing: 'decoder.norm_out.conv_y.conv.bias'; not known to this model: "
+                  "'quant_conv.bias'; of another shape or type: 'encoder.conv_in.conv.weight': "
+                  "expected [4,3,3,3,3], found [3,4,3,3,3]"),
+          "missing, extra and transposed");
     CHECK(m.memory == NULL, "nothing is left behind");
     list_free(l);
 }

@@ -65,6 +65,8 @@ static bool refused(int status, const char *piece)
 /* ------------------------------------------------------------------------------------------------
  * Bad headers. ONE: a file of one tensor with these fields. */
 
+#define ENTRY(name, dtype, shape, offsets) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 #define ONE(dtype, shape, offsets) \
     "{\"w\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define TWO(offsets, more)                                                   \
@@ -97,10 +99,9 @@ static const struct {
     {NAMED("\\ud800"), 1, "surrogate"},
     {NAMED("\\q"), 1, "backslash"},
     {NAMED("\\u0041\\ud83d\\ude00"), 1, NULL},
-    {"{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
-     2, "'w' appears twice"},
-    {"{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"\\u0077\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
-     2, "'w' appears twice"},
+    {"{" ENTRY("w", "U8", "[1]", "[0,1]") "," ENTRY("w", "U8", "[1]", "[1,2]") "}", 2, "'w' appears twice"},
+    {"{" ENTRY("w", "U8", "[1]", "[0,1]") "," ENTRY("\\u0077", "U8", "[1]", "[1,2]") "}", 2,
+     "'w' appears twice"},
     {"{\"w\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
      "'dtype' appears twice"},
     {"{\"w\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
@@ -171,10 +172,9 @@ static const struct {
     {TWO("[4,8]", "[8,12]"), 12, "4 bytes before tensor 'a'"},
     {TWO("[0,4]", "[4,8]"), 9, "1 bytes after the last tensor"},
     {"{}", 1, "1 bytes after the last tensor"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[4,4]}}",
-     4, NULL},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[2,2]}}",
-     4, "'a' and 'z' overlap"},
+    {"{" ENTRY("a", "F32", "[1]", "[0,4]") "," ENTRY("z", "F32", "[0]", "[4,4]") "}", 4, NULL},
+    {"{" ENTRY("a", "F32", "[1]", "[0,4]") "," ENTRY("z", "F32", "[0]", "[2,2]") "}", 4,
+     "'a' and 'z' overlap"},
 };
 
 static void test_headers(void)
