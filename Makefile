@@ -1,6 +1,8 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
 #   make test | peer | sanitize | bits | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
+# Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
+MAKEFLAGS += --no-builtin-rules
 CC ?= cc
 OPT ?= -O3
 BUILD ?= build
