@@ -492,6 +492,20 @@ static void test_png(void)
     }
 }
 
+/* Eight bytes come again at the largest distance that there is, eight others one byte too late. */
+static void test_png_distance(void)
+{
+    size_t bytes;
+    vdm_picture p = {12000, 1, calloc(12000, 3)};
+    if (!p.rgb) abort();
+    memcpy(p.rgb + 100, "abcdefgh", 8);
+    memcpy(p.rgb + 100 + 32768, "abcdefgh", 8);
+    memcpy(p.rgb + 200, "ABCDEFGH", 8);
+    memcpy(p.rgb + 200 + 32769, "ABCDEFGH", 8);
+    check_png(&p, &bytes);
+    free(p.rgb);
+}
+
 /* The definition in double, rounded. */
 static int plain_yuv(const uint8_t *rgb, int plane)
 {
@@ -587,6 +601,7 @@ int main(void)
     test_ppm();
     test_write_refused();
     test_png();
+    test_png_distance();
     test_y4m();
     test_resize();
     test_resize_edges();

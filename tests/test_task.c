@@ -202,6 +202,8 @@ static void test_bad_settings(void)
          "grid: found the key 'gap', expected rows, cols, cell and border"},
         {"{\"grid\": {\"rows\": 16384, \"cols\": 1, \"cell\": 16384, \"border\": 16384}}",
          "expected at most 16384 a side"},
+        {"{\"grid\": {\"rows\": 9000, \"cols\": 1, \"cell\": 2, \"border\": 0}}",
+         "grid: found a grid of 2 x 18000 pixels"},
         {"{\"grid\": {\"rows\": 1, \"cols\": 3, \"cell\": 5461, \"border\": 1}}",
          "grid: found a grid of 16387 x 5463 pixels"},
         {"{\"name\": \"a\", \"name\": \"b\"}", "name"},
@@ -218,8 +220,8 @@ static void test_bad_settings(void)
 /* A good task.json with a byte changed, taken out or cut off: read or refused, never a crash. */
 static void test_mutations(void)
 {
-    static const char good[] =
-        "{\"name\":\"x\",\"phi\":\"black:2\",\"metric\":\"cells\",\"grid\":{\"rows\":3,\"cols\":4,\"cell\":5,\"border\":1}}";
+    static const char good[] = "{\"name\":\"x\",\"phi\":\"black:2\",\"metric\":\"cells\","
+                               "\"grid\":{\"rows\":3,\"cols\":4,\"cell\":5,\"border\":1}}";
     make_task("test/a.in.ppm", good);
     int refused = 0, n = (int)sizeof good - 1;
     for (int run = 0; run < 3 * n; run++) {
@@ -283,11 +285,10 @@ static void test_iou(void)
     CHECK(vdm_score_iou(&p, &p) == 1, "itself");
     CHECK(isnan(vdm_score_iou(&p, &other)), "other sizes");
     memset(a, 0, N), memset(b, 255, N);
-    static const int on[][4] = {
-        {127, 127, 127, 0}, {128, 128, 128, 1}, {255, 0, 0, 0},
-        {0, 255, 0, 1}, /* 149.7 */
-        {0, 0, 255, 0},     {255, 87, 2, 1},    /* 127.542 */ {255, 87, 1, 0} /* 127.428 */};
-    for (int i = 0; i < 7; i++) {
+    /* 127, 128, 76.2, 149.7, 29.1; 127.542, 127.428 and exactly 127.5 */
+    static const int on[][4] = {{127, 127, 127, 0}, {128, 128, 128, 1}, {255, 0, 0, 0},  {0, 255, 0, 1},
+                                {0, 0, 255, 0},     {255, 87, 2, 1},    {255, 87, 1, 0}, {0, 204, 68, 0}};
+    for (int i = 0; i < 8; i++) {
         set_pixel(a, 0, on[i][0], on[i][1], on[i][2]);
         CHECK(near(vdm_score_iou(&p, &q), on[i][3] / (double)(W * H)), "colour %d", i);
     }
@@ -321,6 +322,11 @@ static void test_cells(void)
         CHECK(near(score, equal / 6.0), "shift %d: %g, expected %g", shift, score, equal / 6.0);
     }
     CHECK(vdm_score_cells(&p, &p, &t) == 1, "itself");
+    for (int i = 0; i < SIDE_X * SIDE_Y; i++) { /* as near to colour 1 as to colour 8: the first is taken */
+        set_pixel(a, i, 5, 240, 235);
+        set_pixel(b, i, palette[1][0], palette[1][1], palette[1][2]);
+    }
+    CHECK(vdm_score_cells(&p, &q, &t) == 1, "a tie of two colours");
     t.border = 3; /* 18 x 13 */
     CHECK(isnan(vdm_score_cells(&p, &q, &t)), "a grid that does not fit");
     t = (vdm_task){0};
