@@ -133,7 +133,7 @@ uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
 uint16_t vdm_to_f16(float x);
 
 /* ------------------------------------------------------------------------------------------------
- * Tensors in files: JSON and safetensors (weights.c) */
+ * Tensors in files: JSON and safetensors (json.c, weights.c) */
 
 typedef enum vdm_dtype {
     VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
