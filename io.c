@@ -79,8 +79,9 @@ static int refuse_word(const scan *s, const char *field, const char *expected)
                     (const char *)s->data + s->at, n == 24 ? "..." : "", expected);
 }
 
-/* A decimal number in low..high, after white space and comments. */
-static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, uint32_t *value)
+/* A decimal number in low..high, after white space and comments; where there is none, false and the cursor
+ * at what stands there. */
+static bool take_number(scan *s, uint32_t low, uint32_t high, uint32_t *value)
 {
     skip_blank(s);
     size_t start = s->at;
@@ -88,14 +89,22 @@ static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, 
     for (; is_digit(peek(s)); s->at++)
         if (v <= high) v = v * 10 + (uint64_t)(peek(s) - '0'); /* stops growing above high: no overflow */
     int after = peek(s);
-    if (s->at > start && v >= low && v <= high && (after < 0 || is_blank(after) || after == '#')) {
-        *value = (uint32_t)v;
-        return 0;
-    }
+    bool taken = s->at > start && v >= low && v <= high && (after < 0 || is_blank(after) || after == '#');
+    if (!taken) s->at = start;
+    *value = (uint32_t)v;
+    return taken;
+}
+
+static int refuse_number(const scan *s, const char *field, uint32_t low, uint32_t high)
+{
     char expected[64];
     snprintf(expected, sizeof expected, "a number from %u to %u", (unsigned)low, (unsigned)high);
-    s->at = start;
     return refuse_word(s, field, expected);
+}
+
+static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, uint32_t *value)
+{
+    return take_number(s, low, high, value) ? 0 : refuse_number(s, field, low, high);
 }
 
 typedef struct pnm {
@@ -178,13 +187,13 @@ static int check_room(const scan *s, const pnm *h)
 static int scan_sample(scan *s, const pnm *h, size_t i, uint32_t *v)
 {
     if (h->ascii) {
-        skip_blank(s);
+        if (take_number(s, 0, h->maxval, v)) return 0;
         if (s->at == s->size)
             return vdm_fail(s->err, "%s: pixels: found %zu numbers, expected %zu (%zu missing)", s->path, i,
                             h->samples, h->samples - i);
         char field[48];
         snprintf(field, sizeof field, "pixels: number %zu", i + 1);
-        return scan_number(s, field, 0, h->maxval, v);
+        return refuse_number(s, field, 0, h->maxval);
     }
     *v = s->data[s->at++];
     if (h->maxval > 255) *v = *v << 8 | s->data[s->at++];
