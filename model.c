@@ -762,17 +762,14 @@ static int check_step(const char *what, const char *expected, int found, int fir
                     below + step);
 }
 
-/* Learned positions exist for one size; the table of the 1.5 models' rotary positions has a size too
- * (grid_type "slice": it is cut to the grid, never stretched). */
+/* Learned positions exist for one picture size, and for one number of frames, beside which diffusers silently
+ * computes others (vdm_tape_new). The table of the 1.5 models' rotary positions has a size too (grid_type
+ * "slice": it is cut to the grid, never stretched). */
 static int check_positions(const vdm_geometry *g, const vdm_transformer_config *c, int side, vdm_error *err)
 {
-    if (c->learned_positions &&
-        (g->h != c->sample_height || g->w != c->sample_width || g->frames != c->sample_frames))
-        return vdm_fail(
-            err,
-            "size: found %d frames of %dx%d; this model's learned positions are for %d frames of %dx%d only",
-            g->frames, g->height, g->width, c->sample_frames, c->sample_height * side,
-            c->sample_width * side);
+    if (c->learned_positions && (g->h != c->sample_height || g->w != c->sample_width))
+        return vdm_fail(err, "size: found %dx%d; this model's learned positions are for %dx%d only", g->height,
+                        g->width, c->sample_height * side, c->sample_width * side);
     int rows = c->sample_height / c->patch, cols = c->sample_width / c->patch;
     if (c->rotary && c->patch_t > 0 && (g->h / c->patch > rows || g->w / c->patch > cols))
         return vdm_fail(err, "size: found %dx%d, this model takes at most %dx%d", g->height, g->width,

@@ -336,7 +336,7 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
 
 /* What a video of T frames of H x W becomes. Refuses what the model can't take and names the nearest
  * legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly the
- * sample size where positions are learned. */
+ * sample height and width where positions are learned (other frame counts get computed ones, as in diffusers). */
 typedef struct vdm_geometry {
     int frames, height, width;     /* T, H, W */
     int latent_frames;             /* (T - 1) / 4 + 1 */
