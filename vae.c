@@ -134,7 +134,7 @@ static int tiles_check(const vdm_vae_config *c, const struct tiles *s, const cha
         if (tile_size(s, i) < least)
             return vdm_fail(err, "%s: %s %d%s, expected at least %d", verb, name, tile_size(s, i),
                             s->count > 1 ? " of the last tile" : "", least);
-        total += s->count > 1 ? min_int(side_out(c, tile_size(s, i), decode), s->kept) : s->kept;
+        total += min_int(side_out(c, tile_size(s, i), decode), s->kept);
     }
     if (total != side_out(c, s->side, decode))
         return vdm_fail(err, "%s: the tiles of %s %d join to %d, expected %d: sample_%s doesn't suit tiling",

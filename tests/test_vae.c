@@ -240,7 +240,7 @@ static float *decode(const vdm_vae *m, const float *latents, int F, int h, int w
 
 static void test_frame_counts(void)
 {
-    static const int encode_table[][2] = {{1, 1},  {2, 1},  {3, 2},  {7, 2},   {8, 2},   {9, 3},  {12, 3},
+    static const int encode_table[][2] = {{1, 1},  {2, 1},  {3, 1},  {7, 2},   {8, 2},   {9, 3},  {12, 3},
                                           {15, 4}, {16, 4}, {17, 5}, {49, 13}, {81, 21}, {85, 22}};
     static const int decode_table[][2] = {{1, 1},  {2, 8},  {3, 9},   {4, 16},
                                           {5, 17}, {6, 24}, {13, 49}, {21, 81}};
@@ -578,6 +578,7 @@ int main(void)
     test_tiles(&small, false, 1, 128, 40);
     test_tiles(&small, true, 3, 11, 10);
     test_tiles(&small, true, 1, 6, 13);
+    test_tiles(&small, true, 2, 7, 4);
     test_memory(&small, false, 1, 16, 16, false);
     test_memory(&small, false, 9, 16, 24, false);
     test_memory(&small, false, 17, 88, 80, true);
