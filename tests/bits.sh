@@ -4,6 +4,7 @@
 # BITS_BUILD: the folder to build in (build/bits).
 cd "$(dirname "$0")/.." || exit 1
 unset MAKEFLAGS MFLAGS VDM_ISA OMP_NUM_THREADS
+export OMP_WAIT_POLICY=passive # three threads on two processors: no spinning
 build=${BITS_BUILD:-build/bits}
 mkdir -p "$build"
 first=
