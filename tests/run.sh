@@ -4,15 +4,18 @@
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-for program in "$@"; do
-    case $program in
-    *.py) "${PYTHON:-python3}" "$program" >"$log" 2>&1 ;;
-    */*) "$program" >"$log" 2>&1 ;;
-    *) "./$program" >"$log" 2>&1 ;;
+trap 'rm -f "$log" "$log.status"' EXIT
+run() {
+    case $1 in
+    *.py) "${PYTHON:-python3}" "$1" ;;
+    */*) "$1" ;;
+    *) "./$1" ;;
     esac
-    status=$?
-    cat "$log"
+    echo $? >"$log.status"
+}
+for program in "$@"; do
+    run "$program" 2>&1 | tee "$log"
+    status=$(cat "$log.status")
     line=$(grep -E '^[^ ]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     n=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\1/p')
     m=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\2/p')
