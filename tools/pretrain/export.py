@@ -42,6 +42,9 @@ def write(state, name, out):
         f.write("\n")
     with open(os.path.join(out, "README.md"), "w") as f:
         f.write(CARD.format(name=name, vae_step=vae_step, step=step, variant=name))
+    for d, _, names in os.walk(out):
+        for n in names:
+            os.chmod(os.path.join(d, n), 0o644)
     total = sum(os.path.getsize(os.path.join(d, n)) for d, _, names in os.walk(out) for n in names)
     print(f"{out}: {total} bytes ({total / 2 ** 20:.2f} MiB), transformer at step {step}")
     if total > LIMIT:

@@ -5,16 +5,16 @@ first frame, one state follows from the one before it.  `timeline` then spreads 
 step by step, or abruptly in the middle of the clip (the discrete transition that few-shot fits use), or
 as a cross-fade.  All of it is vectorised over the batch B; parameters are drawn per clip.
 
-Kept out: the evaluation rules themselves (see KIN in families.py) and every first state whose hash is
+Kept out: the evaluation rules themselves (see KIN in families.py) and every first frame whose hash is
 reserved for evaluation (`reserved`): evaluation inputs are drawn from the reserved eighth of all grids,
-so that no evaluation pair can occur in the training stream.
+so that no evaluation pair can occur in the training stream.  families.py drops such clips by their pixels.
 """
 import numpy as np
 
 K = 8          # steps in a sequence: K+1 states
 FRAMES = 9
 
-# The ARC palette (Table in shared evaluation code): index -> RGB.
+# The ARC palette (as evaluation renders it): index -> RGB.
 PALETTE = np.array([(0, 0, 0), (0, 116, 217), (255, 65, 54), (46, 204, 64), (255, 220, 0), (170, 170, 170),
                     (240, 18, 190), (255, 133, 27), (127, 219, 255), (135, 12, 37)], np.uint8)
 
@@ -31,6 +31,15 @@ def reserved(grid):
     """True for grids that only evaluation may use as inputs: a fixed eighth of all grids.
     The top bits decide: the low bits of FNV are weak (bit 0 is the parity of the cells)."""
     return (fnv1a(grid) >> 29) == 0
+
+
+def shows_reserved(frames):
+    """uint8 [B,64,64,3] -> True where a frame is a reserved 8x8 grid in the palette."""
+    c = frames.reshape(-1, 8, 8, 8, 8, 3)
+    corner = c[:, :, 0, :, 0]
+    flat = (c == corner[:, :, None, :, None]).all((1, 2, 3, 4, 5))
+    same = (corner[..., None, :] == PALETTE).all(-1)                        # [B,8,8,10]
+    return flat & same.any(-1).all((1, 2)) & reserved(same.argmax(-1).astype(np.uint8))
 
 
 # ---------------------------------------------------------------- small helpers
@@ -305,18 +314,24 @@ def bits(s):
     return sum(1 << int(ch) for ch in s)
 
 
-def cellrule(rng, b, g):
-    """Two-colour games with a random birth/survival rule of their own in every clip.
-    The five rules of the evaluation never occur."""
-    col = colours(rng, b)
-    dens = rng.uniform(.15, .6, b)
-    on = rng.random((b, g, g)) < per(dens)
+def draw_rules(rng, b):
+    """Random births and survivals as bit sets over 0..8 neighbours, none of them evaluated."""
     bad = {(bits(x), bits(y)) for x, y in EVALUATED}
     birth = (coin(rng, (b, 9), .3) * (1 << np.arange(9))).sum(1) & ~1        # no birth from nothing
     keep = (coin(rng, (b, 9), .45) * (1 << np.arange(9))).sum(1)
     for i in range(b):
         while (birth[i], keep[i]) in bad:
             keep[i] = rng.integers(0, 512)
+    return birth, keep
+
+
+def cellrule(rng, b, g):
+    """Two-colour games with a random birth/survival rule of their own in every clip.
+    The five rules of the evaluation never occur."""
+    col = colours(rng, b)
+    dens = rng.uniform(.15, .6, b)
+    on = rng.random((b, g, g)) < per(dens)
+    birth, keep = draw_rules(rng, b)
     wrap = coin(rng, b, .3)
 
     def step(s, _):
@@ -366,9 +381,11 @@ def recolour(rng, b, g):
 
 
 def touched(rng, b, g):
-    """Cells of colour p that touch colour q turn into r, at once or as a wave."""
-    a, _ = content(rng, b, g, kind=rng.choice([1, 2, 3, 4, 5]))
-    p = one_colour(rng, a)
+    """Cells of colour p that touch colour q turn into r, at once or as a wave.
+    p is not the background: that would be the outline task."""
+    a, bg = content(rng, b, g, kind=rng.choice([1, 2, 3, 4, 5]))
+    p = one_colour(rng, a, bg)
+    p = np.where(p == bg, 255, p)                            # nothing but background: nothing happens
     q = one_colour(rng, a, p)
     r = np.where(coin(rng, b, .4), q, rng.integers(0, 10, b)).astype(np.uint8)
     eight = coin(rng, b)
@@ -582,11 +599,14 @@ def vanish(rng, b, g):
 EVALUATED_1D = {8, 32, 128, 160, 4, 108, 170, 250, 30, 45, 90, 150, 110, 54, 62, 106}
 
 
+def draw_rows(rng, b):
+    return rng.choice(np.array([r for r in range(256) if r not in EVALUATED_1D]), b)
+
+
 def rows(rng, b, g):
     """Rows are made one after the other from the row above, by a random rule over three neighbours.
     The sixteen elementary rules of the evaluation never occur."""
-    ok = np.array([r for r in range(256) if r not in EVALUATED_1D])
-    rule = rng.choice(ok, b)
+    rule = draw_rows(rng, b)
     col, wrap = colours(rng, b), coin(rng, b)
     row = (rng.random((b, g)) < per(rng.uniform(.2, .7, b), 1)).astype(int)
     full = [row]
@@ -654,14 +674,14 @@ GRID_FAMILIES = [still, translate, slide, fall, grow, shrink, spread, cyclic, ce
 
 
 def grid_clips(rng, b, family, g=8):
-    """[b,9,64,64,3] uint8 clips of one grid family; first states never reserved for evaluation.
+    """[b,9,64,64,3] uint8 clips of one grid family.
     Most clips in which nothing happens are dropped (all families but `still`)."""
     out, have = [], 0
     while have < b:
         n = 2 * (b - have) + 4
         seq, pos = family(rng, n, g), timeline(rng, n)
         last = seq[np.arange(n), np.floor(pos[:, -1]).astype(int)]
-        keep = ~reserved(seq[:, 0]) & ((last != seq[:, 0]).any((1, 2)) | coin(rng, n, 1 if family is still else .1))
+        keep = (last != seq[:, 0]).any((1, 2)) | coin(rng, n, 1 if family is still else .1)
         seq, pos = seq[keep][:b - have], pos[keep][:b - have]
         # a fade goes straight from state 0 to state k: make it the first two states of its own sequence
         frac = (pos != np.floor(pos)).any(1)

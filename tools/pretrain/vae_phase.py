@@ -17,9 +17,9 @@ import families
 from common import (LATENT_C, Ema, Every, Log, decode, encode, load, new_vae, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
-STAGES = {"frame": 1500, "crop": 2500, "full": 1500}         # steps
-DECAY_STEPS = 1200                                          # the learning rate falls over the last of them
-LR, BATCH, NOISE = 2e-3, {"frame": 32, "crop": 16, "full": 8}, 0.35
+STAGES = {"frame": 3000, "crop": 5000, "full": 3000}         # steps
+DECAY_STEPS = 2400                                          # the learning rate falls over the last of them
+LR, BATCH, NOISE = 2e-3, {"frame": 16, "crop": 8, "full": 4}, 0.35
 FIELDS = ["step", "phase", "loss", "l1", "stat", "lr", "psnr", "cells", "psnr_noisy", "cells_noisy", "clips_per_s",
           "time"]
 
@@ -142,10 +142,10 @@ def run(state_dir, stop, threads, save_seconds=300):
         ema.update(vae, step)
         seen += len(x)
         sums.append((loss.item(), l1.item(), stat.item()))
-        if step % 50 == 0:
+        if step % 100 == 0:
             row = dict(zip(("loss", "l1", "stat"), map(float, np.mean(sums, 0))))
             dt = time.monotonic() - t0
-            if step % 500 == 0 or step == total_steps():
+            if step % 1500 == 0 or step == total_steps():
                 ema.swap(vae)
                 row["psnr"], row["cells"] = evaluate(vae, held)
                 row["psnr_noisy"], row["cells_noisy"] = evaluate(vae, held, 0.2)

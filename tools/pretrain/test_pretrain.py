@@ -1,0 +1,119 @@
+"""Checks of the training stream and of the few figures that evaluation rests on.  Run: python test_pretrain.py
+
+The proof that no evaluation pair occurs in training: evaluation inputs are drawn from the reserved grids
+only, and no clip starts with a reserved grid.  Here both halves are checked on what is really produced:
+pixels of the mixture, and the pairs of evaluate.py.
+"""
+import os
+import sys
+import tempfile
+
+import numpy as np
+import torch
+
+import evaluate
+import families
+from buffer import ROW, Ring
+from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
+                   grid_clips, reserved)
+from smooth import SMOOTH_FAMILIES
+
+failed = 0
+
+
+def check(ok, what):
+    global failed
+    failed += not ok
+    print(("ok      " if ok else "FAILED  ") + what)
+
+
+def read_grids(frames, tolerance=0):
+    """uint8 [B,64,64,3] -> cells [B,8,8] and which frames really are 8x8 grids in the palette."""
+    c = frames.reshape(-1, 8, 8, 8, 8, 3)
+    flat = (np.ptp(c.astype(int), axis=(2, 4)) <= tolerance).all((1, 2, 3))
+    dist = np.abs(c[:, :, 0, :, 0, None].astype(int) - PALETTE.astype(int)).max(-1)
+    return dist.argmin(-1).astype(np.uint8), flat & (dist.min(-1) <= tolerance).all((1, 2))
+
+
+def stream(n):
+    rng, bad, grids, seen = np.random.default_rng(99), 0, 0, set()
+    for _ in range(n // 256):
+        clips, _ = families.mixture(rng, 256)
+        g, ok = read_grids(clips[:, 0])
+        bad += int((reserved(g) & ok).sum())
+        grids += int(ok.sum())
+        seen.update(x.tobytes() for x in g[ok])
+    check(grids > n // 4 and bad == 0, f"no clip of {n} starts with a reserved grid ({grids} start with a grid)")
+    return seen
+
+
+def evaluation(seen):
+    for task in evaluate.TASKS:
+        x, y = evaluate.pairs(task, 80, 42)
+        check(bool(reserved(x).all()) and not any(a.tobytes() in seen for a in x),
+              f"{task}: evaluation inputs are reserved, and none was met in the stream")
+        back, ok = read_grids(evaluate.video(x, y)[:, -1])
+        check(bool(ok.all()) and bool((back == y).all()), f"{task}: the last frame reads as the answer")
+
+
+def rules():
+    rng = np.random.default_rng(5)
+    birth, keep = draw_rules(rng, 200_000)
+    bad = {(bits(b), bits(k)) for b, k in EVALUATED}
+    check(not bad & set(zip(birth.tolist(), keep.tolist())), "no evaluated rule of life among 200,000")
+    check(not EVALUATED_1D & set(draw_rows(rng, 20_000).tolist()), "no evaluated elementary rule among 20,000")
+    check(fnv1a(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))[0] == fnv_plain(range(64)), "FNV-1a as it is defined")
+    share = reserved(rng.integers(0, 10, (80_000, 8, 8)).astype(np.uint8)).mean()
+    check(abs(share - 1 / 8) < .005, f"an eighth is reserved ({share:.4f})")
+
+
+def fnv_plain(cells):
+    h = 2166136261
+    for c in cells:
+        h = ((h ^ c) * 16777619) % 2 ** 32
+    return h
+
+
+def shape_of_things():
+    rng = np.random.default_rng(7)
+    for f, name in enumerate(families.NAMES):
+        v = families.clips(rng, f, 6)
+        check(v.shape == (6, 9, 64, 64, 3) and v.dtype == np.uint8, f"{name}: shape")
+    check(all(k in families.NAMES for _, kin in families.KIN.values() for k in kin), "kin are families")
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")) as f:
+        text = f.read()
+    for f in GRID_FAMILIES + SMOOTH_FAMILIES:
+        line = f"| {f.__name__} | {' '.join(f.__doc__.split())} |"
+        check(line in text, f"{f.__name__}: listed in README.md as its code says")
+    for task, (grade, kin) in families.KIN.items():
+        check(f"| {task} | {grade} | {', '.join(kin)} |" in text, f"{task}: kinship listed in README.md")
+    for f in GRID_FAMILIES:
+        v = grid_clips(rng, 64, f, 8)
+        moved = (v[:, 0] != v[:, -1]).any((1, 2, 3)).mean()
+        check(moved == 0 if f.__name__ == "still" else moved > .5, f"{f.__name__}: something happens ({moved:.2f})")
+    a, _ = families.mixture(np.random.default_rng(3), 32)
+    b, _ = families.mixture(np.random.default_rng(3), 32)
+    s, _ = families.mixture(np.random.default_rng(3), 32, still=True)
+    check(bool((a == b).all()), "the same seed, the same clips")
+    check(bool((s == s[:, :1]).all()), "stills stand still")
+
+
+def ring():
+    with tempfile.TemporaryDirectory() as d:
+        r = Ring(os.path.join(d, "r"), 10)
+        r.put(torch.ones((7,) + ROW))
+        r.put(2 * torch.ones((7,) + ROW))
+        check(r.have == 10 and r.at == 4 and set(np.asarray(r.data[:, 0, 0, 0, 0]).tolist()) == {1, 2}, "ring wraps")
+        r.data.flush()
+        q = Ring(os.path.join(d, "r"), 10)
+        q.restore(r.meta())
+        check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
+
+
+if __name__ == "__main__":
+    shape_of_things()
+    ring()
+    rules()
+    evaluation(stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048))
+    print(f"{failed} failed")
+    sys.exit(failed > 0)
