@@ -111,7 +111,20 @@ static void test_data(void)
     CHECK(!wrong, "image: %d latents are not the mean over 0.7", wrong);
     CHECK(check_distance(all.images, plain.images, 2 * LATENT) > 1e-3,
           "augmentation and posterior do nothing");
-    vdm_fit_data_free(&plain);
+
+    /* the posterior's noise has the channel first: what is given to channel 3 of latent frame 1 arrives there
+     */
+    static float single[2 * 3 * LATENT];
+    for (int i = 0; i < H * W; i++) single[(3 * 3 + 1) * H * W + i] = 1;
+    o.video_noise = single;
+    CHECK(!vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 1, NULL, &err), "%s", err.text);
+    for (int i = 0; i < VIDEO; i++) {
+        bool there = i / LATENT == 2 && i / (H * W) % C == 3;
+        wrong += (one.videos[i] != plain.videos[i]) != there;
+    }
+    CHECK(!wrong, "noise of one channel and frame: %d latents are wrong", wrong);
+    vdm_fit_data_free(&one);
+    o.video_noise = zeros;
 
     /* what is refused, and a stop */
     int reported = 0;
@@ -124,6 +137,7 @@ static void test_data(void)
               strstr(err.text, "pair 2: input"),
           "%s", err.text);
     CHECK(vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 0, NULL, &err), "no pairs are taken");
+    vdm_fit_data_free(&plain);
     vdm_fit_data_free(&all);
 }
 
@@ -343,8 +357,8 @@ static void test_not_finite(void)
     o.state = s.state;
     noise[(2 * 3 + 1) * VIDEO + 17] = (float)NAN; /* step 4, its second video */
     run(&r, &o, NULL);
-    CHECK(r.status && r.done == 3 && strstr(r.err.text, "step 4") && strstr(r.err.text, "pair 3 (t") &&
-              !strstr(r.err.text, "pair 1"),
+    CHECK(r.status && r.done == 3 && strstr(r.err.text, "step 4: the loss is") &&
+              strstr(r.err.text, "pair 3 (t") && !strstr(r.err.text, "pair 1"),
           "%s", r.err.text);
     if (!CHECK(!vdm_safetensors_open(&f, s.state, &err), "%s", err.text)) return;
     const vdm_tensor *p = vdm_safetensors_find(&f, "params"), *rows = vdm_safetensors_find(&f, "rows");
@@ -495,6 +509,30 @@ static void test_epochs(void)
     CHECK(fabs(losses[0] / losses[1] - 1) < 1e-9, "an epoch leaves a pair out: %g %g", losses[0], losses[1]);
 }
 
+/* Every step has numbers of its own, and the fixed set sees every pair. */
+static void test_numbers(void)
+{
+    static struct result r;
+    const int same[3] = {0};
+    vdm_fit_options o = small_options();
+    o.steps = 3;
+    o.batch = 1;
+    o.lr = 0;
+    o.pair = same;
+    run(&r, &o, NULL);
+    CHECK(r.rows[1].loss != r.rows[2].loss && r.rows[2].loss != r.rows[3].loss, "steps are alike: %g %g %g",
+          r.rows[1].loss, r.rows[2].loss, r.rows[3].loss);
+    CHECK(r.rows[0].watch == r.rows[3].watch, "the fixed set isn't fixed: %g %g", r.rows[0].watch,
+          r.rows[3].watch);
+    for (int p = 0; p < PAIRS; p++) {
+        double before = r.rows[0].watch;
+        s.images[p * LATENT + 7] += 1;
+        run(&r, &o, NULL);
+        CHECK(r.rows[0].watch != before, "the fixed set leaves pair %d out", p + 1);
+    }
+    check_random(s.images, PAIRS * LATENT, 2, 1.5f);
+}
+
 int main(void)
 {
     if (!setup()) {
@@ -502,6 +540,7 @@ int main(void)
         test_step();
         test_gradient();
         test_epochs();
+        test_numbers();
         test_learning();
         test_threads();
         test_resume();
