@@ -409,8 +409,8 @@ void vdm_adamw_free(vdm_adamw *o)
 
 /* p *= 1 - lr decay;  m += (1 - beta1)(g - m);  v = beta2 v + (1 - beta2) g g;
  * p -= lr / (1 - beta1^k) m / (sqrt(v) / sqrt(1 - beta2^k) + eps)
- * Coefficients are made in double and rounded once, then f32 operations in torch's order; its lerp_ is one
- * fused multiply-add. */
+ * Coefficients are made in double and rounded once, then f32 operations in torch's order; its lerp_ and
+ * addcmul_ end in a fused multiply-add. */
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr)
 {
     o->step++;
@@ -424,7 +424,7 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     for (int64_t i = 0; i < n; i++) {
         float g = grad[i];
         m[i] = fmaf(take1, g - m[i], m[i]);
-        v[i] = beta2 * v[i] + take2 * g * g;
+        v[i] = fmaf(take2 * g, g, beta2 * v[i]);
         params[i] = params[i] * keep + step * m[i] / (sqrtf(v[i]) / root + eps);
     }
     (void)cpu;
