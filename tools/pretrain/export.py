@@ -21,7 +21,8 @@ CARD = """# {name}: a tiny CogVideoX-1.5 image-to-video model
 
 64x64 pixels, 9 frames, one fixed prompt (`prompt_embeds.safetensors`). Made by tools/pretrain/ from procedural
 clips alone; VAE {vae_step} steps, transformer {step} steps ({variant}). Guidance 1; scaling factor 1.
-It has no text encoder: pass `prompt_embeds` wherever a prompt is asked for.
+It has no text encoder: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
+pass `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`.
 """
 
 
