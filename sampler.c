@@ -185,8 +185,8 @@ static int arrival(const vdm_schedule *s, int steps, int t)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0, so x0 = sqrt(alpha) x - sqrt(1 -
- * alpha) v */
+ * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0,
+ * so x0 = sqrt(alpha) x - sqrt(1 - alpha) v */
 
 void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
                    int64_t n)
@@ -253,8 +253,8 @@ void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, i
 }
 
 /* t is a timestep (0..999), steps a count: (steps - t) / steps reaches -998, its fifth power -1e15, and the
- * cosine of that jumps about. The models were published with it, so it stays; pow and cos must be accurate.
- */
+ * cosine of that jumps about. The models were published with it, so it stays;
+ * pow and cos must be accurate. */
 double vdm_dynamic_guidance(double guidance, int steps, int t)
 {
     double turn = vdm_pow((double)(steps - t) / steps, 5);
