@@ -106,13 +106,17 @@ struct block {
     bool pack_right;     /* not packed yet */
 };
 
+static int64_t pieces(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
+
 /* Smaller tasks where there would be too few for the threads. */
 static void divide(struct block *b, int threads)
 {
     b->task_rows = round_up(TASK_ROWS, TILE_ROWS), b->task_cols = TASK_COLS;
     for (;;) {
-        int64_t across = (b->cols + b->task_cols - 1) / b->task_cols;
-        int64_t down = (b->rows + b->task_rows - 1) / b->task_rows;
+        int64_t across = pieces(b->cols, b->task_cols), down = pieces(b->rows, b->task_rows);
         int64_t high = smaller(b->rows, b->task_rows) / TILE_ROWS,
                 wide = smaller(b->cols, b->task_cols) / TILE_COLS;
         if (threads == 1 || across * down >= 4 * threads || (high < 2 && wide < 2)) return;
@@ -123,28 +127,24 @@ static void divide(struct block *b, int threads)
     }
 }
 
-/* Panel number i of the block: B's panels first. */
-static void pack_block(const struct product *p, const struct block *b, int64_t i)
+static void pack_left(const struct product *p, const struct block *b, int64_t panel)
 {
-    int64_t right = b->pack_right ? (b->cols + TILE_COLS - 1) / TILE_COLS : 0, at;
-    if (i < right) {
-        at = i * TILE_COLS;
-        pack_panel(b->right + at * b->depth, TILE_COLS, &p->b, b->n + at, smaller(TILE_COLS, b->cols - at),
-                   b->k, b->depth);
-    } else {
-        at = (i - right) * TILE_ROWS;
-        pack_panel(b->left + at * b->depth, TILE_ROWS, &p->a, b->m + at, smaller(TILE_ROWS, b->rows - at),
-                   b->k, b->depth);
-    }
+    int64_t m = panel * TILE_ROWS, n = smaller(TILE_ROWS, b->rows - m);
+    pack_panel(b->left + m * b->depth, TILE_ROWS, &p->a, b->m + m, n, b->k, b->depth);
 }
 
-static void run_task(const struct product *p, const struct block *b, int64_t task)
+static void pack_right(const struct product *p, const struct block *b, int64_t panel, float *to)
 {
-    int64_t down = (b->rows + b->task_rows - 1) / b->task_rows;
-    int64_t m = task % down * b->task_rows, n = task / down * b->task_cols;
-    int64_t rows = smaller(b->task_rows, b->rows - m), cols = smaller(b->task_cols, b->cols - n);
+    int64_t n = panel * TILE_COLS;
+    pack_panel(to, TILE_COLS, &p->b, b->n + n, smaller(TILE_COLS, b->cols - n), b->k, b->depth);
+}
+
+/* Outputs [m, m + rows) x [n, n + cols) of the block; right: the panels of column n and on */
+static void multiply_part(const struct product *p, const struct block *b, int64_t m, int64_t rows, int64_t n,
+                          int64_t cols, const float *right)
+{
     struct output c = {p->c.c + (b->m + m) * p->c.row + (b->n + n) * p->c.col, p->c.row, p->c.col};
-    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth, b->depth), b->right + n * b->depth, c,
+    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth, b->depth), right, c,
              b->k > 0 || p->accumulate);
     if (b->k + b->depth == p->K) finish(p, b->m + m, rows, b->n + n, cols);
 }
@@ -152,14 +152,34 @@ static void run_task(const struct product *p, const struct block *b, int64_t tas
 /* Packs and multiplies one block; called by every thread of a region. */
 static void run_block(const struct product *p, const struct block *b)
 {
-    int64_t panels =
-        (b->pack_right ? (b->cols + TILE_COLS - 1) / TILE_COLS : 0) + (b->rows + TILE_ROWS - 1) / TILE_ROWS;
-    int64_t tasks =
-        ((b->rows + b->task_rows - 1) / b->task_rows) * ((b->cols + b->task_cols - 1) / b->task_cols);
+    int64_t left = pieces(b->rows, TILE_ROWS), right = b->pack_right ? pieces(b->cols, TILE_COLS) : 0;
+    int64_t down = pieces(b->rows, b->task_rows), tasks = down * pieces(b->cols, b->task_cols);
     OMP(omp for schedule(dynamic, 2))
-    for (int64_t i = 0; i < panels; i++) pack_block(p, b, i);
+    for (int64_t i = 0; i < left + right; i++) {
+        if (i < left)
+            pack_left(p, b, i);
+        else
+            pack_right(p, b, i - left, b->right + (i - left) * TILE_COLS * b->depth);
+    }
     OMP(omp for schedule(dynamic, 1))
-    for (int64_t i = 0; i < tasks; i++) run_task(p, b, i);
+    for (int64_t i = 0; i < tasks; i++) {
+        int64_t m = i % down * b->task_rows, n = i / down * b->task_cols;
+        multiply_part(p, b, m, smaller(b->task_rows, b->rows - m), n, smaller(b->task_cols, b->cols - n),
+                      b->right + n * b->depth);
+    }
+}
+
+/* The same where all rows are one task: a right panel is used once, so it stays in its thread's L2. */
+static void run_flat_block(const struct product *p, const struct block *b)
+{
+    float *panel = b->right + (int64_t)thread_number() * TILE_COLS * DEPTH;
+    OMP(omp for schedule(static))
+    for (int64_t i = 0; i < pieces(b->rows, TILE_ROWS); i++) pack_left(p, b, i);
+    OMP(omp for schedule(dynamic, 1))
+    for (int64_t i = 0; i < pieces(b->cols, TILE_COLS); i++) {
+        pack_right(p, b, i, panel);
+        multiply_part(p, b, 0, b->rows, i * TILE_COLS, smaller(TILE_COLS, b->cols - i * TILE_COLS), panel);
+    }
 }
 
 /* K = 0: there is nothing to sum */
@@ -186,24 +206,29 @@ static void run_product(const vdm_cpu *cpu, struct product *p)
     if (p->K == 0 || p->M == 0 || p->N == 0) return;
     bool small = (double)p->M * (double)p->N * (double)p->K < 200e3; /* not worth waking a thread: 4 us */
     int threads = small ? 1 : cpu->threads;
-    int64_t most = (int64_t)LEFT_ROWS * cpu->threads, blocks = (p->M + most - 1) / most;
-    int64_t rows = round_up((p->M + blocks - 1) / blocks, TILE_ROWS);
+    int64_t blocks = pieces(p->M, (int64_t)LEFT_ROWS * cpu->threads);
+    int64_t rows = round_up(pieces(p->M, blocks), TILE_ROWS);
+    bool flat = p->M <= TASK_ROWS && threads <= RIGHT_COLS / TILE_COLS;
+    int64_t cols = flat ? p->N : RIGHT_COLS;
     float *right = cpu->scratch, *left = right + (int64_t)RIGHT_COLS * DEPTH;
     OMP(omp parallel num_threads(threads))
-    for (int64_t n = 0; n < p->N; n += RIGHT_COLS) {
+    for (int64_t n = 0; n < p->N; n += cols) {
         for (int64_t k = 0; k < p->K; k += DEPTH) {
             for (int64_t m = 0; m < p->M; m += rows) {
                 struct block b = {.m = m,
                                   .rows = smaller(rows, p->M - m),
                                   .n = n,
-                                  .cols = smaller(RIGHT_COLS, p->N - n),
+                                  .cols = smaller(cols, p->N - n),
                                   .k = k,
                                   .depth = smaller(DEPTH, p->K - k),
                                   .left = left,
                                   .right = right,
                                   .pack_right = m == 0};
                 divide(&b, threads);
-                run_block(p, &b);
+                if (flat)
+                    run_flat_block(p, &b);
+                else
+                    run_block(p, &b);
             }
         }
     }

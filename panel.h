@@ -48,9 +48,10 @@ INLINE void pack_rows_as(float *panel, int64_t width, const char *const *rows, i
                          int64_t kc)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    for (int64_t k = 0; k < kc; k += 16) {
-        int64_t depth = smaller(16, kc - k);
-        for (int64_t r = 0; r < width; r += 16) {
+    for (int64_t r = 0; r < width; r += 16) {
+        int64_t lanes = smaller(16, width - r);
+        for (int64_t k = 0; k < kc; k += 16) {
+            int64_t depth = smaller(16, kc - k);
             v16 block[16];
             if (r + 16 <= n && depth == 16) {
                 UNROLL for (int i = 0; i < 16; i++) block[i] = v16_widen(rows[r + i] + k * bytes, dtype, 16);
@@ -59,7 +60,6 @@ INLINE void pack_rows_as(float *panel, int64_t width, const char *const *rows, i
                     block[i] = r + i < n ? v16_widen(rows[r + i] + k * bytes, dtype, depth) : v16_set(0);
             }
             v16_transpose(block);
-            int64_t lanes = smaller(16, width - r);
             if (lanes == 16 && depth == 16) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + (k + i) * width + r, block[i]);
             } else {
