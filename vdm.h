@@ -522,7 +522,7 @@ double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* ste
 
 /* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
  * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
- * splitmix64(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)). */
+ * mix(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)), mix being the end of splitmix64. */
 typedef enum vdm_fit_use {
     VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
     VDM_FIT_LATENTS, /* pair: phi's numbers, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
