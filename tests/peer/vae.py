@@ -45,12 +45,12 @@ def every_count(c):
     model = vae(c.rng, sample_height=96, sample_width=80)
     folder = save(c.folder / "counts", vae=model)
     for T in (1, 2, 7, 8, 9, 12, 15, 17, 49):
-        compare_encode(c, "4 levels", model, folder, c.randn(T, 3, 32, 40).clamp(-1, 1), False)
+        compare_encode(c, "4 levels", model, folder, c.randn(T, 3, 16, 24).clamp(-1, 1), False)
     for F in (1, 2, 3, 4, 5, 6, 13):
-        compare_decode(c, "4 levels", model, folder, c.randn(F, 16, 4, 5), False)
-    for T, H, W in ((1, 56, 104), (9, 88, 64), (17, 48, 48), (49, 56, 40), (9, 40, 40)):
+        compare_decode(c, "4 levels", model, folder, c.randn(F, 16, 2, 3), False)
+    for T, H, W in ((1, 56, 104), (9, 88, 48), (17, 48, 48), (49, 56, 40), (9, 40, 40)):
         compare_encode(c, "4 levels", model, folder, c.randn(T, 3, H, W).clamp(-1, 1), True)
-    for F, h, w in ((1, 7, 13), (3, 11, 8), (2, 6, 6), (5, 12, 9), (13, 7, 5), (3, 6, 5)):
+    for F, h, w in ((1, 7, 13), (3, 11, 5), (2, 6, 6), (5, 8, 6), (13, 7, 4), (3, 6, 5)):
         compare_decode(c, "4 levels", model, folder, c.randn(F, 16, h, w), True)
 
 
@@ -60,14 +60,13 @@ def draw_model(c):
     quant, down = c.integer(0, 3) == 0, 2 ** (levels - 1)
     sides = {"down": "Down", "up": "Up"}
     return dict(
-        block_out_channels=tuple(groups * c.integer(1, 5) for _ in range(levels)),
+        block_out_channels=tuple(groups * c.integer(2, 5) for _ in range(levels)),
         layers_per_block=c.integer(1, 2),
         norm_num_groups=groups,
         latent_channels=3 if quant else c.choice([2, 4, 16]),  # diffusers' quant_conv has the pictures' channels
         use_quant_conv=quant,
         use_post_quant_conv=quant,
-        temporal_compression_ratio=c.choice([1, 2, 4, 4, 8]),
-        norm_eps=c.choice([1e-6, 1e-3]),
+        temporal_compression_ratio=c.choice([r for r in (8, 4, 4, 2, 1) if r <= down]),
         sample_height=12 * down * c.integer(1, 2),
         sample_width=10 * down * c.integer(1, 2),
         **{f"{way}_block_types": (f"CogVideoX{side}Block3D",) * levels for way, side in sides.items()},
@@ -85,12 +84,14 @@ def random_case(c, number):
         f"{'quant ' if config['use_quant_conv'] else ''}{str(dtype)[6:]}"
     )
     # Whole, with sides that the levels don't divide; then in tiles, unless the sides happen to fit one.
-    H, W = c.integer(down, 6 * down), c.integer(down, 6 * down)
+    # No side is tiny: two errors of a few numbers each have no steady ratio.
+    H, W = c.integer(3 * down, 6 * down), c.integer(3 * down, 6 * down)
     compare_encode(c, what, model, folder, c.randn(c.integer(1, 26), 3, H, W).clamp(-1, 1), False)
-    compare_decode(c, what, model, folder, c.randn(c.integer(1, 7), config["latent_channels"], H // down, W // down), False)
-    h, w = c.integer(1, 20), c.integer(1, 20)
-    compare_encode(c, what, model, folder, c.randn(c.integer(1, 17), 3, h * down, w * down).clamp(-1, 1), True)
-    compare_decode(c, what, model, folder, c.randn(c.integer(1, 4), config["latent_channels"], h, w), True)
+    C, F = config["latent_channels"], c.integer(1, 7)
+    compare_decode(c, what, model, folder, c.randn(F, C, H // down, W // down), False)
+    h, w = c.integer(3, 14), c.integer(3, 14)
+    compare_encode(c, what, model, folder, c.randn(c.integer(1, 10), 3, h * down, w * down).clamp(-1, 1), True)
+    compare_decode(c, what, model, folder, c.randn(c.integer(1, 4), C, h, w), True)
 
 
 def refused(c):
