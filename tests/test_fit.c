@@ -65,14 +65,35 @@ static int stop_at_once(void *user, const vdm_report *r)
     return 1;
 }
 
+/* Without noise pair 1 becomes the means, scaled. */
+static void check_means(const vdm_fit_data *plain, const vdm_phi *phi, const vdm_picture *x,
+                        const vdm_picture *y)
+{
+    vdm_error err;
+    static float moments[3 * 2 * LATENT], video[9 * 3 * 8 * H * 8 * W];
+    static uint8_t frames[9 * 3 * 8 * H * 8 * W];
+    CHECK(!vdm_interp(phi, &x[1], &y[1], 9, NULL, frames, &err), "%s", err.text);
+    vdm_video_from_bytes(video, frames, 9, 8 * H, 8 * W);
+    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 9, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
+          err.text);
+    int wrong = 0;
+    for (int f = 0; f < 3; f++)
+        for (int i = 0; i < LATENT; i++)
+            wrong += plain->videos[VIDEO + (f + 1) * LATENT + i] != moments[f * 2 * LATENT + i] * 0.7f;
+    CHECK(!wrong, "video: %d latents are not the mean times 0.7", wrong);
+    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 1, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
+          err.text);
+    for (int i = 0; i < LATENT; i++) wrong += plain->images[LATENT + i] != moments[i] * (float)(1 / 0.7);
+    CHECK(!wrong, "image: %d latents are not the mean over 0.7", wrong);
+}
+
 static void test_data(void)
 {
     vdm_error err;
     vdm_picture x[PAIRS], y[PAIRS];
     vdm_phi phi;
     vdm_fit_data all, one, plain;
-    static float zeros[PAIRS * 3 * C * H * W], moments[3 * 2 * LATENT], video[9 * 3 * 8 * H * 8 * W];
-    static uint8_t frames[9 * 3 * 8 * H * 8 * W];
+    static float zeros[PAIRS * 3 * C * H * W];
     const float no_sigma[PAIRS] = {0};
     for (int i = 0; i < PAIRS; i++) {
         fill_picture(&x[i], 2 * (uint32_t)i);
@@ -96,19 +117,8 @@ static void test_data(void)
     o.video_noise = o.image_noise = zeros;
     o.image_sigma = no_sigma;
     CHECK(!vdm_fit_data_make(&plain, &s.vae, &s.cpu, &o, x, y, 2, NULL, &err), "%s", err.text);
-    CHECK(!vdm_interp(&phi, &x[1], &y[1], 9, NULL, frames, &err), "%s", err.text);
-    vdm_video_from_bytes(video, frames, 9, 8 * H, 8 * W);
-    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 9, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
-          err.text);
+    check_means(&plain, &phi, x, y);
     int wrong = 0;
-    for (int f = 0; f < 3; f++)
-        for (int i = 0; i < LATENT; i++)
-            wrong += plain.videos[VIDEO + (f + 1) * LATENT + i] != moments[f * 2 * LATENT + i] * 0.7f;
-    CHECK(!wrong, "video: %d latents are not the mean times 0.7", wrong);
-    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 1, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
-          err.text);
-    for (int i = 0; i < LATENT; i++) wrong += plain.images[LATENT + i] != moments[i] * (float)(1 / 0.7);
-    CHECK(!wrong, "image: %d latents are not the mean over 0.7", wrong);
     CHECK(check_distance(all.images, plain.images, 2 * LATENT) > 1e-3,
           "augmentation and posterior do nothing");
 
