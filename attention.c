@@ -7,7 +7,7 @@
  *     O^T [Dh,queries] += V^T P          the scores are a right panel already
  * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
  *
- * Backward. One task is a head; tiles of keys outside, of queries inside. Keys are in the lanes:
+ * Backward. One task is a head; tiles of queries outside, of keys inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
  *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
  *     dQ += dS K                         left factor: columns of dS^T, turned in 16 x 16 blocks
@@ -19,7 +19,9 @@
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
     KEYS = VDM_KEY_TILE,
-    QUERIES = VDM_QUERY_TILE
+    QUERIES = VDM_QUERY_TILE,
+    KEY_ROW = KEYS + 16,
+    QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
 };
 
 /* Buffers of one thread, in its part of the scratch. */
@@ -197,8 +199,9 @@ struct tiles_backward {
     float *kt, *vt, *k;       /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
     float *q, *d_o;           /* left panels of queries: scale q, dO */
     float *q_right, *d_right; /* right panels: [queries][Dh] of q and dO */
-    float *p, *ds;            /* [QUERIES][KEYS]: S, G first */
-    float *ds_turned;         /* [KEYS][QUERIES] */
+    float *p, *ds;            /* [QUERIES][KEY_ROW]: S, G first */
+    float *ds_turned;         /* [KEYS][QUERY_ROW] */
+    float *delta;             /* [QUERIES] */
 };
 static struct tiles_backward tiles_of(struct buffers *b, int64_t Dh)
 {
@@ -207,7 +210,8 @@ static struct tiles_backward tiles_of(struct buffers *b, int64_t Dh)
     t.kt = take(b, KEYS * Dh), t.vt = take(b, KEYS * Dh), t.k = take(b, KEYS * wide);
     t.q = take(b, queries * Dh), t.d_o = take(b, queries * Dh);
     t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
-    t.p = take(b, QUERIES * KEYS), t.ds = take(b, QUERIES * KEYS), t.ds_turned = take(b, QUERIES * KEYS);
+    t.p = take(b, QUERIES * KEY_ROW), t.ds = take(b, QUERIES * KEY_ROW),
+    t.ds_turned = take(b, KEYS * QUERY_ROW), t.delta = take(b, QUERIES);
     return t;
 }
 
@@ -228,8 +232,8 @@ static void score_gradients(const struct head *h, const struct tiles_backward *t
                             int64_t keys)
 {
     for (int64_t r = 0; r < rows; r++) {
-        v16 lse = v16_set(h->lse[i + r]), delta = v16_set(delta_of(h, i + r)), scale = v16_set(h->scale);
-        float *p = t->p + r * KEYS, *ds = t->ds + r * KEYS;
+        v16 lse = v16_set(h->lse[i + r]), delta = v16_set(t->delta[r]), scale = v16_set(h->scale);
+        float *p = t->p + r * KEY_ROW, *ds = t->ds + r * KEY_ROW;
         for (int64_t j = 0; j < keys; j += 16) {
             v16 e = v16_exp(v16_sub(v16_load(p + j), lse));
             v16_store(p + j, e);
@@ -244,11 +248,30 @@ static void turn_scores(const struct tiles_backward *t, int64_t rows, int64_t ke
     for (int64_t r = 0; r < rows; r += 16) {
         for (int64_t j = 0; j < keys; j += 16) {
             v16 block[16];
-            UNROLL for (int i = 0; i < 16; i++) block[i] = v16_load(t->ds + (r + i) * KEYS + j);
+            UNROLL for (int i = 0; i < 16; i++) block[i] = v16_load(t->ds + (r + i) * KEY_ROW + j);
             v16_transpose(block);
-            UNROLL for (int i = 0; i < 16; i++) v16_store(t->ds_turned + (j + i) * QUERIES + r, block[i]);
+            UNROLL for (int i = 0; i < 16; i++) v16_store(t->ds_turned + (j + i) * QUERY_ROW + r, block[i]);
         }
     }
+}
+
+static void pack_queries(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows)
+{
+    int64_t Dh = h->Dh, at = i * h->row;
+    pack_all(t->q, TILE_ROWS, h->q + at, h->row, 1, rows, Dh);
+    scale_all(t->q, h->scale, round_up(rows, TILE_ROWS) * Dh);
+    pack_all(t->d_o, TILE_ROWS, h->d_o + at, h->row, 1, rows, Dh);
+    pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows);
+    pack_all(t->d_right, TILE_COLS, h->d_o + at, 1, h->row, Dh, rows);
+    for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
+}
+
+static void pack_keys(const struct head *h, const struct tiles_backward *t, int64_t j, int64_t keys)
+{
+    int64_t Dh = h->Dh, at = j * h->row;
+    pack_all(t->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh);
+    pack_all(t->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh);
+    pack_all(t->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys);
 }
 
 /* Queries i ..., keys j ...: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
@@ -256,17 +279,12 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
                           int64_t j, int64_t keys)
 {
     int64_t Dh = h->Dh, padded = round_up(keys, 16), qi = i * h->row, kj = j * h->row;
-    pack_all(t->q, TILE_ROWS, h->q + qi, h->row, 1, rows, Dh);
-    scale_all(t->q, h->scale, round_up(rows, TILE_ROWS) * Dh);
-    pack_all(t->d_o, TILE_ROWS, h->d_o + qi, h->row, 1, rows, Dh);
-    pack_all(t->q_right, TILE_COLS, h->q + qi, 1, h->row, Dh, rows);
-    pack_all(t->d_right, TILE_COLS, h->d_o + qi, 1, h->row, Dh, rows);
-    struct output s = {t->p, KEYS, 1}, g = {t->ds, KEYS, 1};
+    struct output s = {t->p, KEY_ROW, 1}, g = {t->ds, KEY_ROW, 1};
     multiply(rows, padded, Dh, packed_left(t->q, Dh), t->kt, s, false);
     multiply(rows, padded, Dh, packed_left(t->d_o, Dh), t->vt, g, false);
     score_gradients(h, t, i, rows, padded);
     turn_scores(t, rows, padded);
-    struct left p = {t->p, 1, KEYS}, ds = {t->ds, 1, KEYS}, ds_turned = {t->ds_turned, 1, QUERIES};
+    struct left p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
     multiply(keys, Dh, rows, p, t->d_right, dv, i > 0);
     multiply(keys, Dh, rows, ds, t->q_right, dk, i > 0);
@@ -277,13 +295,14 @@ static void head_backward(const vdm_cpu *cpu, const struct head *h)
 {
     struct buffers b = buffers_of(cpu);
     struct tiles_backward t = tiles_of(&b, h->Dh);
-    for (int64_t j = 0; j < h->S; j += KEYS) {
-        int64_t keys = smaller(KEYS, h->S - j), kj = j * h->row;
-        pack_all(t.kt, TILE_COLS, h->k + kj, h->row, 1, keys, h->Dh);
-        pack_all(t.vt, TILE_COLS, h->v + kj, h->row, 1, keys, h->Dh);
-        pack_all(t.k, TILE_COLS, h->k + kj, 1, h->row, h->Dh, keys);
-        for (int64_t i = 0; i < h->S; i += QUERIES)
-            tile_backward(h, &t, i, smaller(QUERIES, h->S - i), j, keys);
+    for (int64_t i = 0; i < h->S; i += QUERIES) {
+        int64_t rows = smaller(QUERIES, h->S - i);
+        pack_queries(h, &t, i, rows);
+        for (int64_t j = 0; j < h->S; j += KEYS) {
+            int64_t keys = smaller(KEYS, h->S - j);
+            pack_keys(h, &t, j, keys);
+            tile_backward(h, &t, i, rows, j, keys);
+        }
     }
 }
 

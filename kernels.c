@@ -58,7 +58,7 @@ static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, in
                 (const char *)(inside ? c->frames[t[r] + dt] + ((int64_t)yi * c->W + xi) * w->in + channel
                                       : zeros);
         }
-        pack_rows(panel, width, rows, n, VDM_F32, run);
+        pack_rows(panel, (end - k) * width, width, rows, n, VDM_F32, run);
     }
 }
 

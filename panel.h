@@ -33,25 +33,24 @@ static inline int64_t round_up(int64_t n, int64_t multiple)
 /* ------------------------------------------------------------------------------------------------
  * Packing: panel[k * width + r] = x(r, k), 0 for r >= n */
 
-/* Where 16 numbers are stored but the panel's row is narrower, the next row overwrites the rest: all but the
- * last rows, beyond which another thread may be packing. */
-INLINE void panel_store(float *panel, int64_t at, int64_t end, v16 x, int64_t lanes)
+/* 16 numbers are stored even where the panel's row is narrower: the next row overwrites the rest. Not so at
+ * the panel's end, beyond which another thread may be packing: `room` floats are left there. */
+INLINE void panel_store(float *panel, int64_t at, int64_t room, v16 x, int64_t lanes)
 {
-    if (at + 16 <= end)
+    if (at + 16 <= room)
         v16_store(panel + at, x);
     else
         v16_store_n(panel + at, x, lanes);
 }
 
 /* Rows anywhere, numbers of a row side by side: 16 x 16 blocks turned round in registers. */
-INLINE void pack_rows_as(float *panel, int64_t width, const char *const *rows, int64_t n, vdm_dtype dtype,
-                         int64_t kc)
+INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+                         vdm_dtype dtype, int64_t kc)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
     for (int64_t r = 0; r < width; r += 16) {
-        int64_t lanes = smaller(16, width - r);
         for (int64_t k = 0; k < kc; k += 16) {
-            int64_t depth = smaller(16, kc - k);
+            int64_t depth = smaller(16, kc - k), at = k * width + r;
             v16 block[16];
             if (r + 16 <= n && depth == 16) {
                 UNROLL for (int i = 0; i < 16; i++) block[i] = v16_widen(rows[r + i] + k * bytes, dtype, 16);
@@ -60,28 +59,28 @@ INLINE void pack_rows_as(float *panel, int64_t width, const char *const *rows, i
                     block[i] = r + i < n ? v16_widen(rows[r + i] + k * bytes, dtype, depth) : v16_set(0);
             }
             v16_transpose(block);
-            if (lanes == 16 && depth == 16) {
-                UNROLL for (int i = 0; i < 16; i++) v16_store(panel + (k + i) * width + r, block[i]);
+            if (depth == 16 && at + 15 * width + 16 <= room) {
+                UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
                 for (int i = 0; i < depth; i++)
-                    panel_store(panel, (k + i) * width + r, kc * width, block[i], lanes);
+                    panel_store(panel, at + i * width, room, block[i], smaller(16, width - r));
             }
         }
     }
 }
 
-static inline void pack_rows(float *panel, int64_t width, const char *const *rows, int64_t n, vdm_dtype dtype,
-                             int64_t kc)
+static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+                             vdm_dtype dtype, int64_t kc)
 {
     switch (dtype) { /* a copy of the loop for each */
     case VDM_F16:
-        pack_rows_as(panel, width, rows, n, VDM_F16, kc);
+        pack_rows_as(panel, room, width, rows, n, VDM_F16, kc);
         break;
     case VDM_BF16:
-        pack_rows_as(panel, width, rows, n, VDM_BF16, kc);
+        pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc);
         break;
     default:
-        pack_rows_as(panel, width, rows, n, VDM_F32, kc);
+        pack_rows_as(panel, room, width, rows, n, VDM_F32, kc);
         break;
     }
 }
@@ -118,7 +117,7 @@ static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dt
     const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
     if (k_stride == 1) {
         for (int64_t r = 0; r < n; r++) rows[r] = p + r * r_stride * bytes;
-        pack_rows(panel, width, rows, n, dtype, kc);
+        pack_rows(panel, kc * width, width, rows, n, dtype, kc);
     } else if (r_stride == 1) {
         pack_across(panel, width, p, k_stride * bytes, n, dtype, kc);
     } else {

@@ -171,12 +171,17 @@ INLINE void v16_store(float *p, v16 x)
 }
 INLINE v16 v16_load_n(const void *p, int64_t n)
 {
+    if (n == 16) return v16_load(p);
     v16 r = {_mm256_maskload_ps(p, first_lanes(n)),
              _mm256_maskload_ps((const void *)((const char *)p + 32), first_lanes(n - 8))};
     return r;
 }
 INLINE void v16_store_n(float *p, v16 x, int64_t n)
 {
+    if (n == 16) { /* masked stores are slow */
+        v16_store(p, x);
+        return;
+    }
     _mm256_maskstore_ps(p, first_lanes(n), x.a);
     _mm256_maskstore_ps(p + 8, first_lanes(n - 8), x.b);
 }

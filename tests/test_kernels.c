@@ -73,9 +73,10 @@ static void compare(const char *what, void (*run)(const vdm_cpu *cpu, void *args
         for (int i = 0; i < start->count; i++) {
             int64_t j = 0;
             while (j < start->n[i] && memcmp(&got[i][j], &want[i][j], 4) == 0) j++;
+            int64_t at = j < start->n[i] ? j : 0;
             CHECK(j == start->n[i], "%s, %s, %d threads: output %d [%lld] is %a, not %a", what,
-                  vdm_cpu_name(&cpus[c]), cpus[c].threads, i, (long long)j, (double)got[i][j],
-                  (double)want[i][j]);
+                  vdm_cpu_name(&cpus[c]), cpus[c].threads, i, (long long)j, (double)got[i][at],
+                  (double)want[i][at]);
             free(got[i]);
         }
     }
