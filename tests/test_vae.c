@@ -310,6 +310,97 @@ static void test_standing_still(const vdm_vae *m, int T, int F, int H, int W)
     vdm_free(one), vdm_free(all), vdm_free(video), vdm_free(latents);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * One resnet of the decoder against its definition in double. z [3,h,w,C] -> 5 frames of 2h x 2w */
+
+enum { FRAMES = 5, SIDE = 4, WIDE = 6, PIXELS = SIDE * WIDE };
+
+static double at_latent(const vdm_conv *w, const float *z, int t, int y, int x, int channel)
+{
+    int frame = t == 0 ? 0 : 1 + (t - 1) / 2;
+    const float *weight = w->weight.data, *from = z + ((frame * SIDE / 2 + y / 2) * WIDE / 2 + x / 2) * w->in;
+    double sum = (double)w->bias[channel];
+    for (int c = 0; c < w->in; c++) sum += (double)from[c] * (double)weight[c * w->out + channel];
+    return sum;
+}
+
+/* u = silu(GN(x) Cy(z) + Cb(z)) [FRAMES,SIDE,WIDE,C] */
+static void define_norm(double *u, const double *x, const vdm_vae_norm *n, const float *z, int C, int groups)
+{
+    int size = C / groups;
+    for (int g = 0; g < groups; g++) {
+        double sum = 0, squares = 0, count = FRAMES * PIXELS * size;
+        for (int p = 0; p < FRAMES * PIXELS; p++)
+            for (int c = g * size; c < (g + 1) * size; c++) sum += x[p * C + c];
+        for (int p = 0; p < FRAMES * PIXELS; p++)
+            for (int c = g * size; c < (g + 1) * size; c++) squares += pow(x[p * C + c] - sum / count, 2);
+        for (int p = 0; p < FRAMES * PIXELS; p++)
+            for (int c = g * size; c < (g + 1) * size; c++) {
+                int t = p / PIXELS, y = p / WIDE % SIDE, i = p % WIDE;
+                double v = (x[p * C + c] - sum / count) / sqrt(squares / count + 1e-6);
+                v = v * (double)n->norm.gamma[c] + (double)n->norm.beta[c];
+                v = v * at_latent(&n->y, z, t, y, i, c) + at_latent(&n->b, z, t, y, i, c);
+                u[p * C + c] = v / (1 + exp(-v));
+            }
+    }
+}
+
+/* y (+)= causal convolution of u; kt = k = 1: the shortcut */
+static void define_conv(double *y, const double *u, const vdm_conv *w, bool add)
+{
+    const float *weight = w->weight.data;
+    for (int p = 0; p < FRAMES * PIXELS; p++)
+        for (int o = 0; o < w->out; o++) {
+            double sum = (double)w->bias[o];
+            for (int k = 0; k < w->kt * w->k * w->k; k++) {
+                int t = p / PIXELS + k / (w->k * w->k) - (w->kt - 1);
+                int row = p / WIDE % SIDE + k / w->k % w->k - w->k / 2, i = p % WIDE + k % w->k - w->k / 2;
+                if (row < 0 || row >= SIDE || i < 0 || i >= WIDE) continue;
+                const double *from = u + (((t < 0 ? 0 : t) * SIDE + row) * WIDE + i) * w->in;
+                for (int c = 0; c < w->in; c++) sum += from[c] * (double)weight[(k * w->in + c) * w->out + o];
+            }
+            y[p * w->out + o] = sum + (add ? y[p * w->out + o] : 0);
+        }
+}
+
+static void test_resnet(const vdm_vae *m, int in, int out)
+{
+    enum { MOST = FRAMES * PIXELS * 16 };
+    static double x[MOST], u[MOST], v[MOST], y[MOST];
+    int groups = m->config.groups, C = m->config.latent_channels;
+    struct run r = {.m = m,
+                    .cpu = &cpu,
+                    .decode = true,
+                    .T = FRAMES,
+                    .H = SIDE,
+                    .W = WIDE,
+                    .zT = 3,
+                    .zh = SIDE / 2,
+                    .zw = WIDE / 2,
+                    .first = true};
+    const float *frames[FRAMES + PAST];
+    r.frames = frames;
+    r.plan.floats[RING] = (size_t)(3 * PIXELS * (in > out ? in : out)); /* less than all frames */
+    for (int b = 0; b < BUFFERS; b++) r.buffer[b] = numbers(MOST, 1, 0);
+    r.x = r.buffer[X], r.y = r.buffer[Y];
+    const float *z = r.buffer[INPUT];
+    vdm_resnet b = random_resnet(in, out, C);
+    for (int i = 0; i < FRAMES * PIXELS * in; i++) y[i] = x[i] = (double)r.x[i];
+    define_norm(u, x, &b.norm1, z, in, groups);
+    define_conv(v, u, &b.conv1, false);
+    define_norm(u, v, &b.norm2, z, out, groups);
+    if (in != out) define_conv(y, x, &b.shortcut, false);
+    define_conv(y, u, &b.conv2, true);
+    resnet(&r, &b, FIXED_EPS);
+    float *expected = numbers(FRAMES * PIXELS * out, 1, 0);
+    for (int i = 0; i < FRAMES * PIXELS * out; i++) expected[i] = (float)y[i];
+    double d = check_distance(r.x, expected, FRAMES * PIXELS * out);
+    CHECK(d < 2e-6, "resnet %d -> %d: distance %g", in, out, d);
+    for (int i = 0; i < BUFFERS; i++) vdm_free(r.buffer[i]);
+    vdm_free(expected);
+    free_resnet(&b);
+}
+
 static void test_threads(const vdm_vae *m)
 {
     float *video = numbers(10 * 3 * 24 * 32, 1, 0), *latents = numbers(5 * 4 * 3 * 4, 1, 0), *z[3], *x[3];
@@ -571,6 +662,9 @@ int main(void)
     test_standing_still(&small, 8, 4, 16, 16);
     test_standing_still(&odd, 9, 3, 4, 6);
     test_standing_still(&flat, 9, 3, 4, 6);
+    test_resnet(&small, 8, 8);
+    test_resnet(&small, 16, 12);
+    test_resnet(&small, 4, 8);
     test_threads(&small);
     test_one_tile(&small);
     test_published_tiles();
