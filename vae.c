@@ -369,6 +369,18 @@ static void pointwise(const vdm_cpu *cpu, float *y, const float *x, int64_t P, c
     cpu->kernels->matmul(cpu, &a);
 }
 
+/* How a convolution walks over a frame: input size, output size, stride, zeros above and to the left. */
+struct extent {
+    int H, W, Ho, Wo, stride, pad;
+};
+
+/* y [T,Ho,Wo,out] from r->frames, each [H,W,in]; plus `add` [T,Ho,Wo,out] unless NULL */
+static void convolve(struct run *r, float *y, int T, const vdm_conv *w, struct extent e, const float *add)
+{
+    vdm_conv_args a = {y, r->frames, T, e.H, e.W, e.Ho, e.Wo, e.stride, e.pad, w, add};
+    r->cpu->kernels->conv(r->cpu, &a);
+}
+
 /* Statistics of a norm over the T frames of this chunk alone, x [T,H,W,C]: the past is not in them.
  * CogVideoXSpatialNorm3D: also Cy(z) and Cb(z) [zT,zh,zw,C]. diffusers enlarges z first; a 1x1x1
  * convolution gives the same before and after a nearest resize. */
@@ -427,8 +439,8 @@ static float *causal_frame(const struct causal *s, int t)
 static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n, float eps,
                         const vdm_conv *w, const float *residual)
 {
-    size_t pixels = (size_t)r->H * (size_t)r->W, frame = pixels * (size_t)w->in,
-           out = pixels * (size_t)w->out;
+    size_t pixels = (size_t)r->H * (size_t)r->W;
+    size_t frame = pixels * (size_t)w->in, out = pixels * (size_t)w->out;
     struct causal s = {.now = x, .slots = r->T, .frame = frame, .first = r->first};
     if (r->plan.cached) {
         s.past = r->buffer[CACHE] + r->cached;
@@ -446,18 +458,8 @@ static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n
         for (int i = t; n && i < t + count; i++)
             norm_silu(r, causal_frame(&s, i), x + (size_t)i * frame, n, w->in, i);
         for (int i = 0; i < PAST + count; i++) r->frames[i] = causal_frame(&s, t - PAST + i);
-        vdm_conv_args a = {.y = y + (size_t)t * out,
-                           .frames = r->frames,
-                           .T = count,
-                           .H = r->H,
-                           .W = r->W,
-                           .Ho = r->H,
-                           .Wo = r->W,
-                           .stride = 1,
-                           .pad = 1,
-                           .w = w,
-                           .residual = residual ? residual + (size_t)t * out : NULL};
-        r->cpu->kernels->conv(r->cpu, &a);
+        const float *add = residual ? residual + (size_t)t * out : NULL;
+        convolve(r, y + (size_t)t * out, count, w, (struct extent){r->H, r->W, r->H, r->W, 1, 1}, add);
     }
     /* The cache is taken after the past was put in front: a chunk of one frame leaves (past, itself). */
     for (int i = 0; s.past && i < PAST; i++)
@@ -491,17 +493,7 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time)
         r->T = odd + pairs;
     }
     for (int t = 0; t < r->T; t++) r->frames[t] = r->x + (size_t)t * frame;
-    vdm_conv_args a = {.y = r->y,
-                       .frames = r->frames,
-                       .T = r->T,
-                       .H = r->H,
-                       .W = r->W,
-                       .Ho = r->H / 2,
-                       .Wo = r->W / 2,
-                       .stride = 2,
-                       .pad = 0,
-                       .w = w};
-    r->cpu->kernels->conv(r->cpu, &a);
+    convolve(r, r->y, r->T, w, (struct extent){r->H, r->W, r->H / 2, r->W / 2, 2, 0}, NULL);
     r->H /= 2;
     r->W /= 2;
     turn(r);
@@ -532,21 +524,12 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time)
     size_t from = (size_t)r->H * (size_t)r->W * (size_t)w->in,
            to = 4 * (size_t)r->H * (size_t)r->W * (size_t)w->out;
     float *y = r->y;
+    struct extent same = {2 * r->H, 2 * r->W, 2 * r->H, 2 * r->W, 1, 1};
     r->frames[0] = r->buffer[RING];
     for (int t = 0; t < r->T; t++) {
         bool twice = compress_time && r->T > 1 && !(r->T % 2 == 1 && t == 0);
         enlarge(r->cpu, r->buffer[RING], r->x + (size_t)t * from, r->H, r->W, w->in);
-        vdm_conv_args a = {.y = y,
-                           .frames = r->frames,
-                           .T = 1,
-                           .H = 2 * r->H,
-                           .W = 2 * r->W,
-                           .Ho = 2 * r->H,
-                           .Wo = 2 * r->W,
-                           .stride = 1,
-                           .pad = 1,
-                           .w = w};
-        r->cpu->kernels->conv(r->cpu, &a);
+        convolve(r, y, 1, w, same, NULL);
         if (twice) memcpy(y + to, y, to * sizeof *y);
         y += twice ? 2 * to : to;
     }
@@ -560,14 +543,14 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time)
  * Encoder and decoder: one chunk */
 
 /* A part of an array [frames,C,H,W]. */
-struct window {
+struct pane {
     const float *data; /* at the first frame of the chunk */
     int C, H, W;
     int top, left;
 };
 
-/* x [T,h,w,C] = the window's frames */
-static void load(float *x, const struct window *in, int T, int h, int w)
+/* x [T,h,w,C] = the pane's frames */
+static void load(float *x, const struct pane *in, int T, int h, int w)
 {
     for (int t = 0; t < T; t++)
         for (int y = 0; y < h; y++)
@@ -625,7 +608,7 @@ static void decoder(struct run *r)
 }
 
 /* One chunk of T frames: in -> out [T',C,H',W']. Returns T'. */
-static int run_chunk(struct run *r, const struct window *in, int T, int h, int w, float *out)
+static int run_chunk(struct run *r, const struct pane *in, int T, int h, int w, float *out)
 {
     r->x = r->buffer[X], r->y = r->buffer[Y];
     r->T = r->zT = T, r->H = r->zh = h, r->W = r->zw = w;
@@ -644,20 +627,19 @@ static int run_chunk(struct run *r, const struct window *in, int T, int h, int w
     return r->T;
 }
 
-/* All chunks of a window of T frames, h x w: -> out [T',C,H',W']. Its caches start empty. */
-static int run_window(struct run *r, struct window in, int T, int h, int w, float *out, vdm_error *err)
+/* All chunks of a pane of T frames, h x w: -> out [T',C,H',W']. Its caches start empty. */
+static int run_pane(struct run *r, struct pane in, int T, int h, int w, float *out, vdm_error *err)
 {
     const char *phase = r->decode ? "decode" : "encode";
-    int chunks = chunk_count(T, r->decode),
-        planes = r->decode ? r->m->config.channels : r->m->encoder.conv_out.out;
-    size_t pixels =
-        (size_t)side_out(&r->m->config, h, r->decode) * (size_t)side_out(&r->m->config, w, r->decode);
+    const vdm_vae_config *c = &r->m->config;
+    int chunks = chunk_count(T, r->decode), channels = r->decode ? c->channels : 2 * c->latent_channels;
+    size_t pixels = (size_t)side_out(c, h, r->decode) * (size_t)side_out(c, w, r->decode);
     for (int i = 0; i < chunks; i++) {
         int t = chunk_frames(T, r->decode, i);
         r->first = i == 0;
         int made = run_chunk(r, &in, t, h, w, out);
         in.data += (size_t)t * (size_t)in.C * (size_t)in.H * (size_t)in.W;
-        out += (size_t)made * (size_t)planes * pixels;
+        out += (size_t)made * (size_t)channels * pixels;
         r->step++;
         if (!r->progress || !r->progress->report) continue;
         vdm_report report = {phase, r->step, r->steps, vdm_seconds() - r->began, (double)NAN};
@@ -670,17 +652,17 @@ static int run_window(struct run *r, struct window in, int T, int h, int w, floa
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 
-/* blend_v and blend_h. Planes of tile [planes,h,w] are walked along one direction: `length` lines, a line's
- * neighbour `step` floats on, of `width` numbers `skip` apart. strip holds the last `kept` lines of the tile
- * before, laid out with strip_step and strip_skip. Over e lines, the weight of the tile grows from 0:
- *   tile[i] = strip[kept - e + i] (1 - i/e) + tile[i] (i/e)
- * In place: later tiles blend with what stands here afterwards. */
+/* The rows or the columns of planes [planes,h,w], as lines: line i at data + i step, its numbers `skip`
+ * apart; the next plane `plane` on. */
 struct lines {
     float *data;
     size_t plane, step, skip;
     int length;
 };
 
+/* blend_v and blend_h: the first e lines of a tile [planes,h,w] with the last of the one before, the strip:
+ *   tile[i] = strip[n - e + i] (1 - i/e) + tile[i] (i/e)
+ * In place: what stands here afterwards is what later tiles blend with. */
 static void blend_lines(const struct lines *tile, const struct lines *strip, size_t planes, int width)
 {
     int e = min_int(strip->length, tile->length);
@@ -712,10 +694,9 @@ static void keep_lines(const struct lines *strip, const struct lines *tile, size
 static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes, float *out)
 {
     const struct plan *p = &r->plan;
-    size_t H = (size_t)side_out(&r->m->config, p->rows.side, r->decode);
-    size_t W = (size_t)side_out(&r->m->config, p->cols.side, r->decode);
+    const vdm_vae_config *c = &r->m->config;
+    size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
     size_t size = (size_t)h * (size_t)w, above = p->floats[ABOVE] / (size_t)p->cols.count * (size_t)j;
-    int bh = min_int(p->rows.blend, h), bw = min_int(p->cols.blend, w);
     int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
     float *tile = r->buffer[TILE];
     struct lines rows = {tile, size, (size_t)w, 1, h}, cols = {tile, size, 1, (size_t)w, w};
@@ -724,15 +705,15 @@ static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes,
                          p->cols.blend};
     if (up.data) up.data += above;
     if (i > 0) {
-        up.length = min_int(up.length, side_out(&r->m->config, tile_size(&p->rows, i - 1), r->decode));
+        up.length = min_int(up.length, side_out(c, tile_size(&p->rows, i - 1), r->decode));
         blend_lines(&rows, &up, planes, w);
     }
     if (j > 0) {
-        side.length = min_int(side.length, side_out(&r->m->config, tile_size(&p->cols, j - 1), r->decode));
+        side.length = min_int(side.length, side_out(c, tile_size(&p->cols, j - 1), r->decode));
         blend_lines(&cols, &side, planes, h);
     }
-    up.length = bh;
-    side.length = bw;
+    up.length = min_int(p->rows.blend, h);
+    side.length = min_int(p->cols.blend, w);
     keep_lines(&up, &rows, planes, w);
     keep_lines(&side, &cols, planes, h);
     out += (size_t)i * (size_t)p->rows.kept * W + (size_t)j * (size_t)p->cols.kept;
@@ -741,17 +722,17 @@ static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes,
             memcpy(out + (q * H + y) * W, tile + q * size + y * (size_t)w, (size_t)kept_w * sizeof *out);
 }
 
-static int run_tiles(struct run *r, struct window in, int T, float *out, vdm_error *err)
+static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_error *err)
 {
     const vdm_vae_config *c = &r->m->config;
-    int channels = r->decode ? c->channels : r->m->encoder.conv_out.out;
+    int channels = r->decode ? c->channels : 2 * c->latent_channels;
     size_t planes = (size_t)frames_out(c, T, r->decode) * (size_t)channels;
     for (int i = 0; i < r->plan.rows.count; i++)
         for (int j = 0; j < r->plan.cols.count; j++) {
             int h = tile_size(&r->plan.rows, i), w = tile_size(&r->plan.cols, j);
             in.top = i * r->plan.rows.stride;
             in.left = j * r->plan.cols.stride;
-            if (run_window(r, in, T, h, w, r->buffer[TILE], err)) return -1;
+            if (run_pane(r, in, T, h, w, r->buffer[TILE], err)) return -1;
             place_tile(r, i, j, side_out(c, h, r->decode), side_out(c, w, r->decode), planes, out);
         }
     return 0;
@@ -765,12 +746,12 @@ static int run(const vdm_vae *m, const vdm_cpu *cpu, bool decode, const float *x
 {
     struct run r = {.m = m, .cpu = cpu, .decode = decode, .progress = progress, .began = vdm_seconds()};
     if (plan_init(&r.plan, &m->config, decode, T, H, W, tiled, err)) return -1;
-    struct window in = {
+    struct pane in = {
         .data = x, .C = decode ? m->config.latent_channels : m->config.channels, .H = H, .W = W};
     r.steps = r.plan.rows.count * r.plan.cols.count * chunk_count(T, decode);
     int bad = run_alloc(&r, err);
     if (!bad && r.plan.tiled) bad = run_tiles(&r, in, T, out, err);
-    if (!bad && !r.plan.tiled) bad = run_window(&r, in, T, H, W, out, err);
+    if (!bad && !r.plan.tiled) bad = run_pane(&r, in, T, H, W, out, err);
     run_free(&r);
     return bad;
 }
