@@ -1,8 +1,8 @@
 /* Kernels: the loops where the time goes, behind plain functions. Internal to the library.
  *
- * kernels.c is compiled once per instruction set over the 16-lane vector of simd.h; each copy fills
- * one table, and vdm_cpu_init picks a table. Whatever the copy, a result is defined by these rules
- * (tests/plain.c has them as plain loops):
+ * kernels.c and attention.c are compiled once per instruction set over the 16-lane vector of simd.h and the
+ * panels of panel.h; each copy fills one table, and vdm_cpu_init picks a table. Whatever the copy, a result
+ * is defined by these rules (tests/plain.c has them as plain loops):
  *   1. matmul and convolution: k is cut in pieces of VDM_CHAIN. Every piece is one chain of fused
  *      multiply-adds in order of k into an f32 that starts at 0; the pieces are added in order, to the
  *      output's value where it accumulates; the bias is added last. (One chain over all of K would lose
@@ -99,8 +99,8 @@ typedef struct vdm_kernels {
                                 const float *rstd, bool add);
 
     /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of
-     * VDM_PIXEL_TILE pixels in f32 in order, those sums added in double in order, channels of a group in double in
-     * order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
+     * VDM_PIXEL_TILE pixels in f32 in order, those sums added in double in order, channels of a group in
+     * double in order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
     void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
                              int C, int groups, float eps);
     /* y = (x - mean) rstd gamma + beta, [P,C]; then times `times` and plus `plus` where given: those are
@@ -130,9 +130,12 @@ typedef struct vdm_kernels {
 } vdm_kernels;
 
 enum {
-    VDM_CHAIN = 256, VDM_KEY_TILE = 256, VDM_QUERY_TILE = 128, VDM_PIXEL_TILE = 256, /* parts of the definitions */
-    VDM_MAX_HEAD = 256,      /* Dh: what attention's tile buffers hold */
-    VDM_MAX_CHANNELS = 4096  /* C of group_norm_stats, likewise */
+    VDM_CHAIN = 256,        /* these four are part of what is defined: another size, other bits */
+    VDM_KEY_TILE = 256,
+    VDM_QUERY_TILE = 128,
+    VDM_PIXEL_TILE = 256,
+    VDM_MAX_HEAD = 256,     /* Dh: what attention's buffers hold */
+    VDM_MAX_CHANNELS = 4096 /* C of group_norm_stats and group_norm, likewise */
 };
 
 extern const vdm_kernels vdm_kernels_scalar;

@@ -233,7 +233,7 @@ static void multiply(int64_t rows, int64_t cols, int64_t kc, struct left a, cons
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Threads. Without OpenMP, or inside one region already, the loops run in order. */
+ * Threads. Without OpenMP the loops run in order. */
 #ifdef _OPENMP
 #include <omp.h>
 #define OMP(directive) _Pragma(#directive)
