@@ -147,26 +147,29 @@ extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512;
 /* y [n,out] = x [n,in] W^T + b */
 static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
 {
-    int64_t in = w->weight.cols, out = w->weight.rows;
-    vdm_matmul_args m = {.M = n, .N = out, .K = in, .a = x, .a_row = in, .a_col = 1, .b = w->weight.data,
-                         .b_dtype = w->weight.dtype, .b_row = 1, .b_col = in, .c = y, .c_row = out, .bias = w->bias};
+    const vdm_matrix *W = &w->weight;
+    vdm_matmul_args m = {.M = n, .N = W->rows, .K = W->cols, .a = x, .a_row = W->cols, .a_col = 1,
+                         .b = W->data, .b_dtype = W->dtype, .b_row = 1, .b_col = W->cols,
+                         .c = y, .c_row = W->rows, .bias = w->bias};
     cpu->kernels->matmul(cpu, &m);
 }
 /* dx [n,in] (+)= dy [n,out] W */
 static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const float *dy, const vdm_linear *w,
                                          int64_t n, bool add)
 {
-    int64_t in = w->weight.cols, out = w->weight.rows;
-    vdm_matmul_args m = {.M = n, .N = in, .K = out, .a = dy, .a_row = out, .a_col = 1, .b = w->weight.data,
-                         .b_dtype = w->weight.dtype, .b_row = in, .b_col = 1, .c = dx, .c_row = in, .accumulate = add};
+    const vdm_matrix *W = &w->weight;
+    vdm_matmul_args m = {.M = n, .N = W->cols, .K = W->rows, .a = dy, .a_row = W->rows, .a_col = 1,
+                         .b = W->data, .b_dtype = W->dtype, .b_row = W->cols, .b_col = 1,
+                         .c = dx, .c_row = W->cols, .accumulate = add};
     cpu->kernels->matmul(cpu, &m);
 }
 /* dW [out,in] += dy^T [out,n] x [n,in] */
 static inline void linear_backward_weight(const vdm_cpu *cpu, float *dw, const float *dy, const float *x,
                                           int64_t n, int64_t out, int64_t in)
 {
-    vdm_matmul_args m = {.M = out, .N = in, .K = n, .a = dy, .a_row = 1, .a_col = out, .b = x, .b_dtype = VDM_F32,
-                         .b_row = in, .b_col = 1, .c = dw, .c_row = in, .accumulate = true};
+    vdm_matmul_args m = {.M = out, .N = in, .K = n, .a = dy, .a_row = 1, .a_col = out,
+                         .b = x, .b_dtype = VDM_F32, .b_row = in, .b_col = 1,
+                         .c = dw, .c_row = in, .accumulate = true};
     cpu->kernels->matmul(cpu, &m);
 }
 

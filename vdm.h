@@ -336,7 +336,8 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
 
 /* What a video of T frames of H x W becomes. Refuses what the model can't take and names the nearest
  * legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly the
- * sample height and width where positions are learned (other frame counts get computed ones, as in diffusers). */
+ * sample height and width where positions are learned (other frame counts get computed ones, as in
+ * diffusers). */
 typedef struct vdm_geometry {
     int frames, height, width;     /* T, H, W */
     int latent_frames;             /* (T - 1) / 4 + 1 */
@@ -358,7 +359,8 @@ typedef struct vdm_lora {
     float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
 } vdm_lora;
 int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
-float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t); /* A in params, or in a gradient */
+/* A, B of one module in `params`: a->params, or a gradient of the same layout. */
+float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
 float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
 /* "transformer_blocks.{i}.attn1.to_q.lora_A.weight", or lora_B */
 enum { VDM_LORA_NAME = 96 };
@@ -461,12 +463,13 @@ double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
 void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
 
 /* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
-void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v, int64_t n);
+void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
+                   int64_t n);
 /* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
  * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
  * drops the other). */
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x, const float *v,
-                  float *old, const float *noise, int64_t n);
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x,
+                  const float *v, float *old, const float *noise, int64_t n);
 /* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
 
@@ -497,109 +500,6 @@ int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule 
                const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_sample takes beyond the weights, at its peak. */
 size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
-
-/* ------------------------------------------------------------------------------------------------
- * Learning (lora.c: the optimiser; fit.c: the loop) */
-
-/* torch.optim.AdamW on one flat array. */
-typedef struct vdm_adamw {
-    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
-    int64_t n;
-    float *m, *v;  /* [n] */
-    int step;      /* updates done */
-} vdm_adamw;
-int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
-void vdm_adamw_free(vdm_adamw *o);
-/* One update with the learning rate lr (o->lr times the schedule's factor). */
-void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
-/* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
-double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
-
-typedef enum vdm_lr_schedule {
-    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
-} vdm_lr_schedule;
-double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
-
-/* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
- * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
- * mix(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)), mix being the end of splitmix64. */
-typedef enum vdm_fit_use {
-    VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
-    VDM_FIT_LATENTS, /* pair: phi's numbers, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
-    VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
-    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video, then the noise of all */
-    VDM_FIT_WATCH    /* element of the fixed set: noise */
-} vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
-
-struct vdm_phi;
-struct vdm_picture;
-
-/* What the pairs become, once for the whole run. */
-typedef struct vdm_fit_data {
-    int pairs, F, C, h, w;
-    float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
-    float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
-} vdm_fit_data;
-typedef struct vdm_fit_data_options {
-    vdm_geometry geometry;
-    const struct vdm_phi *phi;
-    vdm_image_scale image_scale;
-    bool tiled;
-    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
-    uint64_t seed;
-    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
-    const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
-    const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
-    const float *image_pixel_noise; /* [pairs,3,H,W] */
-    const float *image_sigma;       /* [pairs] */
-} vdm_fit_data_options;
-/* Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
-int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                      const struct vdm_picture *x, const struct vdm_picture *y, int pairs,
-                      const vdm_progress *progress, vdm_error *err);
-void vdm_fit_data_free(vdm_fit_data *d);
-
-typedef struct vdm_fit_options {
-    int steps, batch;    /* 500, 2 */
-    int accumulate;      /* 1: batches whose gradients are averaged in a step; N = batch * accumulate videos */
-    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
-    double clip;         /* 1 */
-    vdm_lr_schedule schedule;
-    int warmup;          /* 0 */
-    uint64_t seed;       /* 42 */
-    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
-    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
-    const char *state;   /* the file of the state, or NULL */
-    bool resume;         /* go on from that file */
-    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
-    const int *t;        /* [steps,N]: 0..999 */
-    const int *pair;     /* [steps,N] */
-    const float *noise;  /* [steps,N,F,C,h,w] */
-    /* called at step 0 with "input" [batch,F,2C,h,w], "velocity", "target" [batch,F,C,h,w] and the gradient
-     * before clipping, "grad." + the parameter's name in diffusers; may be NULL */
-    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                vdm_error *err);
-    void *dump_user;
-} vdm_fit_options;
-void vdm_fit_defaults(vdm_fit_options *o);
-
-/* Row k tells of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
-typedef struct vdm_fit_row {
-    double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
-    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
-} vdm_fit_row;
-
-/* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
- * Every step: the pairs of a shuffled epoch, t uniform, noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
- * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
- * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
- * is not finite stops it: the sentence names step and pairs, and the state is that before the step. */
-int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
-            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
-            const vdm_progress *progress, vdm_error *err);
-/* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
-size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank);
 
 /* ------------------------------------------------------------------------------------------------
  * Transitions (interp.c) */
@@ -643,6 +543,107 @@ int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int 
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
+ * Learning (lora.c: the optimiser; fit.c: the loop) */
+
+/* torch.optim.AdamW on one flat array. */
+typedef struct vdm_adamw {
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    int64_t n;
+    float *m, *v;  /* [n] */
+    int step;      /* updates done */
+} vdm_adamw;
+int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
+void vdm_adamw_free(vdm_adamw *o);
+/* One update with the learning rate lr (o->lr times the schedule's factor). */
+void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
+/* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
+double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
+
+typedef enum vdm_lr_schedule {
+    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
+} vdm_lr_schedule;
+double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
+
+/* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
+ * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
+ * mix(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)), mix being the end of splitmix64. */
+typedef enum vdm_fit_use {
+    VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
+    VDM_FIT_LATENTS, /* pair: phi's, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
+    VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
+    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video, then the noise of all */
+    VDM_FIT_WATCH    /* element of the fixed set: noise */
+} vdm_fit_use;
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
+
+/* What the pairs become, once for the whole run. */
+typedef struct vdm_fit_data {
+    int pairs, F, C, h, w;
+    float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
+    float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+} vdm_fit_data;
+typedef struct vdm_fit_data_options {
+    vdm_geometry geometry;
+    const vdm_phi *phi;
+    vdm_image_scale image_scale;
+    bool tiled;
+    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
+    uint64_t seed;
+    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
+    const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
+    const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
+    const float *image_pixel_noise; /* [pairs,3,H,W] */
+    const float *image_sigma;       /* [pairs] */
+} vdm_fit_data_options;
+/* Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
+                      const vdm_picture *x, const vdm_picture *y, int pairs,
+                      const vdm_progress *progress, vdm_error *err);
+void vdm_fit_data_free(vdm_fit_data *d);
+
+typedef struct vdm_fit_options {
+    int steps, batch;    /* 500, 2 */
+    int accumulate;      /* 1: batches averaged in a step; N = batch * accumulate videos */
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    double clip;         /* 1 */
+    vdm_lr_schedule schedule;
+    int warmup;          /* 0 */
+    uint64_t seed;       /* 42 */
+    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
+    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
+    const char *state;   /* the file of the state, or NULL */
+    bool resume;         /* go on from that file */
+    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
+    const int *t;        /* [steps,N]: 0..999 */
+    const int *pair;     /* [steps,N] */
+    const float *noise;  /* [steps,N,F,C,h,w] */
+    /* called at step 0 with "input" [batch,F,2C,h,w], "velocity", "target" [batch,F,C,h,w] and the gradient
+     * before clipping, "grad." + the parameter's name in diffusers; may be NULL */
+    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                vdm_error *err);
+    void *dump_user;
+} vdm_fit_options;
+void vdm_fit_defaults(vdm_fit_options *o);
+
+/* Row k tells of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
+typedef struct vdm_fit_row {
+    double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
+    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
+} vdm_fit_row;
+
+/* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
+ * Every step: the pairs of a shuffled epoch, t uniform, noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
+ * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
+ * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
+ * is not finite stops it: the sentence names step and pairs, and the state is that before the step. */
+int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
+            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
+            const vdm_progress *progress, vdm_error *err);
+/* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
+size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                     int rank);
+
+/* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */
 
 typedef enum vdm_metric { VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE } vdm_metric;
@@ -651,7 +652,7 @@ typedef struct vdm_example {
     char *input, *output;     /* paths; output NULL where a test has no answer */
 } vdm_example;
 typedef struct vdm_task {
-    char *path, *name, *prompt;      /* name: the folder's unless task.json says otherwise; prompt may be NULL */
+    char *path, *name, *prompt;      /* name: the folder's unless task.json says so; prompt may be NULL */
     bool has_phi, has_metric;        /* task.json says so */
     vdm_phi phi;
     vdm_metric metric;
@@ -662,7 +663,7 @@ typedef struct vdm_task {
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 void vdm_task_free(vdm_task *t);
 
-/* Scores of one answer against the truth; both of the same size. NaN where sizes differ or the grid does not fit.
+/* Scores of one answer against the truth, of the same size. NaN where sizes differ or the grid doesn't fit.
  * psnr: 10 log10(255^2 / mean squared error), infinite when equal.
  * iou: |P and G| / |P or G|, a pixel is on where its luminance 0.299 R + 0.587 G + 0.114 B > 127.5;
  *      1 where both are empty.
