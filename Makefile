@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make test | peer | sanitize | bits | install PREFIX=/usr/local | clean
+#   make test | peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -59,6 +59,15 @@ test: $(TESTS) $(BUILD)/vdm
 	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
+# valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
+VALGRIND_TESTS = system lora fit sampler vae task golden
+VALGRIND = valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
+valgrind:
+	$(MAKE) valgrind-run BUILD=$(BUILD)/valgrind OPT=-O1 OPENMP=
+valgrind-run: $(BUILD)/vdm $(BUILD)/tests/test_program $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
+	printf '#!/bin/sh\nexec $(VALGRIND) $(BUILD)/vdm "$$@"\n' > $(BUILD)/vdm-valgrind && chmod +x $(BUILD)/vdm-valgrind
+	VDM_ISA=avx2 RUNNER="$(VALGRIND)" tests/run.sh $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
+	VDM_ISA=avx2 VDM=$(BUILD)/vdm-valgrind tests/run.sh $(BUILD)/tests/test_program
 # The same bits from every compiler, instruction set and number of threads.
 bits:
 	BITS_BUILD=$(BUILD)/bits tests/bits.sh
@@ -81,6 +90,6 @@ install: all
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all test sanitize bits peer peer-driver install clean
+.PHONY: all test sanitize valgrind valgrind-run bits peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
