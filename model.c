@@ -15,7 +15,7 @@
  *   The schedulers' defaults (clip_sample, "leading", "epsilon") are not what any CogVideoX uses, so an
  *   absent key is refused like a wrong one.
  *   A convolution's weight is [out,in,kt,k,k] in the file, and [kt k k in, out] in the kernels. */
-#include "vdm.h"
+#include "kernels.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -163,7 +163,7 @@ static void read_transformer(fields *f, vdm_transformer_config *c)
     only_string(f, "_class_name", false, "CogVideoXTransformer3DModel");
     c->layers = get_int(f, "num_layers", 30, 1, MAX_LAYERS);
     c->heads = get_int(f, "num_attention_heads", 30, 1, 1024);
-    c->head_dim = get_int(f, "attention_head_dim", 64, 1, 256);
+    c->head_dim = get_int(f, "attention_head_dim", 64, 1, VDM_MAX_HEAD);
     if (c->head_dim % 16) refuse(f, "attention_head_dim", "a multiple of 16 up to 256");
     c->in_channels = get_int(f, "in_channels", 16, 1, MAX_CHANNELS);
     c->out_channels = get_int(f, "out_channels", 16, 1, MAX_CHANNELS);
@@ -227,7 +227,7 @@ static void read_blocks(fields *f, vdm_vae_config *c)
         return;
     } else {
         for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(&f->json, n))
-            c->block_channels[c->blocks++] = whole(f, "block_out_channels", n, 1, 1, MAX_CHANNELS);
+            c->block_channels[c->blocks++] = whole(f, "block_out_channels", n, 1, 1, VDM_MAX_CHANNELS);
     }
     for (int i = 0; i < c->blocks; i++)
         if (c->block_channels[i] % c->groups) refuse(f, "block_out_channels", "multiples of norm_num_groups");
@@ -768,8 +768,8 @@ static int check_step(const char *what, const char *expected, int found, int fir
 static int check_positions(const vdm_geometry *g, const vdm_transformer_config *c, int side, vdm_error *err)
 {
     if (c->learned_positions && (g->h != c->sample_height || g->w != c->sample_width))
-        return vdm_fail(err, "size: found %dx%d; this model's learned positions are for %dx%d only", g->height,
-                        g->width, c->sample_height * side, c->sample_width * side);
+        return vdm_fail(err, "size: found %dx%d; this model's learned positions are for %dx%d only",
+                        g->height, g->width, c->sample_height * side, c->sample_width * side);
     int rows = c->sample_height / c->patch, cols = c->sample_width / c->patch;
     if (c->rotary && c->patch_t > 0 && (g->h / c->patch > rows || g->w / c->patch > cols))
         return vdm_fail(err, "size: found %dx%d, this model takes at most %dx%d", g->height, g->width,
