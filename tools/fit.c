@@ -224,11 +224,12 @@ static int write_dump(struct run *r, vdm_error *err)
 
 static void say_what_was_learned(const struct run *r)
 {
-    double last = r->rows[0].watch;
+    double first = r->rows[0].watch, last = first;
     for (int i = 0; i <= r->done; i++)
         if (isfinite(r->rows[i].watch)) last = r->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs; loss on the fixed set %.4f, before %.4f\n", r->lora, r->done,
-            r->pairs, last, r->rows[0].watch);
+    fprintf(stderr, "%s: %d steps on %d pairs", r->lora, r->done, r->pairs);
+    if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
+    fputc('\n', stderr);
 }
 
 static int train(struct run *r, vdm_error *err)
