@@ -38,7 +38,9 @@ void format_bytes(char *text, size_t size, double bytes)
 
 void format_seconds(char *text, size_t size, double s)
 {
-    if (s < 10)
+    if (s < 0.1)
+        snprintf(text, size, "%.0f ms", 1000 * s);
+    else if (s < 10)
         snprintf(text, size, "%.1f s", s);
     else if (s < 100)
         snprintf(text, size, "%.0f s", s);
