@@ -237,13 +237,17 @@ def scheduler(dpm=False, **overrides):
 
 def save(folder, transformer=None, vae=None, scheduler=None, dtype=torch.float32, max_shard_size="10GB"):
     """Writes a model folder. Weights are rounded to dtype in place (and widened again), so that the file and
-    the model here hold the same numbers."""
+    the model here hold the same numbers; tables that are not in the file stay as they are."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in (("transformer", transformer), ("vae", vae)):
         if model is not None:
+            tables = {n: b.clone() for n, b in model.named_buffers() if n not in model.state_dict()}
             model.to(dtype).save_pretrained(folder / name, max_shard_size=max_shard_size)
             model.to(torch.float32)
+            for n, b in model.named_buffers():
+                if n in tables:
+                    b.data.copy_(tables[n])
     if scheduler is not None:
         scheduler.save_pretrained(folder / "scheduler")
     index = {"_class_name": "CogVideoXImageToVideoPipeline", "_diffusers_version": "0.42.1"}
