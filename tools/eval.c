@@ -54,7 +54,6 @@ static int answer(session *s, struct results *r, const vdm_task *t, const vdm_ex
     vdm_progress progress = console_progress(&c);
     vdm_sample_options p = sample_options(s);
     float *image;
-    if (s->same_prompts) p.guidance = 1;
     if (read_image(&image, e->input, g, err)) return -1;
     int status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu,
                             &p, image, s->prompt, s->negative, video, &progress, err);

@@ -77,34 +77,48 @@ static void print_line(const char *what, double bytes)
     fprintf(stderr, "  %-34s %10s\n", what, text);
 }
 
-void plan_print(const session *s, int training_steps, int answers, int pairs)
+/* Bytes of a video's pixels as floats and as bytes. */
+static double pixel_bytes(const vdm_geometry *g)
+{
+    return (double)g->frames * g->height * g->width * 3 * (sizeof(float) + 1);
+}
+
+/* Prints the stages of learning, and returns what the larger one takes. */
+static double plan_learning(const session *s, int pairs)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
-    bool two = answers && o->guidance > 1 && !s->same_prompts;
-    int B = training_steps ? o->batch : two ? 2 : 1, rank = training_steps ? o->rank : s->lora.rank;
-    vdm_tape_shape shape = {B, g->F, g->h, g->w, rank, training_steps > 0};
-    double weights = weight_bytes(o->model, "transformer") + weight_bytes(o->model, "vae");
-    double pass = (double)vdm_tape_bytes(c, &shape);
-    double vae = larger(
-        (double)vdm_vae_encode_bytes(&s->config.vae, training_steps ? g->frames : 1, g->height, g->width,
-                                     o->tiled),
-        answers ? (double)vdm_vae_decode_bytes(&s->config.vae, g->latent_frames, g->h, g->w, o->tiled) : 0);
-    double adapter =
-        4.0 * 4 * 8 * (double)c->layers * (double)rank * c->heads * c->head_dim; /* and 2 moments, gradient */
+    vdm_fit_options f = {.batch = o->batch};
+    double adapter = 8.0 * c->layers * o->rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
+    double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
+                    pixel_bytes(g) + cache;
+    double learn = (double)vdm_fit_bytes(c, g, &f, o->rank) + adapter + cache;
+    print_line("encoding the pairs", encode);
+    print_line("learning", learn);
+    return larger(encode, learn);
+}
+
+void plan_print(const session *s, int training_steps, int answers, int pairs)
+{
+    const options *o = s->options;
+    const vdm_geometry *g = &s->geometry;
+    vdm_sample_options p = sample_options(s);
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
             g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
-            g->video_tokens, c->text_tokens);
+            g->video_tokens, s->config.transformer.text_tokens);
+    double weights = weight_bytes(o->model, "transformer") + weight_bytes(o->model, "vae"), run;
     print_line("weights (mapped)", weights);
-    print_line("transformer pass", pass);
-    print_line("VAE", vae);
-    if (training_steps) print_line("adapter, gradient, moments", adapter);
-    if (training_steps) print_line("cached latents", cache);
-    double sum = weights + larger(pass, vae) + (training_steps ? adapter + cache : 0) +
-                 (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float);
-    print_line("at the peak", sum);
+    if (training_steps) {
+        run = plan_learning(s, pairs);
+    } else {
+        run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + pixel_bytes(g);
+        print_line("answering", run);
+    }
+    print_line("at the peak",
+               weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float));
+    int B = training_steps ? o->batch : p.guidance > 1 ? 2 : 1;
     double step = forward_operations(s, B) * (training_steps ? 3.2 : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);

@@ -23,13 +23,13 @@ static int inject_one(float **to, const vdm_safetensors *f, const char *name, in
     return *to ? 0 : -1;
 }
 
-static int inject(struct injected *in, session *s, const vdm_sample_options *p, vdm_error *err)
+static int inject(struct injected *in, session *s, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
     int64_t C = c->out_channels, text[] = {c->text_tokens, c->text_dim};
     int64_t noise[] = {g->F, C, g->h, g->w}, image[] = {C, g->h, g->w},
-            step[] = {p->steps, 2, g->F, C, g->h, g->w};
+            step[] = {s->options->steps, 2, g->F, C, g->h, g->w};
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
@@ -73,11 +73,11 @@ static int answer(session *s, vdm_error *err)
     dump d = {.path = o->dump};
     console c;
     vdm_progress progress = console_progress(&c);
-    vdm_sample_options p = sample_options(s);
+    vdm_sample_options p;
     float *image = NULL, *video = NULL;
     int status = -1;
-    if (o->inject && inject(&in, s, &p, err)) goto end;
-    if (s->same_prompts) p.guidance = 1; /* v_neg + g (v - v_neg) is v: half the work, the same answer */
+    if (o->inject && inject(&in, s, err)) goto end;
+    p = sample_options(s); /* after the prompts are known */
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;

@@ -8,23 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
-{
-    *s = (session){.options = o};
-    if (!o->model) return vdm_fail(err, "--model: expected a model folder, found nothing");
-    if (vdm_model_config_read(&s->config, o->model, err)) return -1;
-    const vdm_transformer_config *c = &s->config.transformer;
-    if (c->in_channels != 2 * c->out_channels)
-        return vdm_fail(
-            err,
-            "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
-            "image-to-video models, found %d",
-            o->model, 2 * c->out_channels, c->in_channels);
-    if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
-    if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
-    return vdm_schedule_init(&s->schedule, &s->config.scheduler, err);
-}
-
 /* Embeddings from FILE, else from the model's own file, else zeros (the original trainer's "no prompt"). */
 static int read_prompt(session *s, float **text, const char *file, const char *own, const char *what,
                        vdm_error *err)
@@ -64,6 +47,23 @@ void session_use_prompts(session *s, float *prompt, float *negative)
     }
     size_t n = (size_t)s->config.transformer.text_tokens * (size_t)s->config.transformer.text_dim;
     s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
+}
+
+int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
+{
+    *s = (session){.options = o};
+    if (!o->model) return vdm_fail(err, "--model: expected a model folder, found nothing");
+    if (vdm_model_config_read(&s->config, o->model, err)) return -1;
+    const vdm_transformer_config *c = &s->config.transformer;
+    if (c->in_channels != 2 * c->out_channels)
+        return vdm_fail(
+            err,
+            "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
+            "image-to-video models, found %d",
+            o->model, 2 * c->out_channels, c->in_channels);
+    if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
+    if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
+    return vdm_schedule_init(&s->schedule, &s->config.scheduler, err) || read_prompts(s, err) ? -1 : 0;
 }
 
 /* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
@@ -143,7 +143,8 @@ vdm_sample_options sample_options(const session *s)
     vdm_sample_options p = {.geometry = s->geometry,
                             .steps = o->steps,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,
-                            .guidance = o->guidance,
+                            .guidance =
+                                s->same_prompts ? 1 : o->guidance, /* v_neg + g (v - v_neg) is v then */
                             .dynamic_guidance = o->dynamic_guidance,
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o),

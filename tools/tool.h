@@ -67,12 +67,12 @@ typedef struct session {
     vdm_vae vae;
     vdm_schedule schedule;
     float *prompt, *negative; /* [L,Dt] */
-    bool same_prompts;        /* then guidance has no effect */
+    bool same_prompts;        /* then guidance has no effect, and is left out */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
-/* Reads configurations and refuses an impossible request; no weights are touched. */
+/* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
-/* Loads the weights, prompts and adapters, and says what it took. */
+/* Loads the weights and adapters, and says what it took. */
 int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);

@@ -451,7 +451,8 @@ static void steps(call *c)
 static const uint8_t *input_pixels(const call *c, const char *name, int *n, int *H, int *W)
 {
     const vdm_tensor *t = vdm_safetensors_find(&c->in, name);
-    if (!t || t->dtype != VDM_U8 || t->rank != 4 || t->shape[3] != 3) die("driver: %s: expected [n,H,W,3] u8", name);
+    if (!t || t->dtype != VDM_U8 || t->rank != 4 || t->shape[3] != 3)
+        die("driver: %s: expected [n,H,W,3] u8", name);
     *n = (int)t->shape[0];
     *H = (int)t->shape[1];
     *W = (int)t->shape[2];
@@ -529,17 +530,11 @@ static const struct command {
     const char *name;
     void (*run)(call *c);
 } commands[] = {
-    {"transformer", transformer},
-    {"vae-encode", vae_encode},
-    {"vae-decode", vae_decode},
-    {"sample", sample},
-    {"randn", randn},
-    {"rand", uniform},
+    {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
+    {"sample", sample},           {"randn", randn},           {"rand", uniform},
     {"randint", randint},         {"picture", picture},       {"write", write_pictures},
-    {"interp", interp},           {"score", score},
-    {"fit", fit},
-    {"fit-data", fit_data},
-    {"steps", steps},
+    {"interp", interp},           {"score", score},           {"fit", fit},
+    {"fit-data", fit_data},       {"steps", steps},
 };
 
 int main(int argc, char **argv)
