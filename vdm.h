@@ -169,11 +169,11 @@ void vdm_safetensors_close(vdm_safetensors *f);
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
 
-/* Copies a tensor, of any floating dtype, to f32. -1 = any size in a dimension of the shape; a
+/* Copies a tensor, of a floating dtype, I64 or I32, to f32. -1 = any size in a dimension of the shape; a
  * leading dimension of 1 is dropped where one too many is found. NULL names tensor, found, expected. */
 float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
                               const int64_t *shape, vdm_error *err);
-void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* f32, f16, bf16, f64 */
+void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* of the dtypes above */
 
 /* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
  * Tensors are written in the order given. */

@@ -82,11 +82,26 @@ static void widen_f64(float *to, const unsigned char *from, int64_t n)
     }
 }
 
+/* Exact up to 2^24, which timesteps and indices stay below. */
+static void widen_whole(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int64_t wide;
+        int32_t narrow;
+        if (dtype == VDM_I64)
+            memcpy(&wide, from + i * (int64_t)sizeof wide, sizeof wide);
+        else
+            memcpy(&narrow, from + i * (int64_t)sizeof narrow, sizeof narrow), wide = narrow;
+        to[i] = (float)wide;
+    }
+}
+
 void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
 {
     const unsigned char *p = from;
     if (dtype == VDM_F64) widen_f64(to, p, n);
     if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
+    if (dtype == VDM_I64 || dtype == VDM_I32) widen_whole(to, p, dtype, n);
     if (dtype == VDM_F16)
         for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
     if (dtype == VDM_BF16)
@@ -639,8 +654,8 @@ float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int ra
                  shape_text(expected, rank, shape), shape_text(found, t->rank, t->shape));
         return NULL;
     }
-    if (t->dtype > VDM_F64) { /* the floating types come first */
-        vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16 or F64, found %s", f->path, name,
+    if (t->dtype > VDM_I32) { /* floating types come first, then wide whole numbers */
+        vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16, F64, I64 or I32, found %s", f->path, name,
                  vdm_dtype_name(t->dtype));
         return NULL;
     }
