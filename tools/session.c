@@ -109,7 +109,7 @@ int session_load(session *s, vdm_error *err)
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
     int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
-                         vdm_vae_load(&s->vae, vae, err) || read_prompts(s, err) || read_loras(s, err)
+                         vdm_vae_load(&s->vae, vae, err) || read_loras(s, err)
                      ? -1
                      : 0;
     vdm_free(transformer);
