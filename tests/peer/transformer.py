@@ -62,16 +62,19 @@ def describe(variant, config, size, dtype, shards):
     )
 
 
-def compare(c, what, model, folder, size):
+def compare(c, what, model, folder, size, draws=3):
+    """All draws of inputs as one distance: with a handful of tokens, a single draw is a matter of luck."""
     B, F, h, w = size
     config = model.config
-    x = c.randn(B, F, config.in_channels, h, w)
-    text = c.randn(B, config.max_text_seq_length, config.text_embed_dim)
-    t = torch.randint(0, 1000, (B,), generator=c.rng)
-    with torch.no_grad():
-        f32, f64 = both(model, lambda m: velocity(m, x, text, t))
-    ours = run("transformer", folder, {"x": x, "text": text, "t": t.float()})["v"]
-    c.within(what, ours, f32, f64)
+    results = []
+    for _ in range(draws):
+        x = c.randn(B, F, config.in_channels, h, w)
+        text = c.randn(B, config.max_text_seq_length, config.text_embed_dim)
+        t = torch.randint(0, 1000, (B,), generator=c.rng)
+        with torch.no_grad():
+            f32, f64 = both(model, lambda m: velocity(m, x, text, t))
+        results.append((run("transformer", folder, {"x": x, "text": text, "t": t.float()})["v"], f32, f64))
+    c.within(what, *(torch.cat(v) for v in zip(*results)))
 
 
 def random_case(c, number):
@@ -109,7 +112,7 @@ def full_width(c):
     )
     model = transformer("1.5-5B-I2V", c.rng, **sizes)
     folder = save(c.folder / "full", model, dtype=torch.bfloat16, max_shard_size="300MB")
-    compare(c, "full width, two blocks, 226 + 1250 tokens, bf16", model, folder, (1, 4, 50, 50))
+    compare(c, "full width, two blocks, 226 + 1250 tokens, bf16", model, folder, (1, 4, 50, 50), draws=1)
 
 
 if __name__ == "__main__":
