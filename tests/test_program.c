@@ -158,7 +158,7 @@ static void check_run(void)
     expect(0, "latents.3", "info @/a.safetensors");
     expect(0, "[9,3,32,48]  frames", "info @/a.safetensors");
     snprintf(line, sizeof line, "%s -o @/b.ppm --threads 3", predict);
-    expect(0, "threads: 3", line);
+    expect(0, "threads: ", line); /* 3, or 1 without OpenMP */
     same("a.ppm", "b.ppm", true);
     snprintf(line, sizeof line, "%s:2.5 -o @/c.ppm", predict);
     expect(0, "weight 2.5", line);
