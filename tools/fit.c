@@ -122,12 +122,6 @@ static int inject(struct run *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The run */
 
-static int keep(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                vdm_error *err)
-{
-    return dump_add(user, name, data, rank, shape, err);
-}
-
 static void set_options(struct run *r)
 {
     const options *o = r->s.options;
@@ -148,7 +142,7 @@ static void set_options(struct run *r)
     f->state = r->state;
     f->resume = o->resume;
     if (o->dump && o->dump_grads) {
-        f->dump = keep;
+        f->dump = dump_keep;
         f->dump_user = &r->d;
     }
 }

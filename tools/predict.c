@@ -4,12 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int keep(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                vdm_error *err)
-{
-    return dump_add(user, name, data, rank, shape, err);
-}
-
 /* The tensors of --inject that replace random numbers. */
 struct injected {
     float *noise, *image_noise, *step_noise;
@@ -81,7 +75,7 @@ static int answer(session *s, vdm_error *err)
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
-    p.dump = keep;
+    p.dump = dump_keep;
     p.dump_user = &d;
     if (read_image(&image, o->image, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),

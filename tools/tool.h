@@ -54,6 +54,8 @@ typedef struct dump {
     int64_t count, room;
 } dump;
 int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err);
+int dump_keep(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+              vdm_error *err);
 int dump_write(dump *d, vdm_error *err);
 void dump_free(dump *d);
 
