@@ -427,24 +427,29 @@ static uint8_t *zlib_rows(const vdm_picture *p, size_t *size, vdm_error *err)
     return z;
 }
 
-static int write_png(const vdm_picture *p, const char *path, vdm_error *err)
+int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err)
 {
     size_t size;
     uint8_t *z = zlib_rows(p, &size, err);
     uint8_t head[13] = {[8] = 8, [9] = 2}; /* 8 bits, RGB; no interlace */
+    if (!z) return -1;
     store_be32(head, (uint32_t)p->width);
     store_be32(head + 4, (uint32_t)p->height);
-    vdm_file f;
-    if (!z || vdm_file_open(&f, path, err)) {
-        vdm_free(z);
-        return -1;
-    }
-    fwrite("\x89PNG\r\n\x1a\n", 1, 8, f.stream);
-    write_chunk(f.stream, "IHDR", head, sizeof head);
-    write_chunk(f.stream, "IDAT", z, size);
-    write_chunk(f.stream, "IEND", head, 0);
+    fwrite("\x89PNG\r\n\x1a\n", 1, 8, to);
+    write_chunk(to, "IHDR", head, sizeof head);
+    write_chunk(to, "IDAT", z, size);
+    write_chunk(to, "IEND", head, 0);
     vdm_free(z);
-    return vdm_file_commit(&f, err);
+    return 0;
+}
+
+static int write_png(const vdm_picture *p, const char *path, vdm_error *err)
+{
+    vdm_file f;
+    if (vdm_file_open(&f, path, err)) return -1;
+    if (!vdm_png_write(p, f.stream, err)) return vdm_file_commit(&f, err);
+    vdm_file_abandon(&f);
+    return -1;
 }
 
 static int write_ppm(const vdm_picture *p, const char *path, vdm_error *err)

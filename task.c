@@ -453,19 +453,29 @@ static int read_cell(const vdm_picture *p, size_t top, size_t left, size_t size)
 }
 
 /* The grid, with a border around every cell, stands in the centre of the picture. */
-double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *g)
+int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *g)
 {
     int64_t height = grid_side(g->grid_rows, g), width = grid_side(g->grid_cols, g);
-    if (!same_size(a, b) || g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || height > a->height ||
-        width > a->width)
-        return NOT_COMPARABLE;
-    size_t step = (size_t)(g->cell + g->border), size = (size_t)g->cell;
-    size_t top = (size_t)((a->height - height) / 2 + g->border),
-           left = (size_t)((a->width - width) / 2 + g->border);
-    int equal = 0;
-    for (size_t r = 0; r < (size_t)g->grid_rows; r++)
-        for (size_t c = 0; c < (size_t)g->grid_cols; c++)
-            equal += read_cell(a, top + r * step, left + c * step, size) ==
-                     read_cell(b, top + r * step, left + c * step, size);
-    return (double)equal / ((double)g->grid_rows * (double)g->grid_cols);
+    if (g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || height > p->height || width > p->width)
+        return -1;
+    size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
+    *top = (int)((p->height - height) / 2) + g->border;
+    *left = (int)((p->width - width) / 2) + g->border;
+    for (size_t i = 0; cells && i < rows * cols; i++)
+        cells[i] = (uint8_t)read_cell(p, (size_t)*top + i / cols * step, (size_t)*left + i % cols * step,
+                                      (size_t)g->cell);
+    return 0;
+}
+
+double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *g)
+{
+    int top, left;
+    if (!same_size(a, b) || vdm_grid_read(NULL, &top, &left, a, g)) return NOT_COMPARABLE;
+    size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
+    size_t equal = 0;
+    for (size_t i = 0; i < rows * cols; i++) {
+        size_t y = (size_t)top + i / cols * step, x = (size_t)left + i % cols * step, size = (size_t)g->cell;
+        equal += read_cell(a, y, x, size) == read_cell(b, y, x, size);
+    }
+    return (double)equal / ((double)rows * (double)cols);
 }

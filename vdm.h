@@ -537,6 +537,7 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
+int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream's own errors are left to it */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
 /* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
@@ -671,5 +672,8 @@ void vdm_task_free(vdm_task *t);
 double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
+/* The grid in a picture: cells [rows,cols] are palette colours 0..9, as vdm_score_cells reads them; the first
+ * cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
+int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
 
 #endif
