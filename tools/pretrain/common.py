@@ -60,6 +60,42 @@ def to_float(clips):
     return torch.from_numpy(np.ascontiguousarray(clips)).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
+class Optimiser:
+    """Muon for the weights of linear layers and convolutions (as [out, everything else]), AdamW for the rest.
+    At the same number of steps Muon is ahead of AdamW alone (README.md has figures)."""
+
+    def __init__(self, model, muon_lr, adam_lr, betas, weight_decay=0.0, adam_too=()):
+        named = [(k, p) for k, p in model.named_parameters()]
+        big = [p for k, p in named if p.dim() >= 2 and k not in adam_too]
+        ids = {id(p) for p in big}
+        self.big = big
+        self.flat = [torch.nn.Parameter(p.detach().view(len(p), -1)) for p in big]      # the same memory
+        self.muon = torch.optim.Muon(self.flat, lr=muon_lr, weight_decay=weight_decay, momentum=0.95)
+        self.adam = torch.optim.AdamW([p for _, p in named if id(p) not in ids], lr=adam_lr, betas=betas,
+                                      weight_decay=weight_decay)
+        self.rates = (muon_lr, adam_lr)
+
+    def step(self, factor):
+        """One update with both learning rates times factor; forgets the gradients."""
+        for opt, lr in zip((self.muon, self.adam), self.rates):
+            for g in opt.param_groups:
+                g["lr"] = lr * factor
+        for f, p in zip(self.flat, self.big):
+            f.grad = p.grad.view_as(f)
+        self.muon.step()
+        self.adam.step()
+        for p in self.big:
+            p.grad = None
+        self.adam.zero_grad(set_to_none=True)
+
+    def state_dict(self):
+        return dict(muon=self.muon.state_dict(), adam=self.adam.state_dict())
+
+    def load_state_dict(self, st):
+        self.muon.load_state_dict(st["muon"])
+        self.adam.load_state_dict(st["adam"])
+
+
 class Ema:
     """Exponential mean of the weights, with a horizon that grows with the run up to `decay`."""
 

@@ -15,14 +15,14 @@ import torch
 import families
 import vae_phase
 from buffer import Ring, encode_clips, refill
-from common import Ema, Every, Log, decode, load, new_transformer, save_atomic
+from common import Ema, Every, Log, Optimiser, decode, load, new_transformer, save_atomic
 from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
 
-BATCH, LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 1e-3, 300, 0.9995, 0.01
+BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
 CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 16_384, 128, 16    # 1 fresh clip for 16 used
 EVAL_EVERY, LOG_EVERY = 500, 50
-FIELDS = ["step", "loss", "held", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "lr", "clips_per_s",
+FIELDS = ["step", "loss", "held", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "rate", "clips_per_s",
           "buffer", "time"]
 
 
@@ -85,7 +85,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
     net = new_transformer(seed=1)
     from model import Attention
     net.set_attn_processor(Attention())
-    opt = torch.optim.AdamW(net.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
+    opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
     ema, rng, step, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, None
     ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY)
     torch.manual_seed(3)
@@ -105,9 +105,9 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
                          rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), decay_from=decay_from), path)
 
-    def lr_at(s):
-        f = min(1, (s + 1) / WARMUP)
-        return LR * f * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
+    def rate_at(s):
+        """What the learning rates are multiplied by."""
+        return min(1, (s + 1) / WARMUP) * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
 
     while ring.have < FIRST_FILL and not stop.asked:
         threads.adapt()
@@ -118,8 +118,6 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
     end = decay_from + decay if decay else (max_steps or 10 ** 9)
     sums, seen, t0 = [], 0, time.monotonic()
     while step < end and not stop.asked:
-        for g in opt.param_groups:
-            g["lr"] = lr_at(step)
         if step % REFILL_EVERY == 0:
             threads.adapt()
             refill(ring, vae, rng, REFILL, still)
@@ -128,10 +126,9 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         t = ((torch.randperm(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long().clamp(max=999)
         x, v = noised(z, torch.randn_like(z), t, alphas)
         loss = (dit(x, image, t) - v).square().mean()
-        opt.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        opt.step()
+        opt.step(rate_at(step))
         step += 1
         ema.update(net, step)
         seen += BATCH
@@ -145,7 +142,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
                 row.update(fig)
                 with open(os.path.join(state_dir, name + "-families.jsonl"), "a") as f:
                     f.write(json.dumps(dict(step=step, **{n: round(e, 5) for n, e in zip(families.NAMES, fam)})) + "\n")
-            log.row(step=step, lr=lr_at(step), buffer=ring.have, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
+            log.row(step=step, rate=rate_at(step), buffer=ring.have, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
