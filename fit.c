@@ -217,20 +217,27 @@ void vdm_fit_defaults(vdm_fit_options *o)
                            .clip = 1,
                            .schedule = VDM_LR_CONSTANT,
                            .seed = 42,
+                           .memory = (size_t)2 << 30,
                            .watch_every = 10,
                            .save_every = 50};
 }
 
-static vdm_tape_shape shape_of(int B, int F, int h, int w, int rank)
+/* As many blocks keep their activations as o->memory allows. */
+static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_options *o, int F, int h, int w,
+                               int rank)
 {
-    vdm_tape_shape s = {.B = B, .F = F, .h = h, .w = w, .rank = rank, .backward = true};
+    vdm_tape_shape s = {.B = o->batch, .F = F, .h = h, .w = w, .rank = rank, .backward = true};
+    size_t none = vdm_tape_bytes(c, &s);
+    s.keep = 1;
+    size_t each = vdm_tape_bytes(c, &s) - none, blocks = o->memory > none ? (o->memory - none) / each : 0;
+    s.keep = blocks < (size_t)c->layers ? (int)blocks : c->layers;
     return s;
 }
 
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank)
 {
-    vdm_tape_shape s = shape_of(o->batch, g->F, g->h, g->w, rank);
+    vdm_tape_shape s = shape_of(c, o, g->F, g->h, g->w, rank);
     size_t B = (size_t)o->batch, video = (size_t)g->F * (size_t)c->out_channels * (size_t)g->h * (size_t)g->w;
     size_t adapter = (size_t)c->layers * 8 * (size_t)rank * (size_t)(c->heads * c->head_dim);
     size_t text = (size_t)c->text_tokens * (size_t)c->text_dim;
@@ -302,7 +309,7 @@ static int run_new(struct run *r, const float *text, vdm_error *err)
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
     size_t prompt = (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim;
-    vdm_tape_shape shape = shape_of(o->batch, d->F, d->h, d->w, r->lora->rank);
+    vdm_tape_shape shape = shape_of(&r->m->config, o, d->F, d->h, d->w, r->lora->rank);
     if (vdm_adamw_init(&r->adamw, r->n, err)) return -1;
     r->adamw.lr = o->lr;
     r->adamw.beta1 = o->beta1;

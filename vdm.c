@@ -6,7 +6,8 @@
  *   h --layers x block--> h --norm_final, norm_out, proj_out--> [B,V,K'] --unpatchify--> v [B,F,C,h,w]
  *
  * Only LoRA adapters are trained: the backward pass computes the gradient of h, and from it those of the
- * adapters' A and B; every block's activations are computed again from its input, the one thing kept.
+ * adapters' A and B. As many blocks as memory allows keep their activations; the others compute them again
+ * from their input, which every block keeps.
  *
  * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
@@ -24,6 +25,17 @@ enum { FF_ROWS = 2048 }; /* rows that the feed-forward takes at a time: bounds i
 /* ------------------------------------------------------------------------------------------------
  * The tape: every buffer of a pass, in one allocation */
 
+/* What a block's backward pass needs of its forward pass, besides the block's input. */
+struct activations {
+    float *q_pre, *k_pre;                     /* [B,S,D]: q and k before their norm; forward alone: q and k */
+    float *q, *k, *v, *o;                     /* [B,S,D] */
+    float *lse;                               /* [B,A,S] */
+    float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
+    float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
+    float *h1;                                /* [B,S,D]: h between the halves of the block */
+    float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
+};
+
 struct vdm_tape {
     vdm_tape_shape shape;
     int D, A, Dh, L, V, S, E, R, layers;
@@ -38,22 +50,28 @@ struct vdm_tape {
     float *modulation;                             /* [layers,2,B,6D] */
     float *head_modulation;                        /* [B,2D]: shift, scale */
     /* the pass */
-    float *patches;          /* [V,max(patch_in,patch_out)] */
-    float *inputs;           /* [layers,B,S,D]: kept for backward; absent in a forward tape */
-    float *h;                /* [B,S,D]: the residual stream */
-    float *n;                /* [B,S,D]: after norm1 or norm2 */
-    float *q, *k, *v, *o;    /* [B,S,D] */
-    float *lse;              /* [B,A,S] */
-    float *y;                /* [B,S,D]: output of attention or feed-forward */
-    float *hidden, *hidden2; /* [FF_ROWS,4D]; the second only for backward */
-    float *low;              /* [B*S,R]: x A^T */
+    float *patches;            /* [V,max(patch_in,patch_out)] */
+    float *inputs;             /* [layers,B,S,D]: kept for backward; absent in a forward tape */
+    float *h;                  /* [B,S,D]: the residual stream */
+    float *n;                  /* [B,S,D]: after norm1 or norm2 */
+    float *y;                  /* [B,S,D]: output of attention or feed-forward */
+    float *hidden, *hidden2;   /* [FF_ROWS,4D]; the second only for backward */
+    float *low;                /* [B*S,R]: x A^T */
+    struct activations shared; /* of the block at work, where it doesn't keep its own */
+    struct activations *kept;  /* [shape.keep]: of the last blocks */
     /* backward only */
-    float *q_pre, *k_pre, *h1; /* [B,S,D]: q and k before their norm, h between the halves of a block */
-    float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
-    float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
-    float *dh, *dn, *dq, *dk, *dv, *dy;       /* [B,S,D] */
-    float *dlow;                              /* [B*S,R] */
+    float *dh, *dn, *dq, *dk, *dv, *dy; /* [B,S,D] */
+    float *dlow;                        /* [B*S,R] */
 };
+
+static bool keeps(const vdm_tape *t, int layer)
+{
+    return layer >= t->layers - t->shape.keep;
+}
+static struct activations *activations_of(vdm_tape *t, int layer)
+{
+    return keeps(t, layer) ? &t->kept[layer - (t->layers - t->shape.keep)] : &t->shared;
+}
 
 struct cursor {
     float *base; /* NULL: only counts */
@@ -73,10 +91,32 @@ static bool computes_positions(const vdm_transformer_config *c, int F)
     return !c->rotary || (c->learned_positions && F != sample);
 }
 
+static void take_activations(struct activations *a, const vdm_tape *t, struct cursor *at, bool keep)
+{
+    bool backward = t->shape.backward;
+    size_t rows = (size_t)t->shape.B * (size_t)t->S, all = rows * (size_t)t->D, heads = rows * (size_t)t->A;
+    float **wide[] = {&a->q, &a->k, &a->v, &a->o};
+    for (int i = 0; i < 4; i++) *wide[i] = take(at, all);
+    a->lse = take(at, heads);
+    a->q_pre = backward ? take(at, all) : a->q;
+    a->k_pre = backward ? take(at, all) : a->k;
+    a->up = keep ? take(at, 4 * all) : NULL;
+    if (!backward) return;
+    float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
+    float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
+    for (int i = 0; i < 4; i++) {
+        *by_head[i] = take(at, heads);
+        *by_row[i] = take(at, rows);
+    }
+    a->h1 = take(at, all);
+}
+
 static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_tape_shape *s)
 {
     int patch_t = c->patch_t ? c->patch_t : 1;
     t->shape = *s;
+    if (!s->backward) t->shape.keep = 0;
+    if (t->shape.keep > c->layers) t->shape.keep = c->layers;
     t->D = c->heads * c->head_dim;
     t->A = c->heads;
     t->Dh = c->head_dim;
@@ -95,7 +135,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
 {
     size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
     size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
-    size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim), heads = rows * (size_t)t->A;
+    size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim);
     size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D, low = rows * (size_t)t->R;
     t->rope_cos = take(at, V * (size_t)t->Dh / 2);
     t->rope_sin = take(at, V * (size_t)t->Dh / 2);
@@ -109,28 +149,15 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->patches = take(at, V * wide);
     t->h = take(at, rows * D);
     t->n = take(at, rows * D);
-    t->q = take(at, rows * D);
-    t->k = take(at, rows * D);
-    t->v = take(at, rows * D);
-    t->o = take(at, rows * D);
-    t->lse = take(at, heads);
     t->y = take(at, rows * D);
     t->hidden = take(at, tile);
     t->low = take(at, low);
+    take_activations(&t->shared, t, at, false);
     if (!t->shape.backward) return;
+    struct activations counted;
+    for (int i = 0; i < t->shape.keep; i++) take_activations(t->kept ? &t->kept[i] : &counted, t, at, true);
     t->inputs = take(at, (size_t)t->layers * rows * D);
     t->hidden2 = take(at, tile);
-    t->q_pre = take(at, rows * D);
-    t->k_pre = take(at, rows * D);
-    t->h1 = take(at, rows * D);
-    t->q_mean = take(at, heads);
-    t->q_rstd = take(at, heads);
-    t->k_mean = take(at, heads);
-    t->k_rstd = take(at, heads);
-    t->mean1 = take(at, rows);
-    t->rstd1 = take(at, rows);
-    t->mean2 = take(at, rows);
-    t->rstd2 = take(at, rows);
     t->dh = take(at, rows * D);
     t->dn = take(at, rows * D);
     t->dq = take(at, rows * D);
@@ -255,8 +282,9 @@ vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_er
     tape_sizes(t, c, s);
     tape_layout(t, c, &at);
     t->memory = vdm_alloc(at.used, sizeof(float), "the transformer's activations", err);
-    if (!t->memory) {
-        vdm_free(t);
+    t->kept = vdm_alloc((size_t)t->shape.keep, sizeof *t->kept, "the transformer's activations", err);
+    if (!t->memory || !t->kept) {
+        vdm_tape_free(t);
         return NULL;
     }
     at = (struct cursor){.base = t->memory};
@@ -271,6 +299,7 @@ void vdm_tape_free(vdm_tape *t)
 {
     if (!t) return;
     vdm_free(t->memory);
+    vdm_free(t->kept);
     vdm_free(t);
 }
 
@@ -449,17 +478,17 @@ static vdm_rows head_rows(const vdm_tape *t) /* every head's row on its own, [B*
     vdm_rows r = {1, t->shape.B * t->S * t->A, 0, t->Dh};
     return r;
 }
-static vdm_attention_args attention_of(const vdm_tape *t)
+static vdm_attention_args attention_of(const vdm_tape *t, const struct activations *act)
 {
     vdm_attention_args a = {.B = t->shape.B,
                             .A = t->A,
                             .S = t->S,
                             .Dh = t->Dh,
-                            .q = t->q,
-                            .k = t->k,
-                            .v = t->v,
-                            .o = t->o,
-                            .lse = t->lse,
+                            .q = act->q,
+                            .k = act->k,
+                            .v = act->v,
+                            .o = act->o,
+                            .lse = act->lse,
                             .d_o = t->dy,
                             .dq = t->dq,
                             .dk = t->dk,
@@ -486,26 +515,36 @@ static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_c
     cpu->kernels->layer_norm_backward(cpu, dq, dq, q_pre, &heads, norm, NULL, NULL, 0, mean, rstd, false);
 }
 
+/* t->n = the block's norm1 (which 0) or norm2 (which 1) of x, modulated */
+static void norm_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer, int which,
+                         const float *x)
+{
+    const struct activations *act = activations_of(t, layer);
+    const vdm_block *b = &m->blocks[layer];
+    struct modulation mod = modulation_of(t, layer, which);
+    vdm_rows r = rows_of(t);
+    cpu->kernels->layer_norm(cpu, t->n, x, &r, which ? &b->norm2.norm : &b->norm1.norm,
+                             (float)m->config.norm_eps, mod.text_scale, mod.text_shift, mod.scale, mod.shift,
+                             mod.stride, which ? act->mean2 : act->mean1, which ? act->rstd2 : act->rstd1);
+}
+
 /* y = to_out(attention(rope(norm(to_q n)), rope(norm(to_k n)), to_v n)), n = modulated norm1(h).
- * Writes n, q, k, v, o, lse, y; on a backward tape q_pre, k_pre and the norms' statistics too. */
+ * Writes n, y and the attention's part of the activations. */
 static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                               int layer, const float *h)
 {
+    const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 0);
-    vdm_rows r = rows_of(t);
     int64_t n = (int64_t)t->shape.B * t->S;
-    float *q_pre = t->q_pre ? t->q_pre : t->q, *k_pre = t->k_pre ? t->k_pre : t->k;
-    cpu->kernels->layer_norm(cpu, t->n, h, &r, &b->norm1.norm, (float)m->config.norm_eps, mod.text_scale,
-                             mod.text_shift, mod.scale, mod.shift, mod.stride, t->mean1, t->rstd1);
-    adapted_forward(cpu, lora, t->low, q_pre, t->n, &b->q, layer, VDM_Q, n);
-    adapted_forward(cpu, lora, t->low, k_pre, t->n, &b->k, layer, VDM_K, n);
-    adapted_forward(cpu, lora, t->low, t->v, t->n, &b->v, layer, VDM_V, n);
-    qk_forward(cpu, t, &m->config, t->q, q_pre, &b->norm_q, t->q_mean, t->q_rstd);
-    qk_forward(cpu, t, &m->config, t->k, k_pre, &b->norm_k, t->k_mean, t->k_rstd);
-    vdm_attention_args a = attention_of(t);
+    norm_forward(m, cpu, t, layer, 0, h);
+    adapted_forward(cpu, lora, t->low, act->q_pre, t->n, &b->q, layer, VDM_Q, n);
+    adapted_forward(cpu, lora, t->low, act->k_pre, t->n, &b->k, layer, VDM_K, n);
+    adapted_forward(cpu, lora, t->low, act->v, t->n, &b->v, layer, VDM_V, n);
+    qk_forward(cpu, t, &m->config, act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
+    qk_forward(cpu, t, &m->config, act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
+    vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
-    adapted_forward(cpu, lora, t->low, t->y, t->o, &b->out, layer, VDM_OUT, n);
+    adapted_forward(cpu, lora, t->low, t->y, act->o, &b->out, layer, VDM_OUT, n);
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.
@@ -514,6 +553,7 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
                                vdm_tape *t, int layer, const float *h, float *grad)
 {
     const vdm_kernels *k = cpu->kernels;
+    const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
     struct modulation mod = modulation_of(t, layer, 0);
     vdm_rows r = rows_of(t);
@@ -522,13 +562,13 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
     /* h1 = h + gate * y */
     k->gate(cpu, t->dn, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
     /* y = to_out(o) */
-    adapted_backward(cpu, lora, grad, t, t->dy, false, t->dn, t->o, &b->out, layer, VDM_OUT, n);
+    adapted_backward(cpu, lora, grad, t, t->dy, false, t->dn, act->o, &b->out, layer, VDM_OUT, n);
     /* o = attention(q, k, v), dL/do in dy */
-    vdm_attention_args a = attention_of(t);
+    vdm_attention_args a = attention_of(t, act);
     k->attention_backward(cpu, &a);
     /* q = rope(norm(q_pre)) */
-    qk_backward(cpu, t, &m->config, t->dq, t->q_pre, &b->norm_q, t->q_mean, t->q_rstd);
-    qk_backward(cpu, t, &m->config, t->dk, t->k_pre, &b->norm_k, t->k_mean, t->k_rstd);
+    qk_backward(cpu, t, &m->config, t->dq, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
+    qk_backward(cpu, t, &m->config, t->dk, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
     /* q_pre = to_q(n), k_pre = to_k(n), v = to_v(n) */
     adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, false, t->dq, t->n, &b->q, layer, VDM_Q, n);
     adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dk, t->n, &b->k, layer, VDM_K, n);
@@ -536,7 +576,7 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
     if (first) return;
     /* n = norm1(h)(1 + scale) + shift */
     k->layer_norm_backward(cpu, t->dh, t->dn, h, &r, &b->norm1.norm, mod.text_scale, mod.scale, mod.stride,
-                           t->mean1, t->rstd1, true);
+                           act->mean1, act->rstd1, true);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -546,23 +586,24 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
 static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer,
                          const float *h1)
 {
+    const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 1);
-    vdm_rows r = rows_of(t);
     int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
-    cpu->kernels->layer_norm(cpu, t->n, h1, &r, &b->norm2.norm, (float)m->config.norm_eps, mod.text_scale,
-                             mod.text_shift, mod.scale, mod.shift, mod.stride, t->mean2, t->rstd2);
+    norm_forward(m, cpu, t, layer, 1, h1);
     for (int64_t i = 0; i < rows; i += FF_ROWS) {
         int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
-        linear_forward(cpu, t->hidden, t->n + i * D, &b->ff_up, n);
-        cpu->kernels->gelu(cpu, t->hidden, t->hidden, n * 4 * D);
+        float *up = act->up ? act->up + i * 4 * D : t->hidden;
+        linear_forward(cpu, up, t->n + i * D, &b->ff_up, n);
+        cpu->kernels->gelu(cpu, t->hidden, up, n * 4 * D);
         linear_forward(cpu, t->y + i * D, t->hidden, &b->ff_down, n);
     }
 }
 
-/* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Expects n = norm2(h1). */
+/* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Where `up` was not kept it
+ * is made from n = norm2(h1). */
 static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer)
 {
+    const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
     struct modulation mod = modulation_of(t, layer, 1);
     vdm_rows r = rows_of(t);
@@ -571,15 +612,16 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
     cpu->kernels->gate(cpu, t->dy, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
     for (int64_t i = 0; i < rows; i += FF_ROWS) {
         int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
-        /* y = down(gelu(a)), a = up(n): a is computed again, y is not needed */
-        linear_forward(cpu, t->hidden, t->n + i * D, &b->ff_up, n);
+        /* y = down(gelu(up)), up = ff_up(n); y is not needed */
+        float *up = act->up ? act->up + i * 4 * D : t->hidden;
+        if (!act->up) linear_forward(cpu, up, t->n + i * D, &b->ff_up, n);
         linear_backward_input(cpu, t->hidden2, t->dy + i * D, &b->ff_down, n, false);
-        cpu->kernels->gelu_backward(cpu, t->hidden2, t->hidden2, t->hidden, n * 4 * D);
+        cpu->kernels->gelu_backward(cpu, t->hidden2, t->hidden2, up, n * 4 * D);
         linear_backward_input(cpu, t->dn + i * D, t->hidden2, &b->ff_up, n, false);
     }
     /* n = norm2(h1)(1 + scale) + shift */
-    cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, t->h1, &r, &b->norm2.norm, mod.text_scale, mod.scale,
-                                      mod.stride, t->mean2, t->rstd2, true);
+    cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, act->h1, &r, &b->norm2.norm, mod.text_scale,
+                                      mod.scale, mod.stride, act->mean2, act->rstd2, true);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -592,31 +634,34 @@ static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const 
     vdm_rows r = rows_of(t);
     attention_forward(m, lora, cpu, t, layer, t->h);
     cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
+    if (keeps(t, layer))
+        memcpy(activations_of(t, layer)->h1, t->h, (size_t)(r.B * r.S * r.D) * sizeof(float));
     feed_forward(m, cpu, t, layer, t->h);
     cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod2.text_gate, mod2.gate, mod2.stride);
 }
 
+/* What a block did not keep, from its input h up to n = norm2(h1). */
+static void compute_again(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                          int layer, const float *h)
+{
+    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_rows r = rows_of(t);
+    float *h1 = activations_of(t, layer)->h1;
+    attention_forward(m, lora, cpu, t, layer, h);
+    memcpy(h1, h, (size_t)(r.B * r.S * r.D) * sizeof(float));
+    cpu->kernels->gated_add(cpu, h1, t->y, &r, mod.text_gate, mod.gate, mod.stride);
+    norm_forward(m, cpu, t, layer, 1, h1);
+}
+
 /* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished).
- * The feed-forward half goes first; its norm2(h1) and the attention half's norm1(h) share the buffer n,
- * so n is made twice. */
+ * The feed-forward half goes first; its norm2(h1) and the attention half's norm1(h) share the buffer n. */
 static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                            int layer, float *grad)
 {
-    const vdm_kernels *k = cpu->kernels;
-    const vdm_block *b = &m->blocks[layer];
-    struct modulation mod1 = modulation_of(t, layer, 0), mod2 = modulation_of(t, layer, 1);
-    vdm_rows r = rows_of(t);
-    float eps = (float)m->config.norm_eps;
-    int64_t rows = (int64_t)t->shape.B * t->S;
-    const float *h = t->inputs + layer * rows * t->D;
-    attention_forward(m, lora, cpu, t, layer, h);
-    memcpy(t->h1, h, (size_t)(rows * t->D) * sizeof(float));
-    k->gated_add(cpu, t->h1, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
-    k->layer_norm(cpu, t->n, t->h1, &r, &b->norm2.norm, eps, mod2.text_scale, mod2.text_shift, mod2.scale,
-                  mod2.shift, mod2.stride, t->mean2, t->rstd2);
+    const float *h = t->inputs + (int64_t)layer * t->shape.B * t->S * t->D;
+    if (!keeps(t, layer)) compute_again(m, lora, cpu, t, layer, h);
     feed_backward(m, cpu, t, layer);
-    k->layer_norm(cpu, t->n, h, &r, &b->norm1.norm, eps, mod1.text_scale, mod1.text_shift, mod1.scale,
-                  mod1.shift, mod1.stride, t->mean1, t->rstd1);
+    norm_forward(m, cpu, t, layer, 0, h);
     attention_backward(m, lora, cpu, t, layer, h, grad);
 }
 
@@ -632,10 +677,10 @@ static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t
     const float *scale = shift + t->D;
     vdm_rows r = {1, t->V, 0, t->D};
     float eps = (float)m->config.norm_eps;
-    cpu->kernels->layer_norm(cpu, first, h, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0, t->mean1,
-                             t->rstd1);
+    cpu->kernels->layer_norm(cpu, first, h, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
+                             t->shared.mean1, t->shared.rstd1);
     cpu->kernels->layer_norm(cpu, second, first, &r, &m->norm_out, eps, scale, shift, scale, shift, 0,
-                             t->mean2, t->rstd2);
+                             t->shared.mean2, t->shared.rstd2);
 }
 
 static void head_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, float *v)
@@ -665,9 +710,9 @@ static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
         linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, t->V, false);
         /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
         cpu->kernels->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 0,
-                                          t->mean2, t->rstd2, false);
-        cpu->kernels->layer_norm_backward(cpu, dh, t->dn, h, &r, &m->norm_final, NULL, NULL, 0, t->mean1,
-                                          t->rstd1, true);
+                                          t->shared.mean2, t->shared.rstd2, false);
+        cpu->kernels->layer_norm_backward(cpu, dh, t->dn, h, &r, &m->norm_final, NULL, NULL, 0,
+                                          t->shared.mean1, t->shared.rstd1, true);
     }
 }
 

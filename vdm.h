@@ -391,6 +391,7 @@ typedef struct vdm_tape_shape {
     int B, F, h, w;
     int rank;        /* of the adapter that will be used; 0: none */
     bool backward;   /* keeps what the backward pass needs: every block's input */
+    int keep;        /* blocks, the last ones, that keep their activations; the others compute them again */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
@@ -403,7 +404,7 @@ void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, con
                              vdm_tape *tape, const float *x, const float *text, const double *t,
                              float *v);
 /* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
- * pass on the same tape; every block's activations are computed again from its input. */
+ * pass on the same tape. Kept activations or computed again: the same bits. */
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
                               vdm_tape *tape, const float *dv, float *grad);
 
@@ -610,6 +611,7 @@ typedef struct vdm_fit_options {
     vdm_lr_schedule schedule;
     int warmup;          /* 0 */
     uint64_t seed;       /* 42 */
+    size_t memory;       /* 2 GiB: bytes of activations; as many blocks keep theirs as fit (vdm_tape_shape) */
     int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
     int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
     const char *state;   /* the file of the state, or NULL */

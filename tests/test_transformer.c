@@ -55,18 +55,19 @@ static void forward(const vdm_cpu *cpu, const vdm_lora *lora, int videos, const 
                     float *v)
 {
     vdm_error err;
-    vdm_tape_shape shape = {videos, s.frames, H, W, lora ? RANK : 0, false};
+    vdm_tape_shape shape = {videos, s.frames, H, W, lora ? RANK : 0, false, 0};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "tape: %s", err.text)) return;
     vdm_transformer_forward(&s.m, lora, cpu, tape, x, s.text, t, v);
     vdm_tape_free(tape);
 }
 
-/* loss = sum of v weight; its gradient is accumulated `times` times */
-static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times)
+/* loss = sum of v weight; its gradient is accumulated `times` times; keep: blocks that keep their activations
+ */
+static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times, int keep)
 {
     vdm_error err;
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL};
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL, keep};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     int n = B * s.frames * C * H * W;
     double loss = 0;
@@ -145,8 +146,8 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     float *twice = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     check_random(weight, sizeof weight / sizeof weight[0], 5, 1);
-    loss_and_gradient(cpu, weight, grad, 1);
-    loss_and_gradient(cpu, weight, twice, 2);
+    loss_and_gradient(cpu, weight, grad, 1, 0);
+    loss_and_gradient(cpu, weight, twice, 2, 0);
     double worst = 0;
     for (int64_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)twice[i] - 2 * (double)grad[i]));
     CHECK(worst < 1e-3, "%s: gradients do not add up: %.2e", name, worst);
@@ -159,9 +160,9 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
             length += (double)grad[part * each + i] * (double)grad[part * each + i];
         }
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
-        up = loss_and_gradient(cpu, weight, NULL, 0);
+        up = loss_and_gradient(cpu, weight, NULL, 0, 0);
         for (int64_t i = 0; i < each; i++) p[i] -= 2 * eta * direction[i];
-        down = loss_and_gradient(cpu, weight, NULL, 0);
+        down = loss_and_gradient(cpu, weight, NULL, 0, 0);
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
         double found = (up - down) / (2 * (double)eta), scale = sqrt(length);
         CHECK(length > 0, "%s: adapter matrix %d has no gradient", name, (int)part);
@@ -170,6 +171,23 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     }
     vdm_free(grad);
     vdm_free(twice);
+}
+
+/* Activations kept or computed again, of every block or of the last one: the same bits. */
+static void check_keeping(const vdm_cpu *cpu, const char *name)
+{
+    static float weight[B * F * C * H * W];
+    int64_t count = vdm_lora_count(&s.lora);
+    vdm_error err;
+    float *grad[3];
+    check_random(weight, sizeof weight / sizeof weight[0], 7, 1);
+    for (int keep = 0; keep < 3; keep++) {
+        grad[keep] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+        loss_and_gradient(cpu, weight, grad[keep], 2, keep);
+        CHECK(check_same_bits(grad[keep], grad[0], count * 4), "%s: %d blocks that keep: other bits", name,
+              keep);
+    }
+    for (int keep = 0; keep < 3; keep++) vdm_free(grad[keep]);
 }
 
 /* B = 0, as training starts: the adapter does nothing and A gets no gradient at all. */
@@ -182,7 +200,7 @@ static void check_start(const vdm_cpu *cpu, const char *name)
     for (int64_t part = 1; part < count / each; part += 2)
         memset(s.lora.params + part * each, 0, (size_t)each * sizeof(float));
     check_random(weight, sizeof weight / sizeof weight[0], 6, 1);
-    loss_and_gradient(cpu, weight, grad, 1);
+    loss_and_gradient(cpu, weight, grad, 1, 0);
     forward(cpu, NULL, B, s.x, s.t, v);
     CHECK(check_distance(s.v, v, (int64_t)B * s.frames * C * H * W) == 0, "%s: B = 0 changes the output",
           name);
@@ -202,6 +220,7 @@ int main(void)
         check_forward(&cpu, names[v]);
         check_merged(&cpu, names[v]);
         check_gradients(&cpu, names[v]);
+        check_keeping(&cpu, names[v]);
         check_start(&cpu, names[v]);
         teardown();
     }

@@ -89,7 +89,9 @@ static double plan_learning(const session *s, int pairs)
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
-    vdm_fit_options f = {.batch = o->batch};
+    vdm_fit_options f;
+    vdm_fit_defaults(&f);
+    f.batch = o->batch;
     double adapter = 8.0 * c->layers * o->rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
     double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
