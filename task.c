@@ -4,7 +4,7 @@
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   what is asked; the answer is used for the score only
  *   DIR/task.json                           optional, every key optional: {"name": "flip",
  *       "prompt": "...", "phi": "discrete", "metric": "cells" | "iou" | "pose" | "psnr",
- *       "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
+ *       "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2, "palette": "arc" | "maze"}}
  *
  * .pgm is taken wherever .ppm is; names that begin with a dot are left alone; anything else that is out of
  * place is refused by name, since a misspelt file would silently be a smaller task. Pictures are
@@ -259,7 +259,16 @@ static int read_count(const settings *s, const char *field, const vdm_json_node 
     return refuse_node(s, field, v, expected);
 }
 
-/* All four are needed, and nothing else. */
+static int read_palette(const settings *s, const vdm_json_node *v)
+{
+    bool maze = v->kind == VDM_JSON_STRING && strcmp(v->text, "maze") == 0;
+    if (!maze && (v->kind != VDM_JSON_STRING || strcmp(v->text, "arc") != 0))
+        return refuse_node(s, "grid.palette", v, "\"arc\" or \"maze\"");
+    s->task->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
+    return 0;
+}
+
+/* The four numbers are needed; the palette is ARC's where none is named. */
 static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *grid)
 {
     vdm_task *t = s->task;
@@ -275,8 +284,13 @@ static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *
     for (const vdm_json_node *v = grid->children ? grid + 1 : NULL; v; v = vdm_json_next(j, v)) {
         int i = 0;
         while (i < 4 && strcmp(v->key, known[i].key) != 0) i++;
+        if (i == 4 && strcmp(v->key, "palette") == 0) {
+            if (read_palette(s, v)) return -1;
+            continue;
+        }
         if (i == 4)
-            return vdm_fail(s->err, "%s: grid: found the key '%.60s', expected rows, cols, cell and border",
+            return vdm_fail(s->err,
+                            "%s: grid: found the key '%.60s', expected rows, cols, cell, border, palette",
                             s->path, v->key);
         if (read_count(s, known[i].field, v, known[i].low, known[i].to)) return -1;
         known[i].found = true;
@@ -425,23 +439,35 @@ double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
     return either ? (double)both / (double)either : 1;
 }
 
-/* The colours of ARC's ten symbols, as the authors paint them (not those of the ARC site). */
-static const uint8_t PALETTE[10][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
-                                       {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
-                                       {127, 219, 255}, {135, 12, 37}};
+/* ------------------------------------------------------------------------------------------------
+ * Grids in pictures */
+
+const uint8_t *vdm_palette_colour(vdm_palette p, int number)
+{
+    static const uint8_t arc[][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
+                                     {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
+                                     {127, 219, 255}, {135, 12, 37}},
+                         maze[][3] = {
+                             {71, 48, 45}, {255, 255, 255}, {244, 96, 54}, {72, 191, 132}, {46, 134, 171}};
+    int colours = p == VDM_PALETTE_ARC ? 10 : 5;
+    if (number < 0 || number >= colours) return NULL;
+    return p == VDM_PALETTE_ARC ? arc[number] : maze[number];
+}
 
 /* The palette colour nearest to the mean of the size x size pixels at (top, left); the first of equals. The
  * mean is truncated to whole numbers, as the authors do. */
-static int read_cell(const vdm_picture *p, size_t top, size_t left, size_t size)
+static int read_cell(const vdm_picture *p, size_t top, size_t left, const vdm_task *g)
 {
+    size_t size = (size_t)g->cell;
     uint64_t sum[3] = {0};
     for (size_t y = top; y < top + size; y++)
         for (size_t i = 0; i < 3 * size; i++) sum[i % 3] += p->rgb[(y * (size_t)p->width + left) * 3 + i];
     int best = 0, least = 3 * 255 * 255 + 1;
-    for (int k = 0; k < 10; k++) {
+    const uint8_t *colour;
+    for (int k = 0; (colour = vdm_palette_colour(g->palette, k)); k++) {
         int distance = 0;
         for (int c = 0; c < 3; c++) {
-            int d = (int)(sum[c] / (size * size)) - PALETTE[k][c];
+            int d = (int)(sum[c] / (size * size)) - colour[c];
             distance += d * d;
         }
         if (distance < least) {
@@ -450,6 +476,42 @@ static int read_cell(const vdm_picture *p, size_t top, size_t left, size_t size)
         }
     }
     return best;
+}
+
+static void fill_block(const vdm_picture *p, int top, int left, int height, int width, const uint8_t *rgb)
+{
+    for (int y = top; y < top + height; y++)
+        for (int x = left; x < left + width; x++)
+            memcpy(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), rgb, 3);
+}
+
+int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *g, int height, int width,
+                    vdm_error *err)
+{
+    static const uint8_t separator[3] = {85, 85, 85};
+    int64_t grid_height = grid_side(g->grid_rows, g), grid_width = grid_side(g->grid_cols, g);
+    *p =
+        (vdm_picture){.width = width ? width : (int)grid_width, .height = height ? height : (int)grid_height};
+    if (g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || grid_height > p->height ||
+        grid_width > p->width || p->height > VDM_MAX_SIDE || p->width > VDM_MAX_SIDE)
+        return vdm_fail(err, "a grid of %lld x %lld pixels: found a picture of %d x %d, at most %d a side",
+                        (long long)grid_width, (long long)grid_height, p->width, p->height, VDM_MAX_SIDE);
+    p->rgb = vdm_alloc((size_t)p->height * (size_t)p->width, 3, "a picture", err);
+    if (!p->rgb) return -1;
+    int top = (p->height - (int)grid_height) / 2, left = (p->width - (int)grid_width) / 2;
+    fill_block(p, top, left, (int)grid_height, (int)grid_width, separator);
+    for (int i = 0; i < g->grid_rows * g->grid_cols; i++) {
+        const uint8_t *rgb = vdm_palette_colour(g->palette, cells[i]);
+        if (!rgb) {
+            int number = cells[i];
+            vdm_picture_free(p);
+            return vdm_fail(err, "a grid: found the number %d in a cell, expected one of the palette",
+                            number);
+        }
+        fill_block(p, top + i / g->grid_cols * (g->cell + g->border) + g->border,
+                   left + i % g->grid_cols * (g->cell + g->border) + g->border, g->cell, g->cell, rgb);
+    }
+    return 0;
 }
 
 /* The grid, with a border around every cell, stands in the centre of the picture. */
@@ -462,8 +524,7 @@ int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, con
     *top = (int)((p->height - height) / 2) + g->border;
     *left = (int)((p->width - width) / 2) + g->border;
     for (size_t i = 0; cells && i < rows * cols; i++)
-        cells[i] = (uint8_t)read_cell(p, (size_t)*top + i / cols * step, (size_t)*left + i % cols * step,
-                                      (size_t)g->cell);
+        cells[i] = (uint8_t)read_cell(p, (size_t)*top + i / cols * step, (size_t)*left + i % cols * step, g);
     return 0;
 }
 
@@ -474,8 +535,8 @@ double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_tas
     size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
     size_t equal = 0;
     for (size_t i = 0; i < rows * cols; i++) {
-        size_t y = (size_t)top + i / cols * step, x = (size_t)left + i % cols * step, size = (size_t)g->cell;
-        equal += read_cell(a, y, x, size) == read_cell(b, y, x, size);
+        size_t y = (size_t)top + i / cols * step, x = (size_t)left + i % cols * step;
+        equal += read_cell(a, y, x, g) == read_cell(b, y, x, g);
     }
     return (double)equal / ((double)rows * (double)cols);
 }

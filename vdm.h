@@ -649,6 +649,13 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
 /* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */
 
+/* Pictures of grids: every number of a cell has a colour, as the authors paint them. */
+typedef enum vdm_palette {
+    VDM_PALETTE_ARC, /* 0..9: ARC's symbols (not in the colours of the ARC site) */
+    VDM_PALETTE_MAZE /* 0..4: wall, way, end, start, path; also of their automata and ants */
+} vdm_palette;
+const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
+
 typedef enum vdm_metric { VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE } vdm_metric;
 typedef struct vdm_example {
     char *name;               /* "cat" of train/cat.in.ppm */
@@ -660,6 +667,7 @@ typedef struct vdm_task {
     vdm_phi phi;
     vdm_metric metric;
     int grid_rows, grid_cols, cell, border; /* geometry of the cells metric; 0: not given */
+    vdm_palette palette;
     vdm_example *train, *test;       /* sorted by name */
     int n_train, n_test;
 } vdm_task;
@@ -674,8 +682,12 @@ void vdm_task_free(vdm_task *t);
 double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
-/* The grid in a picture: cells [rows,cols] are palette colours 0..9, as vdm_score_cells reads them; the first
- * cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
+/* cells [rows,cols] as a picture of height x width pixels, black beyond the grid, which stands in the centre;
+ * 0 x 0: as large as the grid. Separators (85,85,85) of `border` pixels run between cells and around. */
+int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geometry, int height, int width,
+                    vdm_error *err);
+/* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
+ * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
 int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
 
 #endif

@@ -199,7 +199,7 @@ static void test_bad_settings(void)
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 1e300, \"border\": 0}}",
          "grid.cell: found '1e300', expected"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": 0, \"gap\": 1}}",
-         "grid: found the key 'gap', expected rows, cols, cell and border"},
+         "grid: found the key 'gap', expected rows, cols, cell, border, palette"},
         {"{\"grid\": {\"rows\": 16384, \"cols\": 1, \"cell\": 16384, \"border\": 16384}}",
          "expected at most 16384 a side"},
         {"{\"grid\": {\"rows\": 9000, \"cols\": 1, \"cell\": 2, \"border\": 0}}",
