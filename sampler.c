@@ -264,7 +264,8 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
 /* ------------------------------------------------------------------------------------------------
  * The pipeline */
 
-/* One run; all its buffers but the tape are in one allocation. n = F*C*h*w */
+/* One run; all its buffers but the tape are in one allocation. N videos go through the transformer together:
+ * every one of them has the numbers it would have alone. n = F*C*h*w */
 struct run {
     const vdm_transformer *model;
     const vdm_vae *vae;
@@ -275,16 +276,17 @@ struct run {
     const vdm_progress *progress;
     vdm_rng rng;
     vdm_tape *tape;
-    int B;            /* 2 with guidance, else 1 */
-    int64_t frame, n; /* numbers in a latent frame, in all */
+    int N, B;         /* B: N, or 2N with guidance: negative prompt first */
+    int64_t frame, n; /* numbers in a latent frame, in a video */
     float *memory;
-    float *x;              /* [F,C,h,w]: the noisy latents, at last the latents */
-    float *image;          /* [F,C,h,w]: the image's latents in frame 0, zeros behind */
-    float *input;          /* [B,F,2C,h,w] */
-    float *v;              /* [B,F,C,h,w] */
-    float *text;           /* [B,L,Dt]: negative, then prompt */
-    float *old, *noise;    /* DPM: [F,C,h,w] the last x0, [2,F,C,h,w] */
-    float *moments, *draw; /* [2C,h,w], [C,h,w]: of the image */
+    float *x;                      /* [N,F,C,h,w]: the noisy latents, at last the latents */
+    float *image;                  /* [N,F,C,h,w]: the image's latents in frame 0, zeros behind */
+    float *input;                  /* [B,F,2C,h,w] */
+    float *v;                      /* [B,F,C,h,w] */
+    float *text;                   /* [B,L,Dt] */
+    double *t;                     /* [B] */
+    float *old, *noise;            /* DPM: [N,F,C,h,w] the last x0, [2,N,F,C,h,w] */
+    float *start, *moments, *draw; /* [F,C,h,w]: drawn once for all; [2C,h,w], [C,h,w]: of the image */
 };
 
 static float *take(float *base, size_t *used, int64_t count)
@@ -301,16 +303,19 @@ static size_t run_layout(struct run *r, const vdm_transformer_config *c, const v
     const vdm_geometry *g = &o->geometry;
     size_t used = 0;
     bool dpm = o->sampler == VDM_DPM;
-    r->B = o->guidance > 1 ? 2 : 1;
+    r->N = o->videos > 1 ? o->videos : 1;
+    r->B = o->guidance > 1 ? 2 * r->N : r->N;
     r->frame = (int64_t)c->out_channels * g->h * g->w;
     r->n = g->F * r->frame;
-    r->x = take(base, &used, r->n);
-    r->image = take(base, &used, r->n);
+    r->x = take(base, &used, r->N * r->n);
+    r->image = take(base, &used, r->N * r->n);
     r->input = take(base, &used, r->B * 2 * r->n);
     r->v = take(base, &used, r->B * r->n);
     r->text = take(base, &used, (int64_t)r->B * c->text_tokens * c->text_dim);
-    r->old = take(base, &used, dpm ? r->n : 0);
-    r->noise = take(base, &used, dpm && !o->step_noise ? 2 * r->n : 0);
+    r->t = (double *)(void *)take(base, &used, 2 * r->B);
+    r->old = take(base, &used, dpm ? r->N * r->n : 0);
+    r->noise = take(base, &used, dpm ? 2 * r->N * r->n : 0);
+    r->start = take(base, &used, r->n);
     r->moments = take(base, &used, 2 * r->frame);
     r->draw = take(base, &used, r->frame);
     return used;
@@ -392,24 +397,37 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
 static int dump(const struct run *r, const char *name, const float *data, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
-    const int64_t shape[] = {g->F, r->model->config.out_channels, g->h, g->w};
+    const int64_t shape[] = {(int64_t)r->N * g->F, r->model->config.out_channels, g->h, g->w};
     return r->o->dump && r->o->dump(r->o->dump_user, name, data, 4, shape, err) ? -1 : 0;
 }
 
-/* image [3,H,W] -> frame 0 of r->image. A sample of the posterior, not its mode; the frames behind are
- * zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
-static int encode_image(struct run *r, const float *image, vdm_error *err)
+/* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
+ * are zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
+static int encode_images(struct run *r, const float *images, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)vdm_image_latent_scale(&r->vae->config, r->o->image_scale);
-    if (vdm_vae_encode(r->vae, r->cpu, image, 1, g->height, g->width, r->o->tiled, r->moments, r->progress,
-                       err))
-        return -1;
+    int64_t pixels = (int64_t)3 * g->height * g->width;
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
-    vdm_vae_sample(r->image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
-    for (int64_t i = 0; i < r->frame; i++) r->image[i] *= scale;
+    for (int i = 0; i < r->N; i++) {
+        float *image = r->image + i * r->n;
+        if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
+                           r->moments, r->progress, err))
+            return -1;
+        vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
+        for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
+    }
     return dump(r, "image_latents", r->image, err);
+}
+
+/* Latents of all videos -> channels `first`.. of r->input, in both halves with guidance. */
+static void put_latents(struct run *r, const float *latents, int first)
+{
+    int64_t frames = (int64_t)r->N * r->o->geometry.F;
+    for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
+        memcpy(r->input + (2 * f + first) * r->frame, latents + f % frames * r->frame,
+               (size_t)r->frame * sizeof(float));
 }
 
 /* What stays the same in every step: the image's channels of r->input, and the text. */
@@ -417,39 +435,40 @@ static void prepare_input(struct run *r, const float *prompt, const float *negat
 {
     const vdm_transformer_config *c = &r->model->config;
     int64_t words = (int64_t)c->text_tokens * c->text_dim;
-    for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
-        memcpy(r->input + (2 * f + 1) * r->frame, r->image + f % r->o->geometry.F * r->frame,
-               (size_t)r->frame * sizeof(float));
-    if (r->B == 2) memcpy(r->text, negative, (size_t)words * sizeof(float));
-    memcpy(r->text + (r->B - 1) * words, prompt, (size_t)words * sizeof(float));
+    put_latents(r, r->image, 1);
+    for (int b = 0; b < r->B; b++)
+        memcpy(r->text + b * words, b < r->B - r->N ? negative : prompt, (size_t)words * sizeof(float));
 }
 
-/* r->v [F,C,h,w]: the velocity at t, guided */
+/* r->v [N,F,C,h,w]: the velocity at t, guided */
 static void predict(struct run *r, int t)
 {
-    const double both[2] = {t, t};
-    for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
-        memcpy(r->input + 2 * f * r->frame, r->x + f % r->o->geometry.F * r->frame,
-               (size_t)r->frame * sizeof(float));
-    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, both, r->v);
-    if (r->B == 1) return;
+    int64_t n = r->N * r->n;
+    put_latents(r, r->x, 0);
+    for (int b = 0; b < r->B; b++) r->t[b] = t;
+    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, r->t, r->v);
+    if (r->B == r->N) return;
     double guidance = r->o->guidance;
     if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
-    const float g = (float)guidance, *with = r->v + r->n;
-    for (int64_t i = 0; i < r->n; i++) r->v[i] += g * (with[i] - r->v[i]);
+    const float g = (float)guidance, *with = r->v + n;
+    for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
+}
+
+/* one [F,C,h,w] -> all [N,F,C,h,w] */
+static void repeat(const struct run *r, float *all, const float *one)
+{
+    for (int i = 0; i < r->N; i++) memcpy(all + i * r->n, one, (size_t)r->n * sizeof(float));
 }
 
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
-    const float *noise = r->noise;
-    if (r->o->step_noise) {
-        noise = r->o->step_noise + k * 2 * r->n;
-    } else {
-        bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
-        vdm_randn(&r->rng, r->noise, r->n); /* drawn in either order, used in the first only */
-        if (second_order) vdm_randn(&r->rng, r->noise + r->n, r->n);
+    bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
+    for (int i = 0; i < 2; i++) { /* both are drawn in either order; the first order uses the first only */
+        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->n : r->start;
+        if (!r->o->step_noise && (i == 0 || second_order)) vdm_randn(&r->rng, r->start, r->n);
+        repeat(r, r->noise + i * r->N * r->n, noise);
     }
-    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, noise, r->n);
+    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, r->noise, r->N * r->n);
 }
 
 static int report(const struct run *r, int step, double start, vdm_error *err)
@@ -471,51 +490,53 @@ static int denoise(struct run *r, vdm_error *err)
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->n);
+            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->N * r->n);
         snprintf(name, sizeof name, "latents.%d", k + 1);
         if (dump(r, name, r->x, err) || report(r, k + 1, start, err)) return -1;
     }
     return 0;
 }
 
-/* r->x without its first `pad` frames -> video [T,3,H,W] in 0..1. Dropping frames at the end instead, or
- * none, gives a video of another length. */
-static int decode(struct run *r, float *video, vdm_error *err)
+/* Video number i of r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
+ * instead, or none, gives a video of another length. */
+static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)(1 / r->vae->config.scaling_factor);
-    float *latents = r->x + g->pad * r->frame;
-    for (int64_t i = 0; i < g->latent_frames * r->frame; i++) latents[i] *= scale;
+    float *latents = r->x + i * r->n + g->pad * r->frame;
+    for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
     if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
                        err))
         return -1;
     int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
-    for (int64_t i = 0; i < n; i++) {
-        float y = video[i] * 0.5f + 0.5f;
-        video[i] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
+    for (int64_t j = 0; j < n; j++) {
+        float y = video[j] * 0.5f + 0.5f;
+        video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
     }
     return 0;
 }
 
-static int run_pipeline(struct run *r, const float *image, const float *prompt, const float *negative,
-                        float *video, vdm_error *err)
+static int run_pipeline(struct run *r, const float *images, const float *prompt, const float *negative,
+                        float *videos, vdm_error *err)
 {
-    if (encode_image(r, image, err)) return -1;
-    if (r->o->noise)
-        memcpy(r->x, r->o->noise, (size_t)r->n * sizeof(float));
-    else
-        vdm_randn(&r->rng, r->x, r->n); /* after the posterior's noise, from the same generator */
+    const vdm_geometry *g = &r->o->geometry;
+    if (encode_images(r, images, err)) return -1;
+    if (!r->o->noise)
+        vdm_randn(&r->rng, r->start, r->n); /* after the posterior's noise, from the same generator */
+    repeat(r, r->x, r->o->noise ? r->o->noise : r->start);
     prepare_input(r, prompt, negative);
     vdm_tape_shape shape = tape_shape(r, r->o, r->lora ? r->lora->rank : 0);
     if (!(r->tape = vdm_tape_new(r->model, &shape, err))) return -1;
     int status = denoise(r, err);
     vdm_tape_free(r->tape);
-    return status ? status : decode(r, video, err);
+    for (int i = 0; i < r->N && !status; i++)
+        status = decode(r, i, videos + (int64_t)i * g->frames * 3 * g->height * g->width, err);
+    return status;
 }
 
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
-               const vdm_cpu *cpu, const vdm_sample_options *o, const float *image, const float *prompt,
-               const float *negative, float *video, const vdm_progress *progress, vdm_error *err)
+               const vdm_cpu *cpu, const vdm_sample_options *o, const float *images, const float *prompt,
+               const float *negative, float *videos, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {
         .model = m, .vae = vae, .schedule = s, .lora = lora, .cpu = cpu, .o = o, .progress = progress};
@@ -525,7 +546,7 @@ int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule 
     if (!r.memory) return -1;
     run_layout(&r, &m->config, o, r.memory);
     vdm_rng_seed(&r.rng, o->seed);
-    int status = run_pipeline(&r, image, prompt, negative, video, err);
+    int status = run_pipeline(&r, images, prompt, negative, videos, err);
     vdm_free(r.memory);
     return status;
 }

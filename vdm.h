@@ -483,21 +483,22 @@ typedef struct vdm_sample_options {
     bool dynamic_guidance, tiled;
     vdm_image_scale image_scale;
     uint64_t seed;
+    int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
     /* instead of the seed's numbers; each may be NULL */
     const float *noise;        /* [F,C,h,w] */
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
     const float *step_noise;   /* [steps,2,F,C,h,w] */
-    /* called with "image_latents" [F,C,h,w] and "latents.K" [F,C,h,w] after step K = 1..steps; may be NULL */
+    /* called with "image_latents" and, after step K = 1..steps, "latents.K", both [N*F,C,h,w]; may be NULL */
     int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
                 vdm_error *err);
     void *dump_user;
 } vdm_sample_options;
 
-/* CogVideoXImageToVideoPipeline. image [3,H,W] in -1..1; prompt, negative [L,Dt];
- * video [T,3,H,W] in 0..1. lora may be NULL. */
+/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
+ * videos [N,T,3,H,W] in 0..1. lora may be NULL. */
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
-               const vdm_cpu *cpu, const vdm_sample_options *o, const float *image,
-               const float *prompt, const float *negative, float *video,
+               const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
+               const float *prompt, const float *negative, float *videos,
                const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_sample takes beyond the weights, at its peak. */
 size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);

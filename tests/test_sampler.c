@@ -467,6 +467,33 @@ static void test_runs(const struct tiny *m, const char *name)
     }
 }
 
+/* Three images in one pass: every one has the bits that it has alone. */
+static void test_together(const struct tiny *m)
+{
+    enum { IMAGE = 3 * H * W };
+    static float images[3 * IMAGE], alone[3][T * 3 * H * W], together[3][T * 3 * H * W];
+    vdm_error err;
+    vdm_cpu cpu;
+    if (!CHECK(!vdm_cpu_init(&cpu, 2, &err), "%s", err.text)) return;
+    check_random(images, COUNT(images), 77, 1);
+    for (int i = 0; i < 4; i++) { /* DDIM and DPM, without and with guidance */
+        vdm_sample_options o = tiny_options(m);
+        o.sampler = i % 2 ? VDM_DPM : VDM_DDIM;
+        o.guidance = i / 2 ? 6 : 1;
+        for (int k = 0; k < 4; k++) { /* 3: all */
+            o.videos = k == 3 ? 3 : 0;
+            int status =
+                vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, images + k % 3 * IMAGE,
+                           m->prompt, m->negative, k == 3 ? together[0] : video[0], NULL, &err);
+            CHECK(status == 0, "together: %s", status ? err.text : "");
+            if (k < 3) memcpy(alone[k], video[0], sizeof video[0]);
+        }
+        CHECK(check_same_bits(alone, together, sizeof together), "three together, sampler %d", i);
+        CHECK(!check_same_bits(alone[0], alone[1], sizeof alone[0]), "three images have three answers");
+    }
+    vdm_cpu_free(&cpu);
+}
+
 /* The seed's numbers, drawn here in the pipeline's order and injected, give the same video. */
 static void test_injection(const struct tiny *m)
 {
@@ -574,6 +601,7 @@ static void test_pipeline(tiny_variant variant, const char *name)
         test_runs(&m, name);
         if (variant == TINY_15_I2V) {
             test_injection(&m);
+            test_together(&m);
             test_guidance(&m);
             test_refusals(&m);
         }
