@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make test | peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
+#   make demo | test | peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -67,7 +67,7 @@ valgrind:
 valgrind-run: $(BUILD)/vdm $(BUILD)/tests/test_program $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
 	printf '#!/bin/sh\nexec $(VALGRIND) $(BUILD)/vdm "$$@"\n' > $(BUILD)/vdm-valgrind && chmod +x $(BUILD)/vdm-valgrind
 	VDM_ISA=avx2 RUNNER="$(VALGRIND)" tests/run.sh $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
-	VDM_ISA=avx2 VDM=$(BUILD)/vdm-valgrind tests/run.sh $(BUILD)/tests/test_program
+	VDM_ISA=avx2 VDM=$(BUILD)/vdm-valgrind VDM_BINARY=$(BUILD)/vdm tests/run.sh $(BUILD)/tests/test_program
 # The same bits from every compiler, instruction set and number of threads.
 bits:
 	BITS_BUILD=$(BUILD)/bits tests/bits.sh
@@ -81,15 +81,24 @@ peer-driver: $(BUILD)/tests/peer/driver
 $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
+SHARE = $(DESTDIR)$(PREFIX)/share/vdm
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	install -m 755 vdm $(DESTDIR)$(PREFIX)/bin
 	install -m 644 libvdm.a $(DESTDIR)$(PREFIX)/lib
 	install -m 644 vdm.h $(DESTDIR)$(PREFIX)/include
+	for f in $(MODEL_FILES); do \
+	    install -d $(SHARE)/$${f%/*} && install -m 644 $$f $(SHARE)/$$f || exit 1; \
+	done
+
+# Learns a task with the embedded model and answers: about a minute.
+demo: vdm
+	./vdm demo
 
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all test sanitize valgrind valgrind-run bits peer peer-driver install clean
+.PHONY: all demo test sanitize valgrind valgrind-run bits peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

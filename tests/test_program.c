@@ -14,21 +14,28 @@
 
 static char program[512], root[256];
 
-/* Runs `vdm ARGUMENTS`, with %s standing for the test's folder; its output goes to root/out. Exit status. */
-static int run(const char *arguments)
+/* Runs a shell's command, with @ standing for the test's folder; its output goes to root/out. Exit status. */
+static int shell(const char *line)
 {
-    char words[2048] = {0}, command[4096];
+    char words[4096] = {0}, command[4600];
     size_t n = 0;
-    for (const char *p = arguments; *p && n + strlen(root) + 2 < sizeof words; p++) {
+    for (const char *p = line; *p && n + strlen(root) + 2 < sizeof words; p++) {
         if (p[0] == '@') {
             n += (size_t)snprintf(words + n, sizeof words - n, "%s", root);
         } else {
             words[n++] = *p;
         }
     }
-    snprintf(command, sizeof command, "'%s' %s > '%s/out' 2>&1", program, words, root);
+    snprintf(command, sizeof command, "{ %s; } > '%s/out' 2>&1", words, root);
     int status = system(command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int run(const char *arguments)
+{
+    char line[2600];
+    snprintf(line, sizeof line, "'%s' %s", program, arguments);
+    return shell(line);
 }
 
 static const char *output(void)
@@ -147,6 +154,9 @@ static void check_run(void)
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --watch-every 2 "
            "--dump @/dump.safetensors --dump-grads");
     expect(0, "rank 4", "info @/run/lora.safetensors");
+    expect(0, "6 steps of 4 videos",
+           "fit @/task --model @/model -o @/more --steps 6 --rank 4 --alpha 8 --accumulate 2");
+    same("run/lora.safetensors", "more/lora.safetensors", false);
     expect(0, "lora_B.weight", "info @/dump.safetensors");
     expect(0, "[6]  loss", "info @/dump.safetensors");
     expect(1, "--resume", "fit @/task --model @/model -o @/run --steps 6 --rank 4");
@@ -174,6 +184,91 @@ static void check_run(void)
     expect(3, "mean psnr", "eval @/task --model @/model --steps 2 --at-least 1000");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --phi black:3");
+}
+
+static void write_text(const char *name, const char *text)
+{
+    vdm_error err;
+    vdm_file f;
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    CHECK(vdm_file_open(&f, path, &err) == 0 && fputs(text, f.stream) >= 0 && vdm_file_commit(&f, &err) == 0,
+          "%s", err.text);
+}
+
+static void expect_shell(int status, const char *piece, const char *line)
+{
+    int found = shell(line);
+    CHECK(found == status, "%s: expected status %d, found %d: %s", line, status, found, output());
+    CHECK(strstr(output(), piece) != NULL, "%s: expected '%s' in: %s", line, piece, output());
+}
+
+/* `vdm info`, the program lying at @/places/BINARY and the model (a link to it) at @/places/MODEL. */
+static void check_place(const char *binary, const char *model)
+{
+    const char *name = getenv("VDM_BINARY"); /* where VDM is a script around it */
+    char line[2048], piece[64];
+    snprintf(line, sizeof line,
+             "rm -rf @/places; B=@/places/%s M=@/places/%s; mkdir -p $(dirname $B) $(dirname $M) && "
+             "cp '%s' $B && ln -s @/model $M && $B info",
+             binary, model, name ? name : program);
+    snprintf(piece, sizeof piece, "places/%s: CogVideoX", model);
+    expect_shell(0, piece, line);
+}
+
+static void check_default_model(void)
+{
+    check_place("vdm", "models/tiny");
+    check_place("bin/vdm", "share/vdm/models/tiny");
+    check_place("build/vdm", "models/tiny");
+    check_place("build/sanitize/vdm", "models/tiny");
+    expect_shell(0, "models/tiny: CogVideoX", "PATH=@/places/build/sanitize:$PATH; vdm info");
+    expect_shell(0, "models/tiny: CogVideoX",
+                 "ln -s @/places/build/sanitize/vdm @/places/link; @/places/link info");
+    expect_shell(0, "/model: CogVideoX", "VDM_MODEL=@/model @/places/build/sanitize/vdm info");
+    expect_shell(1, "no-such", "VDM_MODEL=@/no-such @/places/build/sanitize/vdm info");
+    expect_shell(0, "model: CogVideoX", "VDM_MODEL=@/no-such @/places/build/sanitize/vdm info @/model");
+    expect_shell(1, "VDM_MODEL, ", "rm @/places/models/tiny; @/places/build/sanitize/vdm info");
+    expect_shell(1, "/places/build/share/vdm/models/tiny", "@/places/build/sanitize/vdm info");
+}
+
+/* A model's own defaults: over the program's, under the command line's. */
+static void check_own_defaults(void)
+{
+    static const struct {
+        const char *text, *piece;
+    } refused[] = {
+        {"[]", "expected an object"},
+        {"{\"fit\": [1]}", "fit: expected an object"},
+        {"{\"predict\": {}}", "predict: expected \"fit\" or \"sample\""},
+        {"{\"fit\": {\"guidance\": 1}}", "fit: guidance: no such setting"},
+        {"{\"fit\": {\"output\": \"x\"}}", "fit: output: no such setting"},
+        {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},
+        {"{\"fit\": {\"steps\": \"6\"}}", "steps: expected a number"},
+        {"{\"fit\": {\"steps\": 0}}", "steps: expected a whole number from 1"},
+        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected a whole number"},
+        {"{\"fit\": {\"schedule\": 1}}", "schedule: expected a string"},
+        {"{\"sample\": {\"sampler\": \"euler\"}}", "sampler: expected ddim|dpm"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        write_text("model/vdm.json", refused[i].text);
+        expect(1, refused[i].piece, "predict --model @/model --image @/task/test/p3.in.ppm -o @/y.ppm");
+        expect(1, "vdm.json", "fit @/task --model @/model -o @/run --steps 2");
+    }
+    write_text("model/vdm.json",
+               "{\"fit\": {\"steps\": 7, \"batch\": 3, \"lr\": 2e-3, \"rank\": 5, \"alpha\": 10, "
+               "\"schedule\": \"linear\", \"warmup\": 2, \"weight_decay\": 0}, "
+               "\"sample\": {\"steps\": 2, \"guidance\": 3, \"sampler\": \"dpm\"}}");
+    expect(0, "steps 7, batch 3, lr 2e-3", "info @/model");
+    expect(0, "2 steps of dpm", "info @/model");
+    expect(0, "steps 7, batch 3", "fit --model @/model --help");
+    expect(0, "7 steps of 3 videos, lr 0.002 (linear, warmup 2), rank 5, alpha 10",
+           "fit @/task --model @/model --plan");
+    expect(0, "9 steps of 6 videos, lr 0.002 (linear, warmup 2), rank 4, alpha 10",
+           "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
+    expect(0, "2 steps of dpm", "eval @/task --model @/model --plan");
+    expect(0, "4 steps of ddim", "eval @/task --model @/model --steps 4 --plan --sampler ddim");
+    expect_shell(0, "", "rm @/model/vdm.json");
 }
 
 /* The process that `vdm fit` is killed in, as a power cut would, goes on where the last state was saved. */
@@ -217,6 +312,8 @@ static void check_left_over(void)
                            "text-model",
                            "task",
                            "run",
+                           "more",
+                           "places",
                            "killed",
                            "whole",
                            "answers",
@@ -244,6 +341,7 @@ int main(void)
     vdm_error err;
     char path[512];
     const char *name = getenv("VDM");
+    unsetenv("VDM_MODEL");
     snprintf(program, sizeof program, "%s", name ? name : "build/vdm");
     if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("program");
     snprintf(root, sizeof root, "%s", check_folder());
@@ -254,6 +352,8 @@ int main(void)
     write_task();
     check_usage();
     check_refusals();
+    check_default_model();
+    check_own_defaults();
     check_run();
     check_killed();
     check_left_over();

@@ -145,7 +145,6 @@ int command_eval(int argc, char **argv)
     int height, width, status = options_read(&o, EVAL, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 1) return misuse("eval: expected one task folder, found %d", o.n_operands);
-    if (!o.model) return misuse("eval: expected --model DIR");
     console_watch_signals();
     bool ok = !vdm_task_read(&task, o.operands[0], &err) && !check_task(&task, &err) &&
               !size_of(&o, task.test[0].input, &height, &width, &err) &&

@@ -91,7 +91,8 @@ static int inject(struct run *r, vdm_error *err)
 {
     const options *o = r->s.options;
     const vdm_geometry *g = &r->s.geometry;
-    int64_t C = r->s.config.transformer.out_channels, steps = o->steps, batch = o->batch, n = r->pairs;
+    int64_t C = r->s.config.transformer.out_channels, steps = o->steps, batch = o->batch * o->accumulate,
+            n = r->pairs;
     const struct {
         const char *name;
         float **to;
@@ -130,6 +131,7 @@ static void set_options(struct run *r)
     vdm_fit_defaults(f);
     f->steps = o->steps;
     f->batch = o->batch;
+    f->accumulate = o->accumulate;
     f->lr = o->lr;
     f->weight_decay = o->weight_decay;
     f->clip = o->clip;
@@ -325,7 +327,6 @@ int command_fit(int argc, char **argv)
     int status = options_read(&o, FIT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 1) return misuse("fit: expected one task folder, found %d", o.n_operands);
-    if (!o.model) return misuse("fit: expected --model DIR");
     if (!o.output && !o.plan) return misuse("fit: expected -o DIR");
     if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();

@@ -51,7 +51,7 @@ static int example_side(const vdm_model_config *m, int sample)
     return (m->transformer.learned_positions || most < 480 ? most : 480) / unit * unit;
 }
 
-static int model_info(const options *o, const char *path, vdm_error *err)
+static int model_info(const char *path, vdm_error *err)
 {
     vdm_model_config m;
     if (vdm_model_config_read(&m, path, err)) return -1;
@@ -76,8 +76,8 @@ static int model_info(const options *o, const char *path, vdm_error *err)
         return 0;
     }
     session s;
-    options run = *o;
-    run.model = path;
+    options run;
+    if (options_say_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, height, width, err);
     fflush(stdout);
@@ -144,12 +144,14 @@ int command_info(int argc, char **argv)
     vdm_error err;
     int status = options_read(&o, INFO, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (o.n_operands != 1) return misuse("info: expected one path, found %d", o.n_operands);
-    const char *path = o.operands[0];
-    if (!is_folder(path))
+    if (o.n_operands > 1) return misuse("info: expected one path, found %d", o.n_operands);
+    const char *path = o.n_operands ? o.operands[0] : default_model(&err);
+    if (!path)
+        status = -1;
+    else if (!is_folder(path))
         status = file_info(path, &err);
     else if (has(path, "transformer"))
-        status = model_info(&o, path, &err);
+        status = model_info(path, &err);
     else if (has(path, "train") || has(path, "test"))
         status = task_info(path, &err);
     else

@@ -1,4 +1,9 @@
-/* The command line: one table of options, read and explained from it. */
+/* The command line, and the defaults under it: one table of options, read and explained from it.
+ *
+ * What holds, the later the stronger: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
+ * words of the command line. vdm.json is strict:
+ *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "guidance": 1, "sampler":
+ * "ddim"}} keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
 #include "tool.h"
 
 #include <errno.h>
@@ -6,8 +11,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum kind { TEXT, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
+enum { OWN = 1 << 16 }; /* beside the commands: a model may have a default of its own */
 
 static const struct row {
     const char *name, *value; /* how the value is called in the help; NULL for a flag */
@@ -19,24 +26,26 @@ static const struct row {
 } rows[] = {
 #define AT(field) offsetof(options, field)
     {"--model", "DIR", TEXT, AT(model), 0, 0, FIT | PREDICT | EVAL,
-     "a diffusers folder of a CogVideoX model"},
+     "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
     {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP, "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL, "an adapter; may be given several times"},
     {"--phi", "NAME", TEXT, AT(phi), 0, 0, FIT | INTERP,
      "linear, quadratic, sqrt, discrete, black:B, tiles:NxM, noisy (discrete, or the task's)"},
-    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, FIT | PREDICT | EVAL | INTERP,
+    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, FIT | PREDICT | EVAL | INTERP | OWN,
      "frames of a video (9)"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP,
+    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | OWN,
      "pictures are resized to this (their own size)"},
-    {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL,
+    {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL | OWN,
      "fit: updates (500); else: sampling steps (50)"},
-    {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, PREDICT | EVAL, "(the one that the model names)"},
-    {"--guidance", "G", REAL, AT(guidance), 0, 1000, PREDICT | EVAL, "classifier-free guidance (6); 1: none"},
+    {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, PREDICT | EVAL | OWN,
+     "(the one that the model names)"},
+    {"--guidance", "G", REAL, AT(guidance), 0, 1000, PREDICT | EVAL | OWN,
+     "classifier-free guidance (6); 1: none"},
     {"--dynamic-guidance", NULL, FLAG, AT(dynamic_guidance), 0, 0, PREDICT | EVAL,
      "guidance that varies with the step"},
-    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, FIT | PREDICT | EVAL,
+    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, FIT | PREDICT | EVAL | OWN,
      "how the image's latents are scaled: vdm.h tells (pipeline)"},
     {"--tiled", NULL, FLAG, AT(tiled), 0, 0, FIT | PREDICT | EVAL,
      "the VAE in tiles: less memory, slightly other numbers"},
@@ -44,15 +53,17 @@ static const struct row {
      "tensor prompt_embeds [L,Dt] (the model's, or zeros)"},
     {"--negative-embeds", "FILE", TEXT, AT(negative), 0, 0, PREDICT | EVAL,
      "the same for the negative prompt (zeros)"},
-    {"--rank", "R", COUNT, AT(rank), 1, 4096, FIT, "rank of the adapter (64)"},
-    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, FIT, "it acts by alpha / rank (32)"},
-    {"--lr", "X", REAL, AT(lr), 0, 10, FIT, "learning rate (1e-4)"},
-    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, FIT,
+    {"--rank", "R", COUNT, AT(rank), 1, 4096, FIT | OWN, "rank of the adapter (64)"},
+    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, FIT | OWN, "it acts by alpha / rank (32)"},
+    {"--lr", "X", REAL, AT(lr), 0, 10, FIT | OWN, "learning rate (1e-4)"},
+    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, FIT | OWN,
      "of the learning rate (constant)"},
-    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, FIT, "steps of warmup (0)"},
-    {"--batch", "N", COUNT, AT(batch), 1, 1024, FIT, "videos in a step (2)"},
-    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, FIT, "largest norm of a gradient (1.0)"},
-    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, FIT, "of AdamW (1e-4)"},
+    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, FIT | OWN, "steps of warmup (0)"},
+    {"--batch", "N", COUNT, AT(batch), 1, 1024, FIT | OWN, "videos in a step (2)"},
+    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, FIT | OWN,
+     "batches averaged in a step (1): as a larger batch, in less memory"},
+    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, FIT | OWN, "largest norm of a gradient (1.0)"},
+    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, FIT | OWN, "of AdamW (1e-4)"},
     {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, FIT,
      "leave the first frame as it is while learning"},
     {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, FIT, "use the first N training pairs (all)"},
@@ -78,7 +89,8 @@ static const struct usage {
     int command;
     const char *line, *what;
 } usages[] = {
-    {INFO, "vdm info PATH", "What a model, an adapter or a task is, and what running it takes."},
+    {INFO, "vdm info [PATH]",
+     "What a model (the default one), an adapter or a task is, and what running it takes."},
     {FIT, "vdm fit TASK -o DIR [options]",
      "Learns a task folder's train/ pairs: DIR/lora.safetensors, DIR/train.csv, a state to resume from."},
     {PREDICT, "vdm predict --image X.ppm -o Y.ppm [options]",
@@ -89,8 +101,22 @@ static const struct usage {
      "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
 };
 
-void options_help(int command)
+static const struct row *find_row(int command, const char *name)
 {
+    if (strcmp(name, "--output") == 0) name = "-o";
+    for (int i = 0; i < N_ROWS; i++)
+        if ((rows[i].commands & command) && strcmp(rows[i].name, name) == 0) return &rows[i];
+    return NULL;
+}
+
+static bool takes_model(int command)
+{
+    return find_row(command, "--model") != NULL;
+}
+
+static void options_help(int command, const char *model)
+{
+    vdm_error err;
     for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++)
         if (usages[i].command == command) printf("%s\n%s\n\n", usages[i].line, usages[i].what);
     for (int i = 0; i < N_ROWS; i++) {
@@ -99,6 +125,14 @@ void options_help(int command)
         snprintf(left, sizeof left, "%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
         printf("  %-38s %s\n", left, rows[i].help);
     }
+    if (!takes_model(command)) return;
+    printf("\nIn parentheses: the defaults. A model's vdm.json may replace them");
+    if (!model) model = default_model(&err);
+    if (model)
+        printf("; that of %s:\n", model);
+    else
+        printf(".\n");
+    if (model && options_say_own(model, command, &err)) printf("  %s\n", err.text);
 }
 
 int misuse(const char *format, ...)
@@ -120,98 +154,201 @@ static bool read_number(const char *text, double *value)
     return *text && !*end && !errno && isfinite(*value) && !strpbrk(text, "xXpPnN \t\n");
 }
 
-static int read_count(const struct row *r, const char *text, int *value)
+static int read_count(const struct row *r, const char *text, int *value, vdm_error *err)
 {
     double x;
     if (!read_number(text, &x) || x != floor(x) || x < r->least || x > r->most || strpbrk(text, ".eE"))
-        return misuse("%s: expected a whole number from %.0f to %.0f, found '%s'", r->name, r->least, r->most,
-                      text);
+        return vdm_fail(err, "expected a whole number from %.0f to %.0f, found '%.100s'", r->least, r->most,
+                        text);
     *value = (int)x;
-    return DONE;
+    return 0;
 }
 
-static int read_seed(const char *text, uint64_t *value)
+static int read_real(const struct row *r, const char *text, double *value, vdm_error *err)
+{
+    double x;
+    if (!read_number(text, &x) || x < r->least || x > r->most)
+        return vdm_fail(err, "expected a number from %g to %g, found '%.100s'", r->least, r->most, text);
+    *value = x;
+    return 0;
+}
+
+static int read_seed(const char *text, uint64_t *value, vdm_error *err)
 {
     char *end;
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
     if (!*text || *end || errno || strspn(text, "0123456789") != strlen(text))
-        return misuse("--seed: expected a whole number from 0 to 2^64 - 1, found '%s'", text);
+        return vdm_fail(err, "expected a whole number from 0 to 2^64 - 1, found '%.100s'", text);
     *value = x;
-    return DONE;
+    return 0;
 }
 
-static int read_size(const struct row *r, options *o, const char *text)
+static int read_size(const struct row *r, options *o, const char *text, vdm_error *err)
 {
     const char *x = strchr(text, 'x');
     char height[16];
     if (!x || x - text >= (int)sizeof height)
-        return misuse("--size: expected HxW, as in 480x720, found '%s'", text);
+        return vdm_fail(err, "expected HxW, as in 480x720, found '%.100s'", text);
     memcpy(height, text, (size_t)(x - text));
     height[x - text] = '\0';
-    return read_count(r, height, &o->height) || read_count(r, x + 1, &o->width) ? USAGE : DONE;
+    return read_count(r, height, &o->height, err) || read_count(r, x + 1, &o->width, err) ? -1 : 0;
 }
 
 /* One of the words in "a|b|c". */
-static int read_choice(const struct row *r, const char *text, const char **value)
+static int read_choice(const struct row *r, const char *text, char value[16], vdm_error *err)
 {
     size_t length = strlen(text);
     for (const char *word = r->value; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL) {
         if (length == strcspn(word, "|") && strncmp(word, text, length) == 0) {
-            *value = text;
-            return DONE;
+            snprintf(value, 16, "%s", text);
+            return 0;
         }
     }
-    return misuse("%s: expected %s, found '%s'", r->name, r->value, text);
+    return vdm_fail(err, "expected %s, found '%.100s'", r->value, text);
 }
 
-static int read_option(const struct row *r, options *o, const char *text)
+static int read_option(const struct row *r, options *o, const char *text, vdm_error *err)
 {
     void *field = (char *)o + r->offset;
-    double x;
     switch (r->kind) {
     case FLAG:
         *(bool *)field = true;
-        return DONE;
+        return 0;
     case TEXT:
         *(const char **)field = text;
-        return *text ? DONE : misuse("%s: expected %s, found nothing", r->name, r->value);
+        return *text ? 0 : vdm_fail(err, "expected %s, found nothing", r->value);
     case CHOICE:
-        return read_choice(r, text, field);
+        return read_choice(r, text, field, err);
     case COUNT:
-        return read_count(r, text, field);
-    case SEED:
-        return read_seed(text, field);
-    case SIZE:
-        return read_size(r, o, text);
-    case LORA:
-        if (o->n_loras == MAX_LORAS) return misuse("--lora: at most %d adapters at once", MAX_LORAS);
-        o->loras[o->n_loras++] = text;
-        return DONE;
+        return read_count(r, text, field, err);
     case REAL:
-        if (!read_number(text, &x) || x < r->least || x > r->most)
-            return misuse("%s: expected a number from %g to %g, found '%s'", r->name, r->least, r->most,
-                          text);
-        *(double *)field = x;
-        return DONE;
+        return read_real(r, text, field, err);
+    case SEED:
+        return read_seed(text, field, err);
+    case SIZE:
+        return read_size(r, o, text, err);
+    case LORA:
+        if (o->n_loras == MAX_LORAS) return vdm_fail(err, "at most %d adapters at once", MAX_LORAS);
+        o->loras[o->n_loras++] = text;
+        return 0;
     }
-    return USAGE;
+    return -1;
 }
 
-static const struct row *find_row(int command, const char *name)
+/* ------------------------------------------------------------------------------------------------
+ * Defaults: the program's, and the model's own */
+
+static const struct section {
+    const char *name;
+    int commands;
+} sections[] = {{"fit", FIT}, {"sample", PREDICT | EVAL}};
+enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
+
+/* The row that a section may set by this key: the name of the option with _ for -. */
+static const struct row *own_row(const struct section *s, const char *key)
 {
-    if (strcmp(name, "--output") == 0) name = "-o";
-    for (int i = 0; i < N_ROWS; i++)
-        if ((rows[i].commands & command) && strcmp(rows[i].name, name) == 0) return &rows[i];
+    for (int i = 0; i < N_ROWS; i++) {
+        const char *name = rows[i].name, *k = key;
+        if (!(rows[i].commands & OWN) || !(rows[i].commands & s->commands)) continue;
+        for (name += 2; *name && *k == (*name == '-' ? '_' : *name); k++) name++;
+        if (!*name && !*k) return &rows[i];
+    }
     return NULL;
 }
 
-int options_read(options *o, int command, int argc, char **argv)
+static int read_section(options *o, const vdm_json *j, const vdm_json_node *object, const struct section *s,
+                        vdm_error *err)
+{
+    const vdm_json_node *n = object->children ? object + 1 : NULL;
+    if (object->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object");
+    for (; n; n = vdm_json_next(j, n)) {
+        const struct row *r = own_row(s, n->key);
+        if (!r)
+            return vdm_fail(err, "%.100s: no such setting here; 'vdm %s --help' lists the options", n->key,
+                            s->commands & FIT ? "fit" : "predict");
+        bool words = r->kind == CHOICE || r->kind == SIZE;
+        vdm_error why;
+        if (n->kind != (words ? VDM_JSON_STRING : VDM_JSON_NUMBER))
+            return vdm_fail(err, "%s: expected a %s, found something else", n->key,
+                            words ? "string" : "number");
+        if (read_option(r, o, n->text, &why)) return vdm_fail(err, "%s: %.300s", n->key, why.text);
+    }
+    return 0;
+}
+
+/* Both sections are checked, whichever the command is. */
+static int read_sections(options *o, int command, const vdm_json *j, vdm_error *err)
+{
+    options other = *o;
+    vdm_error why;
+    const vdm_json_node *root = j->nodes, *n = root->children ? root + 1 : NULL;
+    if (root->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object with \"fit\" and \"sample\"");
+    for (; n; n = vdm_json_next(j, n)) {
+        const struct section *s = sections;
+        while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
+        if (s == sections + N_SECTIONS)
+            return vdm_fail(err, "%.100s: expected \"fit\" or \"sample\"", n->key);
+        if (read_section(s->commands & command ? o : &other, j, n, s, &why))
+            return vdm_fail(err, "%s: %.500s", s->name, why.text);
+    }
+    return 0;
+}
+
+/* 1 where the model has a vdm.json, which is then open; 0 where it has none. */
+static int open_own(vdm_json *j, char **path, const char *model, vdm_error *err)
+{
+    struct stat st;
+    *path = vdm_path(model, "vdm.json", err);
+    if (!*path) return -1;
+    int status = stat(*path, &st) ? 0 : vdm_json_read(j, *path, err) ? -1 : 1;
+    if (status > 0) return 1;
+    vdm_free(*path);
+    return status;
+}
+
+static int read_own(options *o, int command, const char *model, vdm_error *err)
+{
+    vdm_json j;
+    vdm_error why;
+    char *path;
+    int status = open_own(&j, &path, model, err);
+    if (status <= 0) return status;
+    status = read_sections(o, command, &j, &why);
+    if (status) vdm_fail(err, "%.300s: %.600s", path, why.text);
+    vdm_json_free(&j);
+    vdm_free(path);
+    return status;
+}
+
+int options_say_own(const char *model, int commands, vdm_error *err)
+{
+    options o = {0};
+    vdm_json j;
+    char *path;
+    if (read_own(&o, 0, model, err)) return -1; /* refuses what is wrong */
+    int status = open_own(&j, &path, model, err);
+    if (status <= 0) return status;
+    for (int s = 0; s < N_SECTIONS; s++) {
+        const vdm_json_node *section = vdm_json_get(&j, j.nodes, sections[s].name);
+        if (!(sections[s].commands & commands) || !section || !section->children) continue;
+        printf("  %-12s", sections[s].name);
+        for (const vdm_json_node *n = section + 1; n; n = vdm_json_next(&j, n))
+            printf("%s %s %s", n == section + 1 ? "" : ",", n->key, n->text);
+        printf("\n");
+    }
+    vdm_json_free(&j);
+    vdm_free(path);
+    return 0;
+}
+
+int options_defaults(options *o, int command, const char *model, vdm_error *err)
 {
     *o = (options){.frames = 9,
                    .steps = command == FIT ? 500 : 50,
                    .rank = 64,
                    .batch = 2,
+                   .accumulate = 1,
                    .save_every = 50,
                    .watch_every = 10,
                    .guidance = 6,
@@ -224,9 +361,20 @@ int options_read(options *o, int command, int argc, char **argv)
                    .image_scale = "pipeline",
                    .schedule = "constant",
                    .precision = "f32"};
+    if (!takes_model(command)) return 0;
+    o->model = model ? model : default_model(err);
+    return o->model ? read_own(o, command, o->model, err) : -1;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The words of the command line */
+
+static int read_words(options *o, int command, int argc, char **argv)
+{
+    vdm_error err;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            options_help(command);
+            options_help(command, o->model);
             return -1;
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
@@ -237,10 +385,19 @@ int options_read(options *o, int command, int argc, char **argv)
         const struct row *r = find_row(command, argv[i]);
         if (!r) return misuse("%s: no such option here; 'vdm help' lists them", argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
-        int status = read_option(r, o, r->kind == FLAG ? "" : argv[++i]);
-        if (status) return status;
+        if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
+            return misuse("%s: %s", r->name, err.text);
     }
-    if (strcmp(o->precision, "f32") != 0)
-        return misuse("--precision: expected f32, found '%s'", o->precision);
     return DONE;
+}
+
+/* Twice: the model has to be known before its defaults, which the words replace. */
+int options_read(options *o, int command, int argc, char **argv)
+{
+    vdm_error err;
+    options first = {0};
+    int status = read_words(&first, command, argc, argv);
+    if (status) return status;
+    if (options_defaults(o, command, first.model, &err)) return fail(&err);
+    return read_words(o, command, argc, argv);
 }

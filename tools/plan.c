@@ -102,11 +102,26 @@ static double plan_learning(const session *s, int pairs)
     return larger(encode, learn);
 }
 
+/* What holds after the program's defaults, the model's and the command line's. */
+static void print_settings(const session *s, bool learning)
+{
+    const options *o = s->options;
+    vdm_sample_options p = sample_options(s);
+    fprintf(stderr, "%s: ", o->model);
+    if (learning)
+        fprintf(stderr, "%d steps of %d videos, lr %g (%s, warmup %d), rank %d, alpha %g\n", o->steps,
+                o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha);
+    else
+        fprintf(stderr, "%d steps of %s, guidance %g%s\n", o->steps, p.sampler == VDM_DPM ? "dpm" : "ddim",
+                p.guidance, o->dynamic_guidance ? ", dynamic" : "");
+}
+
 void plan_print(const session *s, int training_steps, int answers, int pairs)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     vdm_sample_options p = sample_options(s);
+    print_settings(s, training_steps > 0);
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
             g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
             g->video_tokens, s->config.transformer.text_tokens);
@@ -121,7 +136,8 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     print_line("at the peak",
                weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float));
     int B = training_steps ? o->batch : p.guidance > 1 ? 2 : 1;
-    double step = forward_operations(s, B) * (training_steps ? 3.2 : 1) / measure_speed(&s->cpu);
+    double passes = training_steps ? 3.2 * o->accumulate : 1;
+    double step = forward_operations(s, B) * passes / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);
     format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o->steps));

@@ -107,7 +107,6 @@ int command_predict(int argc, char **argv)
         return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
     if (!o.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
-    if (!o.model) return misuse("predict: expected --model DIR");
     if (o.output && strcmp(o.image, o.output) == 0)
         return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();

@@ -52,7 +52,6 @@ void session_use_prompts(session *s, float *prompt, float *negative)
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
 {
     *s = (session){.options = o};
-    if (!o->model) return vdm_fail(err, "--model: expected a model folder, found nothing");
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
     const vdm_transformer_config *c = &s->config.transformer;
     if (c->in_channels != 2 * c->out_channels)
@@ -139,7 +138,7 @@ vdm_image_scale image_scale_of(const options *o)
 vdm_sample_options sample_options(const session *s)
 {
     const options *o = s->options;
-    bool dpm = o->sampler ? strcmp(o->sampler, "dpm") == 0 : s->config.scheduler.dpm;
+    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : s->config.scheduler.dpm;
     vdm_sample_options p = {.geometry = s->geometry,
                             .steps = o->steps,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,

@@ -15,20 +15,32 @@ enum { MAX_LORAS = 16 };
 typedef struct options {
     const char *operands[3]; /* what is not an option, in order */
     int n_operands;
-    const char *model, *output, *image, *video, *prompt, *negative, *inject, *dump, *init;
-    const char *phi, *sampler, *image_scale, *schedule, *precision;
+    const char *model, *output, *image, *video, *prompt, *negative, *inject, *dump, *init, *phi;
+    char sampler[16], image_scale[16], schedule[16],
+        precision[16];            /* one of the table's words; sampler: or "" */
     const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
     int n_loras;
-    int frames, height, width, steps, rank, batch, warmup, threads, shots, limit, save_every, watch_every;
+    int frames, height, width, steps, rank, batch, accumulate, warmup, threads, shots, limit, save_every,
+        watch_every;
     double guidance, alpha, lr, clip, weight_decay, at_least;
     uint64_t seed;
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
 
-/* Fills in defaults and reads the words after the command. Returns DONE, USAGE (said on stderr), or -1 where
- * --help was asked for and printed. */
+/* Reads the words after the command, over the defaults of options_defaults: after this a command that takes
+ * --model has one. Returns DONE, USAGE or FAILED (said on stderr), or -1 where --help was asked for and
+ * printed. */
 int options_read(options *o, int command, int argc, char **argv);
-void options_help(int command);
+/* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
+ * A command without --model has the program's alone. */
+int options_defaults(options *o, int command, const char *model, vdm_error *err);
+/* Prints what MODEL/vdm.json says for these commands, in lines; nothing where there is none. */
+int options_say_own(const char *model, int commands, vdm_error *err);
+
+/* The folder of the model to use where --model names none: the environment's VDM_MODEL, or models/tiny near
+ * the program (find.c). NULL where there is none. */
+const char *default_model(vdm_error *err);
+void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
 
 /* Says `vdm: sentence` on stderr and returns FAILED (or USAGE). */
 int fail(const vdm_error *err);
