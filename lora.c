@@ -3,8 +3,8 @@
  *
  *   y = x W^T + b + scale (x A^T) B^T,   A [R,D], B [D,R], scale = alpha / rank
  *
- * beside to_q, to_k, to_v, to_out.0 of every block; vdm.c computes it. All of an adapter is one flat array,
- * params [layers][4][A, B], and so are its gradient and the moments of AdamW.
+ * beside to_q, to_k, to_v, to_out.0 of every block. All of an adapter is one flat array, params
+ * [layers][4][A, B], and so are its gradient and the moments of AdamW.
  *
  * Traps: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is
  * always written; eps of AdamW is added after the bias-corrected square root; weight decay shrinks the
@@ -18,22 +18,7 @@
 static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
 
 /* ------------------------------------------------------------------------------------------------
- * The flat array */
-
-int64_t vdm_lora_count(const vdm_lora *a)
-{
-    return (int64_t)a->layers * 4 * 2 * a->rank * a->width;
-}
-
-float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t)
-{
-    return params + ((int64_t)block * 4 + (int64_t)t) * 2 * a->rank * a->width;
-}
-
-float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t)
-{
-    return vdm_lora_a(a, params, block, t) + (int64_t)a->rank * a->width;
-}
+ * The flat array: its layout is vdm.c's, which computes with it */
 
 /* A zeroed adapter of the model's shape. */
 static int lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err)

@@ -409,6 +409,21 @@ static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
 /* ------------------------------------------------------------------------------------------------
  * A linear layer with an adapter: y = x W^T + b + s (x A^T) B^T */
 
+int64_t vdm_lora_count(const vdm_lora *a)
+{
+    return (int64_t)a->layers * 4 * 2 * a->rank * a->width;
+}
+
+float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t)
+{
+    return params + ((int64_t)block * 4 + (int64_t)t) * 2 * a->rank * a->width;
+}
+
+float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t)
+{
+    return vdm_lora_a(a, params, block, t) + (int64_t)a->rank * a->width;
+}
+
 static vdm_linear matrix(const float *data, int64_t rows, int64_t cols)
 {
     vdm_linear l = {.weight = {data, VDM_F32, rows, cols}};

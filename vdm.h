@@ -349,7 +349,8 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
                       vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * LoRA adapters (lora.c): y += scale (x A^T) B^T beside to_q, to_k, to_v, to_out.0 of every block */
+ * LoRA adapters (vdm.c computes with them, lora.c makes, reads and trains them): y += scale (x A^T) B^T beside
+ * to_q, to_k, to_v, to_out.0 of every block */
 
 typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
 typedef struct vdm_lora {
