@@ -258,8 +258,7 @@ static void read_vae(fields *f, vdm_vae_config *c)
         refuse(f, "use_quant_conv", "false where latent_channels is not out_channels");
     if (c->post_quant_conv && c->latent_channels != c->channels)
         refuse(f, "use_post_quant_conv", "false where latent_channels is not out_channels");
-    /* it reaches half of the norms in diffusers; the others have 1e-6 whatever it says */
-    c->norm_eps = get_number(f, "norm_eps", 1e-6, 1e-6, 1e-6);
+    c->norm_eps = get_number(f, "norm_eps", 1e-6, 1e-15, 1); /* not of every norm: vae.c */
     only_string(f, "act_fn", true, "silu");
     only_null(f, "shift_factor");
     only_null(f, "latents_mean");

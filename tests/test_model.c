@@ -257,7 +257,7 @@ static void test_config_errors(void)
         {VAE, "latents_mean", "[0]"},
         {VAE, "latents_std", "[1]"},
         {VAE, "act_fn", "\"relu\""},
-        {VAE, "norm_eps", "1e-5"},
+        {VAE, "norm_eps", "0"},
         {VAE, "use_quant_conv", "true"},
         {VAE, "use_post_quant_conv", "true"},
         {VAE, "invert_scale_latents", "null"},

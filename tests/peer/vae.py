@@ -106,6 +106,14 @@ def refused(c):
         c.check("tiles that don't join are refused", encode(model, video, True).shape[2] != 8, str(e))
 
 
+def another_eps(c):
+    """norm_eps large enough to show: it reaches the encoder's resnets, and no other norm."""
+    model = vae(c.rng, norm_eps=0.1)
+    folder = save(c.folder / "eps", vae=model)
+    compare_encode(c, "norm_eps 0.1", model, folder, c.randn(9, 3, 32, 48).clamp(-1, 1), False)
+    compare_decode(c, "norm_eps 0.1", model, folder, c.randn(3, 16, 4, 6), False)
+
+
 def full_width(c):
     model = vae(c.rng, **FULL)
     folder = save(c.folder / "full", vae=model, dtype=torch.bfloat16)
@@ -118,6 +126,7 @@ if __name__ == "__main__":
     with Cases("vae", o.seed) as c:
         every_count(c)
         refused(c)
+        another_eps(c)
         for i in range(o.cases):
             random_case(c, i)
         if o.full:
