@@ -271,17 +271,16 @@ static void check_own_defaults(void)
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
-/* The process that `vdm fit` is killed in, as a power cut would, goes on where the last state was saved. */
-static void check_killed(void)
+/* Runs `vdm WORDS`, and kills it as a power cut would as soon as root/FILE is there. */
+static void run_killed(const char *file, const char *const *words)
 {
-    char state[512], task[512], model[512], out[512],
-        *arguments[] = {program,   "fit", task,     "--model", model,          "-o", out,
-                        "--steps", "40",  "--rank", "4",       "--save-every", "1",  NULL};
-    snprintf(task, sizeof task, "%s/task", root);
-    snprintf(model, sizeof model, "%s/model", root);
-    snprintf(out, sizeof out, "%s/killed", root);
-    snprintf(state, sizeof state, "%s/killed/state.safetensors", root);
-    expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
+    char path[512], expanded[24][512], *arguments[26] = {program};
+    for (int i = 0; words[i]; i++) {
+        bool inside = words[i][0] == '@';
+        snprintf(expanded[i], sizeof expanded[i], "%s%s", inside ? root : "", words[i] + inside);
+        arguments[i + 1] = expanded[i];
+    }
+    snprintf(path, sizeof path, "%s/%s", root, file);
     pid_t child = fork();
     if (child == 0) {
         if (!freopen("/dev/null", "w", stderr)) _exit(1);
@@ -289,44 +288,41 @@ static void check_killed(void)
         _exit(1);
     }
     const struct timespec pause = {0, 2000000};
-    for (int i = 0; i < 30000 && access(state, F_OK) != 0; i++) nanosleep(&pause, NULL);
+    for (int i = 0; i < 30000 && access(path, F_OK) != 0; i++) nanosleep(&pause, NULL);
     kill(child, SIGKILL);
     int status;
     waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status), "the run ended before it was killed");
+}
+
+/* A fit that is killed goes on where its last state was saved; a killed predict has its latents. */
+static void check_killed(void)
+{
+    expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
+    run_killed("killed/state.safetensors",
+               (const char *const[]){"fit", "@/task", "--model", "@/model", "-o", "@/killed", "--steps", "40",
+                                     "--rank", "4", "--save-every", "1", NULL});
     expect(0, "40 steps",
            "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 7 --resume");
     same("whole/lora.safetensors", "killed/lora.safetensors", true);
     same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
+    run_killed("f.safetensors",
+               (const char *const[]){"predict", "--model", "@/model", "--image", "@/task/test/p3.in.ppm",
+                                     "--size", "256x256", "--steps", "1", "-o", "@/f.ppm", "--dump",
+                                     "@/f.safetensors", NULL});
+    expect(0, "latents.1", "info @/f.safetensors");
+    CHECK(!strstr(output(), "frames"), "the video was decoded before the run was killed: %s", output());
 }
 
 /* Files beside their names are gone: only what was asked for is there. */
 static void check_left_over(void)
 {
     DIR *d = opendir(root);
-    const char *known[] = {".",
-                           "..",
-                           "out",
-                           "model",
-                           "text-model",
-                           "task",
-                           "run",
-                           "more",
-                           "places",
-                           "killed",
-                           "whole",
-                           "answers",
-                           "dump.safetensors",
-                           "a.ppm",
-                           "a.y4m",
-                           "a.safetensors",
-                           "b.ppm",
-                           "c.ppm",
-                           "d.ppm",
-                           "e.png",
-                           "v.y4m",
-                           "v.png"};
+    const char *known[] = {
+        ".",      "..",     "out",   "model",   "text-model",       "task",  "run",   "more",
+        "places", "killed", "whole", "answers", "dump.safetensors", "a.ppm", "a.y4m", "a.safetensors",
+        "b.ppm",  "c.ppm",  "d.ppm", "e.png",   "f.safetensors",    "v.y4m", "v.png"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

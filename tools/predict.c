@@ -39,6 +39,23 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     return status;
 }
 
+/* What --dump collects while `steps` steps are sampled. */
+struct latents {
+    dump d;
+    int steps;
+};
+
+/* Keeps a tensor. The last latents go to the file at once, so that a run killed while it decodes has them. */
+static int keep_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape,
+                        vdm_error *err)
+{
+    struct latents *l = user;
+    char last[32];
+    snprintf(last, sizeof last, "latents.%d", l->steps);
+    if (dump_add(&l->d, name, data, rank, shape, err)) return -1;
+    return strcmp(name, last) == 0 ? dump_write(&l->d, err) : 0;
+}
+
 /* Writes the last frame, the video, and what --dump collected. */
 static int write_results(const session *s, dump *d, const float *video, vdm_error *err)
 {
@@ -64,7 +81,7 @@ static int answer(session *s, vdm_error *err)
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     struct injected in = {0};
-    dump d = {.path = o->dump};
+    struct latents l = {{.path = o->dump}, o->steps};
     console c;
     vdm_progress progress = console_progress(&c);
     vdm_sample_options p;
@@ -75,8 +92,8 @@ static int answer(session *s, vdm_error *err)
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
-    p.dump = dump_keep;
-    p.dump_user = &d;
+    p.dump = keep_latents;
+    p.dump_user = &l;
     if (read_image(&image, o->image, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
@@ -85,14 +102,14 @@ static int answer(session *s, vdm_error *err)
     status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
                         image, s->prompt, s->negative, video, &progress, err);
     console_end(&c);
-    if (!status) status = write_results(s, &d, video, err);
+    if (!status) status = write_results(s, &l.d, video, err);
 end:
     vdm_free(image);
     vdm_free(video);
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
-    dump_free(&d);
+    dump_free(&l.d);
     return status;
 }
 
