@@ -154,7 +154,7 @@ static void check_run(void)
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --watch-every 2 "
            "--dump @/dump.safetensors --dump-grads");
     expect(0, "rank 4", "info @/run/lora.safetensors");
-    expect(0, "6 steps of 4 videos",
+    expect(0, "steps 6, videos a step 4",
            "fit @/task --model @/model -o @/more --steps 6 --rank 4 --alpha 8 --accumulate 2");
     same("run/lora.safetensors", "more/lora.safetensors", false);
     expect(0, "lora_B.weight", "info @/dump.safetensors");
@@ -260,14 +260,14 @@ static void check_own_defaults(void)
                "\"schedule\": \"linear\", \"warmup\": 2, \"weight_decay\": 0}, "
                "\"sample\": {\"steps\": 2, \"guidance\": 3, \"sampler\": \"dpm\"}}");
     expect(0, "steps 7, batch 3, lr 2e-3", "info @/model");
-    expect(0, "2 steps of dpm", "info @/model");
+    expect(0, "steps 2, sampler dpm", "info @/model");
     expect(0, "steps 7, batch 3", "fit --model @/model --help");
-    expect(0, "7 steps of 3 videos, lr 0.002 (linear, warmup 2), rank 5, alpha 10",
+    expect(0, "steps 7, videos a step 3, lr 0.002 (linear, warmup 2), rank 5, alpha 10",
            "fit @/task --model @/model --plan");
-    expect(0, "9 steps of 6 videos, lr 0.002 (linear, warmup 2), rank 4, alpha 10",
+    expect(0, "steps 9, videos a step 6, lr 0.002 (linear, warmup 2), rank 4, alpha 10",
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
-    expect(0, "2 steps of dpm", "eval @/task --model @/model --plan");
-    expect(0, "4 steps of ddim", "eval @/task --model @/model --steps 4 --plan --sampler ddim");
+    expect(0, "steps 2, sampler dpm", "eval @/task --model @/model --plan");
+    expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --steps 4 --plan --sampler ddim");
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
@@ -309,7 +309,7 @@ static void check_killed(void)
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
     run_killed("f.safetensors",
                (const char *const[]){"predict", "--model", "@/model", "--image", "@/task/test/p3.in.ppm",
-                                     "--size", "256x256", "--steps", "1", "-o", "@/f.ppm", "--dump",
+                                     "--frames", "201", "--steps", "1", "-o", "@/f.ppm", "--dump",
                                      "@/f.safetensors", NULL});
     expect(0, "latents.1", "info @/f.safetensors");
     CHECK(!strstr(output(), "frames"), "the video was decoded before the run was killed: %s", output());

@@ -109,11 +109,11 @@ static void print_settings(const session *s, bool learning)
     vdm_sample_options p = sample_options(s);
     fprintf(stderr, "%s: ", o->model);
     if (learning)
-        fprintf(stderr, "%d steps of %d videos, lr %g (%s, warmup %d), rank %d, alpha %g\n", o->steps,
+        fprintf(stderr, "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g\n", o->steps,
                 o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha);
     else
-        fprintf(stderr, "%d steps of %s, guidance %g%s\n", o->steps, p.sampler == VDM_DPM ? "dpm" : "ddim",
-                p.guidance, o->dynamic_guidance ? ", dynamic" : "");
+        fprintf(stderr, "steps %d, sampler %s, guidance %g%s\n", o->steps,
+                p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance, o->dynamic_guidance ? ", dynamic" : "");
 }
 
 void plan_print(const session *s, int training_steps, int answers, int pairs)
