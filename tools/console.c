@@ -74,6 +74,7 @@ static int report(void *user, const vdm_report *r)
             fprintf(stderr, "%-7s %d/%d", r->phase, r->step, r->of);
         if (isfinite(r->loss)) fprintf(stderr, "  loss %.4f", r->loss);
         fprintf(stderr, "  %s each  %s left", speed, left);
+        if (c->note[0]) fprintf(stderr, "  (%s)", c->note);
         if (!c->terminal) fputc('\n', stderr);
         c->phase = r->phase;
         c->last = now;
@@ -86,6 +87,13 @@ void console_end(console *c)
 {
     if (c->phase && c->terminal) fputc('\n', stderr);
     c->phase = NULL;
+}
+
+void console_clear(console *c)
+{
+    if (!c->terminal) return;
+    if (c->phase) fputs("\r\033[K", stderr);
+    c->last = 0; /* the bar is printed again at once */
 }
 
 vdm_progress console_progress(console *c)

@@ -9,10 +9,12 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"demo", DEMO, command_demo, "learn a task and answer it, in about a minute"},
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
+    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

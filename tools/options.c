@@ -25,62 +25,76 @@ static const struct row {
     const char *help;
 } rows[] = {
 #define AT(field) offsetof(options, field)
-    {"--model", "DIR", TEXT, AT(model), 0, 0, FIT | PREDICT | EVAL,
+    {"--model", "DIR", TEXT, AT(model), 0, 0, FIT | PREDICT | EVAL | DEMO,
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
-    {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP, "where the result goes"},
+    {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS, "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL, "an adapter; may be given several times"},
-    {"--phi", "NAME", TEXT, AT(phi), 0, 0, FIT | INTERP,
+    {"--phi", "NAME", TEXT, AT(phi), 0, 0, FIT | INTERP | DEMO,
      "linear, quadratic, sqrt, discrete, black:B, tiles:NxM, noisy (discrete, or the task's)"},
-    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, FIT | PREDICT | EVAL | INTERP | OWN,
+    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
      "frames of a video (9)"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | OWN,
+    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
      "pictures are resized to this (their own size)"},
-    {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL | OWN,
-     "fit: updates (500); else: sampling steps (50)"},
+    {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL | OWN | DEMO,
+     "fit, demo: updates (500); else: sampling steps (50)"},
+    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, DEMO, "sampling steps (the model's, or 50)"},
     {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, PREDICT | EVAL | OWN,
      "(the one that the model names)"},
     {"--guidance", "G", REAL, AT(guidance), 0, 1000, PREDICT | EVAL | OWN,
      "classifier-free guidance (6); 1: none"},
     {"--dynamic-guidance", NULL, FLAG, AT(dynamic_guidance), 0, 0, PREDICT | EVAL,
      "guidance that varies with the step"},
-    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, FIT | PREDICT | EVAL | OWN,
+    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, FIT | PREDICT | EVAL | OWN | DEMO,
      "how the image's latents are scaled: vdm.h tells (pipeline)"},
-    {"--tiled", NULL, FLAG, AT(tiled), 0, 0, FIT | PREDICT | EVAL,
+    {"--tiled", NULL, FLAG, AT(tiled), 0, 0, FIT | PREDICT | EVAL | DEMO,
      "the VAE in tiles: less memory, slightly other numbers"},
-    {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, FIT | PREDICT | EVAL,
+    {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, FIT | PREDICT | EVAL | DEMO,
      "tensor prompt_embeds [L,Dt] (the model's, or zeros)"},
     {"--negative-embeds", "FILE", TEXT, AT(negative), 0, 0, PREDICT | EVAL,
      "the same for the negative prompt (zeros)"},
-    {"--rank", "R", COUNT, AT(rank), 1, 4096, FIT | OWN, "rank of the adapter (64)"},
-    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, FIT | OWN, "it acts by alpha / rank (32)"},
-    {"--lr", "X", REAL, AT(lr), 0, 10, FIT | OWN, "learning rate (1e-4)"},
-    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, FIT | OWN,
+    {"--rank", "R", COUNT, AT(rank), 1, 4096, FIT | OWN | DEMO, "rank of the adapter (64)"},
+    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, FIT | OWN | DEMO, "it acts by alpha / rank (32)"},
+    {"--lr", "X", REAL, AT(lr), 0, 10, FIT | OWN | DEMO, "learning rate (1e-4)"},
+    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, FIT | OWN | DEMO,
      "of the learning rate (constant)"},
-    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, FIT | OWN, "steps of warmup (0)"},
-    {"--batch", "N", COUNT, AT(batch), 1, 1024, FIT | OWN, "videos in a step (2)"},
-    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, FIT | OWN,
+    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, FIT | OWN | DEMO, "steps of warmup (0)"},
+    {"--batch", "N", COUNT, AT(batch), 1, 1024, FIT | OWN | DEMO, "videos in a step (2)"},
+    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, FIT | OWN | DEMO,
      "batches averaged in a step (1): as a larger batch, in less memory"},
-    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, FIT | OWN, "largest norm of a gradient (1.0)"},
-    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, FIT | OWN, "of AdamW (1e-4)"},
-    {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, FIT,
+    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, FIT | OWN | DEMO, "largest norm of a gradient (1.0)"},
+    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, FIT | OWN | DEMO, "of AdamW (1e-4)"},
+    {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, FIT | DEMO,
      "leave the first frame as it is while learning"},
-    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, FIT, "use the first N training pairs (all)"},
-    {"--init", "LORA", TEXT, AT(init), 0, 0, FIT, "start from this adapter"},
+    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, FIT | DEMO, "use the first N training pairs (all)"},
+    {"--init", "LORA", TEXT, AT(init), 0, 0, FIT | DEMO, "start from this adapter"},
     {"--resume", NULL, FLAG, AT(resume), 0, 0, FIT, "go on with the run in the output folder"},
     {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, FIT, "steps between saved states (50)"},
-    {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, FIT,
+    {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, FIT | DEMO,
      "steps between losses on the fixed set (10); 0: never"},
-    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL, "answer the first N test pictures (all)"},
+    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO, "answer the first N test pictures (all)"},
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below"},
-    {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP, "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL, "(one per core)"},
-    {"--precision", "f32", CHOICE, AT(precision), 0, 0, FIT | PREDICT | EVAL, "(f32)"},
+    {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
+     "of the random numbers (42)"},
+    {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL | DEMO, "(one per core)"},
+    {"--precision", "f32", CHOICE, AT(precision), 0, 0, FIT | PREDICT | EVAL | DEMO, "(f32)"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT, "tensors in place of random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},
     {"--dump-grads", NULL, FLAG, AT(dump_grads), 0, 0, FIT, "with --dump: the gradients of step 0 too"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, "print memory and time, and stop"},
+    {"-n", "N", COUNT, AT(pairs), 0, 300, TASKS, "pairs (30); the first of those of a larger number"},
+    {"--tests", "N", COUNT, AT(tests), 0, 10000, TASKS, "test pictures (200), the same for any -n"},
+    {"--content", "dense|sparse|blobs", CHOICE, AT(content), 0, 0, TASKS,
+     "what is on a grid (the task's own: 'vdm tasks')"},
+    {"--paper", NULL, FLAG, AT(paper), 0, 0, TASKS,
+     "palette, grid, cells and pictures as in the paper, not for the tiny model"},
+    {"--grid", "RxC", SIZE, AT(grid), 4, 32, TASKS, "rows and columns (8x8)"},
+    {"--cell", "N", COUNT, AT(cell), 1, 512, TASKS, "pixels of a cell (8)"},
+    {"--border", "N", COUNT, AT(border), 0, 64, TASKS, "pixels between cells and around (0)"},
+    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, TASKS,
+     "of the pictures, the grid in the centre (its own, up to multiples of 16)"},
+    {"--list", NULL, FLAG, AT(list), 0, 0, TASKS, "print the table of tasks"},
 #undef AT
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
@@ -89,6 +103,12 @@ static const struct usage {
     int command;
     const char *line, *what;
 } usages[] = {
+    {DEMO, "vdm demo [TASK] [-o DIR] [options]",
+     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK: a folder, or\n"
+     "the name of a generator (vdm tasks lists them), of which 30 pairs are learned and 50 inputs answered."},
+    {TASKS, "vdm tasks [NAME -o DIR] [options]",
+     "Makes a task folder: N pairs to learn from, and test pictures kept apart from them. Without a NAME: the\n"
+     "table of tasks."},
     {INFO, "vdm info [PATH]",
      "What a model (the default one), an adapter or a task is, and what running it takes."},
     {FIT, "vdm fit TASK -o DIR [options]",
@@ -192,7 +212,9 @@ static int read_size(const struct row *r, options *o, const char *text, vdm_erro
         return vdm_fail(err, "expected HxW, as in 480x720, found '%.100s'", text);
     memcpy(height, text, (size_t)(x - text));
     height[x - text] = '\0';
-    return read_count(r, height, &o->height, err) || read_count(r, x + 1, &o->width, err) ? -1 : 0;
+    int *to[] = {&o->height, &o->width};
+    if (r->offset) to[0] = o->grid, to[1] = o->grid + 1; /* --grid */
+    return read_count(r, height, to[0], err) || read_count(r, x + 1, to[1], err) ? -1 : 0;
 }
 
 /* One of the words in "a|b|c". */
@@ -242,7 +264,7 @@ static int read_option(const struct row *r, options *o, const char *text, vdm_er
 static const struct section {
     const char *name;
     int commands;
-} sections[] = {{"fit", FIT}, {"sample", PREDICT | EVAL}};
+} sections[] = {{"fit", FIT | DEMO}, {"sample", PREDICT | EVAL}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
 /* The row that a section may set by this key: the name of the option with _ for -. */
@@ -345,10 +367,14 @@ int options_say_own(const char *model, int commands, vdm_error *err)
 int options_defaults(options *o, int command, const char *model, vdm_error *err)
 {
     *o = (options){.frames = 9,
-                   .steps = command == FIT ? 500 : 50,
+                   .steps = command & (FIT | DEMO) ? 500 : 50,
                    .rank = 64,
                    .batch = 2,
                    .accumulate = 1,
+                   .pairs = 30,
+                   .tests = 200,
+                   .cell = -1,
+                   .border = -1,
                    .save_every = 50,
                    .watch_every = 10,
                    .guidance = 6,

@@ -9,7 +9,7 @@
 enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
-enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16 };
+enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64 };
 
 enum { MAX_LORAS = 16 };
 typedef struct options {
@@ -20,10 +20,13 @@ typedef struct options {
         precision[16];            /* one of the table's words; sampler: or "" */
     const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
     int n_loras;
-    int frames, height, width, steps, rank, batch, accumulate, warmup, threads, shots, limit, save_every,
-        watch_every;
+    int frames, height, width, steps, sample_steps, rank, batch, accumulate, warmup, threads, shots, limit;
+    int save_every, watch_every;
     double guidance, alpha, lr, clip, weight_decay, at_least;
     uint64_t seed;
+    int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
+    char content[16];
+    bool paper, list;
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
 
@@ -52,9 +55,11 @@ typedef struct console {
     bool terminal;
     double last;       /* when something was printed */
     const char *phase; /* what is on the line now */
+    char note[64];     /* said at the end of the line */
 } console;
 vdm_progress console_progress(console *c);
-void console_end(console *c); /* finishes the line */
+void console_end(console *c);   /* finishes the line */
+void console_clear(console *c); /* takes the line away, for another to be printed above the bar */
 void console_watch_signals(void);
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
@@ -105,10 +110,130 @@ int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error
 /* The size that a picture has, or that --size asks for. */
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err);
 
+/* Pictures in the terminal (terminal.c): two pixels a character in 24-bit colour, plain text elsewhere. */
+typedef struct screen {
+    bool colour;
+    int columns;
+} screen;
+screen screen_of_stdout(void);
+/* Prints n pictures side by side, the caption under each; one without pixels leaves its place empty. grid:
+ * the task whose cells they show, or NULL. */
+void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
+                  const vdm_task *grid);
+
+/* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
+enum { KEPT_SIDE = 256 };
+int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err);
+
+/* Learning a task folder's pairs: what fit and demo do (lesson.c). */
+typedef struct lesson {
+    session *session;
+    const vdm_task *task;
+    int pairs;
+    vdm_phi phi;
+    const char *phi_name;     /* as it was given; "the task's" */
+    vdm_picture *x, *y;       /* [pairs], of the session's size */
+    vdm_fit_data_options how; /* what the pairs become: may be changed before lesson_run */
+    vdm_fit_options fit;      /* the same */
+    vdm_fit_data data;
+    vdm_lora adapter;
+    vdm_fit_row *rows; /* [fit.steps + 1] */
+    int done;          /* steps */
+    double seconds;
+    char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
+} lesson;
+/* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
+int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
+/* Makes the folder, and refuses early where it can't be written. keep_state: so that the run can be resumed.
+ */
+int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err);
+/* Reads the pairs. */
+int lesson_read(lesson *l, vdm_error *err);
+/* Encodes, learns, and writes the adapter and train.csv; the session's weights are loaded. */
+int lesson_run(lesson *l, vdm_error *err);
+void lesson_free(lesson *l);
+
+/* Answers to a task folder's test pictures: what eval and demo do (exam.c). */
+enum { SHOWN = 60, FILMS = 6, FILM_FRAMES = 9 };
+struct answer {
+    const vdm_example *example;
+    bool known;           /* the truth is: then the numbers below mean something */
+    bool exact;           /* all cells equal, IoU 1, equal pixels */
+    double score, copied; /* of the answer; of the input in its place */
+    uint8_t *wrong;       /* [rows,cols] cells that differ; NULL where there is no grid */
+    int n_wrong;
+    vdm_picture input, last, truth; /* kept for the first SHOWN answers */
+    vdm_picture film[FILM_FRAMES];  /* frames of the video, kept for the first FILMS */
+    int n_film;
+};
+int film_frame(int i, int frames); /* which of a video's frames is the film's i */
+typedef struct exam {
+    const vdm_task *task;
+    vdm_geometry geometry;
+    int asked, n;        /* n answers are there: fewer than asked where the work was stopped */
+    int scored, exact;   /* with a known truth; exact ones */
+    int perfect;         /* psnr: equal pictures, whose score is infinite and in no mean */
+    double mean, copied; /* mean scores: of the answers, and of copying the input */
+    double seconds;
+    struct answer *all; /* [asked] */
+} exam;
+/* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
+int exam_asked(const vdm_task *t, int limit, vdm_error *err);
+/* For a session that knows its size. */
+int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *err);
+/* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
+int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err);
+/* scores.csv */
+int exam_write(const exam *a, const char *path, vdm_error *err);
+/* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
+void exam_say(const exam *a, char *text, size_t size);
+void exam_free(exam *a);
+const char *metric_name(vdm_metric m);
+
+/* One page that shows it all, with nothing outside it (report.c). */
+typedef struct page {
+    const char *command; /* that repeats it */
+    const session *session;
+    const vdm_task *task;
+    const lesson *lesson; /* NULL: nothing was learned */
+    const exam *exam;     /* NULL: nothing was answered */
+} page;
+void chart_write(FILE *f, const vdm_fit_row *rows, int steps); /* the loss curve, SVG (chart.c) */
+int page_write(const page *p, const char *path, vdm_error *err);
+/* Input, answer and truth below each other, a column for each, as one picture: the README's (strip.c). */
+int strip_write(const exam *a, int columns, const char *path, vdm_error *err);
+/* "vdm NAME WORDS...", quoted for a shell where they need it; vdm_free. */
+char *command_line(const char *name, int argc, char **argv, vdm_error *err);
+
+/* Tasks made to order (tasks.c): everything is a function of the name and the seed. */
+typedef struct task_options {
+    uint64_t seed;
+    int n, tests; /* pairs (30, at most 300), test pictures (200, or as many as the task has) */
+    bool paper;   /* palette, cells and picture sizes of arXiv 2510.24448 instead of the tiny model's */
+    const char *content; /* "dense", "sparse", "blobs"; NULL: the task's own */
+    int rows, cols;      /* 0: the task's own */
+    int cell, border;    /* pixels; -1: the task's own */
+    int height, width;   /* of the pictures; 0: the task's own */
+} task_options;
+typedef struct made_task {
+    vdm_task task;    /* name, phi, metric and grid geometry, as vdm_task_read has them; no pairs, no path */
+    const char *what; /* one line for people: "mirror left and right" */
+    int n_train, n_test;
+    vdm_picture *train_x, *train_y; /* [n_train] */
+    vdm_picture *test_x, *test_y;   /* [n_test] */
+} made_task;
+task_options task_defaults(void);
+int task_make(made_task *t, const char *name, const task_options *o, vdm_error *err);
+/* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that holds anything is refused. */
+int task_write(const made_task *t, const char *dir, vdm_error *err);
+void made_task_free(made_task *t);
+
 int command_info(int argc, char **argv);
+int command_demo(int argc, char **argv);
 int command_fit(int argc, char **argv);
 int command_predict(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_interp(int argc, char **argv);
+int command_tasks(int argc, char **argv);
 
 #endif

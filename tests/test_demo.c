@@ -1,0 +1,298 @@
+/* vdm demo, and the pages that fit, eval and demo write: on a tiny random model, from the command line.
+ * The environment's VDM names the program (build/vdm otherwise). */
+#include "check.h"
+#include "tiny.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The task's name as it stands in task.json, and as a page has to write it. */
+static const char NAME[] = "<b>swap & \\\"colours\\\"", ESCAPED[] = "&lt;b&gt;swap &amp; &quot;colours&quot;";
+enum { ROWS = 4, COLS = 6, CELL = 8, PAIRS = 8, QUESTIONS = 5 };
+
+static char program[512], root[256], page[1 << 23], said[65536];
+
+static size_t slurp(char *text, size_t size, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(text, 1, size - 1, f) : 0;
+    if (f) fclose(f);
+    text[n] = '\0';
+    return n;
+}
+
+/* Runs `vdm ARGUMENTS` in the test's folder, and requires an exit status and a piece of what is said. */
+static void expect(int status, const char *piece, const char *arguments)
+{
+    char command[2048];
+    snprintf(command, sizeof command, "cd '%s' && '%s' %s > out 2>&1", root, program, arguments);
+    int found = system(command);
+    found = WIFEXITED(found) ? WEXITSTATUS(found) : -1;
+    slurp(said, sizeof said, "out");
+    CHECK(found == status, "vdm %s: expected status %d, found %d: %s", arguments, status, found, said);
+    CHECK(strstr(said, piece) != NULL, "vdm %s: expected '%s' in: %s", arguments, piece, said);
+}
+
+static uint64_t hash_of(const char *name)
+{
+    vdm_error err;
+    char path[512], *data;
+    size_t size;
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    if (!CHECK(vdm_read_file(path, sizeof page, &data, &size, &err) == 0, "%s", err.text)) return 0;
+    uint64_t hash = check_hash(data, (int64_t)size);
+    vdm_free(data);
+    return hash;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A task of grids: red and blue change places */
+
+static void write_grid(const char *part, int i, bool output)
+{
+    static const uint8_t colours[4][3] = {{0, 0, 0}, {0, 116, 217}, {255, 65, 54}, {46, 204, 64}};
+    float numbers[ROWS * COLS];
+    char path[512];
+    vdm_error err;
+    vdm_picture p = {COLS * CELL, ROWS * CELL, vdm_alloc(ROWS * CELL * COLS * CELL, 3, "a grid", &err)};
+    check_random(numbers, ROWS * COLS, (uint32_t)i + (*part == 't' && part[1] == 'r' ? 0 : 100), 2);
+    for (int k = 0; k < p.width * p.height; k++) {
+        int cell = k / p.width / CELL * COLS + k % p.width / CELL, colour = (int)(numbers[cell] + 2) % 4;
+        if (output && (colour == 1 || colour == 2)) colour = 3 - colour;
+        memcpy(p.rgb + 3 * k, colours[colour], 3);
+    }
+    snprintf(path, sizeof path, "%s/task/%s/%d&.%s.ppm", root, part, i, output ? "out" : "in");
+    CHECK(vdm_picture_write(&p, path, &err) == 0, "%s", err.text);
+    vdm_free(p.rgb);
+}
+
+static void write_task(void)
+{
+    const char *folders[] = {"task", "task/train", "task/test"};
+    char path[512];
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", root, folders[i]);
+        mkdir(path, 0777);
+    }
+    for (int i = 0; i < PAIRS; i++) write_grid("train", i, false), write_grid("train", i, true);
+    for (int i = 0; i < QUESTIONS; i++) write_grid("test", i, false), write_grid("test", i, true);
+    snprintf(path, sizeof path, "%s/task/task.json", root);
+    FILE *f = fopen(path, "w");
+    if (!CHECK(f != NULL, "%s: can't be written", path)) return;
+    fprintf(f,
+            "{\"name\": \"%s\", \"metric\": \"cells\", \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, "
+            "\"border\": 0}}",
+            NAME, ROWS, COLS, CELL);
+    fclose(f);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Is a page well-formed? Every tag is closed (as in <img />, or by its partner), attributes are quoted, and
+ * what stands between tags has no bare < > &. */
+
+enum { DEPTH = 32, TAG = 16 };
+struct reader {
+    const char *at;
+    char open[DEPTH][TAG];
+    int depth;
+};
+
+static const char *fault(const struct reader *r, const char *what)
+{
+    static char text[256];
+    snprintf(text, sizeof text, "%s at '%.60s'", what, r->at);
+    return text;
+}
+
+static bool is_entity(const char *c)
+{
+    const char *names[] = {"&lt;", "&gt;", "&amp;", "&quot;", "&#39;", "&#10003;", "&#10007;"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(c, names[i], strlen(names[i])) == 0) return true;
+    return false;
+}
+
+/* Name and attributes: from behind '<' or '</' to behind '>'. */
+static const char *read_tag(struct reader *r)
+{
+    bool closing = *r->at == '/', alone = false;
+    char name[TAG] = "";
+    size_t n = 0;
+    r->at += closing;
+    while (n + 1 < TAG && strchr("abcdefghijklmnopqrstuvwxyz0123456789", *r->at) && *r->at)
+        name[n++] = *r->at++;
+    if (!n) return fault(r, "no name of a tag");
+    while (*r->at != '>') {
+        if (*r->at == '/') alone = true;
+        if (*r->at == '\0' || *r->at == '<') return fault(r, "a tag that isn't ended");
+        if (*r->at++ != '"') continue;
+        for (; *r->at != '"'; r->at++) {
+            if (*r->at == '\0' || *r->at == '<' || *r->at == '>')
+                return fault(r, "an attribute that isn't ended");
+            if (*r->at == '&' && !is_entity(r->at)) return fault(r, "a bare & in an attribute");
+        }
+        r->at++;
+    }
+    r->at++;
+    if (alone) return NULL;
+    if (!closing) {
+        if (r->depth == DEPTH) return fault(r, "too deep");
+        snprintf(r->open[r->depth++], TAG, "%s", name);
+    } else if (!r->depth || strcmp(r->open[--r->depth], name) != 0) {
+        return fault(r, "a closing tag without its partner");
+    }
+    return NULL;
+}
+
+/* NULL, or what is wrong. */
+static const char *check_page(const char *text)
+{
+    struct reader r = {.at = text};
+    const char *wrong = NULL, first[] = "<!DOCTYPE html>\n";
+    if (strncmp(text, first, sizeof first - 1) != 0) return fault(&r, "no document type");
+    r.at += sizeof first - 1;
+    while (*r.at && !wrong) {
+        if (*r.at == '<') {
+            r.at++;
+            wrong = read_tag(&r);
+            if (r.depth && strcmp(r.open[r.depth - 1], "style") == 0 && strstr(r.at, "</style>"))
+                r.at = strstr(r.at, "</style>");
+        } else if (*r.at == '>' || (*r.at == '&' && !is_entity(r.at))) {
+            wrong = fault(&r, "a bare character");
+        } else {
+            r.at++;
+        }
+    }
+    return wrong ? wrong : r.depth ? fault(&r, "a tag without its partner") : NULL;
+}
+
+static void check_checker(void)
+{
+    CHECK(!check_page("<!DOCTYPE html>\n<p a=\"b&amp;\">x &lt; y <img src=\"x\" /></p>"), "a good page");
+    const char *bad[] = {"<p>",
+                         "<!DOCTYPE html>\n<p>",
+                         "<!DOCTYPE html>\n<p></b></p>",
+                         "<!DOCTYPE html>\n<p>a & b</p>",
+                         "<!DOCTYPE html>\n<p>a > b</p>",
+                         "<!DOCTYPE html>\n<p a=\"<\"></p>"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(check_page(bad[i]) != NULL, "taken: %s", bad[i]);
+}
+
+/* A page is well-formed, names its task, asks for nothing outside itself, and holds these pieces. */
+static void check_report(const char *name, const char *const *pieces, int n)
+{
+    size_t size = slurp(page, sizeof page, name);
+    CHECK(size > 1000 && size < sizeof page - 1, "%s: %zu bytes", name, size);
+    const char *wrong = check_page(page);
+    CHECK(!wrong, "%s: %s", name, wrong);
+    CHECK(strstr(page, ESCAPED) != NULL, "%s: expected the task's name", name);
+    CHECK(!strstr(page, "http") && !strstr(page, "<script") && !strstr(page, "url("), "%s: asks for more",
+          name);
+    CHECK(strstr(page, "src=\"data:image/png;base64,iVBORw0KGgo") != NULL, "%s: expected pictures", name);
+    for (int i = 0; i < n; i++) CHECK(strstr(page, pieces[i]) != NULL, "%s: expected '%s'", name, pieces[i]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The commands */
+
+static void check_fit_and_eval(void)
+{
+    const char *fit[] = {"vdm fit task", "The other 2 pairs", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
+    const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
+                          "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
+    expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
+    check_report("run/report.html", fit, 4);
+    expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
+           "eval task --model model --steps 2 --lora run/lora.safetensors -o answers");
+    int lines = 0;
+    for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer ")) lines++;
+    CHECK(lines == 2, "expected one bar over all answers in two lines, found %d: %s", lines, said);
+    check_report("answers/report.html", eval, 6);
+    slurp(said, sizeof said, "answers/scores.csv");
+    CHECK(strstr(said, "name,metric,score,exact,copied\n0&,cells,") == said, "scores.csv: %s", said);
+    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2");
+    expect(1, "that fits", "eval task --model model --steps 1 --size 16x48");
+}
+
+static void check_demo(void)
+{
+    const char *pieces[] = {"vdm demo task", "Learned from 8 pairs", "<polyline", "alt=\"answer of 4&amp;\""};
+    const char *files[] = {"lora.safetensors", "train.csv", "scores.csv", "strip.png"};
+    const char *demo = "demo task --model model --steps 5 --rank 2 --sample-steps 2 -o ";
+    char line[256];
+    for (int i = 0; i < 3; i++) { /* the third over the second's folder */
+        snprintf(line, sizeof line, "%sdemo%d%s", demo, i ? 1 : 0, i == 2 ? " --threads 3" : "");
+        expect(0, "0 of 5 exact (0 %)", line);
+    }
+    for (int i = 0; i < 4; i++) {
+        char a[64], b[64];
+        snprintf(a, sizeof a, "demo0/%s", files[i]);
+        snprintf(b, sizeof b, "demo1/%s", files[i]);
+        CHECK(hash_of(a) == hash_of(b), "%s: two runs differ", files[i]);
+    }
+    CHECK(!strchr(said, '\033') && !strchr(said, '\r'), "colours or a bar where there is no terminal: %s",
+          said);
+    CHECK(strstr(said, "answer: ") && strstr(said, "truth") && strstr(said, "1 2 . "), "no grids in: %s",
+          said);
+    check_report("demo1/demo.html", pieces, 4);
+    expect(2, "one task", "demo task task --model model");
+    expect(2, "--phi", "demo task --model model --phi cubic");
+    expect(1, "no-such", "demo ./no-such --model model");
+}
+
+/* The tiny model for 64x64 pixels: its positions are computed, so that a configuration is all it takes. */
+static void write_square_model(void)
+{
+    vdm_error err;
+    vdm_file f;
+    char path[512];
+    snprintf(path, sizeof path, "%s/square", root);
+    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    slurp(said, sizeof said, "square/transformer/config.json");
+    char *height = strstr(said, "\"sample_height\": 4"), *width = strstr(said, "\"sample_width\": 6");
+    if (!CHECK(height && width, "no sample size in %s", said)) return;
+    height[strlen("\"sample_height\": ")] = width[strlen("\"sample_width\": ")] = '8';
+    snprintf(path, sizeof path, "%s/square/transformer/config.json", root);
+    if (!CHECK(vdm_file_open(&f, path, &err) == 0, "%s", err.text)) return;
+    fputs(said, f.stream);
+    CHECK(vdm_file_commit(&f, &err) == 0, "%s", err.text);
+}
+
+/* A task made to order, then a smaller one in its place. */
+static void check_made(void)
+{
+    const char *line = "demo recolour --model square --steps 2 --rank 2 --sample-steps 1 -o made ";
+    char words[256];
+    write_square_model();
+    snprintf(words, sizeof words, "%s--shots 2 --limit 1", line);
+    expect(0, "of 1 exact", words);
+    snprintf(words, sizeof words, "%s--shots 1 --limit 1", line);
+    expect(0, "1 pairs to learn it from", words);
+    expect(0, "1 training pairs, 1 test pictures", "info made/task");
+}
+
+int main(void)
+{
+    vdm_error err;
+    char path[512], here[256];
+    const char *name = getenv("VDM");
+    if (!name) name = "build/vdm";
+    if (!getcwd(here, sizeof here)) here[0] = '\0';
+    snprintf(program, sizeof program, *name == '/' ? "%s%s" : "%s/%s", *name == '/' ? "" : here, name);
+    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("demo");
+    snprintf(root, sizeof root, "%s", check_folder());
+    snprintf(path, sizeof path, "%s/model", root);
+    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    write_task();
+    check_checker();
+    check_fit_and_eval();
+    check_demo();
+    check_made();
+    return check_end("demo");
+}

@@ -1,0 +1,231 @@
+/* vdm demo: shows what this is. A task is made (or a folder is taken), its pairs are learned as vdm fit does,
+ * its unseen inputs are answered as vdm eval does, and both are shown: in the terminal, and on one page.
+ *
+ *   OUT/task/              the task folder, where a generator's name was given
+ *   OUT/lora.safetensors   train.csv   scores.csv
+ *   OUT/strip.png          input, answer and truth of the first answers
+ *   OUT/demo.html          everything on one page */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What `vdm demo` does without further words. */
+static const char DEFAULT_TASK[] = "recolour", DEFAULT_FOLDER[] = "demo";
+enum { PAIRS = 30, ANSWERS = 50, SHOWN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
+
+struct demo {
+    options learn, ask; /* those of vdm fit, and of vdm eval */
+    session s;
+    vdm_task task;
+    lesson lesson;
+    exam exam;
+    char what[128]; /* what the generator says of its task */
+    char *command, *made, *scores, *strip, *page;
+    double start;
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * The task */
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int remove_file(const char *dir, const char *name, vdm_error *err)
+{
+    char *path = vdm_path(dir, name, err);
+    if (path) remove(path); /* a folder goes only when it is empty */
+    vdm_free(path);
+    return path ? 0 : -1;
+}
+
+/* Takes the pictures of an earlier demo away; what else lies in the folder stays, and is refused by
+ * task_write. */
+static int clear_task(const char *dir, vdm_error *err)
+{
+    vdm_task old;
+    vdm_error other;
+    if (!is_folder(dir) || vdm_task_read(&old, dir, &other)) return 0;
+    for (int k = 0; k < 2; k++) {
+        const vdm_example *list = k ? old.test : old.train;
+        for (int i = 0; i < (k ? old.n_test : old.n_train); i++) {
+            remove(list[i].input);
+            if (list[i].output) remove(list[i].output);
+        }
+    }
+    vdm_task_free(&old);
+    return remove_file(dir, "train", err) || remove_file(dir, "test", err) ||
+                   remove_file(dir, "task.json", err)
+               ? -1
+               : 0;
+}
+
+static int make_task(struct demo *d, const char *name, vdm_error *err)
+{
+    made_task t;
+    task_options o = task_defaults();
+    o.seed = d->learn.seed;
+    o.n = d->learn.shots ? d->learn.shots : PAIRS;
+    o.tests = d->learn.limit ? d->learn.limit : ANSWERS;
+    if (task_make(&t, name, &o, err)) return -1;
+    snprintf(d->what, sizeof d->what, "%s", t.what);
+    int status = clear_task(d->made, err) || task_write(&t, d->made, err) ? -1 : 0;
+    made_task_free(&t);
+    return status;
+}
+
+/* A folder is taken as it is; another word is a generator's name. */
+static int find_task(struct demo *d, const char *folder, vdm_error *err)
+{
+    const char *name = d->learn.n_operands ? d->learn.operands[0] : DEFAULT_TASK;
+    if (is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    d->made = vdm_path(folder, "task", err);
+    return !d->made || make_task(d, name, err) || vdm_task_read(&d->task, d->made, err) ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Before the work */
+
+/* Answering has the model's own settings, and of the command line's those that concern both halves. */
+static int set_ask(struct demo *d, vdm_error *err)
+{
+    const options *l = &d->learn;
+    options *a = &d->ask;
+    if (options_defaults(a, EVAL, l->model, err)) return -1;
+    a->model = l->model;
+    a->frames = l->frames;
+    a->height = l->height;
+    a->width = l->width;
+    a->prompt = l->prompt;
+    a->tiled = l->tiled;
+    memcpy(a->image_scale, l->image_scale, sizeof a->image_scale);
+    a->threads = l->threads;
+    a->seed = l->seed;
+    if (l->sample_steps) a->steps = l->sample_steps;
+    return 0;
+}
+
+static int prepare(struct demo *d, vdm_error *err)
+{
+    const char *folder = d->learn.output ? d->learn.output : DEFAULT_FOLDER;
+    if (set_ask(d, err) || make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    int n = exam_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
+    if (n < 0 || lesson_plan(&d->lesson, &d->s, &d->task, &d->learn, err) ||
+        exam_plan(&d->exam, &d->s, &d->task, n, err) || lesson_output(&d->lesson, folder, false, err))
+        return -1;
+    d->scores = vdm_path(folder, "scores.csv", err);
+    d->strip = vdm_path(folder, "strip.png", err);
+    d->page = vdm_path(folder, "demo.html", err);
+    return !d->scores || !d->strip || !d->page || writable(d->scores, err) || writable(d->strip, err) ||
+                   writable(d->page, err)
+               ? -1
+               : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What is shown */
+
+static void show_pairs(const struct demo *d)
+{
+    const lesson *l = &d->lesson;
+    const char *captions[] = {"input", "output", "input", "output"};
+    screen s = screen_of_stdout();
+    printf("%s", d->task.name);
+    if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
+    printf("\n%d pairs to learn it from, %d of them:\n\n", l->pairs,
+           l->pairs < SHOWN_PAIRS ? l->pairs : SHOWN_PAIRS);
+    for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
+        bool two = i + 1 < l->pairs;
+        vdm_picture row[4] = {l->x[i], l->y[i]};
+        if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
+        screen_print(&s, row, captions, two ? 4 : 2, &d->task);
+        printf("\n");
+    }
+}
+
+static void show_answers(const struct demo *d)
+{
+    const exam *a = &d->exam;
+    screen s = screen_of_stdout();
+    printf("\nThe first answers to pictures that were not among the pairs:\n\n");
+    for (int i = 0; i < a->n && i < SHOWN_ANSWERS; i++) {
+        const struct answer *e = &a->all[i];
+        vdm_picture row[] = {e->input, e->last, e->truth};
+        char mark[32] = "answer";
+        if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
+        if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
+        const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
+        screen_print(&s, row, captions, 3, &d->task);
+        printf("\n");
+    }
+}
+
+static int write_files(const struct demo *d, vdm_error *err)
+{
+    page p = {
+        .command = d->command, .session = &d->s, .task = &d->task, .lesson = &d->lesson, .exam = &d->exam};
+    return exam_write(&d->exam, d->scores, err) || strip_write(&d->exam, STRIP, d->strip, err) ||
+                   page_write(&p, d->page, err)
+               ? -1
+               : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The work */
+
+static int answer_all(struct demo *d, vdm_error *err)
+{
+    char text[256], seconds[32];
+    d->s.options = &d->ask;
+    d->s.lora = d->lesson.adapter; /* lent for the answers */
+    int status = exam_run(&d->exam, &d->s, NULL, false, err);
+    if (!status) status = write_files(d, err);
+    d->s.lora = (vdm_lora){0};
+    if (status) return -1;
+    show_answers(d);
+    exam_say(&d->exam, text, sizeof text);
+    format_seconds(seconds, sizeof seconds, vdm_seconds() - d->start);
+    printf("%s (%s in all)\n%s shows everything\n", text, seconds, d->page);
+    return 0;
+}
+
+static int run(struct demo *d, vdm_error *err)
+{
+    if (lesson_read(&d->lesson, err)) return -1;
+    show_pairs(d);
+    return session_load(&d->s, err) || lesson_run(&d->lesson, err) || answer_all(d, err) ? -1 : 0;
+}
+
+static void release(struct demo *d)
+{
+    lesson_free(&d->lesson);
+    exam_free(&d->exam);
+    session_free(&d->s);
+    vdm_task_free(&d->task);
+    vdm_free(d->command);
+    vdm_free(d->made);
+    vdm_free(d->scores);
+    vdm_free(d->strip);
+    vdm_free(d->page);
+}
+
+int command_demo(int argc, char **argv)
+{
+    vdm_error err;
+    vdm_phi phi;
+    struct demo d = {.start = vdm_seconds()};
+    int status = options_read(&d.learn, DEMO, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (d.learn.n_operands > 1) return misuse("demo: expected one task, found %d", d.learn.n_operands);
+    if (d.learn.phi && vdm_phi_parse(&phi, d.learn.phi, &err)) return misuse("--phi: %s", err.text);
+    console_watch_signals();
+    d.command = command_line("demo", argc, argv, &err);
+    bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);
+    release(&d);
+    return ok ? DONE : fail(&err);
+}

@@ -1,0 +1,309 @@
+/* Answers to a task folder's test/ pictures, as vdm eval and vdm demo give them: each is what predict would
+ * answer with the same seed.
+ *
+ *   input [H,W,3] -> video [T,3,H,W] -> last frame [H,W,3] -> score, exact or not, cells that differ
+ *
+ * Beside every score stands what copying the input would have scored: a task that changes little makes
+ * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
+ * the terminal; what a large task holds is bounded. */
+#include "tool.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *metric_name(vdm_metric m)
+{
+    const char *names[] = {"psnr", "iou", "cells", "pose"};
+    return names[m];
+}
+
+int exam_asked(const vdm_task *t, int limit, vdm_error *err)
+{
+    if (!t->n_test) return vdm_fail(err, "%s/test: expected pictures NAME.in.ppm, found none", t->path);
+    if (t->metric == VDM_METRIC_POSE)
+        return vdm_fail(err,
+                        "%s/task.json: metric: expected psnr, iou or cells, found pose, which this version "
+                        "can't score",
+                        t->path);
+    return limit && limit < t->n_test ? limit : t->n_test;
+}
+
+int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    vdm_picture size = {.width = g->width, .height = g->height};
+    int top, left;
+    *a = (exam){.task = t, .geometry = *g, .asked = n};
+    if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, t))
+        return vdm_fail(err,
+                        "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
+                        "columns of %d pixels",
+                        t->path, g->height, g->width, t->grid_rows, t->grid_cols, t->cell + t->border);
+    a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
+    return a->all ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Scores */
+
+static double score_of(const vdm_task *t, const vdm_picture *last, const vdm_picture *truth)
+{
+    if (t->metric == VDM_METRIC_IOU) return vdm_score_iou(last, truth);
+    if (t->metric == VDM_METRIC_CELLS) return vdm_score_cells(last, truth, t);
+    return vdm_score_psnr(last, truth);
+}
+
+/* Which cells differ from the truth, where the task has a grid that fits. */
+static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *last, const vdm_picture *truth,
+                      vdm_error *err)
+{
+    int top, left;
+    size_t cells = (size_t)t->grid_rows * (size_t)t->grid_cols;
+    if (vdm_grid_read(NULL, &top, &left, last, t)) return 0;
+    uint8_t *expected = vdm_alloc(cells, 1, "a grid", err);
+    a->wrong = expected ? vdm_alloc(cells, 1, "a grid", err) : NULL;
+    if (a->wrong) {
+        vdm_grid_read(a->wrong, &top, &left, last, t);
+        vdm_grid_read(expected, &top, &left, truth, t);
+        for (size_t i = 0; i < cells; i++) a->n_wrong += a->wrong[i] = a->wrong[i] != expected[i];
+    }
+    vdm_free(expected);
+    return a->wrong ? 0 : -1;
+}
+
+static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *last,
+                 const vdm_picture *truth, vdm_error *err)
+{
+    a->known = true;
+    a->score = score_of(t, last, truth);
+    a->copied = score_of(t, input, truth);
+    a->exact = t->metric == VDM_METRIC_PSNR ? isinf(a->score) != 0 : a->score == 1;
+    return mark_cells(a, t, last, truth, err);
+}
+
+static void add_up(exam *a)
+{
+    double sum = 0, copied = 0;
+    int n = 0, m = 0;
+    a->scored = a->exact = 0;
+    for (int i = 0; i < a->n; i++) {
+        const struct answer *e = &a->all[i];
+        if (!e->known) continue;
+        a->scored++;
+        a->exact += e->exact;
+        if (isfinite(e->score)) sum += e->score, n++;
+        if (isfinite(e->copied)) copied += e->copied, m++;
+    }
+    a->perfect = a->scored - n;
+    a->mean = n ? sum / n : (double)INFINITY;
+    a->copied = m ? copied / m : (double)INFINITY;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * One answer */
+
+int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err)
+{
+    int side = from->width > from->height ? from->width : from->height;
+    int width = from->width, height = from->height;
+    if (side > KEPT_SIDE) {
+        width = (width * KEPT_SIDE + side / 2) / side;
+        height = (height * KEPT_SIDE + side / 2) / side;
+    }
+    return vdm_picture_resize(to, from, width ? width : 1, height ? height : 1, err);
+}
+
+/* Evenly spaced frames of the video, the first and the last among them. bytes [T,H,W,3] */
+static int keep_film(struct answer *a, uint8_t *bytes, const vdm_geometry *g, vdm_error *err)
+{
+    size_t size = (size_t)g->height * (size_t)g->width * 3;
+    a->n_film = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
+    for (int i = 0; i < a->n_film; i++) {
+        vdm_picture p = {g->width, g->height, bytes + (size_t)film_frame(i, g->frames) * size};
+        if (picture_shrink(&a->film[i], &p, err)) return -1;
+    }
+    return 0;
+}
+
+int film_frame(int i, int frames)
+{
+    int n = frames < FILM_FRAMES ? frames : FILM_FRAMES;
+    return n > 1 ? (2 * i * (frames - 1) + n - 1) / (2 * (n - 1)) : 0;
+}
+
+static int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_picture p;
+    if (vdm_picture_read(&p, path, err)) return -1;
+    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
+    vdm_picture_free(&p);
+    return status;
+}
+
+static int write_last(const char *folder, const char *name, const vdm_picture *last, vdm_error *err)
+{
+    char file[VDM_MAX_NAME];
+    snprintf(file, sizeof file, "%s.ppm", name);
+    char *path = vdm_path(folder, file, err);
+    int status = path ? vdm_picture_write(last, path, err) : -1;
+    vdm_free(path);
+    return status;
+}
+
+/* What is done with a video once it is there: written, scored, kept. bytes [T,H,W,3] */
+static int take(exam *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
+                vdm_error *err)
+{
+    const vdm_geometry *g = &all->geometry;
+    struct answer *a = &all->all[i];
+    vdm_picture truth = {0},
+                last = {g->width, g->height,
+                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
+    int status = folder ? write_last(folder, a->example->name, &last, err) : 0;
+    if (!status && a->example->output)
+        status =
+            read_sized(&truth, a->example->output, g, err) || score(a, all->task, input, &last, &truth, err)
+                ? -1
+                : 0;
+    if (!status && i < SHOWN)
+        status = picture_shrink(&a->input, input, err) || picture_shrink(&a->last, &last, err) ||
+                         (truth.rgb && picture_shrink(&a->truth, &truth, err)) ||
+                         (i < FILMS && keep_film(a, bytes, g, err))
+                     ? -1
+                     : 0;
+    vdm_picture_free(&truth);
+    return status;
+}
+
+/* The bar over all answers: a sampling step of each is one of its steps. */
+struct bar {
+    vdm_progress inner;
+    console console;
+    const exam *all;
+    int each; /* sampling steps */
+    double start;
+};
+
+static int report_all(const struct bar *b, int step)
+{
+    vdm_report r = {"answer", step, b->all->asked * b->each, vdm_seconds() - b->start, (double)NAN};
+    return b->inner.report(b->inner.user, &r);
+}
+
+static int report_one(void *user, const vdm_report *r)
+{
+    const struct bar *b = user;
+    int done = strcmp(r->phase, "sample") == 0 ? r->step : strcmp(r->phase, "decode") == 0 ? b->each : 0;
+    int step = b->all->n * b->each + done,
+        last = b->all->asked * b->each - 1; /* the end comes after the score */
+    return report_all(b, step < last ? step : last);
+}
+
+/* video [T,3,H,W] and bytes [T,H,W,3] are work space. */
+static int answer_one(exam *all, session *s, const char *folder, struct bar *b, float *video, uint8_t *bytes,
+                      vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    const vdm_progress progress = {report_one, b};
+    vdm_sample_options p = sample_options(s);
+    int i = all->n;
+    vdm_picture input;
+    all->all[i].example = &all->task->test[i];
+    if (read_sized(&input, all->task->test[i].input, g, err)) return -1;
+    float *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
+    int status = image ? 0 : -1;
+    if (image) vdm_video_from_bytes(image, input.rgb, 1, g->height, g->width);
+    if (image)
+        status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu,
+                            &p, image, s->prompt, s->negative, video, &progress, err);
+    if (!status) {
+        vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
+        status = take(all, i, folder, &input, bytes, err);
+    }
+    vdm_free(image);
+    vdm_picture_free(&input);
+    return status;
+}
+
+static void say_score(const struct answer *a, vdm_metric m)
+{
+    if (a->known)
+        printf("%s %s %.4f%s\n", a->example->name, metric_name(m), a->score, a->exact ? " exact" : "");
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * All of them */
+
+int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    size_t numbers = (size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width;
+    float *video = vdm_alloc(numbers, sizeof(float), "the video", err);
+    uint8_t *bytes = vdm_alloc(numbers, 1, "the video's frames", err);
+    struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
+    b.inner = console_progress(&b.console);
+    int status = video && bytes ? 0 : -1;
+    while (a->n < a->asked && !status) {
+        status = answer_one(a, s, folder, &b, video, bytes, err);
+        if (status) break;
+        a->n++;
+        add_up(a);
+        snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
+        if (live) console_clear(&b.console);
+        if (live) say_score(&a->all[a->n - 1], a->task->metric);
+        if (a->n == a->asked) report_all(&b, a->n * b.each);
+    }
+    console_end(&b.console);
+    a->seconds = vdm_seconds() - b.start;
+    vdm_free(video);
+    vdm_free(bytes);
+    return status;
+}
+
+int exam_write(const exam *a, const char *path, vdm_error *err)
+{
+    vdm_file f;
+    if (vdm_file_open(&f, path, err)) return -1;
+    fprintf(f.stream, "name,metric,score,exact,copied\n");
+    for (int i = 0; i < a->n; i++) {
+        const struct answer *e = &a->all[i];
+        if (!e->known) continue;
+        fprintf(f.stream, "%s,%s,%.9g,%d,%.9g\n", e->example->name, metric_name(a->task->metric), e->score,
+                e->exact, e->copied);
+    }
+    return vdm_file_commit(&f, err);
+}
+
+void exam_say(const exam *a, char *text, size_t size)
+{
+    int n = a->scored;
+    if (!n) {
+        snprintf(text, size, "%d answered, none has a known answer", a->n);
+        return;
+    }
+    double share = 100.0 * a->exact / n;
+    int m = snprintf(text, size, "%d of %d exact (%.0f %%)", a->exact, n, share);
+    if (m < 0 || (size_t)m >= size) return;
+    text += m;
+    size -= (size_t)m;
+    if (a->task->metric == VDM_METRIC_CELLS)
+        snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean,
+                 100 * a->copied);
+    else
+        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", metric_name(a->task->metric), a->mean,
+                 a->copied);
+}
+
+void exam_free(exam *a)
+{
+    for (int i = 0; a->all && i < a->asked; i++) {
+        struct answer *e = &a->all[i];
+        vdm_picture_free(&e->input);
+        vdm_picture_free(&e->last);
+        vdm_picture_free(&e->truth);
+        for (int k = 0; k < FILM_FRAMES; k++) vdm_picture_free(&e->film[k]);
+        vdm_free(e->wrong);
+    }
+    vdm_free(a->all);
+    *a = (exam){0};
+}

@@ -1,0 +1,180 @@
+/* A lesson: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+ *
+ *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
+ *
+ * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
+#include "tool.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void set_options(lesson *l, const options *o)
+{
+    vdm_fit_options *f = &l->fit;
+    const char *names[] = {"constant", "warmup", "linear", "cosine"};
+    vdm_fit_defaults(f);
+    f->steps = o->steps;
+    f->batch = o->batch;
+    f->accumulate = o->accumulate;
+    f->lr = o->lr;
+    f->weight_decay = o->weight_decay;
+    f->clip = o->clip;
+    for (int i = 0; i < 4; i++)
+        if (strcmp(o->schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
+    f->warmup = o->warmup;
+    f->seed = o->seed;
+    f->watch_every = o->watch_every;
+    f->save_every = o->save_every;
+    f->resume = o->resume;
+    l->how = (vdm_fit_data_options){.geometry = l->session->geometry,
+                                    .phi = &l->phi,
+                                    .image_scale = image_scale_of(o),
+                                    .tiled = o->tiled,
+                                    .augment = !o->no_image_noise,
+                                    .seed = o->seed};
+}
+
+int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
+{
+    int height, width;
+    *l = (lesson){.session = s, .task = t, .phi = t->phi, .phi_name = "the task's"};
+    if (!t->n_train)
+        return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
+    l->pairs = o->shots && o->shots < t->n_train ? o->shots : t->n_train;
+    if (o->phi || !t->has_phi) {
+        l->phi_name = o->phi ? o->phi : "discrete";
+        if (vdm_phi_parse(&l->phi, l->phi_name, err)) return -1;
+    }
+    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+        return -1;
+    set_options(l, o);
+    return 0;
+}
+
+int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err)
+{
+    struct stat st;
+    if (make_folder(folder, err)) return -1;
+    l->lora = vdm_path(folder, "lora.safetensors", err);
+    l->table = vdm_path(folder, "train.csv", err);
+    l->state = keep_state ? vdm_path(folder, "state.safetensors", err) : NULL;
+    if (!l->lora || !l->table || (keep_state && !l->state)) return -1;
+    bool begun = keep_state && stat(l->state, &st) == 0;
+    if (!l->fit.resume && begun)
+        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume goes on with it",
+                        folder);
+    if (l->fit.resume && !begun)
+        return vdm_fail(err, "%s: expected the state of a run to go on with, found none", l->state);
+    l->fit.state = l->state;
+    return writable(l->lora, err) || writable(l->table, err) ? -1 : 0;
+}
+
+static int read_pair(lesson *l, int i, vdm_error *err)
+{
+    const vdm_geometry *g = &l->session->geometry;
+    const char *paths[] = {l->task->train[i].input, l->task->train[i].output};
+    vdm_picture *to[] = {&l->x[i], &l->y[i]};
+    for (int k = 0; k < 2; k++) {
+        vdm_picture p;
+        if (vdm_picture_read(&p, paths[k], err)) return -1;
+        int status = vdm_picture_resize(to[k], &p, g->width, g->height, err);
+        vdm_picture_free(&p);
+        if (status) return -1;
+    }
+    return 0;
+}
+
+int lesson_read(lesson *l, vdm_error *err)
+{
+    l->x = vdm_alloc((size_t)l->pairs, sizeof *l->x, "the pairs", err);
+    l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
+    int status = l->x && l->y ? 0 : -1;
+    for (int i = 0; i < l->pairs && !status; i++) status = read_pair(l, i, err);
+    return status;
+}
+
+static int start_adapter(lesson *l, vdm_error *err)
+{
+    const options *o = l->session->options;
+    const vdm_transformer_config *c = &l->session->config.transformer;
+    vdm_rng rng;
+    int applied, modules;
+    if (!o->init) {
+        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER);
+        return vdm_lora_init(&l->adapter, c, o->rank, o->alpha, &rng, err);
+    }
+    if (vdm_lora_read(&l->adapter, o->init, c, &applied, &modules, err)) return -1;
+    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", o->init, applied, modules, l->adapter.rank,
+            l->adapter.alpha);
+    return 0;
+}
+
+/* The rows of steps done so far: also when the run was stopped. */
+static int write_table(const lesson *l, vdm_error *err)
+{
+    vdm_file f;
+    if (vdm_file_open(&f, l->table, err)) return -1;
+    fprintf(f.stream, "step,loss,grad_norm,lr,watch\n");
+    for (int i = 0; i <= l->done; i++) {
+        const vdm_fit_row *row = &l->rows[i];
+        fprintf(f.stream, "%d,", i);
+        if (i) fprintf(f.stream, "%.9g,%.9g,%.9g,", row->loss, row->grad_norm, row->lr);
+        if (!i) fprintf(f.stream, ",,,");
+        if (isfinite(row->watch)) fprintf(f.stream, "%.9g", row->watch);
+        fprintf(f.stream, "\n");
+    }
+    return vdm_file_commit(&f, err);
+}
+
+static void say_what_was_learned(const lesson *l)
+{
+    double first = l->rows[0].watch, last = first;
+    for (int i = 0; i <= l->done; i++)
+        if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
+    fprintf(stderr, "%s: %d steps on %d pairs", l->lora, l->done, l->pairs);
+    if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
+    fputc('\n', stderr);
+}
+
+int lesson_run(lesson *l, vdm_error *err)
+{
+    session *s = l->session;
+    console c;
+    vdm_progress progress = console_progress(&c);
+    vdm_error other;
+    double start = vdm_seconds();
+    int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->pairs, &progress, err);
+    if (status) console_end(&c);
+    if (status || start_adapter(l, err)) return -1;
+    l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
+    if (!l->rows) return -1;
+    status = vdm_fit(&s->transformer, &s->schedule, &s->cpu, &l->data, s->prompt, &l->fit, &l->adapter,
+                     l->rows, &l->done, &progress, err);
+    console_end(&c);
+    l->seconds = vdm_seconds() - start;
+    if (status) { /* what was done is kept: the state, and the table */
+        write_table(l, &other);
+        return -1;
+    }
+    if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
+    say_what_was_learned(l);
+    return 0;
+}
+
+void lesson_free(lesson *l)
+{
+    for (int i = 0; i < l->pairs; i++) {
+        if (l->x) vdm_picture_free(&l->x[i]);
+        if (l->y) vdm_picture_free(&l->y[i]);
+    }
+    vdm_free(l->x);
+    vdm_free(l->y);
+    vdm_free(l->rows);
+    vdm_free(l->lora);
+    vdm_free(l->table);
+    vdm_free(l->state);
+    vdm_fit_data_free(&l->data);
+    vdm_lora_free(&l->adapter);
+    *l = (lesson){0};
+}

@@ -1,0 +1,175 @@
+/* Pictures in the terminal.
+ *
+ * In colour: the upper half block in 24-bit colour, its foreground the upper pixel and its background the
+ * lower one, so that a character is two square pixels. As plain text, where standard output is no terminal,
+ * TERM is dumb, NO_COLOR is set or the locale isn't UTF-8: a digit for the palette colour of each cell of a
+ * grid ('.' for black), or a character of that brightness.
+ *
+ *   picture [H,W,3] -> small [h,w,3], each of its pixels the mean of a box -> lines of text
+ *
+ * A grid is cut at its cells: two characters side by side each (a character has half the width of its
+ * height), or one where the pictures would be too wide side by side. */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { MAX_COLUMNS = 32, GAP = 3 }; /* of a picture that is no grid; between pictures */
+
+/* LC_ALL, else LC_CTYPE, else LANG decides. */
+static bool is_utf8(void)
+{
+    const char *names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (int i = 0; i < 3; i++) {
+        const char *value = getenv(names[i]);
+        if (!value || !*value) continue;
+        return strstr(value, "UTF-8") || strstr(value, "utf8") || strstr(value, "UTF8") ||
+               strstr(value, "utf-8");
+    }
+    return false;
+}
+
+screen screen_of_stdout(void)
+{
+    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    struct winsize size;
+    screen s = {.columns = 80};
+    s.colour = isatty(STDOUT_FILENO) == 1 && term && strcmp(term, "dumb") != 0 &&
+               !(no_colour && *no_colour) && is_utf8();
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col) s.columns = size.ws_col;
+    return s;
+}
+
+/* One picture made small: a line of text shows two of its rows in colour, one as plain text. */
+enum { MOST = 128 };
+struct small {
+    int width, height;
+    uint8_t rgb[MOST * MOST * 3]; /* [height,width,3] */
+    char text[MOST * MOST];       /* [height,width] */
+};
+
+/* The mean colour of the pixels in [y0,y1) x [x0,x1), of one at least. */
+static void mean_colour(uint8_t *rgb, const vdm_picture *p, int y0, int y1, int x0, int x1)
+{
+    uint64_t sum[3] = {0}, n = 0;
+    if (y1 <= y0) y1 = y0 + 1;
+    if (x1 <= x0) x1 = x0 + 1;
+    for (int y = y0; y < y1; y++)
+        for (int x = x0; x < x1; x++, n++)
+            for (int c = 0; c < 3; c++) sum[c] += p->rgb[(y * p->width + x) * 3 + c];
+    for (int c = 0; c < 3; c++) rgb[c] = (uint8_t)(sum[c] / n);
+}
+
+static char brightness(const uint8_t *rgb)
+{
+    const char ramp[] = " .:-=+*#%@";
+    return ramp[(299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2]) * 9 / 255000];
+}
+
+static int at_least_1(int x, int most)
+{
+    return x < 1 ? 1 : x > most ? most : x;
+}
+
+/* Any picture, `columns` wide at most. */
+static void shrink_picture(struct small *s, const vdm_picture *p, bool colour, int columns)
+{
+    int W = p->width, H = p->height;
+    s->width = at_least_1(W, columns);
+    s->height = at_least_1(H * s->width / W / (colour ? 1 : 2), MOST);
+    for (int i = 0; i < s->width * s->height; i++) {
+        int y = i / s->width, x = i % s->width;
+        mean_colour(s->rgb + 3 * i, p, y * H / s->height, (y + 1) * H / s->height, x * W / s->width,
+                    (x + 1) * W / s->width);
+        s->text[i] = brightness(s->rgb + 3 * i);
+    }
+}
+
+/* A grid: `zoom` characters a cell. cells [rows,cols] are its palette colours, the first at (top, left). */
+static void shrink_grid(struct small *s, const vdm_picture *p, const vdm_task *g, const uint8_t *cells,
+                        int top, int left, bool colour, int zoom)
+{
+    int down = colour ? zoom : 1, pitch = g->cell + g->border;
+    s->width = g->grid_cols * zoom;
+    s->height = g->grid_rows * down;
+    for (int i = 0; i < s->width * s->height; i++) {
+        int y = i / s->width, x = i % s->width, k = cells[y / down * g->grid_cols + x / zoom];
+        int y0 = top + y / down * pitch + y % down * g->cell / down;
+        int x0 = left + x / zoom * pitch + x % zoom * g->cell / zoom;
+        mean_colour(s->rgb + 3 * i, p, y0, y0 + g->cell / down, x0, x0 + g->cell / zoom);
+        s->text[i] = (char)(x % zoom ? ' ' : k ? '0' + k : '.');
+    }
+}
+
+static int shrink(struct small *s, const vdm_picture *p, const vdm_task *g, const screen *t, int n)
+{
+    vdm_error err;
+    int top, left, room = (t->columns + GAP) / n - GAP;
+    *s = (struct small){0};
+    if (!p->rgb) return 0;
+    if (!g || vdm_grid_read(NULL, &top, &left, p, g) || g->grid_cols > MOST || g->grid_rows > MOST) {
+        shrink_picture(s, p, t->colour, at_least_1(room, MAX_COLUMNS));
+        return 0;
+    }
+    int zoom = 2 * g->grid_cols <= room && 2 * g->grid_cols <= MOST && 2 * g->grid_rows <= MOST ? 2 : 1;
+    uint8_t *cells = vdm_alloc((size_t)g->grid_rows * (size_t)g->grid_cols, 1, "a grid", &err);
+    if (!cells) return -1;
+    vdm_grid_read(cells, &top, &left, p, g);
+    shrink_grid(s, p, g, cells, top, left, t->colour, zoom);
+    vdm_free(cells);
+    return 0;
+}
+
+/* Line k of a picture, spaces under its end. */
+static void print_line(const struct small *s, int k, bool colour)
+{
+    int y = colour ? 2 * k : k;
+    if (y >= s->height) {
+        printf("%*s", s->width, "");
+    } else if (!colour) {
+        printf("%.*s", s->width, s->text + y * s->width);
+    } else {
+        for (int x = 0; x < s->width; x++) {
+            const uint8_t *a = s->rgb + 3 * (y * s->width + x), *b = a + 3 * s->width;
+            printf("\033[38;2;%d;%d;%dm", a[0], a[1], a[2]);
+            if (y + 1 < s->height) printf("\033[48;2;%d;%d;%dm", b[0], b[1], b[2]);
+            fputs("\xe2\x96\x80", stdout);
+        }
+        fputs("\033[0m", stdout);
+    }
+}
+
+/* A caption as wide as its picture, or wider where it doesn't fit: what is left of the line is as wide. */
+static int width_of(const struct small *s, const char *caption)
+{
+    int length = (int)strlen(caption);
+    return s->width > length ? s->width : length;
+}
+
+void screen_print(const screen *t, const vdm_picture *pictures, const char *const *captions, int n,
+                  const vdm_task *grid)
+{
+    vdm_error err;
+    struct small *all = vdm_alloc((size_t)n, sizeof *all, "pictures for the terminal", &err);
+    int lines = 0, status = all ? 0 : -1;
+    for (int i = 0; i < n && !status; i++) {
+        status = shrink(&all[i], &pictures[i], grid, t, n);
+        int mine = t->colour ? (all[i].height + 1) / 2 : all[i].height;
+        lines = mine > lines ? mine : lines;
+    }
+    for (int k = 0; k <= lines && !status; k++) {
+        for (int i = 0; i < n; i++) {
+            int left = width_of(&all[i], captions[i]) + GAP;
+            if (k < lines)
+                print_line(&all[i], k, t->colour), left -= all[i].width;
+            else
+                left -= printf("%s", captions[i]);
+            if (i + 1 < n) printf("%*s", left, "");
+        }
+        putchar('\n');
+    }
+    fflush(stdout);
+    vdm_free(all);
+}
