@@ -1,0 +1,135 @@
+/* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
+#include "tasks.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * A folder of pairs */
+
+/* dir, new or empty, and nothing else. */
+static int make_empty(const char *dir, vdm_error *err)
+{
+    if (make_folder(dir, err)) return -1;
+    DIR *d = opendir(dir);
+    if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
+    int status = 0;
+    for (const struct dirent *e; !status && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            status =
+                vdm_fail(err, "%s: found '%.100s' in it, expected a new or an empty folder", dir, e->d_name);
+    closedir(d);
+    return status;
+}
+
+static int write_picture(const vdm_picture *p, const char *dir, int i, const char *ending, vdm_error *err)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%04d.%s.ppm", i, ending);
+    char *path = vdm_path(dir, name, err);
+    int status = path ? vdm_picture_write(p, path, err) : -1;
+    vdm_free(path);
+    return status;
+}
+
+static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const char *dir, const char *name,
+                      vdm_error *err)
+{
+    char *path = n ? vdm_path(dir, name, err) : NULL;
+    int status = n && (!path || make_folder(path, err)) ? -1 : 0;
+    for (int i = 0; i < n && !status; i++)
+        status =
+            write_picture(&x[i], path, i, "in", err) || write_picture(&y[i], path, i, "out", err) ? -1 : 0;
+    vdm_free(path);
+    return status;
+}
+
+static int write_settings(const vdm_task *t, const char *dir, vdm_error *err)
+{
+    vdm_file f;
+    char *path = vdm_path(dir, "task.json", err);
+    int status = path ? vdm_file_open(&f, path, err) : -1;
+    vdm_free(path);
+    if (status) return -1;
+    fprintf(f.stream, "{\"name\": \"%s\", \"phi\": \"discrete\", \"metric\": \"%s\"", t->name,
+            metric_name(t->metric));
+    if (t->grid_rows)
+        fprintf(f.stream, ",\n \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": %d%s}",
+                t->grid_rows, t->grid_cols, t->cell, t->border,
+                t->palette == VDM_PALETTE_MAZE ? ", \"palette\": \"maze\"" : "");
+    fputs("}\n", f.stream);
+    return vdm_file_commit(&f, err);
+}
+
+int task_write(const made_task *t, const char *dir, vdm_error *err)
+{
+    return make_empty(dir, err) || write_part(t->train_x, t->train_y, t->n_train, dir, "train", err) ||
+                   write_part(t->test_x, t->test_y, t->n_test, dir, "test", err) ||
+                   write_settings(&t->task, dir, err)
+               ? -1
+               : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The command */
+
+static void list(void)
+{
+    static const char *const words[] = {"its own", "dense", "sparse", "", "blobs"};
+    printf("%-14s %-7s %-8s %-11s %s\n", "task", "metric", "content", "paper's", "what is learned");
+    for (const generator *g = generators; g->name; g++) {
+        char paper[32];
+        const struct size *s = &g->paper;
+        snprintf(paper, sizeof paper, g->draw ? "480x720 px" : "%dx%d %d/%d", s->rows, s->cols, s->cell,
+                 s->border);
+        printf("%-14s %-7s %-8s %-11s %s\n", g->name, metric_name(g->metric), words[g->usual], paper,
+               g->what);
+    }
+    printf(
+        "\n64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns, cell/border\n"
+        "pixels and palette. content: dense (every cell one of ten colours), sparse (cells of 2 to 4 colours on\n"
+        "black) or blobs (2 to 4 objects on black) is what --content replaces. Test inputs differ from all 300\n"
+        "possible pairs in a quarter of the cells or more, paths and objects in half of theirs (small mazes: .3).\n"
+        "8x8 inputs come from the eighth of grids that pretraining never starts with; not so the 254 rows of\n"
+        "rule-N at width 8 (at most 127 pairs and 127 tests), which no training clip of automata starts with.\n");
+}
+
+static int write_task(const char *name, const options *o, vdm_error *err)
+{
+    made_task t;
+    task_options to = {.seed = o->seed,
+                       .n = o->pairs,
+                       .tests = o->tests,
+                       .paper = o->paper,
+                       .content = o->content[0] ? o->content : NULL,
+                       .rows = o->grid[0],
+                       .cols = o->grid[1],
+                       .cell = o->cell,
+                       .border = o->border,
+                       .height = o->height,
+                       .width = o->width};
+    if (task_make(&t, name, &to, err)) return -1;
+    int status = task_write(&t, o->output, err);
+    if (!status)
+        fprintf(stderr, "%s: %d pairs and %d tests of %dx%d pixels in %s\n", name, t.n_train, t.n_test,
+                t.n_train ? t.train_x[0].height : t.test_x[0].height,
+                t.n_train ? t.train_x[0].width : t.test_x[0].width, o->output);
+    made_task_free(&t);
+    return status;
+}
+
+int command_tasks(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    int status = options_read(&o, TASKS, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands == 0 || o.list) {
+        list();
+        return DONE;
+    }
+    if (o.n_operands > 1) return misuse("tasks: expected one name, found %d", o.n_operands);
+    if (!o.output) return misuse("tasks: expected -o DIR");
+    return write_task(o.operands[0], &o, &err) ? fail(&err) : DONE;
+}
