@@ -203,7 +203,7 @@ static void check_report(const char *name, const char *const *pieces, int n)
 
 static void check_fit_and_eval(void)
 {
-    const char *fit[] = {"vdm fit task", "The other 2 pairs", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
+    const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
@@ -222,7 +222,8 @@ static void check_fit_and_eval(void)
 
 static void check_demo(void)
 {
-    const char *pieces[] = {"vdm demo task", "Learned from 8 pairs", "<polyline", "alt=\"answer of 4&amp;\""};
+    const char *pieces[] = {"vdm demo task", "Learned from 8 pairs", "(transition: discrete)", "<polyline",
+                            "alt=\"answer of 4&amp;\""};
     const char *files[] = {"lora.safetensors", "train.csv", "scores.csv", "strip.png"};
     const char *demo = "demo task --model model --steps 5 --rank 2 --sample-steps 2 -o ";
     char line[256];
@@ -240,7 +241,7 @@ static void check_demo(void)
           said);
     CHECK(strstr(said, "answer: ") && strstr(said, "truth") && strstr(said, "1 2 . "), "no grids in: %s",
           said);
-    check_report("demo1/demo.html", pieces, 4);
+    check_report("demo1/demo.html", pieces, 5);
     expect(2, "one task", "demo task task --model model");
     expect(2, "--phi", "demo task --model model --phi cubic");
     expect(1, "no-such", "demo ./no-such --model model");
@@ -273,7 +274,7 @@ static void check_made(void)
     snprintf(words, sizeof words, "%s--shots 2 --limit 1", line);
     expect(0, "of 1 exact", words);
     snprintf(words, sizeof words, "%s--shots 1 --limit 1", line);
-    expect(0, "1 pairs to learn it from", words);
+    expect(0, "1 pair to learn it from", words);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
 }
 

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { WIDTH = 720, HEIGHT = 300, LEFT = 64, RIGHT = 16, TOP = 16, BOTTOM = 40, MOST_POINTS = 240 };
+enum { WIDTH = 720, HEIGHT = 330, LEFT = 64, RIGHT = 28, TOP = 52, BOTTOM = 40, MOST_POINTS = 240 };
 
 struct chart {
     FILE *f;
@@ -142,7 +142,7 @@ void chart_write(FILE *f, const vdm_fit_row *rows, int steps)
     if (watched > trained) line(&c, true);
     char name[64];
     snprintf(name, sizeof name, "training loss, mean of %d steps", c.window);
-    if (trained) key(&c, TOP + 8, name, "train");
-    if (watched > trained) key(&c, TOP + 28, "loss on a fixed set", "watch");
+    if (trained) key(&c, TOP - 36, name, "train");
+    if (watched > trained) key(&c, TOP - 16, "loss on a fixed set", "watch");
     fputs("</svg>\n", f);
 }

@@ -137,8 +137,8 @@ static void show_pairs(const struct demo *d)
     screen s = screen_of_stdout();
     printf("%s", d->task.name);
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
-    printf("\n%d pairs to learn it from, %d of them:\n\n", l->pairs,
-           l->pairs < SHOWN_PAIRS ? l->pairs : SHOWN_PAIRS);
+    printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
+           l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
     for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
@@ -146,6 +146,7 @@ static void show_pairs(const struct demo *d)
         screen_print(&s, row, captions, two ? 4 : 2, &d->task);
         printf("\n");
     }
+    fflush(stdout); /* before the progress on stderr */
 }
 
 static void show_answers(const struct demo *d)

@@ -35,17 +35,26 @@ static void set_options(lesson *l, const options *o)
                                     .seed = o->seed};
 }
 
+/* As vdm_phi_parse reads it. */
+static void name_phi(char *text, size_t size, const vdm_phi *phi)
+{
+    const char *names[] = {"linear", "quadratic", "sqrt", "discrete", "black", "tiles", "noisy"};
+    int n = snprintf(text, size, "%s", names[phi->kind]);
+    if (phi->kind == VDM_PHI_BLACK) snprintf(text + n, size - (size_t)n, ":%d", phi->black);
+    if (phi->kind == VDM_PHI_TILES)
+        snprintf(text + n, size - (size_t)n, ":%dx%d", phi->tiles_y, phi->tiles_x);
+    if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
+}
+
 int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
-    *l = (lesson){.session = s, .task = t, .phi = t->phi, .phi_name = "the task's"};
+    *l = (lesson){.session = s, .task = t, .phi = t->phi};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     l->pairs = o->shots && o->shots < t->n_train ? o->shots : t->n_train;
-    if (o->phi || !t->has_phi) {
-        l->phi_name = o->phi ? o->phi : "discrete";
-        if (vdm_phi_parse(&l->phi, l->phi_name, err)) return -1;
-    }
+    if ((o->phi || !t->has_phi) && vdm_phi_parse(&l->phi, o->phi ? o->phi : "discrete", err)) return -1;
+    name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
     if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
     set_options(l, o);

@@ -33,13 +33,13 @@ static const char STYLE[] =
     "main{max-width:68rem;margin:0 auto;padding:1.5rem clamp(.8rem,3vw,2rem) 4rem}"
     "h1{font-size:1.7rem;line-height:1.2;margin:0 0 .4rem;overflow-wrap:anywhere}"
     "h2{font-size:1.2rem;margin:2.6rem 0 .3rem}"
-    "p{margin:.3rem 0 .9rem;max-width:46rem}.result{font-size:1.15rem}.note,figcaption{color:var(--soft)}"
+    "p{margin:.3rem 0 .9rem;max-width:46rem}.result{font-size:1.15rem;text-wrap:balance}.note,figcaption{color:var(--soft)}"
     "figcaption{font-size:.85rem;overflow-wrap:anywhere}"
     "pre{margin:.6rem 0;padding:.6rem .8rem;background:var(--card);border:1px solid var(--line);"
     "border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.88rem}"
     "figure{margin:0}img{display:block;width:100%;height:auto;image-rendering:pixelated}"
     ".cards{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}"
-    ".film{margin:0 0 .9rem}.film div{display:grid;gap:3px;max-width:44rem;margin-top:.25rem}"
+    ".film img{box-shadow:0 0 0 1px var(--line)}.film{margin:0 0 .9rem}.film div{display:grid;gap:3px;max-width:44rem;margin-top:.25rem}"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.6rem}"
     ".card header{display:flex;justify-content:space-between;gap:.5rem;font-size:.88rem;margin-bottom:.4rem}"
     ".card header span{overflow-wrap:anywhere}.exact{color:var(--good)}.wrong{color:var(--bad)}"
@@ -56,7 +56,7 @@ static const char STYLE[] =
     "table{border-collapse:collapse;font-size:.92rem;max-width:46rem;width:100%}"
     "th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);"
     "overflow-wrap:anywhere}th{font-weight:500;color:var(--soft);width:13rem}"
-    "@media(max-width:30rem){th{width:9rem}.chart{font-size:17px}.film div{gap:2px}}";
+    "@media(max-width:30rem){th{width:9rem}.chart{font-size:21px}.film div{gap:2px}}";
 
 /* ------------------------------------------------------------------------------------------------
  * Text */
@@ -173,8 +173,7 @@ static void end_items(struct writer *w, int shown, int first, int all, const cha
 {
     if (shown) fputs(close, w->f);
     if (shown > first) fputs("</details>\n", w->f);
-    if (shown < all)
-        fprintf(w->f, "<p class=\"note\">%d more %s are not shown here.</p>\n", all - shown, what);
+    if (shown < all) fprintf(w->f, "<p class=\"note\">%d %s more, not shown here.</p>\n", all - shown, what);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -207,15 +206,16 @@ static void pairs(struct writer *w)
     uint8_t *frames =
         vdm_alloc((size_t)g->frames * (size_t)g->height * (size_t)g->width, 3, "a video", w->err);
     if (!frames) w->status = -1;
-    fprintf(w->f,
-            "<section><h2>The pairs</h2>\n<p>Each of the %d pairs became a video that turns the picture "
-            "into what it should become (transition: ",
-            l->pairs);
+    fprintf(
+        w->f,
+        "<section><h2>The pairs</h2>\n<p>%d in all. Each became a video that turns the picture into what it "
+        "should become (transition: ",
+        l->pairs);
     escape(w->f, l->phi_name);
     fprintf(w->f, "). These videos are all that was learned from.</p>\n");
     int i = 0;
     for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
-        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>The other %d pairs</summary>\n", l->pairs - i);
+        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
         pair_film(w, i, frames);
     }
     end_items(w, i, FIRST_PAIRS, l->pairs, "", "pairs");
@@ -309,7 +309,8 @@ static void answer_cards(struct writer *w)
     for (w->spent = 0; i < a->n && i < SHOWN && w->spent < BUDGET && !w->status; i++) {
         if (i == 0) fputs("<div class=\"cards\">\n", w->f);
         if (i == FIRST_ANSWERS)
-            fprintf(w->f, "</div>\n<details><summary>More answers</summary>\n<div class=\"cards\">\n");
+            fprintf(w->f, "</div>\n<details><summary>%d more</summary>\n<div class=\"cards\">\n",
+                    (a->n < SHOWN ? a->n : SHOWN) - i);
         one_answer(w, &a->all[i]);
     }
     end_items(w, i, FIRST_ANSWERS, a->n, "</div>\n", "answers");
@@ -406,11 +407,12 @@ static void header(struct writer *w)
     if (p->exam) {
         exam_say(p->exam, result, sizeof result);
         if (p->lesson)
-            fprintf(w->f, "Learned from %d pairs in %.0f s. On pictures it had not seen: ", p->lesson->pairs,
-                    p->lesson->seconds);
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On pictures it had not seen: ", p->lesson->pairs,
+                    p->lesson->pairs == 1 ? "" : "s", p->lesson->seconds);
         escape(w->f, result);
     } else {
-        fprintf(w->f, "Learned from %d pairs in %d steps", p->lesson->pairs, p->lesson->done);
+        fprintf(w->f, "Learned from %d pair%s in %d steps", p->lesson->pairs,
+                p->lesson->pairs == 1 ? "" : "s", p->lesson->done);
     }
     fputs(".</p>\n<pre><code>", w->f);
     escape(w->f, p->command);

@@ -131,7 +131,7 @@ typedef struct lesson {
     const vdm_task *task;
     int pairs;
     vdm_phi phi;
-    const char *phi_name;     /* as it was given; "the task's" */
+    char phi_name[32];        /* as --phi takes it */
     vdm_picture *x, *y;       /* [pairs], of the session's size */
     vdm_fit_data_options how; /* what the pairs become: may be changed before lesson_run */
     vdm_fit_options fit;      /* the same */
