@@ -2,14 +2,18 @@
 
 The proof that no evaluation pair occurs in training: evaluation inputs are drawn from the reserved grids
 only, and no clip starts with a reserved grid.  Here both halves are checked on what is really produced:
-pixels of the mixture, and the pairs of evaluate.py.
+pixels of the mixture, the pairs of evaluate.py, and the folders that `vdm tasks` writes (the environment's
+VDM names the program, build/vdm otherwise; where it is not built they are left out).
 """
+import glob
 import os
+import subprocess
 import sys
 import tempfile
 
 import numpy as np
 import torch
+from PIL import Image
 
 import evaluate
 import families
@@ -54,6 +58,32 @@ def evaluation(seen):
               f"{task}: evaluation inputs are reserved, and none was met in the stream")
         back, ok = read_grids(evaluate.video(x, y)[:, -1])
         check(bool(ok.all()) and bool((back == y).all()), f"{task}: the last frame reads as the answer")
+
+
+def is_row(x):
+    """Inputs of elementary automata: 1 dead, 2 alive in row 0, both of them; nothing below."""
+    return (x[:, 1:] == 0).all((1, 2)) & (x[:, 0] >= 1).all(1) & (x[:, 0] <= 2).all(1) & (np.ptp(x[:, 0], 1) == 1)
+
+
+def folders(seen):
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    vdm = os.environ.get("VDM", os.path.join(root, "build", "vdm"))
+    if not os.access(vdm, os.X_OK):
+        print(f"left out  folders of vdm tasks: {vdm} is not built")
+        return
+    first = np.stack([np.frombuffer(x, np.uint8).reshape(8, 8) for x in seen])
+    check(not is_row(first).any(), "no clip starts with a row of an elementary automaton")
+    table = subprocess.run([vdm, "tasks"], check=True, capture_output=True, text=True).stdout.split("\n\n")[0]
+    for name, metric in (line.split()[:2] for line in table.splitlines()[1:]):
+        if metric != "cells":
+            continue
+        with tempfile.TemporaryDirectory() as d:
+            subprocess.run([vdm, "tasks", name, "-n", "10", "--tests", "20", "-o", d], check=True, capture_output=True)
+            files = sorted(glob.glob(os.path.join(d, "*", "*.in.ppm")))
+            x, ok = read_grids(np.stack([np.asarray(Image.open(f)) for f in files]))
+        ours = is_row(x) if name.startswith("rule-") else reserved(x)
+        check(len(files) == 30 and bool(ok.all()) and bool(ours.all()) and not any(a.tobytes() in seen for a in x),
+              f"vdm tasks {name}: its inputs are evaluation's, and none was met in the stream")
 
 
 def rules():
@@ -114,6 +144,8 @@ if __name__ == "__main__":
     shape_of_things()
     ring()
     rules()
-    evaluation(stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048))
+    seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)
+    evaluation(seen)
+    folders(seen)
     print(f"{failed} failed")
     sys.exit(failed > 0)
