@@ -320,16 +320,25 @@ class _Draws:
 
 
 def sample(transformer, vae, scheduler, inputs, frames, dtype=torch.float32, **call):
-    """CogVideoXImageToVideoPipeline on the tensors that `driver sample` takes, in that dtype: image [3,H,W],
-    prompt, negative [L,Dt], noise [F,C,h,w], image_noise [C,h,w], with DPM step_noise [steps,2,F,C,h,w].
-    call: num_inference_steps, guidance_scale, use_dynamic_cfg. Gives what the driver gives."""
-    from unittest import mock
-
+    """answer() by a pipeline of these parts, in that dtype; the models are in float32 again afterwards."""
     for model in (transformer, vae):
         model.to(dtype)
     pipeline = CogVideoXImageToVideoPipeline(
         tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=scheduler
     )
+    out = answer(pipeline, inputs, frames, **call)
+    for model in (transformer, vae):
+        model.float()
+    return out
+
+
+def answer(pipeline, inputs, frames, **call):
+    """CogVideoXImageToVideoPipeline on the tensors that `driver sample` takes: image [3,H,W], prompt, negative
+    [L,Dt], noise [F,C,h,w], image_noise [C,h,w], with DPM step_noise [steps,2,F,C,h,w].
+    call: num_inference_steps, guidance_scale, use_dynamic_cfg. Gives what the driver gives."""
+    from unittest import mock
+
+    scheduler, dtype = pipeline.scheduler, pipeline.transformer.dtype
     pipeline.set_progress_bar_config(disable=True)
     out = {}
     prepare = pipeline.prepare_latents
@@ -369,8 +378,6 @@ def sample(transformer, vae, scheduler, inputs, frames, dtype=torch.float32, **c
             output_type="pt",
             **call,
         ).frames[0]
-    for model in (transformer, vae):
-        model.float()
     return {**out, "video": video}
 
 

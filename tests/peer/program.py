@@ -26,7 +26,7 @@ def program(*arguments):
     return done.stderr
 
 
-def draw_task(c):
+def draw_task(c, H=H, W=W):
     """Folder of random pictures; [PAIRS,2,3,H,W] in -1..1."""
     folder = c.folder / "task" / "train"
     folder.mkdir(parents=True)

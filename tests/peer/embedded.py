@@ -1,0 +1,84 @@
+"""The embedded model: diffusers' own pipeline, made from the folder as anyone would make it, answers a picture as
+`vdm predict` does from the same noise; alone, and with an adapter that `vdm fit` made, loaded by diffusers. What
+the folder's vdm.json says of sampling holds for both. The timestep's embedding is diffusers', roundings and all.
+
+    python tests/peer/embedded.py [MODEL]      (models/tiny)"""
+
+import argparse
+import json
+import pathlib
+
+import numpy
+import torch
+from diffusers import CogVideoXImageToVideoPipeline
+from diffusers.models import embeddings
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from common import ROOT, Cases, answer, diffusers_timestep_embedding, distance
+from program import draw_task, program
+
+FRAMES, FIT_STEPS, BOUND = 9, 30, 1e-3
+
+
+def sampling(folder):
+    """What vdm does without options: the defaults of the program, those of the model over them."""
+    own = folder / "vdm.json"
+    said = json.loads(own.read_text()).get("sample", {}) if own.exists() else {}
+    return {"steps": 50, "guidance": 6, "sampler": "ddim", **said}
+
+
+def draw_inputs(c, pipeline, folder):
+    """The picture, as a file and as numbers; noise as --inject takes it."""
+    config = pipeline.transformer.config
+    h, w, C = config.sample_height, config.sample_width, config.out_channels
+    F = (FRAMES - 1) // 4 + 1
+    F += F % (config.patch_size_t or 1)
+    picture = torch.randint(0, 256, (8 * h, 8 * w, 3), generator=c.rng, dtype=torch.uint8)
+    Image.fromarray(picture.numpy()).save(c.folder / "x.ppm")
+    noise = dict(noise=c.randn(F, C, h, w), image_noise=c.randn(C, h, w))
+    save_file(noise, c.folder / "noise.safetensors")
+    prompt = load_file(folder / "prompt_embeds.safetensors")["prompt_embeds"].float()
+    prompt = prompt.reshape(config.max_text_seq_length, config.text_embed_dim)
+    image = picture.permute(2, 0, 1).float() / 255 * 2 - 1
+    return dict(**noise, image=image, prompt=prompt, negative=torch.zeros_like(prompt))
+
+
+def compare(c, what, pipeline, folder, inputs, *adapter):
+    own = sampling(folder)
+    dump, png = c.folder / "dump.safetensors", c.folder / "y.png"
+    program(
+        "predict", "--model", folder, "--image", c.folder / "x.ppm", "-o", png, "--dump", dump,
+        "--inject", c.folder / "noise.safetensors", *adapter,
+    )  # fmt: skip
+    call = dict(num_inference_steps=own["steps"], guidance_scale=own["guidance"], use_dynamic_cfg=False)
+    theirs, ours = answer(pipeline, inputs, FRAMES, **call), load_file(dump)
+    last = f"latents.{own['steps']}"
+    for name, other in (("image_latents", "image_latents"), (last, last), ("frames", "video")):
+        c.near(f"{what}: {name}", ours[name], theirs[other], BOUND)
+    picture = torch.from_numpy(numpy.array(Image.open(png))).permute(2, 0, 1)
+    e = (picture.double() - (255 * theirs["video"][-1].double()).round()).abs().max().item()
+    c.check(f"{what}: the picture", e <= 1, f"largest difference {e:.0f} of 255")
+    return ours[last]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?", type=pathlib.Path, default=ROOT / "models" / "tiny")
+    parser.add_argument("--seed", type=int)
+    o = parser.parse_args()
+    embeddings.get_timestep_embedding = diffusers_timestep_embedding
+    with Cases("embedded", o.seed) as c:
+        pipeline = CogVideoXImageToVideoPipeline.from_pretrained(
+            str(o.model), text_encoder=None, tokenizer=None, dtype=torch.float32
+        )
+        c.check("the model's sampler is DDIM", sampling(o.model)["sampler"] == "ddim")
+        inputs = draw_inputs(c, pipeline, o.model)
+        before = compare(c, "alone", pipeline, o.model, inputs)
+        task, _ = draw_task(c, *inputs["image"].shape[1:])
+        program("fit", task, "--model", o.model, "-o", c.folder / "run", "--steps", FIT_STEPS, "--lr", 1e-3)
+        lora = c.folder / "run" / "lora.safetensors"
+        pipeline.load_lora_weights(str(lora))
+        after = compare(c, "with an adapter", pipeline, o.model, inputs, "--lora", lora)
+        moved = distance(after, before)
+        c.check("the adapter matters", moved > 10 * BOUND, f"it moves the latents by {moved:.2f}")
