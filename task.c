@@ -460,8 +460,11 @@ static int read_cell(const vdm_picture *p, size_t top, size_t left, const vdm_ta
 {
     size_t size = (size_t)g->cell;
     uint64_t sum[3] = {0};
-    for (size_t y = top; y < top + size; y++)
-        for (size_t i = 0; i < 3 * size; i++) sum[i % 3] += p->rgb[(y * (size_t)p->width + left) * 3 + i];
+    for (size_t y = top; y < top + size; y++) {
+        const uint8_t *rgb = p->rgb + (y * (size_t)p->width + left) * 3;
+        for (size_t x = 0; x < size; x++, rgb += 3)
+            for (int c = 0; c < 3; c++) sum[c] += rgb[c];
+    }
     int best = 0, least = 3 * 255 * 255 + 1;
     const uint8_t *colour;
     for (int k = 0; (colour = vdm_palette_colour(g->palette, k)); k++) {

@@ -1,6 +1,7 @@
 /* Task folders, good and bad, and scores worked out by hand. */
 #include "check.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,8 @@ static void test_bad_settings(void)
          "grid.cell: found '1e300', expected"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": 0, \"gap\": 1}}",
          "grid: found the key 'gap', expected rows, cols, cell, border, palette"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": 0, \"palette\": \"ARC\"}}",
+         "grid.palette: found 'ARC', expected \"arc\" or \"maze\""},
         {"{\"grid\": {\"rows\": 16384, \"cols\": 1, \"cell\": 16384, \"border\": 16384}}",
          "expected at most 16384 a side"},
         {"{\"grid\": {\"rows\": 9000, \"cols\": 1, \"cell\": 2, \"border\": 0}}",
@@ -333,6 +336,125 @@ static void test_cells(void)
     CHECK(isnan(vdm_score_cells(&p, &q, &t)), "no grid");
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Grids: to pictures and back */
+
+static void read_back(const uint8_t *cells, const vdm_task *t, int height, int width, const char *what)
+{
+    uint8_t back[32 * 32];
+    vdm_picture p;
+    vdm_error err = {""};
+    int top = -1, left = -1;
+    if (!CHECK(vdm_grid_render(&p, cells, t, height, width, &err) == 0, "%s: %s", what, err.text)) return;
+    CHECK((!height || p.height == height) && (!width || p.width == width), "%s: %dx%d", what, p.height,
+          p.width);
+    CHECK(vdm_grid_read(back, &top, &left, &p, t) == 0, "%s: can't be read", what);
+    CHECK(memcmp(back, cells, (size_t)(t->grid_rows * t->grid_cols)) == 0, "%s: other cells", what);
+    /* the first cell, and the separator before it, are where they are said to be */
+    const uint8_t *first = p.rgb + 3 * ((size_t)top * (size_t)p.width + (size_t)left),
+                  *colour = vdm_palette_colour(t->palette, cells[0]);
+    CHECK(memcmp(first, colour, 3) == 0, "%s: the first cell", what);
+    if (t->border) CHECK(first[-3] == 85 && first[-2] == 85 && first[-1] == 85, "%s: a separator", what);
+    vdm_picture_free(&p);
+}
+
+static void test_grids(void)
+{
+    uint8_t cells[32 * 32];
+    for (int run = 0; run < 200; run++) {
+        vdm_task t = {.grid_rows = 1 + run % 7,
+                      .grid_cols = 1 + run / 7 % 9,
+                      .cell = 1 + run % 11,
+                      .border = run % 4,
+                      .palette = run % 2 ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC};
+        for (int i = 0; i < 32 * 32; i++) cells[i] = (uint8_t)((i * 7 + run + i * i) % (run % 2 ? 5 : 10));
+        read_back(cells, &t, 0, 0, "as large as the grid");
+        read_back(cells, &t, 130, 171, "in a larger picture");
+    }
+}
+
+/* 2 x 2 cells of 2, border 1: 7 x 7 pixels in 8 x 9, from (0, 1). */
+static void test_render(void)
+{
+    static const char drawn[] = ".#######..#00#11#..#00#11#..#######."
+                                ".#22#33#..#22#33#..#######..........";
+    static const uint8_t black[3] = {0, 0, 0}, grey[3] = {85, 85, 85};
+    vdm_task t = {.grid_rows = 2, .grid_cols = 2, .cell = 2, .border = 1};
+    uint8_t four[] = {0, 1, 2, 3};
+    vdm_picture p;
+    vdm_error err = {""};
+    CHECK(vdm_grid_render(&p, four, &t, 8, 9, &err) == 0, "%s", err.text);
+    for (int i = 0; i < 72 && p.rgb; i++) {
+        char c = drawn[i];
+        const uint8_t *rgb = c == '.' ? black : c == '#' ? grey : vdm_palette_colour(t.palette, c - '0');
+        CHECK(memcmp(p.rgb + 3 * i, rgb, 3) == 0, "pixel %d", i);
+    }
+    vdm_picture_free(&p);
+    four[3] = 10;
+    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && strstr(err.text, "the number 10 in a cell"),
+          "%s", err.text);
+    t.palette = VDM_PALETTE_MAZE, four[3] = 5;
+    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && strstr(err.text, "the number 5"), "%s",
+          err.text);
+    CHECK(vdm_grid_render(&p, four, &t, 6, 0, &err) == -1 && strstr(err.text, "a grid of 7 x 7 pixels"), "%s",
+          err.text);
+    t.cell = 16384;
+    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && !p.rgb, "too large");
+    CHECK(!vdm_palette_colour(VDM_PALETTE_ARC, 10) && !vdm_palette_colour(VDM_PALETTE_MAZE, 5) &&
+              !vdm_palette_colour(VDM_PALETTE_ARC, -1),
+          "beyond the palettes");
+}
+
+/* The cells of a grid of an ARC task; false where it is none. */
+static bool arc_grid(uint8_t *cells, vdm_task *t, const vdm_json *j, const vdm_json_node *grid)
+{
+    int n = 0;
+    t->grid_rows = (int)grid->children;
+    for (const vdm_json_node *row = grid + 1; row; row = vdm_json_next(j, row)) {
+        t->grid_cols = (int)row->children;
+        if (t->grid_rows > 30 || t->grid_cols > 30) return false;
+        for (const vdm_json_node *v = row + 1; v; v = vdm_json_next(j, v)) cells[n++] = (uint8_t)v->number;
+    }
+    return n == t->grid_rows * t->grid_cols;
+}
+
+/* Every grid of a public ARC task, at the cell size that a canvas of 400 x 400 allows it. */
+static void test_arc_file(const char *path)
+{
+    vdm_json j;
+    vdm_error err;
+    uint8_t cells[900];
+    if (!CHECK(vdm_json_read(&j, path, &err) == 0, "%s", err.text)) return;
+    for (int part = 0; part < 2; part++) {
+        const vdm_json_node *pairs = vdm_json_get(&j, j.nodes, part ? "test" : "train");
+        for (const vdm_json_node *pair = pairs + 1; pair; pair = vdm_json_next(&j, pair))
+            for (const vdm_json_node *grid = pair + 1; grid; grid = vdm_json_next(&j, grid)) {
+                vdm_task t = {.border = 2};
+                if (!CHECK(arc_grid(cells, &t, &j, grid), "%s: no grid", path)) continue;
+                int most = t.grid_rows > t.grid_cols ? t.grid_rows : t.grid_cols;
+                t.cell = (400 - 2 * (most + 1)) / most;
+                read_back(cells, &t, 400, 400, path);
+            }
+    }
+    vdm_json_free(&j);
+}
+
+/* Where the data lies beside the project; it isn't needed. */
+static void test_arc(void)
+{
+    static const char *const parts[] = {"training", "evaluation"};
+    for (int i = 0; i < 2; i++) {
+        char folder[64], path[400];
+        snprintf(folder, sizeof folder, "../shared/data/arc-agi/%s", parts[i]);
+        DIR *d = opendir(folder);
+        for (const struct dirent *e; d && (e = readdir(d));) {
+            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+            if (ends_with(path, ".json")) test_arc_file(path);
+        }
+        if (d) closedir(d);
+    }
+}
+
 int main(void)
 {
     test_folder();
@@ -343,5 +465,8 @@ int main(void)
     test_psnr();
     test_iou();
     test_cells();
+    test_grids();
+    test_render();
+    test_arc();
     return check_end("task");
 }

@@ -86,13 +86,14 @@ static void list(void)
         printf("%-14s %-7s %-8s %-11s %s\n", g->name, metric_name(g->metric), words[g->usual], paper,
                g->what);
     }
-    printf(
-        "\n64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns, cell/border\n"
-        "pixels and palette. content: dense (every cell one of ten colours), sparse (cells of 2 to 4 colours on\n"
-        "black) or blobs (2 to 4 objects on black) is what --content replaces. Test inputs differ from all 300\n"
-        "possible pairs in a quarter of the cells or more, paths and objects in half of theirs (small mazes: .3).\n"
-        "8x8 inputs come from the eighth of grids that pretraining never starts with; not so the 254 rows of\n"
-        "rule-N at width 8 (at most 127 pairs and 127 tests), which no training clip of automata starts with.\n");
+    printf("\n"
+           "64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns,\n"
+           "cell/border pixels and palette. content: dense (every cell one of ten colours), sparse (cells\n"
+           "of 2 to 4 colours on black) or blobs (2 to 4 objects on black) is what --content replaces.\n"
+           "Test inputs differ from all 300 possible pairs in a quarter of the cells or more, paths and\n"
+           "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of grids that\n"
+           "pretraining never starts with; not so the 254 rows of rule-N at width 8 (at most 127 pairs and\n"
+           "127 tests), which look like no training clip of automata.\n");
 }
 
 static int write_task(const char *name, const options *o, vdm_error *err)

@@ -16,7 +16,7 @@
 
 enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before it is given up */
 
-#define COLOURED        .input = input_objects, .contents = DENSE | SPARSE | BLOBS, .usual = BLOBS, .apart = 0.25
+#define COLOURED .input = input_objects, .contents = DENSE | SPARSE | BLOBS, .usual = BLOBS, .apart = .25
 #define SPACED(content) .input = input_objects, .contents = SPARSE | BLOBS, .usual = content, .apart = 0.25
 #define EIGHT           .tiny = {8, 8, 8, 0}, .paper = {8, 8, 30, 2}, .metric = VDM_METRIC_CELLS
 #define GEOMETRY(kind)  .answer = answer_geometry, .a = kind, EIGHT, COLOURED
@@ -40,11 +40,15 @@ enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem befo
 const generator generators[] = {
     {.name = "flip-h", .what = "mirror left and right", .kin = "flip", GEOMETRY(FLIP_H)},
     {.name = "flip-v", .what = "turn upside down in a mirror", .kin = "flip", GEOMETRY(FLIP_V)},
-    {.name = "turn-90", .what = "a quarter turn clockwise", .kin = "quarter turn", .square = true, GEOMETRY(TURN_90)},
+    {.name = "turn-90", .what = "a quarter turn clockwise", .kin = "quarter turn", .square = true,
+     GEOMETRY(TURN_90)},
     {.name = "turn-180", .what = "half a turn", .kin = "quarter turn", GEOMETRY(TURN_180)},
-    {.name = "turn-270", .what = "a quarter turn counterclockwise", .kin = "quarter turn", .square = true, GEOMETRY(TURN_270)},
-    {.name = "transpose", .what = "exchange rows and columns", .kin = "transpose", .square = true, GEOMETRY(TRANSPOSE)},
-    {.name = "shift", .what = "one down and two to the right, round the edges", .kin = "shift", GEOMETRY(SHIFT)},
+    {.name = "turn-270", .what = "a quarter turn counterclockwise", .kin = "quarter turn", .square = true,
+     GEOMETRY(TURN_270)},
+    {.name = "transpose", .what = "exchange rows and columns", .kin = "transpose", .square = true,
+     GEOMETRY(TRANSPOSE)},
+    {.name = "shift", .what = "one down and two to the right, round the edges", .kin = "shift",
+     GEOMETRY(SHIFT)},
     {.name = "recolour", .what = "blue becomes red, red green, green blue", .kin = "recolour",
      .answer = answer_recolour, .must = B(1) | B(2) | B(3), EIGHT, COLOURED},
     {.name = "outline", .what = "a red outline around objects", .kin = "outline",
