@@ -81,7 +81,7 @@ class Optimiser:
             for g in opt.param_groups:
                 g["lr"] = lr * factor
         for f, p in zip(self.flat, self.big):
-            f.grad = p.grad.view_as(f)
+            f.grad = None if p.grad is None else p.grad.view_as(f)                      # None: frozen
         self.muon.step()
         self.adam.step()
         for p in self.big:

@@ -1,6 +1,7 @@
-"""One command: the VAE, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
+"""One command: the VAE's encoder, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
 
     python tools/pretrain/pretrain.py --state DIR [--variant motion|stills] [--decay N]
+    python tools/pretrain/pretrain.py --state DIR --decoder        # the VAE's decoder, before or after the transformer
 """
 import argparse
 import os
@@ -15,11 +16,12 @@ def main():
     ap.add_argument("--variant", choices=["motion", "stills"], default="motion", help="stills: the control")
     ap.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
     ap.add_argument("--decay", type=int, default=0, help="branch off a release: so many steps with a falling rate")
+    ap.add_argument("--decoder", action="store_true", help="train the VAE's decoder to its end, and stop")
     ap.add_argument("--steps", type=int, help="end at this step (default: go on until stopped)")
     args = ap.parse_args()
     os.makedirs(args.state, exist_ok=True)
     stop, threads = Stop(), Threads(args.threads)
-    if not vae_phase.run(args.state, stop, threads):
+    if not vae_phase.run(args.state, stop, threads, args.decoder) or args.decoder:
         return
     import transformer_phase
     transformer_phase.run(args.state, args.variant, stop, threads, args.decay, args.steps)

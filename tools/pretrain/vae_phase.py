@@ -3,26 +3,35 @@
 Objective: L1 + L2 on pixels, decoded from the latent mean plus noise whose size is drawn per clip in
 0..0.35 (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
 that keeps every latent channel at mean 0 and variance 1.  The posterior's variance is a constant.
-Three stages, cheap ones first: single frames (32x32 crops), then crops of clips, then whole 64x64 clips,
-since GroupNorm sees the whole.  In the later stages every eighth batch still holds single frames: image
-conditions are encoded alone, with statistics of their own.
+Stages, cheap ones first: single frames (32x32 crops), then crops of clips, then whole 64x64 clips, since
+GroupNorm sees the whole.  In the later stages every eighth batch still holds single frames: image
+conditions are encoded alone, with statistics of their own.  After the stage `full` the encoder stands, and the
+transformer can start; the stage `decoder` trains the decoder alone, at any later time.
+
+Frames that differ within a latent (four to one) are the hard part: a network that has learnt single frames stays
+with their average for long.  Two terms help: the error of the difference between neighbouring frames, and, while
+the encoder learns, a probe: one linear map must read the mean colours of the four frames of every 8x8 block
+from the latent.
 """
 import os
 import time
 
 import numpy as np
 import torch
+import torch.nn.functional as tf
 
 import families
 from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
-STAGES = {"frame": 2200, "crop": 2800, "full": 1800}         # steps
-DECAY_STEPS = 3000                                          # the learning rates fall over the last of them
-# Muon at 1e-3 is ahead of 3e-3 and 1e-2, and of AdamW at 6e-4.
-MUON_LR, ADAM_LR, BATCH, NOISE = 1e-3, 6e-4, {"frame": 16, "crop": 8, "full": 4}, 0.35
-FIELDS = ["step", "phase", "loss", "l1", "stat", "rate", "psnr", "cells", "psnr_noisy", "cells_noisy", "clips_per_s",
-          "time"]
+STAGES = {"frame": 2200, "crop": 2800, "full": 350, "decoder": 9000}        # steps
+ENCODER_STEPS = 2200 + 2800 + 350
+# The rates fall to 0 at the end of `full` and of `decoder`.  Muon at 1e-3 is ahead of 3e-3, of 1e-2, and of AdamW.
+DECAY_STEPS = {"full": 250, "decoder": 6000}
+MUON_LR, ADAM_LR, NOISE = 1e-3, 6e-4, 0.25
+BATCH = {"frame": 16, "crop": 8, "full": 4, "decoder": 4}
+FIELDS = ["step", "phase", "loss", "l1", "probe", "stat", "rate", "psnr", "cells", "psnr_noisy", "cells_noisy",
+          "clips_per_s", "time"]
 
 
 def total_steps():
@@ -34,13 +43,15 @@ def stage_at(step):
         if step < n:
             return name
         step -= n
-    return "full"
+    return "decoder"
 
 
 def rate_at(step):
     """What the learning rates are multiplied by."""
-    left = total_steps() - step
-    return min(1, (step + 1) / 100) * min(1, max(left / DECAY_STEPS, 0.01))
+    stage = stage_at(step)
+    left = (total_steps() if stage == "decoder" else ENCODER_STEPS) - step
+    since = step - ENCODER_STEPS if stage == "decoder" else step
+    return min(1, (since + 1) / 100) * min(1, max(left / DECAY_STEPS[stage if stage == "decoder" else "full"], 0.01))
 
 
 def batch(rng, step):
@@ -55,7 +66,7 @@ def batch(rng, step):
     else:
         clips, _ = families.mixture(rng, n // 2 if stage == "crop" else n, group=2)
         clips = clips.repeat(2, 0) if stage == "crop" else clips
-    if stage != "full":
+    if stage in ("frame", "crop"):
         at = rng.integers(0, 5, (len(clips), 2)) * 8
         clips = np.stack([c[:, y:y + 32, x:x + 32] for c, (y, x) in zip(clips, at)])
     return to_float(clips)
@@ -97,13 +108,23 @@ def evaluate(vae, held, noise=0.0):
     return psnr, (cells(through(grids)) == truth).float().mean().item()
 
 
-def run(state_dir, stop, threads, save_seconds=300):
-    """Train (or go on training) to the end of the phase; False if asked to stop before."""
+def block_colours(x):
+    """Pixels [B,3,T,64,64] -> what the probe reads: mean colours of the four frames that a latent holds,
+    [B,12,T',8,8]; the first latent holds the first frame four times."""
+    m = tf.avg_pool3d(x, (1, 8, 8))
+    m = torch.cat([m[:, :, :1]] * 3 + [m], 2)
+    return m.unflatten(2, (-1, 4)).transpose(2, 3).flatten(1, 2)
+
+
+def run(state_dir, stop, threads, decoder=False, save_seconds=300):
+    """Train (or go on training) until the encoder stands, or the decoder; False if asked to stop before."""
     path = os.path.join(state_dir, "vae.pt")
     vae = new_vae()
     # the log variance's rows stand in conv_out of the encoder and don't move: not for Muon, which mixes rows
     opt = Optimiser(vae, MUON_LR, ADAM_LR, (0.9, 0.99), adam_too=["encoder.conv_out.conv.weight"])
     ema, rng, step = Ema(vae, 0.999), np.random.default_rng(1), 0
+    probe = torch.nn.Conv3d(LATENT_C, 12, 1)
+    probe_opt = torch.optim.Adam(probe.parameters(), lr=2e-3)
     st = load(path)
     if st:
         vae.load_state_dict(st["model"])
@@ -112,20 +133,32 @@ def run(state_dir, stop, threads, save_seconds=300):
         ema.w, step = st["ema"], st["step"]
         rng.bit_generator.state = st["rng"]
         torch.set_rng_state(st["torch_rng"])
-    if step >= total_steps():
+        if "probe" in st:
+            probe.load_state_dict(st["probe"])
+            probe_opt.load_state_dict(st["probe_opt"])
+    end = total_steps() if decoder else ENCODER_STEPS
+    if step >= end:
         return True
+    if step >= ENCODER_STEPS:                               # the encoder is what the transformer knows: its mean stays
+        with torch.no_grad():
+            for k, p in vae.named_parameters():
+                if k.startswith("encoder."):
+                    p.copy_(ema.w[k])
+        vae.encoder.requires_grad_(False)
 
     def save():
-        save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step,
+        save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, scale=scale,
+                         probe=probe.state_dict(), probe_opt=probe_opt.state_dict(),
                          rng=rng.bit_generator.state, torch_rng=torch.get_rng_state()), path)
+    scale = st.get("scale") if st else None
     log, due, held = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds), held_out()
     logvar = vae.encoder.conv_out.conv
     seen, t0, sums, eval_last = 0, time.monotonic(), [], -1
-    while step < total_steps() and not stop.asked:
+    while step < end and not stop.asked:
         if step % 10 == 0:
             threads.adapt()
         x = batch(rng, step)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - DECAY_STEPS // 2):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - 3000):
             z = encode(vae, x).float()
             s = torch.rand(len(x), 1, 1, 1, 1) * NOISE
             y = decode(vae, z + s * torch.randn_like(z)).float()
@@ -133,20 +166,25 @@ def run(state_dir, stop, threads, save_seconds=300):
         l1 = err.abs().mean()
         zc = z.transpose(0, 1).reshape(LATENT_C, -1)
         stat = (zc.mean(1) ** 2 + (zc.var(1) - 1) ** 2).mean()
-        loss = l1 + err.square().mean() + 0.05 * stat
+        read = (probe(z) - block_colours(x)).abs().mean()
+        jumps = (err[:, :, 1:] - err[:, :, :-1]).abs().mean() if x.shape[2] > 1 else 0
+        loss = l1 + err.square().mean() + jumps + (0.05 * stat + 2 * read if step < ENCODER_STEPS else 0)
+        probe_opt.zero_grad()
         loss.backward()
-        logvar.weight.grad[LATENT_C:] = 0                   # the log variance stays what it is
-        logvar.bias.grad[LATENT_C:] = 0
+        if step < ENCODER_STEPS:
+            probe_opt.step()
+            logvar.weight.grad[LATENT_C:] = 0               # the log variance stays what it is
+            logvar.bias.grad[LATENT_C:] = 0
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         opt.step(rate_at(step))
         step += 1
         ema.update(vae, step)
         seen += len(x)
-        sums.append((loss.item(), l1.item(), stat.item()))
+        sums.append((loss.item(), l1.item(), read.item(), stat.item()))
         if step % 100 == 0:
-            row = dict(zip(("loss", "l1", "stat"), map(float, np.mean(sums, 0))))
+            row = dict(zip(("loss", "l1", "probe", "stat"), map(float, np.mean(sums, 0))))
             dt = time.monotonic() - t0
-            if step % 1500 == 0 or step == total_steps():
+            if step % 1500 == 0 or step == end:
                 ema.swap(vae)
                 row["psnr"], row["cells"] = evaluate(vae, held)
                 row["psnr_noisy"], row["cells_noisy"] = evaluate(vae, held, 0.2)
@@ -157,7 +195,7 @@ def run(state_dir, stop, threads, save_seconds=300):
         if due():
             save()
     save()
-    return step >= total_steps()
+    return step >= end
 
 
 @torch.no_grad()
@@ -189,7 +227,7 @@ def load_ema(state_dir):
         for k, p in vae.named_parameters():
             p.copy_(st["ema"][k])
     vae.eval().requires_grad_(False)
-    if "scale" not in st:
+    if st.get("scale") is None:
         st["scale"] = channel_scale(vae)
         save_atomic(st, path)
     fold_scale(vae, st["scale"])
