@@ -12,7 +12,7 @@
 static const uint64_t HASH = 0xfd6cfd76abc31979;
 
 /* ------------------------------------------------------------------------------------------------
- * Grids as text: ". " is 0, digits are numbers */
+ * Grids as text: a dot is 0, digits are numbers */
 
 static grid from_text(const char *text) /* rows separated by spaces */
 {
@@ -585,6 +585,23 @@ static void test_folder(void)
     made_task_free(&t);
 }
 
+/* The command: its exit status, and what it leaves behind. */
+static void test_command(void)
+{
+    char dir[400], n[] = "2", name[] = "life", other[] = "lief", pairs[] = "-n", tests[] = "--tests",
+                   o[] = "-o";
+    vdm_error err = {""};
+    vdm_task t;
+    snprintf(dir, sizeof dir, "%s/life", check_folder());
+    CHECK(command_tasks(7, (char *[]){other, pairs, n, tests, n, o, dir}) == FAILED, "no such task");
+    CHECK(command_tasks(1, (char *[]){name}) == USAGE, "no folder");
+    CHECK(vdm_task_read(&t, dir, &err) == -1, "nothing is left of what failed");
+    CHECK(command_tasks(7, (char *[]){name, pairs, n, tests, n, o, dir}) == DONE, "life");
+    CHECK(vdm_task_read(&t, dir, &err) == 0 && t.n_train == 2 && t.n_test == 2, "%s", err.text);
+    vdm_task_free(&t);
+    CHECK(command_tasks(7, (char *[]){name, pairs, n, tests, n, o, dir}) == FAILED, "twice");
+}
+
 /* Names, and that the table of kinship has a row for every task. */
 static void test_table(void)
 {
@@ -630,5 +647,6 @@ int main(void)
     test_scenes();
     test_refused();
     test_folder();
+    test_command();
     return check_end("tasks");
 }

@@ -16,7 +16,7 @@
 
 enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before it is given up */
 
-#define COLOURED .input = input_objects, .contents = DENSE | SPARSE | BLOBS, .usual = BLOBS, .apart = .25
+#define COLOURED        .input = input_objects, .contents = DENSE | SPARSE | BLOBS, .usual = BLOBS, .apart = .25
 #define SPACED(content) .input = input_objects, .contents = SPARSE | BLOBS, .usual = content, .apart = 0.25
 #define EIGHT           .tiny = {8, 8, 8, 0}, .paper = {8, 8, 30, 2}, .metric = VDM_METRIC_CELLS
 #define GEOMETRY(kind)  .answer = answer_geometry, .a = kind, EIGHT, COLOURED
@@ -150,7 +150,7 @@ static int settle_picture(recipe *r, const task_options *o, vdm_error *err)
     return 0;
 }
 
-int settle(recipe *r, const generator *g, const task_options *o, vdm_error *err)
+static int settle(recipe *r, const generator *g, const task_options *o, vdm_error *err)
 {
     *r = (recipe){.g = g};
     if (settle_content(r, o->content, err)) return -1;
@@ -160,7 +160,7 @@ int settle(recipe *r, const generator *g, const task_options *o, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Problems, and keeping them apart */
 
-bool draw_problem(problem *p, const recipe *r, vdm_rng *rng)
+static bool draw_problem(problem *p, const recipe *r, vdm_rng *rng)
 {
     const generator *g = r->g;
     *p = (problem){.x = {.rows = r->rows, .cols = r->cols}, .y = {.rows = r->rows, .cols = r->cols}};
@@ -174,7 +174,7 @@ bool draw_problem(problem *p, const recipe *r, vdm_rng *rng)
 
 /* The share of cells that differ: of all of them, or of those that are part of a path (with its ends) or of
  * an object in either problem. For paths that is Jaccard's distance. */
-double distance(const problem *p, const problem *q, const recipe *r)
+static double distance(const problem *p, const problem *q, const recipe *r)
 {
     int n = p->x.rows * p->x.cols, differ = 0, either = 0;
     for (int i = 0; i < n; i++) {

@@ -98,8 +98,5 @@ void draw_figure(vdm_picture *x, vdm_picture *y, const problem *p);
 
 /* tasks.c */
 const generator *find_generator(const char *name, vdm_error *err);
-int settle(recipe *r, const generator *g, const task_options *o, vdm_error *err);
-bool draw_problem(problem *p, const recipe *r, vdm_rng *rng); /* false: nothing came of it */
-double distance(const problem *p, const problem *q, const recipe *r);
 
 #endif
