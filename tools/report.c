@@ -369,7 +369,8 @@ static void settings(struct writer *w)
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);
         row(f, "Adapter", "rank %d, alpha %g", l->adapter.rank, l->adapter.alpha);
-        row(f, "Steps", "%d of %d videos", l->done, l->fit.batch * l->fit.accumulate);
+        row(f, "Steps", "%d", l->done);
+        row(f, "Batch", "%d", l->fit.batch * l->fit.accumulate);
         row(f, "Learning rate", "%g", l->fit.lr);
     } else if (s->lora.rank) {
         row(f, "Adapter", "rank %d, scale %g", s->lora.rank, (double)s->lora.scale);
