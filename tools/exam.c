@@ -3,6 +3,7 @@
  *
  *   input [H,W,3] -> video [T,3,H,W] -> last frame [H,W,3] -> score, exact or not, cells that differ
  *
+ * Small videos go through the model several at once (GROUP_TOKENS): the same answers, sooner.
  * Beside every score stands what copying the input would have scored: a task that changes little makes
  * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
  * the terminal; what a large task holds is bounded. */
@@ -100,7 +101,9 @@ static void add_up(exam *a)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * One answer */
+ * Answers, a group at a time */
+
+enum { GROUP_TOKENS = 1024 }; /* tokens that go through the model at once: enough rows for a fast matmul */
 
 int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err)
 {
@@ -180,7 +183,8 @@ struct bar {
     vdm_progress inner;
     console console;
     const exam *all;
-    int each; /* sampling steps */
+    int each;  /* sampling steps */
+    int group; /* answers that are sampled together now */
     double start;
 };
 
@@ -194,35 +198,57 @@ static int report_one(void *user, const vdm_report *r)
 {
     const struct bar *b = user;
     int done = strcmp(r->phase, "sample") == 0 ? r->step : strcmp(r->phase, "decode") == 0 ? b->each : 0;
-    int step = b->all->n * b->each + done,
+    int step = b->all->n * b->each + done * b->group,
         last = b->all->asked * b->each - 1; /* the end comes after the score */
     return report_all(b, step < last ? step : last);
 }
 
-/* video [T,3,H,W] and bytes [T,H,W,3] are work space. */
-static int answer_one(exam *all, session *s, const char *folder, struct bar *b, float *video, uint8_t *bytes,
-                      vdm_error *err)
+/* Work space for `room` answers at once. */
+struct group {
+    int room;
+    vdm_picture *inputs; /* [room] */
+    float *images;       /* [room,3,H,W] */
+    float *videos;       /* [room,T,3,H,W] */
+    uint8_t *bytes;      /* [T,H,W,3] */
+};
+
+static void group_free(struct group *g)
 {
-    const vdm_geometry *g = &s->geometry;
+    for (int i = 0; g->inputs && i < g->room; i++) vdm_picture_free(&g->inputs[i]);
+    vdm_free(g->inputs);
+    vdm_free(g->images);
+    vdm_free(g->videos);
+    vdm_free(g->bytes);
+}
+
+static int group_new(struct group *g, const session *s, int asked, vdm_error *err)
+{
+    size_t frame = (size_t)s->geometry.height * (size_t)s->geometry.width * 3,
+           video = (size_t)s->geometry.frames * frame;
+    int fit = GROUP_TOKENS / (s->config.transformer.text_tokens + s->geometry.video_tokens);
+    int room = fit < 1 ? 1 : fit < asked ? fit : asked;
+    *g = (struct group){.room = room};
+    g->inputs = vdm_alloc((size_t)room, sizeof *g->inputs, "the pictures", err);
+    g->images = vdm_alloc((size_t)room * frame, sizeof(float), "the pictures", err);
+    g->videos = vdm_alloc((size_t)room * video, sizeof(float), "the videos", err);
+    g->bytes = vdm_alloc(video, 1, "the video's frames", err);
+    return g->inputs && g->images && g->videos && g->bytes ? 0 : -1;
+}
+
+/* Answers n inputs from all->n on, into g->videos. */
+static int answer(const exam *all, session *s, struct bar *b, struct group *g, int n, vdm_error *err)
+{
+    int H = s->geometry.height, W = s->geometry.width;
     const vdm_progress progress = {report_one, b};
     vdm_sample_options p = sample_options(s);
-    int i = all->n;
-    vdm_picture input;
-    all->all[i].example = &all->task->test[i];
-    if (read_sized(&input, all->task->test[i].input, g, err)) return -1;
-    float *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
-    int status = image ? 0 : -1;
-    if (image) vdm_video_from_bytes(image, input.rgb, 1, g->height, g->width);
-    if (image)
-        status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu,
-                            &p, image, s->prompt, s->negative, video, &progress, err);
-    if (!status) {
-        vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
-        status = take(all, i, folder, &input, bytes, err);
+    p.videos = b->group = n;
+    for (int i = 0; i < n; i++) {
+        vdm_picture_free(&g->inputs[i]);
+        if (read_sized(&g->inputs[i], all->task->test[all->n + i].input, &s->geometry, err)) return -1;
+        vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    vdm_free(image);
-    vdm_picture_free(&input);
-    return status;
+    return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
+                      g->images, s->prompt, s->negative, g->videos, &progress, err);
 }
 
 static void say_score(const struct answer *a, vdm_metric m)
@@ -234,29 +260,40 @@ static void say_score(const struct answer *a, vdm_metric m)
 /* ------------------------------------------------------------------------------------------------
  * All of them */
 
+/* Takes answer number i of the group. */
+static int take_next(exam *a, const struct group *g, int i, const char *folder, vdm_error *err)
+{
+    const vdm_geometry *size = &a->geometry;
+    int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
+    a->all[a->n].example = &a->task->test[a->n];
+    vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
+    if (take(a, a->n, folder, &g->inputs[i], g->bytes, err)) return -1;
+    a->n++;
+    add_up(a);
+    return 0;
+}
+
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
 {
-    const vdm_geometry *g = &s->geometry;
-    size_t numbers = (size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width;
-    float *video = vdm_alloc(numbers, sizeof(float), "the video", err);
-    uint8_t *bytes = vdm_alloc(numbers, 1, "the video's frames", err);
+    struct group g;
     struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
-    int status = video && bytes ? 0 : -1;
+    int status = group_new(&g, s, a->asked, err);
     while (a->n < a->asked && !status) {
-        status = answer_one(a, s, folder, &b, video, bytes, err);
-        if (status) break;
-        a->n++;
-        add_up(a);
-        snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
-        if (live) console_clear(&b.console);
-        if (live) say_score(&a->all[a->n - 1], a->task->metric);
+        int n = a->asked - a->n < g.room ? a->asked - a->n : g.room;
+        status = answer(a, s, &b, &g, n, err);
+        for (int i = 0; i < n && !status; i++) {
+            status = take_next(a, &g, i, folder, err);
+            if (status) break;
+            snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
+            if (live) console_clear(&b.console);
+            if (live) say_score(&a->all[a->n - 1], a->task->metric);
+        }
         if (a->n == a->asked) report_all(&b, a->n * b.each);
     }
     console_end(&b.console);
     a->seconds = vdm_seconds() - b.start;
-    vdm_free(video);
-    vdm_free(bytes);
+    group_free(&g);
     return status;
 }
 

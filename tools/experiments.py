@@ -1,0 +1,174 @@
+"""The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
+run again, so that the command may be stopped and repeated at any time.
+
+    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [--base NAME=MODEL]... [--limit-seconds S]
+    python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
+
+bases: n = 30, three bases, three seeds.  shots: n = 3, 10, 100.  phi, sampling, rank: on four tasks.
+A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
+tools/pretrain/export.py.  Needs Python alone.
+"""
+import argparse
+import csv
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CSV = os.path.join(ROOT, "doc", "experiments.csv")
+PAGE = os.path.join(ROOT, "EXPERIMENTS.md")
+
+# Published accuracies at n = 30 (paper's section 6): CogVideoX1.5-5B, fine-tuned Qwen3-4B; "-": not given there.
+TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpose": "-", "gravity": "-",
+         "outline": "-", "fill": "-", "life": ".96 / below .9", "b3s2": "at least .9 / below .9", "seeds": "at least .9 / below .9",
+         "langton-2": "1.00 / -", "rule-170": "at least .9 / at least .9", "maze": ".55 / 0"}
+FOUR = ["recolour", "gravity", "outline", "life"]
+SEEDS = [1, 2, 3]
+FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "cells", "copied", "tests", "fit_seconds",
+          "eval_seconds", "model"]
+KEY = FIELDS[:7]
+
+
+def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank=""):
+    return dict(zip(KEY, map(str, (task, base, n, seed, phi, sampling, rank))))
+
+
+def wanted(group, bases):
+    """The runs of one table."""
+    if group == "bases":
+        return [row(t, b, seed=s) for s in SEEDS for t in TASKS for b in bases]
+    if group == "shots":
+        return [row(t, n=n) for t in TASKS for n in (3, 10, 100)]
+    if group == "phi":
+        return [row(t, phi=p) for t in FOUR for p in ("linear", "quadratic", "sqrt", "tiles:4x4")]
+    if group == "sampling":
+        return [row(t, sampling=s) for t in FOUR for s in (5, 20, 50)]
+    if group == "rank":
+        return [row(t, rank=r) for t in FOUR for r in (4, 16, 64)]
+    raise SystemExit(f"{group}: expected bases, shots, phi, sampling or rank")
+
+
+def read():
+    if not os.path.exists(CSV):
+        return {}
+    with open(CSV, newline="") as f:
+        return {tuple(r[k] for k in KEY): r for r in csv.DictReader(f)}
+
+
+def append(r):
+    new = not os.path.exists(CSV)
+    with open(CSV, "a", newline="") as f:
+        w = csv.DictWriter(f, FIELDS)
+        if new:
+            w.writeheader()
+        w.writerow(r)
+
+
+def vdm(program, *words):
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"vdm {' '.join(map(str, words))}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def run_one(program, r, model, folder):
+    """Makes the task, learns, answers; fills in the result."""
+    task, out, ans = (os.path.join(folder, d) for d in ("task", "run", "answers"))
+    for d in (task, out, ans):
+        shutil.rmtree(d, ignore_errors=True)
+    vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "-o", task)
+    # alpha follows the rank, so that the adapter acts as strongly
+    fit = ["--phi", r["phi"], "--seed", r["seed"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
+    start = time.monotonic()
+    vdm(program, "fit", task, "--model", model, "--watch-every", 0, *fit, "-o", out)
+    learned = time.monotonic()
+    text = vdm(program, "eval", task, "--model", model, "--lora", os.path.join(out, "lora.safetensors"),
+               "--seed", r["seed"], *(["--steps", r["sampling"]] if r["sampling"] else []), "-o", ans)
+    exact, tests = re.search(r"(\d+) of (\d+) exact", text).groups()
+    with open(os.path.join(ans, "scores.csv"), newline="") as f:
+        scores = list(csv.DictReader(f))
+    r.update(exact=round(int(exact) / int(tests), 4), tests=tests, model=os.path.basename(os.path.realpath(model)),
+             cells=round(statistics.mean(float(s["score"]) for s in scores), 5),
+             copied=round(statistics.mean(float(s["copied"]) for s in scores), 5),
+             fit_seconds=round(learned - start, 1), eval_seconds=round(time.monotonic() - learned, 1))
+    return r
+
+
+def run(args):
+    bases = dict(b.split("=", 1) for b in args.base)
+    bases.setdefault("motion", os.path.join(ROOT, "models", "tiny"))
+    start, program = time.monotonic(), os.path.join(ROOT, "vdm")
+    with tempfile.TemporaryDirectory() as folder:
+        for group in args.groups or ["bases", "shots", "phi", "sampling", "rank"]:
+            for r in wanted(group, bases):
+                if tuple(r[k] for k in KEY) in read() or r["base"] not in bases:
+                    continue
+                if args.limit_seconds and time.monotonic() - start > args.limit_seconds:
+                    return
+                append(run_one(program, r, bases[r["base"]], folder))
+                print(",".join(str(r[k]) for k in FIELDS), flush=True)
+
+
+# ---------------------------------------------------------------- tables
+
+def found(rows, **what):
+    return [float(r["exact"]) for r in rows.values() if all(r[k] == str(v) for k, v in {**row(""), **what}.items() if
+            k in what or k not in ("task", "seed"))]
+
+
+def share(values):
+    """Mean, and the spread where there are several."""
+    if not values:
+        return ""
+    text = f"{statistics.mean(values):.2f}"
+    return text + (f" ({min(values):.2f}–{max(values):.2f})" if len(values) > 1 else "")
+
+
+def table(head, lines):
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] +
+                     ["| " + " | ".join(x) + " |" for x in lines])
+
+
+def tables(rows):
+    seed = dict(seed=1)
+    return {
+        "bases": table(["task", "motion", "stills", "random", "paper: CogVideoX1.5-5B / Qwen3-4B"],
+                       [[t] + [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")] + [p]
+                        for t, p in TASKS.items()]),
+        "shots": table(["task", "n = 3", "10", "30", "100"],
+                       [[t] + [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)] for t in TASKS]),
+        "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],
+                     [[t] + [share(found(rows, task=t, phi=p, **seed))
+                             for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")] for t in FOUR]),
+        "sampling": table(["task", "5 steps", "20", "50"],
+                          [[t] + [share(found(rows, task=t, sampling=s, **seed)) for s in (5, 20, 50)] for t in FOUR]),
+        "rank": table(["task", "rank 4", "16", "64"],
+                      [[t] + [share(found(rows, task=t, rank=r, **seed)) for r in (4, 16, 64)] for t in FOUR]),
+    }
+
+
+def write_tables():
+    with open(PAGE) as f:
+        text = f.read()
+    for name, body in tables(read()).items():
+        text = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m: m[1] + body + m[2], text, flags=re.S)
+    with open(PAGE, "w") as f:
+        f.write(text)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("what", choices=["run", "tables"])
+    ap.add_argument("groups", nargs="*")
+    ap.add_argument("--base", action="append", default=[], help="NAME=MODEL folder")
+    ap.add_argument("--limit-seconds", type=float, default=0)
+    args = ap.parse_args()
+    run(args) if args.what == "run" else write_tables()
+
+
+if __name__ == "__main__":
+    main()
