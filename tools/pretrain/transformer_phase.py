@@ -20,7 +20,7 @@ from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
 
 BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
-CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 16_384, 128, 16    # 1 fresh clip for 16 used
+CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 16    # 1 fresh clip for 16 used
 EVAL_EVERY, LOG_EVERY = 500, 50
 FIELDS = ["step", "loss", "held", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "rate", "clips_per_s",
           "buffer", "time"]

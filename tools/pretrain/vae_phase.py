@@ -194,6 +194,8 @@ def run(state_dir, stop, threads, decoder=False, save_seconds=300):
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
+    if step == ENCODER_STEPS:                               # the rate has come down to 0: no mean is better
+        ema = Ema(vae, 0.999)
     save()
     return step >= end
 
