@@ -18,6 +18,7 @@ static void set_options(lesson *l, const options *o)
     f->batch = o->batch;
     f->accumulate = o->accumulate;
     f->lr = o->lr;
+    f->memory = memory_of(o);
     f->weight_decay = o->weight_decay;
     f->clip = o->clip;
     for (int i = 0; i < 4; i++)

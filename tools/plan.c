@@ -92,6 +92,7 @@ static double plan_learning(const session *s, int pairs)
     vdm_fit_options f;
     vdm_fit_defaults(&f);
     f.batch = o->batch;
+    f.memory = memory_of(o);
     double adapter = 8.0 * c->layers * o->rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
     double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +

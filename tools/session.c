@@ -135,6 +135,11 @@ vdm_image_scale image_scale_of(const options *o)
     return strcmp(o->image_scale, "trainer") == 0 ? VDM_IMAGE_TRAINER : VDM_IMAGE_PIPELINE;
 }
 
+size_t memory_of(const options *o)
+{
+    return (size_t)(o->memory * 1024 * 1024 * 1024);
+}
+
 vdm_sample_options sample_options(const session *s)
 {
     const options *o = s->options;

@@ -22,7 +22,7 @@ typedef struct options {
     int n_loras;
     int frames, height, width, steps, sample_steps, rank, batch, accumulate, warmup, threads, shots, limit;
     int save_every, watch_every;
-    double guidance, alpha, lr, clip, weight_decay, at_least;
+    double guidance, alpha, lr, clip, weight_decay, at_least, memory; /* memory: GiB */
     uint64_t seed;
     int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
     char content[16];
@@ -99,6 +99,7 @@ void session_free(session *s);
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
+size_t memory_of(const options *o); /* bytes that --memory asks for */
 /* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
 void plan_print(const session *s, int training_steps, int answers, int pairs);
 
