@@ -276,6 +276,8 @@ static void check_made(void)
     snprintf(words, sizeof words, "%s--shots 1 --limit 1", line);
     expect(0, "1 pair to learn it from", words);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
+    expect(1, "expected a new or an empty folder", "demo recolour --model square -o .");
+    expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
 int main(void)

@@ -160,6 +160,10 @@ static void check_run(void)
     expect(0, "lora_B.weight", "info @/dump.safetensors");
     expect(0, "[6]  loss", "info @/dump.safetensors");
     expect(1, "--resume", "fit @/task --model @/model -o @/run --steps 6 --rank 4");
+    CHECK(shell("cp @/run/train.csv @/run/kept.csv") == 0, "%s", output());
+    expect(1, "the state was made with",
+           "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --lr 1 --resume");
+    same("run/train.csv", "run/kept.csv", true); /* a refused run leaves what the earlier one learned */
     const char *predict =
         "predict --model @/model --image @/task/test/p3.in.ppm --steps 3 --lora @/run/lora.safetensors";
     char line[1024];

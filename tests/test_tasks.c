@@ -545,8 +545,9 @@ static void test_refused(void)
 {
     task_options o = task_defaults(), p = o;
     refused("flip", o, "'flip' is no task; 'vdm tasks' lists them");
-    p.n = 128, refused("rule-30", p, "-n: rule-30 has at most 127 pairs, found 128"), p = o;
-    p.n = 301, refused("life", p, "-n: life has at most 300 pairs, found 301"), p = o;
+    p.n = 128, refused("rule-30", p, "rule-30: expected at most 127 pairs, found 128"), p = o;
+    p.n = 301, refused("life", p, "life: expected at most 300 pairs, found 301"), p = o;
+    p.n = p.tests = 0, refused("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
     p.content = "dense", refused("life", p, "--content: life has a content of its own");
     refused("outline", p, "--content: outline takes sparse or blobs, found 'dense'"), p = o;
     p.rows = 9, refused("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");

@@ -5,7 +5,7 @@
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
-#include "tool.h"
+#include "tasks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,21 +44,39 @@ static int remove_file(const char *dir, const char *name, vdm_error *err)
     return path ? 0 : -1;
 }
 
-/* Takes the pictures of an earlier demo away; what else lies in the folder stays, and is refused by
- * task_write. */
+/* As task_write leaves a task: a generator's name, numbers for names. Others are somebody's own. */
+static bool is_made(const vdm_task *t)
+{
+    vdm_error err;
+    bool made = find_generator(t->name, &err) != NULL;
+    for (int i = 0; i < t->n_train + t->n_test; i++) {
+        const char *name = i < t->n_train ? t->train[i].name : t->test[i - t->n_train].name;
+        made = made && strspn(name, "0123456789") == strlen(name);
+    }
+    return made;
+}
+
+static void remove_pictures(const vdm_example *list, int n)
+{
+    for (int i = 0; i < n; i++) {
+        remove(list[i].input);
+        if (list[i].output) remove(list[i].output);
+    }
+}
+
+/* Takes the task of an earlier demo away; whatever else lies in the folder stays: task_write refuses it. */
 static int clear_task(const char *dir, vdm_error *err)
 {
     vdm_task old;
     vdm_error other;
     if (!is_folder(dir) || vdm_task_read(&old, dir, &other)) return 0;
-    for (int k = 0; k < 2; k++) {
-        const vdm_example *list = k ? old.test : old.train;
-        for (int i = 0; i < (k ? old.n_test : old.n_train); i++) {
-            remove(list[i].input);
-            if (list[i].output) remove(list[i].output);
-        }
+    bool made = is_made(&old);
+    if (made) {
+        remove_pictures(old.train, old.n_train);
+        remove_pictures(old.test, old.n_test);
     }
     vdm_task_free(&old);
+    if (!made) return 0;
     return remove_file(dir, "train", err) || remove_file(dir, "test", err) ||
                    remove_file(dir, "task.json", err)
                ? -1

@@ -134,15 +134,6 @@ int film_frame(int i, int frames)
     return n > 1 ? (2 * i * (frames - 1) + n - 1) / (2 * (n - 1)) : 0;
 }
 
-static int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
-{
-    vdm_picture p;
-    if (vdm_picture_read(&p, path, err)) return -1;
-    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
-    vdm_picture_free(&p);
-    return status;
-}
-
 static int write_last(const char *folder, const char *name, const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
@@ -203,6 +194,12 @@ static int report_one(void *user, const vdm_report *r)
     return report_all(b, step < last ? step : last);
 }
 
+int exam_group(const session *s, int asked)
+{
+    int fit = GROUP_TOKENS / (s->config.transformer.text_tokens + s->geometry.video_tokens);
+    return fit < 1 ? 1 : fit < asked ? fit : asked;
+}
+
 /* Work space for `room` answers at once. */
 struct group {
     int room;
@@ -225,8 +222,7 @@ static int group_new(struct group *g, const session *s, int asked, vdm_error *er
 {
     size_t frame = (size_t)s->geometry.height * (size_t)s->geometry.width * 3,
            video = (size_t)s->geometry.frames * frame;
-    int fit = GROUP_TOKENS / (s->config.transformer.text_tokens + s->geometry.video_tokens);
-    int room = fit < 1 ? 1 : fit < asked ? fit : asked;
+    int room = exam_group(s, asked);
     *g = (struct group){.room = room};
     g->inputs = vdm_alloc((size_t)room, sizeof *g->inputs, "the pictures", err);
     g->images = vdm_alloc((size_t)room * frame, sizeof(float), "the pictures", err);
@@ -297,6 +293,18 @@ int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
     return status;
 }
 
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+static void write_name(FILE *f, const char *name)
+{
+    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    if (quoted) fputc('"', f);
+    for (const char *c = name; *c; c++) {
+        if (*c == '"') fputc('"', f);
+        fputc(*c, f);
+    }
+    if (quoted) fputc('"', f);
+}
+
 int exam_write(const exam *a, const char *path, vdm_error *err)
 {
     vdm_file f;
@@ -305,8 +313,8 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
-        fprintf(f.stream, "%s,%s,%.9g,%d,%.9g\n", e->example->name, metric_name(a->task->metric), e->score,
-                e->exact, e->copied);
+        write_name(f.stream, e->example->name);
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g\n", metric_name(a->task->metric), e->score, e->exact, e->copied);
     }
     return vdm_file_commit(&f, err);
 }

@@ -85,13 +85,8 @@ static int read_pair(lesson *l, int i, vdm_error *err)
     const vdm_geometry *g = &l->session->geometry;
     const char *paths[] = {l->task->train[i].input, l->task->train[i].output};
     vdm_picture *to[] = {&l->x[i], &l->y[i]};
-    for (int k = 0; k < 2; k++) {
-        vdm_picture p;
-        if (vdm_picture_read(&p, paths[k], err)) return -1;
-        int status = vdm_picture_resize(to[k], &p, g->width, g->height, err);
-        vdm_picture_free(&p);
-        if (status) return -1;
-    }
+    for (int k = 0; k < 2; k++)
+        if (read_sized(to[k], paths[k], g, err)) return -1;
     return 0;
 }
 
@@ -163,8 +158,8 @@ int lesson_run(lesson *l, vdm_error *err)
                      l->rows, &l->done, &progress, err);
     console_end(&c);
     l->seconds = vdm_seconds() - start;
-    if (status) { /* what was done is kept: the state, and the table */
-        write_table(l, &other);
+    if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
+        if (l->done) write_table(l, &other);
         return -1;
     }
     if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;

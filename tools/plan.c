@@ -131,7 +131,8 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     if (training_steps) {
         run = plan_learning(s, pairs);
     } else {
-        run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + pixel_bytes(g);
+        p.videos = exam_group(s, answers);
+        run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
         print_line("answering", run);
     }
     print_line("at the peak",

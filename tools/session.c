@@ -177,16 +177,22 @@ int make_folder(const char *path, vdm_error *err)
     return 0;
 }
 
+int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_picture p;
+    if (vdm_picture_read(&p, path, err)) return -1;
+    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
+    vdm_picture_free(&p);
+    return status;
+}
+
 int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err)
 {
-    vdm_picture p, resized = {0};
-    if (vdm_picture_read(&p, path, err)) return -1;
-    int status = vdm_picture_resize(&resized, &p, g->width, g->height, err);
-    vdm_picture_free(&p);
-    if (status) return -1;
+    vdm_picture p = {0};
+    if (read_sized(&p, path, g, err)) return -1;
     *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
-    if (*image) vdm_video_from_bytes(*image, resized.rgb, 1, g->height, g->width);
-    vdm_picture_free(&resized);
+    if (*image) vdm_video_from_bytes(*image, p.rgb, 1, g->height, g->width);
+    vdm_picture_free(&p);
     return *image ? 0 : -1;
 }
 

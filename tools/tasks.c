@@ -8,7 +8,8 @@
  * 8 have too few inputs for that, but start with three colours, as no clip of automata in training does, and
  * their rules never occurred there (tools/pretrain/README.md).
  *
- * The numbers are whole ones, or doubles from + - * / and vdm_sin: the same folder to the bit everywhere. */
+ * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
+ * everywhere. */
 #include "tasks.h"
 
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 
 enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before it is given up */
 
-#define COLOURED        .input = input_objects, .contents = DENSE | SPARSE | BLOBS, .usual = BLOBS, .apart = .25
+#define ANY             (DENSE | SPARSE | BLOBS)
+#define COLOURED        .input = input_objects, .contents = ANY, .usual = BLOBS, .apart = 0.25
 #define SPACED(content) .input = input_objects, .contents = SPARSE | BLOBS, .usual = content, .apart = 0.25
 #define EIGHT           .tiny = {8, 8, 8, 0}, .paper = {8, 8, 30, 2}, .metric = VDM_METRIC_CELLS
 #define GEOMETRY(kind)  .answer = answer_geometry, .a = kind, EIGHT, COLOURED
@@ -331,7 +333,9 @@ int task_make(made_task *t, const char *name, const task_options *o, vdm_error *
     const generator *g = find_generator(name, err);
     if (!g || settle(&r, g, o, err)) return -1;
     if (o->n > pairs_of(&r) || o->n < 0)
-        return vdm_fail(err, "-n: %s has at most %d pairs, found %d", g->name, pairs_of(&r), o->n);
+        return vdm_fail(err, "%s: expected at most %d pairs, found %d", g->name, pairs_of(&r), o->n);
+    if (o->n + o->tests < 1)
+        return vdm_fail(err, "%s: expected a pair or a test, found %d and %d", g->name, o->n, o->tests);
     int left = inputs_of(&r) - pairs_of(&r);
     t->n_test = o->tests < left ? o->tests : left;
     problem *list = vdm_alloc(PAIRS + (size_t)t->n_test, sizeof *list, "problems", err);

@@ -106,7 +106,8 @@ void plan_print(const session *s, int training_steps, int answers, int pairs);
 /* Refuses early where a file could not be written at the end. */
 int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
-/* Reads a picture and brings it to the session's size: [3,H,W] in -1..1. */
+/* Reads a picture and brings it to the session's size; read_image: as [3,H,W] in -1..1. */
+int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err);
 int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err);
 /* The size that a picture has, or that --size asks for. */
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err);
@@ -145,8 +146,7 @@ typedef struct lesson {
 } lesson;
 /* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
 int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
-/* Makes the folder, and refuses early where it can't be written. keep_state: so that the run can be resumed.
- */
+/* Makes the folder, and refuses early where it can't be written. keep_state: the run can be resumed. */
 int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err);
 /* Reads the pairs. */
 int lesson_read(lesson *l, vdm_error *err);
@@ -180,6 +180,7 @@ typedef struct exam {
 } exam;
 /* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
 int exam_asked(const vdm_task *t, int limit, vdm_error *err);
+int exam_group(const session *s, int asked); /* answers that are sampled at once */
 /* For a session that knows its size. */
 int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *err);
 /* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
