@@ -513,8 +513,7 @@ static uint64_t hash(uint64_t h, const void *data, size_t bytes) /* FNV-1a */
 }
 static const uint64_t HASH_START = 14695981039346656037u;
 
-/* Names, shapes and the first bytes of every tensor: another model is told apart without reading all of it.
- */
+/* Names, shapes and the first bytes of every tensor tell another model apart without reading all of it. */
 static uint64_t hash_model(const vdm_transformer *m)
 {
     const vdm_transformer_config *c = &m->config;

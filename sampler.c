@@ -463,7 +463,7 @@ static void repeat(const struct run *r, float *all, const float *one)
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
     bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
-    for (int i = 0; i < 2; i++) { /* both are drawn in either order; the first order uses the first only */
+    for (int i = 0; i < 2; i++) { /* the first is drawn in either order, and used in the first order only */
         const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->n : r->start;
         if (!r->o->step_noise && (i == 0 || second_order)) vdm_randn(&r->rng, r->start, r->n);
         repeat(r, r->noise + i * r->N * r->n, noise);

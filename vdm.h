@@ -349,8 +349,8 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
                       vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * LoRA adapters (vdm.c computes with them, lora.c makes, reads and trains them): y += scale (x A^T) B^T beside
- * to_q, to_k, to_v, to_out.0 of every block */
+ * LoRA adapters (vdm.c computes with them, lora.c makes, reads and trains them): y += scale (x A^T) B^T
+ * beside to_q, to_k, to_v, to_out.0 of every block */
 
 typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
 typedef struct vdm_lora {
@@ -540,7 +540,7 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
-int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream's own errors are left to it */
+int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
 /* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */

@@ -45,15 +45,15 @@ static double loss_at(const struct chart *c, int step, bool watch)
 }
 
 /* Every step's loss is there, the fixed set's where it was taken; long runs are thinned out. */
-static int stride(const struct chart *c, bool watch)
+static bool is_point(const struct chart *c, int step, bool watch)
 {
-    return watch ? 1 : c->steps / MOST_POINTS + 1;
+    return watch || (step > 0 && step % (c->steps / MOST_POINTS + 1) == 0) || step == c->steps;
 }
 
 static void widen(struct chart *c, bool watch, int *found)
 {
-    for (int k = watch ? 0 : 1; k <= c->steps; k += stride(c, watch)) {
-        double loss = loss_at(c, k, watch);
+    for (int k = 0; k <= c->steps; k++) {
+        double loss = is_point(c, k, watch) ? loss_at(c, k, watch) : (double)NAN;
         if (!shows(loss)) continue;
         double l = vdm_log(loss);
         if (!*found || l < c->low) c->low = l;
@@ -65,9 +65,8 @@ static void widen(struct chart *c, bool watch, int *found)
 static void line(const struct chart *c, bool watch)
 {
     fprintf(c->f, "<polyline class=\"%s\" points=\"", watch ? "watch" : "train");
-    for (int k = watch ? 0 : 1; k <= c->steps; k++) {
-        if (k % stride(c, watch) && k != c->steps) continue;
-        double loss = loss_at(c, k, watch);
+    for (int k = 0; k <= c->steps; k++) {
+        double loss = is_point(c, k, watch) ? loss_at(c, k, watch) : (double)NAN;
         if (shows(loss)) fprintf(c->f, "%.1f,%.1f ", x_of(c, k), y_of(c, loss));
     }
     fputs("\" />\n", c->f);
@@ -82,13 +81,13 @@ static void loss_tick(const struct chart *c, double v)
     fprintf(c->f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT - 8, y + 4, v);
 }
 
-/* 1, 2, 5 times a power of ten; where the loss stays within a factor of four, equal distances of that kind.
- */
+/* 1, 2, 5 times a power of ten; where the loss stays within a factor of 4, equal distances of that kind. */
 static void loss_axis(const struct chart *c)
 {
     const double leading[] = {1, 2, 5};
     double low = vdm_exp(c->low), high = vdm_exp(c->high);
-    bool equal = high<4 * low, coarse = high> 200 * low;
+    bool equal = high < 4 * low;
+    bool coarse = high > 200 * low;
     for (int i = -27; i < 27; i++) {
         int e = (i + 30) / 3 - 10, k = (i + 30) % 3;
         double v = leading[k] * vdm_pow(10, e);
@@ -131,11 +130,10 @@ void chart_write(FILE *f, const vdm_fit_row *rows, int steps)
     if (!watched) return;
     c.low -= 0.1;
     c.high += 0.1;
-    fprintf(
-        f,
-        "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Loss over %d steps, from %.4f to "
-        "%.4f on its lowest\">\n",
-        WIDTH, HEIGHT, steps, vdm_exp(c.high - 0.1), vdm_exp(c.low + 0.1));
+    fprintf(f,
+            "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" "
+            "aria-label=\"Loss over %d steps, from %.4f to %.4f at its lowest\">\n",
+            WIDTH, HEIGHT, steps, vdm_exp(c.high - 0.1), vdm_exp(c.low + 0.1));
     loss_axis(&c);
     step_axis(&c);
     if (trained) line(&c, false);

@@ -43,8 +43,7 @@ static double count_parameters(const char *model, const char *part, const char *
     return n;
 }
 
-/* A side to give figures for: 480 pixels, or what the model was made for where that is less or all it takes.
- */
+/* A side to give figures for: 480 pixels, or the model's own where that is less or all it takes. */
 static int example_side(const vdm_model_config *m, int sample)
 {
     int unit = m->transformer.patch << (m->vae.blocks - 1), most = sample << (m->vae.blocks - 1);

@@ -2,8 +2,8 @@
  *
  * What holds, the later the stronger: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
  * words of the command line. vdm.json is strict:
- *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "guidance": 1, "sampler":
- * "ddim"}} keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
+ *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
+ * Keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
 #include "tool.h"
 
 #include <errno.h>
@@ -27,7 +27,8 @@ static const struct row {
 #define AT(field) offsetof(options, field)
     {"--model", "DIR", TEXT, AT(model), 0, 0, FIT | PREDICT | EVAL | DEMO,
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
-    {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS, "where the result goes"},
+    {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
+     "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL, "an adapter; may be given several times"},
@@ -39,7 +40,8 @@ static const struct row {
      "pictures are resized to this (their own size)"},
     {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL | OWN | DEMO,
      "fit, demo: updates (500); else: sampling steps (50)"},
-    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, DEMO, "sampling steps (the model's, or 50)"},
+    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, DEMO,
+     "sampling steps (the model's, or 50)"},
     {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, PREDICT | EVAL | OWN,
      "(the one that the model names)"},
     {"--guidance", "G", REAL, AT(guidance), 0, 1000, PREDICT | EVAL | OWN,
@@ -75,7 +77,8 @@ static const struct row {
     {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, FIT, "steps between saved states (50)"},
     {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, FIT | DEMO,
      "steps between losses on the fixed set (10); 0: never"},
-    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO, "answer the first N test pictures (all)"},
+    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO,
+     "answer the first N test pictures (all)"},
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below"},
     {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
@@ -106,11 +109,12 @@ static const struct usage {
     const char *line, *what;
 } usages[] = {
     {DEMO, "vdm demo [TASK] [-o DIR] [options]",
-     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK: a folder, or\n"
-     "the name of a generator (vdm tasks lists them), of which 30 pairs are learned and 50 inputs answered."},
+     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK:\n"
+     "a folder, or the name of a generator (vdm tasks lists them), of which 30 pairs are learned and\n"
+     "50 inputs answered."},
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
-     "Makes a task folder: N pairs to learn from, and test pictures kept apart from them. Without a NAME: the\n"
-     "table of tasks."},
+     "Makes a task folder: N pairs to learn from, and test pictures kept apart from them. Without a NAME:\n"
+     "the table of tasks."},
     {INFO, "vdm info [PATH]",
      "What a model (the default one), an adapter or a task is, and what running it takes."},
     {FIT, "vdm fit TASK -o DIR [options]",

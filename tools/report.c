@@ -4,7 +4,6 @@
  * dark are the reader's choice (prefers-color-scheme). Whatever comes from files or the command line is
  * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
  * that a page of photographs stays a few MB. */
-#define _POSIX_C_SOURCE 200809L /* open_memstream */
 #include "tool.h"
 
 #include <math.h>
@@ -24,8 +23,8 @@ struct writer {
 };
 
 static const char STYLE[] =
-    ":root{--paper:#fbfbf9;--ink:#1d1f23;--soft:#5d626b;--line:#d9dadd;--card:#fff;--good:#1a7f4b;--bad:#c2352b;"
-    "--train:#2563b0;--watch:#c26a10;color-scheme:light dark}"
+    ":root{--paper:#fbfbf9;--ink:#1d1f23;--soft:#5d626b;--line:#d9dadd;--card:#fff;--good:#1a7f4b;"
+    "--bad:#c2352b;--train:#2563b0;--watch:#c26a10;color-scheme:light dark}"
     "@media(prefers-color-scheme:dark){:root{--paper:#15171a;--ink:#e6e7ea;--soft:#9ba1ab;--line:#33373d;"
     "--card:#1d2024;--good:#5fcf95;--bad:#ff8276;--train:#7fb3f5;--watch:#f0a552}}"
     "*{box-sizing:border-box}"
@@ -33,13 +32,15 @@ static const char STYLE[] =
     "main{max-width:68rem;margin:0 auto;padding:1.5rem clamp(.8rem,3vw,2rem) 4rem}"
     "h1{font-size:1.7rem;line-height:1.2;margin:0 0 .4rem;overflow-wrap:anywhere}"
     "h2{font-size:1.2rem;margin:2.6rem 0 .3rem}"
-    "p{margin:.3rem 0 .9rem;max-width:46rem}.result{font-size:1.15rem;text-wrap:balance}.note,figcaption{color:var(--soft)}"
+    "p{margin:.3rem 0 .9rem;max-width:46rem}.result{font-size:1.15rem;text-wrap:balance}"
+    ".note,figcaption{color:var(--soft)}"
     "figcaption{font-size:.85rem;overflow-wrap:anywhere}"
     "pre{margin:.6rem 0;padding:.6rem .8rem;background:var(--card);border:1px solid var(--line);"
     "border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.88rem}"
     "figure{margin:0}img{display:block;width:100%;height:auto;image-rendering:pixelated}"
     ".cards{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}"
-    ".film img{box-shadow:0 0 0 1px var(--line)}.film{margin:0 0 .9rem}.film div{display:grid;gap:3px;max-width:44rem;margin-top:.25rem}"
+    ".film img{box-shadow:0 0 0 1px var(--line)}.film{margin:0 0 .9rem}"
+    ".film div{display:grid;gap:3px;max-width:44rem;margin-top:.25rem}"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.6rem}"
     ".card header{display:flex;justify-content:space-between;gap:.5rem;font-size:.88rem;margin-bottom:.4rem}"
     ".card header span{overflow-wrap:anywhere}.exact{color:var(--good)}.wrong{color:var(--bad)}"
@@ -54,8 +55,9 @@ static const char STYLE[] =
     ".chart .grid{stroke:var(--line)}.chart polyline{fill:none;stroke-width:2;stroke-linejoin:round}"
     ".train{stroke:var(--train)}.watch{stroke:var(--watch)}.chart .key{fill:var(--ink)}"
     "table{border-collapse:collapse;font-size:.92rem;max-width:46rem;width:100%}"
-    "th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);"
-    "overflow-wrap:anywhere}th{font-weight:500;color:var(--soft);width:13rem}"
+    "th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;"
+    "border-bottom:1px solid var(--line);overflow-wrap:anywhere}"
+    "th{font-weight:500;color:var(--soft);width:13rem}"
     "@media(max-width:30rem){th{width:9rem}.chart{font-size:21px}.film div{gap:2px}}";
 
 /* ------------------------------------------------------------------------------------------------
@@ -320,10 +322,9 @@ static void answer_cards(struct writer *w)
 static void answer_films(struct writer *w)
 {
     const exam *a = w->p->exam;
-    fputs(
-        "<section><h2>The videos</h2>\n<p>An answer is the last frame of a video that begins with the question."
-        "</p>\n",
-        w->f);
+    fputs("<section><h2>The videos</h2>\n"
+          "<p>An answer is the last frame of a video that begins with the question.</p>\n",
+          w->f);
     w->spent = 0;
     for (int i = 0; i < a->n && i < FILMS && w->spent < BUDGET && !w->status; i++)
         film(w, a->all[i].film, a->all[i].n_film, a->geometry.frames, a->all[i].example->name);

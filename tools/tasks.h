@@ -37,9 +37,8 @@ typedef struct generator {
     const char *kin; /* its row in the table of kinship of tools/pretrain/README.md */
     bool (*input)(grid *x, const recipe *r, vdm_rng *rng);
     bool (*answer)(grid *y, const grid *x, const struct generator *g);
-    int a, b; /* of the rule */
-    int contents,
-        usual; /* DENSE | SPARSE | BLOBS that may be asked for, and the one that is usual; 0: its own */
+    int a, b;             /* of the rule */
+    int contents, usual;  /* DENSE | SPARSE | BLOBS that may be asked for, the usual one; 0: its own */
     unsigned must, avoid; /* colours that every input has, or none has, as bits */
     bool square;          /* the answer would have other sides */
     int compare;          /* CELLS, PATHS, OBJECTS: how far problems are from each other, see distance() */
