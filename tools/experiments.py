@@ -88,7 +88,7 @@ def run_one(program, r, model, folder):
     learned = time.monotonic()
     text = vdm(program, "eval", task, "--model", model, "--lora", os.path.join(out, "lora.safetensors"),
                "--seed", r["seed"], *(["--steps", r["sampling"]] if r["sampling"] else []), "-o", ans)
-    exact, tests = re.search(r"(\d+) of (\d+) exact", text).groups()
+    exact, tests = re.search(r"exact (\d+) of (\d+)", text).groups()
     with open(os.path.join(ans, "scores.csv"), newline="") as f:
         scores = list(csv.DictReader(f))
     r.update(exact=round(int(exact) / int(tests), 4), tests=tests, model=os.path.basename(os.path.realpath(model)),
