@@ -583,6 +583,63 @@ static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows 
     }
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Peaks. Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
+ * more than an instruction takes cycles times those begun in one. */
+
+static float spin_fma(int64_t steps)
+{
+    v16 sum[TILE_ROWS][TILE_VECS], x = v16_set(1e-3f), total = v16_set(0);
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECS; v++) sum[r][v] = v16_set((float)(r * TILE_VECS + v));
+    for (int64_t i = 0; i < steps; i++) {
+        UNROLL for (int r = 0; r < TILE_ROWS; r++)
+        {
+            UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = v16_fma(x, x, sum[r][v]);
+        }
+    }
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECS; v++) total = v16_add(total, sum[r][v]);
+    return v16_sum(total);
+}
+
+/* The sums are written, or nothing would be computed. */
+static double fma_peak(const vdm_cpu *cpu, int64_t steps)
+{
+    PARALLEL_FOR(cpu->threads)
+    for (int i = 0; i < cpu->threads; i++) cpu->scratch[16 * i] = spin_fma(steps);
+    return 2.0 * 16 * TILE_ROWS * TILE_VECS * (double)steps * cpu->threads;
+}
+
+#if defined(VDM_SET_avx512) && (defined(__clang__) || __GNUC__ >= 10)
+enum { DOTS = 24 };
+__attribute__((target("avx512bf16"))) static float spin_dots(int64_t steps)
+{
+    __m512 sum[DOTS], one = _mm512_set1_ps(1e-3f), total = _mm512_setzero_ps();
+    __m512bh x = _mm512_cvtne2ps_pbh(one, one);
+    for (int i = 0; i < DOTS; i++) sum[i] = _mm512_set1_ps((float)i);
+    for (int64_t k = 0; k < steps; k++) {
+        UNROLL for (int i = 0; i < DOTS; i++) sum[i] = _mm512_dpbf16_ps(sum[i], x, x);
+    }
+    for (int i = 0; i < DOTS; i++) total = _mm512_add_ps(total, sum[i]);
+    return _mm512_reduce_add_ps(total);
+}
+
+static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
+{
+    if (!__builtin_cpu_supports("avx512bf16")) return 0;
+    PARALLEL_FOR(cpu->threads)
+    for (int i = 0; i < cpu->threads; i++) cpu->scratch[16 * i] = spin_dots(steps);
+    return 4.0 * 16 * DOTS * (double)steps * cpu->threads;
+}
+#else
+static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
+{
+    (void)cpu, (void)steps;
+    return 0;
+}
+#endif
+
 /* ------------------------------------------------------------------------------------------------ */
 
 static size_t scratch_floats(int threads)
@@ -613,4 +670,6 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .gate = gate,
     .blend = blend,
     .exp = exponential,
+    .fma_peak = fma_peak,
+    .bf16_peak = bf16_peak,
 };

@@ -127,6 +127,12 @@ typedef struct vdm_kernels {
     /* y = a x + b z, each product rounded: two multiplications, one addition */
     void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+
+    /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
+     * registers, `steps` times a few dozen. Returns the operations done in all, of which a multiply-add is
+     * two. bf16_peak: products of pairs of bf16 added to f32; 0 where the processor has no instruction. */
+    double (*fma_peak)(const vdm_cpu *cpu, int64_t steps);
+    double (*bf16_peak)(const vdm_cpu *cpu, int64_t steps);
 } vdm_kernels;
 
 enum {
