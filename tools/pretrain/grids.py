@@ -628,11 +628,11 @@ def timeline(rng, b):
     """Which state each frame shows: [B,9] floats in 0..K; a fraction is a cross-fade.
 
     .45 abrupt in the middle (4 frames of state 0, 5 of state k), .10 abrupt at another time,
-    .33 step by step, .12 a fade from state 0 to state k.
+    .33 step by step, .12 a fade from state 0 to state k.  k is 1, K (what the rule ends in), or anything between.
     """
     i = np.arange(FRAMES)
     mode = rng.choice(4, b, p=[.45, .10, .33, .12])[:, None]
-    k = np.where(coin(rng, b, .5), 1, rng.integers(1, K + 1, b))[:, None]
+    k = np.choose(rng.choice(3, b, p=[.4, .3, .3]), [1, K, rng.integers(1, K + 1, b)])[:, None]
     cut = np.where(mode == 0, 4, rng.integers(1, 9, b)[:, None])
     jump = k * (i >= cut)
     rate, late = rng.choice([.5, 1, 1, 1], b)[:, None], rng.integers(0, 3, b)[:, None]
