@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
+#   make demo | test | peer | bench | bench-peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -85,6 +85,13 @@ peer-driver: $(BUILD)/tests/peer/driver
 $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# This machine's speed, and PyTorch's beside it, a job at a time: needs Python as `make peer` does, and a
+# machine that has nothing else to do. BENCH: names of jobs, options.
+bench: $(BUILD)/vdm
+	$(BUILD)/vdm bench $(BENCH) --json $(BUILD)/bench.json
+bench-peer: $(BUILD)/vdm
+	VDM=$(BUILD)/vdm $(PEER_PYTHON) tools/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
+
 MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
 SHARE = $(DESTDIR)$(PREFIX)/share/vdm
 install: all
@@ -103,6 +110,6 @@ demo: vdm
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo test sanitize valgrind valgrind-run bits peer peer-driver install clean
+.PHONY: all demo test sanitize valgrind valgrind-run bits bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

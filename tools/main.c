@@ -16,6 +16,7 @@ static const struct {
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
     {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
+    {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -82,7 +82,7 @@ static const struct row {
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below"},
     {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL | DEMO, "(one per core)"},
+    {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL | DEMO | BENCH, "(one per core)"},
     {"--precision", "f32", CHOICE, AT(precision), 0, 0, FIT | PREDICT | EVAL | DEMO, "(f32)"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT, "tensors in place of random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},
@@ -100,6 +100,10 @@ static const struct row {
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, TASKS,
      "of the pictures, the grid in the centre (its own, up to multiples of 16)"},
     {"--list", NULL, FLAG, AT(list), 0, 0, TASKS, "print the table of tasks"},
+    {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, "print the names of the jobs"},
+    {"--runs", "N", COUNT, AT(runs), 1, 1000, BENCH, "times that each is measured (5)"},
+    {"--json", "FILE", TEXT, AT(json), 0, 0, BENCH, "write the figures there too"},
+    {"--quick", NULL, FLAG, AT(quick), 0, 0, BENCH, "tiny sizes: to see that all runs, not how fast"},
 #undef AT
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
@@ -125,6 +129,9 @@ static const struct usage {
      "Answers a task folder's test/ pictures and prints the score."},
     {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
      "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
+    {BENCH, "vdm bench [NAME...] [options]",
+     "This machine's speed: its peaks, every kernel, whole jobs. A NAME is a job's (--list) or the first\n"
+     "parts of several: 'matmul', 'block.forward'. VDM_ISA picks the instruction set."},
 };
 
 static const struct row *find_row(int command, const char *name)
@@ -382,6 +389,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .cell = -1,
                    .border = -1,
                    .save_every = 50,
+                   .runs = 5,
                    .watch_every = 10,
                    .guidance = 6,
                    .alpha = 32,
@@ -411,7 +419,7 @@ static int read_words(options *o, int command, int argc, char **argv)
             return -1;
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
-            if (o->n_operands == 3) return misuse("'%s': one word too many", argv[i]);
+            if (o->n_operands == (command == BENCH ? MAX_OPERANDS : 3)) return misuse("'%s': one word too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }

@@ -9,11 +9,11 @@
 enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
-enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64 };
+enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128 };
 
-enum { MAX_LORAS = 16 };
+enum { MAX_LORAS = 16, MAX_OPERANDS = 64 };
 typedef struct options {
-    const char *operands[3]; /* what is not an option, in order */
+    const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
     const char *model, *output, *image, *video, *prompt, *negative, *inject, *dump, *init, *phi;
     char sampler[16], image_scale[16], schedule[16],
@@ -27,6 +27,9 @@ typedef struct options {
     int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
     char content[16];
     bool paper, list;
+    int runs; /* bench */
+    const char *json;
+    bool quick;
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
 
@@ -237,5 +240,6 @@ int command_predict(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_interp(int argc, char **argv);
 int command_tasks(int argc, char **argv);
+int command_bench(int argc, char **argv);
 
 #endif

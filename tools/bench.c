@@ -1,0 +1,294 @@
+/* vdm bench: this machine's speed, its peaks first, then kernels and whole jobs as a share of them.
+ *
+ * A machine's speed drifts, by a tenth within minutes. So the peak that bounds a job is measured again before
+ * and after every run of it; a run's share is of the mean of these two, and what is printed is the median.
+ * A run that is short is repeated until it takes SAMPLE seconds. */
+#include "bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double SAMPLE = 0.05, BURST = 0.02; /* seconds */
+
+static const struct {
+    const char *name, *unit;
+    double scale;
+} limits[LIMITS] = {
+    {"", "GFLOP/s", 1e9}, {"f32 fma", "GFLOP/s", 1e9}, {"bf16 dot", "GFLOP/s", 1e9}, {"triad", "GB/s", 1e9}};
+
+struct result {
+    const struct job *job;
+    bool absent;
+    double operations, bytes; /* of one run */
+    double seconds[1000];     /* [runs], of one run */
+    double share[1000];       /* [runs], of the limit's speed beside it; where the job has one */
+    double limit;             /* that speed: median */
+};
+
+struct bench {
+    const options *o;
+    vdm_cpu cpu;
+    const struct job **jobs; /* [n] */
+    int n, done;             /* results that are there */
+    struct result *results;  /* [n] */
+    float *stream;           /* [3,STREAM], once a job needs the speed of memory */
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Which jobs */
+
+static const struct job *const tables[] = {machine_jobs, kernel_jobs, model_jobs, growth_jobs};
+enum { TABLES = sizeof tables / sizeof tables[0], UNNAMED = TABLES - 1 }; /* the last only by name */
+
+/* "matmul.up" names matmul.up, matmul.up.f32, but not matmul.upper */
+static bool names(const char *word, const char *job)
+{
+    size_t n = strlen(word);
+    return strncmp(word, job, n) == 0 && (job[n] == '\0' || job[n] == '.');
+}
+
+static bool wanted(const struct job *job, int table, const options *o)
+{
+    for (int i = 0; i < o->n_operands; i++)
+        if (names(o->operands[i], job->name)) return true;
+    return o->n_operands == 0 && table < UNNAMED;
+}
+
+static int pick_jobs(struct bench *b, vdm_error *err)
+{
+    int most = 0;
+    for (int t = 0; t < TABLES; t++)
+        for (const struct job *j = tables[t]; j->name; j++) most++;
+    b->jobs = vdm_alloc((size_t)most, sizeof *b->jobs, "the jobs", err);
+    if (!b->jobs) return -1;
+    for (int t = 0; t < TABLES; t++)
+        for (const struct job *j = tables[t]; j->name; j++)
+            if (wanted(j, t, b->o)) b->jobs[b->n++] = j;
+    b->results = vdm_alloc((size_t)b->n, sizeof *b->results, "the results", err);
+    return b->results ? 0 : -1;
+}
+
+static bool known(const char *word)
+{
+    for (int t = 0; t < TABLES; t++)
+        for (const struct job *j = tables[t]; j->name; j++)
+            if (names(word, j->name)) return true;
+    return false;
+}
+
+static void print_list(void)
+{
+    for (int t = 0; t < TABLES; t++)
+        for (const struct job *j = tables[t]; j->name; j++)
+            printf("%-30s %s%s\n", j->name, j->what, t == UNNAMED ? " (only where it is named)" : "");
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Measuring */
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct spread {
+    double least, median, most;
+};
+static struct spread spread_of(const double *x, int n)
+{
+    double sorted[1000];
+    memcpy(sorted, x, (size_t)n * sizeof *x);
+    qsort(sorted, (size_t)n, sizeof *x, by_size);
+    struct spread s = {sorted[0], (sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[n - 1]};
+    return s;
+}
+
+/* Operations or bytes a second that the machine reaches now; 0 where it has no such thing. */
+static double burst(struct bench *b, enum limit limit)
+{
+    const vdm_kernels *k = b->cpu.kernels;
+    int64_t count = b->o->quick ? STREAM / 1000 : STREAM, steps = b->o->quick ? PEAK_STEPS / 64 : PEAK_STEPS;
+    double start = vdm_seconds(), done = 0, seconds;
+    if (limit == NO_LIMIT) return 0;
+    do {
+        if (limit == MEMORY) {
+            k->blend(&b->cpu, b->stream, 1, b->stream + count, 0.5f, b->stream + 2 * count, count);
+            done += 3.0 * sizeof(float) * (double)count;
+        } else {
+            double more = limit == FMA ? k->fma_peak(&b->cpu, steps) : k->bf16_peak(&b->cpu, steps);
+            if (more == 0) return 0;
+            done += more;
+        }
+        seconds = vdm_seconds() - start;
+    } while (seconds < BURST && !b->o->quick);
+    return done / seconds;
+}
+
+static double time_runs(const struct job *job, struct work *w, int repeat)
+{
+    double start = vdm_seconds();
+    for (int i = 0; i < repeat && !w->failed; i++) job->run(w);
+    return (vdm_seconds() - start) / repeat;
+}
+
+/* The first run touches memory for the first time; a short job's second one tells how often to repeat. */
+static int repeats_of(const struct bench *b, const struct job *job, struct work *w)
+{
+    double seconds = time_runs(job, w, 1);
+    if (b->o->quick || w->failed || w->absent || seconds > 10 * SAMPLE) return 1;
+    seconds = time_runs(job, w, 1);
+    return seconds >= SAMPLE ? 1 : seconds > SAMPLE / 100000 ? (int)ceil(SAMPLE / seconds) : 100000;
+}
+
+static void measure(struct bench *b, const struct job *job, struct work *w, struct result *r)
+{
+    double beside[1000], work = 0, before;
+    int runs = b->o->runs, repeat = repeats_of(b, job, w);
+    r->absent = w->absent;
+    r->operations = w->operations, r->bytes = w->bytes;
+    work = job->limit == MEMORY ? w->bytes : w->operations;
+    if (w->failed || w->absent) return;
+    before = burst(b, job->limit);
+    for (int i = 0; i < runs && !w->failed; i++) {
+        r->seconds[i] = time_runs(job, w, repeat);
+        double after = burst(b, job->limit);
+        beside[i] = (before + after) / 2;
+        r->share[i] = beside[i] > 0 ? work / r->seconds[i] / beside[i] : 0;
+        before = after;
+    }
+    r->limit = spread_of(beside, runs).median;
+}
+
+static int run_job(struct bench *b, const struct job *job, struct result *r, vdm_error *err)
+{
+    struct work w = {.cpu = b->cpu, .quick = b->o->quick, .err = err};
+    r->job = job;
+    if (job->limit == MEMORY && !b->stream) {
+        b->stream = vdm_alloc(3 * (size_t)STREAM, sizeof(float), "the measurement of memory", err);
+        if (!b->stream) return -1;
+    }
+    job->prepare(&w, w.quick ? job->quick : job->n);
+    if (!w.failed) measure(b, job, &w, r);
+    if (w.release) w.release(w.released);
+    work_free(&w);
+    return w.failed ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Saying */
+
+static bool counts_bytes(const struct result *r)
+{
+    return r->bytes > 0;
+}
+
+static void print_head(const struct bench *b)
+{
+    printf("vdm %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
+           b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->runs,
+           b->o->quick ? "; --quick: the figures mean nothing" : "");
+    printf("%-30s %11s %11s %11s %9s %8s %16s\n", "job", "median ms", "min", "max", "GFLOP/s", "GB/s",
+           "share of a peak");
+}
+
+static void print_result(const struct bench *b, const struct result *r)
+{
+    int runs = b->o->runs;
+    if (r->absent) {
+        printf("%-30s %11s  %s\n", r->job->name, "none", r->job->what);
+        return;
+    }
+    struct spread s = spread_of(r->seconds, runs);
+    printf("%-30s %11.4f %11.4f %11.4f", r->job->name, 1e3 * s.median, 1e3 * s.least, 1e3 * s.most);
+    if (counts_bytes(r))
+        printf(" %9s %8.1f", "", r->bytes / s.median / 1e9);
+    else
+        printf(" %9.1f %8s", r->operations / s.median / 1e9, "");
+    if (r->limit > 0)
+        printf(" %6.1f %% %-8s", 100 * spread_of(r->share, runs).median, limits[r->job->limit].name);
+    else
+        printf(" %17s", "");
+    printf(" %s\n", r->job->what);
+    fflush(stdout);
+}
+
+static void write_spread(FILE *f, const char *name, const double *x, int n)
+{
+    struct spread s = spread_of(x, n);
+    fprintf(f, ", \"%s\": {\"median\": %.9g, \"min\": %.9g, \"max\": %.9g, \"runs\": [", name, s.median,
+            s.least, s.most);
+    for (int i = 0; i < n; i++) fprintf(f, "%s%.9g", i ? ", " : "", x[i]);
+    fprintf(f, "]}");
+}
+
+static void write_result(FILE *f, const struct bench *b, const struct result *r)
+{
+    fprintf(f, "    {\"name\": \"%s\", \"what\": \"%s\"", r->job->name, r->job->what);
+    if (r->absent) {
+        fprintf(f, ", \"absent\": true}");
+        return;
+    }
+    double median = spread_of(r->seconds, b->o->runs).median;
+    if (counts_bytes(r))
+        fprintf(f, ", \"bytes\": %.9g, \"bytes_per_second\": %.9g", r->bytes, r->bytes / median);
+    else
+        fprintf(f, ", \"operations\": %.9g, \"operations_per_second\": %.9g", r->operations,
+                r->operations / median);
+    write_spread(f, "seconds", r->seconds, b->o->runs);
+    if (r->limit > 0) {
+        fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limits[r->job->limit].name, r->limit);
+        write_spread(f, "share", r->share, b->o->runs);
+    }
+    fprintf(f, "}");
+}
+
+static int write_json(const struct bench *b, vdm_error *err)
+{
+    vdm_file f;
+    if (vdm_file_open(&f, b->o->json, err)) return -1;
+    fprintf(f.stream, "{\n  \"version\": \"%s\", \"set\": \"%s\", \"threads\": %d, \"openmp\": %s,\n",
+            VDM_VERSION, vdm_cpu_name(&b->cpu), b->cpu.threads, vdm_has_openmp() ? "true" : "false");
+    fprintf(f.stream, "  \"runs\": %d, \"quick\": %s,\n  \"jobs\": [\n", b->o->runs,
+            b->o->quick ? "true" : "false");
+    for (int i = 0; i < b->done; i++) {
+        write_result(f.stream, b, &b->results[i]);
+        fprintf(f.stream, i + 1 < b->done ? ",\n" : "\n");
+    }
+    fprintf(f.stream, "  ]\n}\n");
+    return vdm_file_commit(&f, err);
+}
+
+static int run_all(struct bench *b, vdm_error *err)
+{
+    if (pick_jobs(b, err) || vdm_cpu_init(&b->cpu, b->o->threads, err)) return -1;
+    print_head(b);
+    for (; b->done < b->n; b->done++) {
+        if (run_job(b, b->jobs[b->done], &b->results[b->done], err)) return -1;
+        print_result(b, &b->results[b->done]);
+    }
+    return b->o->json ? write_json(b, err) : 0;
+}
+
+int command_bench(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    int status = options_read(&o, BENCH, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    for (int i = 0; i < o.n_operands; i++)
+        if (!known(o.operands[i]))
+            return misuse("bench: '%.100s' names no job; 'vdm bench --list' lists them", o.operands[i]);
+    if (o.list) {
+        print_list();
+        return DONE;
+    }
+    struct bench b = {.o = &o};
+    status = (o.json && writable(o.json, &err)) || run_all(&b, &err) ? fail(&err) : DONE;
+    vdm_cpu_free(&b.cpu);
+    vdm_free(b.jobs);
+    vdm_free(b.results);
+    vdm_free(b.stream);
+    return status;
+}
