@@ -1,0 +1,147 @@
+/* vdm bench, from its command line: every job at the sizes of --quick, what the JSON holds, what is refused.
+ * No speed is tested. The environment's VDM names the program (build/vdm otherwise). */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char program[512], said[1 << 16];
+
+/* Runs `vdm bench WORDS`, @ standing for the test's folder, and keeps what it said. */
+static int run(const char *words)
+{
+    char command[4096], path[512];
+    size_t n = (size_t)snprintf(command, sizeof command, "{ '%s' bench ", program);
+    for (const char *p = words; *p && n + 600 < sizeof command; p++)
+        n += (size_t)(*p == '@' ? snprintf(command + n, 300, "%s", check_folder())
+                                : snprintf(command + n, 2, "%c", *p));
+    snprintf(command + n, sizeof command - n, "; } > '%s/out' 2>&1", check_folder());
+    int status = system(command);
+    snprintf(path, sizeof path, "%s/out", check_folder());
+    FILE *f = fopen(path, "rb");
+    said[f ? fread(said, 1, sizeof said - 1, f) : 0] = '\0';
+    if (f) fclose(f);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void expect(int status, const char *piece, const char *words)
+{
+    int found = run(words);
+    CHECK(found == status, "bench %s: expected status %d, found %d: %s", words, status, found, said);
+    CHECK(strstr(said, piece) != NULL, "bench %s: expected '%s' in: %s", words, piece, said);
+}
+
+static double number(const vdm_json *j, const vdm_json_node *object, const char *key)
+{
+    const vdm_json_node *n = object ? vdm_json_get(j, object, key) : NULL;
+    return n && n->kind == VDM_JSON_NUMBER ? n->number : (double)NAN;
+}
+
+/* {"median", "min", "max", "runs"} of positive numbers in order */
+static void check_spread(const vdm_json *j, const vdm_json_node *job, const char *key, int runs)
+{
+    const vdm_json_node *s = vdm_json_get(j, job, key), *all = s ? vdm_json_get(j, s, "runs") : NULL;
+    double least = number(j, s, "min"), median = number(j, s, "median"), most = number(j, s, "max");
+    const char *name = vdm_json_get(j, job, "name")->text;
+    CHECK(least > 0 && least <= median && median <= most && isfinite(most), "%s: %s: %g, %g, %g", name, key,
+          least, median, most);
+    CHECK(all && all->kind == VDM_JSON_ARRAY && all->children == runs, "%s: %s: expected %d runs", name, key,
+          runs);
+}
+
+static void check_job(const vdm_json *j, const vdm_json_node *job, int runs)
+{
+    const vdm_json_node *name = vdm_json_get(j, job, "name"), *limit = vdm_json_get(j, job, "limit");
+    if (!CHECK(name && name->kind == VDM_JSON_STRING, "a job without a name")) return;
+    if (vdm_json_get(j, job, "absent")) {
+        CHECK(strncmp(name->text, "peak.bf16", 9) == 0, "%s is absent", name->text);
+        return;
+    }
+    check_spread(j, job, "seconds", runs);
+    bool counted = number(j, job, "operations") > 0 || number(j, job, "bytes") > 0;
+    CHECK(counted, "%s: nothing is counted", name->text);
+    bool machine = strncmp(name->text, "peak.", 5) == 0 || strncmp(name->text, "memory.", 7) == 0;
+    CHECK(machine == !limit, "%s: limit", name->text);
+    if (limit) check_spread(j, job, "share", runs);
+}
+
+/* Reads @/b.json: its jobs are `names`, one a line and followed by a space. Gives the jobs' array. */
+static const vdm_json_node *read_jobs(vdm_json *j, const char *names, int runs)
+{
+    vdm_error err;
+    char path[512];
+    snprintf(path, sizeof path, "%s/b.json", check_folder());
+    if (!CHECK(vdm_json_read(j, path, &err) == 0, "%s", err.text)) return NULL;
+    CHECK((int)number(j, j->nodes, "runs") == runs, "runs");
+    const vdm_json_node *jobs = vdm_json_get(j, j->nodes, "jobs");
+    if (!CHECK(jobs && jobs->kind == VDM_JSON_ARRAY && jobs->children > 0, "no jobs")) return NULL;
+    for (const vdm_json_node *job = jobs + 1; job; job = vdm_json_next(j, job)) {
+        check_job(j, job, runs);
+        const vdm_json_node *name = vdm_json_get(j, job, "name");
+        size_t length = strlen(name->text);
+        CHECK(strncmp(names, name->text, length) == 0 && names[length] == ' ', "expected %.30s, found %s",
+              names, name->text);
+        names += strcspn(names, "\n");
+        if (*names) names++;
+    }
+    CHECK(*names == '\0' || strncmp(names, "growth.", 7) == 0, "missing: %s", names);
+    return jobs;
+}
+
+/* Every job that is listed is run, but for growth's. */
+static void check_all(void)
+{
+    static char list[sizeof said];
+    vdm_json j = {0};
+    expect(0, "block.forward.1476.f32 ", "--list");
+    memcpy(list, said, sizeof said);
+    expect(0, "share of a peak", "--quick --runs 1 --json @/b.json");
+    read_jobs(&j, list, 1);
+    vdm_json_free(&j);
+}
+
+static void check_names(void)
+{
+    vdm_json j = {0};
+    expect(0, "matmul.up.f32", "matmul.up.f32 matmul.up.input --quick --runs 3 --threads 1 --json @/b.json");
+    read_jobs(&j, "matmul.up.f32 \nmatmul.up.input \nmatmul.up.input.bf16w \n", 3);
+    vdm_json_free(&j);
+    expect(0, "growth.8192", "growth --quick --runs 1");
+    CHECK(strstr(said, "matmul") == NULL, "growth: %s", said);
+    expect(2, "'matmul.u' names no job", "matmul.u --quick");
+    expect(2, "'nothing' names no job", "matmul nothing --quick");
+    expect(2, "--runs", "--quick --runs 0");
+    expect(1, "nowhere", "peak --quick --json @/nowhere/b.json");
+    expect(0, "vdm bench [NAME...]", "--help");
+}
+
+/* What a block has to compute, counted by hand: D = 64, 8 video and 2 text tokens, E = 64. */
+static void check_operations(void)
+{
+    vdm_json j = {0};
+    double block = 24.0 * 64 * 64 * 10 + 4.0 * 10 * 10 * 64;       /* linear layers, attention */
+    double ends = 2.0 * 8 * 64 * (256 + 128) + 2.0 * 2 * 32 * 64;  /* patches in and out, text */
+    double time = 2.0 * 64 * (64 + 64) + 2.0 * 64 * (12 + 2) * 64; /* its embedding, modulation */
+    expect(0, "block", "block.forward.1476.f32 --quick --runs 1 --json @/b.json");
+    const vdm_json_node *jobs = read_jobs(&j, "block.forward.1476.f32 \n", 1);
+    if (jobs) {
+        double found = number(&j, jobs + 1, "operations");
+        CHECK(found == block + ends + time, "expected %.0f operations, found %.0f", block + ends + time,
+              found);
+    }
+    vdm_json_free(&j);
+}
+
+int main(void)
+{
+    const char *name = getenv("VDM");
+    snprintf(program, sizeof program, "%s", name ? name : "build/vdm");
+    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("bench");
+    check_all();
+    check_names();
+    check_operations();
+    return check_end("bench");
+}
