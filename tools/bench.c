@@ -225,7 +225,10 @@ static void write_spread(FILE *f, const char *name, const double *x, int n)
 
 static void write_result(FILE *f, const struct bench *b, const struct result *r)
 {
-    fprintf(f, "    {\"name\": \"%s\", \"what\": \"%s\"", r->job->name, r->job->what);
+    const int *sizes = b->o->quick ? r->job->quick : r->job->n; /* what bench_peer.py makes its job from */
+    fprintf(f, "    {\"name\": \"%s\", \"what\": \"%s\", \"sizes\": [", r->job->name, r->job->what);
+    for (int i = 0; i < SIZES; i++) fprintf(f, "%s%d", i ? ", " : "", sizes[i]);
+    fprintf(f, "]");
     if (r->absent) {
         fprintf(f, ", \"absent\": true}");
         return;

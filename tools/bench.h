@@ -22,14 +22,15 @@ struct work {
     vdm_error *err;
 };
 
+enum { SIZES = 8 };
 struct job {
     const char *name; /* parts with dots between them: "matmul.up.f32" */
     const char *what;
     enum limit limit;
     void (*prepare)(struct work *w, const int *n);
     void (*run)(struct work *w);
-    int n[8];     /* sizes, as prepare takes them */
-    int quick[8]; /* and for --quick */
+    int n[SIZES];     /* sizes, as prepare takes them */
+    int quick[SIZES]; /* and for --quick */
 };
 /* A job without a name ends each; growth_jobs are run only where they are named. */
 extern const struct job machine_jobs[], kernel_jobs[], model_jobs[], growth_jobs[];
