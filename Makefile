@@ -89,7 +89,9 @@ $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 # machine that has nothing else to do. BENCH: names of jobs, options.
 bench: $(BUILD)/vdm
 	$(BUILD)/vdm bench $(BENCH) --json $(BUILD)/bench.json
+PEER_PYTHON = $(or $(VDM_VENV),build/venv)/bin/python
 bench-peer: $(BUILD)/vdm
+	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) tools/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
 MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)

@@ -56,6 +56,8 @@ static void check_job(const vdm_json *j, const vdm_json_node *job, int runs)
 {
     const vdm_json_node *name = vdm_json_get(j, job, "name"), *limit = vdm_json_get(j, job, "limit");
     if (!CHECK(name && name->kind == VDM_JSON_STRING, "a job without a name")) return;
+    const vdm_json_node *sizes = vdm_json_get(j, job, "sizes");
+    CHECK(sizes && sizes->kind == VDM_JSON_ARRAY && sizes->children == 8, "%s: sizes", name->text);
     if (vdm_json_get(j, job, "absent")) {
         CHECK(strncmp(name->text, "peak.bf16", 9) == 0, "%s is absent", name->text);
         return;

@@ -10,19 +10,16 @@
 #include <string.h>
 
 static const double SAMPLE = 0.05, BURST = 0.02; /* seconds */
+enum { MAX_RUNS = 1000, MAX_REPEATS = 100000 };  /* the first: as --runs takes */
 
-static const struct {
-    const char *name, *unit;
-    double scale;
-} limits[LIMITS] = {
-    {"", "GFLOP/s", 1e9}, {"f32 fma", "GFLOP/s", 1e9}, {"bf16 dot", "GFLOP/s", 1e9}, {"triad", "GB/s", 1e9}};
+static const char *const limit_names[LIMITS] = {"", "f32 fma", "bf16 dot", "triad"};
 
 struct result {
     const struct job *job;
     bool absent;
     double operations, bytes; /* of one run */
-    double seconds[1000];     /* [runs], of one run */
-    double share[1000];       /* [runs], of the limit's speed beside it; where the job has one */
+    double seconds[MAX_RUNS]; /* [runs], of one run */
+    double share[MAX_RUNS];   /* [runs], of the limit's speed beside it; where the job has one */
     double limit;             /* that speed: median */
 };
 
@@ -98,7 +95,7 @@ struct spread {
 };
 static struct spread spread_of(const double *x, int n)
 {
-    double sorted[1000];
+    double sorted[MAX_RUNS];
     memcpy(sorted, x, (size_t)n * sizeof *x);
     qsort(sorted, (size_t)n, sizeof *x, by_size);
     struct spread s = {sorted[0], (sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[n - 1]};
@@ -138,13 +135,13 @@ static int repeats_of(const struct bench *b, const struct job *job, struct work 
 {
     double seconds = time_runs(job, w, 1);
     if (b->o->quick || w->failed || w->absent || seconds > 10 * SAMPLE) return 1;
-    seconds = time_runs(job, w, 1);
-    return seconds >= SAMPLE ? 1 : seconds > SAMPLE / 100000 ? (int)ceil(SAMPLE / seconds) : 100000;
+    double repeats = ceil(SAMPLE / time_runs(job, w, 1));
+    return repeats < MAX_REPEATS ? (int)repeats : MAX_REPEATS;
 }
 
 static void measure(struct bench *b, const struct job *job, struct work *w, struct result *r)
 {
-    double beside[1000], work = 0, before;
+    double beside[MAX_RUNS], work, before;
     int runs = b->o->runs, repeat = repeats_of(b, job, w);
     r->absent = w->absent;
     r->operations = w->operations, r->bytes = w->bytes;
@@ -158,6 +155,7 @@ static void measure(struct bench *b, const struct job *job, struct work *w, stru
         r->share[i] = beside[i] > 0 ? work / r->seconds[i] / beside[i] : 0;
         before = after;
     }
+    if (w->failed) return;
     r->limit = spread_of(beside, runs).median;
 }
 
@@ -168,6 +166,7 @@ static int run_job(struct bench *b, const struct job *job, struct result *r, vdm
     if (job->limit == MEMORY && !b->stream) {
         b->stream = vdm_alloc(3 * (size_t)STREAM, sizeof(float), "the measurement of memory", err);
         if (!b->stream) return -1;
+        b->stream[i] = 1; /* pages that are only zero are one */
     }
     job->prepare(&w, w.quick ? job->quick : job->n);
     if (!w.failed) measure(b, job, &w, r);
@@ -207,7 +206,7 @@ static void print_result(const struct bench *b, const struct result *r)
     else
         printf(" %9.1f %8s", r->operations / s.median / 1e9, "");
     if (r->limit > 0)
-        printf(" %6.1f %% %-8s", 100 * spread_of(r->share, runs).median, limits[r->job->limit].name);
+        printf(" %6.1f %% %-8s", 100 * spread_of(r->share, runs).median, limit_names[r->job->limit]);
     else
         printf(" %17s", "");
     printf(" %s\n", r->job->what);
@@ -241,7 +240,7 @@ static void write_result(FILE *f, const struct bench *b, const struct result *r)
                 r->operations / median);
     write_spread(f, "seconds", r->seconds, b->o->runs);
     if (r->limit > 0) {
-        fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limits[r->job->limit].name, r->limit);
+        fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limit_names[r->job->limit], r->limit);
         write_spread(f, "share", r->share, b->o->runs);
     }
     fprintf(f, "}");

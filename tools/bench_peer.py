@@ -2,11 +2,11 @@
 a time, so that what the machine does meanwhile happens to both. Prints for each job the ratio of the times,
 PyTorch's by vdm's (above 1: vdm is faster), its least, median and most over the rounds, and the peak memory.
 
-    python tools/bench_peer.py [NAME...] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--quick] [--list]
+    python tools/bench_peer.py [NAME...] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
 
 Names and sizes are vdm's: the program is asked for them. The peer runs at its best:
-  - OPENBLAS_* and MKL_* of the environment are unset, OMP_NUM_THREADS = torch's threads = --threads (all cores that
-    may be used), no binding of threads, ATEN_CPU_CAPABILITY as PyTorch chooses (it is printed);
+  - OPENBLAS_*, MKL_*, OMP_*, ATEN_* ... of the environment are unset; OMP_NUM_THREADS = torch's threads = --threads
+    (all cores that may be used), threads not bound; the instruction set as PyTorch chooses (the JSON names it);
   - malloc keeps what it is given (MALLOC_TOP_PAD_, MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_): PyTorch would else give
     large tensors back after every operation and fault the pages in again;
   - scaled_dot_product_attention (diffusers' own choice), inference mode where nothing is learned, the fused AdamW;
@@ -396,11 +396,13 @@ def worker(task):
     """Reads "go" lines, answers each with the seconds of so many runs; at the end says its memory."""
     import torch
 
-    if task["model"]:
+    if task["model"]:  # all that the job imports is in `base`
         import diffusers
         import peft  # noqa: F401
 
         diffusers.utils.logging.set_verbosity_error()
+        for part in ("Transformer3DModel", "ImageToVideoPipeline", "DDIMScheduler"):
+            getattr(diffusers, f"CogVideoX{part}")
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may speak there
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
@@ -430,7 +432,8 @@ class Peer:
     """A worker process, its model ready."""
 
     def __init__(self, task, tuned):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "MKL_", "MALLOC_"))}
+        unset = ("OPENBLAS_", "MKL_", "MALLOC_", "OMP_", "GOMP_", "KMP_", "ATEN_", "DNNL_", "ONEDNN_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
         environment.update(OMP_NUM_THREADS=str(task["threads"]), TOKENIZERS_PARALLELISM="false")
         if tuned:
             environment.update(MALLOC)
@@ -494,6 +497,8 @@ def best_mode(o, task):
     """Tries each mode; the fastest, what all took, and the least memory, with malloc as it comes."""
     tried, memory = {}, None
     for mode in modes_of(task["name"]):
+        if o.modes and mode.removesuffix(" bf16").removesuffix(" autocast") not in o.modes.split(","):
+            continue
         try:
             peer = Peer({**task, "mode": mode}, tuned=True)
             tried[mode] = peer.probe
@@ -567,6 +572,7 @@ def main():
     parser.add_argument("names", nargs="*", help="jobs, or the first parts of their names (all but growth)")
     parser.add_argument("--rounds", type=int, default=5, help="A B of each job")
     parser.add_argument("--runs", type=int, default=2, help="in each round; their median counts")
+    parser.add_argument("--modes", help="only these, as in eager,compile,frozen,last,last compile")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that all runs, not how fast")
