@@ -166,7 +166,6 @@ static int run_job(struct bench *b, const struct job *job, struct result *r, vdm
     if (job->limit == MEMORY && !b->stream) {
         b->stream = vdm_alloc(3 * (size_t)STREAM, sizeof(float), "the measurement of memory", err);
         if (!b->stream) return -1;
-        b->stream[i] = 1; /* pages that are only zero are one */
     }
     job->prepare(&w, w.quick ? job->quick : job->n);
     if (!w.failed) measure(b, job, &w, r);
