@@ -135,6 +135,8 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         sums.append(loss.item())
         if step % LOG_EVERY == 0 or step == end:
             row = dict(loss=float(np.mean(sums)), clips_per_s=seen / (time.monotonic() - t0))
+            if step == end and decay:                       # the rate has come down to 0: no mean is better
+                ema = Ema(net, EMA_DECAY)
             if step % EVAL_EVERY == 0 or step == end:
                 ema.swap(net)
                 fig, fam = held.figures(dit)
