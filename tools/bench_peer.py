@@ -15,7 +15,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights; its peer computes in
 bf16 altogether. Sampling with an adapter: fused into the weights, as diffusers' fuse_lora leaves it.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
-that needed least, with malloc as it comes, and without what the imports alone take (given beside it).
+that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
+vdm bench holds arrays of its own to measure the memory's speed, vdm's is left out.
 
 Needs torch, diffusers, peft (make peer's environment); VDM names the program (build/vdm)."""
 
@@ -538,7 +539,7 @@ def compare(o, name):
         torch=peer.version, capability=peer.capability, per_run=work, unit="operations" if "operations" in job else "bytes",
         vdm_seconds=spread(ours), torch_seconds=spread(theirs), ratio=spread([b / a for a, b in zip(ours, theirs)]),
         vdm_share=spread(share) if share else None, limit=job.get("limit"),
-        vdm_peak_bytes=peak, torch_peak_bytes=memory and memory["peak"] - memory["base"], torch_base_bytes=memory and memory["base"],
+        vdm_peak_bytes=None if job.get("limit") == "triad" else peak, torch_peak_bytes=memory and memory["peak"] - memory["base"], torch_base_bytes=memory and memory["base"],
     )  # fmt: skip
 
 
@@ -558,9 +559,8 @@ def listed(o):
 def say(r):
     rate = r["per_run"] / 1e9
     share = f"{100 * r['vdm_share']['median']:5.1f} % {r['limit']}" if r["vdm_share"] else ""
-    memory = f"{r['vdm_peak_bytes'] / 2**20:8.0f}"
-    if r["torch_peak_bytes"]:
-        memory += f" {r['torch_peak_bytes'] / 2**20:8.0f}"
+    both = (r["vdm_peak_bytes"], r["torch_peak_bytes"])
+    memory = " ".join(f"{b / 2**20:8.0f}" if b else f"{'':8}" for b in both)
     ratio = "{min:6.2f} {median:6.2f} {max:6.2f}".format(**r["ratio"])
     print(f"{r['name']:30} {1e3 * r['vdm_seconds']['median']:10.3f} {1e3 * r['torch_seconds']['median']:10.3f} {ratio} "
           f"{rate / r['vdm_seconds']['median']:8.1f} {rate / r['torch_seconds']['median']:8.1f} {share:17} {memory}  "
