@@ -14,6 +14,5 @@ programs=
 for script in $here/*.py; do
     [ "$script" = $here/common.py ] || programs="$programs $script"
 done
-[ -d models/tiny ] || programs=$(echo "$programs" | sed "s, $here/embedded.py,,")
 export PYTHON="$venv/bin/python" VDM_PEER_FULL=1
 exec tests/run.sh $programs
