@@ -17,9 +17,10 @@ LDLIBS = $(OPENMP) $(SANITIZE) -lm
 OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
             $(CC) -fopenmp .omp-$$$$.c -o .omp-$$$$ 2>/dev/null && echo -fopenmp; rm -f .omp-$$$$*)
 
-X86 := $(findstring x86_64,$(shell $(CC) -dumpmachine))
-SETS = scalar $(if $(X86),avx2 avx512)
+MACHINE := $(shell $(CC) -dumpmachine)
+SETS = scalar $(if $(filter x86_64%,$(MACHINE)),avx2 avx512) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
 ISA_scalar =
+ISA_neon =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 

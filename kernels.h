@@ -147,6 +147,8 @@ enum {
 extern const vdm_kernels vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)
 extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512;
+#elif defined(__aarch64__)
+extern const vdm_kernels vdm_kernels_neon;
 #endif
 
 /* The three matmuls of a linear layer. n rows; w->weight [out,in]. */

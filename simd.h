@@ -1,6 +1,7 @@
-/* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Three forms of it,
- * chosen by VDM_SET_scalar, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels once with
- * each): an array, two 256 bit registers, one 512 bit register. Every operation gives the same bits in all.
+/* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Four forms of it,
+ * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
+ * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
+ * Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -270,6 +271,128 @@ INLINE void v16_transpose(v16 r[16])
         r[i].a = quarter[0][i], r[i].b = quarter[2][i];
         r[i + 8].a = quarter[1][i], r[i + 8].b = quarter[3][i];
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+#elif defined(VDM_SET_neon) /* of aarch64: fma and division are IEEE's there */
+#include <arm_neon.h>
+
+#define SET_NAME  neon
+#define TILE_VECS 1 /* 20 sums, 4 columns, 5 broadcasts (gcc loads all of them first) of 32 registers */
+#define TILE_ROWS 5
+#define EACH_TILE_HEIGHT(do) \
+    do (1) do(2) do(3) do(4) do(5)
+
+typedef struct v16 {
+    float32x4_t q[4]; /* lanes 0-3, 4-7, 8-11, 12-15 */
+} v16;
+
+#define EACH_QUARTER(i) UNROLL for (int i = 0; i < 4; i++)
+
+INLINE v16 v16_load(const void *p)
+{
+    v16 r;
+    EACH_QUARTER(i) r.q[i] = vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + 16 * i));
+    return r;
+}
+INLINE void v16_store(float *p, v16 a)
+{
+    EACH_QUARTER(i) vst1q_f32(p + 4 * i, a.q[i]);
+}
+INLINE v16 v16_load_n(const void *p, int64_t n)
+{
+    float lanes[16] = {0};
+    memcpy(lanes, p, (size_t)n * sizeof *lanes);
+    return v16_load(lanes);
+}
+INLINE void v16_store_n(float *p, v16 a, int64_t n)
+{
+    float lanes[16];
+    v16_store(lanes, a);
+    memcpy(p, lanes, (size_t)n * sizeof *lanes);
+}
+INLINE v16 v16_set(float x)
+{
+    v16 r;
+    EACH_QUARTER(i) r.q[i] = vdupq_n_f32(x);
+    return r;
+}
+#define QUARTER_BY_QUARTER(name, expression)    \
+    INLINE v16 v16_##name(v16 x, v16 y)         \
+    {                                           \
+        EACH_QUARTER(i)                         \
+        {                                       \
+            float32x4_t a = x.q[i], b = y.q[i]; \
+            x.q[i] = expression;                \
+        }                                       \
+        return x;                               \
+    }
+QUARTER_BY_QUARTER(add, vaddq_f32(a, b))
+QUARTER_BY_QUARTER(sub, vsubq_f32(a, b))
+QUARTER_BY_QUARTER(mul, vmulq_f32(a, b))
+QUARTER_BY_QUARTER(div, vdivq_f32(a, b))
+QUARTER_BY_QUARTER(max, vbslq_f32(vcgtq_f32(a, b), a, b)) /* vmaxq would spread NaN */
+QUARTER_BY_QUARTER(min, vbslq_f32(vcltq_f32(a, b), a, b))
+INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    EACH_QUARTER(i) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
+    return c;
+}
+INLINE v16 v16_load_f16(const void *p)
+{
+    v16 r;
+    EACH_QUARTER(i) r.q[i] = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)p + 8 * i)));
+    return r;
+}
+INLINE v16 v16_load_bf16(const void *p)
+{
+    v16 r;
+    EACH_QUARTER(i)
+    {
+        uint16x4_t half = vreinterpret_u16_u8(vld1_u8((const uint8_t *)p + 8 * i));
+        r.q[i] = vreinterpretq_f32_u32(vshll_n_u16(half, 16));
+    }
+    return r;
+}
+/* In two steps, as AVX2 has it. */
+INLINE v16 v16_times_power(v16 p, v16 n)
+{
+    const int32x4_t bias = vdupq_n_s32(127);
+    EACH_QUARTER(i)
+    {
+        int32x4_t whole = vcvtq_s32_f32(n.q[i]), half = vshrq_n_s32(whole, 1), rest = vsubq_s32(whole, half);
+        p.q[i] = vmulq_f32(p.q[i], vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
+        p.q[i] = vmulq_f32(p.q[i], vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(rest, bias), 23)));
+    }
+    return p;
+}
+INLINE float v16_sum(v16 a)
+{
+    float32x4_t four = vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3]));
+    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+/* Quarter j of four rows r[0..3], as columns. */
+INLINE void transpose_4x4(v16 *r, int j, float32x4_t columns[4])
+{
+    float32x4_t a = r[0].q[j], b = r[1].q[j], c = r[2].q[j], d = r[3].q[j];
+    float32x4x2_t ac = vzipq_f32(a, c), bd = vzipq_f32(b, d); /* a0 c0 a1 c1 | a2 c2 a3 c3 */
+    float32x4x2_t low = vzipq_f32(ac.val[0], bd.val[0]), high = vzipq_f32(ac.val[1], bd.val[1]);
+    columns[0] = low.val[0], columns[1] = low.val[1], columns[2] = high.val[0], columns[3] = high.val[1];
+}
+INLINE void v16_transpose(v16 r[16])
+{
+    v16 t[16];
+    EACH_QUARTER(i)
+    {
+        EACH_QUARTER(j)
+        {
+            float32x4_t columns[4];
+            transpose_4x4(r + 4 * i, j, columns);
+            EACH_QUARTER(k) t[4 * j + k].q[i] = columns[k];
+        }
+    }
+    UNROLL for (int i = 0; i < 16; i++) r[i] = t[i];
 }
 
 /* ------------------------------------------------------------------------------------------------ */

@@ -245,6 +245,12 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
 #if defined(__x86_64__)
         {&vdm_kernels_avx512, has_avx512()},
         {&vdm_kernels_avx2, has_avx2()},
+#define KNOWN_SETS "scalar, avx2 or avx512"
+#elif defined(__aarch64__)
+        {&vdm_kernels_neon, true},
+#define KNOWN_SETS "scalar or neon"
+#else
+#define KNOWN_SETS "scalar"
 #endif
         {&vdm_kernels_scalar, true},
     };
@@ -256,7 +262,7 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
             return NULL;
         }
     }
-    vdm_fail(err, "VDM_ISA: unknown instruction set '%s'; expected scalar, avx2 or avx512", wanted);
+    vdm_fail(err, "VDM_ISA: unknown instruction set '%s'; expected " KNOWN_SETS, wanted);
     return NULL;
 }
 

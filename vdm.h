@@ -97,7 +97,7 @@ typedef struct vdm_cpu {
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512. */
+ * variable VDM_ISA names: scalar, avx2, avx512, neon. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */

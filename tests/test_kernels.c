@@ -21,8 +21,8 @@ static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
 /* Each instruction set that this processor has, with 1, 2 and 3 threads. */
 static void open_cpus(void)
 {
-    static const char *const sets[] = {"scalar", "avx2", "avx512"};
-    for (int s = 0; s < 3; s++) {
+    static const char *const sets[] = {"scalar", "avx2", "avx512", "neon"};
+    for (int s = 0; s < 4; s++) {
         for (int threads = 1; threads <= 3; threads++) {
             vdm_error err;
             setenv("VDM_ISA", sets[s], 1);
