@@ -1,8 +1,9 @@
 """Writes a random checkpoint of the published shapes of CogVideoX1.5-5B-I2V, to measure speed and memory
 without a download: transformer (42 blocks, bf16, shards of at most 5 GB, 11 GB in all), VAE, scheduler.
 Values are scaled so that activations stay finite and near 1; nothing sensible is generated.
+With --zeros the tensors are holes in the files: 11 GB that take no room, to measure how long loading takes.
 
-    python tools/random_checkpoint.py OUT [--layers 42] [--small] [--seed 0]
+    python tools/random_checkpoint.py OUT [--layers 42] [--small] [--zeros] [--seed 0]
 
 Needs torch and diffusers (for names and shapes alone: no weights are held in memory)."""
 
@@ -87,6 +88,9 @@ def write_file(path, shapes, numbers):
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
+        if numbers is None:
+            f.truncate(f.tell() + offset)
+            return
         for name, shape in shapes:
             centre, spread = affine(name, shape)
             for piece in numbers.take(math.prod(shape)):
@@ -127,10 +131,11 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--layers", type=int, help="transformer blocks (42; 2 with --small)")
     parser.add_argument("--small", action="store_true", help="narrow: a few megabytes")
+    parser.add_argument("--zeros", action="store_true", help="all weights 0, as holes: takes no room on most disks")
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
     layers = o.layers or (2 if o.small else 42)
-    numbers = Numbers(o.seed)
+    numbers = None if o.zeros else Numbers(o.seed)
     with torch.device("meta"):
         transformer = CogVideoXTransformer3DModel(**{**TRANSFORMER, **(SMALL if o.small else {}), "num_layers": layers})
         vae = AutoencoderKLCogVideoX(**{**VAE, **(SMALL_VAE if o.small else {})})
