@@ -244,6 +244,11 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
     return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * adapter) * sizeof(float);
 }
 
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank)
+{
+    return shape_of(c, o, g->F, g->h, g->w, rank).keep;
+}
+
 /* What a caller may get wrong; files and geometry have been checked where they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {

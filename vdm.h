@@ -647,6 +647,8 @@ int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu,
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank);
+/* Blocks whose activations fit into o->memory; the others compute theirs again. */
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank);
 
 /* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */

@@ -15,6 +15,15 @@ static double forward_operations(const session *s, int B)
     return B * c->layers * (2 * 12 * D * D * S + 4 * S * S * D);
 }
 
+/* Passes that a step of learning takes: forward, the gradients of the blocks' inputs (attention's and the
+ * adapters' come on top), and forward again where activations were not kept. */
+static double passes(const session *s, const vdm_fit_options *f)
+{
+    int layers = s->config.transformer.layers;
+    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, s->options->rank);
+    return s->options->accumulate * (2.2 + (double)(layers - kept) / layers);
+}
+
 /* Operations a second of this machine, from one matmul of a fifth of a second or so. */
 static double measure_speed(const vdm_cpu *cpu)
 {
@@ -84,22 +93,21 @@ static double pixel_bytes(const vdm_geometry *g)
 }
 
 /* Prints the stages of learning, and returns what the larger one takes. */
-static double plan_learning(const session *s, int pairs)
+static double plan_learning(const session *s, const vdm_fit_options *f, int pairs)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
-    vdm_fit_options f;
-    vdm_fit_defaults(&f);
-    f.batch = o->batch;
-    f.memory = memory_of(o);
     double adapter = 8.0 * c->layers * o->rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
     double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
                     pixel_bytes(g) + cache;
-    double learn = (double)vdm_fit_bytes(c, g, &f, o->rank) + adapter + cache;
+    double learn = (double)vdm_fit_bytes(c, g, f, o->rank) + adapter + cache;
+    char title[48];
+    snprintf(title, sizeof title, "learning, %d of %d blocks kept", vdm_fit_kept(c, g, f, o->rank),
+             c->layers);
     print_line("encoding the pairs", encode);
-    print_line("learning", learn);
+    print_line(title, learn);
     return larger(encode, learn);
 }
 
@@ -122,6 +130,10 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     vdm_sample_options p = sample_options(s);
+    vdm_fit_options f;
+    vdm_fit_defaults(&f);
+    f.batch = o->batch;
+    f.memory = memory_of(o);
     print_settings(s, training_steps > 0);
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
             g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
@@ -129,7 +141,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     double weights = weight_bytes(o->model, "transformer") + weight_bytes(o->model, "vae"), run;
     print_line("weights (mapped)", weights);
     if (training_steps) {
-        run = plan_learning(s, pairs);
+        run = plan_learning(s, &f, pairs);
     } else {
         p.videos = exam_group(s, answers);
         run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
@@ -138,8 +150,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     print_line("at the peak",
                weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float));
     int B = training_steps ? o->batch : p.guidance > 1 ? 2 : 1;
-    double passes = training_steps ? 3.2 * o->accumulate : 1;
-    double step = forward_operations(s, B) * passes / measure_speed(&s->cpu);
+    double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);
     format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o->steps));
