@@ -394,6 +394,8 @@ static double batch_loss(struct run *r)
 {
     double sum = 0;
     for (int b = 0; b < r->o->batch; b++) mix(r, b);
+    const vdm_fit_data *of = r->data;
+    tap_see(r->cpu->tap, r->target, SHAPE(r->o->batch, of->F, of->C, of->h, of->w), "target");
     vdm_transformer_forward(r->m, r->lora, r->cpu, r->tape, r->x, r->text, r->t, r->v);
     for (int b = 0; b < r->o->batch; b++) {
         const float *v = r->v + b * r->video, *target = r->target + b * r->video;
@@ -414,6 +416,7 @@ static double watch_loss(struct run *r)
 {
     int B = r->o->batch, batches = (4 + B - 1) / B, of = batches * B;
     double sum = 0;
+    tap_prefix(r->cpu->tap, "watch.%d.", r->adamw.step);
     for (int i = 0; i < of; i++) {
         vdm_rng rng;
         int b = i % B;
@@ -429,28 +432,23 @@ static double watch_loss(struct run *r)
 /* ------------------------------------------------------------------------------------------------
  * One step */
 
-static int dump_batch(struct run *r, vdm_error *err)
-{
-    const vdm_fit_data *d = r->data;
-    int64_t shape[5] = {r->o->batch, d->F, 2 * d->C, d->h, d->w};
-    if (r->o->dump(r->o->dump_user, "input", r->x, 5, shape, err)) return -1;
-    shape[2] = d->C;
-    if (r->o->dump(r->o->dump_user, "target", r->target, 5, shape, err)) return -1;
-    return r->o->dump(r->o->dump_user, "velocity", r->v, 5, shape, err);
-}
-
-static int dump_gradient(struct run *r, vdm_error *err)
+/* kind.NAME for every matrix of an array laid out like the adapter */
+static void see_adapter(const struct run *r, const float *array, const char *kind)
 {
     const vdm_lora *a = r->lora;
-    for (int i = 0; i < a->layers * 8; i++) {
-        char name[VDM_LORA_NAME + 8] = "grad.";
+    for (int i = 0; r->cpu->tap && i < a->layers * 8; i++) {
+        char name[VDM_LORA_NAME];
         bool b = i % 2;
-        int64_t shape[2] = {b ? a->width : a->rank, b ? a->rank : a->width};
-        vdm_lora_name(name + 5, i / 8, (vdm_target)(i / 2 % 4), b);
-        if (r->o->dump(r->o->dump_user, name, r->grad + (int64_t)i * a->rank * a->width, 2, shape, err))
-            return -1;
+        vdm_lora_name(name, i / 8, (vdm_target)(i / 2 % 4), b);
+        tap_see(r->cpu->tap, array + (int64_t)i * a->rank * a->width,
+                SHAPE(b ? a->width : a->rank, b ? a->rank : a->width), "%s.%s", kind, name);
     }
-    return 0;
+}
+
+static void see_number(const struct run *r, double x, const char *name)
+{
+    const float number = (float)x;
+    tap_see(r->cpu->tap, &number, SHAPE(1), "%s", name);
 }
 
 /* Names the pairs of the batch whose loss is not finite, or all of them. */
@@ -480,21 +478,29 @@ static int train_step(struct run *r, vdm_error *err)
     memset(r->grad, 0, (size_t)r->n * sizeof(float));
     *row = (vdm_fit_row){.watch = (double)NAN};
     for (int i = 0; i < o->accumulate; i++) {
+        tap_prefix(r->cpu->tap, "step.%d.", step + 1);
+        if (o->accumulate > 1) tap_prefix(r->cpu->tap, "step.%d.batch.%d.", step + 1, i + 1);
         draw_batch(r, step * videos + i * o->batch, &rng);
         double loss = batch_loss(r);
         if (!isfinite(loss)) return fail_step(r, "the loss", loss, err);
         row->loss += loss / o->accumulate;
-        if (o->dump && step == 0 && i == 0 && dump_batch(r, err)) return -1;
         /* loss = mean (v - v*)^2 over the step's videos */
         float factor = (float)(2.0 / (double)(videos * r->video));
         for (int64_t j = 0; j < o->batch * r->video; j++) r->v[j] = factor * (r->v[j] - r->target[j]);
         vdm_transformer_backward(r->m, r->lora, r->cpu, r->tape, r->v, r->grad);
     }
-    if (o->dump && step == 0 && dump_gradient(r, err)) return -1;
+    tap_prefix(r->cpu->tap, "step.%d.", step + 1);
+    see_number(r, row->loss, "loss");
+    see_adapter(r, r->grad, "grad");
     row->grad_norm = vdm_clip_grad(r->cpu, r->grad, r->n, o->clip);
     if (!isfinite(row->grad_norm)) return fail_step(r, "the norm of the gradient", row->grad_norm, err);
     row->lr = o->lr * vdm_lr_factor(o->schedule, step, o->warmup, o->steps);
     vdm_adamw_update(&r->adamw, r->cpu, r->lora->params, r->grad, row->lr);
+    see_number(r, row->grad_norm, "grad_norm");
+    see_number(r, row->lr, "lr");
+    see_adapter(r, r->lora->params, "adapter");
+    see_adapter(r, r->adamw.m, "adamw.m");
+    see_adapter(r, r->adamw.v, "adamw.v");
     return 0;
 }
 

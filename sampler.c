@@ -394,11 +394,15 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
     return check_geometry(c, vae, &o->geometry, err);
 }
 
-static int dump(const struct run *r, const char *name, const float *data, vdm_error *err)
+/* "image_latents", "latents.3": without a prefix */
+static void see(const struct run *r, const float *data, const char *name, int step)
 {
     const vdm_geometry *g = &r->o->geometry;
-    const int64_t shape[] = {(int64_t)r->N * g->F, r->model->config.out_channels, g->h, g->w};
-    return r->o->dump && r->o->dump(r->o->dump_user, name, data, 4, shape, err) ? -1 : 0;
+    char number[16] = "";
+    if (step) snprintf(number, sizeof number, ".%d", step);
+    tap_prefix(r->cpu->tap, "%s", "");
+    tap_see(r->cpu->tap, data, SHAPE((int64_t)r->N * g->F, r->model->config.out_channels, g->h, g->w), "%s%s",
+            name, number);
 }
 
 /* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
@@ -410,6 +414,7 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     int64_t pixels = (int64_t)3 * g->height * g->width;
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
+    tap_prefix(r->cpu->tap, "encode.");
     for (int i = 0; i < r->N; i++) {
         float *image = r->image + i * r->n;
         if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
@@ -418,7 +423,8 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
         vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
     }
-    return dump(r, "image_latents", r->image, err);
+    see(r, r->image, "image_latents", 0);
+    return 0;
 }
 
 /* Latents of all videos -> channels `first`.. of r->input, in both halves with guidance. */
@@ -481,18 +487,19 @@ static int report(const struct run *r, int step, double start, vdm_error *err)
 static int denoise(struct run *r, vdm_error *err)
 {
     int timesteps[1000], steps = r->o->steps;
-    char name[32];
     double start = vdm_seconds();
     vdm_schedule_timesteps(r->schedule, steps, timesteps);
     for (int k = 0; k < steps; k++) {
         int t = timesteps[k];
+        tap_prefix(r->cpu->tap, "step.%d.", k + 1);
         predict(r, t);
+        see(r, r->v, "velocity", k + 1);
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
             vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->N * r->n);
-        snprintf(name, sizeof name, "latents.%d", k + 1);
-        if (dump(r, name, r->x, err) || report(r, k + 1, start, err)) return -1;
+        see(r, r->x, "latents", k + 1);
+        if (report(r, k + 1, start, err)) return -1;
     }
     return 0;
 }
@@ -505,6 +512,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
     const float scale = (float)(1 / r->vae->config.scaling_factor);
     float *latents = r->x + i * r->n + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
+    tap_prefix(r->cpu->tap, "decode.");
     if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
                        err))
         return -1;
@@ -513,6 +521,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
         float y = video[j] * 0.5f + 0.5f;
         video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
     }
+    tap_prefix(r->cpu->tap, "%s", "");
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <string.h>
 
 enum { KT = 3, PAST = KT - 1 };              /* frames under a causal kernel; those before the present one */
@@ -318,6 +319,7 @@ struct run {
     const vdm_progress *progress;
     int step, steps; /* chunks */
     double began;
+    char prefix[64], path[64]; /* for a tap: its prefix outside of the chunks; the module that is at work */
 };
 
 static void run_free(struct run *r)
@@ -344,6 +346,16 @@ static void turn(struct run *r)
     float *x = r->x;
     r->x = r->y;
     r->y = x;
+}
+
+/* Names the module that comes next, for a tap. */
+__attribute__((format(printf, 2, 3))) static void enter(struct run *r, const char *format, ...)
+{
+    if (!r->cpu->tap) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->path, sizeof r->path, format, args);
+    va_end(args);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -406,16 +418,30 @@ static int latent_frame(const struct run *r, int t)
     return t == 0 ? 0 : 1 + (t - 1) * (r->zT - 1) / (r->T - 1);
 }
 
-/* y = silu(GN(x)), or in the decoder silu(GN(x) Cy(z) + Cb(z)): frame t, [H,W,C] */
-static void norm_silu(struct run *r, float *y, const float *x, const vdm_vae_norm *n, int C, int t)
+/* y = GN(x), or where `spatial` GN(x) Cy(z) + Cb(z), or silu of that: frame t, [H,W,C] */
+static void norm_frame(struct run *r, float *y, const float *x, const vdm_vae_norm *n, int C, int t,
+                       bool spatial, bool silu)
 {
     int groups = r->m->config.groups;
-    int64_t P = (int64_t)r->H * r->W, skip = n->y.in ? (int64_t)latent_frame(r, t) * r->zh * r->zw * C : 0;
+    int64_t P = (int64_t)r->H * r->W, skip = spatial ? (int64_t)latent_frame(r, t) * r->zh * r->zw * C : 0;
     const float *mean = r->buffer[STATS], *times = NULL, *plus = NULL;
-    const int32_t *index = n->y.in ? (void *)r->buffer[INDEX] : NULL;
-    if (n->y.in) times = r->buffer[TIMES] + skip, plus = r->buffer[PLUS] + skip;
+    const int32_t *index = spatial ? (void *)r->buffer[INDEX] : NULL;
+    if (spatial) times = r->buffer[TIMES] + skip, plus = r->buffer[PLUS] + skip;
     r->cpu->kernels->group_norm(r->cpu, y, x, P, C, groups, mean, mean + groups, &n->norm, times, plus, index,
-                                true);
+                                silu);
+}
+
+/* The norm before silu, which no buffer holds; in the decoder also what it modulates. */
+static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C, const char *which)
+{
+    const int64_t shape[] = {r->T, r->H, r->W, C}, frame = (int64_t)r->H * r->W * C;
+    for (int spatial = 0; spatial <= (n->y.in > 0); spatial++) {
+        float *y = tap_room(r->cpu->tap, 4, shape, "%s.norm%s%s", r->path, which,
+                            n->y.in && !spatial ? ".norm_layer" : "");
+        for (int t = 0; y && t < r->T; t++)
+            norm_frame(r, y + t * frame, x + t * frame, n, C, t, spatial, false);
+        if (y) tap_show(r->cpu->tap, 4, shape);
+    }
 }
 
 /* Frames that a causal convolution reads: of the present chunk from 0, of the past -2 and -1. */
@@ -435,9 +461,10 @@ static float *causal_frame(const struct causal *s, int t)
 
 /* CogVideoXCausalConv3d: y_t = sum over j of W_j u_(t-2+j) + b (+ residual), u = silu(norm(x)), or u = x
  * where n is NULL. x [T,H,W,in] -> y [T,H,W,out]. With a norm y may be x: the frames that are
- * still needed lie in the ring. As many frames are taken at a time as the ring holds beside two past ones. */
+ * still needed lie in the ring. As many frames are taken at a time as the ring holds beside two past ones.
+ * which: "1" of norm1 and conv1, for a tap. */
 static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n, float eps,
-                        const vdm_conv *w, const float *residual)
+                        const vdm_conv *w, const float *residual, const char *which)
 {
     size_t pixels = (size_t)r->H * (size_t)r->W;
     size_t frame = pixels * (size_t)w->in, out = pixels * (size_t)w->out;
@@ -449,18 +476,25 @@ static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n
     if (n) {
         size_t slots = r->plan.floats[RING] / frame;
         norm_begin(r, x, n, w->in, eps);
+        if (r->cpu->tap) see_norm(r, x, n, w->in, which);
         s.now = r->buffer[RING];
         if (slots < (size_t)r->T) s.slots = (int)slots;
     }
     int group = s.slots == r->T ? r->T : s.slots - PAST;
+    const struct extent same = {r->H, r->W, r->H, r->W, 1, 1};
+    const int64_t shape[] = {r->T, r->H, r->W, w->out};
+    float *bare = residual ? tap_room(r->cpu->tap, 4, shape, "%s.conv%s", r->path, which) : NULL;
     for (int t = 0; t < r->T; t += group) {
         int count = min_int(group, r->T - t);
         for (int i = t; n && i < t + count; i++)
-            norm_silu(r, causal_frame(&s, i), x + (size_t)i * frame, n, w->in, i);
+            norm_frame(r, causal_frame(&s, i), x + (size_t)i * frame, n, w->in, i, n->y.in > 0, true);
         for (int i = 0; i < PAST + count; i++) r->frames[i] = causal_frame(&s, t - PAST + i);
         const float *add = residual ? residual + (size_t)t * out : NULL;
-        convolve(r, y + (size_t)t * out, count, w, (struct extent){r->H, r->W, r->H, r->W, 1, 1}, add);
+        convolve(r, y + (size_t)t * out, count, w, same, add);
+        if (bare) convolve(r, bare + (size_t)t * out, count, w, same, NULL);
     }
+    if (bare) tap_show(r->cpu->tap, 4, shape);
+    if (!residual) tap_see(r->cpu->tap, y, 4, shape, "%s.conv%s", r->path, which);
     /* The cache is taken after the past was put in front: a chunk of one frame leaves (past, itself). */
     for (int i = 0; s.past && i < PAST; i++)
         memmove(s.past + (size_t)i * frame, causal_frame(&s, r->T - PAST + i), frame * sizeof(float));
@@ -471,10 +505,15 @@ static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n
 static void resnet(struct run *r, const vdm_resnet *b, float eps)
 {
     bool identity = b->shortcut.in == 0;
-    causal_conv(r, r->y, r->x, &b->norm1, eps, &b->conv1, NULL);
-    causal_conv(r, r->y, r->y, &b->norm2, eps, &b->conv2, identity ? r->x : NULL);
-    if (!identity) pointwise(r->cpu, r->y, r->x, (int64_t)r->T * r->H * r->W, &b->shortcut, true);
+    const int64_t shape[] = {r->T, r->H, r->W, b->conv2.out}, P = (int64_t)r->T * r->H * r->W;
+    causal_conv(r, r->y, r->x, &b->norm1, eps, &b->conv1, NULL, "1");
+    causal_conv(r, r->y, r->y, &b->norm2, eps, &b->conv2, identity ? r->x : NULL, "2");
+    float *alone = identity ? NULL : tap_room(r->cpu->tap, 4, shape, "%s.conv_shortcut", r->path);
+    if (alone) pointwise(r->cpu, alone, r->x, P, &b->shortcut, false);
+    if (alone) tap_show(r->cpu->tap, 4, shape);
+    if (!identity) pointwise(r->cpu, r->y, r->x, P, &b->shortcut, true);
     turn(r);
+    tap_see(r->cpu->tap, r->x, 4, shape, "%s", r->path);
 }
 
 /* CogVideoXDownsample3D: [T,H,W,C] -> [(T+1)/2 or T,H/2,W/2,C].
@@ -497,6 +536,7 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time)
     r->H /= 2;
     r->W /= 2;
     turn(r);
+    tap_see(r->cpu->tap, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", r->path);
 }
 
 /* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
@@ -537,6 +577,7 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time)
     r->H *= 2;
     r->W *= 2;
     turn(r);
+    tap_see(r->cpu->tap, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", r->path);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -577,18 +618,28 @@ static void encoder(struct run *r)
     const vdm_vae_half *e = &r->m->encoder;
     const vdm_vae_config *c = &r->m->config;
     const float eps = (float)c->norm_eps;
-    causal_conv(r, r->x, r->buffer[INPUT], NULL, 0, &e->conv_in, NULL);
+    enter(r, "encoder");
+    causal_conv(r, r->x, r->buffer[INPUT], NULL, 0, &e->conv_in, NULL, "_in");
     for (int l = 0; l < c->blocks; l++) {
         const struct vdm_vae_level *level = &e->level[l];
-        for (int i = 0; i < level->resnets; i++) resnet(r, &level->resnet[i], eps);
+        for (int i = 0; i < level->resnets; i++) {
+            enter(r, "encoder.down_blocks.%d.resnets.%d", l, i);
+            resnet(r, &level->resnet[i], eps);
+        }
+        enter(r, "encoder.down_blocks.%d.downsamplers.0", l);
         if (level->resample.in) downsample(r, &level->resample, level->compress_time);
     }
-    for (int i = 0; i < 2; i++) resnet(r, &e->mid[i], eps);
-    causal_conv(r, r->y, r->x, &e->norm_out, FIXED_EPS, &e->conv_out, NULL);
+    for (int i = 0; i < 2; i++) {
+        enter(r, "encoder.mid_block.resnets.%d", i);
+        resnet(r, &e->mid[i], eps);
+    }
+    enter(r, "encoder");
+    causal_conv(r, r->y, r->x, &e->norm_out, FIXED_EPS, &e->conv_out, NULL, "_out");
     turn(r);
     if (r->m->quant.in == 0) return;
     pointwise(r->cpu, r->y, r->x, (int64_t)r->T * r->H * r->W, &r->m->quant, false);
     turn(r);
+    tap_see(r->cpu->tap, r->x, SHAPE(r->T, r->H, r->W, r->m->quant.out), "quant_conv");
 }
 
 /* CogVideoXDecoder3D: the latents in INPUT -> r->x [4T,8h,8w,3]. The z of every norm is this chunk's
@@ -596,14 +647,23 @@ static void encoder(struct run *r)
 static void decoder(struct run *r)
 {
     const vdm_vae_half *d = &r->m->decoder;
-    causal_conv(r, r->x, r->buffer[INPUT], NULL, 0, &d->conv_in, NULL);
-    for (int i = 0; i < 2; i++) resnet(r, &d->mid[i], FIXED_EPS);
+    enter(r, "decoder");
+    causal_conv(r, r->x, r->buffer[INPUT], NULL, 0, &d->conv_in, NULL, "_in");
+    for (int i = 0; i < 2; i++) {
+        enter(r, "decoder.mid_block.resnets.%d", i);
+        resnet(r, &d->mid[i], FIXED_EPS);
+    }
     for (int l = 0; l < r->m->config.blocks; l++) {
         const struct vdm_vae_level *level = &d->level[l];
-        for (int i = 0; i < level->resnets; i++) resnet(r, &level->resnet[i], FIXED_EPS);
+        for (int i = 0; i < level->resnets; i++) {
+            enter(r, "decoder.up_blocks.%d.resnets.%d", l, i);
+            resnet(r, &level->resnet[i], FIXED_EPS);
+        }
+        enter(r, "decoder.up_blocks.%d.upsamplers.0", l);
         if (level->resample.in) upsample(r, &level->resample, level->compress_time);
     }
-    causal_conv(r, r->y, r->x, &d->norm_out, FIXED_EPS, &d->conv_out, NULL);
+    enter(r, "decoder");
+    causal_conv(r, r->y, r->x, &d->norm_out, FIXED_EPS, &d->conv_out, NULL, "_out");
     turn(r);
 }
 
@@ -616,6 +676,7 @@ static int run_chunk(struct run *r, const struct pane *in, int T, int h, int w, 
     if (r->decode && r->m->post_quant.in) {
         load(r->x, in, T, h, w);
         pointwise(r->cpu, r->buffer[INPUT], r->x, (int64_t)T * h * w, &r->m->post_quant, false);
+        tap_see(r->cpu->tap, r->buffer[INPUT], SHAPE(T, h, w, r->m->post_quant.out), "post_quant_conv");
     } else {
         load(r->buffer[INPUT], in, T, h, w);
     }
@@ -637,6 +698,7 @@ static int run_pane(struct run *r, struct pane in, int T, int h, int w, float *o
     for (int i = 0; i < chunks; i++) {
         int t = chunk_frames(T, r->decode, i);
         r->first = i == 0;
+        if (chunks > 1) tap_prefix(r->cpu->tap, "%schunk.%d.", r->prefix, i + 1);
         int made = run_chunk(r, &in, t, h, w, out);
         in.data += (size_t)t * (size_t)in.C * (size_t)in.H * (size_t)in.W;
         out += (size_t)made * (size_t)channels * pixels;
@@ -727,11 +789,15 @@ static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_error
     const vdm_vae_config *c = &r->m->config;
     int channels = r->decode ? c->channels : 2 * c->latent_channels;
     size_t planes = (size_t)frames_out(c, T, r->decode) * (size_t)channels;
+    char base[sizeof r->prefix];
+    memcpy(base, r->prefix, sizeof base);
     for (int i = 0; i < r->plan.rows.count; i++)
         for (int j = 0; j < r->plan.cols.count; j++) {
             int h = tile_size(&r->plan.rows, i), w = tile_size(&r->plan.cols, j);
             in.top = i * r->plan.rows.stride;
             in.left = j * r->plan.cols.stride;
+            snprintf(r->prefix, sizeof r->prefix, "%.32stile.%d.%d.", base, i + 1, j + 1);
+            tap_prefix(r->cpu->tap, "%s", r->prefix);
             if (run_pane(r, in, T, h, w, r->buffer[TILE], err)) return -1;
             place_tile(r, i, j, side_out(c, h, r->decode), side_out(c, w, r->decode), planes, out);
         }
@@ -749,9 +815,20 @@ static int run(const vdm_vae *m, const vdm_cpu *cpu, bool decode, const float *x
     struct pane in = {
         .data = x, .C = decode ? m->config.latent_channels : m->config.channels, .H = H, .W = W};
     r.steps = r.plan.rows.count * r.plan.cols.count * chunk_count(T, decode);
+    char prefix[sizeof r.prefix] = "";
+    if (cpu->tap) memcpy(prefix, cpu->tap->prefix, sizeof prefix);
+    memcpy(r.prefix, prefix, sizeof prefix);
+    tap_see(cpu->tap, x, SHAPE(T, in.C, H, W), decode ? "latents" : "video");
     int bad = run_alloc(&r, err);
     if (!bad && r.plan.tiled) bad = run_tiles(&r, in, T, out, err);
     if (!bad && !r.plan.tiled) bad = run_pane(&r, in, T, H, W, out, err);
+    tap_prefix(cpu->tap, "%s", prefix);
+    if (!bad)
+        tap_see(cpu->tap, out,
+                SHAPE(frames_out(&m->config, T, decode),
+                      decode ? m->config.channels : 2 * m->config.latent_channels,
+                      side_out(&m->config, H, decode), side_out(&m->config, W, decode)),
+                decode ? "video" : "moments");
     run_free(&r);
     return bad;
 }

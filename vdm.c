@@ -41,6 +41,7 @@ struct vdm_tape {
     int D, A, Dh, L, V, S, E, R, layers;
     int patch_in, patch_out; /* numbers in a patch of the input and of the output */
     float *memory;
+    vdm_tap *tap; /* while a forward pass runs: what backward computes again isn't shown again */
     /* tables of this size */
     float *rope_cos, *rope_sin; /* [V,Dh/2] */
     float *positions;           /* [S,D], where they are computed */
@@ -50,7 +51,7 @@ struct vdm_tape {
     float *modulation;                             /* [layers,2,B,6D] */
     float *head_modulation;                        /* [B,2D]: shift, scale */
     /* the pass */
-    float *patches;            /* [V,max(patch_in,patch_out)] */
+    float *patches;            /* [B,V,max(patch_in,patch_out)] */
     float *inputs;             /* [layers,B,S,D]: kept for backward; absent in a forward tape */
     float *h;                  /* [B,S,D]: the residual stream */
     float *n;                  /* [B,S,D]: after norm1 or norm2 */
@@ -146,7 +147,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->emb_silu = take(at, B * E);
     t->modulation = take(at, (size_t)t->layers * 2 * B * 6 * D);
     t->head_modulation = take(at, B * 2 * D);
-    t->patches = take(at, V * wide);
+    t->patches = take(at, B * V * wide);
     t->h = take(at, rows * D);
     t->n = take(at, rows * D);
     t->y = take(at, rows * D);
@@ -327,18 +328,28 @@ static void embed_timesteps(const vdm_transformer *m, const vdm_cpu *cpu, vdm_ta
     const vdm_transformer_config *c = &m->config;
     int B = t->shape.B, D = t->D, E = t->E;
     for (int b = 0; b < B; b++) sinusoid(t->sinusoid + (int64_t)b * D, (float)timestep[b], D, c);
+    tap_see(t->tap, t->sinusoid, SHAPE(B, D), "time_proj");
     linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->time1, B);
+    tap_see(t->tap, t->emb_hidden, SHAPE(B, E), "time_embedding.linear_1");
     k->silu(cpu, t->emb_hidden, t->emb_hidden, (int64_t)B * E);
+    tap_see(t->tap, t->emb_hidden, SHAPE(B, E), "time_embedding.act");
     linear_forward(cpu, t->emb, t->emb_hidden, &m->time2, B);
+    tap_see(t->tap, t->emb, SHAPE(B, E), "time_embedding");
     if (c->ofs_dim) { /* the same row for every video: ofs_dim = E */
         sinusoid(t->sinusoid, OFS, c->ofs_dim, c);
+        tap_see(t->tap, t->sinusoid, SHAPE(1, c->ofs_dim), "ofs_proj");
         linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->ofs1, 1);
+        tap_see(t->tap, t->emb_hidden, SHAPE(1, E), "ofs_embedding.linear_1");
         k->silu(cpu, t->emb_hidden, t->emb_hidden, E);
+        tap_see(t->tap, t->emb_hidden, SHAPE(1, E), "ofs_embedding.act");
         linear_forward(cpu, t->emb_silu, t->emb_hidden, &m->ofs2, 1);
+        tap_see(t->tap, t->emb_silu, SHAPE(1, E), "ofs_embedding");
         for (int b = 0; b < B; b++)
             for (int e = 0; e < E; e++) t->emb[(int64_t)b * E + e] += t->emb_silu[e];
     }
     k->silu(cpu, t->emb_silu, t->emb, (int64_t)B * E);
+    tap_see(t->tap, t->emb, SHAPE(B, E), "emb");
+    tap_see(t->tap, t->emb_silu, SHAPE(B, E), "emb.silu");
     for (int l = 0; l < t->layers; l++) {
         float *mod = t->modulation + (int64_t)l * 2 * B * 6 * D;
         linear_forward(cpu, mod, t->emb_silu, &m->blocks[l].norm1.linear, B);
@@ -396,14 +407,19 @@ static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
 {
     const vdm_transformer_config *c = &m->config;
     int64_t video = (int64_t)t->shape.F * c->in_channels * t->shape.h * t->shape.w,
-            rows = (int64_t)t->S * t->D;
-    for (int b = 0; b < t->shape.B; b++) {
-        float *h = t->h + b * rows;
-        linear_forward(cpu, h, text + (int64_t)b * t->L * c->text_dim, &m->text_proj, t->L);
-        patchify(t->patches, x + b * video, t, c, c->in_channels, t->patch_in);
-        linear_forward(cpu, h + (int64_t)t->L * t->D, t->patches, &m->patch_proj, t->V);
-        if (t->add_positions) cpu->kernels->blend(cpu, h, 1, h, 1, t->add_positions, rows);
+            rows = (int64_t)t->S * t->D, B = t->shape.B;
+    for (int64_t b = 0; b < B; b++) {
+        float *h = t->h + b * rows, *patches = t->patches + b * t->V * t->patch_in;
+        linear_forward(cpu, h, text + b * t->L * c->text_dim, &m->text_proj, t->L);
+        patchify(patches, x + b * video, t, c, c->in_channels, t->patch_in);
+        linear_forward(cpu, h + (int64_t)t->L * t->D, patches, &m->patch_proj, t->V);
     }
+    tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_in), "patch_embed.patches");
+    tap_pieces(t->tap, t->h, rows, SHAPE(B, t->L, t->D), "patch_embed.text_proj");
+    tap_pieces(t->tap, t->h + (int64_t)t->L * t->D, rows, SHAPE(B, t->V, t->D), "patch_embed.proj");
+    for (int64_t b = 0; b < B && t->add_positions; b++)
+        cpu->kernels->blend(cpu, t->h + b * rows, 1, t->h + b * rows, 1, t->add_positions, rows);
+    tap_see(t->tap, t->h, SHAPE(B, t->S, t->D), "patch_embed");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -430,26 +446,42 @@ static vdm_linear matrix(const float *data, int64_t rows, int64_t cols)
     return l;
 }
 
+static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
+
+/* A tensor of a block, [B,S,width]. */
+static void see(const vdm_tape *t, const float *x, int64_t width, int layer, const char *name)
+{
+    tap_see(t->tap, x, SHAPE(t->shape.B, t->S, width), "transformer_blocks.%d.%s", layer, name);
+}
+static void see_target(const vdm_tape *t, const float *x, int64_t width, int layer, vdm_target which,
+                       const char *part)
+{
+    tap_see(t->tap, x, SHAPE(t->shape.B, t->S, width), "transformer_blocks.%d.attn1.%s%s", layer,
+            target_names[which], part);
+}
+
 /* low [n,R] = s x A^T: with s inside it, dB = dy^T low */
-static void project_low(const vdm_cpu *cpu, const vdm_lora *lora, float *low, const float *x, int block,
+static void project_low(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, const float *x, int block,
                         vdm_target which, int64_t n)
 {
     vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), lora->rank, lora->width);
-    linear_forward(cpu, low, x, &A, n);
-    cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * lora->rank);
+    linear_forward(cpu, t->low, x, &A, n);
+    see_target(t, t->low, lora->rank, block, which, ".lora_A");
+    cpu->kernels->blend(cpu, t->low, lora->scale, t->low, 0, t->low, n * lora->rank);
 }
 
-static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, float *low, float *y, const float *x,
+static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, float *y, const float *x,
                             const vdm_linear *w, int block, vdm_target which, int64_t n)
 {
     linear_forward(cpu, y, x, w, n);
     if (!lora) return;
     int64_t R = lora->rank, D = lora->width;
-    project_low(cpu, lora, low, x, block, which, n);
+    see_target(t, y, D, block, which, ".base_layer");
+    project_low(cpu, lora, t, x, block, which, n);
     vdm_matmul_args up = {.M = n,
                           .N = D,
                           .K = R,
-                          .a = low,
+                          .a = t->low,
                           .a_row = R,
                           .a_col = 1,
                           .b = vdm_lora_b(lora, lora->params, block, which),
@@ -468,7 +500,7 @@ static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *gr
                              vdm_target which, int64_t n)
 {
     int64_t R = lora->rank, D = lora->width;
-    project_low(cpu, lora, t->low, x, block, which, n);
+    project_low(cpu, lora, t, x, block, which, n);
     linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, t->low, n, D, R);
     vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
     linear_backward_input(cpu, t->dlow, dy, &B, n, false);
@@ -512,13 +544,17 @@ static vdm_attention_args attention_of(const vdm_tape *t, const struct activatio
 }
 
 /* norm over Dh, then the rotation of the video rows; q_pre is what the norm's backward needs, or q itself */
-static void qk_forward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *q,
-                       const float *q_pre, const vdm_norm *norm, float *mean, float *rstd)
+static void qk_forward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, int layer,
+                       char which, float *q, const float *q_pre, const vdm_norm *norm, float *mean,
+                       float *rstd)
 {
     vdm_rows heads = head_rows(t);
+    int B = t->shape.B, S = t->S, A = t->A, Dh = t->Dh;
     cpu->kernels->layer_norm(cpu, q, q_pre, &heads, norm, QK_NORM_EPS, NULL, NULL, NULL, NULL, 0, mean, rstd);
-    if (c->rotary)
-        cpu->kernels->rope(cpu, q, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, 1);
+    tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.norm_%c", layer, which);
+    if (!c->rotary) return;
+    cpu->kernels->rope(cpu, q, B, S, t->L, A, Dh, t->rope_cos, t->rope_sin, 1);
+    tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.rope_%c", layer, which);
 }
 /* dq in place: the rotation back, then the norm's backward */
 static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *dq,
@@ -528,6 +564,26 @@ static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_c
     if (c->rotary)
         cpu->kernels->rope(cpu, dq, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, -1);
     cpu->kernels->layer_norm_backward(cpu, dq, dq, q_pre, &heads, norm, NULL, NULL, 0, mean, rstd, false);
+}
+
+/* What a norm is made of: the modulation vectors, and the norm before them, which no layer keeps. */
+static void see_norm(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, int layer, int which,
+                     const float *x)
+{
+    static const char *const chunks[] = {"shift", "scale", "gate", "enc_shift", "enc_scale", "enc_gate"};
+    const vdm_norm *norm = which ? &m->blocks[layer].norm2.norm : &m->blocks[layer].norm1.norm;
+    struct modulation mod = modulation_of(t, layer, which);
+    int64_t B = t->shape.B, D = t->D;
+    vdm_rows r = rows_of(t);
+    tap_see(t->tap, mod.shift, SHAPE(B, 6 * D), "transformer_blocks.%d.norm%d.linear", layer, which + 1);
+    for (int i = 0; i < 6; i++)
+        tap_pieces(t->tap, mod.shift + i * D, mod.stride, SHAPE(B, D), "transformer_blocks.%d.norm%d.%s",
+                   layer, which + 1, chunks[i]);
+    float *y = tap_room(t->tap, SHAPE(B, t->S, D), "transformer_blocks.%d.norm%d.norm", layer, which + 1);
+    if (!y) return;
+    cpu->kernels->layer_norm(cpu, y, x, &r, norm, (float)m->config.norm_eps, NULL, NULL, NULL, NULL, 0, NULL,
+                             NULL);
+    tap_show(t->tap, SHAPE(B, t->S, D));
 }
 
 /* t->n = the block's norm1 (which 0) or norm2 (which 1) of x, modulated */
@@ -541,6 +597,8 @@ static void norm_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
     cpu->kernels->layer_norm(cpu, t->n, x, &r, which ? &b->norm2.norm : &b->norm1.norm,
                              (float)m->config.norm_eps, mod.text_scale, mod.text_shift, mod.scale, mod.shift,
                              mod.stride, which ? act->mean2 : act->mean1, which ? act->rstd2 : act->rstd1);
+    if (t->tap) see_norm(m, cpu, t, layer, which, x);
+    see(t, t->n, t->D, layer, which ? "norm2" : "norm1");
 }
 
 /* y = to_out(attention(rope(norm(to_q n)), rope(norm(to_k n)), to_v n)), n = modulated norm1(h).
@@ -552,14 +610,19 @@ static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, co
     const vdm_block *b = &m->blocks[layer];
     int64_t n = (int64_t)t->shape.B * t->S;
     norm_forward(m, cpu, t, layer, 0, h);
-    adapted_forward(cpu, lora, t->low, act->q_pre, t->n, &b->q, layer, VDM_Q, n);
-    adapted_forward(cpu, lora, t->low, act->k_pre, t->n, &b->k, layer, VDM_K, n);
-    adapted_forward(cpu, lora, t->low, act->v, t->n, &b->v, layer, VDM_V, n);
-    qk_forward(cpu, t, &m->config, act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
-    qk_forward(cpu, t, &m->config, act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
+    adapted_forward(cpu, lora, t, act->q_pre, t->n, &b->q, layer, VDM_Q, n);
+    see(t, act->q_pre, t->D, layer, "attn1.to_q");
+    adapted_forward(cpu, lora, t, act->k_pre, t->n, &b->k, layer, VDM_K, n);
+    see(t, act->k_pre, t->D, layer, "attn1.to_k");
+    adapted_forward(cpu, lora, t, act->v, t->n, &b->v, layer, VDM_V, n);
+    see(t, act->v, t->D, layer, "attn1.to_v");
+    qk_forward(cpu, t, &m->config, layer, 'q', act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
+    qk_forward(cpu, t, &m->config, layer, 'k', act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
     vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
-    adapted_forward(cpu, lora, t->low, t->y, act->o, &b->out, layer, VDM_OUT, n);
+    see(t, act->o, t->D, layer, "attn1.attention");
+    adapted_forward(cpu, lora, t, t->y, act->o, &b->out, layer, VDM_OUT, n);
+    see(t, t->y, t->D, layer, "attn1.to_out.0");
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.
@@ -597,6 +660,21 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
 /* ------------------------------------------------------------------------------------------------
  * Feed-forward half of a block (FeedForward, gelu-approximate): a few rows at a time */
 
+/* What goes on inside the feed-forward, computed once more: its buffers hold a few rows at a time. */
+static void see_feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, int layer)
+{
+    int64_t rows = (int64_t)t->shape.B * t->S, hidden = 4 * (int64_t)t->D;
+    const int64_t shape[] = {t->shape.B, t->S, hidden};
+    float *up = tap_room(t->tap, 3, shape, "transformer_blocks.%d.ff.net.0.proj", layer);
+    if (up) linear_forward(cpu, up, t->n, &m->blocks[layer].ff_up, rows);
+    if (up) tap_show(t->tap, 3, shape);
+    float *y = tap_room(t->tap, 3, shape, "transformer_blocks.%d.ff.net.0", layer); /* in the same place */
+    if (y && !up) linear_forward(cpu, y, t->n, &m->blocks[layer].ff_up, rows);
+    if (!y) return;
+    cpu->kernels->gelu(cpu, y, y, rows * hidden);
+    tap_show(t->tap, 3, shape);
+}
+
 /* y = down(gelu(up(n))), n = modulated norm2(h1) */
 static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer,
                          const float *h1)
@@ -605,6 +683,7 @@ static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
     const vdm_block *b = &m->blocks[layer];
     int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
     norm_forward(m, cpu, t, layer, 1, h1);
+    if (t->tap) see_feed_forward(m, cpu, t, layer);
     for (int64_t i = 0; i < rows; i += FF_ROWS) {
         int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
         float *up = act->up ? act->up + i * 4 * D : t->hidden;
@@ -612,6 +691,7 @@ static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
         cpu->kernels->gelu(cpu, t->hidden, up, n * 4 * D);
         linear_forward(cpu, t->y + i * D, t->hidden, &b->ff_down, n);
     }
+    see(t, t->y, D, layer, "ff");
 }
 
 /* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Where `up` was not kept it
@@ -649,10 +729,12 @@ static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const 
     vdm_rows r = rows_of(t);
     attention_forward(m, lora, cpu, t, layer, t->h);
     cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
+    see(t, t->h, t->D, layer, "h1");
     if (keeps(t, layer))
         memcpy(activations_of(t, layer)->h1, t->h, (size_t)(r.B * r.S * r.D) * sizeof(float));
     feed_forward(m, cpu, t, layer, t->h);
     cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod2.text_gate, mod2.gate, mod2.stride);
+    tap_see(t->tap, t->h, SHAPE(r.B, r.S, r.D), "transformer_blocks.%d", layer);
 }
 
 /* What a block did not keep, from its input h up to n = norm2(h1). */
@@ -698,15 +780,34 @@ static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t
                              t->shared.mean2, t->shared.rstd2);
 }
 
+/* first [B,V,D]: what norm_final gave, norm_out's input */
+static void see_head(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, const float *first)
+{
+    int64_t B = t->shape.B, D = t->D;
+    vdm_rows r = {1, (int)B * t->V, 0, D};
+    tap_see(t->tap, first, SHAPE(B, t->V, D), "norm_final");
+    tap_see(t->tap, t->head_modulation, SHAPE(B, 2 * D), "norm_out.linear");
+    tap_pieces(t->tap, t->head_modulation, 2 * D, SHAPE(B, D), "norm_out.shift");
+    tap_pieces(t->tap, t->head_modulation + D, 2 * D, SHAPE(B, D), "norm_out.scale");
+    float *y = tap_room(t->tap, SHAPE(B, t->V, D), "norm_out.norm");
+    if (!y) return;
+    cpu->kernels->layer_norm(cpu, y, first, &r, &m->norm_out, (float)m->config.norm_eps, NULL, NULL, NULL,
+                             NULL, 0, NULL, NULL);
+    tap_show(t->tap, SHAPE(B, t->V, D));
+}
+
 static void head_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, float *v)
 {
     const vdm_transformer_config *c = &m->config;
-    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w;
-    for (int b = 0; b < t->shape.B; b++) {
-        head_norms(m, cpu, t, b, t->n, t->y);
-        linear_forward(cpu, t->patches, t->y, &m->proj_out, t->V);
-        unpatchify(v + b * video, t->patches, t, c, c->out_channels, t->patch_out);
-    }
+    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
+    int64_t rows = (int64_t)t->V * t->D;
+    for (int b = 0; b < B; b++) head_norms(m, cpu, t, b, t->n + b * rows, t->y + b * rows);
+    if (t->tap) see_head(m, cpu, t, t->n);
+    tap_see(t->tap, t->y, SHAPE(B, t->V, t->D), "norm_out");
+    linear_forward(cpu, t->patches, t->y, &m->proj_out, B * t->V);
+    tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_out), "proj_out");
+    for (int64_t b = 0; b < B; b++)
+        unpatchify(v + b * video, t->patches + b * t->V * t->patch_out, t, c, c->out_channels, t->patch_out);
 }
 
 /* dh [B,S,D] = dL/dh: 0 in the text rows, which the head never reads */
@@ -734,10 +835,27 @@ static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
 /* ------------------------------------------------------------------------------------------------
  * The whole */
 
+static void see_inputs(const vdm_transformer_config *c, const vdm_tape *t, const float *x, const float *text,
+                       const double *timestep)
+{
+    const vdm_tape_shape *s = &t->shape;
+    float *times = tap_room(t->tap, SHAPE(s->B), "t");
+    for (int b = 0; times && b < s->B; b++) times[b] = (float)timestep[b];
+    if (times) tap_show(t->tap, SHAPE(s->B));
+    tap_see(t->tap, x, SHAPE(s->B, s->F, c->in_channels, s->h, s->w), "x");
+    tap_see(t->tap, text, SHAPE(s->B, t->L, c->text_dim), "text");
+    if (c->ofs_dim) tap_see(t->tap, &OFS, SHAPE(1), "ofs");
+    if (c->rotary) tap_see(t->tap, t->rope_cos, SHAPE(t->V, t->Dh / 2), "rope.cos");
+    if (c->rotary) tap_see(t->tap, t->rope_sin, SHAPE(t->V, t->Dh / 2), "rope.sin");
+    if (t->add_positions) tap_see(t->tap, t->add_positions, SHAPE(t->S, t->D), "positions");
+}
+
 void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                              const float *x, const float *text, const double *timestep, float *v)
 {
     int64_t rows = (int64_t)t->shape.B * t->S;
+    t->tap = cpu->tap;
+    if (t->tap) see_inputs(&m->config, t, x, text, timestep);
     embed_timesteps(m, cpu, t, timestep);
     embed_inputs(m, cpu, t, x, text);
     for (int l = 0; l < t->layers; l++) {
@@ -745,11 +863,18 @@ void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, con
         block_forward(m, lora, cpu, t, l);
     }
     head_forward(m, cpu, t, v);
+    tap_see(t->tap, v, SHAPE(t->shape.B, t->shape.F, m->config.out_channels, t->shape.h, t->shape.w), "v");
+    t->tap = NULL;
 }
 
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                               const float *dv, float *grad)
 {
+    const vdm_tape_shape *s = &t->shape;
+    tap_see(cpu->tap, dv, SHAPE(s->B, s->F, m->config.out_channels, s->h, s->w), "grad.v");
     head_backward(m, cpu, t, dv);
-    for (int l = t->layers - 1; l >= 0; l--) block_backward(m, lora, cpu, t, l, grad);
+    for (int l = t->layers - 1; l >= 0; l--) {
+        tap_see(cpu->tap, t->dh, SHAPE(s->B, t->S, t->D), "grad.transformer_blocks.%d", l);
+        block_backward(m, lora, cpu, t, l, grad);
+    }
 }

@@ -87,6 +87,27 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
 /* a + "/" + b in new memory (vdm_free), or NULL. */
 char *vdm_path(const char *a, const char *b, vdm_error *err);
 
+/* Sees every tensor of a computation as soon as it is complete (tap.c), under its name in diffusers, or one
+ * of those below: to look at a model from inside, to check a port. The numbers that are computed have the same
+ * bits with a tap and without.
+ * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
+ * prefix where a model runs several times: "step.K." for sampling and learning, K = 1, 2, ...; for the VAE
+ * "chunk.I." where a video goes through it in chunks. Where a module gives video and text apart, they are one
+ * tensor [B,S,D] here, text first; queries and keys are [B,S,A,Dh]; inside the VAE tensors are
+ * channels-last [T,H,W,C]. `vdm golden --names` explains the names that PyTorch hasn't. */
+enum { VDM_TAP_NAME = 192 };
+typedef struct vdm_tap {
+    bool (*wants)(void *user, const char *name); /* NULL: every tensor */
+    void (*see)(void *user, const char *name, const float *data, int rank, const int64_t *shape);
+    void *user;
+    /* private */
+    char prefix[64], name[VDM_TAP_NAME];
+    float *space; /* for tensors that are gathered, or that no layer keeps */
+    size_t room;
+    bool failed;  /* no memory for one: it was left out */
+} vdm_tap;
+void vdm_tap_free(vdm_tap *tap); /* its memory, not itself */
+
 /* Which kernels to use, with how many threads, and the memory that they pack operands into.
  * One vdm_cpu serves one computation at a time. */
 struct vdm_kernels;
@@ -94,6 +115,7 @@ typedef struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
     int threads;                       /* 1 without OpenMP */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
+    vdm_tap *tap;                      /* shown every tensor; NULL: none, at no cost */
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
@@ -489,14 +511,12 @@ typedef struct vdm_sample_options {
     const float *noise;        /* [F,C,h,w] */
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
     const float *step_noise;   /* [steps,2,F,C,h,w] */
-    /* called with "image_latents" and, after step K = 1..steps, "latents.K", both [N*F,C,h,w]; may be NULL */
-    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                vdm_error *err);
-    void *dump_user;
 } vdm_sample_options;
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
- * videos [N,T,3,H,W] in 0..1. lora may be NULL. */
+ * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
+ * "velocity.K" (guided) and "latents.K" (after it), all [N*F,C,h,w]; besides what the models show, behind
+ * "encode.", "step.K." and "decode.". */
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
                const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
                const float *prompt, const float *negative, float *videos,
@@ -622,11 +642,6 @@ typedef struct vdm_fit_options {
     const int *t;        /* [steps,N]: 0..999 */
     const int *pair;     /* [steps,N] */
     const float *noise;  /* [steps,N,F,C,h,w] */
-    /* called at step 0 with "input" [batch,F,2C,h,w], "velocity", "target" [batch,F,C,h,w] and the gradient
-     * before clipping, "grad." + the parameter's name in diffusers; may be NULL */
-    int (*dump)(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                vdm_error *err);
-    void *dump_user;
 } vdm_fit_options;
 void vdm_fit_defaults(vdm_fit_options *o);
 
@@ -640,7 +655,11 @@ typedef struct vdm_fit_row {
  * Every step: the pairs of a shuffled epoch, t uniform, noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
  * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
- * is not finite stops it: the sentence names step and pairs, and the state is that before the step. */
+ * is not finite stops it: the sentence names step and pairs, and the state is that before the step.
+ * A tap sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
+ * shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of the block's
+ * output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after the update
+ * "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
 int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
             const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
             const vdm_progress *progress, vdm_error *err);

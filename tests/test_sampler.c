@@ -385,17 +385,20 @@ struct seen {
     int64_t n;
 };
 
-static int see_dump(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                    vdm_error *err)
+static bool wants_latents(void *user, const char *name)
+{
+    (void)user;
+    return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
+}
+
+static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct seen *s = user;
-    (void)err;
     s->n = 1;
     for (int i = 0; i < rank; i++) s->n *= shape[i];
     float *to = strcmp(name, "image_latents") == 0 ? s->image : s->latents[name[strlen("latents.")] - '1'];
     memcpy(to, data, (size_t)s->n * sizeof(float));
     s->dumps++;
-    return 0;
 }
 
 static int see_report(void *user, const vdm_report *r)
@@ -425,12 +428,13 @@ static int tiny_sample(const struct tiny *m, vdm_sample_options o, int threads, 
     vdm_progress progress = {see_report, seen};
     int stop_after = seen->stop_after;
     *seen = (struct seen){.stop_after = stop_after};
-    o.dump = see_dump;
-    o.dump_user = seen;
+    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = seen};
     if (vdm_cpu_init(&cpu, threads, err)) return -1;
+    cpu.tap = &tap;
     int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, m->image, m->prompt,
                             o.guidance > 1 ? m->negative : NULL, video, &progress, err);
     vdm_cpu_free(&cpu);
+    vdm_tap_free(&tap);
     return status;
 }
 

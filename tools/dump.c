@@ -43,14 +43,16 @@ int dump_add(dump *d, const char *name, const float *data, int rank, const int64
     return 0;
 }
 
-/* dump_add as the library calls it back. */
-int dump_keep(void *user, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err)
+/* dump_add as a tap calls it. */
+void dump_see(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
-    return dump_add(user, name, data, rank, shape, err);
+    dump *d = user;
+    if (!d->status) d->status = dump_add(d, name, data, rank, shape, &d->err);
 }
 
 int dump_write(dump *d, vdm_error *err)
 {
+    if (d->status) return vdm_fail(err, "%s", d->err.text);
     return d->path ? vdm_safetensors_write(d->path, d->tensors, d->count, NULL, 0, err) : 0;
 }
 

@@ -11,6 +11,7 @@ struct run {
     lesson lesson;
     char *page; /* path */
     dump d;
+    vdm_tap tap;
     /* --inject; each may be NULL */
     float *t, *pair, *noise, *video_noise, *image_noise, *image_pixel_noise, *image_sigma;
     int *t_whole, *pair_whole;
@@ -99,6 +100,21 @@ static int inject(struct run *r, vdm_error *err)
     return status;
 }
 
+/* What --dump-grads keeps of step 1: what the model got and gave, and the gradients. */
+static bool wants_step(void *user, const char *name)
+{
+    static const char *const kept[] = {"x", "v", "target"};
+    (void)user;
+    if (strncmp(name, "step.1.", 7) != 0) return false;
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (strcmp(name + 7, kept[i]) == 0) return true;
+    return strncmp(name + 7, "grad.", 5) == 0 && strstr(name, ".lora_");
+}
+static void see_step(void *user, const char *name, const float *data, int rank, const int64_t *shape)
+{
+    dump_see(user, name + 7, data, rank, shape); /* without "step.1." */
+}
+
 static int write_dump(struct run *r, vdm_error *err)
 {
     int64_t steps = r->lesson.done;
@@ -123,10 +139,8 @@ static int write_dump(struct run *r, vdm_error *err)
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
-    if (o->dump && o->dump_grads) {
-        r->lesson.fit.dump = dump_keep;
-        r->lesson.fit.dump_user = &r->d;
-    }
+    r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
+    if (o->dump && o->dump_grads) r->s.cpu.tap = &r->tap;
     if (lesson_output(&r->lesson, o->output, true, err)) return -1;
     r->page = vdm_path(o->output, "report.html", err);
     return !r->page || writable(r->page, err) || (o->dump && writable(o->dump, err)) ? -1 : 0;
@@ -150,6 +164,7 @@ static void release(struct run *r)
     vdm_free(r->t_whole);
     vdm_free(r->pair_whole);
     lesson_free(&r->lesson);
+    vdm_tap_free(&r->tap);
     dump_free(&r->d);
     session_free(&r->s);
     vdm_task_free(&r->task);

@@ -45,15 +45,20 @@ struct latents {
     int steps;
 };
 
+static bool wants_latents(void *user, const char *name)
+{
+    (void)user;
+    return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
+}
+
 /* Keeps a tensor. The last latents go to the file at once, so that a run killed while it decodes has them. */
-static int keep_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                        vdm_error *err)
+static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct latents *l = user;
     char last[32];
     snprintf(last, sizeof last, "latents.%d", l->steps);
-    if (dump_add(&l->d, name, data, rank, shape, err)) return -1;
-    return strcmp(name, last) == 0 ? dump_write(&l->d, err) : 0;
+    dump_see(&l->d, name, data, rank, shape);
+    if (strcmp(name, last) == 0 && !l->d.status) l->d.status = dump_write(&l->d, &l->d.err);
 }
 
 /* Writes the last frame, the video, and what --dump collected. */
@@ -82,6 +87,7 @@ static int answer(session *s, vdm_error *err)
     const vdm_geometry *g = &s->geometry;
     struct injected in = {0};
     struct latents l = {{.path = o->dump}, o->steps};
+    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
     vdm_sample_options p;
@@ -92,8 +98,7 @@ static int answer(session *s, vdm_error *err)
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
-    p.dump = keep_latents;
-    p.dump_user = &l;
+    if (o->dump) s->cpu.tap = &tap;
     if (read_image(&image, o->image, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
@@ -109,6 +114,8 @@ end:
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
+    s->cpu.tap = NULL;
+    vdm_tap_free(&tap);
     dump_free(&l.d);
     return status;
 }

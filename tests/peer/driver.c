@@ -17,7 +17,7 @@
  *                image_scale=pipeline|trainer seed=0 lora=PATH
  *   fit          videos [P,F,C,h,w], images [P,C,h,w], text [L,Dt], t, pair [steps,N], noise
  * [steps,N,F,C,h,w]
- *                -> loss, grad_norm, lr [steps], what vdm_fit dumps, the adapter under the names of a LoRA
+ *                -> loss, grad_norm, lr [steps], grad.NAME of step 1, the adapter under the names of a LoRA
  * file lora=PATH: where it starts; steps=10 batch=2 accumulate=1 lr=1e-4 clip=1 weight_decay=1e-4
  *                schedule=0..3 warmup=0; save=PATH: write the adapter as a LoRA file
  *   fit-data     x, y [P,H,W,3] in 0..255, video_noise [P,C,F',h,w], image_noise [P,C,h,w] and for augment=1
@@ -41,6 +41,8 @@ typedef struct call {
     char **options;
     vdm_safetensors in;
     vdm_cpu cpu;
+    vdm_tap tap;
+    bool fit;
     vdm_tensor out[MAX_OUTPUTS];
     int n_out;
     void *memory[MAX_ALLOCATIONS]; /* freed at the end */
@@ -208,14 +210,20 @@ static void vae_decode(call *c)
     vdm_vae_free(&m);
 }
 
-static int collect(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                   vdm_error *err)
+/* What a command gives of what a tap sees: names that start like this, without it (sample: all of the name).
+ */
+static bool wants(void *user, const char *name)
+{
+    const call *c = user;
+    if (!c->fit) return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
+    return strncmp(name, "step.1.grad.", 12) == 0 && strstr(name, ".lora_");
+}
+
+static void collect(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     call *c = user;
-    (void)err;
-    void *to = output(c, name, VDM_F32, rank, shape);
+    void *to = output(c, c->fit ? name + strlen("step.1.") : name, VDM_F32, rank, shape);
     memcpy(to, data, c->out[c->n_out - 1].bytes);
-    return 0;
 }
 
 static vdm_sample_options sample_options(const call *c)
@@ -229,7 +237,6 @@ static vdm_sample_options sample_options(const call *c)
         .image_scale = strcmp(option(c, "image_scale", "pipeline"), "trainer") == 0 ? VDM_IMAGE_TRAINER
                                                                                     : VDM_IMAGE_PIPELINE,
         .seed = strtoull(option(c, "seed", "0"), NULL, 10),
-        .dump = collect,
     };
 }
 
@@ -243,7 +250,7 @@ static void sample(call *c)
     vdm_lora adapter = {0};
     need(vdm_model_config_read(&config, c->model, &err), &err);
     vdm_sample_options o = sample_options(c);
-    o.dump_user = c;
+    c->cpu.tap = &c->tap;
     int64_t image_shape[] = {3, -1, -1},
             text[] = {config.transformer.text_tokens, config.transformer.text_dim};
     const float *image = input(c, "image", 3, image_shape, false);
@@ -292,7 +299,6 @@ static vdm_fit_options fit_options(const call *c)
     o.schedule = (vdm_lr_schedule)number(c, "schedule", "0");
     o.warmup = number(c, "warmup", "0");
     o.watch_every = 0;
-    o.dump = collect;
     return o;
 }
 
@@ -322,7 +328,8 @@ static void fit(call *c)
     o.t = input_whole(c, "t", steps, N);
     o.pair = input_whole(c, "pair", steps, N);
     o.noise = input(c, "noise", 6, noise, false);
-    o.dump_user = c;
+    c->cpu.tap = &c->tap;
+    c->fit = true;
     vdm_fit_row *rows = new (c, steps + 1, sizeof *rows);
     const float *prompt = input(c, "text", 2, text, false);
     need(vdm_fit(&m, &schedule, &c->cpu, &d, prompt, &o, &lora, rows, &done, NULL, &err), &err);
@@ -551,7 +558,9 @@ int main(int argc, char **argv)
     need(vdm_cpu_init(&c.cpu, number(&c, "threads", "0"), &err), &err);
     bool has_input = strcmp(argv[3], "-") != 0;
     if (has_input) need(vdm_safetensors_open(&c.in, argv[3], &err), &err);
+    c.tap = (vdm_tap){.wants = wants, .see = collect, .user = &c};
     found->run(&c);
+    vdm_tap_free(&c.tap);
     need(vdm_safetensors_write(argv[4], c.out, c.n_out, NULL, 0, &err), &err);
     for (int i = 0; i < c.n_memory; i++) vdm_free(c.memory[i]);
     if (has_input) vdm_safetensors_close(&c.in);
