@@ -3,15 +3,17 @@
  *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   what is asked; the answer is used for the score only
  *   DIR/task.json                           optional, every key optional: {"name": "flip",
- *       "prompt": "...", "phi": "discrete", "metric": "cells" | "iou" | "pose" | "psnr",
- *       "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2, "palette": "arc" | "maze"}}
+ *       "prompt": "...", "phi": "discrete",
+ *       "metric": "psnr" | "ssim" | "mae" | "iou" | "miou" | "cells" | "pose" | "pck", "palette": "arc" |
+ * "maze", "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
+ * The palette is that of grids and of miou; it may stand in "grid" too.
  * .pgm is taken wherever .ppm is; names that begin with a dot are left alone; anything else that is out of
  * place is refused by name, since a misspelt file would silently be a smaller task. Pictures are
  * not opened here, and may differ in size.
  *
- * The scores are those of arXiv 2506.07280 and 2510.24448 as far as they are published; the definitions
- * stand in vdm.h. */
+ * Grids are painted and read as the authors of arXiv 2510.24448 do; other scores are in score.c and pose.c.
+ */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "vdm.h"
 
@@ -229,22 +231,23 @@ static int read_phi(const settings *s, const vdm_json_node *v)
     return 0;
 }
 
+static const char *const METRICS[] = {"psnr", "iou", "cells", "pose", "miou", "pck", "ssim", "mae"};
+enum { N_METRICS = sizeof METRICS / sizeof METRICS[0] };
+
+const char *vdm_metric_name(vdm_metric m)
+{
+    return METRICS[m];
+}
+
 static int read_metric(const settings *s, const vdm_json_node *v)
 {
-    static const struct {
-        const char *name;
-        vdm_metric metric;
-    } known[] = {{"psnr", VDM_METRIC_PSNR},
-                 {"iou", VDM_METRIC_IOU},
-                 {"cells", VDM_METRIC_CELLS},
-                 {"pose", VDM_METRIC_POSE}};
-    for (int i = 0; i < 4 && v->kind == VDM_JSON_STRING; i++)
-        if (strcmp(v->text, known[i].name) == 0) {
-            s->task->metric = known[i].metric;
+    for (int i = 0; i < N_METRICS && v->kind == VDM_JSON_STRING; i++)
+        if (strcmp(v->text, METRICS[i]) == 0) {
+            s->task->metric = (vdm_metric)i;
             s->task->has_metric = true;
             return 0;
         }
-    return refuse_node(s, "metric", v, "\"psnr\", \"iou\", \"cells\" or \"pose\"");
+    return refuse_node(s, "metric", v, "psnr, iou, cells, pose, miou, pck, ssim or mae");
 }
 
 static int read_count(const settings *s, const char *field, const vdm_json_node *v, int low, int *to)
@@ -259,11 +262,11 @@ static int read_count(const settings *s, const char *field, const vdm_json_node 
     return refuse_node(s, field, v, expected);
 }
 
-static int read_palette(const settings *s, const vdm_json_node *v)
+static int read_palette(const settings *s, const char *field, const vdm_json_node *v)
 {
     bool maze = v->kind == VDM_JSON_STRING && strcmp(v->text, "maze") == 0;
     if (!maze && (v->kind != VDM_JSON_STRING || strcmp(v->text, "arc") != 0))
-        return refuse_node(s, "grid.palette", v, "\"arc\" or \"maze\"");
+        return refuse_node(s, field, v, "\"arc\" or \"maze\"");
     s->task->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
     return 0;
 }
@@ -285,7 +288,7 @@ static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *
         int i = 0;
         while (i < 4 && strcmp(v->key, known[i].key) != 0) i++;
         if (i == 4 && strcmp(v->key, "palette") == 0) {
-            if (read_palette(s, v)) return -1;
+            if (read_palette(s, "grid.palette", v)) return -1;
             continue;
         }
         if (i == 4)
@@ -307,9 +310,10 @@ static int read_member(const settings *s, const vdm_json *j, const vdm_json_node
     if (strcmp(v->key, "prompt") == 0) return read_string(s, "prompt", v, &s->task->prompt);
     if (strcmp(v->key, "phi") == 0) return read_phi(s, v);
     if (strcmp(v->key, "metric") == 0) return read_metric(s, v);
+    if (strcmp(v->key, "palette") == 0) return read_palette(s, "palette", v);
     if (strcmp(v->key, "grid") == 0) return read_grid(s, j, v);
-    return vdm_fail(s->err, "%s: found the key '%.60s', expected name, prompt, phi, metric, grid", s->path,
-                    v->key);
+    return vdm_fail(s->err, "%s: found the key '%.60s', expected name, prompt, phi, metric, palette, grid",
+                    s->path, v->key);
 }
 
 static int64_t grid_side(int cells, const vdm_task *t)
@@ -400,46 +404,6 @@ void vdm_task_free(vdm_task *t)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Scores */
-
-static const double NOT_COMPARABLE = (double)NAN;
-
-static bool same_size(const vdm_picture *a, const vdm_picture *b)
-{
-    return a->width == b->width && a->height == b->height;
-}
-
-double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b)
-{
-    if (!same_size(a, b)) return NOT_COMPARABLE;
-    size_t n = (size_t)a->height * (size_t)a->width * 3;
-    uint64_t sum = 0; /* exact: n * 255^2 is far below 2^64 */
-    for (size_t i = 0; i < n; i++) {
-        int d = a->rgb[i] - b->rgb[i];
-        sum += (uint64_t)(d * d);
-    }
-    if (!sum) return (double)INFINITY;
-    return 10 * vdm_log(255.0 * 255.0 * (double)n / (double)sum) / vdm_log(10);
-}
-
-static bool is_on(const uint8_t *rgb)
-{
-    return 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] > 127500;
-}
-
-double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
-{
-    if (!same_size(a, b)) return NOT_COMPARABLE;
-    size_t n = (size_t)a->height * (size_t)a->width, both = 0, either = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool p = is_on(a->rgb + 3 * i), g = is_on(b->rgb + 3 * i);
-        both += p && g;
-        either += p || g;
-    }
-    return either ? (double)both / (double)either : 1;
-}
-
-/* ------------------------------------------------------------------------------------------------
  * Grids in pictures */
 
 const uint8_t *vdm_palette_colour(vdm_palette p, int number)
@@ -452,6 +416,18 @@ const uint8_t *vdm_palette_colour(vdm_palette p, int number)
     int colours = p == VDM_PALETTE_ARC ? 10 : 5;
     if (number < 0 || number >= colours) return NULL;
     return p == VDM_PALETTE_ARC ? arc[number] : maze[number];
+}
+
+const uint8_t *vdm_task_colour(const vdm_task *t, int number)
+{
+    static const uint8_t black[3] = {0, 0, 0}, white[3] = {255, 255, 255};
+    bool grid = t->metric == VDM_METRIC_CELLS || t->metric == VDM_METRIC_MIOU,
+         pose = t->metric == VDM_METRIC_POSE || t->metric == VDM_METRIC_PCK;
+    if (grid) return vdm_palette_colour(t->palette, number);
+    if (!pose && t->metric != VDM_METRIC_IOU) return NULL;
+    if (number == 0) return black;
+    if (pose) return number > 0 && number <= VDM_LEG + 1 ? vdm_pose_colour((vdm_part)(number - 1)) : NULL;
+    return number == 1 ? white : NULL;
 }
 
 /* The palette colour nearest to the mean of the size x size pixels at (top, left); the first of equals. The
@@ -534,7 +510,8 @@ int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, con
 double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *g)
 {
     int top, left;
-    if (!same_size(a, b) || vdm_grid_read(NULL, &top, &left, a, g)) return NOT_COMPARABLE;
+    bool same_size = a->width == b->width && a->height == b->height;
+    if (!same_size || vdm_grid_read(NULL, &top, &left, a, g)) return (double)NAN;
     size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
     size_t equal = 0;
     for (size_t i = 0; i < rows * cols; i++) {

@@ -678,8 +678,13 @@ typedef enum vdm_palette {
     VDM_PALETTE_MAZE /* 0..4: wall, way, end, start, path; also of their automata and ants */
 } vdm_palette;
 const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
+enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette, at most */
 
-typedef enum vdm_metric { VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE } vdm_metric;
+typedef enum vdm_metric {
+    VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE,
+    VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
+} vdm_metric;
+const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
 typedef struct vdm_example {
     char *name;               /* "cat" of train/cat.in.ppm */
     char *input, *output;     /* paths; output NULL where a test has no answer */
@@ -698,12 +703,7 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 void vdm_task_free(vdm_task *t);
 
 /* Scores of one answer against the truth, of the same size. NaN where sizes differ or the grid doesn't fit.
- * psnr: 10 log10(255^2 / mean squared error), infinite when equal.
- * iou: |P and G| / |P or G|, a pixel is on where its luminance 0.299 R + 0.587 G + 0.114 B > 127.5;
- *      1 where both are empty.
  * cells: share of grid cells whose mean colour is nearest to the same palette colour. */
-double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
 /* cells [rows,cols] as a picture of height x width pixels, black beyond the grid, which stands in the centre;
  * 0 x 0: as large as the grid. Separators (85,85,85) of `border` pixels run between cells and around. */
@@ -712,5 +712,72 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geomet
 /* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
  * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
 int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
+
+/* ------------------------------------------------------------------------------------------------
+ * Scores of answers (score.c: pixels and masks; pose.c: stick figures; vdm_score_cells above: grids)
+ *
+ * Of one answer against the truth, of the same size; NaN where sizes differ. The mean over a task's pictures is
+ * the task's score. arXiv 2506.07280 publishes no rule for its masks and poses; these are the usual ones.
+ *
+ * psnr  10 log10(255^2 / mean squared error) over all pixels and channels, infinite when equal
+ *       (skimage.metrics.peak_signal_noise_ratio, data_range=255).
+ * ssim  Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
+ *       by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
+ *       windows that lie inside, then over channels. NaN where a side is below 7.
+ * mae   mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
+ * iou   |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
+ *       0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
+ *       (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
+ * miou  every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
+ *       the mean IoU over the classes that occur in either picture (jaccard_score, average="macro"). */
+double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_mae(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette);
+
+/* Stick figures, as the paper paints poses: face white, torso blue, arms red, legs green, on black; discs of 11
+ * and lines of 4 pixels where the shorter side has 480, in proportion elsewhere, but at least 3 and 1.5. */
+typedef enum vdm_part { VDM_FACE, VDM_TORSO, VDM_ARM, VDM_LEG } vdm_part;
+const uint8_t *vdm_pose_colour(vdm_part part); /* RGB */
+typedef struct vdm_joint {
+    double y, x; /* pixels; the first one's centre is at 0.5, 0.5 */
+    vdm_part part;
+} vdm_joint;
+typedef struct vdm_limb { /* a line between two joints, in the colour of its own part */
+    int from, to;
+    vdm_part part;
+} vdm_limb;
+enum { VDM_MAX_JOINTS = 1024 }; /* in a picture: 60 people */
+/* Over what the picture holds: lines first, then discs. */
+void vdm_pose_draw(vdm_picture *p, const vdm_joint *joints, int n, const vdm_limb *limbs, int n_limbs);
+/* joints [VDM_MAX_JOINTS]; their number, or -1 without memory. A joint is where a disc around a pixel is covered
+ * by a part's colour to 0.65 or more, and no less than anywhere near. Joints under others stay hidden. */
+int vdm_pose_read(vdm_joint *joints, const vdm_picture *p, vdm_error *err);
+/* Joints of the truth that have a joint of the answer: of the same part, at most `within` pixels away, none
+ * taken twice, as many as can be (maximum matching). */
+int vdm_pose_pairs(const vdm_joint *truth, int n_truth, const vdm_joint *answer, int n_answer, double within);
+
+/* pose  match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
+ *       (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
+ * pck   percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
+ *       around the truth's joints; in pictures of several people the box of all. */
+typedef struct vdm_pose_match {
+    int joints, found, matched; /* of the truth; of the answer; of the truth with a partner */
+    double within;              /* pixels */
+    double share;               /* the score; NaN where sizes differ */
+} vdm_pose_match;
+int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, bool pck,
+                   vdm_error *err);
+
+/* By the task's metric. exact: equal pixels (psnr, ssim, mae), equal masks or cells, or every joint matched and
+ * none too many. Fails only without memory. */
+int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *answer,
+              const vdm_picture *truth, vdm_error *err);
+
+/* The colours that a task's metric tells apart: the palette's (cells, miou), black and white (iou), black and
+ * the parts' (pose, pck); none for psnr, ssim, mae. NULL beyond the last. */
+const uint8_t *vdm_task_colour(const vdm_task *t, int number);
+int vdm_nearest_colour(const vdm_task *t, const double rgb[3]); /* its number; the first of equals */
 
 #endif

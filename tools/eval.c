@@ -46,7 +46,9 @@ static int summary(const options *o, const exam *a)
     if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f\n", a->exact, a->scored,
            (double)a->exact / a->scored, metric, a->copied);
-    return a->mean < o->at_least ? BELOW : DONE;
+    bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
+    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    return below ? BELOW : DONE;
 }
 
 static int prepare(session *s, exam *a, vdm_task *t, const options *o, vdm_error *err)

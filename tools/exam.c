@@ -14,18 +14,12 @@
 
 const char *metric_name(vdm_metric m)
 {
-    const char *names[] = {"psnr", "iou", "cells", "pose"};
-    return names[m];
+    return vdm_metric_name(m);
 }
 
 int exam_asked(const vdm_task *t, int limit, vdm_error *err)
 {
     if (!t->n_test) return vdm_fail(err, "%s/test: expected pictures NAME.in.ppm, found none", t->path);
-    if (t->metric == VDM_METRIC_POSE)
-        return vdm_fail(err,
-                        "%s/task.json: metric: expected psnr, iou or cells, found pose, which this version "
-                        "can't score",
-                        t->path);
     return limit && limit < t->n_test ? limit : t->n_test;
 }
 
@@ -46,13 +40,6 @@ int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *er
 
 /* ------------------------------------------------------------------------------------------------
  * Scores */
-
-static double score_of(const vdm_task *t, const vdm_picture *last, const vdm_picture *truth)
-{
-    if (t->metric == VDM_METRIC_IOU) return vdm_score_iou(last, truth);
-    if (t->metric == VDM_METRIC_CELLS) return vdm_score_cells(last, truth, t);
-    return vdm_score_psnr(last, truth);
-}
 
 /* Which cells differ from the truth, where the task has a grid that fits. */
 static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *last, const vdm_picture *truth,
@@ -75,10 +62,11 @@ static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *la
 static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *last,
                  const vdm_picture *truth, vdm_error *err)
 {
+    bool same;
     a->known = true;
-    a->score = score_of(t, last, truth);
-    a->copied = score_of(t, input, truth);
-    a->exact = t->metric == VDM_METRIC_PSNR ? isinf(a->score) != 0 : a->score == 1;
+    if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
+        vdm_score(&a->copied, &same, t, input, truth, err))
+        return -1;
     return mark_cells(a, t, last, truth, err);
 }
 

@@ -79,7 +79,7 @@ static const struct row {
      "steps between losses on the fixed set (10); 0: never"},
     {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO,
      "answer the first N test pictures (all)"},
-    {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below"},
+    {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below (mae: above)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL | DEMO | BENCH, "(one per core)"},

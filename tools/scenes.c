@@ -4,7 +4,7 @@
  *
  *   shapes  input: four to six shapes that don't touch, on black; answer: white where a disc is (metric iou)
  *   figure  input: a figure of one colour on another; answer: its limbs on black, as the authors colour
- *           poses: face white, torso blue, arms red, legs green (arXiv 2506.07280; metric psnr)
+ *           poses: vdm_pose_draw (arXiv 2506.07280; metric pose)
  *
  * Two problems are compared on a coarse map of MAP cells along the shorter side (problem.x, problem.y). */
 #include "tasks.h"
@@ -151,17 +151,14 @@ void draw_shapes(vdm_picture *x, vdm_picture *y, const problem *p)
  * A figure. numbers: size, its colour, the backdrop's, then y, x of the joints */
 
 enum { HIP, NECK, HEAD, ELBOW_1, HAND_1, ELBOW_2, HAND_2, KNEE_1, FOOT_1, KNEE_2, FOOT_2, JOINTS };
-static const struct limb {
-    int from, to;
-    uint8_t rgb[3];
-} LIMBS[] = {{HIP, NECK, {0, 0, 255}},       {NECK, HEAD, {255, 255, 255}}, {NECK, ELBOW_1, {255, 0, 0}},
-             {ELBOW_1, HAND_1, {255, 0, 0}}, {NECK, ELBOW_2, {255, 0, 0}},  {ELBOW_2, HAND_2, {255, 0, 0}},
-             {HIP, KNEE_1, {0, 255, 0}},     {KNEE_1, FOOT_1, {0, 255, 0}}, {HIP, KNEE_2, {0, 255, 0}},
-             {KNEE_2, FOOT_2, {0, 255, 0}}};
+static const vdm_limb LIMBS[] = {{HIP, NECK, VDM_TORSO},   {NECK, HEAD, VDM_FACE},
+                                 {NECK, ELBOW_1, VDM_ARM}, {ELBOW_1, HAND_1, VDM_ARM},
+                                 {NECK, ELBOW_2, VDM_ARM}, {ELBOW_2, HAND_2, VDM_ARM},
+                                 {HIP, KNEE_1, VDM_LEG},   {KNEE_1, FOOT_1, VDM_LEG},
+                                 {HIP, KNEE_2, VDM_LEG},   {KNEE_2, FOOT_2, VDM_LEG}};
 enum { N_LIMBS = sizeof LIMBS / sizeof LIMBS[0] };
-static const uint8_t JOINT_COLOUR[JOINTS][3] = {{0, 0, 255}, {0, 0, 255}, {255, 255, 255}, {255, 0, 0},
-                                                {255, 0, 0}, {255, 0, 0}, {255, 0, 0},     {0, 255, 0},
-                                                {0, 255, 0}, {0, 255, 0}, {0, 255, 0}};
+static const vdm_part JOINT_PART[JOINTS] = {VDM_TORSO, VDM_TORSO, VDM_FACE, VDM_ARM, VDM_ARM, VDM_ARM,
+                                            VDM_ARM,   VDM_LEG,   VDM_LEG,  VDM_LEG, VDM_LEG};
 
 /* A line with round ends: y0, x0, y1, x1, half its width. A point is a line that ends where it starts. */
 static double line_distance(const double *s, double y, double x)
@@ -235,16 +232,13 @@ bool scene_figure(problem *p, const recipe *r, vdm_rng *rng)
     return true;
 }
 
-/* Lines of 4 and joints of 11 pixels at a height of 480, as measured on the authors' pictures; on small
- * pictures no less than 1.5 and 3 pixels. */
 void draw_figure(vdm_picture *x, vdm_picture *y, const problem *p)
 {
     static const uint8_t black[3] = {0};
     const double *n = p->numbers, (*at)[2] = (const double(*)[2])(n + 3);
     const uint8_t *ink = vdm_palette_colour(VDM_PALETTE_ARC, (int)n[1]);
-    double u = unit_of(y), thin = fmax(4.0 * UNITS / 480, 1.5 / u) / 2,
-           disc = fmax(11.0 * UNITS / 480, 3 / u) / 2;
-    double line[5];
+    double u = unit_of(y), line[5];
+    vdm_joint joints[JOINTS];
     fill(x, vdm_palette_colour(VDM_PALETTE_ARC, (int)n[2]));
     fill(y, black);
     for (int i = 0; i < N_LIMBS; i++) {
@@ -252,13 +246,9 @@ void draw_figure(vdm_picture *x, vdm_picture *y, const problem *p)
         double reach = fabs(a[0] - b[0]) + fabs(a[1] - b[1]) + 4;
         limb_line(line, at, i, 1.6 * n[0]);
         paint(x, line_distance, line, a[0], a[1], reach, ink, false);
-        limb_line(line, at, i, thin);
-        paint(y, line_distance, line, a[0], a[1], reach, LIMBS[i].rgb, false);
     }
-    for (int i = 0; i < JOINTS; i++) {
-        double point[5] = {at[i][0], at[i][1], at[i][0], at[i][1], disc};
-        paint(y, line_distance, point, at[i][0], at[i][1], 3, JOINT_COLOUR[i], false);
-    }
+    for (int i = 0; i < JOINTS; i++) joints[i] = (vdm_joint){at[i][0] * u, at[i][1] * u, JOINT_PART[i]};
+    vdm_pose_draw(y, joints, JOINTS, LIMBS, N_LIMBS);
     double head[5] = {at[HEAD][0], at[HEAD][1], at[HEAD][0], at[HEAD][1], 4.5 * n[0]};
     paint(x, line_distance, head, at[HEAD][0], at[HEAD][1], 8, ink, false);
 }

@@ -78,7 +78,7 @@ const generator generators[] = {
     {.name = "segmentation", .what = "white where the disc is, among other shapes", .kin = "segmentation",
      .scene = scene_shapes, .draw = draw_shapes, .compare = OBJECTS, .apart = 0.5, .metric = VDM_METRIC_IOU},
     {.name = "pose", .what = "the limbs of a figure, each kind in its colour", .kin = "pose",
-     .scene = scene_figure, .draw = draw_figure, .compare = OBJECTS, .apart = 0.5, .metric = VDM_METRIC_PSNR},
+     .scene = scene_figure, .draw = draw_figure, .compare = OBJECTS, .apart = 0.5, .metric = VDM_METRIC_POSE},
     {.name = NULL}};
 /* clang-format on */
 

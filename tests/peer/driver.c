@@ -25,6 +25,8 @@
  *                frames=9 phi=discrete augment=0|1 tiled=0|1 image_scale=pipeline|trainer
  *   randn, rand  -> x [sum of n]       seed=0 n=16,5,...: drawn one after another from one generator
  *   randint      -> x [n] i64          seed=0 n=1 below=1000
+ *   score        pair [2,H,W,3] u8, or pair.0, pair.1, ... -> every score [n] f64    rows=0 cols=0 cell=0
+ * border=0 joints       truth.0 [n,3], answer.0 [m,3], ...: y, x, part; within [pairs] -> matched [pairs] i64
  *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
  * step, alphas [1000] f64, timesteps [steps] i64, guidance [steps] f64 (dynamic) steps=50 sampler=ddim|dpm
  * guidance=6 */
@@ -466,15 +468,30 @@ static const uint8_t *input_pixels(const call *c, const char *name, int *n, int 
     return t->data;
 }
 
-static void input_pair(call *c, vdm_picture pair[2])
+static void input_named_pair(call *c, const char *name, vdm_picture pair[2])
 {
     int n, H, W;
-    const uint8_t *pixels = input_pixels(c, "pair", &n, &H, &W);
+    const uint8_t *pixels = input_pixels(c, name, &n, &H, &W);
     if (n != 2) die("driver: expected two pictures");
     size_t bytes = (size_t)H * (size_t)W * 3;
     for (int i = 0; i < 2; i++) {
         pair[i] = (vdm_picture){W, H, new (c, (int64_t)bytes, 1)};
         memcpy(pair[i].rgb, pixels + (size_t)i * bytes, bytes);
+    }
+}
+
+static void input_pair(call *c, vdm_picture pair[2])
+{
+    input_named_pair(c, "pair", pair);
+}
+
+/* How many tensors there are of NAME.0, NAME.1, ... */
+static int64_t numbered(const call *c, const char *name)
+{
+    char text[32];
+    for (int64_t n = 0;; n++) {
+        snprintf(text, sizeof text, "%s.%d", name, (int)n);
+        if (!vdm_safetensors_find(&c->in, text)) return n;
     }
 }
 
@@ -519,18 +536,56 @@ static void interp(call *c)
     need(vdm_interp(&phi, &pair[0], &pair[1], T, &rng, output(c, "frames", VDM_U8, 4, shape), &err), &err);
 }
 
+/* Of "pair", or of many at once. */
 static void score(call *c)
 {
-    vdm_picture p[2];
-    int64_t one = 1;
+    bool one = vdm_safetensors_find(&c->in, "pair") != NULL;
+    int64_t n = one ? 1 : numbered(c, "pair");
     vdm_task t = {.grid_rows = number(c, "rows", "0"),
                   .grid_cols = number(c, "cols", "0"),
                   .cell = number(c, "cell", "0"),
                   .border = number(c, "border", "0")};
-    input_pair(c, p);
-    *(double *)output(c, "psnr", VDM_F64, 1, &one) = vdm_score_psnr(&p[0], &p[1]);
-    *(double *)output(c, "iou", VDM_F64, 1, &one) = vdm_score_iou(&p[0], &p[1]);
-    *(double *)output(c, "cells", VDM_F64, 1, &one) = vdm_score_cells(&p[0], &p[1], &t);
+    double *psnr = output(c, "psnr", VDM_F64, 1, &n), *iou = output(c, "iou", VDM_F64, 1, &n),
+           *cells = output(c, "cells", VDM_F64, 1, &n), *mae = output(c, "mae", VDM_F64, 1, &n),
+           *ssim = output(c, "ssim", VDM_F64, 1, &n), *miou = output(c, "miou", VDM_F64, 1, &n);
+    for (int i = 0; i < n; i++) {
+        vdm_picture p[2];
+        char name[32];
+        snprintf(name, sizeof name, "pair.%d", i);
+        input_named_pair(c, one ? "pair" : name, p);
+        psnr[i] = vdm_score_psnr(&p[0], &p[1]);
+        iou[i] = vdm_score_iou(&p[0], &p[1]);
+        cells[i] = vdm_score_cells(&p[0], &p[1], &t);
+        mae[i] = vdm_score_mae(&p[0], &p[1]);
+        ssim[i] = vdm_score_ssim(&p[0], &p[1]);
+        miou[i] = vdm_score_miou(&p[0], &p[1], VDM_PALETTE_ARC);
+    }
+}
+
+static vdm_joint *input_joints(call *c, const char *name, int *n)
+{
+    int64_t shape[] = {-1, 3};
+    const float *x = input(c, name, 2, shape, false);
+    vdm_joint *joints = new (c, shape[0], sizeof *joints);
+    *n = (int)shape[0];
+    for (int i = 0; i < *n; i++)
+        joints[i] = (vdm_joint){(double)x[3 * i], (double)x[3 * i + 1], (vdm_part)x[3 * i + 2]};
+    return joints;
+}
+
+static void joints(call *c)
+{
+    int64_t pairs = numbered(c, "truth"), shape[] = {pairs};
+    const float *within = input(c, "within", 1, shape, false);
+    int64_t *matched = output(c, "matched", VDM_I64, 1, &pairs);
+    for (int i = 0; i < pairs; i++) {
+        int n, m;
+        char truth[32], answer[32];
+        snprintf(truth, sizeof truth, "truth.%d", i);
+        snprintf(answer, sizeof answer, "answer.%d", i);
+        const vdm_joint *a = input_joints(c, truth, &n), *b = input_joints(c, answer, &m);
+        matched[i] = vdm_pose_pairs(a, n, b, m, (double)within[i]);
+    }
 }
 
 static const struct command {
@@ -541,7 +596,7 @@ static const struct command {
     {"sample", sample},           {"randn", randn},           {"rand", uniform},
     {"randint", randint},         {"picture", picture},       {"write", write_pictures},
     {"interp", interp},           {"score", score},           {"fit", fit},
-    {"fit-data", fit_data},       {"steps", steps},
+    {"fit-data", fit_data},       {"steps", steps},           {"joints", joints},
 };
 
 int main(int argc, char **argv)

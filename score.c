@@ -1,0 +1,198 @@
+/* What an answer is worth against the truth: pixels and masks. Grids are read in task.c, poses in pose.c;
+ * every definition stands in vdm.h.
+ *
+ *   answer, truth [H,W,3]  ->  one number; NaN where the two can't be compared
+ *
+ * Sums are of whole numbers, and exact: the order of the loops changes nothing. */
+#include "vdm.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const double NOT_COMPARABLE = (double)NAN;
+
+static bool same_size(const vdm_picture *a, const vdm_picture *b)
+{
+    return a->width == b->width && a->height == b->height;
+}
+
+static size_t pixels_of(const vdm_picture *p)
+{
+    return (size_t)p->height * (size_t)p->width;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pixels */
+
+double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b)) return NOT_COMPARABLE;
+    size_t n = pixels_of(a) * 3;
+    uint64_t sum = 0; /* exact: n * 255^2 is far below 2^64 */
+    for (size_t i = 0; i < n; i++) {
+        int d = a->rgb[i] - b->rgb[i];
+        sum += (uint64_t)(d * d);
+    }
+    if (!sum) return (double)INFINITY;
+    return 10 * vdm_log(255.0 * 255.0 * (double)n / (double)sum) / vdm_log(10);
+}
+
+double vdm_score_mae(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b) || !pixels_of(a)) return NOT_COMPARABLE;
+    size_t n = pixels_of(a) * 3;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (uint64_t)abs(a->rgb[i] - b->rgb[i]);
+    return (double)sum / (double)n;
+}
+
+/* The moments of a window: sums of x, y, x^2, y^2 and x y. */
+enum { SIDE = 7, AREA = SIDE * SIDE };
+typedef struct moments {
+    int64_t x, y, xx, yy, xy;
+} moments;
+
+/* Adds a row of SIDE pixels of one channel, or takes it away. */
+static void add_row(moments *m, const uint8_t *a, const uint8_t *b, int sign)
+{
+    for (int i = 0; i < 3 * SIDE; i += 3) {
+        m->x += sign * a[i];
+        m->y += sign * b[i];
+        m->xx += sign * a[i] * a[i];
+        m->yy += sign * b[i] * b[i];
+        m->xy += sign * a[i] * b[i];
+    }
+}
+
+/* (2 mx my + C1)(2 cov + C2) / ((mx^2 + my^2 + C1)(vx + vy + C2)), variances over AREA - 1. */
+static double similarity(const moments *m)
+{
+    const double c1 = (0.01 * 255) * (0.01 * 255), c2 = (0.03 * 255) * (0.03 * 255);
+    double n = AREA, free_n = (double)AREA * (AREA - 1), x = (double)m->x / n, y = (double)m->y / n;
+    double vx = (double)(AREA * m->xx - m->x * m->x) / free_n,
+           vy = (double)(AREA * m->yy - m->y * m->y) / free_n,
+           cov = (double)(AREA * m->xy - m->x * m->y) / free_n;
+    return (2 * x * y + c1) * (2 * cov + c2) / ((x * x + y * y + c1) * (vx + vy + c2));
+}
+
+double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b) || a->width < SIDE || a->height < SIDE) return NOT_COMPARABLE;
+    size_t stride = (size_t)a->width * 3;
+    double sum = 0;
+    for (int c = 0; c < 3; c++)
+        for (int x = 0; x + SIDE <= a->width; x++) { /* a window that slides down */
+            moments m = {0};
+            const uint8_t *p = a->rgb + 3 * x + c, *q = b->rgb + 3 * x + c;
+            for (int y = 0; y < a->height; y++, p += stride, q += stride) {
+                add_row(&m, p, q, 1);
+                if (y >= SIDE) add_row(&m, p - SIDE * stride, q - SIDE * stride, -1);
+                if (y + 1 >= SIDE) sum += similarity(&m);
+            }
+        }
+    return sum / (3 * (double)(a->width - SIDE + 1) * (a->height - SIDE + 1));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Masks */
+
+static bool is_on(const uint8_t *rgb)
+{
+    return 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] > 127500;
+}
+
+double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
+{
+    if (!same_size(a, b)) return NOT_COMPARABLE;
+    size_t n = pixels_of(a), both = 0, either = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool p = is_on(a->rgb + 3 * i), g = is_on(b->rgb + 3 * i);
+        both += p && g;
+        either += p || g;
+    }
+    return either ? (double)both / (double)either : 1;
+}
+
+int vdm_nearest_colour(const vdm_task *t, const double rgb[3])
+{
+    int best = 0;
+    double least = (double)INFINITY;
+    const uint8_t *colour;
+    for (int k = 0; (colour = vdm_task_colour(t, k)); k++) {
+        double distance = 0;
+        for (int c = 0; c < 3; c++) distance += (rgb[c] - colour[c]) * (rgb[c] - colour[c]);
+        if (distance < least) {
+            least = distance;
+            best = k;
+        }
+    }
+    return best;
+}
+
+static int class_of(const vdm_task *t, const uint8_t *rgb)
+{
+    const double x[3] = {rgb[0], rgb[1], rgb[2]};
+    return vdm_nearest_colour(t, x);
+}
+
+double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette)
+{
+    if (!same_size(a, b) || !pixels_of(a)) return NOT_COMPARABLE;
+    const vdm_task t = {.metric = VDM_METRIC_MIOU, .palette = palette};
+    int64_t both[VDM_MAX_COLOURS] = {0}, either[VDM_MAX_COLOURS] = {0};
+    for (size_t i = 0; i < pixels_of(a); i++) {
+        int p = class_of(&t, a->rgb + 3 * i), g = class_of(&t, b->rgb + 3 * i);
+        both[p] += p == g;
+        either[p]++;
+        either[g] += p != g;
+    }
+    double sum = 0;
+    int classes = 0;
+    for (int k = 0; k < VDM_MAX_COLOURS; k++) {
+        if (!either[k]) continue;
+        sum += (double)both[k] / (double)either[k];
+        classes++;
+    }
+    return sum / classes;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * By the task's metric */
+
+int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *answer,
+              const vdm_picture *truth, vdm_error *err)
+{
+    vdm_pose_match m;
+    *exact = false;
+    switch (t->metric) {
+    case VDM_METRIC_PSNR:
+        *score = vdm_score_psnr(answer, truth);
+        *exact = isinf(*score) != 0;
+        return 0;
+    case VDM_METRIC_SSIM: /* 1 where equal: rounding may say it of pictures that almost are */
+        *score = vdm_score_ssim(answer, truth);
+        *exact = isinf(vdm_score_psnr(answer, truth)) != 0;
+        return 0;
+    case VDM_METRIC_MAE:
+        *score = vdm_score_mae(answer, truth);
+        *exact = *score == 0;
+        return 0;
+    case VDM_METRIC_IOU:
+        *score = vdm_score_iou(answer, truth);
+        break;
+    case VDM_METRIC_MIOU:
+        *score = vdm_score_miou(answer, truth, t->palette);
+        break;
+    case VDM_METRIC_CELLS:
+        *score = vdm_score_cells(answer, truth, t);
+        break;
+    case VDM_METRIC_POSE:
+    case VDM_METRIC_PCK:
+        if (vdm_score_pose(&m, answer, truth, t->metric == VDM_METRIC_PCK, err)) return -1;
+        *score = m.share;
+        *exact = m.matched == m.joints && m.found == m.joints;
+        return 0;
+    }
+    *exact = *score == 1;
+    return 0;
+}
