@@ -780,4 +780,47 @@ int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *
 const uint8_t *vdm_task_colour(const vdm_task *t, int number);
 int vdm_nearest_colour(const vdm_task *t, const double rgb[3]); /* its number; the first of equals */
 
+/* ------------------------------------------------------------------------------------------------
+ * Colours that a model shifts (colour.c)
+ *
+ * arXiv 2510.24448 shifts an answer's colours before it reads the grid, and leaves learned maps open. A map is
+ * learned from the answers to the model's own training pairs, never from what is asked. Of grids (metric cells)
+ * the cells count, of other pictures the pixels; geometry and colours are the task's. */
+typedef enum vdm_colour {
+    VDM_COLOUR_NONE,
+    VDM_COLOUR_SHIFT,  /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
+                          changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
+                          whole numbers) to the picture, within 0..255. Learns nothing */
+    VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
+                          cells) to the colour; of all pixels where the metric tells no colours apart. With a
+                          ridge (levels in 0..1) towards rgb' = rgb of 1e-4, and 0.3 times the share of the
+                          task's colours that no training answer should have had */
+    VDM_COLOUR_PALETTE /* the colour whose place of coming out is nearest; of colours that were not seen, where
+                          the affine map from true to seen ones expects them */
+} vdm_colour;
+int vdm_colour_parse(vdm_colour *kind, const char *word); /* "none", "shift", "affine", "palette"; -1: others */
+
+/* What came out where each colour should have been. Zeroed at first; 100 KB. */
+typedef struct vdm_colour_study {
+    uint64_t seen[VDM_MAX_COLOURS];           /* cells or pixels */
+    uint64_t level[VDM_MAX_COLOURS][3][256];  /* how many of them had each level */
+    double zz[4][4], zd[4][3], pixels;        /* equations over all pixels, where there are no colours */
+} vdm_colour_study;
+/* Adds one answer. Pictures of other sizes than the truth, and grids that don't fit, add nothing. */
+void vdm_colour_add(vdm_colour_study *s, const vdm_task *t, const vdm_picture *answer,
+                    const vdm_picture *truth);
+
+typedef struct vdm_colour_map {
+    vdm_colour kind;
+    double affine[3][4];               /* r', g', b' from r, g, b, 1; levels of 0..255 */
+    double centre[VDM_MAX_COLOURS][3]; /* palette: where each colour comes out */
+} vdm_colour_map;
+/* From a study without answers: the identity. -1 where the metric tells no colours apart and the map needs it. */
+int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, const vdm_task *t,
+                     vdm_error *err);
+/* Corrects a picture in place, rounding to whole levels. */
+void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p);
+/* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
+int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *geometry);
+
 #endif
