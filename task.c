@@ -382,9 +382,14 @@ static int read_parts(vdm_task *t, const char *dir, vdm_error *err)
 
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err)
 {
+    size_t length = strlen(dir);
     *t = (vdm_task){0};
+    if (length > 5 && strcmp(dir + length - 5, ".json") == 0 && !is_folder(dir)) {
+        vdm_arc a;
+        return vdm_arc_read(&a, dir, err) || vdm_arc_task(t, &a, err) ? -1 : 0;
+    }
     if (!exists(dir) || !is_folder(dir))
-        return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/", dir,
+        return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/, or an ARC-AGI .json", dir,
                         exists(dir) ? "no folder" : "nothing");
     if (read_parts(t, dir, err) == 0) return 0;
     vdm_task_free(t);
@@ -400,7 +405,28 @@ void vdm_task_free(vdm_task *t)
     vdm_free(t->path);
     vdm_free(t->name);
     vdm_free(t->prompt);
+    vdm_arc_free(&t->arc);
     *t = (vdm_task){0};
+}
+
+int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
+                        int width, vdm_error *err)
+{
+    vdm_picture file;
+    if (e->x) return vdm_arc_render(p, output ? e->y : e->x, t, height, width, err);
+    *p = (vdm_picture){0};
+    if (vdm_picture_read(&file, output ? e->output : e->input, err)) return -1;
+    int status = vdm_picture_resize(p, &file, width, height, err);
+    vdm_picture_free(&file);
+    return status;
+}
+
+vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e)
+{
+    vdm_task g = *t;
+    const vdm_grid *size = e->y ? e->y : e->x;
+    if (size) g.grid_rows = size->rows, g.grid_cols = size->cols;
+    return g;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -412,10 +438,13 @@ const uint8_t *vdm_palette_colour(vdm_palette p, int number)
                                      {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
                                      {127, 219, 255}, {135, 12, 37}},
                          maze[][3] = {
-                             {71, 48, 45}, {255, 255, 255}, {244, 96, 54}, {72, 191, 132}, {46, 134, 171}};
-    int colours = p == VDM_PALETTE_ARC ? 10 : 5;
+                             {71, 48, 45}, {255, 255, 255}, {244, 96, 54}, {72, 191, 132}, {46, 134, 171}},
+                         vivid[][3] = {{0, 0, 0},       {0, 0, 255},     {255, 0, 0},   {0, 170, 0},
+                                       {255, 255, 0},   {150, 150, 150}, {255, 0, 255}, {255, 128, 0},
+                                       {0, 255, 255}, {128, 0, 64}};
+    int colours = p == VDM_PALETTE_MAZE ? 5 : 10;
     if (number < 0 || number >= colours) return NULL;
-    return p == VDM_PALETTE_ARC ? arc[number] : maze[number];
+    return p == VDM_PALETTE_ARC ? arc[number] : p == VDM_PALETTE_MAZE ? maze[number] : vivid[number];
 }
 
 const uint8_t *vdm_task_colour(const vdm_task *t, int number)
@@ -464,6 +493,13 @@ static void fill_block(const vdm_picture *p, int top, int left, int height, int 
             memcpy(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), rgb, 3);
 }
 
+/* Where the grid's upper left corner is in a picture. */
+static int corner(int64_t picture, int64_t side, const vdm_task *g)
+{
+    int64_t at = (picture - side) / 2;
+    return (int)(g->align > 1 ? at - at % g->align : at);
+}
+
 int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *g, int height, int width,
                     vdm_error *err)
 {
@@ -477,7 +513,8 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *g, int
                         (long long)grid_width, (long long)grid_height, p->width, p->height, VDM_MAX_SIDE);
     p->rgb = vdm_alloc((size_t)p->height * (size_t)p->width, 3, "a picture", err);
     if (!p->rgb) return -1;
-    int top = (p->height - (int)grid_height) / 2, left = (p->width - (int)grid_width) / 2;
+    int top = corner(p->height, grid_height, g), left = corner(p->width, grid_width, g);
+    if (g->grey) fill_block(p, 0, 0, p->height, p->width, separator);
     fill_block(p, top, left, (int)grid_height, (int)grid_width, separator);
     for (int i = 0; i < g->grid_rows * g->grid_cols; i++) {
         const uint8_t *rgb = vdm_palette_colour(g->palette, cells[i]);
@@ -500,8 +537,8 @@ int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, con
     if (g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || height > p->height || width > p->width)
         return -1;
     size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
-    *top = (int)((p->height - height) / 2) + g->border;
-    *left = (int)((p->width - width) / 2) + g->border;
+    *top = corner(p->height, height, g) + g->border;
+    *left = corner(p->width, width, g) + g->border;
     for (size_t i = 0; cells && i < rows * cols; i++)
         cells[i] = (uint8_t)read_cell(p, (size_t)*top + i / cols * step, (size_t)*left + i % cols * step, g);
     return 0;

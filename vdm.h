@@ -674,8 +674,9 @@ int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const v
 
 /* Pictures of grids: every number of a cell has a colour, as the authors paint them. */
 typedef enum vdm_palette {
-    VDM_PALETTE_ARC, /* 0..9: ARC's symbols (not in the colours of the ARC site) */
-    VDM_PALETTE_MAZE /* 0..4: wall, way, end, start, path; also of their automata and ants */
+    VDM_PALETTE_ARC,  /* 0..9: ARC's symbols, as the authors and the ARC site paint them */
+    VDM_PALETTE_MAZE, /* 0..4: wall, way, end, start, path; also of their automata and ants */
+    VDM_PALETTE_VIVID /* 0..9: ARC's symbols in colours that are further apart from each other */
 } vdm_palette;
 const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
 enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette, at most */
@@ -685,9 +686,26 @@ typedef enum vdm_metric {
     VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
 } vdm_metric;
 const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
+
+/* A grid of an ARC-AGI task. */
+enum { VDM_MAX_GRID = 30, VDM_MAX_ARC_PAIRS = 10000 }; /* cells a side, by ARC's rules; with --augment's views */
+typedef struct vdm_grid {
+    int rows, cols;                             /* 0 x 0: not known */
+    uint8_t cells[VDM_MAX_GRID * VDM_MAX_GRID]; /* [rows,cols]: 0..9 */
+} vdm_grid;
+typedef struct vdm_arc_pair {
+    vdm_grid x, y; /* y is 0 x 0 where a test's answer is kept back */
+} vdm_arc_pair;
+typedef struct vdm_arc {
+    char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
+    vdm_arc_pair *train, *test;
+    int n_train, n_test;
+} vdm_arc;
+
 typedef struct vdm_example {
     char *name;               /* "cat" of train/cat.in.ppm */
     char *input, *output;     /* paths; output NULL where a test has no answer */
+    const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
 } vdm_example;
 typedef struct vdm_task {
     char *path, *name, *prompt;      /* name: the folder's unless task.json says so; prompt may be NULL */
@@ -695,10 +713,15 @@ typedef struct vdm_task {
     vdm_phi phi;
     vdm_metric metric;
     int grid_rows, grid_cols, cell, border; /* geometry of the cells metric; 0: not given */
+    int align;                       /* the grid's corner is at multiples of it, near the centre; 0: as 1 */
+    bool grey;                       /* beyond the grid: the separators' grey, not black */
     vdm_palette palette;
     vdm_example *train, *test;       /* sorted by name */
     int n_train, n_test;
+    vdm_arc arc;                     /* where the task is an ARC-AGI file: its grids, which the examples name */
 } vdm_task;
+/* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
+ * its pictures look like; grid_rows and grid_cols differ from example to example (vdm_example_grid). */
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 void vdm_task_free(vdm_task *t);
 
@@ -712,6 +735,71 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geomet
 /* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
  * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
 int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
+/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered. */
+int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
+                        int width, vdm_error *err);
+/* The task's geometry with the size of that example's output (of its input, where the output isn't known). It
+ * owns nothing. */
+vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e);
+
+/* ------------------------------------------------------------------------------------------------
+ * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
+
+/* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
+ * 1 to 30 a side. A test may lack its output. Other keys are left alone: published files have some. */
+int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
+void vdm_arc_free(vdm_arc *a);
+
+/* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
+typedef struct vdm_arc_canvas {
+    int height, width; /* pixels */
+    int cell;          /* pixels of a cell, at most; 0: as large as fits */
+    int border;        /* pixels between cells and around */
+    int align;         /* the grid's corner is at multiples of it */
+    bool grey;         /* what is beyond the grid */
+    vdm_palette palette;
+} vdm_arc_canvas;
+/* The largest height and width of the task's grids; answers: those of the test outputs too, where known. */
+void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
+/* One cell size c for all grids of a task: with the largest rows R and columns C, c = min(floor((W -
+ * border (C + 1)) / C), floor((H - border (R + 1)) / R)). Fills in geometry's cell, border, align, grey and
+ * palette. Fails where c < 1. */
+int vdm_arc_layout(vdm_task *geometry, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
+int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *geometry, int height, int width,
+                   vdm_error *err);
+/* The grid in a picture, g->rows x g->cols known. Up to `rounds` times (the paper's: 3) the cells' colours are
+ * compared with the palette's: D is the sum of squared distances of the cells' mean colours (truncated) to the
+ * nearest; while |D before - D| >= 1 (D before is 0 at first) the picture is shifted, per channel, by the mean
+ * of what is missing. shift [3], or NULL: of all rounds together. -1 where the grid doesn't fit, or without
+ * memory. */
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry, int rounds, double *shift,
+                   vdm_error *err);
+/* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
+ * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
+ * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
+int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry, vdm_error *err);
+
+/* A view of a task: its grids mirrored (symmetry & 1: left and right, & 2: up and down), then transposed (& 4),
+ * and each number c replaced by number[c]. */
+typedef struct vdm_arc_view {
+    int symmetry;
+    uint8_t number[10];
+} vdm_arc_view;
+/* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
+ * `square`), each with a permutation of 1..9 of its own; 0, the background, stays. The permutation is also what
+ * tells views apart: a rule such as "fall down" is another one in a mirrored view. */
+void vdm_arc_views(vdm_arc_view *views, int n, bool square, uint64_t seed);
+void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
+void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
+/* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
+int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err);
+/* The task whose examples are those grids; takes a's over, also where it fails. */
+int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err);
+
+bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b);
+/* best [most]: of each of the most frequent grids the index of its first; votes [most], or NULL. The earlier one
+ * first where they are equally frequent. Returns how many. */
+int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n);
 
 /* ------------------------------------------------------------------------------------------------
  * Scores of answers (score.c: pixels and masks; pose.c: stick figures; vdm_score_cells above: grids)

@@ -244,7 +244,7 @@ static void check_own_defaults(void)
     } refused[] = {
         {"[]", "expected an object"},
         {"{\"fit\": [1]}", "fit: expected an object"},
-        {"{\"predict\": {}}", "predict: expected \"fit\" or \"sample\""},
+        {"{\"predict\": {}}", "predict: expected \"fit\", \"sample\" or \"arc\""},
         {"{\"fit\": {\"guidance\": 1}}", "fit: guidance: no such setting"},
         {"{\"fit\": {\"output\": \"x\"}}", "fit: output: no such setting"},
         {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},

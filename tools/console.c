@@ -22,6 +22,11 @@ void console_watch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+bool console_stopped(void)
+{
+    return stopped;
+}
+
 int fail(const vdm_error *err)
 {
     fprintf(stderr, "vdm: %s\n", err->text);

@@ -131,7 +131,9 @@ static int set_ask(struct demo *d, vdm_error *err)
 static int prepare(struct demo *d, vdm_error *err)
 {
     const char *folder = d->learn.output ? d->learn.output : DEFAULT_FOLDER;
-    if (set_ask(d, err) || make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    if (make_folder(folder, err) || find_task(d, folder, err) ||
+        canvas_lay_out(&d->task, &d->learn, true, err) || set_ask(d, err))
+        return -1;
     int n = exam_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
     if (n < 0 || lesson_plan(&d->lesson, &d->s, &d->task, &d->learn, err) ||
         exam_plan(&d->exam, &d->s, &d->task, n, err) || lesson_output(&d->lesson, folder, false, err))
@@ -179,7 +181,8 @@ static void show_answers(const struct demo *d)
         if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
         if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
-        screen_print(&s, row, captions, 3, &d->task);
+        const vdm_task shape = vdm_example_grid(&d->task, e->example);
+        screen_print(&s, row, captions, 3, &shape);
         printf("\n");
     }
 }

@@ -51,10 +51,10 @@ static int summary(const options *o, const exam *a)
     return below ? BELOW : DONE;
 }
 
-static int prepare(session *s, exam *a, vdm_task *t, const options *o, vdm_error *err)
+static int prepare(session *s, exam *a, vdm_task *t, options *o, vdm_error *err)
 {
     int height, width;
-    if (vdm_task_read(t, o->operands[0], err)) return -1;
+    if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err)) return -1;
     int n = exam_asked(t, o->limit, err);
     return n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
                    session_plan(s, o, height, width, err) || exam_plan(a, s, t, n, err)

@@ -27,9 +27,10 @@ int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *er
 {
     const vdm_geometry *g = &s->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
+    vdm_task first = vdm_example_grid(t, &t->test[0]);
     int top, left;
     *a = (exam){.task = t, .geometry = *g, .asked = n};
-    if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, t))
+    if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, &first))
         return vdm_fail(err,
                         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
                         "columns of %d pixels",
@@ -138,13 +139,15 @@ static int take(exam *all, int i, const char *folder, const vdm_picture *input, 
 {
     const vdm_geometry *g = &all->geometry;
     struct answer *a = &all->all[i];
+    vdm_task shape = vdm_example_grid(all->task, a->example);
     vdm_picture truth = {0},
                 last = {g->width, g->height,
                         bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = folder ? write_last(folder, a->example->name, &last, err) : 0;
     if (!status && a->example->output)
         status =
-            read_sized(&truth, a->example->output, g, err) || score(a, all->task, input, &last, &truth, err)
+            vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
+                    score(a, &shape, input, &last, &truth, err)
                 ? -1
                 : 0;
     if (!status && i < SHOWN)
@@ -228,7 +231,8 @@ static int answer(const exam *all, session *s, struct bar *b, struct group *g, i
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
         vdm_picture_free(&g->inputs[i]);
-        if (read_sized(&g->inputs[i], all->task->test[all->n + i].input, &s->geometry, err)) return -1;
+        if (vdm_example_picture(&g->inputs[i], all->task, &all->task->test[all->n + i], false, H, W, err))
+            return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
     return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,

@@ -126,6 +126,13 @@ static int task_info(const char *path, vdm_error *err)
     if (vdm_task_read(&t, path, err)) return -1;
     printf("%s: task '%s', %d training pairs, %d test pictures\n", path, t.name, t.n_train, t.n_test);
     if (t.prompt) printf("  prompt: %s\n", t.prompt);
+    if (t.arc.path) {
+        int rows, cols;
+        vdm_arc_largest(&t.arc, true, &rows, &cols);
+        printf("  an ARC-AGI task: grids of up to %d rows and %d columns\n", rows, cols);
+        vdm_task_free(&t);
+        return 0;
+    }
     vdm_picture p;
     const char *first = t.n_train ? t.train[0].input : t.test[0].input;
     int status = vdm_picture_read(&p, first, err);
@@ -147,6 +154,8 @@ int command_info(int argc, char **argv)
     const char *path = o.n_operands ? o.operands[0] : default_model(&err);
     if (!path)
         status = -1;
+    else if (!is_folder(path) && strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".json") == 0)
+        status = task_info(path, &err);
     else if (!is_folder(path))
         status = file_info(path, &err);
     else if (has(path, "transformer"))

@@ -83,10 +83,9 @@ int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err
 static int read_pair(lesson *l, int i, vdm_error *err)
 {
     const vdm_geometry *g = &l->session->geometry;
-    const char *paths[] = {l->task->train[i].input, l->task->train[i].output};
     vdm_picture *to[] = {&l->x[i], &l->y[i]};
     for (int k = 0; k < 2; k++)
-        if (read_sized(to[k], paths[k], g, err)) return -1;
+        if (vdm_example_picture(to[k], l->task, &l->task->train[i], k == 1, g->height, g->width, err)) return -1;
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 enum kind { TEXT, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
+enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that take an ARC-AGI file */
 enum { OWN = 1 << 16 }; /* beside the commands: a model may have a default of its own */
 
 static const struct row {
@@ -25,69 +26,90 @@ static const struct row {
     const char *help;
 } rows[] = {
 #define AT(field) offsetof(options, field)
-    {"--model", "DIR", TEXT, AT(model), 0, 0, FIT | PREDICT | EVAL | DEMO,
+    {"--model", "DIR", TEXT, AT(model), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
-    {"-o", "PATH", TEXT, AT(output), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
+    {"-o", "PATH", TEXT, AT(output), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL, "an adapter; may be given several times"},
-    {"--phi", "NAME", TEXT, AT(phi), 0, 0, FIT | INTERP | DEMO,
+    {"--phi", "NAME", TEXT, AT(phi), 0, 0, ARC | FIT | INTERP | DEMO,
      "linear, quadratic, sqrt, discrete, black:B, tiles:NxM, noisy (discrete, or the task's)"},
-    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
+    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, ARC | FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
      "frames of a video (9)"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
      "pictures are resized to this (their own size)"},
-    {"--steps", "N", COUNT, AT(steps), 1, 10000000, FIT | PREDICT | EVAL | OWN | DEMO,
+    {"--steps", "N", COUNT, AT(steps), 1, 10000000, ARC | FIT | PREDICT | EVAL | OWN | DEMO,
      "fit, demo: updates (500); else: sampling steps (50)"},
-    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, DEMO,
+    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, ARC | DEMO,
      "sampling steps (the model's, or 50)"},
-    {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, PREDICT | EVAL | OWN,
+    {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, ARC | PREDICT | EVAL | OWN,
      "(the one that the model names)"},
-    {"--guidance", "G", REAL, AT(guidance), 0, 1000, PREDICT | EVAL | OWN,
+    {"--guidance", "G", REAL, AT(guidance), 0, 1000, ARC | PREDICT | EVAL | OWN,
      "classifier-free guidance (6); 1: none"},
     {"--dynamic-guidance", NULL, FLAG, AT(dynamic_guidance), 0, 0, PREDICT | EVAL,
      "guidance that varies with the step"},
-    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, FIT | PREDICT | EVAL | OWN | DEMO,
+    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, ARC | FIT | PREDICT | EVAL | OWN | DEMO,
      "how the image's latents are scaled: vdm.h tells (pipeline)"},
-    {"--tiled", NULL, FLAG, AT(tiled), 0, 0, FIT | PREDICT | EVAL | DEMO,
+    {"--tiled", NULL, FLAG, AT(tiled), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
      "the VAE in tiles: less memory, slightly other numbers"},
-    {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, FIT | PREDICT | EVAL | DEMO,
+    {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
      "tensor prompt_embeds [L,Dt] (the model's, or zeros)"},
-    {"--negative-embeds", "FILE", TEXT, AT(negative), 0, 0, PREDICT | EVAL,
+    {"--negative-embeds", "FILE", TEXT, AT(negative), 0, 0, ARC | PREDICT | EVAL,
      "the same for the negative prompt (zeros)"},
-    {"--rank", "R", COUNT, AT(rank), 1, 4096, FIT | OWN | DEMO, "rank of the adapter (64)"},
-    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, FIT | OWN | DEMO, "it acts by alpha / rank (32)"},
-    {"--lr", "X", REAL, AT(lr), 0, 10, FIT | OWN | DEMO, "learning rate (1e-4)"},
-    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, FIT | OWN | DEMO,
+    {"--rank", "R", COUNT, AT(rank), 1, 4096, ARC | FIT | OWN | DEMO, "rank of the adapter (64)"},
+    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, ARC | FIT | OWN | DEMO, "it acts by alpha / rank (32)"},
+    {"--lr", "X", REAL, AT(lr), 0, 10, ARC | FIT | OWN | DEMO, "learning rate (1e-4)"},
+    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, ARC | FIT | OWN | DEMO,
      "of the learning rate (constant)"},
-    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, FIT | OWN | DEMO, "steps of warmup (0)"},
-    {"--batch", "N", COUNT, AT(batch), 1, 1024, FIT | OWN | DEMO, "videos in a step (2)"},
-    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, FIT | OWN | DEMO,
+    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, ARC | FIT | OWN | DEMO, "steps of warmup (0)"},
+    {"--batch", "N", COUNT, AT(batch), 1, 1024, ARC | FIT | OWN | DEMO, "videos in a step (2)"},
+    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, ARC | FIT | OWN | DEMO,
      "batches averaged in a step (1): as a larger batch, in less memory"},
-    {"--memory", "GIB", REAL, AT(memory), 0, 1e6, FIT | DEMO,
+    {"--memory", "GIB", REAL, AT(memory), 0, 1e6, ARC | FIT | DEMO,
      "for the activations of learning (2): blocks whose own don't fit compute them again"},
-    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, FIT | OWN | DEMO, "largest norm of a gradient (1.0)"},
-    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, FIT | OWN | DEMO, "of AdamW (1e-4)"},
-    {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, FIT | DEMO,
+    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, ARC | FIT | OWN | DEMO, "largest norm of a gradient (1.0)"},
+    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, ARC | FIT | OWN | DEMO, "of AdamW (1e-4)"},
+    {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, ARC | FIT | DEMO,
      "leave the first frame as it is while learning"},
-    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, FIT | DEMO, "use the first N training pairs (all)"},
-    {"--init", "LORA", TEXT, AT(init), 0, 0, FIT | DEMO, "start from this adapter"},
+    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, ARC | FIT | DEMO, "use the first N training pairs (all)"},
+    {"--init", "LORA", TEXT, AT(init), 0, 0, ARC | FIT | DEMO, "start from this adapter"},
     {"--resume", NULL, FLAG, AT(resume), 0, 0, FIT, "go on with the run in the output folder"},
-    {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, FIT, "steps between saved states (50)"},
-    {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, FIT | DEMO,
+    {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, ARC | FIT, "steps between saved states (50)"},
+    {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, ARC | FIT | DEMO,
      "steps between losses on the fixed set (10); 0: never"},
     {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO,
      "answer the first N test pictures (all)"},
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below (mae: above)"},
-    {"--seed", "S", SEED, AT(seed), 0, 0, FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
+    {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024, FIT | PREDICT | EVAL | DEMO | BENCH, "(one per core)"},
-    {"--precision", "f32", CHOICE, AT(precision), 0, 0, FIT | PREDICT | EVAL | DEMO, "(f32)"},
+    {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH, "(one per core)"},
+    {"--precision", "f32", CHOICE, AT(precision), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO, "(f32)"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT, "tensors in place of random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},
     {"--dump-grads", NULL, FLAG, AT(dump_grads), 0, 0, FIT, "with --dump: the gradients of step 0 too"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, "print memory and time, and stop"},
+    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC | OWN, "of the canvas (400x400)"},
+    {"--cell", "N", COUNT, AT(cell), 0, 512, GRIDS | OWN,
+     "of ARC-AGI grids: pixels of a cell at most; 0: as large as fits (0)"},
+    {"--border", "N", COUNT, AT(border), 0, 64, GRIDS | OWN, "pixels between their cells and around (2)"},
+    {"--align", "N", COUNT, AT(align), 1, 64, GRIDS | OWN, "their corner is at a multiple of N pixels (1)"},
+    {"--grow", "N", COUNT, AT(grow), 0, 4096, GRIDS | OWN,
+     "the canvas grows to at most N pixels a side where cells of --cell pixels don't fit, and\n"
+     "                                         a step takes fewer videos: as many tokens as before (0: never)"},
+    {"--outside", "black|grey", CHOICE, AT(outside), 0, 0, GRIDS | OWN, "what is around them (black)"},
+    {"--palette", "arc|vivid", CHOICE, AT(palette), 0, 0, GRIDS | OWN, "their colours (arc)"},
+    {"--attempts", "N", COUNT, AT(attempts), 1, 8, ARC, "answers to a test input (2)"},
+    {"--size-rule", "oracle|same|infer", CHOICE, AT(size_rule), 0, 0, ARC,
+     "an answer's size is the stored answer's, the input's, or read from the picture (oracle)"},
+    {"--augment", "N", COUNT, AT(augment), 0, 31, ARC,
+     "learn and answer N more views, mirrored, turned and recoloured; the answers vote (0)"},
+    {"--shard", "I/N", TEXT, AT(shard), 0, 0, ARC, "of a folder: the I-th of N parts, I from 1"},
+    {"--limit", "K", COUNT, AT(limit), 1, 1000000, ARC, "of a folder: the first K tasks, before --shard"},
+    {"--out", "FILE", TEXT, AT(out), 0, 0, ARC, "one line for every task of a folder; goes on where it ends"},
+    {"--report", NULL, FLAG, AT(report), 0, 0, ARC, "merge such files: accuracy, and a page of pictures"},
+    {"--kept", NULL, FLAG, AT(kept), 0, 0, ARC,
+     "the share of a folder's cells that come back through the model's VAE, by cell size"},
     {"-n", "N", COUNT, AT(pairs), 0, 300, TASKS, "pairs (30); the first of those of a larger number"},
     {"--tests", "N", COUNT, AT(tests), 0, 10000, TASKS, "test pictures (200), the same for any -n"},
     {"--content", "dense|sparse|blobs", CHOICE, AT(content), 0, 0, TASKS,
@@ -127,6 +149,11 @@ static const struct usage {
      "Answers one picture: the last frame of its video."},
     {EVAL, "vdm eval TASK [-o DIR] [options]",
      "Answers a task folder's test/ pictures and prints the score."},
+    {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o PAGE.html]",
+     "Learns an ARC-AGI task's pairs and answers its tests: in the terminal and in DIR/arc.html (arc).\n"
+     "Or so all tasks of a folder, a line each; or merges what was written so, of any shards. A task\n"
+     "counts as solved where every test has an answer that is exact. A task that fails has a line too:\n"
+     "take it away to try again."},
     {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
      "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
     {BENCH, "vdm bench [NAME...] [options]",
@@ -277,7 +304,7 @@ static int read_option(const struct row *r, options *o, const char *text, vdm_er
 static const struct section {
     const char *name;
     int commands;
-} sections[] = {{"fit", FIT | DEMO}, {"sample", PREDICT | EVAL}};
+} sections[] = {{"fit", FIT | DEMO | ARC}, {"sample", PREDICT | EVAL}, {"arc", ARC}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
 /* The row that a section may set by this key: the name of the option with _ for -. */
@@ -318,12 +345,12 @@ static int read_sections(options *o, int command, const vdm_json *j, vdm_error *
     options other = *o;
     vdm_error why;
     const vdm_json_node *root = j->nodes, *n = root->children ? root + 1 : NULL;
-    if (root->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object with \"fit\" and \"sample\"");
+    if (root->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object with \"fit\", \"sample\", \"arc\"");
     for (; n; n = vdm_json_next(j, n)) {
         const struct section *s = sections;
         while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
         if (s == sections + N_SECTIONS)
-            return vdm_fail(err, "%.100s: expected \"fit\" or \"sample\"", n->key);
+            return vdm_fail(err, "%.100s: expected \"fit\", \"sample\" or \"arc\"", n->key);
         if (read_section(s->commands & command ? o : &other, j, n, s, &why))
             return vdm_fail(err, "%s: %.500s", s->name, why.text);
     }
@@ -380,7 +407,7 @@ int options_say_own(const char *model, int commands, vdm_error *err)
 int options_defaults(options *o, int command, const char *model, vdm_error *err)
 {
     *o = (options){.frames = 9,
-                   .steps = command & (FIT | DEMO) ? 500 : 50,
+                   .steps = command & (FIT | DEMO | ARC) ? 500 : 50,
                    .rank = 64,
                    .batch = 2,
                    .accumulate = 1,
@@ -391,7 +418,13 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .save_every = 50,
                    .runs = 5,
                    .watch_every = 10,
-                   .guidance = 6,
+                   .guidance = command == ARC ? -1 : 6, /* -1: as eval would have it */
+                   .height = command == ARC ? 400 : 0,
+                   .width = command == ARC ? 400 : 0,
+                   .align = -1,
+                   .grow = -1,
+                   .attempts = 2,
+                   .size_rule = "oracle",
                    .alpha = 32,
                    .lr = 1e-4,
                    .memory = 2,
@@ -419,7 +452,7 @@ static int read_words(options *o, int command, int argc, char **argv)
             return -1;
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
-            if (o->n_operands == (command == BENCH ? MAX_OPERANDS : 3)) return misuse("'%s': one word too many", argv[i]);
+            if (o->n_operands == (command & (BENCH | ARC) ? MAX_OPERANDS : 3)) return misuse("'%s': one word too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }

@@ -4,23 +4,14 @@
  * dark are the reader's choice (prefers-color-scheme). Whatever comes from files or the command line is
  * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
  * that a page of photographs stays a few MB. */
-#include "tool.h"
+#include "page.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_PAIRS = 6, FIRST_ANSWERS = 12, BUDGET = 1400000 /* base64 bytes of a section */ };
-
-/* The page as it is written. */
-struct writer {
-    FILE *f;
-    const page *p;
-    size_t spent; /* bytes of pictures in this section */
-    int status;
-    vdm_error *err;
-};
+enum { FIRST_PAIRS = 6, FIRST_ANSWERS = 12 };
 
 static const char STYLE[] =
     ":root{--paper:#fbfbf9;--ink:#1d1f23;--soft:#5d626b;--line:#d9dadd;--card:#fff;--good:#1a7f4b;"
@@ -65,7 +56,7 @@ static const char STYLE[] =
 
 /* Text from outside, with what HTML would take for its own written as entities. Control characters, which a
  * page can't hold, and bytes that are no UTF-8 become U+FFFD. */
-static void escape(FILE *f, const char *text)
+void escape(FILE *f, const char *text)
 {
     const unsigned char *c = (const unsigned char *)text;
     while (*c) {
@@ -105,7 +96,7 @@ static void escape(FILE *f, const char *text)
 }
 
 /* One row of the table of settings: an own name, a value from anywhere. */
-__attribute__((format(printf, 3, 4))) static void row(FILE *f, const char *name, const char *format, ...)
+void row(FILE *f, const char *name, const char *format, ...)
 {
     char value[2048];
     va_list args;
@@ -134,7 +125,7 @@ static void base64(FILE *f, const uint8_t *data, size_t n)
 }
 
 /* <img>, with an alternative text of two parts: "answer to ", a name. */
-static void picture(struct writer *w, const vdm_picture *p, const char *what, const char *name)
+void picture(struct writer *w, const vdm_picture *p, const char *what, const char *name)
 {
     char *png = NULL;
     size_t size = 0;
@@ -248,7 +239,7 @@ static void learning(struct writer *w)
 /* The cells that differ, over the picture: SVG in the pixels of the session. */
 static void outline(struct writer *w, const struct answer *a)
 {
-    const vdm_task *t = w->p->task;
+    const vdm_task shape = vdm_example_grid(w->p->task, a->example), *t = &shape;
     const vdm_geometry *g = &w->p->session->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
     int top, left;
@@ -398,15 +389,18 @@ static void settings(struct writer *w)
 static void header(struct writer *w)
 {
     const page *p = w->p;
+    const char *title = p->title ? p->title : p->task->name;
     char result[256];
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" />"
           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\" />\n<title>",
           w->f);
-    escape(w->f, p->task->name);
+    escape(w->f, title);
     fprintf(w->f, " - vdm</title>\n<style>%s</style></head>\n<body><main>\n<header><h1>", STYLE);
-    escape(w->f, p->task->name);
+    escape(w->f, title);
     fputs("</h1>\n<p class=\"result\">", w->f);
-    if (p->exam) {
+    if (p->result) {
+        escape(w->f, p->result);
+    } else if (p->exam) {
         exam_say(p->exam, result, sizeof result);
         if (p->lesson)
             fprintf(w->f, "Learned from %d pair%s in %.0f s. On pictures it had not seen: ", p->lesson->pairs,
@@ -432,7 +426,8 @@ int page_write(const page *p, const char *path, vdm_error *err)
     if (p->exam) answer_cards(&w);
     if (p->exam) answer_films(&w);
     if (p->exam) numbers(&w);
-    settings(&w);
+    if (p->sections) p->sections(&w, p->user);
+    if (p->session) settings(&w);
     fputs("</main></body></html>\n", w.f);
     if (!w.status) return vdm_file_commit(&file, err);
     vdm_file_abandon(&file);

@@ -148,18 +148,14 @@ static int width_of(const struct small *s, const char *caption)
     return s->width > length ? s->width : length;
 }
 
-void screen_print(const screen *t, const vdm_picture *pictures, const char *const *captions, int n,
-                  const vdm_task *grid)
+static void print_all(const screen *t, const struct small *all, const char *const *captions, int n)
 {
-    vdm_error err;
-    struct small *all = vdm_alloc((size_t)n, sizeof *all, "pictures for the terminal", &err);
-    int lines = 0, status = all ? 0 : -1;
-    for (int i = 0; i < n && !status; i++) {
-        status = shrink(&all[i], &pictures[i], grid, t, n);
+    int lines = 0;
+    for (int i = 0; i < n; i++) {
         int mine = t->colour ? (all[i].height + 1) / 2 : all[i].height;
         lines = mine > lines ? mine : lines;
     }
-    for (int k = 0; k <= lines && !status; k++) {
+    for (int k = 0; k <= lines; k++) {
         for (int i = 0; i < n; i++) {
             int left = width_of(&all[i], captions[i]) + GAP;
             if (k < lines)
@@ -171,5 +167,41 @@ void screen_print(const screen *t, const vdm_picture *pictures, const char *cons
         putchar('\n');
     }
     fflush(stdout);
+}
+
+void screen_print(const screen *t, const vdm_picture *pictures, const char *const *captions, int n,
+                  const vdm_task *grid)
+{
+    vdm_error err;
+    struct small *all = vdm_alloc((size_t)n, sizeof *all, "pictures for the terminal", &err);
+    int status = all ? 0 : -1;
+    for (int i = 0; i < n && !status; i++) status = shrink(&all[i], &pictures[i], grid, t, n);
+    if (!status) print_all(t, all, captions, n);
+    vdm_free(all);
+}
+
+/* `zoom` characters a cell. */
+static void draw_grid(struct small *s, const vdm_grid *g, bool colour, int zoom, vdm_palette palette)
+{
+    int down = colour ? zoom : 1;
+    s->width = g->cols * zoom;
+    s->height = g->rows * down;
+    for (int i = 0; i < s->width * s->height; i++) {
+        int k = g->cells[i / s->width / down * g->cols + i % s->width / zoom];
+        memcpy(s->rgb + 3 * i, vdm_palette_colour(palette, k), 3);
+        s->text[i] = (char)(i % s->width % zoom ? ' ' : k ? '0' + k : '.');
+    }
+}
+
+void screen_print_grids(const screen *t, const vdm_grid *grids, const char *const *captions, int n,
+                        vdm_palette palette)
+{
+    vdm_error err;
+    int columns = 0;
+    for (int i = 0; i < n; i++) columns += 2 * grids[i].cols + GAP;
+    struct small *all = vdm_alloc((size_t)n, sizeof *all, "grids for the terminal", &err);
+    for (int i = 0; all && i < n; i++)
+        draw_grid(&all[i], &grids[i], t->colour, columns <= t->columns + GAP ? 2 : 1, palette);
+    if (all) print_all(t, all, captions, n);
     vdm_free(all);
 }

@@ -9,9 +9,9 @@
 enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
-enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128 };
+enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128, ARC = 256 };
 
-enum { MAX_LORAS = 16, MAX_OPERANDS = 64 };
+enum { MAX_LORAS = 16, MAX_OPERANDS = 1024 };
 typedef struct options {
     const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
@@ -27,6 +27,10 @@ typedef struct options {
     int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
     char content[16];
     bool paper, list;
+    int attempts, augment, align, grow; /* arc; align, grow: -1: not given */
+    const char *shard, *out;
+    char size_rule[16], outside[16], palette[16]; /* outside, palette: or "" */
+    bool report, kept;
     int runs; /* bench */
     const char *json;
     bool quick;
@@ -64,6 +68,7 @@ vdm_progress console_progress(console *c);
 void console_end(console *c);   /* finishes the line */
 void console_clear(console *c); /* takes the line away, for another to be printed above the bar */
 void console_watch_signals(void);
+bool console_stopped(void);     /* a signal came: what fails now was stopped */
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
 
@@ -126,6 +131,15 @@ screen screen_of_stdout(void);
  * the task whose cells they show, or NULL. */
 void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
                   const vdm_task *grid);
+
+/* The same for grids, each of its own size; one of 0 x 0 leaves its place empty. */
+void screen_print_grids(const screen *s, const vdm_grid *grids, const char *const *captions, int n,
+                        vdm_palette palette);
+
+/* Lays an ARC-AGI task out on its canvas and sets o's --size to it: as o says, as the model's vdm.json says for
+ * arc, or as the paper has it. Where the canvas has to grow, o->batch shrinks: as many tokens a step as before.
+ * answers: the test outputs' sizes count too. Other tasks stay as they are. (canvas.c) */
+int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };
@@ -197,12 +211,16 @@ void exam_free(exam *a);
 const char *metric_name(vdm_metric m);
 
 /* One page that shows it all, with nothing outside it (report.c). */
+struct writer;
 typedef struct page {
     const char *command; /* that repeats it */
-    const session *session;
+    const session *session; /* NULL: no settings are told */
     const vdm_task *task;
     const lesson *lesson; /* NULL: nothing was learned */
     const exam *exam;     /* NULL: nothing was answered */
+    const char *title, *result; /* instead of the task's name, and of what is said of lesson and exam; or NULL */
+    void (*sections)(struct writer *w, const void *user); /* more of them, before the settings; or NULL (page.h) */
+    const void *user;
 } page;
 void chart_write(FILE *f, const vdm_fit_row *rows, int steps); /* the loss curve, SVG (chart.c) */
 int page_write(const page *p, const char *path, vdm_error *err);
@@ -242,5 +260,6 @@ int command_eval(int argc, char **argv);
 int command_interp(int argc, char **argv);
 int command_tasks(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_arc(int argc, char **argv);
 
 #endif

@@ -1,0 +1,539 @@
+/* ARC-AGI: tasks of grids, their pictures, and the grids in pictures.
+ *
+ *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or
+ * not
+ *
+ * The protocol of arXiv 2510.24448 and of its published code: grey block with painted cells in the centre of
+ * a black canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to
+ * three shifts of the whole picture towards the palette.
+ *
+ * Traps: the size of the answer, and through the cell size that of the canvas, come from the stored answer
+ * there: vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. A view (vdm_arc_view) turns a
+ * rule into another one: the same views have to be learned and asked. */
+#define _POSIX_C_SOURCE 200809L
+#include "vdm.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Files */
+
+/* Where the reader is, for its sentences: "train[2].output[0][3]". */
+typedef struct place {
+    const vdm_json *j;
+    const char *path, *part, *side;
+    int pair, row, col; /* -1: not so deep */
+    vdm_error *err;
+} place;
+
+static int refuse(const place *p, const vdm_json_node *v, const char *expected)
+{
+    static const char *const kinds[] = {"null", "false", "true", "", "", "an array", "an object"};
+    char at[160], found[96] = "nothing";
+    int n = snprintf(at, sizeof at, "%s", p->part);
+    if (p->pair >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->pair);
+    if (p->side) n += snprintf(at + n, sizeof at - (size_t)n, ".%s", p->side);
+    if (p->row >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->row);
+    if (p->col >= 0) snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->col);
+    if (v && (v->kind == VDM_JSON_STRING || v->kind == VDM_JSON_NUMBER))
+        snprintf(found, sizeof found, "'%.60s'", v->text);
+    else if (v && v->kind == VDM_JSON_ARRAY)
+        snprintf(found, sizeof found, "an array of %lld", (long long)v->children);
+    else if (v)
+        snprintf(found, sizeof found, "%s", kinds[v->kind]);
+    return vdm_fail(p->err, "%s: %s: found %s, expected %s", p->path, at, found, expected);
+}
+
+static const vdm_json_node *first_child(const vdm_json_node *v)
+{
+    return v->children ? v + 1 : NULL;
+}
+
+static bool is_side(const vdm_json_node *v)
+{
+    return v->kind == VDM_JSON_ARRAY && v->children >= 1 && v->children <= VDM_MAX_GRID;
+}
+
+static int read_row(place *p, const vdm_json_node *row, vdm_grid *g)
+{
+    char expected[64];
+    if (!is_side(row)) return refuse(p, row, "an array of 1 to 30 numbers");
+    if (p->row == 0) g->cols = (int)row->children;
+    snprintf(expected, sizeof expected, "%d numbers, as in the first row", g->cols);
+    if (row->children != g->cols) return refuse(p, row, expected);
+    p->col = 0;
+    for (const vdm_json_node *v = first_child(row); v; v = vdm_json_next(p->j, v), p->col++) {
+        if (v->kind != VDM_JSON_NUMBER || !(v->number >= 0 && v->number <= 9) ||
+            v->number != floor(v->number))
+            return refuse(p, v, "a whole number from 0 to 9");
+        g->cells[p->row * g->cols + p->col] = (uint8_t)v->number;
+    }
+    p->col = -1;
+    return 0;
+}
+
+static int read_grid(place *p, const vdm_json_node *v, vdm_grid *g)
+{
+    if (!is_side(v)) return refuse(p, v, "an array of 1 to 30 rows");
+    g->rows = (int)v->children;
+    p->row = 0;
+    for (const vdm_json_node *row = first_child(v); row; row = vdm_json_next(p->j, row), p->row++)
+        if (read_row(p, row, g)) return -1;
+    p->row = -1;
+    return 0;
+}
+
+static int read_pair(place *p, const vdm_json_node *v, vdm_arc_pair *pair, bool need_output)
+{
+    if (v->kind != VDM_JSON_OBJECT) return refuse(p, v, "an object with input and output");
+    const vdm_json_node *x = vdm_json_get(p->j, v, "input"), *y = vdm_json_get(p->j, v, "output");
+    p->side = "input";
+    if (!x) return refuse(p, NULL, "a grid");
+    if (read_grid(p, x, &pair->x)) return -1;
+    p->side = "output";
+    if (!y && need_output) return refuse(p, NULL, "a grid");
+    if (y && read_grid(p, y, &pair->y)) return -1;
+    p->side = NULL;
+    return 0;
+}
+
+static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair **pairs, int *n)
+{
+    const vdm_json_node *list = vdm_json_get(p->j, p->j->nodes, part);
+    p->part = part;
+    p->pair = p->row = p->col = -1;
+    p->side = NULL;
+    if (!list || list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_ARC_PAIRS)
+        return refuse(p, list, "an array of pairs, one at least");
+    *pairs = vdm_alloc((size_t)list->children, sizeof **pairs, "the pairs of a task", p->err);
+    if (!*pairs) return -1;
+    *n = (int)list->children;
+    p->pair = 0;
+    for (const vdm_json_node *v = first_child(list); v; v = vdm_json_next(p->j, v), p->pair++)
+        if (read_pair(p, v, &(*pairs)[p->pair], need_output)) return -1;
+    return 0;
+}
+
+static char *copy_text(const char *text, size_t n, vdm_error *err)
+{
+    char *copy = vdm_alloc(n + 1, 1, "a name", err);
+    if (copy) memcpy(copy, text, n);
+    return copy;
+}
+
+/* path; and "0a1b" of "tasks/0a1b.json" as name. */
+static int name_task(vdm_arc *a, const char *path, vdm_error *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".json") == 0) n -= 5;
+    a->path = copy_text(path, strlen(path), err);
+    a->name = copy_text(name, n, err);
+    return a->path && a->name ? 0 : -1;
+}
+
+int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err)
+{
+    vdm_json j;
+    *a = (vdm_arc){0};
+    if (vdm_json_read(&j, path, err)) return -1;
+    place p = {.j = &j, .path = path, .part = "document", .pair = -1, .row = -1, .col = -1, .err = err};
+    int status = j.nodes->kind == VDM_JSON_OBJECT ? 0 : refuse(&p, j.nodes, "an object with train and test");
+    if (!status)
+        status = read_part(&p, "train", true, &a->train, &a->n_train) ||
+                         read_part(&p, "test", false, &a->test, &a->n_test) || name_task(a, path, err)
+                     ? -1
+                     : 0;
+    vdm_json_free(&j);
+    if (status) vdm_arc_free(a);
+    return status;
+}
+
+void vdm_arc_free(vdm_arc *a)
+{
+    vdm_free(a->path);
+    vdm_free(a->name);
+    vdm_free(a->train);
+    vdm_free(a->test);
+    *a = (vdm_arc){0};
+}
+
+/* Examples are called by their number: "2". */
+static int name_examples(vdm_example **list, int *n, const vdm_arc_pair *pairs, int count, const char *path,
+                         vdm_error *err)
+{
+    *list = vdm_alloc((size_t)count, sizeof **list, "the examples of a task", err);
+    if (!*list) return -1;
+    *n = count;
+    for (int i = 0; i < count; i++) {
+        vdm_example *e = &(*list)[i];
+        char name[16];
+        bool known = pairs[i].y.rows > 0;
+        int length = snprintf(name, sizeof name, "%d", i);
+        e->name = copy_text(name, (size_t)length, err);
+        e->input = copy_text(path, strlen(path), err);
+        e->output = known ? copy_text(path, strlen(path), err) : NULL;
+        if (!e->name || !e->input || (known && !e->output)) return -1;
+        e->x = &pairs[i].x;
+        e->y = known ? &pairs[i].y : NULL;
+    }
+    return 0;
+}
+
+int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err)
+{
+    *t = (vdm_task){.arc = *a, .has_metric = true, .metric = VDM_METRIC_CELLS};
+    *a = (vdm_arc){0};
+    t->path = copy_text(t->arc.path, strlen(t->arc.path), err);
+    t->name = copy_text(t->arc.name, strlen(t->arc.name), err);
+    int status = !t->path || !t->name ||
+                         name_examples(&t->train, &t->n_train, t->arc.train, t->arc.n_train, t->path, err) ||
+                         name_examples(&t->test, &t->n_test, t->arc.test, t->arc.n_test, t->path, err)
+                     ? -1
+                     : 0;
+    if (status) vdm_task_free(t);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pictures */
+
+static void take_larger(const vdm_grid *g, int *rows, int *cols)
+{
+    if (g->rows > *rows) *rows = g->rows;
+    if (g->cols > *cols) *cols = g->cols;
+}
+
+void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols)
+{
+    *rows = *cols = 1;
+    for (int i = 0; i < a->n_train; i++) {
+        take_larger(&a->train[i].x, rows, cols);
+        take_larger(&a->train[i].y, rows, cols);
+    }
+    for (int i = 0; i < a->n_test; i++) {
+        take_larger(&a->test[i].x, rows, cols);
+        if (answers) take_larger(&a->test[i].y, rows, cols);
+    }
+}
+
+int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
+{
+    if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
+        return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
+    int across = (c->width - c->border * (cols + 1)) / cols,
+        down = (c->height - c->border * (rows + 1)) / rows;
+    int cell = across < down ? across : down;
+    if (c->cell && c->cell < cell) cell = c->cell;
+    if (cell < 1)
+        return vdm_fail(
+            err,
+            "a canvas of %dx%d pixels: expected room for %d rows and %d columns with borders of %d "
+            "pixels, found none",
+            c->height, c->width, rows, cols, c->border);
+    t->cell = cell;
+    t->border = c->border;
+    t->align = c->align;
+    t->grey = c->grey;
+    t->palette = c->palette;
+    return 0;
+}
+
+/* The geometry of a grid of that size. It owns nothing. */
+static vdm_task sized(const vdm_task *t, const vdm_grid *g)
+{
+    return (vdm_task){.grid_rows = g->rows,
+                      .grid_cols = g->cols,
+                      .cell = t->cell,
+                      .border = t->border,
+                      .align = t->align,
+                      .grey = t->grey,
+                      .palette = t->palette};
+}
+
+int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *t, int height, int width,
+                   vdm_error *err)
+{
+    vdm_task size = sized(t, g);
+    return vdm_grid_render(p, g->cells, &size, height, width, err);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Decoding */
+
+/* Reads the grid; returns D, and per channel the mean of (palette's - cell's). */
+static double read_cells(vdm_grid *g, double missing[3], const vdm_picture *p, const vdm_task *t)
+{
+    int top = 0, left = 0, n = g->rows * g->cols, step = t->cell + t->border;
+    double distance = 0;
+    vdm_grid_read(g->cells, &top, &left, p, t);
+    for (int c = 0; c < 3; c++) missing[c] = 0;
+    for (int i = 0; i < n; i++) {
+        const uint8_t *colour = vdm_palette_colour(t->palette, g->cells[i]);
+        int y0 = top + i / g->cols * step, x0 = left + i % g->cols * step;
+        int64_t sum[3] = {0}, area = (int64_t)t->cell * t->cell;
+        for (int y = y0; y < y0 + t->cell; y++)
+            for (int x = 3 * x0; x < 3 * (x0 + t->cell); x++)
+                sum[(x - 3 * x0) % 3] += p->rgb[(int64_t)y * p->width * 3 + x];
+        for (int c = 0; c < 3; c++) {
+            double d = (double)(colour[c] - sum[c] / area);
+            missing[c] += d / n;
+            distance += d * d;
+        }
+    }
+    return distance;
+}
+
+/* Moves all pixels, which stay whole numbers in 0..255. */
+static void shift_pixels(vdm_picture *p, const double by[3])
+{
+    size_t n = (size_t)p->width * (size_t)p->height * 3;
+    for (size_t i = 0; i < n; i++) {
+        double x = rint(p->rgb[i] + by[i % 3]);
+        p->rgb[i] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
+    }
+}
+
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *t, int rounds, double *shift,
+                   vdm_error *err)
+{
+    int top, left;
+    double before = 0, missing[3], all[3] = {0};
+    vdm_task size = sized(t, g);
+    if (vdm_grid_read(NULL, &top, &left, p, &size))
+        return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
+                        p->height, p->width);
+    size_t bytes = (size_t)p->width * (size_t)p->height * 3;
+    vdm_picture copy = {p->width, p->height, vdm_alloc(bytes, 1, "a picture", err)};
+    if (!copy.rgb) return -1;
+    memcpy(copy.rgb, p->rgb, bytes);
+    double distance = read_cells(g, missing, &copy, &size);
+    for (int i = 0; i < rounds && fabs(before - distance) >= 1; i++) {
+        shift_pixels(&copy, missing);
+        for (int c = 0; c < 3; c++) all[c] += missing[c];
+        before = distance;
+        distance = read_cells(g, missing, &copy, &size);
+    }
+    if (shift) memcpy(shift, all, sizeof all);
+    vdm_picture_free(&copy);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The size of a grid, from its picture */
+
+/* Sums over the pixels above and to the left: of the three channels, and of all squares. */
+typedef struct sums {
+    int height, width;
+    int64_t (*at)[4]; /* [height + 1,width + 1] */
+} sums;
+
+static int sums_make(sums *s, const vdm_picture *p, vdm_error *err)
+{
+    size_t line = (size_t)p->width + 1;
+    *s = (sums){.height = p->height, .width = p->width};
+    s->at = vdm_alloc(((size_t)p->height + 1) * line, sizeof *s->at, "sums over a picture", err);
+    if (!s->at) return -1;
+    for (int y = 0; y < p->height; y++) {
+        int64_t row[4] = {0}, (*above)[4] = s->at + (size_t)y * line;
+        for (int x = 0; x < p->width; x++) {
+            const uint8_t *rgb = p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x);
+            for (int c = 0; c < 3; c++) row[c] += rgb[c], row[3] += rgb[c] * rgb[c];
+            for (int c = 0; c < 4; c++) above[line + (size_t)x + 1][c] = above[x + 1][c] + row[c];
+        }
+    }
+    return 0;
+}
+
+static void sum_box(int64_t sum[4], const sums *s, int top, int left, int height, int width)
+{
+    size_t line = (size_t)s->width + 1;
+    int64_t(*a)[4] = s->at + (size_t)top * line + left, (*b)[4] = a + (size_t)height * line;
+    for (int c = 0; c < 4; c++) sum[c] = b[width][c] - b[0][c] - a[width][c] + a[0][c];
+}
+
+/* Sum of squared distances of n pixels to a colour. */
+static int64_t misfit(const int64_t sum[4], int64_t n, const uint8_t *colour)
+{
+    int64_t e = sum[3];
+    for (int c = 0; c < 3; c++) e += n * colour[c] * colour[c] - 2 * colour[c] * sum[c];
+    return e;
+}
+
+/* Squared distance of the picture to a grid of that size, read and rendered again. */
+static int64_t distance_of(const sums *s, const vdm_task *t, int top, int left)
+{
+    static const uint8_t grey[3] = {85, 85, 85}, black[3] = {0};
+    int step = t->cell + t->border, rows = t->grid_rows, cols = t->grid_cols;
+    int64_t around[4], block[4], cell[4], area = (int64_t)t->cell * t->cell, distance = 0;
+    int height = rows * step + t->border, width = cols * step + t->border;
+    int64_t beyond = (int64_t)s->height * s->width - (int64_t)height * width,
+            between = (int64_t)height * width - rows * cols * area;
+    sum_box(around, s, 0, 0, s->height, s->width);
+    sum_box(block, s, top - t->border, left - t->border, height, width);
+    for (int c = 0; c < 4; c++) around[c] -= block[c];
+    for (int i = 0; i < rows * cols; i++) {
+        int64_t least = INT64_MAX;
+        const uint8_t *colour;
+        sum_box(cell, s, top + i / cols * step, left + i % cols * step, t->cell, t->cell);
+        for (int k = 0; (colour = vdm_palette_colour(t->palette, k)); k++) {
+            int64_t e = misfit(cell, area, colour);
+            if (e < least) least = e;
+        }
+        distance += least + 16 * 16 * 3 * area; /* what a cell has to make up for */
+        for (int c = 0; c < 4; c++) block[c] -= cell[c];
+    }
+    return distance + misfit(around, beyond, t->grey ? grey : black) + misfit(block, between, grey);
+}
+
+int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *t, vdm_error *err)
+{
+    sums s;
+    int top, left;
+    int64_t least = INT64_MAX;
+    if (sums_make(&s, p, err)) return -1;
+    g->rows = g->cols = 0;
+    for (int rows = 1; rows <= VDM_MAX_GRID; rows++)
+        for (int cols = 1; cols <= VDM_MAX_GRID; cols++) {
+            vdm_grid size = {.rows = rows, .cols = cols};
+            vdm_task geometry = sized(t, &size);
+            if (vdm_grid_read(NULL, &top, &left, p, &geometry)) continue;
+            int64_t distance = distance_of(&s, &geometry, top, left);
+            if (distance >= least) continue;
+            least = distance;
+            g->rows = rows;
+            g->cols = cols;
+        }
+    vdm_free(s.at);
+    return g->rows ? 0
+                   : vdm_fail(err, "a picture of %dx%d has no room for a cell of %d", p->height, p->width,
+                              t->cell);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Views */
+
+void vdm_arc_views(vdm_arc_view *views, int n, bool square, uint64_t seed)
+{
+    vdm_rng rng;
+    vdm_rng_seed(&rng, seed);
+    for (int k = 0; k < n; k++) {
+        vdm_arc_view *v = &views[k];
+        v->symmetry = square ? k % 8 : k % 4;
+        for (int i = 0; i < 10; i++) v->number[i] = (uint8_t)i;
+        for (int i = 9; k && i > 1; i--) {
+            int other = 1 + (int)vdm_randint(&rng, i);
+            uint8_t held = v->number[i];
+            v->number[i] = v->number[other];
+            v->number[other] = held;
+        }
+    }
+}
+
+/* Where the cell (row, col) of a rows x cols grid comes to stand. */
+static void map_cell(int symmetry, int rows, int cols, int *row, int *col)
+{
+    if (symmetry & 1) *col = cols - 1 - *col;
+    if (symmetry & 2) *row = rows - 1 - *row;
+    if (symmetry & 4) {
+        int held = *row;
+        *row = *col;
+        *col = held;
+    }
+}
+
+void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v)
+{
+    bool turned = v->symmetry & 4;
+    *to = (vdm_grid){.rows = turned ? from->cols : from->rows, .cols = turned ? from->rows : from->cols};
+    for (int i = 0; i < from->rows * from->cols; i++) {
+        int row = i / from->cols, col = i % from->cols;
+        map_cell(v->symmetry, from->rows, from->cols, &row, &col);
+        to->cells[row * to->cols + col] = v->number[from->cells[i]];
+    }
+}
+
+void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v)
+{
+    bool turned = v->symmetry & 4;
+    uint8_t back[10];
+    for (int i = 0; i < 10; i++) back[v->number[i]] = (uint8_t)i;
+    *to = (vdm_grid){.rows = turned ? from->cols : from->rows, .cols = turned ? from->rows : from->cols};
+    for (int i = 0; i < to->rows * to->cols; i++) {
+        int row = i / to->cols, col = i % to->cols;
+        map_cell(v->symmetry, to->rows, to->cols, &row, &col);
+        to->cells[i] = back[from->cells[row * from->cols + col]];
+    }
+}
+
+static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_arc_view *views, int n)
+{
+    for (int i = 0; i < n * pairs; i++) {
+        vdm_arc_apply(&to[i].x, &from[i % pairs].x, &views[i / pairs]);
+        vdm_arc_apply(&to[i].y, &from[i % pairs].y, &views[i / pairs]);
+    }
+}
+
+int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err)
+{
+    int most = from->n_train > from->n_test ? from->n_train : from->n_test;
+    *to = (vdm_arc){0};
+    if (n < 1 || n > VDM_MAX_ARC_PAIRS / (most ? most : 1))
+        return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n,
+                        VDM_MAX_ARC_PAIRS / (most ? most : 1));
+    to->path = copy_text(from->path, strlen(from->path), err);
+    to->name = copy_text(from->name, strlen(from->name), err);
+    to->train = vdm_alloc((size_t)(n * from->n_train), sizeof *to->train, "the views of a task", err);
+    to->test = vdm_alloc((size_t)(n * from->n_test), sizeof *to->test, "the views of a task", err);
+    if (!to->path || !to->name || !to->train || !to->test) {
+        vdm_arc_free(to);
+        return -1;
+    }
+    to->n_train = n * from->n_train;
+    to->n_test = n * from->n_test;
+    apply_all(to->train, from->train, from->n_train, views, n);
+    apply_all(to->test, from->test, from->n_test, views, n);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Votes */
+
+bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b)
+{
+    return a->rows == b->rows && a->cols == b->cols &&
+           memcmp(a->cells, b->cells, (size_t)(a->rows * a->cols)) == 0;
+}
+
+/* How many grids equal grid i; 0 where an earlier one does. */
+static int count_equal(const vdm_grid *grids, int n, int i)
+{
+    int count = 0;
+    for (int k = 0; k < n; k++) {
+        bool equal = vdm_grid_equal(&grids[k], &grids[i]);
+        if (equal && k < i) return 0;
+        count += equal;
+    }
+    return count;
+}
+
+int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n)
+{
+    int have = 0, least = n + 1, from = -1; /* the last one chosen: its votes, its index */
+    while (have < most) {
+        int next = -1, count = 0;
+        for (int i = 0; i < n; i++) {
+            int c = count_equal(grids, n, i);
+            bool taken = c > least || (c == least && i <= from);
+            if (c > count && !taken) count = c, next = i;
+        }
+        if (next < 0) break;
+        best[have] = from = next;
+        if (votes) votes[have] = count;
+        least = count;
+        have++;
+    }
+    return have;
+}

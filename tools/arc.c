@@ -1,0 +1,136 @@
+/* vdm arc: ARC-AGI tasks, after the protocol of arXiv 2510.24448. One task is learned, answered and shown; a
+ * folder of them becomes lines of results (shard.c); such lines become accuracy and a page (merge.c). */
+#include "arc.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static const char DEFAULT_FOLDER[] = "arc";
+enum { SHOWN_PAIRS = 10 };
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+void solver_say(const arc_result *r, char *text, size_t size)
+{
+    int known = 0, n = 0;
+    for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
+    if (!known) {
+        snprintf(text, size, "%d test%s answered, no answer is known", r->n_tests,
+                 r->n_tests == 1 ? "" : "s");
+        return;
+    }
+    for (int k = 1; k <= r->attempts && n >= 0 && (size_t)n < size; k++) {
+        int exact = 0;
+        for (int i = 0; i < r->n_tests; i++) exact += arc_exact(&r->tests[i], k);
+        if (k == 1)
+            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known,
+                         known == 1 ? "" : "s");
+        else
+            n += snprintf(text + n, size - (size_t)n, ", %d with %d", exact, k);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * In the terminal */
+
+static void show_pairs(const solver *s)
+{
+    screen t = screen_of_stdout();
+    const char *captions[] = {"input", "output"};
+    printf("%s: %d pairs to learn it from:\n\n", s->arc.name, s->arc.n_train);
+    for (int i = 0; i < s->arc.n_train && i < SHOWN_PAIRS; i++) {
+        const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
+        screen_print_grids(&t, pair, captions, 2, s->task.palette);
+        printf("\n");
+    }
+    fflush(stdout);
+}
+
+static void show_answers(const solver *s)
+{
+    screen t = screen_of_stdout();
+    for (int i = 0; i < s->result.n_tests; i++) {
+        const arc_test *test = &s->result.tests[i];
+        vdm_grid grids[MAX_ATTEMPTS + 2] = {test->input};
+        char marks[MAX_ATTEMPTS][32];
+        const char *captions[MAX_ATTEMPTS + 2] = {"input"};
+        for (int k = 0; k < test->n; k++) {
+            int wrong = arc_wrong(&test->answers[k], &test->truth);
+            grids[k + 1] = test->answers[k];
+            captions[k + 1] = marks[k];
+            if (!test->truth.rows)
+                snprintf(marks[k], sizeof marks[k], "answer %d", k + 1);
+            else if (wrong < 0)
+                snprintf(marks[k], sizeof marks[k], "answer %d: size", k + 1);
+            else if (wrong)
+                snprintf(marks[k], sizeof marks[k], "answer %d: %d wrong", k + 1, wrong);
+            else
+                snprintf(marks[k], sizeof marks[k], "answer %d: exact", k + 1);
+        }
+        grids[test->n + 1] = test->truth;
+        captions[test->n + 1] = test->truth.rows ? "truth" : "";
+        printf("test %d:\n\n", i + 1);
+        screen_print_grids(&t, grids, captions, test->n + 2, s->task.palette);
+        printf("\n");
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * One task */
+
+static int single(const options *o, const char *command, vdm_error *err)
+{
+    const char *folder = o->output ? o->output : DEFAULT_FOLDER, *said;
+    char text[256], seconds[32];
+    solver s = {0};
+    char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
+    int status = !html || writable(html, err) ||
+                         solver_run(&s, o, o->operands[0], folder, false, true, err) ||
+                         solver_page(&s, command, html, err)
+                     ? -1
+                     : 0;
+    if (!status) {
+        solver_say(&s.result, text, sizeof text);
+        format_seconds(seconds, sizeof seconds, s.result.seconds);
+        show_pairs(&s);
+        show_answers(&s);
+        printf("%s: %s (%s in all)\n", s.arc.name, text, seconds);
+        printf("size rule %s: ", rule_of(&s.result, &said));
+        printf("%s\n%s shows everything\n", said, html);
+    }
+    solver_free(&s);
+    vdm_free(html);
+    return status;
+}
+
+int command_arc(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    vdm_phi phi;
+    int status = options_read(&o, ARC, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (!o.n_operands) return misuse("arc: expected a task, a folder of tasks, or --report and results");
+    if (!o.report && o.n_operands > 1)
+        return misuse("arc: expected one task or folder, found %d", o.n_operands);
+    if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
+    bool folder = !o.report && is_folder(o.operands[0]);
+    if (folder && !o.kept && !o.out) return misuse("arc: expected --out RESULTS.jsonl with a folder");
+    if (!folder && (o.out || o.shard || o.limit || o.kept))
+        return misuse("arc: --out, --shard, --limit and --kept go with a folder of tasks");
+    console_watch_signals();
+    char *command = command_line("arc", argc, argv, &err);
+    if (!command) return fail(&err);
+    if (o.report)
+        status = merge_run(&o, command, &err);
+    else if (o.kept)
+        status = kept_run(&o, &err);
+    else
+        status = folder ? shard_run(&o, &err) : single(&o, command, &err);
+    vdm_free(command);
+    return status ? fail(&err) : DONE;
+}

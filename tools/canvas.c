@@ -1,0 +1,66 @@
+/* What the pictures of an ARC-AGI task look like: canvas, cells, borders, palette.
+ *
+ * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says
+ * otherwise
+ * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for
+ * models that need cells of a certain size: their VAE loses smaller ones. */
+#include "tool.h"
+
+#include <string.h>
+
+enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
+
+static int given(int value, int own, int usual)
+{
+    return value >= 0 ? value : own >= 0 ? own : usual;
+}
+
+/* Of options not given, the model's own for arc. */
+static int settle(options *o, vdm_error *err)
+{
+    options own;
+    if (options_defaults(&own, ARC, o->model, err)) return -1;
+    if (!o->height) o->height = own.height, o->width = own.width;
+    o->cell = given(o->cell, own.cell, 0);
+    o->border = given(o->border, own.border, 2);
+    o->align = given(o->align, own.align, 1);
+    o->grow = given(o->grow, own.grow, 0);
+    if (!*o->outside) memcpy(o->outside, own.outside, sizeof own.outside);
+    if (!*o->palette) memcpy(o->palette, own.palette, sizeof own.palette);
+    return 0;
+}
+
+/* A side of the canvas for n cells; side where they fit, or where it would have to grow too much. */
+static int grown(const options *o, int side, int n)
+{
+    int need = n * (o->cell + o->border) + o->border;
+    need = (need + GRID_OF_SIZES - 1) / GRID_OF_SIZES * GRID_OF_SIZES;
+    return need <= side ? side : need < o->grow ? need : o->grow > side ? o->grow : side;
+}
+
+static void grow_canvas(options *o, int cells)
+{
+    int64_t before = (int64_t)o->height * o->width;
+    int height = grown(o, o->height, cells), width = grown(o, o->width, cells);
+    int64_t batch = o->batch * before / ((int64_t)height * width);
+    o->batch = batch < 1 ? 1 : (int)batch;
+    o->height = height;
+    o->width = width;
+}
+
+int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
+{
+    int rows, cols;
+    if (!t->arc.path) return 0;
+    if (settle(o, err)) return -1;
+    vdm_arc_largest(&t->arc, answers, &rows, &cols);
+    if (o->grow && o->cell) grow_canvas(o, rows > cols ? rows : cols);
+    vdm_arc_canvas c = {.height = o->height,
+                        .width = o->width,
+                        .cell = o->cell,
+                        .border = o->border,
+                        .align = o->align,
+                        .grey = strcmp(o->outside, "grey") == 0,
+                        .palette = strcmp(o->palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
+    return vdm_arc_layout(t, &c, rows, cols, err);
+}

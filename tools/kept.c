@@ -1,0 +1,172 @@
+/* What a model's VAE keeps of grids: every pair's video (the discrete transition) is encoded and decoded, and
+ * the grid in its last frame is read. What is lost here no training brings back.
+ *
+ *   pair -> video [T,H,W,3] -> latents (the mode) -> video -> last frame -> grid; cells as they were?
+ *
+ * One row for every size of cells on the canvas of --size, over all pairs that fit there; and, with --grow,
+ * for every size of the canvas with cells of --cell. */
+#include "arc.h"
+
+#include <stdlib.h>
+
+enum { MAX_ROWS = 64 };
+struct tally {
+    int side, cell; /* of the canvas, its height; pixels of a cell */
+    int64_t pairs, exact, cells, kept;
+};
+struct count {
+    const options *o;
+    session s;
+    struct tally rows[MAX_ROWS];
+    int n;
+    float *video, *moments, *mode;
+};
+
+static struct tally *find_row(struct count *c, int side, int cell)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->rows[i].side == side && c->rows[i].cell == cell) return &c->rows[i];
+    if (c->n == MAX_ROWS) return NULL;
+    c->rows[c->n] = (struct tally){.side = side, .cell = cell};
+    return &c->rows[c->n++];
+}
+
+/* The clip through the VAE. frames [T,H,W,3]; the last frame is left in its place. */
+static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames, vdm_error *err)
+{
+    const session *s = &c->s;
+    int T = g->frames, H = g->height, W = g->width, F = g->latent_frames, C = s->config.vae.latent_channels;
+    size_t floats = (size_t)T * 3 * (size_t)H * (size_t)W, latents = (size_t)(F * C * g->h * g->w);
+    float *video = vdm_alloc(floats, sizeof(float), "a video", err);
+    float *moments = vdm_alloc(2 * latents, sizeof(float), "moments", err);
+    float *mode = vdm_alloc(latents, sizeof(float), "latents", err);
+    int status = video && moments && mode ? 0 : -1;
+    if (!status) vdm_video_from_bytes(video, frames, T, H, W);
+    if (!status) status = vdm_vae_encode(&s->vae, &s->cpu, video, T, H, W, c->o->tiled, moments, NULL, err);
+    if (!status) {
+        vdm_vae_sample(mode, moments, NULL, F, C, g->h, g->w);
+        status = vdm_vae_decode(&s->vae, &s->cpu, mode, F, g->h, g->w, c->o->tiled, video, NULL, err);
+    }
+    if (!status) {
+        for (size_t i = 0; i < floats; i++) { /* to 0..1 */
+            float x = video[i] * 0.5f + 0.5f;
+            video[i] = x < 0 ? 0 : x > 1 ? 1 : x;
+        }
+        vdm_bytes_from_video(frames, video, T, H, W);
+    }
+    vdm_free(video);
+    vdm_free(moments);
+    vdm_free(mode);
+    return status;
+}
+
+static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int height, int width,
+                   vdm_error *err)
+{
+    vdm_geometry g;
+    vdm_grid read = {.rows = e->y->rows, .cols = e->y->cols};
+    vdm_phi phi = {.kind = VDM_PHI_DISCRETE};
+    vdm_picture x = {0}, y = {0};
+    uint8_t *frames = NULL;
+    int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err) ||
+                         vdm_example_picture(&x, t, e, false, height, width, err) ||
+                         vdm_example_picture(&y, t, e, true, height, width, err)
+                     ? -1
+                     : 0;
+    size_t frame = (size_t)height * (size_t)width * 3;
+    if (!status && !(frames = vdm_alloc((size_t)g.frames * frame, 1, "a video", err))) status = -1;
+    if (!status)
+        status =
+            vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err) || through(c, &g, frames, err) ? -1 : 0;
+    if (!status) {
+        vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
+        status = vdm_arc_decode(&read, &last, t, 0, NULL, err);
+    }
+    struct tally *row = status ? NULL : find_row(c, height, t->cell);
+    if (row) {
+        int wrong = arc_wrong(&read, e->y);
+        row->pairs++;
+        row->exact += wrong == 0;
+        row->cells += read.rows * read.cols;
+        row->kept += read.rows * read.cols - wrong;
+    }
+    vdm_picture_free(&x);
+    vdm_picture_free(&y);
+    vdm_free(frames);
+    return status;
+}
+
+/* The pair on the canvas with cells of that size; nothing where it doesn't fit. */
+static int measure_sizes(struct count *c, vdm_task *t, const vdm_example *e, vdm_error *err)
+{
+    static const int sizes[] = {2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 16, 20, 24, 32};
+    vdm_grid larger = *e->x;
+    if (e->y->rows > larger.rows) larger.rows = e->y->rows;
+    if (e->y->cols > larger.cols) larger.cols = e->y->cols;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        t->cell = sizes[i];
+        int height = larger.rows * (t->cell + t->border) + t->border,
+            width = larger.cols * (t->cell + t->border) + t->border;
+        if (height > c->o->height || width > c->o->width) continue;
+        if (measure(c, t, e, c->o->height, c->o->width, err)) return -1;
+    }
+    return 0;
+}
+
+static int one_task(struct count *c, const char *path, vdm_error *err)
+{
+    vdm_task t;
+    options grown = *c->o;
+    if (vdm_task_read(&t, path, err)) return -1;
+    int status = canvas_lay_out(&t, &grown, true, err), cell = t.cell;
+    int n = c->o->shots && c->o->shots < t.n_train ? c->o->shots : t.n_train;
+    for (int i = 0; i < n && !status; i++) {
+        status = measure_sizes(c, &t, &t.train[i], err);
+        t.cell = cell;
+        if (!status && grown.height != c->o->height)
+            status = measure(c, &t, &t.train[i], grown.height, grown.width, err);
+    }
+    vdm_task_free(&t);
+    return status;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct tally *x = a, *y = b;
+    return x->side != y->side ? (x->side > y->side) - (x->side < y->side)
+                              : (x->cell > y->cell) - (x->cell < y->cell);
+}
+
+static void print_rows(struct count *c)
+{
+    qsort(c->rows, (size_t)c->n, sizeof c->rows[0], compare_rows);
+    printf("canvas  cell  pairs  cells kept  grids exact\n");
+    for (int i = 0; i < c->n; i++) {
+        const struct tally *r = &c->rows[i];
+        printf("%6d  %4d  %5lld  %9.2f%%  %10.2f%%\n", r->side, r->cell, (long long)r->pairs,
+               100.0 * (double)r->kept / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
+    }
+}
+
+int kept_run(const options *o, vdm_error *err)
+{
+    struct count c = {.o = o};
+    arc_list list = {0};
+    options settled = *o;
+    int status = list_read(&list, o->operands[0], err) ||
+                         session_plan(&c.s, &settled, o->height, o->width, err) || session_load(&c.s, err)
+                     ? -1
+                     : 0;
+    for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {
+        char file[1024];
+        snprintf(file, sizeof file, "%s.json", list.names[i]);
+        char *path = vdm_path(o->operands[0], file, err);
+        status = path ? one_task(&c, path, err) : -1;
+        vdm_free(path);
+        if (console_stopped()) status = vdm_fail(err, "interrupted");
+    }
+    if (!status) print_rows(&c);
+    session_free(&c.s);
+    list_free(&list);
+    return status;
+}

@@ -1,0 +1,437 @@
+/* Results of ARC-AGI tasks merged: accuracy, in the terminal and on a page with pictures of what was solved
+ * and what wasn't; and the page of one task.
+ *
+ * ARC-AGI counts tasks: one is solved where every test has an exact answer. ConceptARC counts tests, and
+ * takes the mean over its concepts, the folders: both stand in the table. A task that stands in several
+ * files, as a task that was run again, counts once. */
+#include "page.h"
+#include "arc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Counting */
+
+enum { MAX_GROUPS = 64, SIDES = 5, NAME = 96 };
+/* Tasks, and their tests, that have something in common. */
+struct group {
+    char name[NAME];
+    int tasks, tests;
+    int solved[MAX_ATTEMPTS], exact[MAX_ATTEMPTS]; /* tasks, tests; with k + 1 attempts */
+};
+struct tally {
+    int attempts, failed, of;
+    struct group all, pairs[MAX_GROUPS], sides[SIDES], *folders; /* folders [n_folders]: by name */
+    int n_folders;
+    int64_t cells, right; /* of first answers to tests of which the answer is known; of the same size */
+};
+
+static void add(struct group *g, const arc_result *r, int attempts)
+{
+    g->tasks++;
+    g->tests += r->n_tests;
+    for (int k = 0; k < attempts; k++) {
+        g->solved[k] += arc_solved(r, k + 1);
+        for (int i = 0; i < r->n_tests; i++) g->exact[k] += arc_exact(&r->tests[i], k + 1);
+    }
+}
+
+static int largest_side(const arc_result *r)
+{
+    int side = 0;
+    for (int i = 0; i < r->n_tests; i++) {
+        const vdm_grid *grids[] = {&r->tests[i].input, &r->tests[i].truth};
+        for (int k = 0; k < 2; k++) {
+            if (grids[k]->rows > side) side = grids[k]->rows;
+            if (grids[k]->cols > side) side = grids[k]->cols;
+        }
+    }
+    return side;
+}
+
+/* "AboveBelow" of "AboveBelow/AboveBelow1". */
+static void folder_of(char folder[NAME], const char *task)
+{
+    const char *slash = strrchr(task, '/');
+    int n = slash ? (int)(slash - task) : 0;
+    snprintf(folder, NAME, "%.*s", n < NAME ? n : NAME - 1, task);
+}
+
+static struct group *folder_group(struct tally *t, const arc_result *r)
+{
+    char name[NAME];
+    folder_of(name, r->task);
+    for (int i = 0; i < t->n_folders; i++)
+        if (strcmp(t->folders[i].name, name) == 0) return &t->folders[i];
+    struct group *g = &t->folders[t->n_folders++];
+    memcpy(g->name, name, sizeof name);
+    return g;
+}
+
+/* Failed tasks count as not solved; how many tests they have isn't known. */
+static void count(struct tally *t, const arc_result *r)
+{
+    static const int sides[SIDES] = {8, 12, 16, 20, VDM_MAX_GRID};
+    int side = largest_side(r), band = 0;
+    add(&t->all, r, t->attempts);
+    add(folder_group(t, r), r, t->attempts);
+    if (r->error) {
+        t->failed++;
+        return;
+    }
+    while (band < SIDES - 1 && side > sides[band]) band++;
+    add(&t->sides[band], r, t->attempts);
+    add(&t->pairs[r->pairs < MAX_GROUPS ? r->pairs : MAX_GROUPS - 1], r, t->attempts);
+    for (int i = 0; i < r->n_tests; i++) {
+        const arc_test *test = &r->tests[i];
+        if (!test->truth.rows || !test->n) continue;
+        int wrong = arc_wrong(&test->answers[0], &test->truth);
+        if (wrong < 0) continue;
+        t->cells += test->truth.rows * test->truth.cols;
+        t->right += test->truth.rows * test->truth.cols - wrong;
+    }
+}
+
+static int count_all(struct tally *t, const arc_results *all, vdm_error *err)
+{
+    static const char *const bands[SIDES] = {"to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 30"};
+    *t = (struct tally){.of = all->all[0].of};
+    t->folders = vdm_alloc((size_t)all->n, sizeof *t->folders, "the table", err);
+    if (!t->folders) return -1;
+    snprintf(t->all.name, NAME, "all");
+    for (int i = 0; i < SIDES; i++) snprintf(t->sides[i].name, NAME, "grids of %s", bands[i]);
+    for (int i = 0; i < MAX_GROUPS; i++) snprintf(t->pairs[i].name, NAME, "%d pairs", i);
+    for (int i = 0; i < all->n; i++)
+        if (all->all[i].attempts > t->attempts) t->attempts = all->all[i].attempts;
+    if (!t->attempts) t->attempts = 1; /* all of them failed */
+    for (int i = 0; i < all->n; i++) count(t, &all->all[i]);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Merging */
+
+static bool same_answers(const arc_result *a, const arc_result *b)
+{
+    if ((a->error != NULL) != (b->error != NULL) || a->n_tests != b->n_tests) return false;
+    for (int i = 0; i < a->n_tests; i++) {
+        const arc_test *x = &a->tests[i], *y = &b->tests[i];
+        if (x->n != y->n) return false;
+        for (int k = 0; k < x->n; k++)
+            if (!vdm_grid_equal(&x->answers[k], &y->answers[k])) return false;
+    }
+    return true;
+}
+
+static int compare_results(const void *a, const void *b)
+{
+    const arc_result *x = a, *y = b;
+    return strcmp(x->task, y->task);
+}
+
+/* Sorts by task, and drops what stands there twice. */
+static int unite(arc_results *all, int *twice, vdm_error *err)
+{
+    int n = 0;
+    if (!all->n) return vdm_fail(err, "no results in these files");
+    qsort(all->all, (size_t)all->n, sizeof *all->all, compare_results);
+    for (int i = 0; i < all->n; i++) {
+        arc_result *r = &all->all[i], *last = n ? &all->all[n - 1] : NULL;
+        if (last && (strcmp(last->run, r->run) != 0 || last->of != r->of))
+            return vdm_fail(err, "results of different runs: '%.400s' (%s), '%.400s' (%s)", last->run,
+                            last->task, r->run, r->task);
+        if (last && strcmp(last->task, r->task) == 0) {
+            if (!same_answers(last, r)) return vdm_fail(err, "%s: two different results", r->task);
+            result_free(r);
+            continue;
+        }
+        arc_result moved = *r;
+        *r = (arc_result){0};
+        all->all[n++] = moved;
+    }
+    *twice = all->n - n;
+    all->n = n;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * In the terminal */
+
+static double share(int n, int of)
+{
+    return of ? 100.0 * n / of : 0;
+}
+
+static void print_group(const struct group *g, int attempts)
+{
+    if (!g->tasks) return;
+    printf("%-20s %5d", g->name, g->tasks);
+    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->solved[k], share(g->solved[k], g->tasks));
+    printf("  |%6d", g->tests);
+    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->exact[k], share(g->exact[k], g->tests));
+    printf("\n");
+}
+
+static double mean_over_folders(const struct tally *t, int k)
+{
+    double sum = 0;
+    for (int i = 0; i < t->n_folders; i++) sum += share(t->folders[i].exact[k], t->folders[i].tests);
+    return sum / t->n_folders;
+}
+
+static void print_tally(const struct tally *t, int twice)
+{
+    printf("%-20s %5s", "", "tasks");
+    for (int k = 0; k < t->attempts; k++) printf("  %d attempt%s   ", k + 1, k ? "s" : " ");
+    printf(" | tests");
+    for (int k = 0; k < t->attempts; k++) printf("  %d attempt%s   ", k + 1, k ? "s" : " ");
+    printf("\n");
+    print_group(&t->all, t->attempts);
+    for (int i = 0; i < MAX_GROUPS; i++) print_group(&t->pairs[i], t->attempts);
+    for (int i = 0; i < SIDES; i++) print_group(&t->sides[i], t->attempts);
+    for (int i = 0; i < t->n_folders && t->n_folders > 1; i++) print_group(&t->folders[i], t->attempts);
+    for (int k = 0; k < t->attempts && t->n_folders > 1; k++)
+        printf("tests exact, mean over %d folders, %d attempt%s: %.2f%%\n", t->n_folders, k + 1, k ? "s" : "",
+               mean_over_folders(t, k));
+    if (t->cells)
+        printf("cells right in first answers of the right size: %.2f%%\n",
+               100.0 * (double)t->right / (double)t->cells);
+    if (t->failed) printf("%d tasks failed: they count as not solved\n", t->failed);
+    if (twice) printf("%d tasks stand in several files, with the same result: counted once\n", twice);
+    if (t->of > t->all.tasks) printf("%d of %d tasks have no result yet\n", t->of - t->all.tasks, t->of);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pages */
+
+enum { FIRST = 24, PIXELS = 6 };
+static const char ROW[] = "<div style=\"display:grid;gap:.5rem;grid-template-columns:repeat(%d,1fr)\">";
+
+/* A grid as a picture with thin separators. */
+static void draw(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what, const char *name)
+{
+    vdm_task t = {.cell = PIXELS, .border = 1, .palette = palette};
+    vdm_picture p = {0};
+    if (w->status) return;
+    w->status = vdm_arc_render(&p, g, &t, 0, 0, w->err);
+    if (!w->status) picture(w, &p, what, name);
+    vdm_picture_free(&p);
+}
+
+static void figure(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what,
+                   const char *name)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s of ", what);
+    fputs("<figure>", w->f);
+    if (g->rows) draw(w, g, palette, text, name);
+    fprintf(w->f, "<figcaption>%s</figcaption></figure>", what);
+}
+
+/* Input, answers, truth of a test. */
+static void test_figures(struct writer *w, const arc_result *r, int i)
+{
+    const arc_test *t = &r->tests[i];
+    fprintf(w->f, ROW, t->n + 2);
+    figure(w, &t->input, r->palette, "input", r->task);
+    for (int k = 0; k < t->n; k++) {
+        int wrong = arc_wrong(&t->answers[k], &t->truth);
+        char what[48];
+        if (!t->truth.rows)
+            snprintf(what, sizeof what, "answer %d", k + 1);
+        else if (wrong < 0)
+            snprintf(what, sizeof what, "answer %d, another size", k + 1);
+        else
+            snprintf(what, sizeof what, wrong ? "answer %d, %d wrong" : "answer %d, exact", k + 1, wrong);
+        figure(w, &t->answers[k], r->palette, what, r->task);
+    }
+    figure(w, &t->truth, r->palette, "truth", r->task);
+    fputs("</div>\n", w->f);
+}
+
+static void card(struct writer *w, const arc_result *r)
+{
+    char said[256];
+    solver_say(r, said, sizeof said);
+    fputs("<article class=\"card\"><header><span>", w->f);
+    escape(w->f, r->task);
+    fputs("</span><span class=\"note\">", w->f);
+    escape(w->f, said);
+    fputs("</span></header>", w->f);
+    for (int i = 0; i < r->n_tests; i++) test_figures(w, r, i);
+    fputs("</article>\n", w->f);
+}
+
+/* Those that were solved (or not), with pictures until the budget is spent. */
+static void cards(struct writer *w, const arc_results *all, bool solved)
+{
+    int n = 0, shown = 0;
+    for (int i = 0; i < all->n; i++)
+        n += !all->all[i].error && arc_solved(&all->all[i], MAX_ATTEMPTS) == solved;
+    fprintf(w->f, "<section><h2>%s</h2>\n<p>%d tasks.</p>\n", solved ? "Solved" : "Not solved", n);
+    w->spent = 0;
+    for (int i = 0; i < all->n && w->spent < BUDGET && !w->status; i++) {
+        if (all->all[i].error || arc_solved(&all->all[i], MAX_ATTEMPTS) != solved) continue;
+        if (shown == 0) fputs("<div class=\"cards\">\n", w->f);
+        if (shown == FIRST)
+            fprintf(w->f, "</div>\n<details><summary>%d more</summary>\n<div class=\"cards\">\n", n - shown);
+        card(w, &all->all[i]);
+        shown++;
+    }
+    if (shown) fputs("</div>\n", w->f);
+    if (shown > FIRST) fputs("</details>\n", w->f);
+    if (shown < n) fprintf(w->f, "<p class=\"note\">%d more, not shown here.</p>\n", n - shown);
+    fputs("</section>\n", w->f);
+}
+
+static void table_row(FILE *f, const struct group *g, int attempts)
+{
+    if (!g->tasks) return;
+    fputs("<tr><td>", f);
+    escape(f, g->name);
+    fprintf(f, "</td><td>%d</td>", g->tasks);
+    for (int k = 0; k < attempts; k++)
+        fprintf(f, "<td>%d (%.2f %%)</td>", g->solved[k], share(g->solved[k], g->tasks));
+    fprintf(f, "<td>%d</td>", g->tests);
+    for (int k = 0; k < attempts; k++)
+        fprintf(f, "<td>%d (%.2f %%)</td>", g->exact[k], share(g->exact[k], g->tests));
+    fputs("</tr>\n", f);
+}
+
+static void table(FILE *f, const struct tally *t)
+{
+    fputs("<section><h2>Accuracy</h2>\n<table><tbody>\n<tr><td></td><td>tasks</td>", f);
+    for (int k = 0; k < t->attempts; k++) fprintf(f, "<td>solved, %d attempt%s</td>", k + 1, k ? "s" : "");
+    fputs("<td>tests</td>", f);
+    for (int k = 0; k < t->attempts; k++) fprintf(f, "<td>exact, %d attempt%s</td>", k + 1, k ? "s" : "");
+    fputs("</tr>\n", f);
+    table_row(f, &t->all, t->attempts);
+    for (int i = 0; i < MAX_GROUPS; i++) table_row(f, &t->pairs[i], t->attempts);
+    for (int i = 0; i < SIDES; i++) table_row(f, &t->sides[i], t->attempts);
+    for (int i = 0; i < t->n_folders && t->n_folders > 1; i++) table_row(f, &t->folders[i], t->attempts);
+    fputs("</tbody></table>\n", f);
+    for (int k = 0; k < t->attempts && t->n_folders > 1; k++)
+        fprintf(f, "<p>Tests exact with %d attempt%s, mean over %d folders: %.2f %%.</p>\n", k + 1,
+                k ? "s" : "", t->n_folders, mean_over_folders(t, k));
+    fputs("</section>\n", f);
+}
+
+struct merged {
+    const arc_results *all;
+    const struct tally *t;
+};
+
+static void merged_sections(struct writer *w, const void *user)
+{
+    const struct merged *m = user;
+    const char *said, *rule = rule_of(&m->all->all[0], &said);
+    table(w->f, m->t);
+    cards(w, m->all, true);
+    cards(w, m->all, false);
+    if (m->t->failed) fputs("<section><h2>Failed</h2>\n<table><tbody>\n", w->f);
+    for (int i = 0; i < m->all->n && m->t->failed; i++) {
+        if (!m->all->all[i].error) continue;
+        fputs("<tr><td>", w->f);
+        escape(w->f, m->all->all[i].task);
+        fputs("</td><td>", w->f);
+        escape(w->f, m->all->all[i].error);
+        fputs("</td></tr>\n", w->f);
+    }
+    if (m->t->failed) fputs("</tbody></table></section>\n", w->f);
+    fputs("<section><h2>Settings</h2>\n<table><tbody>\n", w->f);
+    row(w->f, "Size rule", "%s: %s", rule, said);
+    row(w->f, "Run", "%s", m->all->all[0].run);
+    row(w->f, "Program", "vdm %s", VDM_VERSION);
+    fputs("</tbody></table></section>\n", w->f);
+}
+
+static int write_page(const arc_results *all, const struct tally *t, const char *command, const char *path,
+                      vdm_error *err)
+{
+    struct merged m = {all, t};
+    char result[256];
+    int last = t->attempts - 1;
+    snprintf(result, sizeof result, "%d of %d tasks solved (%.2f %%) with %d attempt%s; %d with 1 (%.2f %%)",
+             t->all.solved[last], t->all.tasks, share(t->all.solved[last], t->all.tasks), t->attempts,
+             last ? "s" : "", t->all.solved[0], share(t->all.solved[0], t->all.tasks));
+    page p = {
+        .command = command, .title = "ARC-AGI", .result = result, .sections = merged_sections, .user = &m};
+    return page_write(&p, path, err);
+}
+
+int merge_run(const options *o, const char *command, vdm_error *err)
+{
+    const char *path = o->output ? o->output : "arc.html", *said;
+    arc_results all = {0};
+    struct tally t = {0};
+    int twice = 0, status = writable(path, err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = results_read(&all, o->operands[i], NULL, err);
+    if (!status)
+        status =
+            unite(&all, &twice, err) || count_all(&t, &all, err) || write_page(&all, &t, command, path, err)
+                ? -1
+                : 0;
+    if (!status) {
+        print_tally(&t, twice);
+        printf("size rule %s: ", rule_of(&all.all[0], &said));
+        printf("%s\n%s shows the pictures\n", said, path);
+    }
+    vdm_free(t.folders);
+    results_free(&all);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The page of one task */
+
+/* The first view's last frames, as they were generated: what the answers were read from. */
+static void generated(struct writer *w, const solver *s)
+{
+    int n = s->learn.attempts;
+    for (int i = 0; i < s->arc.n_test; i++) {
+        fprintf(w->f, ROW, n);
+        for (int a = 0; a < n; a++) {
+            fputs("<figure>", w->f);
+            picture(w, &s->frames[i * n + a], "generated for ", s->arc.name);
+            fprintf(w->f, "<figcaption>test %d, seed %llu</figcaption></figure>", i + 1,
+                    (unsigned long long)s->learn.seed + (unsigned long long)a);
+        }
+        fputs("</div>\n", w->f);
+    }
+}
+
+static void task_sections(struct writer *w, const void *user)
+{
+    const solver *s = user;
+    const char *said, *rule = rule_of(&s->result, &said);
+    fputs("<section><h2>The tests</h2>\n", w->f);
+    w->spent = 0;
+    card(w, &s->result);
+    fputs("</section>\n<section><h2>As generated</h2>\n", w->f);
+    generated(w, s);
+    fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
+    row(w->f, "Size rule", "%s: %s", rule, said);
+    row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
+        s->task.cell, s->task.border);
+    row(w->f, "Attempts", "%d", s->learn.attempts);
+    if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
+    row(w->f, "Run", "%s", s->result.run);
+    fputs("</tbody></table></section>\n", w->f);
+}
+
+int solver_page(const solver *s, const char *command, const char *path, vdm_error *err)
+{
+    char said[256], result[384];
+    solver_say(&s->result, said, sizeof said);
+    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train, s->lesson.seconds,
+             said);
+    page p = {.command = command,
+              .session = &s->session,
+              .task = &s->task,
+              .lesson = &s->lesson,
+              .result = result,
+              .sections = task_sections,
+              .user = s};
+    return page_write(&p, path, err);
+}

@@ -1,0 +1,341 @@
+/* A folder of ARC-AGI tasks, or a part of it: a line of results for every task, as each is done.
+ *
+ * Nothing is lost and nothing counted twice: a line is written at once and synced; a lock keeps a second run
+ * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
+ * was being learned goes on from its state (FILE.work). */
+#define _XOPEN_SOURCE 700
+#include "arc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * The tasks of a folder */
+
+enum { DEEPEST = 4, MOST_TASKS = 1000000 };
+
+static int list_add(arc_list *l, const char *prefix, const char *file, size_t n, vdm_error *err)
+{
+    if (l->n == l->room) {
+        int room = l->room ? 2 * l->room : 256;
+        char **names = room > MOST_TASKS ? NULL : vdm_alloc((size_t)room, sizeof *names, "the tasks", err);
+        if (!names) return room > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
+        if (l->n) memcpy(names, l->names, (size_t)l->n * sizeof *names);
+        vdm_free(l->names);
+        l->names = names;
+        l->room = room;
+    }
+    size_t size = strlen(prefix) + n + 1;
+    char *name = vdm_alloc(size, 1, "a task's name", err);
+    if (!name) return -1;
+    snprintf(name, size, "%s%.*s", prefix, (int)n, file);
+    l->names[l->n++] = name;
+    return 0;
+}
+
+static int list_folder(arc_list *l, const char *dir, const char *prefix, int depth, vdm_error *err);
+
+static int list_entry(arc_list *l, const char *dir, const char *prefix, const char *file, int depth,
+                      vdm_error *err)
+{
+    struct stat st;
+    char longer[1024];
+    size_t n = strlen(file);
+    char *path = vdm_path(dir, file, err);
+    if (!path) return -1;
+    int status = 0;
+    bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (folder && depth < DEEPEST) {
+        int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
+        status = length < (int)sizeof longer ? list_folder(l, path, longer, depth + 1, err)
+                                             : vdm_fail(err, "%s: too long a path", path);
+    } else if (!folder && n > 5 && strcmp(file + n - 5, ".json") == 0) {
+        status = list_add(l, prefix, file, n - 5, err);
+    }
+    vdm_free(path);
+    return status;
+}
+
+static int list_folder(arc_list *l, const char *dir, const char *prefix, int depth, vdm_error *err)
+{
+    DIR *d = opendir(dir);
+    if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
+    int status = 0;
+    for (const struct dirent *e; !status && (e = readdir(d));)
+        if (e->d_name[0] != '.') status = list_entry(l, dir, prefix, e->d_name, depth, err);
+    closedir(d);
+    return status;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int list_read(arc_list *l, const char *dir, vdm_error *err)
+{
+    *l = (arc_list){0};
+    if (list_folder(l, dir, "", 0, err)) return -1;
+    if (!l->n) return vdm_fail(err, "%s: expected ARC-AGI tasks, NAME.json, found none", dir);
+    qsort(l->names, (size_t)l->n, sizeof *l->names, compare_names);
+    return 0;
+}
+
+void list_free(arc_list *l)
+{
+    for (int i = 0; i < l->n; i++) vdm_free(l->names[i]);
+    vdm_free(l->names);
+    *l = (arc_list){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The file of results */
+
+typedef struct shard {
+    const options *o;
+    arc_list list;
+    int index, of, tasks; /* this part, from 0; parts; tasks of all parts */
+    arc_results done;
+    char *run, *work; /* settings; the folder of the task being worked on */
+    int fd, lock;     /* the results; FILE.work/lock */
+    int solved, failed, answered;
+} shard;
+
+static int read_part(shard *s, const char *text, vdm_error *err)
+{
+    int n = 0;
+    s->of = 1;
+    if (!text) return 0;
+    if (sscanf(text, "%7d/%7d%n", &s->index, &s->of, &n) != 2 || text[n] || s->of < 1 || s->index < 1 ||
+        s->index > s->of)
+        return vdm_fail(err, "--shard: expected I/N with I from 1 to N, found '%.100s'", text);
+    s->index--;
+    return 0;
+}
+
+/* On a file of its own: a lock goes when any descriptor of its file is closed, as the reader of results does.
+ */
+static int lock(shard *s, vdm_error *err)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char *path = vdm_path(s->work, "lock", err);
+    if (!path) return -1;
+    s->lock = open(path, O_RDWR | O_CREAT, 0666);
+    int status = s->lock < 0 || fcntl(s->lock, F_SETLK, &l) ? -1 : 0, why = errno;
+    bool taken = s->lock >= 0 && (why == EACCES || why == EAGAIN);
+    if (status && s->lock >= 0) {
+        close(s->lock);
+        s->lock = -1;
+    }
+    if (status && taken)
+        vdm_fail(err, "%s: another run is writing these results", s->o->out);
+    else if (status)
+        vdm_fail(err, "%s: can't be locked: %s", path, strerror(why));
+    vdm_free(path);
+    return status;
+}
+
+/* Is that task in the results? */
+static bool is_done(const shard *s, const char *name)
+{
+    for (int i = 0; i < s->done.n; i++)
+        if (strcmp(s->done.all[i].task, name) == 0) return true;
+    return false;
+}
+
+static int open_results(shard *s, vdm_error *err)
+{
+    const char *path = s->o->out;
+    size_t complete = 0;
+    s->fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
+    if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
+    if (results_read(&s->done, path, &complete, err)) return -1;
+    for (int i = 0; i < s->done.n; i++)
+        if (strcmp(s->done.all[i].run, s->run) != 0 || s->done.all[i].of != s->tasks)
+            return vdm_fail(err,
+                            "%s: line %d is of another run: expected %d tasks, '%.400s', found %d, '%.400s'",
+                            path, i + 1, s->tasks, s->run, s->done.all[i].of, s->done.all[i].run);
+    if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int append(shard *s, const arc_result *r, vdm_error *err)
+{
+    char *line = NULL;
+    size_t size = 0, at = 0;
+    int status = result_write(r, &line, &size, err);
+    while (!status && at < size) {
+        ssize_t n = write(s->fd, line + at, size - at);
+        if (n > 0)
+            at += (size_t)n;
+        else if (n < 0 && errno != EINTR)
+            status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+    }
+    free(line);
+    if (!status && fsync(s->fd)) status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The work of a task lies in FILE.work/HASH, gone when its line is there */
+
+static char *work_folder(const shard *s, const char *name, vdm_error *err)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a: other settings, another folder */
+    char text[24];
+    for (const char *c = s->run; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    return vdm_path(s->work, text, err);
+}
+
+/* Everything in it is the run's own, also what a kill left half written. */
+static void clear_work(const char *folder)
+{
+    vdm_error err;
+    DIR *d = opendir(folder);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        bool itself = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+        char *path = itself ? NULL : vdm_path(folder, e->d_name, &err);
+        if (path) unlink(path);
+        vdm_free(path);
+    }
+    if (d) closedir(d);
+    rmdir(folder);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * One task after the other */
+
+static void say(shard *s, const arc_result *r, int at, int all)
+{
+    char text[256], seconds[32];
+    solver_say(r, text, sizeof text);
+    format_seconds(seconds, sizeof seconds, r->seconds);
+    s->failed += r->error != NULL;
+    s->answered += !r->error;
+    s->solved += !r->error && arc_solved(r, r->attempts);
+    printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, r->task, r->error ? r->error : text, seconds,
+           s->solved, s->answered + s->failed);
+    fflush(stdout);
+}
+
+static char *copy_text(const char *text, vdm_error *err)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = vdm_alloc(n, 1, "a result", err);
+    if (copy) memcpy(copy, text, n);
+    return copy;
+}
+
+/* A task that can't be answered has a line that says why. */
+static int keep_error(arc_result *r, const char *run, const char *why, vdm_error *err)
+{
+    result_free(r);
+    r->run = copy_text(run, err);
+    r->error = copy_text(why, err);
+    return r->run && r->error ? 0 : -1;
+}
+
+static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
+{
+    solver v;
+    vdm_error why;
+    char file[1024];
+    snprintf(file, sizeof file, "%s.json", name);
+    char *path = vdm_path(s->o->operands[0], file, err), *work = path ? work_folder(s, name, err) : NULL;
+    int status = work ? 0 : -1;
+    if (!status) {
+        bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
+        arc_result *r = &v.result;
+        if (failed && console_stopped())
+            status = vdm_fail(err, "%.900s", why.text);
+        else if (failed)
+            status = keep_error(r, s->run, why.text, err);
+        if (!status) {
+            vdm_free(r->task);
+            r->task = copy_text(name, err);
+            r->of = s->tasks;
+            status = r->task ? append(s, r, err) : -1;
+        }
+        if (!status) say(s, r, at, all);
+        solver_free(&v);
+        if (!status) clear_work(work);
+    }
+    vdm_free(path);
+    vdm_free(work);
+    return status;
+}
+
+static int all_tasks(shard *s, vdm_error *err)
+{
+    int mine = (s->tasks - s->index + s->of - 1) / s->of, at = 0;
+    for (int i = s->index; i < s->tasks; i += s->of) {
+        const char *name = s->list.names[i];
+        at++;
+        if (is_done(s, name)) {
+            char *work = work_folder(s, name, err);
+            if (work) clear_work(work); /* of a run that was killed between the line and this */
+            vdm_free(work);
+            continue;
+        }
+        if (one_task(s, name, at, mine, err)) return -1;
+    }
+    return 0;
+}
+
+/* The folder goes with it, unless a state is left there to go on from. */
+static void unlock(shard *s)
+{
+    vdm_error err;
+    char *path = vdm_path(s->work, "lock", &err);
+    if (path) unlink(path);
+    vdm_free(path);
+    close(s->lock);
+    rmdir(s->work);
+}
+
+/* What would stop every task stops the run before the first: the model, the folder for the work. */
+static int try_out(shard *s, vdm_error *err)
+{
+    session m = {0};
+    size_t n = strlen(s->o->out) + 8;
+    s->work = vdm_alloc(n, 1, "a path", err);
+    if (!s->work) return -1;
+    snprintf(s->work, n, "%s.work", s->o->out);
+    int status = make_folder(s->work, err) ? -1 : session_plan(&m, s->o, s->o->height, s->o->width, err);
+    session_free(&m);
+    return status;
+}
+
+int shard_run(const options *o, vdm_error *err)
+{
+    shard s = {.o = o, .fd = -1, .lock = -1};
+    int status = read_part(&s, o->shard, err) || list_read(&s.list, o->operands[0], err) ? -1 : 0;
+    s.tasks = o->limit && o->limit < s.list.n ? o->limit : s.list.n;
+    s.run = status ? NULL : solver_settings(o, err);
+    if (!s.run || try_out(&s, err) || lock(&s, err) || open_results(&s, err)) status = -1;
+    for (int i = 0; i < s.done.n && !status; i++) {
+        const arc_result *r = &s.done.all[i];
+        s.failed += r->error != NULL;
+        s.answered += !r->error;
+        s.solved += !r->error && arc_solved(r, r->attempts);
+    }
+    if (!status && s.done.n) printf("%s: %d tasks are there already\n", o->out, s.done.n);
+    if (!status) status = all_tasks(&s, err);
+    if (!status)
+        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", o->out,
+               s.answered + s.failed, s.solved, s.failed);
+    if (s.fd >= 0) close(s.fd);
+    if (s.lock >= 0) unlock(&s);
+    results_free(&s.done);
+    list_free(&s.list);
+    vdm_free(s.run);
+    vdm_free(s.work);
+    return status;
+}
