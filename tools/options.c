@@ -15,7 +15,7 @@
 
 enum kind { TEXT, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
 enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that take an ARC-AGI file */
-enum { OWN = 1 << 16 }; /* beside the commands: a model may have a default of its own */
+enum { OWN = 1 << 16 };                   /* beside the commands: a model may have a default of its own */
 
 static const struct row {
     const char *name, *value; /* how the value is called in the help; NULL for a flag */
@@ -49,8 +49,8 @@ static const struct row {
      "classifier-free guidance (6); 1: none"},
     {"--dynamic-guidance", NULL, FLAG, AT(dynamic_guidance), 0, 0, PREDICT | EVAL,
      "guidance that varies with the step"},
-    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0, ARC | FIT | PREDICT | EVAL | OWN | DEMO,
-     "how the image's latents are scaled: vdm.h tells (pipeline)"},
+    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0,
+     ARC | FIT | PREDICT | EVAL | OWN | DEMO, "how the image's latents are scaled: vdm.h tells (pipeline)"},
     {"--tiled", NULL, FLAG, AT(tiled), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
      "the VAE in tiles: less memory, slightly other numbers"},
     {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
@@ -72,7 +72,8 @@ static const struct row {
     {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, ARC | FIT | OWN | DEMO, "of AdamW (1e-4)"},
     {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, ARC | FIT | DEMO,
      "leave the first frame as it is while learning"},
-    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, ARC | FIT | DEMO, "use the first N training pairs (all)"},
+    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, ARC | FIT | DEMO,
+     "use the first N training pairs (all)"},
     {"--init", "LORA", TEXT, AT(init), 0, 0, ARC | FIT | DEMO, "start from this adapter"},
     {"--resume", NULL, FLAG, AT(resume), 0, 0, FIT, "go on with the run in the output folder"},
     {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, ARC | FIT, "steps between saved states (50)"},
@@ -83,7 +84,8 @@ static const struct row {
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL, "exit with 3 where the mean score is below (mae: above)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH, "(one per core)"},
+    {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH,
+     "(one per core)"},
     {"--precision", "f32", CHOICE, AT(precision), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO, "(f32)"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT, "tensors in place of random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},
@@ -303,8 +305,10 @@ static int read_option(const struct row *r, options *o, const char *text, vdm_er
 
 static const struct section {
     const char *name;
-    int commands;
-} sections[] = {{"fit", FIT | DEMO | ARC}, {"sample", PREDICT | EVAL}, {"arc", ARC}};
+    int options;  /* of which commands it may set */
+    int commands; /* for which it holds */
+} sections[] = {
+    {"fit", FIT | DEMO, FIT | DEMO | ARC}, {"sample", PREDICT | EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
 /* The row that a section may set by this key: the name of the option with _ for -. */
@@ -312,7 +316,7 @@ static const struct row *own_row(const struct section *s, const char *key)
 {
     for (int i = 0; i < N_ROWS; i++) {
         const char *name = rows[i].name, *k = key;
-        if (!(rows[i].commands & OWN) || !(rows[i].commands & s->commands)) continue;
+        if (!(rows[i].commands & OWN) || !(rows[i].commands & s->options)) continue;
         for (name += 2; *name && *k == (*name == '-' ? '_' : *name); k++) name++;
         if (!*name && !*k) return &rows[i];
     }
@@ -328,7 +332,9 @@ static int read_section(options *o, const vdm_json *j, const vdm_json_node *obje
         const struct row *r = own_row(s, n->key);
         if (!r)
             return vdm_fail(err, "%.100s: no such setting here; 'vdm %s --help' lists the options", n->key,
-                            s->commands & FIT ? "fit" : "predict");
+                            s->options & FIT   ? "fit"
+                            : s->options & ARC ? "arc"
+                                               : "predict");
         bool words = r->kind == CHOICE || r->kind == SIZE;
         vdm_error why;
         if (n->kind != (words ? VDM_JSON_STRING : VDM_JSON_NUMBER))
@@ -345,7 +351,8 @@ static int read_sections(options *o, int command, const vdm_json *j, vdm_error *
     options other = *o;
     vdm_error why;
     const vdm_json_node *root = j->nodes, *n = root->children ? root + 1 : NULL;
-    if (root->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object with \"fit\", \"sample\", \"arc\"");
+    if (root->kind != VDM_JSON_OBJECT)
+        return vdm_fail(err, "expected an object with \"fit\", \"sample\", \"arc\"");
     for (; n; n = vdm_json_next(j, n)) {
         const struct section *s = sections;
         while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
@@ -452,7 +459,8 @@ static int read_words(options *o, int command, int argc, char **argv)
             return -1;
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
-            if (o->n_operands == (command & (BENCH | ARC) ? MAX_OPERANDS : 3)) return misuse("'%s': one word too many", argv[i]);
+            if (o->n_operands == (command & (BENCH | ARC) ? MAX_OPERANDS : 3))
+                return misuse("'%s': one word too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }
