@@ -244,7 +244,8 @@ int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm
 /* The geometry of a grid of that size. It owns nothing. */
 static vdm_task sized(const vdm_task *t, const vdm_grid *g)
 {
-    return (vdm_task){.grid_rows = g->rows,
+    return (vdm_task){.metric = VDM_METRIC_CELLS,
+                      .grid_rows = g->rows,
                       .grid_cols = g->cols,
                       .cell = t->cell,
                       .border = t->border,
@@ -260,65 +261,14 @@ int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *t, int hei
     return vdm_grid_render(p, g->cells, &size, height, width, err);
 }
 
-/* ------------------------------------------------------------------------------------------------
- * Decoding */
-
-/* Reads the grid; returns D, and per channel the mean of (palette's - cell's). */
-static double read_cells(vdm_grid *g, double missing[3], const vdm_picture *p, const vdm_task *t)
-{
-    int top = 0, left = 0, n = g->rows * g->cols, step = t->cell + t->border;
-    double distance = 0;
-    vdm_grid_read(g->cells, &top, &left, p, t);
-    for (int c = 0; c < 3; c++) missing[c] = 0;
-    for (int i = 0; i < n; i++) {
-        const uint8_t *colour = vdm_palette_colour(t->palette, g->cells[i]);
-        int y0 = top + i / g->cols * step, x0 = left + i % g->cols * step;
-        int64_t sum[3] = {0}, area = (int64_t)t->cell * t->cell;
-        for (int y = y0; y < y0 + t->cell; y++)
-            for (int x = 3 * x0; x < 3 * (x0 + t->cell); x++)
-                sum[(x - 3 * x0) % 3] += p->rgb[(int64_t)y * p->width * 3 + x];
-        for (int c = 0; c < 3; c++) {
-            double d = (double)(colour[c] - sum[c] / area);
-            missing[c] += d / n;
-            distance += d * d;
-        }
-    }
-    return distance;
-}
-
-/* Moves all pixels, which stay whole numbers in 0..255. */
-static void shift_pixels(vdm_picture *p, const double by[3])
-{
-    size_t n = (size_t)p->width * (size_t)p->height * 3;
-    for (size_t i = 0; i < n; i++) {
-        double x = rint(p->rgb[i] + by[i % 3]);
-        p->rgb[i] = (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x);
-    }
-}
-
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *t, int rounds, double *shift,
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *t, const vdm_colour_map *colours,
                    vdm_error *err)
 {
-    int top, left;
-    double before = 0, missing[3], all[3] = {0};
+    static const vdm_colour_map none = {.kind = VDM_COLOUR_NONE};
     vdm_task size = sized(t, g);
-    if (vdm_grid_read(NULL, &top, &left, p, &size))
-        return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
-                        p->height, p->width);
-    size_t bytes = (size_t)p->width * (size_t)p->height * 3;
-    vdm_picture copy = {p->width, p->height, vdm_alloc(bytes, 1, "a picture", err)};
-    if (!copy.rgb) return -1;
-    memcpy(copy.rgb, p->rgb, bytes);
-    double distance = read_cells(g, missing, &copy, &size);
-    for (int i = 0; i < rounds && fabs(before - distance) >= 1; i++) {
-        shift_pixels(&copy, missing);
-        for (int c = 0; c < 3; c++) all[c] += missing[c];
-        before = distance;
-        distance = read_cells(g, missing, &copy, &size);
-    }
-    if (shift) memcpy(shift, all, sizeof all);
-    vdm_picture_free(&copy);
-    return 0;
+    if (vdm_colour_read(g->cells, colours ? colours : &none, p, &size) == 0) return 0;
+    return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
+                    p->height, p->width);
 }
 
 /* ------------------------------------------------------------------------------------------------

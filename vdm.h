@@ -750,6 +750,8 @@ vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e);
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
 
+struct vdm_colour_map;
+
 /* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
 typedef struct vdm_arc_canvas {
     int height, width; /* pixels */
@@ -767,13 +769,10 @@ void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
 int vdm_arc_layout(vdm_task *geometry, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *geometry, int height, int width,
                    vdm_error *err);
-/* The grid in a picture, g->rows x g->cols known. Up to `rounds` times (the paper's: 3) the cells' colours are
- * compared with the palette's: D is the sum of squared distances of the cells' mean colours (truncated) to the
- * nearest; while |D before - D| >= 1 (D before is 0 at first) the picture is shifted, per channel, by the mean
- * of what is missing. shift [3], or NULL: of all rounds together. -1 where the grid doesn't fit, or without
- * memory. */
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry, int rounds, double *shift,
-                   vdm_error *err);
+/* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
+ * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry,
+                   const struct vdm_colour_map *colours, vdm_error *err);
 /* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
  * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
  * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */

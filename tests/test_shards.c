@@ -107,7 +107,7 @@ static void check_single(void)
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
-    arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer");
+    arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer --colour affine");
     CHECK(strstr(said, "read from the generated picture alone"), "the rule isn't named: %s", said);
     arc(0, "0 with 2", "tasks/a/fall.json -o two");
     slurp(other, sizeof other, "two/arc.html");

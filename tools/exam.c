@@ -145,11 +145,10 @@ static int take(exam *all, int i, const char *folder, const vdm_picture *input, 
                         bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = folder ? write_last(folder, a->example->name, &last, err) : 0;
     if (!status && a->example->output)
-        status =
-            vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                    score(a, &shape, input, &last, &truth, err)
-                ? -1
-                : 0;
+        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
+                         score(a, &shape, input, &last, &truth, err)
+                     ? -1
+                     : 0;
     if (!status && i < SHOWN)
         status = picture_shrink(&a->input, input, err) || picture_shrink(&a->last, &last, err) ||
                          (truth.rgb && picture_shrink(&a->truth, &truth, err)) ||

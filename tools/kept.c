@@ -80,7 +80,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
             vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err) || through(c, &g, frames, err) ? -1 : 0;
     if (!status) {
         vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
-        status = vdm_arc_decode(&read, &last, t, 0, NULL, err);
+        status = vdm_arc_decode(&read, &last, t, NULL, err);
     }
     struct tally *row = status ? NULL : find_row(c, height, t->cell);
     if (row) {

@@ -85,7 +85,8 @@ static int read_pair(lesson *l, int i, vdm_error *err)
     const vdm_geometry *g = &l->session->geometry;
     vdm_picture *to[] = {&l->x[i], &l->y[i]};
     for (int k = 0; k < 2; k++)
-        if (vdm_example_picture(to[k], l->task, &l->task->train[i], k == 1, g->height, g->width, err)) return -1;
+        if (vdm_example_picture(to[k], l->task, &l->task->train[i], k == 1, g->height, g->width, err))
+            return -1;
     return 0;
 }
 

@@ -415,6 +415,7 @@ static void task_sections(struct writer *w, const void *user)
     row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
         s->task.cell, s->task.border);
     row(w->f, "Attempts", "%d", s->learn.attempts);
+    row(w->f, "Colours", "%s", s->learn.colour);
     if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
     row(w->f, "Run", "%s", s->result.run);
     fputs("</tbody></table></section>\n", w->f);

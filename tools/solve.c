@@ -42,21 +42,21 @@ char *solver_settings(const options *o, vdm_error *err)
     if (set_ask(&a, o, err)) return NULL;
     char *text = vdm_alloc(ROOM, 1, "the settings", err);
     if (!text) return NULL;
-    int n = snprintf(text, ROOM,
-                     "%s; %s; learn %d steps of %d x %d, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
-                     "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s, guidance %g%s%s%s%s; seed %llu; "
-                     "canvas %dx%d, cell %d, border %d, align %d, grow %d, outside %s, palette %s; "
-                     "size rule %s; attempts %d; augment %d",
-                     o->model, o->precision, o->steps, o->batch, o->accumulate, o->lr, o->schedule, o->warmup,
-                     o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames, o->shots,
-                     o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
-                     o->init ? ", from " : "", o->init ? o->init : "", a.steps, *a.sampler ? " of " : "",
-                     a.sampler, a.guidance, o->prompt ? ", prompt " : "", o->prompt ? o->prompt : "",
-                     o->negative ? ", negative " : "", o->negative ? o->negative : "",
-                     (unsigned long long)o->seed, o->height, o->width, o->cell < 0 ? 0 : o->cell,
-                     o->border < 0 ? 2 : o->border, o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow,
-                     *o->outside ? o->outside : "black", *o->palette ? o->palette : "arc", o->size_rule,
-                     o->attempts, o->augment);
+    int n = snprintf(
+        text, ROOM,
+        "%s; %s; learn %d steps of %d x %d, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
+        "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s, guidance %g%s%s%s%s; seed %llu; "
+        "canvas %dx%d, cell %d, border %d, align %d, grow %d, outside %s, palette %s; "
+        "size rule %s; attempts %d; augment %d; colour %s",
+        o->model, o->precision, o->steps, o->batch, o->accumulate, o->lr, o->schedule, o->warmup,
+        o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames, o->shots,
+        o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
+        o->init ? ", from " : "", o->init ? o->init : "", a.steps, *a.sampler ? " of " : "", a.sampler,
+        a.guidance, o->prompt ? ", prompt " : "", o->prompt ? o->prompt : "",
+        o->negative ? ", negative " : "", o->negative ? o->negative : "", (unsigned long long)o->seed,
+        o->height, o->width, o->cell < 0 ? 0 : o->cell, o->border < 0 ? 2 : o->border,
+        o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow, *o->outside ? o->outside : "black",
+        *o->palette ? o->palette : "arc", o->size_rule, o->attempts, o->augment, o->colour);
     if (n > 0 && n < ROOM) return text;
     vdm_free(text);
     vdm_fail(err, "paths in the options: expected less than %d bytes, found %d", ROOM, n);
@@ -178,7 +178,6 @@ static int find_size(vdm_grid *g, const solver *s, int q, const vdm_picture *las
 /* Takes the last frame of question q's video, of seed number a. video [T,3,H,W] */
 static int take(struct sheet *t, int a, int q, const float *video, vdm_error *err)
 {
-    enum { ROUNDS = 3 };
     solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
     int tests = s->arc.n_test, view = q / tests, test = q % tests, attempts = s->learn.attempts;
@@ -186,15 +185,30 @@ static int take(struct sheet *t, int a, int q, const float *video, vdm_error *er
     vdm_picture last = {g->width, g->height, t->bytes};
     vdm_grid seen = {0};
     vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
-    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task, ROUNDS, NULL, err))
+    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task, &s->colours, err))
         return -1;
     vdm_arc_undo(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view]);
     if (!s->frames || view) return 0;
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
 
-/* Answers n questions from q on, with seed number a. */
-static int answer(struct sheet *t, int a, int q, int n, vdm_error *err)
+/* What came out for training pair q, beside what should have. video [T,3,H,W] */
+static int study(struct sheet *t, vdm_colour_study *colours, int q, const float *video, vdm_error *err)
+{
+    const solver *s = t->s;
+    const vdm_geometry *g = &s->session.geometry;
+    const vdm_task shape = vdm_example_grid(&s->task, &s->task.train[q]);
+    vdm_picture truth, last = {g->width, g->height, t->bytes};
+    size_t frame = (size_t)g->height * (size_t)g->width * 3;
+    vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
+    if (vdm_example_picture(&truth, &s->task, &s->task.train[q], true, g->height, g->width, err)) return -1;
+    vdm_colour_add(colours, &shape, &last, &truth);
+    vdm_picture_free(&truth);
+    return 0;
+}
+
+/* Answers n questions from q on, with seed number a; with `colours` set training pairs, to study them. */
+static int answer(struct sheet *t, int a, int q, int n, vdm_colour_study *colours, vdm_error *err)
 {
     solver *s = t->s;
     session *m = &s->session;
@@ -205,16 +219,36 @@ static int answer(struct sheet *t, int a, int q, int n, vdm_error *err)
     p.videos = n;
     p.seed += (uint64_t)a;
     for (int i = 0; i < n; i++) {
+        const vdm_example *e = (colours ? s->task.train : s->task.test) + q + i;
         vdm_picture input;
-        if (vdm_arc_render(&input, &s->task.arc.test[q + i].x, &s->task, g->height, g->width, err)) return -1;
+        if (vdm_example_picture(&input, &s->task, e, false, g->height, g->width, err)) return -1;
         vdm_video_from_bytes(t->images + (size_t)i * frame, input.rgb, 1, g->height, g->width);
         vdm_picture_free(&input);
     }
     int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, &m->lora, &m->cpu, &p, t->images,
                             m->prompt, m->negative, t->videos, &progress, err);
-    for (int i = 0; i < n && !status; i++)
-        status = take(t, a, q + i, t->videos + (size_t)(i * g->frames) * frame, err);
+    for (int i = 0; i < n && !status; i++) {
+        const float *video = t->videos + (size_t)(i * g->frames) * frame;
+        status = colours ? study(t, colours, q + i, video, err) : take(t, a, q + i, video, err);
+    }
     t->done += p.steps;
+    return status;
+}
+
+static bool learns_colours(const solver *s)
+{
+    return s->colours.kind == VDM_COLOUR_AFFINE || s->colours.kind == VDM_COLOUR_PALETTE;
+}
+
+/* From the answers to the pairs that were learned, in the first view. */
+static int learn_colours(solver *s, struct sheet *t, vdm_error *err)
+{
+    vdm_colour_study *seen = vdm_alloc(1, sizeof *seen, "a study of colours", err);
+    int n = s->arc.n_train, status = seen ? 0 : -1;
+    for (int q = 0; q < n && !status; q += t->group)
+        status = answer(t, 0, q, n - q < t->group ? n - q : t->group, seen, err);
+    if (!status) status = vdm_colour_learn(&s->colours, s->colours.kind, seen, &s->task, err);
+    vdm_free(seen);
     return status;
 }
 
@@ -232,10 +266,12 @@ static int answer_all(solver *s, struct sheet *t, vdm_error *err)
 {
     const vdm_geometry *g = &s->session.geometry;
     console c;
-    int questions = s->task.n_test, attempts = s->learn.attempts, status = 0;
+    int questions = s->task.n_test, attempts = s->learn.attempts, status = 0, studied = s->arc.n_train;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    t->group = exam_group(&s->session, questions);
-    t->of = attempts * ((questions + t->group - 1) / t->group) * s->ask.steps;
+    if (!learns_colours(s)) studied = 0;
+    t->group = exam_group(&s->session, questions > studied ? questions : studied);
+    int groups = attempts * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
+    t->of = groups * s->ask.steps;
     t->grids = vdm_alloc((size_t)(attempts * questions), sizeof *t->grids, "the answers", err);
     t->images = vdm_alloc((size_t)t->group * frame, sizeof(float), "the pictures", err);
     t->videos = vdm_alloc((size_t)(t->group * g->frames) * frame, sizeof(float), "the videos", err);
@@ -243,9 +279,10 @@ static int answer_all(solver *s, struct sheet *t, vdm_error *err)
     if (!t->grids || !t->images || !t->videos || !t->bytes) return -1;
     t->inner = console_progress(&c);
     t->start = vdm_seconds();
+    if (studied) status = learn_colours(s, t, err);
     for (int a = 0; a < attempts && !status; a++)
         for (int q = 0; q < questions && !status; q += t->group)
-            status = answer(t, a, q, questions - q < t->group ? questions - q : t->group, err);
+            status = answer(t, a, q, questions - q < t->group ? questions - q : t->group, NULL, err);
     vdm_report end = {"answer", t->of, t->of, vdm_seconds() - t->start, (double)NAN};
     if (!status) t->inner.report(t->inner.user, &end);
     console_end(&c);
@@ -274,6 +311,8 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
 {
     double start = vdm_seconds();
     *s = (solver){.learn = *o};
+    if (vdm_colour_parse(&s->colours.kind, o->colour))
+        return vdm_fail(err, "--colour: found '%s', expected none, shift, affine or palette", o->colour);
     int status = prepare(s, path, work, resumable, err) || lesson_read(&s->lesson, err) ||
                          session_load(&s->session, err) || lesson_run(&s->lesson, err) ||
                          answer_tests(s, frames, err)

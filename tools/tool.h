@@ -29,7 +29,7 @@ typedef struct options {
     bool paper, list;
     int attempts, augment, align, grow; /* arc; align, grow: -1: not given */
     const char *shard, *out;
-    char size_rule[16], outside[16], palette[16]; /* outside, palette: or "" */
+    char colour[16], size_rule[16], outside[16], palette[16]; /* outside, palette: or "" */
     bool report, kept;
     int runs; /* bench */
     const char *json;
