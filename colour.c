@@ -99,6 +99,7 @@ static void add_colours(vdm_colour_study *s, const vdm_task *t, const samples *a
         true_colour(colour, t, k);
         if (square_distance(expected, colour) > NEAR_COLOUR * NEAR_COLOUR) continue;
         sample_mean(seen, answer, i, NULL);
+        if (s->right_only && vdm_nearest_colour(t, seen) != k) continue;
         for (int c = 0; c < 3; c++) s->level[k][c][(int)seen[c]]++;
         s->seen[k]++;
     }

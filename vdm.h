@@ -889,6 +889,7 @@ int vdm_colour_parse(vdm_colour *kind, const char *word); /* "none", "shift", "a
 
 /* What came out where each colour should have been. Zeroed at first; 100 KB. */
 typedef struct vdm_colour_study {
+    bool right_only;                          /* count only what is nearest to the right colour already */
     uint64_t seen[VDM_MAX_COLOURS];           /* cells or pixels */
     uint64_t level[VDM_MAX_COLOURS][3][256];  /* how many of them had each level */
     double zz[4][4], zd[4][3], pixels;        /* equations over all pixels, where there are no colours */
@@ -909,5 +910,31 @@ int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study 
 void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p);
 /* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
 int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *geometry);
+
+/* ------------------------------------------------------------------------------------------------
+ * Signs of failure (signs.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
+ * model's own, before any correction of colours.
+ *
+ * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
+ *               answers that are read right; of all pixels where the metric tells no colours apart.
+ * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
+ *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
+ *               frame's edges against the truth's, below 1 where it is smeared.
+ * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
+ * memorising    the share of training pairs answered exactly beside that of held-out ones. */
+typedef struct vdm_signs {
+    int answers, known; /* known: with a truth */
+    double late, moved, edges, truth_edges, drift;
+    int train, train_exact, test, test_exact; /* of memorising: counted by the caller */
+    vdm_colour_study colours;
+} vdm_signs;
+/* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
+void vdm_signs_add(vdm_signs *s, const vdm_task *t, const uint8_t *frames, int T, const vdm_picture *query,
+                   const vdm_picture *truth);
+/* The shift of one colour of the task (0: of the whole picture where it has none), and how many cells or pixels
+ * it is the mean of; 0 and NaN where there are none. */
+int64_t vdm_signs_shift(double shift[3], const vdm_signs *s, const vdm_task *t, int number);
+/* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */
+double vdm_edge_energy(const vdm_picture *p);
 
 #endif

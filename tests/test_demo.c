@@ -206,6 +206,7 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
+    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours as they came", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
@@ -216,7 +217,19 @@ static void check_fit_and_eval(void)
     check_report("answers/report.html", eval, 6);
     slurp(said, sizeof said, "answers/scores.csv");
     CHECK(strstr(said, "name,metric,score,exact,copied\n0&,cells,") == said, "scores.csv: %s", said);
-    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2");
+    CHECK(strstr(said, "exact,copied,raw") == NULL, "a column of a map that wasn't asked for");
+    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --own 0");
+    CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
+    expect(0, "0 of 2 training pairs right, 0 of 1 others",
+           "eval task --model model --steps 1 --limit 1 --own 2 --color palette -o answers");
+    CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
+    check_report("answers/report.html", signs, 4);
+    slurp(said, sizeof said, "answers/scores.csv");
+    CHECK(strstr(said, "exact,copied,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
+    expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --own 9 --colour shift");
+    expect(1, "--colour affine is learned from training pairs",
+           "eval task --model model --own 0 --colour affine");
+    expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
     expect(1, "that fits", "eval task --model model --steps 1 --size 16x48");
 }
 

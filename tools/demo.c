@@ -136,7 +136,7 @@ static int prepare(struct demo *d, vdm_error *err)
         return -1;
     int n = exam_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
     if (n < 0 || lesson_plan(&d->lesson, &d->s, &d->task, &d->learn, err) ||
-        exam_plan(&d->exam, &d->s, &d->task, n, err) || lesson_output(&d->lesson, folder, false, err))
+        exam_plan(&d->exam, &d->s, &d->task, n, 0, err) || lesson_output(&d->lesson, folder, false, err))
         return -1;
     d->scores = vdm_path(folder, "scores.csv", err);
     d->strip = vdm_path(folder, "strip.png", err);

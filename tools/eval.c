@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+enum { OWN_PAIRS = 8 }; /* training pairs that are answered too, unless --own says how many */
+
 /* Where the files go: paths in the output folder, NULL without one. */
 struct files {
     char *scores, *page;
@@ -23,7 +25,7 @@ static int run(session *s, exam *a, const struct files *f, const char *command, 
     const options *o = s->options;
     vdm_error other;
     if (session_load(s, err)) return -1;
-    plan_print(s, 0, a->asked, 0);
+    plan_print(s, 0, a->own + a->asked, 0);
     int status = exam_run(a, s, o->output, true, err);
     if (!f->scores) return status;
     if (status) { /* the scores so far are kept */
@@ -34,15 +36,22 @@ static int run(session *s, exam *a, const struct files *f, const char *command, 
     return exam_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
 }
 
-/* The last line; BELOW where the mean is less than --at-least. */
+/* The signs of failure and the result; BELOW where the mean is less than --at-least. */
 static int summary(const options *o, const exam *a)
 {
     const char *metric = metric_name(a->task->metric);
+    signs_print(stdout, a->signs, a->task);
     if (!a->scored) {
         printf("%d answered, none has a known answer\n", a->n);
         return DONE;
     }
+    if (a->colours.kind != VDM_COLOUR_NONE)
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %.4f", a->task->name, a->n, a->scored, metric, a->mean);
+    if (a->task->metric == VDM_METRIC_POSE)
+        printf(" of the joints within %.1f pixels",
+               0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));
+    if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
     if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f\n", a->exact, a->scored,
            (double)a->exact / a->scored, metric, a->copied);
@@ -56,8 +65,9 @@ static int prepare(session *s, exam *a, vdm_task *t, options *o, vdm_error *err)
     int height, width;
     if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err)) return -1;
     int n = exam_asked(t, o->limit, err);
+    int own = o->own >= 0 ? o->own : n < OWN_PAIRS ? n : OWN_PAIRS;
     return n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
-                   session_plan(s, o, height, width, err) || exam_plan(a, s, t, n, err)
+                   session_plan(s, o, height, width, err) || exam_plan(a, s, t, n, own, err)
                ? -1
                : 0;
 }
@@ -77,7 +87,7 @@ int command_eval(int argc, char **argv)
     char *command = command_line("eval", argc, argv, &err);
     bool ok = command && !prepare(&s, &a, &task, &o, &err);
     if (ok && o.plan)
-        plan_print(&s, 0, a.asked, 0);
+        plan_print(&s, 0, a.own + a.asked, 0);
     else
         ok = ok && !prepare_output(&files, o.output, &err) && !run(&s, &a, &files, command, &err);
     status = !ok ? fail(&err) : o.plan ? DONE : summary(&o, &a);

@@ -23,20 +23,35 @@ int exam_asked(const vdm_task *t, int limit, vdm_error *err)
     return limit && limit < t->n_test ? limit : t->n_test;
 }
 
-int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *err)
+/* Whether the map that is asked for can be learned, before any work. */
+static int plan_colours(exam *a, const session *s, vdm_error *err)
+{
+    vdm_colour kind = VDM_COLOUR_NONE;
+    vdm_error why;
+    vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
+    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task, &why))
+        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
+    if (kind >= VDM_COLOUR_AFFINE && !a->own)
+        return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --own 0",
+                        a->task->path, s->options->colour);
+    return 0;
+}
+
+int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
     vdm_task first = vdm_example_grid(t, &t->test[0]);
     int top, left;
-    *a = (exam){.task = t, .geometry = *g, .asked = n};
+    *a = (exam){.task = t, .geometry = *g, .asked = n, .own = own < t->n_train ? own : t->n_train};
     if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, &first))
         return vdm_fail(err,
                         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
                         "columns of %d pixels",
                         t->path, g->height, g->width, t->grid_rows, t->grid_cols, t->cell + t->border);
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
-    return a->all ? 0 : -1;
+    a->signs = vdm_alloc(1, sizeof *a->signs, "the signs of failure", err);
+    return a->all && a->signs ? plan_colours(a, s, err) : -1;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -60,32 +75,39 @@ static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *la
     return a->wrong ? 0 : -1;
 }
 
-static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *last,
-                 const vdm_picture *truth, vdm_error *err)
+/* raw: the last frame before its colours were corrected. */
+static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *raw,
+                 const vdm_picture *last, const vdm_picture *truth, vdm_error *err)
 {
     bool same;
     a->known = true;
     if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
-        vdm_score(&a->copied, &same, t, input, truth, err))
+        vdm_score(&a->copied, &same, t, input, truth, err) ||
+        vdm_score(&a->raw, &a->raw_exact, t, raw, truth, err))
         return -1;
     return mark_cells(a, t, last, truth, err);
 }
 
 static void add_up(exam *a)
 {
-    double sum = 0, copied = 0;
-    int n = 0, m = 0;
-    a->scored = a->exact = 0;
+    double sum = 0, copied = 0, raw = 0;
+    int n = 0, m = 0, r = 0;
+    a->scored = a->exact = a->raw_exact = 0;
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         a->scored++;
         a->exact += e->exact;
+        a->raw_exact += e->raw_exact;
+        if (isfinite(e->raw)) raw += e->raw, r++;
         if (isfinite(e->score)) sum += e->score, n++;
         if (isfinite(e->copied)) copied += e->copied, m++;
     }
     a->perfect = a->scored - n;
     a->mean = n ? sum / n : (double)INFINITY;
+    a->raw = r ? raw / r : (double)INFINITY;
+    a->signs->test = a->scored;
+    a->signs->test_exact = a->exact;
     a->copied = m ? copied / m : (double)INFINITY;
 }
 
@@ -133,29 +155,46 @@ static int write_last(const char *folder, const char *name, const vdm_picture *l
     return status;
 }
 
-/* What is done with a video once it is there: written, scored, kept. bytes [T,H,W,3] */
+/* A copy with its colours corrected. */
+static int correct(vdm_picture *to, const exam *all, const vdm_task *shape, const vdm_picture *raw,
+                   vdm_error *err)
+{
+    if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
+    vdm_colour_apply(&all->colours, shape, to);
+    return 0;
+}
+
+static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_picture *last,
+                         const vdm_picture *truth, vdm_error *err)
+{
+    return picture_shrink(&a->input, input, err) || picture_shrink(&a->last, last, err) ||
+                   (truth->rgb && picture_shrink(&a->truth, truth, err))
+               ? -1
+               : 0;
+}
+
+/* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
 static int take(exam *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
                 vdm_error *err)
 {
     const vdm_geometry *g = &all->geometry;
     struct answer *a = &all->all[i];
     vdm_task shape = vdm_example_grid(all->task, a->example);
-    vdm_picture truth = {0},
-                last = {g->width, g->height,
-                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
-    int status = folder ? write_last(folder, a->example->name, &last, err) : 0;
+    vdm_picture truth = {0}, last = {0},
+                raw = {g->width, g->height,
+                       bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
+    int status = correct(&last, all, &shape, &raw, err);
+    if (!status && folder) status = write_last(folder, a->example->name, &last, err);
     if (!status && a->example->output)
         status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, &shape, input, &last, &truth, err)
+                         score(a, &shape, input, &raw, &last, &truth, err)
                      ? -1
                      : 0;
-    if (!status && i < SHOWN)
-        status = picture_shrink(&a->input, input, err) || picture_shrink(&a->last, &last, err) ||
-                         (truth.rgb && picture_shrink(&a->truth, &truth, err)) ||
-                         (i < FILMS && keep_film(a, bytes, g, err))
-                     ? -1
-                     : 0;
+    if (!status) vdm_signs_add(all->signs, &shape, bytes, g->frames, input, truth.rgb ? &truth : NULL);
+    if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
+    if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
     vdm_picture_free(&truth);
+    vdm_picture_free(&last);
     return status;
 }
 
@@ -165,13 +204,15 @@ struct bar {
     console console;
     const exam *all;
     int each;  /* sampling steps */
+    int done;  /* answers, to training pairs too */
     int group; /* answers that are sampled together now */
     double start;
 };
 
 static int report_all(const struct bar *b, int step)
 {
-    vdm_report r = {"answer", step, b->all->asked * b->each, vdm_seconds() - b->start, (double)NAN};
+    vdm_report r = {"answer", step, (b->all->own + b->all->asked) * b->each, vdm_seconds() - b->start,
+                    (double)NAN};
     return b->inner.report(b->inner.user, &r);
 }
 
@@ -179,8 +220,8 @@ static int report_one(void *user, const vdm_report *r)
 {
     const struct bar *b = user;
     int done = strcmp(r->phase, "sample") == 0 ? r->step : strcmp(r->phase, "decode") == 0 ? b->each : 0;
-    int step = b->all->n * b->each + done * b->group,
-        last = b->all->asked * b->each - 1; /* the end comes after the score */
+    int step = b->done * b->each + done * b->group,
+        last = (b->all->own + b->all->asked) * b->each - 1; /* the end comes after the score */
     return report_all(b, step < last ? step : last);
 }
 
@@ -221,8 +262,9 @@ static int group_new(struct group *g, const session *s, int asked, vdm_error *er
     return g->inputs && g->images && g->videos && g->bytes ? 0 : -1;
 }
 
-/* Answers n inputs from all->n on, into g->videos. */
-static int answer(const exam *all, session *s, struct bar *b, struct group *g, int n, vdm_error *err)
+/* Answers the first n inputs of the list, into g->videos. */
+static int answer(const vdm_task *t, const vdm_example *list, session *s, struct bar *b, struct group *g,
+                  int n, vdm_error *err)
 {
     int H = s->geometry.height, W = s->geometry.width;
     const vdm_progress progress = {report_one, b};
@@ -230,8 +272,7 @@ static int answer(const exam *all, session *s, struct bar *b, struct group *g, i
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
         vdm_picture_free(&g->inputs[i]);
-        if (vdm_example_picture(&g->inputs[i], all->task, &all->task->test[all->n + i], false, H, W, err))
-            return -1;
+        if (vdm_example_picture(&g->inputs[i], t, &list[i], false, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
     return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
@@ -247,17 +288,86 @@ static void say_score(const struct answer *a, vdm_metric m)
 /* ------------------------------------------------------------------------------------------------
  * All of them */
 
-/* Takes answer number i of the group. */
-static int take_next(exam *a, const struct group *g, int i, const char *folder, vdm_error *err)
+/* The frames of answer i of the group, into g->bytes. */
+static void unpack(const exam *a, const struct group *g, int i)
 {
     const vdm_geometry *size = &a->geometry;
     int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
-    a->all[a->n].example = &a->task->test[a->n];
     vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
+}
+
+/* Takes answer number i of the group. */
+static int take_next(exam *a, const struct group *g, int i, const char *folder, vdm_error *err)
+{
+    a->all[a->n].example = &a->task->test[a->n];
+    unpack(a, g, i);
     if (take(a, a->n, folder, &g->inputs[i], g->bytes, err)) return -1;
     a->n++;
     add_up(a);
     return 0;
+}
+
+/* Answers to the first training pairs: last frames [own], and what they should have been. */
+struct own {
+    vdm_picture *last, *truth;
+};
+
+static int answer_own(struct own *o, exam *a, session *s, struct bar *b, struct group *g, vdm_error *err)
+{
+    const vdm_geometry *size = &a->geometry;
+    size_t frame = (size_t)size->height * (size_t)size->width * 3;
+    while (b->done < a->own) {
+        const vdm_example *list = a->task->train + b->done;
+        int n = a->own - b->done < g->room ? a->own - b->done : g->room;
+        if (answer(a->task, list, s, b, g, n, err)) return -1;
+        for (int i = 0; i < n; i++) {
+            unpack(a, g, i);
+            vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
+            if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
+                vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
+                                    size->width, err))
+                return -1;
+        }
+        b->done += n;
+    }
+    return 0;
+}
+
+/* Learns the colour map, and counts the training pairs that are right with it. */
+static int learn_own(const struct own *o, exam *a, vdm_error *err)
+{
+    vdm_colour_study *study = vdm_alloc(1, sizeof *study, "the colours of the answers", err);
+    if (!study) return -1;
+    for (int i = 0; i < a->own; i++) {
+        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_add(study, &shape, &o->last[i], &o->truth[i]);
+    }
+    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task, err);
+    vdm_free(study);
+    for (int i = 0; i < a->own && !status; i++) {
+        double score;
+        bool exact;
+        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_apply(&a->colours, &shape, &o->last[i]);
+        status = vdm_score(&score, &exact, &shape, &o->last[i], &o->truth[i], err);
+        a->signs->train_exact += !status && exact;
+    }
+    a->signs->train = a->own;
+    return status;
+}
+
+static int look_at_own(exam *a, session *s, struct bar *b, struct group *g, vdm_error *err)
+{
+    struct own o = {vdm_alloc((size_t)a->own, sizeof *o.last, "the answers to training pairs", err),
+                    vdm_alloc((size_t)a->own, sizeof *o.truth, "the training pairs", err)};
+    int status = !o.last || !o.truth || answer_own(&o, a, s, b, g, err) || learn_own(&o, a, err) ? -1 : 0;
+    for (int i = 0; i < a->own; i++) {
+        if (o.last) vdm_picture_free(&o.last[i]);
+        if (o.truth) vdm_picture_free(&o.truth[i]);
+    }
+    vdm_free(o.last);
+    vdm_free(o.truth);
+    return status;
 }
 
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
@@ -266,17 +376,19 @@ int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
     struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
+    if (!status && a->own) status = look_at_own(a, s, &b, &g, err);
     while (a->n < a->asked && !status) {
         int n = a->asked - a->n < g.room ? a->asked - a->n : g.room;
-        status = answer(a, s, &b, &g, n, err);
+        status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
             status = take_next(a, &g, i, folder, err);
             if (status) break;
+            b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
             if (live) console_clear(&b.console);
             if (live) say_score(&a->all[a->n - 1], a->task->metric);
         }
-        if (a->n == a->asked) report_all(&b, a->n * b.each);
+        if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
     a->seconds = vdm_seconds() - b.start;
@@ -300,12 +412,15 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, path, err)) return -1;
-    fprintf(f.stream, "name,metric,score,exact,copied\n");
+    bool corrected = a->colours.kind != VDM_COLOUR_NONE;
+    fprintf(f.stream, "name,metric,score,exact,copied%s\n", corrected ? ",raw" : "");
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g\n", metric_name(a->task->metric), e->score, e->exact, e->copied);
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g", metric_name(a->task->metric), e->score, e->exact, e->copied);
+        if (corrected) fprintf(f.stream, ",%.9g", e->raw);
+        fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);
 }
@@ -341,5 +456,6 @@ void exam_free(exam *a)
         vdm_free(e->wrong);
     }
     vdm_free(a->all);
+    vdm_free(a->signs);
     *a = (exam){0};
 }

@@ -83,6 +83,10 @@ static const struct row {
      "answer the first N test pictures (all)"},
     {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL,
      "exit with 3 where the mean score is below (mae: above)"},
+    {"--colour", "none|shift|affine|palette", CHOICE, AT(colour), 0, 0, EVAL,
+     "how an answer's colours are corrected: vdm.h tells (none)"},
+    {"--own", "N", COUNT, AT(own), 0, VDM_MAX_PAIRS, EVAL,
+     "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS,
      "of the random numbers (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH,
@@ -169,6 +173,7 @@ static const struct usage {
 static const struct row *find_row(int command, const char *name)
 {
     if (strcmp(name, "--output") == 0) name = "-o";
+    if (strcmp(name, "--color") == 0) name = "--colour";
     for (int i = 0; i < N_ROWS; i++)
         if ((rows[i].commands & command) && strcmp(rows[i].name, name) == 0) return &rows[i];
     return NULL;
@@ -435,7 +440,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .grow = -1,
                    .attempts = 2,
                    .size_rule = "oracle",
-                   .colour = "shift",
+                   .colour = "shift", /* arc; elsewhere none */
                    .alpha = 32,
                    .lr = 1e-4,
                    .memory = 2,
@@ -443,9 +448,11 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .weight_decay = 1e-4,
                    .at_least = -INFINITY,
                    .seed = 42,
+                   .own = -1,
                    .image_scale = "pipeline",
                    .schedule = "constant",
                    .precision = "f32"};
+    if (command != ARC) snprintf(o->colour, sizeof o->colour, "none");
     if (!takes_model(command)) return 0;
     o->model = model ? model : default_model(err);
     return o->model ? read_own(o, command, o->model, err) : -1;

@@ -343,9 +343,26 @@ static void numbers(struct writer *w)
     row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored, 100.0 * a->exact / a->scored);
     say_mean(f, "Mean", a->task->metric, a->mean);
     say_mean(f, "Copying the input", a->task->metric, a->copied);
+    if (a->colours.kind != VDM_COLOUR_NONE) {
+        row(f, "Exact, colours as they came", "%d of %d", a->raw_exact, a->scored);
+        say_mean(f, "Mean, colours as they came", a->task->metric, a->raw);
+    }
     if (a->perfect) row(f, "Left out of the mean", "%d equal pictures, whose score is infinite", a->perfect);
     row(f, "Seconds an answer", "%.2f", a->n ? a->seconds / a->n : 0);
     fputs("</tbody></table></section>\n", f);
+}
+
+/* What each sign would be if nothing failed stands beside it. */
+static void signs(struct writer *w)
+{
+    static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};
+    const vdm_signs *s = w->p->exam->signs;
+    char text[512];
+    fputs("<section><h2>Signs of failure</h2>\n<table><tbody>\n", w->f);
+    for (int k = 0; k < N_SIGNS; k++)
+        if (sign_say((enum sign)k, text, sizeof text, s, w->p->task))
+            row(w->f, sign_name((enum sign)k), "%s (best: %s)", text, healthy[k]);
+    fputs("</tbody></table></section>\n", w->f);
 }
 
 static void settings(struct writer *w)
@@ -374,6 +391,7 @@ static void settings(struct writer *w)
         row(f, "Sampler", "%s, %d steps, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
             o.guidance);
     }
+    if (w->p->exam) row(f, "Colour map", "%s", s->options->colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %d thread%s", vdm_cpu_name(&s->cpu), s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");
@@ -426,6 +444,7 @@ int page_write(const page *p, const char *path, vdm_error *err)
     if (p->exam) answer_cards(&w);
     if (p->exam) answer_films(&w);
     if (p->exam) numbers(&w);
+    if (p->exam && p->exam->n) signs(&w);
     if (p->sections) p->sections(&w, p->user);
     if (p->session) settings(&w);
     fputs("</main></body></html>\n", w.f);

@@ -34,6 +34,7 @@ typedef struct options {
     int runs; /* bench */
     const char *json;
     bool quick;
+    int own; /* eval: training pairs; -1: as many as seem right */
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
 
@@ -179,6 +180,8 @@ struct answer {
     bool known;           /* the truth is: then the numbers below mean something */
     bool exact;           /* all cells equal, IoU 1, equal pixels */
     double score, copied; /* of the answer; of the input in its place */
+    double raw;           /* of the answer before its colours were corrected */
+    bool raw_exact;
     uint8_t *wrong;       /* [rows,cols] cells that differ; NULL where there is no grid */
     int n_wrong;
     vdm_picture input, last, truth; /* kept for the first SHOWN answers */
@@ -193,14 +196,20 @@ typedef struct exam {
     int scored, exact;   /* with a known truth; exact ones */
     int perfect;         /* psnr: equal pictures, whose score is infinite and in no mean */
     double mean, copied; /* mean scores: of the answers, and of copying the input */
+    double raw;          /* before colours were corrected */
+    int raw_exact;
     double seconds;
     struct answer *all; /* [asked] */
+    int own;            /* training pairs that are answered too, first: to learn colours from, and to see whether
+                           they were memorised */
+    vdm_colour_map colours;
+    vdm_signs *signs;
 } exam;
 /* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
 int exam_asked(const vdm_task *t, int limit, vdm_error *err);
 int exam_group(const session *s, int asked); /* answers that are sampled at once */
-/* For a session that knows its size. */
-int exam_plan(exam *a, const session *s, const vdm_task *t, int n, vdm_error *err);
+/* For a session that knows its size. own: training pairs to answer too. */
+int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_error *err);
 /* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err);
 /* scores.csv */
@@ -209,6 +218,14 @@ int exam_write(const exam *a, const char *path, vdm_error *err);
 void exam_say(const exam *a, char *text, size_t size);
 void exam_free(exam *a);
 const char *metric_name(vdm_metric m);
+
+/* Signs of failure in words (signs.c). */
+enum sign { SIGN_COLOUR, SIGN_LATE, SIGN_EDGES, SIGN_DRIFT, SIGN_MEMORY, N_SIGNS };
+const char *sign_name(enum sign sign);
+/* False where nothing is known of it. */
+bool sign_say(enum sign sign, char *text, size_t size, const vdm_signs *s, const vdm_task *t);
+void signs_print(FILE *f, const vdm_signs *s, const vdm_task *t); /* a line for each */
+const char *colour_name(const vdm_task *t, int number);
 
 /* One page that shows it all, with nothing outside it (report.c). */
 struct writer;

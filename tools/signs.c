@@ -1,0 +1,72 @@
+/* The signs of failure, in words: for the terminal and the page. */
+#include "tool.h"
+
+#include <math.h>
+
+const char *colour_name(const vdm_task *t, int number)
+{
+    static const char *const
+        arc[] = {"black", "blue", "red", "green", "yellow", "grey", "fuchsia", "orange", "teal", "brown"},
+        *const maze[] = {"wall", "way", "end", "start", "path"},
+        *const pose[] = {"black", "face", "torso", "arms", "legs"}, *const mask[] = {"off", "on"};
+    if (!vdm_task_colour(t, number)) return "all";
+    if (t->metric == VDM_METRIC_IOU) return mask[number];
+    if (t->metric == VDM_METRIC_POSE || t->metric == VDM_METRIC_PCK) return pose[number];
+    return t->palette == VDM_PALETTE_MAZE ? maze[number] : arc[number];
+}
+
+/* "black +2 +2 +2, blue +3 +35 +33" of what was seen. */
+static void say_colours(char *text, size_t size, const vdm_signs *s, const vdm_task *t)
+{
+    double shift[3];
+    size_t at = 0;
+    snprintf(text, size, "no colour was answered right");
+    for (int k = 0; k == 0 || vdm_task_colour(t, k); k++) {
+        if (!vdm_signs_shift(shift, s, t, k)) continue;
+        int n = snprintf(text + at, size - at, "%s%s %+.0f %+.0f %+.0f", at ? ", " : "", colour_name(t, k),
+                         rint(shift[0]) + 0.0, rint(shift[1]) + 0.0, rint(shift[2]) + 0.0);
+        if (n < 0 || (size_t)n >= size - at) return;
+        at += (size_t)n;
+    }
+}
+
+bool sign_say(enum sign sign, char *text, size_t size, const vdm_signs *s, const vdm_task *t)
+{
+    switch (sign) {
+    case SIGN_COLOUR:
+        say_colours(text, size, s, t);
+        return s->known > 0;
+    case SIGN_LATE:
+        snprintf(text, size, "%.1f of 255 between the last two frames, %.0f %% of first to last",
+                 s->late / s->answers, s->moved > 0 ? 100 * s->late / s->moved : 0);
+        return s->answers > 0;
+    case SIGN_EDGES:
+        snprintf(text, size, "%.2f of the truth's edge energy", s->edges / s->truth_edges);
+        return s->known > 0 && s->truth_edges > 0;
+    case SIGN_DRIFT:
+        snprintf(text, size, "%.1f of 255 from the input in the first frame", s->drift / s->answers);
+        return s->answers > 0;
+    case SIGN_MEMORY:
+        snprintf(text, size, "%d of %d training pairs right, %d of %d others", s->train_exact, s->train,
+                 s->test_exact, s->test);
+        return s->train > 0 && s->test > 0;
+    case N_SIGNS:
+        break;
+    }
+    return false;
+}
+
+const char *sign_name(enum sign sign)
+{
+    static const char *const names[] = {"colour shift", "blur: late change", "blur: edges", "drift",
+                                        "memorising"};
+    return names[sign];
+}
+
+void signs_print(FILE *f, const vdm_signs *s, const vdm_task *t)
+{
+    char text[512];
+    for (int k = 0; k < N_SIGNS; k++)
+        if (sign_say((enum sign)k, text, sizeof text, s, t))
+            fprintf(f, "  %-18s %s\n", sign_name((enum sign)k), text);
+}
