@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | peer | bench | bench-peer | sanitize | valgrind | bits | install PREFIX=/usr/local | clean
+#   make demo | test | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -10,9 +10,12 @@ PREFIX ?= /usr/local
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
-CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off -fno-math-errno -D_POSIX_C_SOURCE=200809L -I. \
+CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 \
+             -I. $(PLATFORM) \
              $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(OPENMP) $(SANITIZE) -lm
+LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm
+# Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
+EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
 OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
             $(CC) -fopenmp .omp-$$$$.c -o .omp-$$$$ 2>/dev/null && echo -fopenmp; rm -f .omp-$$$$*)
@@ -24,7 +27,13 @@ ISA_neon =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 
-LIB_SOURCES = $(filter-out kernels.c attention.c,$(wildcard *.c))
+# mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
+WINDOWS := $(findstring mingw,$(MACHINE))
+PLATFORM = $(if $(WINDOWS),-Iwindows -include windows/posix.h -D__USE_MINGW_ANSI_STDIO=1 -D__USE_MINGW_ACCESS -Wno-format -Wno-float-conversion \
+             -Wa$(comma)-muse-unaligned-vector-move)
+comma = ,
+
+LIB_SOURCES = $(filter-out kernels.c attention.c,$(wildcard *.c)) $(if $(WINDOWS),$(wildcard windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/kernels_%.o) $(SETS:%=$(BUILD)/attention_%.o)
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -73,9 +82,12 @@ valgrind-run: $(BUILD)/vdm $(BUILD)/tests/test_program $(VALGRIND_TESTS:%=$(BUIL
 	printf '#!/bin/sh\nexec $(VALGRIND) $(BUILD)/vdm "$$@"\n' > $(BUILD)/vdm-valgrind && chmod +x $(BUILD)/vdm-valgrind
 	VDM_ISA=avx2 RUNNER="$(VALGRIND)" tests/run.sh $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
 	VDM_ISA=avx2 VDM=$(BUILD)/vdm-valgrind VDM_BINARY=$(BUILD)/vdm tests/run.sh $(BUILD)/tests/test_program
-# The same bits from every compiler, instruction set and number of threads.
-bits:
+# The bits of tests/golden/hashes.txt from every compiler, instruction set and number of threads; -all: from
+# everything that Debian can emulate (tests/bits.sh), which takes the better part of an hour.
+golden-check:
 	BITS_BUILD=$(BUILD)/bits tests/bits.sh
+golden-check-all:
+	BITS_BUILD=$(BUILD)/bits tests/bits.sh here levels aarch64 riscv64 s390x armhf windows
 $(BUILD)/tests/bits: $(BUILD)/tests/bits.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
@@ -113,6 +125,6 @@ demo: vdm
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo test sanitize valgrind valgrind-run bits bench bench-peer peer peer-driver install clean
+.PHONY: all demo test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

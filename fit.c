@@ -516,10 +516,14 @@ struct fields {
     } of[MAX_FIELDS];
 };
 
-static uint64_t hash(uint64_t h, const void *data, size_t bytes) /* FNV-1a */
+/* FNV-1a of numbers, the lowest byte of each first: a state moves between machines of either byte order. */
+static uint64_t hash(uint64_t h, const void *data, size_t count, size_t width)
 {
+    const uint16_t one = 1;
     const unsigned char *p = data;
-    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 1099511628211u;
+    size_t flip = *(const unsigned char *)&one == 1 ? 0 : width - 1; /* k ^ flip: width is a power of two */
+    for (size_t i = 0; i < count; i++, p += width)
+        for (size_t k = 0; k < width; k++) h = (h ^ p[k ^ flip]) * 1099511628211u;
     return h;
 }
 static const uint64_t HASH_START = 14695981039346656037u;
@@ -528,13 +532,15 @@ static const uint64_t HASH_START = 14695981039346656037u;
 static uint64_t hash_model(const vdm_transformer *m)
 {
     const vdm_transformer_config *c = &m->config;
-    int numbers[] = {c->layers, c->heads, c->head_dim, c->in_channels, c->patch, c->patch_t, c->text_tokens};
-    uint64_t h = hash(HASH_START, numbers, sizeof numbers);
+    int32_t numbers[] = {c->layers, c->heads,   c->head_dim,   c->in_channels,
+                         c->patch,  c->patch_t, c->text_tokens};
+    uint64_t h = hash(HASH_START, numbers, sizeof numbers / sizeof *numbers, sizeof *numbers);
     for (int64_t i = 0; i < m->file.count; i++) {
         const vdm_tensor *t = &m->file.tensors[i];
-        h = hash(h, t->name, strlen(t->name));
-        h = hash(h, t->shape, (size_t)t->rank * sizeof t->shape[0]);
-        h = hash(h, t->data, t->bytes < 4096 ? t->bytes : 4096);
+        size_t width = vdm_dtype_bytes(t->dtype);
+        h = hash(h, t->name, strlen(t->name), 1);
+        h = hash(h, t->shape, (size_t)t->rank, sizeof t->shape[0]);
+        h = hash(h, t->data, (t->bytes < 4096 ? t->bytes : 4096) / width, width);
     }
     return h;
 }
@@ -559,19 +565,20 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     size_t videos = (size_t)d->pairs * (size_t)r->video, images = (size_t)d->pairs * (size_t)r->frame;
     size_t drawn = (size_t)o->steps * (size_t)o->batch * (size_t)o->accumulate;
     uint64_t injected = HASH_START;
-    if (o->t) injected = hash(injected, o->t, drawn * sizeof(int));
-    if (o->pair) injected = hash(injected, o->pair, drawn * sizeof(int));
-    if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video * sizeof(float));
+    if (o->t) injected = hash(injected, o->t, drawn, sizeof *o->t);
+    if (o->pair) injected = hash(injected, o->pair, drawn, sizeof *o->pair);
+    if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video, sizeof *o->noise);
     f->count = 0;
     add_hash(f, "model", hash_model(r->m));
-    add_hash(f, "pairs",
-             hash(hash(HASH_START, d->videos, videos * sizeof(float)), d->images, images * sizeof(float)));
+    add_hash(
+        f, "pairs",
+        hash(hash(HASH_START, d->videos, videos, sizeof *d->videos), d->images, images, sizeof *d->images));
     add_hash(f, "prompt",
-             hash(HASH_START, text,
-                  (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim * sizeof(float)));
+             hash(HASH_START, text, (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim,
+                  sizeof *text));
     add_number(f, "rank", r->lora->rank);
     add_number(f, "alpha", r->lora->alpha);
-    add_hash(f, "first adapter", hash(HASH_START, r->lora->params, (size_t)r->n * sizeof(float)));
+    add_hash(f, "first adapter", hash(HASH_START, r->lora->params, (size_t)r->n, sizeof *r->lora->params));
     add_number(f, "batch", o->batch);
     add_number(f, "accumulate", o->accumulate);
     add_number(f, "lr", o->lr);

@@ -12,8 +12,13 @@
  * exp(y log x) in double and x^y with a result near 2^1000 loses 10 bits. */
 #include "vdm.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "float expressions must be computed in float: -fexcess-precision=fast, or -msse2 -mfpmath=sse on i386"
+#endif
 
 /* ln 2 = LN2_HIGH + LN2_LOW to 86 bits; HIGH ends in 20 zero bits: k * HIGH is exact for |k| < 2^20. */
 #define LN2_HIGH 0x1.62e42fef00000p-1

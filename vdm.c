@@ -253,7 +253,7 @@ static void rope_tables(vdm_tape *t, const vdm_transformer_config *c, float *pla
 }
 
 /* [sin(p w_j), j < width/2; cos(p w_j)], w_j = 10000^(-2j/width), in double. */
-static void sincos(float *to, float p, int width)
+static void sines_cosines(float *to, float p, int width)
 {
     for (int j = 0; j < width / 2; j++) {
         double angle = (double)p * (1.0 / vdm_pow(10000.0, j / (width / 2.0)));
@@ -268,9 +268,9 @@ static void sincos_positions(vdm_tape *t, const vdm_transformer_config *c)
     int rows = t->shape.h / c->patch, cols = t->shape.w / c->patch, D = t->D;
     for (int i = 0; i < t->V; i++) {
         float *row = t->positions + (int64_t)(t->L + i) * D;
-        sincos(row, (float)(i / (rows * cols)) / (float)c->temporal_scale, D / 4);
-        sincos(row + D / 4, (float)(i % cols) / (float)c->spatial_scale, 3 * D / 8);
-        sincos(row + D / 4 + 3 * D / 8, (float)(i / cols % rows) / (float)c->spatial_scale, 3 * D / 8);
+        sines_cosines(row, (float)(i / (rows * cols)) / (float)c->temporal_scale, D / 4);
+        sines_cosines(row + D / 4, (float)(i % cols) / (float)c->spatial_scale, 3 * D / 8);
+        sines_cosines(row + D / 4 + 3 * D / 8, (float)(i / cols % rows) / (float)c->spatial_scale, 3 * D / 8);
     }
 }
 

@@ -1,53 +1,143 @@
 #!/bin/sh
-# Equal bits: builds tests/bits.c with every compiler that is here, runs it with every instruction set that
-# this processor has and 1, 2 and 3 threads, and requires the same lines of hashes from all.
-# BITS_BUILD: the folder to build in (build/bits).
+# Equal bits: builds tests/bits.c in many ways, runs it with every instruction set and number of threads, and
+# requires of each the lines of tests/golden/hashes.txt.
+#
+#   tests/bits.sh WAY...    (here, without any: a part of `make test`)
+#     here                  this machine's processor: gcc, clang
+#     levels                the same at -O0 to -O3, without OpenMP, and with musl
+#     aarch64 riscv64 s390x armhf windows     emulated: Debian's cross compilers, qemu-user, wine
+#     aarch64-quick s390x-quick               two runs of each: what CI has time for
+#
+# What can't be run is named "not run"; BITS_STRICT=1 makes that a failure. BITS_BUILD: the folder to build in.
 cd "$(dirname "$0")/.." || exit 1
 unset MAKEFLAGS MFLAGS VDM_ISA OMP_NUM_THREADS
-export OMP_WAIT_POLICY=passive # three threads on two processors: no spinning
+export OMP_WAIT_POLICY=passive WINEDEBUG=-all # three threads on two processors: no spinning
 build=${BITS_BUILD:-build/bits}
-mkdir -p "$build"
-first=
+expected=tests/golden/hashes.txt
+jobs=$(getconf _NPROCESSORS_ONLN)
 passed=0
 failed=0
-for way in "gcc -O1" "gcc -O3" "clang -O2"; do
-    cc=${way% *}
-    opt=${way#* }
-    if ! command -v "$cc" >/dev/null; then
-        echo "bits: no $cc here: '$way' was not tried"
-        continue
+
+not_run() {
+    echo "bits: not run: $1"
+    [ "${BITS_STRICT:-0}" != 1 ] || failed=$((failed + 1))
+}
+
+fail() {
+    echo "bits: $1"
+    failed=$((failed + 1))
+}
+
+# run NAME PROGRAM ISA THREADS: one comparison
+run() {
+    out=$folder/$3-$4
+    VDM_ISA=$3 $runner "$2" "$4" "$folder/files" >"$out.raw" 2>"$out.error"
+    status=$?
+    tr -d '\r' <"$out.raw" >"$out"
+    if grep -q '^VDM_ISA: ' "$out.error"; then
+        not_run "$1, $3: $(cat "$out.error")"
+    elif [ $status -ne 0 ]; then
+        fail "$1, $3, $4 threads: exit status $status: $(tail -n 3 "$out.error")"
+    elif cmp -s "$expected" "$out"; then
+        passed=$((passed + 1))
+    else
+        fail "$1, $3, $4 threads: differs from $expected:"
+        diff "$expected" "$out"
     fi
-    folder=$build/$cc$opt
-    if ! make -s "BUILD=$folder" "CC=$cc" "OPT=$opt" -j"$(getconf _NPROCESSORS_ONLN)" "$folder/tests/bits"; then
-        failed=$((failed + 1))
-        continue
+}
+
+# check COMPILER RUNS VARIABLES...: builds with these variables of the Makefile; RUNS are ISA:THREADS,THREADS...
+check() {
+    cc=$1
+    runs=$2
+    shift 2
+    name="$cc $*"
+    folder=$build/$(echo "$name" | tr -c 'A-Za-z0-9\n' -)
+    if ! command -v "${cc%% *}" >/dev/null; then
+        not_run "$name: no ${cc%% *} here"
+        return
     fi
-    for isa in scalar avx2 avx512; do
-        for threads in 1 2 3; do
-            out=$build/$cc$opt-$isa-$threads
-            VDM_ISA=$isa "$folder/tests/bits" $threads >"$out" 2>"$out.error"
-            status=$?
-            if [ $status -eq 2 ]; then
-                [ $threads -ne 1 ] || echo "bits: $(cat "$out.error"): not tried"
-            elif [ $status -ne 0 ]; then
-                echo "bits: $way, $isa, $threads threads: exit status $status: $(cat "$out.error")"
-                failed=$((failed + 1))
-            elif grep -qiE 'nan|inf' "$out"; then
-                echo "bits: $way, $isa, $threads threads: not finite:"
-                grep -iE 'nan|inf' "$out"
-                failed=$((failed + 1))
-            elif [ -z "$first" ]; then
-                first=$out
-                passed=$((passed + 1))
-            elif cmp -s "$first" "$out"; then
-                passed=$((passed + 1))
-            else
-                echo "bits: $way, $isa, $threads threads differ from ${first##*/}:"
-                diff "$first" "$out"
-                failed=$((failed + 1))
-            fi
-        done
+    if [ -n "$runner" ] && ! command -v "${runner%% *}" >/dev/null; then
+        not_run "$name: no ${runner%% *} here"
+        return
+    fi
+    mkdir -p "$folder/files"
+    if ! make -s -j"$jobs" "BUILD=$folder" "CC=$cc" "AR=$ar" WERROR=1 "$@" "$folder/tests/bits" >"$folder/make" 2>&1; then
+        tail -n 20 "$folder/make"
+        fail "$name: not built"
+        return
+    fi
+    program=$folder/tests/bits
+    [ -e "$program" ] || program=$program.exe
+    for each in $runs; do
+        for threads in $(echo "${each#*:}" | tr , ' '); do run "$name" "$program" "${each%:*}" "$threads"; done
     done
-done
+    echo "bits: $name: $passed passed, $failed failed so far"
+}
+
+# cross TRIPLE EMULATOR: what the next checks build for and run with
+cross() {
+    triple=$1
+    ar=$1-ar
+    runner="$2 -L /usr/$1"
+}
+
+way() {
+    ar=ar
+    runner=
+    case $1 in
+    here)
+        check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3" OPT=-O1
+        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3" OPT=-O3
+        check clang "scalar:2 avx2:1,2,3 avx512:1,2,3" OPT=-O2
+        ;;
+    levels)
+        for cc in gcc clang; do
+            for level in 0 1 2 3; do
+                check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7" OPT=-O$level
+                check $cc "scalar:1 avx2:1 avx512:1" OPT=-O$level OPENMP=
+            done
+        done
+        check musl-gcc "scalar:1 avx2:1 avx512:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
+        check musl-gcc "scalar:1 avx2:1 avx512:1" OPT=-O3 OPENMP=
+        ;;
+    aarch64-quick)
+        cross aarch64-linux-gnu qemu-aarch64
+        check $triple-gcc "scalar:1 neon:3" OPT=-O1
+        ;;
+    s390x-quick)
+        cross s390x-linux-gnu qemu-s390x
+        check $triple-gcc "scalar:1,3" OPT=-O1
+        ;;
+    aarch64)
+        cross aarch64-linux-gnu qemu-aarch64
+        check $triple-gcc "scalar:1,3 neon:1,2,3,7" OPT=-O1
+        check $triple-gcc "scalar:1 neon:1" OPT=-O3 OPENMP=
+        check "clang --target=$triple" "scalar:1 neon:1" OPT=-O2 OPENMP=
+        ;;
+    riscv64 | s390x)
+        cross "$1-linux-gnu" "qemu-$1"
+        check $triple-gcc "scalar:1,2,3,7" OPT=-O1
+        check $triple-gcc "scalar:1" OPT=-O3 OPENMP=
+        check "clang --target=$triple" "scalar:1" OPT=-O2 OPENMP=
+        ;;
+    armhf) # Debian's armhf has no fma: libm computes it; VFPv4 has
+        cross arm-linux-gnueabihf qemu-arm
+        check $triple-gcc "scalar:1" OPT=-O1 OPENMP=
+        check $triple-gcc "scalar:1,2,3,7" OPT=-O3 CFLAGS=-mfpu=neon-vfpv4
+        check "clang --target=$triple" "scalar:1" OPT=-O2 OPENMP= CFLAGS=-mfpu=neon-vfpv4
+        ;;
+    windows)
+        ar=x86_64-w64-mingw32-ar
+        runner=$(command -v wine64 || command -v wine || echo /usr/lib/wine/wine64) # Debian's has no name on PATH
+        export WINEPREFIX="${WINEPREFIX:-$PWD/$build/wine}"
+        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1,2,3,7 avx512:1,2,3,7" OPT=-O1 LDFLAGS=-static
+        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1 avx512:1" OPT=-O3 LDFLAGS=-static OPENMP=
+        ;;
+    *) fail "no way '$1'" ;;
+    esac
+}
+
+for name in "${@:-here}"; do way "$name"; done
 echo "bits: $passed passed, $failed failed"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -50,6 +50,17 @@ uint64_t check_hash(const void *data, int64_t bytes)
     return hash;
 }
 
+uint64_t check_hash_numbers(const void *data, int64_t count, int width)
+{
+    const unsigned char *p = data;
+    const uint16_t one = 1;
+    bool little = *(const unsigned char *)&one == 1;
+    uint64_t hash = 14695981039346656037u;
+    for (int64_t i = 0; i < count; i++, p += width)
+        for (int k = 0; k < width; k++) hash = (hash ^ p[little ? k : width - 1 - k]) * 1099511628211u;
+    return hash;
+}
+
 void check_random(float *x, int64_t n, uint32_t seed, float scale)
 {
     uint32_t s = seed * 2654435761u + 12345u;

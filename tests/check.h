@@ -19,6 +19,8 @@ double check_distance(const float *a, const float *b, int64_t n);
 bool check_same_bits(const void *a, const void *b, int64_t bytes);
 /* FNV-1a, 64 bit, to compare runs and builds. */
 uint64_t check_hash(const void *data, int64_t bytes);
+/* The same of `count` numbers of `width` bytes, the lowest byte of each first whatever the machine's order. */
+uint64_t check_hash_numbers(const void *data, int64_t count, int width);
 /* n numbers in -scale..scale, the same on every machine. */
 void check_random(float *x, int64_t n, uint32_t seed, float scale);
 /* A fresh folder for files of this test, removed by check_end. */
