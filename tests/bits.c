@@ -401,14 +401,19 @@ static void golden_decode(const struct model *m, const vdm_safetensors *f, const
     vdm_free(video);
 }
 
-static int print_last_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape,
-                              vdm_error *error)
+static bool is_last_latents(void *user, const char *name)
 {
-    (void)error;
+    (void)user;
+    return strcmp(name, "latents.20") == 0;
+}
+
+static void print_last_latents(void *user, const char *name, const float *data, int rank,
+                               const int64_t *shape)
+{
+    (void)name;
     int64_t n = 1;
     for (int i = 0; i < rank; i++) n *= shape[i];
-    if (strcmp(name, "latents.20") == 0) print(user, data, n);
-    return 0;
+    print(user, data, n);
 }
 
 /* Twenty steps with the seed's numbers, then the video as pictures are written. */
@@ -428,12 +433,14 @@ static void golden_sample(const struct model *m, vdm_sampler sampler)
                             .guidance = 6,
                             .dynamic_guidance = dpm,
                             .image_scale = VDM_IMAGE_PIPELINE,
-                            .seed = 7,
-                            .dump = print_last_latents,
-                            .dump_user = label};
+                            .seed = 7};
+    vdm_tap tap = {.wants = is_last_latents, .see = print_last_latents, .user = label};
+    cpu.tap = &tap;
     need(vdm_geometry_init(&o.geometry, &m->config, T, H, W, &err));
     need(vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, image, prompt, negative, video,
                     NULL, &err));
+    cpu.tap = NULL;
+    vdm_tap_free(&tap);
     snprintf(label, sizeof label, "golden sample %s, video", dpm ? "dpm" : "ddim");
     print(label, video, T * 3 * H * W);
     vdm_bytes_from_video(frames, video, T, H, W);
