@@ -10,10 +10,9 @@ PREFIX ?= /usr/local
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
-CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 \
-             -I. $(PLATFORM) \
-             $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm
+CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
+             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(PLATFORM) $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
+LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
