@@ -491,6 +491,7 @@ int options_read(options *o, int command, int argc, char **argv)
     options first = {0};
     int status = read_words(&first, command, argc, argv);
     if (status) return status;
-    if (options_defaults(o, command, first.model, &err)) return fail(&err);
+    /* what only reads results needs no model */
+    if (options_defaults(o, first.report ? TASKS : command, first.model, &err)) return fail(&err);
     return read_words(o, command, argc, argv);
 }

@@ -49,6 +49,13 @@ void session_use_prompts(session *s, float *prompt, float *negative)
     s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
 }
 
+/* Positions of the 1.5 models are whole numbers, at which diffusers has a table as large as the sample size:
+ * what lies beyond is as well defined, and a canvas that grows (--grow) may lie there. */
+static void allow_larger(vdm_transformer_config *c)
+{
+    if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
+}
+
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
 {
     *s = (session){.options = o};
@@ -60,6 +67,7 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
             "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
             "image-to-video models, found %d",
             o->model, 2 * c->out_channels, c->in_channels);
+    if (o->grow > 0) allow_larger(&s->config.transformer);
     if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     return vdm_schedule_init(&s->schedule, &s->config.scheduler, err) || read_prompts(s, err) ? -1 : 0;
