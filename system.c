@@ -130,7 +130,7 @@ static int open_beside(vdm_file *f, size_t room)
 {
     for (int k = 0; k < 1000; k++) {
         snprintf(f->beside, room, "%s.%ld.%d.part", f->path, (long)getpid(), k);
-        int fd = open(f->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int fd = open(f->beside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
@@ -161,7 +161,7 @@ int vdm_file_open(vdm_file *f, const char *path, vdm_error *err)
     }
     memcpy(f->path, path, length + 1);
     int fd = open_beside(f, room);
-    f->stream = fd < 0 ? NULL : fdopen(fd, "wb");
+    f->stream = fd < 0 ? NULL : fdopen(fd, "w+b");
     if (f->stream) return 0;
     vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
     if (fd >= 0) {

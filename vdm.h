@@ -202,6 +202,21 @@ void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* of t
 int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
                           const char *const (*metadata)[2], int n_metadata, vdm_error *err);
 
+/* The same, a tensor at a time, for what memory doesn't hold: begin, add, ..., then end or abandon. The header
+ * is written last, into `reserve` bytes kept for it; where it is longer, the data moves. */
+typedef struct vdm_safetensors_writer {
+    vdm_file file;
+    FILE *entries;      /* the header so far, in memory: */
+    char *text;
+    size_t length;
+    uint64_t reserved, bytes; /* before the data, of the data */
+} vdm_safetensors_writer;
+int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t reserve, vdm_error *err);
+int vdm_safetensors_add(vdm_safetensors_writer *w, const vdm_tensor *t, vdm_error *err);
+int vdm_safetensors_end(vdm_safetensors_writer *w, const char *const (*metadata)[2], int n_metadata,
+                        vdm_error *err); /* ends in any case */
+void vdm_safetensors_abandon(vdm_safetensors_writer *w);
+
 /* A JSON document: an array of nodes in document order, the first is the root. */
 typedef enum vdm_json_kind {
     VDM_JSON_NULL, VDM_JSON_FALSE, VDM_JSON_TRUE, VDM_JSON_NUMBER,

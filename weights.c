@@ -681,33 +681,39 @@ static void put_json_string(FILE *to, const char *text)
     fputc('"', to);
 }
 
+static void put_metadata(FILE *to, const char *const (*metadata)[2], int n_metadata)
+{
+    fputs("\"__metadata__\":{", to);
+    for (int i = 0; i < n_metadata; i++) {
+        if (i) fputc(',', to);
+        put_json_string(to, metadata[i][0]);
+        fputc(':', to);
+        put_json_string(to, metadata[i][1]);
+    }
+    fputc('}', to);
+}
+
+static void put_entry(FILE *to, const vdm_tensor *t, uint64_t at)
+{
+    put_json_string(to, t->name);
+    fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[t->dtype].name);
+    for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
+    fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+            (unsigned long long)(at + t->bytes));
+}
+
 static void put_header(FILE *to, const vdm_tensor *tensors, int64_t count, const char *const (*metadata)[2],
                        int n_metadata)
 {
     uint64_t at = 0;
-    const char *comma = "";
+    const char *comma = n_metadata > 0 ? "," : "";
     fputc('{', to);
-    if (n_metadata > 0) {
-        fputs("\"__metadata__\":{", to);
-        for (int i = 0; i < n_metadata; i++) {
-            if (i) fputc(',', to);
-            put_json_string(to, metadata[i][0]);
-            fputc(':', to);
-            put_json_string(to, metadata[i][1]);
-        }
-        fputc('}', to);
-        comma = ",";
-    }
+    if (n_metadata > 0) put_metadata(to, metadata, n_metadata);
     for (int64_t i = 0; i < count; i++) {
-        const vdm_tensor *t = &tensors[i];
         fputs(comma, to);
         comma = ",";
-        put_json_string(to, t->name);
-        fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[t->dtype].name);
-        for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
-        fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-                (unsigned long long)(at + t->bytes));
-        at += t->bytes;
+        put_entry(to, &tensors[i], at);
+        at += tensors[i].bytes;
     }
     fputc('}', to);
 }
@@ -727,15 +733,15 @@ static void put_data(FILE *to, const vdm_tensor *t)
 }
 
 /* What a reader would refuse is not written. */
-static int check_written(const char *path, const vdm_tensor *tensors, int64_t count, const char *header,
-                         size_t length, vdm_error *err)
+static int check_tensor(const char *path, const vdm_tensor *t, vdm_error *err)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const vdm_tensor *t = &tensors[i];
-        if (check_name(t->name, path, err)) return -1;
-        if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bytes)
-            return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
-    }
+    if (check_name(t->name, path, err)) return -1;
+    if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bytes)
+        return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
+    return 0;
+}
+static int check_header(const char *path, const char *header, size_t length, vdm_error *err)
+{
     if (length > VDM_MAX_HEADER) return vdm_fail(err, "%s: a header of %zu bytes is too long", path, length);
     vdm_json j; /* names that are not UTF-8, or appear twice */
     if (vdm_json_parse(&j, header, length, path, err)) return -1;
@@ -758,7 +764,9 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
         free(header);
         return vdm_fail(err, "%s: no memory for the header", path);
     }
-    int status = check_written(path, tensors, count, header, length, err);
+    int status = 0;
+    for (int64_t i = 0; i < count && status == 0; i++) status = check_tensor(path, &tensors[i], err);
+    if (status == 0) status = check_header(path, header, length, err);
     if (status == 0) status = vdm_file_open(&f, path, err);
     if (status == 0) {
         for (int i = 0; i < 8; i++) fputc((int)((uint64_t)length >> (8 * i) & 255), f.stream);
@@ -768,4 +776,92 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
     }
     free(header);
     return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing a tensor at a time */
+
+int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t reserve, vdm_error *err)
+{
+    *w = (vdm_safetensors_writer){.reserved = 8 + (reserve + 7) / 8 * 8};
+    if (vdm_file_open(&w->file, path, err)) return -1;
+    w->entries = open_memstream(&w->text, &w->length);
+    if (w->entries && fseek(w->file.stream, (long)w->reserved, SEEK_SET) == 0) return 0;
+    vdm_fail(err, "%s: no memory for the header", path);
+    vdm_safetensors_abandon(w);
+    return -1;
+}
+
+int vdm_safetensors_add(vdm_safetensors_writer *w, const vdm_tensor *t, vdm_error *err)
+{
+    if (check_tensor(w->file.path, t, err)) return -1;
+    if (ftell(w->entries) > 0) fputs(",", w->entries);
+    put_entry(w->entries, t, w->bytes);
+    put_data(w->file.stream, t);
+    w->bytes += t->bytes;
+    if (!ferror(w->entries) && !ferror(w->file.stream)) return 0;
+    return vdm_fail(err, "%s: tensor '%s' can't be written", w->file.path, t->name);
+}
+
+/* Moves the data, which starts at w->reserved, up to `start`: the end first. */
+static int move_data(vdm_safetensors_writer *w, uint64_t start, vdm_error *err)
+{
+    enum { PIECE = 1 << 20 };
+    FILE *f = w->file.stream;
+    char *piece = vdm_alloc(PIECE, 1, w->file.path, err);
+    if (!piece) return -1;
+    bool good = true;
+    for (uint64_t left = w->bytes; left && good;) {
+        size_t n = left < PIECE ? (size_t)left : PIECE;
+        left -= n;
+        good = fseeko(f, (off_t)(w->reserved + left), SEEK_SET) == 0 && fread(piece, 1, n, f) == n &&
+               fseeko(f, (off_t)(start + left), SEEK_SET) == 0 && fwrite(piece, 1, n, f) == n;
+    }
+    vdm_free(piece);
+    w->reserved = start;
+    return good ? 0 : vdm_fail(err, "%s: can't be written", w->file.path);
+}
+
+/* The header, with spaces up to the data. */
+static int write_header(vdm_safetensors_writer *w, const char *header, size_t length, vdm_error *err)
+{
+    FILE *f = w->file.stream;
+    uint64_t needed = 8 + (length + 7) / 8 * 8;
+    if (check_header(w->file.path, header, length, err)) return -1;
+    if (needed > w->reserved && move_data(w, needed, err)) return -1;
+    if (fseeko(f, 0, SEEK_SET)) return vdm_fail(err, "%s: can't be written", w->file.path);
+    for (int i = 0; i < 8; i++) fputc((int)((w->reserved - 8) >> (8 * i) & 255), f);
+    fwrite(header, 1, length, f);
+    for (uint64_t i = 8 + length; i < w->reserved; i++) fputc(' ', f);
+    return 0;
+}
+
+int vdm_safetensors_end(vdm_safetensors_writer *w, const char *const (*metadata)[2], int n_metadata,
+                        vdm_error *err)
+{
+    char *header = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&header, &length);
+    bool composed = memory && fflush(w->entries) == 0;
+    if (composed) {
+        fputc('{', memory);
+        if (n_metadata > 0) put_metadata(memory, metadata, n_metadata);
+        fprintf(memory, "%s%s}", n_metadata > 0 && w->length ? "," : "", w->text);
+        composed = !ferror(memory);
+    }
+    if (memory && fclose(memory) != 0) composed = false;
+    int status = composed ? write_header(w, header, length, err)
+                          : vdm_fail(err, "%s: no memory for the header", w->file.path);
+    free(header);
+    if (status == 0) status = vdm_file_commit(&w->file, err);
+    vdm_safetensors_abandon(w);
+    return status;
+}
+
+void vdm_safetensors_abandon(vdm_safetensors_writer *w)
+{
+    if (w->entries) fclose(w->entries);
+    free(w->text);
+    vdm_file_abandon(&w->file);
+    *w = (vdm_safetensors_writer){0};
 }

@@ -485,6 +485,45 @@ static void test_shards(void)
     vdm_safetensors_close(&f);
 }
 
+/* A tensor at a time: with room for the header, with too little, and with data that has to move in pieces. */
+static void test_writer(void)
+{
+    enum { LARGE = 700000 };
+    static float numbers[LARGE];
+    const size_t reserves[] = {0, 100, 10000};
+    const char *const metadata[][2] = {{"what", "a \"test\""}};
+    const vdm_tensor tensors[] = {{"z", VDM_F32, 2, {2, 3}, numbers, 24},
+                                  {"empty", VDM_F32, 1, {0}, numbers, 0},
+                                  {"a", VDM_F32, 1, {LARGE}, numbers, sizeof numbers},
+                                  {"b", VDM_BF16, 1, {5}, numbers, 10}};
+    const char *path = path_of("written.safetensors");
+    check_random(numbers, LARGE, 3, 1);
+    for (int r = 0; r < 3; r++) {
+        vdm_safetensors_writer w;
+        vdm_safetensors f;
+        bool good = !vdm_safetensors_begin(&w, path, reserves[r], &err);
+        for (int i = 0; i < 4 && good; i++) good = !vdm_safetensors_add(&w, &tensors[i], &err);
+        if (!CHECK(good && !vdm_safetensors_end(&w, metadata, 1, &err), "%s", err.text)) continue;
+        if (!CHECK(!vdm_safetensors_open(&f, path, &err), "%s", err.text)) continue;
+        for (int i = 0; i < 4; i++) {
+            const vdm_tensor *t = vdm_safetensors_find(&f, tensors[i].name);
+            CHECK(t && t->bytes == tensors[i].bytes && check_same_bits(t->data, numbers, (int64_t)t->bytes),
+                  "reserve %zu: tensor '%s'", reserves[r], tensors[i].name);
+        }
+        const char *what = vdm_safetensors_metadata(&f, "what");
+        CHECK(what && strcmp(what, metadata[0][1]) == 0, "metadata");
+        vdm_safetensors_close(&f);
+    }
+    vdm_safetensors_writer w;
+    vdm_safetensors_begin(&w, path, 0, &err);
+    bool added = !vdm_safetensors_add(&w, &tensors[0], &err) && !vdm_safetensors_add(&w, &tensors[0], &err);
+    CHECK(added && refused(vdm_safetensors_end(&w, NULL, 0, &err), "appears twice"), "%s", err.text);
+    vdm_safetensors_begin(&w, path, 0, &err);
+    const vdm_tensor wrong = {"w", VDM_F32, 1, {3}, numbers, 8};
+    CHECK(refused(vdm_safetensors_add(&w, &wrong, &err), "do not fit"), "%s", err.text);
+    vdm_safetensors_abandon(&w);
+}
+
 int main(void)
 {
     test_headers();
@@ -495,6 +534,7 @@ int main(void)
     test_values();
     test_many();
     test_writing();
+    test_writer();
     test_shards();
     return check_end("weights");
 }
