@@ -18,6 +18,8 @@ static const struct {
     {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
     {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
+    {"golden", GOLDEN, command_golden, "every tensor of a computation, to check a port against"},
+    {"compare", COMPARE, command_compare, "where a port's tensors leave the reference's, and why"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -26,7 +28,7 @@ static void help(void)
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below what was asked for. VDM_ISA=scalar|avx2|avx512|neon picks an instruction set,\n"
+           "3 a score below what was asked for, or tensors that differ. VDM_ISA=scalar|avx2|avx512|neon picks an instruction set,\n"
            "VDM_MODEL=DIR a default model.\n");
 }
 

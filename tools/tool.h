@@ -9,7 +9,8 @@
 enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
-enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128, ARC = 256 };
+enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128, ARC = 256,
+       GOLDEN = 512, COMPARE = 1024 };
 
 enum { MAX_LORAS = 16, MAX_OPERANDS = 1024 };
 typedef struct options {
@@ -35,6 +36,9 @@ typedef struct options {
     const char *json;
     bool quick;
     int own; /* eval: training pairs; -1: as many as seem right */
+    const char *only, *map, *tol, *html; /* golden, compare */
+    char what[16], as[16];
+    bool names;
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
 
@@ -277,6 +281,8 @@ int command_eval(int argc, char **argv);
 int command_interp(int argc, char **argv);
 int command_tasks(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_golden(int argc, char **argv);
+int command_compare(int argc, char **argv);
 int command_arc(int argc, char **argv);
 
 #endif

@@ -1,0 +1,671 @@
+/* vdm golden: every intermediate tensor of a computation, in a file that a port of the model is checked
+ * against (vdm compare, or anything that reads safetensors).
+ *
+ *   model, inputs (injected, or drawn from the seed) -> the library, with a tap -> golden.safetensors
+ *
+ * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
+ * come. The metadata say what was run, how to run it again, and how far off each tensor may be (expected.c).
+ *
+ * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
+#include "compare.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_INPUTS = 32, MAX_FACTS = 40 };
+
+/* One golden while it is made. */
+struct golden {
+    const options *o;
+    const char *what;
+    vdm_safetensors_writer file;
+    struct text { /* JSON: {"name": error, ...} */
+        FILE *f;
+        char *text;
+        size_t size;
+    } expected[2]; /* f32, bf16 */
+    vdm_cpu cpu;
+    vdm_tap tap;
+    vdm_rng rng;
+    vdm_safetensors in; /* --inject; path NULL: none */
+    float *memory[MAX_INPUTS];
+    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a tap shows them */
+    int n_inputs;
+    char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
+    int n_facts;
+    uint64_t hash; /* of the weights */
+    int last_step; /* of training */
+    int status;    /* of writing, with its sentence: */
+    vdm_error err;
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Names */
+
+void golden_names(void)
+{
+    static const char *const lines[][2] = {
+        {"x, text, t, ofs", "the transformer's inputs: [B,F,Cin,h,w], [B,L,Dt], [B], [1]"},
+        {"rope.cos, rope.sin", "[V,Dh/2]: one number for a pair of neighbours (diffusers repeats it)"},
+        {"positions", "[S,D]: what is added to the tokens, where positions are not rotated (alone)"},
+        {"time_proj, ofs_proj", "the sinusoids, cosines first; time_embedding, ofs_embedding: after them"},
+        {"emb, emb.silu", "[B,E]: the sum of both embeddings; what every norm's linear takes"},
+        {"patch_embed.patches", "[B,V,K]: tokens before their projection, the channel slowest in a patch"},
+        {"patch_embed", "[B,S,D]: the first block's input"},
+        {"BLOCK.norm1.shift, scale, gate",
+         "[B,D]: chunks of norm1.linear, of the video; enc_...: of the text"},
+        {"BLOCK.norm1.norm", "[B,S,D]: before modulation; norm1: after"},
+        {"BLOCK.attn1.to_q.base_layer, .lora_A", "with an adapter: before it; x A^T [B,S,R], not scaled"},
+        {"BLOCK.attn1.norm_q, norm_k", "[B,S,A,Dh]"},
+        {"BLOCK.attn1.rope_q, rope_k", "[B,S,A,Dh]: after the rotation, text rows as they were"},
+        {"BLOCK.attn1.attention", "[B,S,D]: heads side by side, before to_out.0"},
+        {"BLOCK.h1", "[B,S,D]: after the attention half; BLOCK: the block's output"},
+        {"BLOCK.ff.net.0.proj, ff.net.0", "[B,S,4D]: before and after GELU"},
+        {"norm_final, norm_out, proj_out", "video rows alone: [B,V,D], [B,V,K]"},
+        {"v", "[B,F,C,h,w]: the velocity"},
+        {"grad.NAME", "the loss's gradient by NAME: v, a block's output, a matrix of the adapter"},
+        {"adapter.NAME", "the adapter that was given; step.K.adapter.NAME: after K steps"},
+        {"step.K.adamw.m.NAME, .v.NAME", "the moments after K steps"},
+        {"encoder..., decoder...", "channels-last [T,H,W,C]; chunk.I. in front where there are several"},
+        {"...norm1.norm_layer", "the decoder's group norm before it is modulated"},
+        {"image_latents, velocity.K, latents.K", "sampling: of the image; guided, and after it, of step K"},
+    };
+    printf(
+        "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. Where a module "
+        "gives\nvideo and text apart, they are one tensor here, text first. Names of what has no module of its "
+        "own:\n\n");
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        printf("  %-38s %s\n", lines[i][0], lines[i][1]);
+}
+
+/* * stands for any characters, ? for one. */
+bool name_matches(const char *pattern, const char *name)
+{
+    for (; *pattern && *pattern != ','; pattern++, name++) {
+        if (*pattern == '*') {
+            for (;; name++) {
+                if (name_matches(pattern + 1, name)) return true;
+                if (!*name) return false;
+            }
+        }
+        if (!*name || (*pattern != '?' && *pattern != *name)) return false;
+    }
+    return !*name;
+}
+
+/* Patterns with commas between them. */
+static bool matches_any(const char *patterns, const char *name)
+{
+    while (patterns) {
+        if (name_matches(patterns, name)) return true;
+        patterns = strchr(patterns, ',');
+        if (patterns) patterns++;
+    }
+    return false;
+}
+
+static bool starts(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* Without --only: all of a model; of sampling and learning what happens outside of it. */
+static bool wants_default(const struct golden *g, const char *name)
+{
+    char last[32];
+    if (strcmp(g->what, "sample") == 0)
+        return !starts(name, "step.") && !starts(name, "encode.") && !starts(name, "decode.");
+    if (strcmp(g->what, "train") != 0) return true;
+    int n = snprintf(last, sizeof last, "step.%d.", g->last_step);
+    if (starts(name, last) && (starts(name + n, "adapter.") || starts(name + n, "adamw."))) return true;
+    return matches_any("step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
+                       "step.1.batch.*.grad.*,step.1.grad.*",
+                       name);
+}
+
+static bool wants(void *user, const char *name)
+{
+    const struct golden *g = user;
+    for (int i = 0; i < g->n_inputs; i++)
+        if (strcmp(g->inputs[i], name) == 0) return false;
+    return g->o->only ? matches_any(g->o->only, name) : wants_default(g, name);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing */
+
+static void expect(struct text *t, const char *name, double error)
+{
+    if (error < 0) return;
+    fprintf(t->f, "%s\"%s\":%.3g", ftell(t->f) ? "," : "{", name, error);
+}
+
+static void see(void *user, const char *name, const float *data, int rank, const int64_t *shape)
+{
+    struct golden *g = user;
+    vdm_tensor t = {.name = name, .dtype = VDM_F32, .rank = rank, .data = data};
+    if (g->status) return;
+    for (int i = 0; i < rank; i++) t.shape[i] = shape[i];
+    t.bytes = (size_t)vdm_tensor_count(&t) * sizeof(float);
+    g->status = vdm_safetensors_add(&g->file, &t, &g->err);
+    expect(&g->expected[0], name, expected_error(name, "f32"));
+    expect(&g->expected[1], name, expected_error(name, "bf16"));
+}
+
+static void fact(struct golden *g, const char *name, double value)
+{
+    if (g->n_facts == MAX_FACTS) return;
+    snprintf(g->facts[g->n_facts][0], sizeof g->facts[0][0], "%s", name);
+    snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
+}
+
+/* FNV-1a over numbers: names, shapes and values, the same on every machine. */
+static uint64_t hash_number(uint64_t h, uint64_t x)
+{
+    return (h ^ x) * 1099511628211u;
+}
+static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
+{
+    size_t width = vdm_dtype_bytes(t->dtype);
+    const unsigned char *p = t->data;
+    for (const char *c = t->name; *c; c++) h = hash_number(h, (unsigned char)*c);
+    for (int i = 0; i < t->rank; i++) h = hash_number(h, (uint64_t)t->shape[i]);
+    for (size_t i = 0; i + width <= t->bytes; i += width) {
+        uint64_t value = 0;
+        uint16_t two;
+        uint32_t four;
+        if (width == 2) memcpy(&two, p + i, 2), value = two;
+        if (width == 4) memcpy(&four, p + i, 4), value = four;
+        if (width == 8) memcpy(&value, p + i, 8);
+        h = hash_number(h, value);
+    }
+    return h;
+}
+
+/* Adds the weights of a part of the model ("transformer", "vae"). */
+static int hash_part(struct golden *g, const char *part, vdm_error *err)
+{
+    vdm_safetensors f;
+    char *dir = vdm_path(g->o->model, part, err);
+    if (!dir) return -1;
+    int status = vdm_safetensors_open_folder(&f, dir, "diffusion_pytorch_model", err);
+    if (!status) {
+        for (int64_t i = 0; i < f.count; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
+        vdm_safetensors_close(&f);
+    }
+    vdm_free(dir);
+    return status;
+}
+
+static int finish(struct golden *g, const char *command, vdm_error *err)
+{
+    char hash[32];
+    const char *all[MAX_FACTS + 12][2] = {{"vdm_golden", "1"},
+                                          {"what", g->what},
+                                          {"version", VDM_VERSION},
+                                          {"command", command},
+                                          {"precision", g->o->precision},
+                                          {"model", g->o->model},
+                                          {"model_hash", hash}};
+    int n = 7;
+    snprintf(hash, sizeof hash, "%016" PRIx64, g->hash);
+    for (int i = 0; i < 2; i++) {
+        fputs(ftell(g->expected[i].f) ? "}" : "{}", g->expected[i].f);
+        if (fflush(g->expected[i].f)) return vdm_fail(err, "no memory for the expected errors");
+        all[n][0] = i ? "expected_bf16" : "expected_f32";
+        all[n++][1] = g->expected[i].text;
+    }
+    for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
+    if (g->tap.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
+    if (g->status) return vdm_fail(err, "%s", g->err.text);
+    return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Inputs */
+
+/* How an input that isn't injected is drawn. */
+enum draw { NORMAL, UNIFORM /* -1..1 */, TIMES /* 0..999 */, PAIRS /* 0..1 */, ZEROS };
+
+static void draw(struct golden *g, float *x, int64_t n, enum draw how)
+{
+    if (how == NORMAL) vdm_randn(&g->rng, x, n);
+    if (how == UNIFORM) vdm_rand(&g->rng, x, n);
+    for (int64_t i = 0; i < n && how == UNIFORM; i++) x[i] = 2 * x[i] - 1;
+    for (int64_t i = 0; i < n && (how == TIMES || how == PAIRS); i++)
+        x[i] = (float)vdm_randint(&g->rng, how == TIMES ? 1000 : 2);
+}
+
+/* An input: injected or drawn, and written. shape: -1 where --inject may say anything. */
+static float *input(struct golden *g, const char *name, int rank, const int64_t *shape, enum draw how,
+                    vdm_error *err)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= shape[i];
+    if (g->n_inputs == MAX_INPUTS) {
+        vdm_fail(err, "golden: more than %d inputs", MAX_INPUTS);
+        return NULL;
+    }
+    bool given = g->in.path && vdm_safetensors_find(&g->in, name);
+    float *x = given ? vdm_safetensors_floats(&g->in, name, rank, shape, err)
+                     : vdm_alloc((size_t)n, sizeof(float), name, err);
+    if (!x) return NULL;
+    if (!given) draw(g, x, n, how);
+    see(g, name, x, rank, shape);
+    snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
+    return g->memory[g->n_inputs++] = x;
+}
+
+/* The shape that --inject says, where it has the tensor; dimensions from the end, so that a missing batch
+ * doesn't matter. */
+static void shape_of(const struct golden *g, const char *name, int rank, int64_t *shape)
+{
+    const vdm_tensor *t = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
+    for (int i = 1; t && i <= rank && i <= t->rank; i++) shape[rank - i] = t->shape[t->rank - i];
+}
+
+/* The latents' size: --size, or the model's own, up to 480x720. */
+static int geometry_of(const struct golden *g, const vdm_model_config *c, vdm_geometry *to, vdm_error *err)
+{
+    const vdm_transformer_config *t = &c->transformer;
+    int h = t->sample_height, w = t->sample_width;
+    if (!t->learned_positions && h > 60) h = 60;
+    if (!t->learned_positions && w > 90) w = 90;
+    int height = g->o->height ? g->o->height : 8 * (h - h % t->patch),
+        width = g->o->width ? g->o->width : 8 * (w - w % t->patch);
+    return vdm_geometry_init(to, c, g->o->frames, height, width, err);
+}
+
+/* The matrices of an adapter as inputs, "adapter.NAME": from --inject, --lora, or drawn; B is not zero, so
+ * that every gradient says something. rank 0: there is none. */
+static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, vdm_lora *a,
+                        vdm_error *err)
+{
+    int applied, modules;
+    char name[VDM_LORA_NAME + 8] = "adapter.";
+    *a = (vdm_lora){0};
+    vdm_lora_name(name + 8, 0, VDM_Q, false);
+    const vdm_tensor *first = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
+    const char *alpha = g->in.path ? vdm_safetensors_metadata(&g->in, "lora_alpha") : NULL;
+    if (!first && g->o->n_loras) {
+        if (vdm_lora_read(a, g->o->loras[0], c, &applied, &modules, err)) return -1;
+    } else if (first || needed) {
+        int rank = first ? (int)first->shape[0] : g->o->rank;
+        if (vdm_lora_init(a, c, rank, alpha ? atof(alpha) : g->o->alpha, &g->rng, err)) return -1;
+    }
+    for (int i = 0; i < a->layers * 8; i++) {
+        bool b = i % 2;
+        int64_t shape[2] = {b ? a->width : a->rank, b ? a->rank : a->width}, n = shape[0] * shape[1];
+        float *to = a->params + i * n;
+        vdm_lora_name(name + 8, i / 8, (vdm_target)(i / 2 % 4), b);
+        if (first) {
+            float *x = vdm_safetensors_floats(&g->in, name, 2, shape, err);
+            if (!x) return -1;
+            memcpy(to, x, (size_t)n * sizeof(float));
+            vdm_free(x);
+        } else if (b && !g->o->n_loras) {
+            vdm_randn(&g->rng, to, n);
+            for (int64_t k = 0; k < n; k++) to[k] *= 0.05f;
+        }
+        see(g, name, to, 2, shape);
+    }
+    if (a->rank) fact(g, "lora_rank", a->rank), fact(g, "lora_alpha", a->alpha);
+    return 0;
+}
+
+static void transformer_facts(struct golden *g, const vdm_transformer_config *c)
+{
+    fact(g, "layers", c->layers);
+    fact(g, "heads", c->heads);
+    fact(g, "head_dim", c->head_dim);
+    fact(g, "patch", c->patch);
+    fact(g, "patch_t", c->patch_t);
+    fact(g, "text_tokens", c->text_tokens);
+    fact(g, "out_channels", c->out_channels);
+    fact(g, "norm_eps", c->norm_eps);
+}
+
+static void vae_facts(struct golden *g, const vdm_vae_config *c)
+{
+    fact(g, "groups", c->groups);
+    fact(g, "vae_norm_eps", c->norm_eps);
+    fact(g, "scaling_factor", c->scaling_factor);
+    fact(g, "tiled", g->o->tiled);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What is computed */
+
+static char *part(const struct golden *g, const char *name, vdm_error *err)
+{
+    return vdm_path(g->o->model, name, err);
+}
+
+static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err)
+{
+    char *dir = part(g, "transformer", err);
+    int status = dir && !vdm_transformer_load(m, dir, err) ? hash_part(g, "transformer", err) : -1;
+    vdm_free(dir);
+    if (!status) transformer_facts(g, &m->config);
+    return status;
+}
+
+static int load_vae(struct golden *g, vdm_vae *m, vdm_error *err)
+{
+    char *dir = part(g, "vae", err);
+    int status = dir && !vdm_vae_load(m, dir, err) ? hash_part(g, "vae", err) : -1;
+    vdm_free(dir);
+    if (!status) vae_facts(g, &m->config);
+    return status;
+}
+
+static int load_schedule(struct golden *g, vdm_schedule *s, vdm_error *err)
+{
+    vdm_scheduler_config c;
+    char *dir = part(g, "scheduler", err);
+    int status = dir && !vdm_scheduler_read(&c, dir, err) ? vdm_schedule_init(s, &c, err) : -1;
+    vdm_free(dir);
+    return status;
+}
+
+/* x [B,F,Cin,h,w], text [B,L,Dt], t [B] -> v [B,F,C,h,w] */
+static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *lora, int64_t *xs,
+                   vdm_error *err)
+{
+    const vdm_transformer_config *c = &m->config;
+    const int64_t text_shape[] = {xs[0], c->text_tokens, c->text_dim};
+    const float *x = input(g, "x", 5, xs, NORMAL, err);
+    const float *text = x ? input(g, "text", 3, text_shape, NORMAL, err) : NULL;
+    const float *t = text ? input(g, "t", 1, xs, TIMES, err) : NULL;
+    vdm_tape_shape shape = {
+        .B = (int)xs[0], .F = (int)xs[1], .h = (int)xs[3], .w = (int)xs[4], .rank = lora ? lora->rank : 0};
+    size_t latents = (size_t)(xs[1] * c->out_channels * xs[3] * xs[4]);
+    double *times = t ? vdm_alloc((size_t)xs[0], sizeof *times, "timesteps", err) : NULL;
+    float *v = times ? vdm_alloc((size_t)xs[0] * latents, sizeof *v, "the velocity", err) : NULL;
+    vdm_tape *tape = v ? vdm_tape_new(m, &shape, err) : NULL;
+    for (int64_t b = 0; tape && b < xs[0]; b++) times[b] = (double)t[b];
+    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, x, text, times, v);
+    int status = tape ? 0 : -1;
+    vdm_tape_free(tape);
+    vdm_free(v);
+    vdm_free(times);
+    return status;
+}
+
+static int check_size(const vdm_transformer_config *c, const int64_t *xs, vdm_error *err)
+{
+    int pt = c->patch_t ? c->patch_t : 1;
+    if (xs[1] > 0 && xs[3] > 0 && xs[4] > 0 && xs[1] % pt == 0 && xs[3] % c->patch == 0 &&
+        xs[4] % c->patch == 0 &&
+        (!c->learned_positions || (xs[3] == c->sample_height && xs[4] == c->sample_width)))
+        return 0;
+    return vdm_fail(err, "x: %" PRId64 " frames of %" PRId64 " x %" PRId64 " latents don't suit this model",
+                    xs[1], xs[3], xs[4]);
+}
+
+static int transformer(struct golden *g, vdm_error *err)
+{
+    vdm_transformer m;
+    vdm_lora lora = {0};
+    vdm_geometry size;
+    if (load_transformer(g, &m, err)) return -1;
+    vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
+    bool given = g->in.path && vdm_safetensors_find(&g->in, "x");
+    int status = given ? 0 : geometry_of(g, &c, &size, err);
+    if (!status) {
+        int64_t xs[] = {g->o->batch, given ? 0 : size.F, m.config.in_channels, given ? 0 : size.h,
+                        given ? 0 : size.w};
+        shape_of(g, "x", 5, xs);
+        status = check_size(&m.config, xs, err) || read_adapter(g, &m.config, false, &lora, err) ||
+                         forward(g, &m, lora.rank ? &lora : NULL, xs, err)
+                     ? -1
+                     : 0;
+    }
+    vdm_lora_free(&lora);
+    vdm_transformer_free(&m);
+    return status;
+}
+
+/* video [T,3,H,W] -> moments [F,2C,h,w] */
+static int vae_encode(struct golden *g, vdm_error *err)
+{
+    vdm_vae m;
+    if (load_vae(g, &m, err)) return -1;
+    int down = 1 << (m.config.blocks - 1);
+    int64_t s[] = {g->o->frames, m.config.channels, g->o->height ? g->o->height : 8 * down,
+                   g->o->width ? g->o->width : 8 * down};
+    shape_of(g, "video", 4, s);
+    const float *video = input(g, "video", 4, s, UNIFORM, err);
+    int F = vdm_vae_latent_frames(&m.config, (int)s[0]);
+    size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
+    float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
+    int status = moments ? vdm_vae_encode(&m, &g->cpu, video, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
+                                          moments, NULL, err)
+                         : -1;
+    vdm_free(moments);
+    vdm_vae_free(&m);
+    return status;
+}
+
+/* latents [F,C,h,w] -> video [T,3,H,W] */
+static int vae_decode(struct golden *g, vdm_error *err)
+{
+    vdm_vae m;
+    if (load_vae(g, &m, err)) return -1;
+    int up = 1 << (m.config.blocks - 1);
+    int64_t s[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
+                   g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
+    shape_of(g, "latents", 4, s);
+    const float *latents = input(g, "latents", 4, s, NORMAL, err);
+    size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
+    int T = vdm_vae_video_frames(&m.config, (int)s[0]);
+    float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
+    int status = video ? vdm_vae_decode(&m, &g->cpu, latents, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
+                                        video, NULL, err)
+                       : -1;
+    vdm_free(video);
+    vdm_vae_free(&m);
+    return status;
+}
+
+/* What sampling and learning need. */
+struct model {
+    vdm_transformer transformer;
+    vdm_vae vae;
+    vdm_schedule schedule;
+    vdm_geometry geometry;
+    vdm_lora lora;
+};
+
+static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
+{
+    const options *o = g->o;
+    const vdm_geometry *s = &m->geometry;
+    const vdm_transformer_config *c = &m->transformer.config;
+    const int64_t C = c->out_channels, image_shape[] = {3, s->height, s->width},
+                  noise[] = {s->F, C, s->h, s->w}, words[] = {c->text_tokens, c->text_dim},
+                  of_image[] = {C, s->h, s->w}, video_shape[] = {s->frames, 3, s->height, s->width};
+    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : m->schedule.config.dpm;
+    vdm_sample_options p = {.geometry = *s,
+                            .steps = o->steps ? o->steps : 20,
+                            .sampler = dpm ? VDM_DPM : VDM_DDIM,
+                            .guidance = o->guidance,
+                            .dynamic_guidance = o->dynamic_guidance,
+                            .tiled = o->tiled,
+                            .image_scale = image_scale_of(o)};
+    const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
+    const float *image = input(g, "image", 3, image_shape, UNIFORM, err);
+    const float *prompt = image ? input(g, "prompt", 2, words, NORMAL, err) : NULL;
+    const float *negative = prompt ? input(g, "negative", 2, words, NORMAL, err) : NULL;
+    if (!negative || !(p.noise = input(g, "noise", 4, noise, NORMAL, err)) ||
+        !(p.image_noise = input(g, "image_noise", 3, of_image, NORMAL, err)) ||
+        (dpm && !(p.step_noise = input(g, "step_noise", 6, step_noise, NORMAL, err))))
+        return -1;
+    fact(g, "steps", p.steps);
+    fact(g, "dpm", dpm);
+    fact(g, "guidance", p.guidance);
+    float *video =
+        vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
+    if (!video) return -1;
+    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, m->lora.rank ? &m->lora : NULL, &g->cpu,
+                            &p, image, prompt, negative, video, NULL, err);
+    if (!status) see(g, "video", video, 4, video_shape);
+    vdm_free(video);
+    return status;
+}
+
+static int sample(struct golden *g, vdm_error *err)
+{
+    struct model m = {0};
+    vdm_model_config c;
+    int status = vdm_model_config_read(&c, g->o->model, err) || geometry_of(g, &c, &m.geometry, err) ||
+                         load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)
+                     ? -1
+                     : 0;
+    if (!status && !(status = load_vae(g, &m.vae, err))) {
+        status = read_adapter(g, &c.transformer, false, &m.lora, err) || sample_with(g, &m, err) ? -1 : 0;
+        vdm_vae_free(&m.vae);
+    }
+    vdm_lora_free(&m.lora);
+    if (m.transformer.blocks) vdm_transformer_free(&m.transformer);
+    return status;
+}
+
+/* Whole numbers of an input. */
+static int *whole(const float *x, int64_t n, vdm_error *err)
+{
+    int *to = x ? vdm_alloc((size_t)n, sizeof *to, "injected numbers", err) : NULL;
+    for (int64_t i = 0; to && i < n; i++) to[i] = (int)x[i];
+    return to;
+}
+
+static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_error *err)
+{
+    const options *o = g->o;
+    const vdm_transformer_config *c = &m->transformer.config;
+    vdm_fit_options p;
+    vdm_fit_defaults(&p);
+    p.steps = g->last_step;
+    p.batch = o->batch;
+    p.accumulate = o->accumulate;
+    p.lr = o->lr;
+    p.clip = o->clip;
+    p.weight_decay = o->weight_decay;
+    p.memory = memory_of(o);
+    p.watch_every = p.save_every = 0;
+    int64_t N = (int64_t)p.batch * p.accumulate, drawn[] = {p.steps, N},
+            words[] = {c->text_tokens, c->text_dim};
+    int64_t videos[] = {d->pairs, d->F, d->C, d->h, d->w}, images[] = {d->pairs, d->C, d->h, d->w};
+    int64_t noise[] = {p.steps, N, d->F, d->C, d->h, d->w};
+    if (!(d->videos = input(g, "videos", 5, videos, NORMAL, err)) ||
+        !(d->images = input(g, "images", 4, images, NORMAL, err)))
+        return -1;
+    const float *text = input(g, "text", 2, words, NORMAL, err);
+    const float *t = text ? input(g, "t", 2, drawn, TIMES, err) : NULL;
+    const float *pair = t ? input(g, "pair", 2, drawn, PAIRS, err) : NULL;
+    p.noise = pair ? input(g, "noise", 6, noise, NORMAL, err) : NULL;
+    if (!p.noise || read_adapter(g, c, true, &m->lora, err)) return -1;
+    int *times = whole(t, p.steps * N, err), *pairs = whole(pair, p.steps * N, err), done;
+    vdm_fit_row *rows = vdm_alloc((size_t)p.steps + 1, sizeof *rows, "rows", err);
+    int status = -1;
+    p.t = times;
+    p.pair = pairs;
+    fact(g, "steps", p.steps);
+    fact(g, "lr", p.lr);
+    if (times && pairs && rows)
+        status =
+            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, NULL, err);
+    vdm_free(times);
+    vdm_free(pairs);
+    vdm_free(rows);
+    return status;
+}
+
+static int train(struct golden *g, vdm_error *err)
+{
+    struct model m = {0};
+    if (load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)) return -1;
+    const vdm_transformer_config *c = &m.transformer.config;
+    vdm_model_config sizes = {.transformer = *c, .vae = {.blocks = 4, .temporal_compression = 4}};
+    int status = geometry_of(g, &sizes, &m.geometry, err);
+    vdm_fit_data d = {
+        .pairs = 2, .F = m.geometry.F, .C = c->out_channels, .h = m.geometry.h, .w = m.geometry.w};
+    int64_t videos[] = {d.pairs, d.F, d.C, d.h, d.w}, t[] = {g->o->steps ? g->o->steps : 3, 1};
+    shape_of(g, "videos", 5, videos);
+    shape_of(g, "t", 2, t);
+    d = (vdm_fit_data){.pairs = (int)videos[0],
+                       .F = (int)videos[1],
+                       .C = (int)videos[2],
+                       .h = (int)videos[3],
+                       .w = (int)videos[4]};
+    g->last_step = (int)t[0];
+    if (!status) status = train_with(g, &m, &d, err); /* d's numbers are inputs, freed with them */
+    vdm_lora_free(&m.lora);
+    vdm_transformer_free(&m.transformer);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The command */
+
+static const struct job {
+    const char *name;
+    int (*run)(struct golden *g, vdm_error *err);
+} jobs[] = {{"transformer", transformer},
+            {"vae-encode", vae_encode},
+            {"vae-decode", vae_decode},
+            {"sample", sample},
+            {"train", train}};
+
+static int begin(struct golden *g, vdm_error *err)
+{
+    const options *o = g->o;
+    if (o->inject && vdm_safetensors_open(&g->in, o->inject, err)) return -1;
+    if (vdm_cpu_init(&g->cpu, o->threads, err)) return -1;
+    for (int i = 0; i < 2; i++)
+        if (!(g->expected[i].f = open_memstream(&g->expected[i].text, &g->expected[i].size)))
+            return vdm_fail(err, "no memory for the expected errors");
+    vdm_rng_seed(&g->rng, o->seed);
+    g->tap = (vdm_tap){.wants = wants, .see = see, .user = g};
+    g->cpu.tap = &g->tap;
+    g->hash = 14695981039346656037u;
+    return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
+}
+
+static void release(struct golden *g)
+{
+    if (g->file.entries) vdm_safetensors_abandon(&g->file);
+    for (int i = 0; i < 2; i++) {
+        if (g->expected[i].f) fclose(g->expected[i].f);
+        free(g->expected[i].text);
+    }
+    for (int i = 0; i < g->n_inputs; i++) vdm_free(g->memory[i]);
+    vdm_tap_free(&g->tap);
+    vdm_cpu_free(&g->cpu);
+    if (g->in.path) vdm_safetensors_close(&g->in);
+}
+
+int command_golden(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    static struct golden g; /* too large for the stack of a small machine */
+    int status = options_read(&o, GOLDEN, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.names) {
+        golden_names();
+        return DONE;
+    }
+    if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
+    if (!o.output) return misuse("golden: expected -o FILE");
+    char *command = command_line("golden", argc, argv, &err);
+    g = (struct golden){.o = &o, .what = o.what};
+    bool ok = command && !begin(&g, &err);
+    for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
+        if (strcmp(jobs[i].name, o.what) == 0) ok = !jobs[i].run(&g, &err);
+    ok = ok && !finish(&g, command, &err);
+    release(&g);
+    vdm_free(command);
+    return ok ? DONE : fail(&err);
+}
