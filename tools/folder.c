@@ -1,4 +1,5 @@
 /* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
+#include "coco.h"
 #include "tasks.h"
 
 #include <dirent.h>
@@ -9,7 +10,7 @@
  * A folder of pairs */
 
 /* dir, new or empty, and nothing else. */
-static int make_empty(const char *dir, vdm_error *err)
+int make_empty(const char *dir, vdm_error *err)
 {
     if (make_folder(dir, err)) return -1;
     DIR *d = opendir(dir);
@@ -45,7 +46,7 @@ static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const c
     return status;
 }
 
-static int write_settings(const vdm_task *t, const char *dir, vdm_error *err)
+int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err)
 {
     vdm_file f;
     char *path = vdm_path(dir, "task.json", err);
@@ -66,7 +67,7 @@ int task_write(const made_task *t, const char *dir, vdm_error *err)
 {
     return make_empty(dir, err) || write_part(t->train_x, t->train_y, t->n_train, dir, "train", err) ||
                    write_part(t->test_x, t->test_y, t->n_test, dir, "test", err) ||
-                   write_settings(&t->task, dir, err)
+                   task_write_settings(&t->task, dir, err)
                ? -1
                : 0;
 }
@@ -93,7 +94,9 @@ static void list(void)
            "Test inputs differ from all 300 possible pairs in a quarter of the cells or more, paths and\n"
            "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of grids that\n"
            "pretraining never starts with; not so the 254 rows of rule-N at width 8 (at most 127 pairs and\n"
-           "127 tests), which look like no training clip of automata.\n");
+           "127 tests), which look like no training clip of automata.\n"
+           "\n"
+           "vdm tasks coco makes one from pictures and annotations of COCO: --help tells how.\n");
 }
 
 static int write_task(const char *name, const options *o, vdm_error *err)
@@ -120,16 +123,26 @@ static int write_task(const char *name, const options *o, vdm_error *err)
     return status;
 }
 
+static int coco(const options *o)
+{
+    vdm_error err;
+    if (!o->annotations || !o->category)
+        return misuse("tasks coco: expected --annotations F --category NAME");
+    if (!o->list && (!o->images || !o->output)) return misuse("tasks coco: expected --images DIR -o DIR");
+    return coco_run(o, &err) ? fail(&err) : DONE;
+}
+
 int command_tasks(int argc, char **argv)
 {
     options o;
     vdm_error err;
     int status = options_read(&o, TASKS, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (o.n_operands == 0 || o.list) {
+    if (o.n_operands == 0 || (o.list && strcmp(o.operands[0], "coco") != 0)) {
         list();
         return DONE;
     }
+    if (o.n_operands == 1 && strcmp(o.operands[0], "coco") == 0) return coco(&o);
     if (o.n_operands > 1) return misuse("tasks: expected one name, found %d", o.n_operands);
     if (!o.output) return misuse("tasks: expected -o DIR");
     return write_task(o.operands[0], &o, &err) ? fail(&err) : DONE;

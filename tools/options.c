@@ -153,7 +153,14 @@ static const struct row {
     {"--border", "N", COUNT, AT(border), 0, 64, TASKS, "pixels between cells and around (0)"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, TASKS,
      "of the pictures, the grid in the centre (its own, up to multiples of 16)"},
-    {"--list", NULL, FLAG, AT(list), 0, 0, TASKS, "print the table of tasks"},
+    {"--annotations", "F.json", TEXT, AT(annotations), 0, 0, TASKS,
+     "coco: instances_*.json or person_keypoints_*.json"},
+    {"--images", "DIR", TEXT, AT(images), 0, 0, TASKS, "coco: where the pictures are, as NAME.ppm"},
+    {"--category", "NAME", TEXT, AT(category), 0, 0, TASKS,
+     "coco: what to find; NAME,NAME,...: each in its colour"},
+    {"--as", "mask|pose", CHOICE, AT(as), 0, 0, TASKS, "coco: what to answer (mask)"},
+    {"--list", NULL, FLAG, AT(list), 0, 0, TASKS,
+     "print the table of tasks; coco: the names of the pictures it would take"},
     {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, "print the names of the jobs"},
     {"--runs", "N", COUNT, AT(runs), 1, 1000, BENCH, "times that each is measured (5)"},
     {"--json", "FILE", TEXT, AT(json), 0, 0, BENCH, "write the figures there too"},
@@ -172,7 +179,11 @@ static const struct usage {
      "50 inputs answered."},
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
      "Makes a task folder: N pairs to learn from, and test pictures kept apart from them. Without a NAME:\n"
-     "the table of tasks."},
+     "the table of tasks.\n"
+     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o DIR: from COCO's annotations,\n"
+     "of any size. DIR holds NAME.ppm for NAME.jpg; those that are not there are left out:\n"
+     "  vdm tasks coco --annotations F.json --category dog --list > names\n"
+     "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names      (ImageMagick; or ffmpeg -i)"},
     {INFO, "vdm info [PATH]",
      "What a model (the default one), an adapter or a task is, and what running it takes."},
     {FIT, "vdm fit TASK -o DIR [options]",
@@ -477,6 +488,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .at_least = -INFINITY,
                    .seed = 42,
                    .own = -1,
+                   .as = "mask",
                    .image_scale = "pipeline",
                    .schedule = "constant",
                    .precision = "f32",

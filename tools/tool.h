@@ -35,6 +35,8 @@ typedef struct options {
     int runs; /* bench */
     const char *json;
     bool quick;
+    const char *annotations, *images, *category; /* tasks coco */
+    char as[16];
     int own; /* eval: training pairs; -1: as many as seem right */
     const char *only, *map, *tol, *html; /* golden, compare */
     char what[16], as[16];
@@ -272,6 +274,9 @@ int task_make(made_task *t, const char *name, const task_options *o, vdm_error *
 /* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that holds anything is refused. */
 int task_write(const made_task *t, const char *dir, vdm_error *err);
 void made_task_free(made_task *t);
+/* dir, new or empty, and nothing else. */
+int make_empty(const char *dir, vdm_error *err);
+int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err); /* dir/task.json */
 
 int command_info(int argc, char **argv);
 int command_demo(int argc, char **argv);

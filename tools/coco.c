@@ -1,0 +1,553 @@
+/* vdm tasks coco: a task folder from COCO's annotations and pictures that were converted to PPM.
+ *
+ *   F, DIR/NAME.ppm  ->  OUT/train/NAME.in.ppm, NAME.out.ppm, OUT/test/..., OUT/task.json
+ *
+ * --as mask  white where an object of the category is (metric iou); with several categories each in a colour
+ * of ARC's palette, the first in its number 1 (metric miou). Pictures of which the category covers a
+ * hundredth.
+ * --as pose  the labelled keypoints of every person, as vdm_pose_draw paints them (metric pose). Pictures
+ * that have a person with ten of them.
+ *
+ * The paper doesn't say which pictures it took. Here every picture has a number that follows from its id and
+ * the seed: pairs are those with the lowest, tests those with the highest, among the ones that are in DIR. So
+ * a larger n keeps the pairs of a smaller one, tests are the same for any n, and the pictures that --list
+ * names, converted alone, give the same task as all of them.
+ *
+ * The file is walked three times (skim.c): pictures and categories, which of them suit, and what is in the
+ * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
+ * annotations of the chosen. */
+#include "coco.h"
+#include "tasks.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_PICTURES = 20000000, MOST_CATEGORIES = 9, KEYPOINTS = 17, LEAST_KEYPOINTS = 10 };
+static const double LEAST_SHARE = 0.01;
+
+struct shot { /* a picture of the file */
+    int64_t id;
+    int height, width;
+    char *name; /* without its ending */
+    uint64_t number;
+    double area;   /* of the category, pixels */
+    int keypoints; /* of the person that has most */
+    bool chosen;
+    char **notes; /* [n_notes]: annotations of the category, as they stand in the file */
+    int n_notes, room;
+};
+
+struct coco {
+    const options *o;
+    bool pose;
+    int64_t category[MOST_CATEGORIES];
+    char names[MOST_CATEGORIES][64];
+    int n_categories;
+    struct shot *shots; /* [n], sorted by id after the first walk */
+    int64_t n, room;
+    struct shot **train, **test;   /* [n_train], [n_test] */
+    int64_t n_train, n_test, suit; /* suit: whether they are in DIR or not */
+    bool keep;                     /* the third walk */
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Members of an item */
+
+static int whole(const vdm_json *j, const char *key, int64_t low, int64_t high, int64_t *to,
+                 const char *where, vdm_error *err)
+{
+    const vdm_json_node *v = vdm_json_get(j, j->nodes, key);
+    if (v && v->kind == VDM_JSON_NUMBER && v->number == floor(v->number) && v->number >= (double)low &&
+        v->number <= (double)high) {
+        *to = (int64_t)v->number;
+        return 0;
+    }
+    return vdm_fail(err, "%s: %s: expected a whole number from %lld to %lld, found %.60s", where, key,
+                    (long long)low, (long long)high,
+                    !v                           ? "none"
+                    : v->kind == VDM_JSON_NUMBER ? v->text
+                                                 : "something else");
+}
+
+static const int64_t MOST_ID = (int64_t)1 << 53;
+
+static const char *text_of(const vdm_json *j, const char *key, const char *where, vdm_error *err)
+{
+    const vdm_json_node *v = vdm_json_get(j, j->nodes, key);
+    if (v && v->kind == VDM_JSON_STRING) return v->text;
+    vdm_fail(err, "%s: %s: expected a text, found %s", where, key, v ? "something else" : "none");
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * First walk: categories and pictures */
+
+static int read_names(struct coco *c, vdm_error *err)
+{
+    const char *at = c->o->category;
+    for (; *at; at += strcspn(at, ","), at += *at == ',') {
+        size_t n = strcspn(at, ",");
+        if (c->n_categories == MOST_CATEGORIES)
+            return vdm_fail(err, "--category: expected at most %d, found more", MOST_CATEGORIES);
+        if (n == 0 || n >= sizeof c->names[0])
+            return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
+                            c->o->category);
+        memcpy(c->names[c->n_categories], at, n);
+        c->category[c->n_categories++] = -1;
+    }
+    if (!c->n_categories) return vdm_fail(err, "--category: expected a name, found none");
+    if (c->pose && c->n_categories > 1)
+        return vdm_fail(err, "--category: a pose is of one, found %d", c->n_categories);
+    return 0;
+}
+
+static int take_category(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
+{
+    int64_t id = 0;
+    const char *name = text_of(j, "name", where, err);
+    if (!name || whole(j, "id", 0, MOST_ID, &id, where, err)) return -1;
+    for (int k = 0; k < c->n_categories; k++)
+        if (strcmp(c->names[k], name) == 0) c->category[k] = id;
+    return 0;
+}
+
+/* "000000000139.jpg" -> "000000000139". Names become files of ours: nothing that leads elsewhere. */
+static char *stem_of(const char *file, const char *where, vdm_error *err)
+{
+    const char *dot = strrchr(file, '.');
+    size_t n = dot ? (size_t)(dot - file) : strlen(file);
+    if (!n || *file == '.' || n > 200 || strpbrk(file, "/\\")) {
+        vdm_fail(err, "%s: file_name: expected a plain name, found '%.100s'", where, file);
+        return NULL;
+    }
+    char *stem = vdm_alloc(n + 1, 1, "a name", err);
+    if (stem) memcpy(stem, file, n);
+    return stem;
+}
+
+/* The end of splitmix64: of id and seed. */
+static uint64_t number_of(int64_t id, uint64_t seed)
+{
+    uint64_t z = seed * 0x9E3779B97F4A7C15u + (uint64_t)id;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static int take_picture(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
+{
+    int64_t id = 0, height = 0, width = 0;
+    const char *file = text_of(j, "file_name", where, err);
+    if (!file || whole(j, "id", 0, MOST_ID, &id, where, err) ||
+        whole(j, "height", 1, VDM_MAX_SIDE, &height, where, err) ||
+        whole(j, "width", 1, VDM_MAX_SIDE, &width, where, err))
+        return -1;
+    if (c->n == c->room) {
+        int64_t room = c->room ? 2 * c->room : 1024;
+        if (room > MOST_PICTURES) return vdm_fail(err, "%s: more than %d pictures", where, MOST_PICTURES);
+        struct shot *shots = vdm_alloc((size_t)room, sizeof *shots, "the pictures' names", err);
+        if (!shots) return -1;
+        if (c->n) memcpy(shots, c->shots, (size_t)c->n * sizeof *shots);
+        vdm_free(c->shots);
+        c->shots = shots;
+        c->room = room;
+    }
+    struct shot *s = &c->shots[c->n];
+    *s = (struct shot){
+        .id = id, .height = (int)height, .width = (int)width, .number = number_of(id, c->o->seed)};
+    s->name = stem_of(file, where, err);
+    if (!s->name) return -1;
+    c->n++;
+    return 0;
+}
+
+static int first_item(void *user, int name, const vdm_json *j, const char *text, const char *where,
+                      vdm_error *err)
+{
+    (void)text;
+    if (j->nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", where);
+    return name ? take_picture(user, j, where, err) : take_category(user, j, where, err);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct shot *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct shot *x = *(struct shot *const *)a, *y = *(struct shot *const *)b;
+    return x->number != y->number ? (x->number > y->number) - (x->number < y->number) : by_id(x, y);
+}
+
+static int find_pictures(struct coco *c, vdm_error *err)
+{
+    struct skim k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
+    if (skim_json(c->o->annotations, &k, err)) return -1;
+    for (int i = 0; i < c->n_categories; i++)
+        if (c->category[i] < 0)
+            return vdm_fail(err, "%s: categories: expected one named '%s', found none", c->o->annotations,
+                            c->names[i]);
+    if (c->n) qsort(c->shots, (size_t)c->n, sizeof *c->shots, by_id);
+    for (int64_t i = 1; i < c->n; i++)
+        if (c->shots[i].id == c->shots[i - 1].id)
+            return vdm_fail(err, "%s: images: found the id %lld twice", c->o->annotations,
+                            (long long)c->shots[i].id);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Second walk: which pictures suit. Third: what is in those that were chosen */
+
+/* Which of the categories; -1: none. */
+static int category_of(const struct coco *c, int64_t id)
+{
+    for (int k = 0; k < c->n_categories; k++)
+        if (c->category[k] == id) return k;
+    return -1;
+}
+
+/* The labelled ones among an annotation's keypoints [17] of x, y, v; -1: not as they should be. */
+static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS], const vdm_json *j,
+                          const char *where, vdm_error *err)
+{
+    static const vdm_part parts[KEYPOINTS] = {VDM_FACE,  VDM_FACE, VDM_FACE, VDM_FACE, VDM_FACE, VDM_TORSO,
+                                              VDM_TORSO, VDM_ARM,  VDM_ARM,  VDM_ARM,  VDM_ARM,  VDM_TORSO,
+                                              VDM_TORSO, VDM_LEG,  VDM_LEG,  VDM_LEG,  VDM_LEG};
+    const vdm_json_node *all = vdm_json_get(j, j->nodes, "keypoints");
+    int n = 0;
+    if (!all || all->kind != VDM_JSON_ARRAY || all->children != 3 * KEYPOINTS)
+        return vdm_fail(err, "%s: keypoints: expected %d numbers, found %s", where, 3 * KEYPOINTS,
+                        all ? "others" : "none: has the file people's keypoints?");
+    const vdm_json_node *v = all + 1;
+    for (int i = 0; i < KEYPOINTS; i++) {
+        double xyv[3];
+        for (int k = 0; k < 3; k++, v = vdm_json_next(j, v)) {
+            if (v->kind != VDM_JSON_NUMBER || fabs(v->number) > 4.0 * VDM_MAX_SIDE)
+                return vdm_fail(err, "%s: keypoints: expected numbers within %d, found another", where,
+                                4 * VDM_MAX_SIDE);
+            xyv[k] = v->number;
+        }
+        labelled[i] = xyv[2] > 0;
+        joints[i] = (vdm_joint){xyv[1] + 0.5, xyv[0] + 0.5, parts[i]}; /* they name pixels: their centres */
+        n += labelled[i];
+    }
+    return n;
+}
+
+static int keep_note(struct shot *s, const char *text, vdm_error *err)
+{
+    if (s->n_notes == s->room) {
+        int room = s->room ? 2 * s->room : 8;
+        char **notes = vdm_alloc((size_t)room, sizeof *notes, "annotations", err);
+        if (!notes) return -1;
+        if (s->n_notes) memcpy(notes, s->notes, (size_t)s->n_notes * sizeof *notes);
+        vdm_free(s->notes);
+        s->notes = notes;
+        s->room = room;
+    }
+    size_t size = strlen(text) + 1;
+    char *copy = vdm_alloc(size, 1, "an annotation", err);
+    if (!copy) return -1;
+    memcpy(copy, text, size);
+    s->notes[s->n_notes++] = copy;
+    return 0;
+}
+
+static int take_note(void *user, int name, const vdm_json *j, const char *text, const char *where,
+                     vdm_error *err)
+{
+    struct coco *c = user;
+    vdm_joint joints[KEYPOINTS];
+    bool labelled[KEYPOINTS];
+    struct shot key = {0};
+    int64_t category = 0;
+    (void)name;
+    if (j->nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", where);
+    if (whole(j, "category_id", 0, MOST_ID, &category, where, err) ||
+        whole(j, "image_id", 0, MOST_ID, &key.id, where, err))
+        return -1;
+    if (category_of(c, category) < 0) return 0;
+    struct shot *s = c->n ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
+    if (!s)
+        return vdm_fail(err, "%s: image_id: found %lld, which is none of the images", where,
+                        (long long)key.id);
+    if (c->keep) return s->chosen ? keep_note(s, text, err) : 0;
+    if (c->pose) {
+        int n = read_keypoints(joints, labelled, j, where, err);
+        if (n > s->keypoints) s->keypoints = n;
+        return n < 0 ? -1 : 0;
+    }
+    const vdm_json_node *area = vdm_json_get(j, j->nodes, "area");
+    if (!area || area->kind != VDM_JSON_NUMBER) return vdm_fail(err, "%s: area: expected a number", where);
+    s->area += area->number;
+    return 0;
+}
+
+static int walk_notes(struct coco *c, bool keep, vdm_error *err)
+{
+    struct skim k = {.names = {"annotations"}, .n = 1, .item = take_note, .user = c};
+    c->keep = keep;
+    return skim_json(c->o->annotations, &k, err);
+}
+
+static bool suits(const struct coco *c, const struct shot *s)
+{
+    if (c->pose) return s->keypoints >= LEAST_KEYPOINTS;
+    return s->area >= LEAST_SHARE * s->height * s->width;
+}
+
+/* DIR/NAME.ppm or .pgm, or NULL where there is neither. */
+static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
+{
+    for (int i = 0; i < 2; i++) {
+        char file[256];
+        snprintf(file, sizeof file, "%s.%s", s->name, i ? "pgm" : "ppm");
+        char *path = vdm_path(c->o->images, file, err);
+        if (!path || access(path, R_OK) == 0) return path;
+        vdm_free(path);
+    }
+    vdm_fail(err, "%s/%s.ppm: expected this picture, found none", c->o->images, s->name);
+    return NULL;
+}
+
+static int too_few(const struct coco *c, int64_t there, vdm_error *err)
+{
+    if (c->o->list || c->suit < c->o->pairs)
+        return vdm_fail(err, "%s: expected %d pictures that suit '%s', found %lld", c->o->annotations,
+                        c->o->pairs, c->o->category, (long long)c->suit);
+    return vdm_fail(
+        err,
+        "%s: expected %d of the %lld pictures that suit '%s' as NAME.ppm, found %lld; --list names those to "
+        "convert, 'vdm tasks --help' tells how",
+        c->o->images, c->o->pairs, (long long)c->suit, c->o->category, (long long)there);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(struct shot *const *)a)->name, (*(struct shot *const *)b)->name);
+}
+
+/* Files are told apart by their names without endings: of "a.jpg" and "a.png" one would replace the other. */
+static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t n, vdm_error *err)
+{
+    struct shot **sorted = vdm_alloc((size_t)n, sizeof *sorted, "the pictures", err);
+    if (!sorted) return -1;
+    int status = 0;
+    if (n) memcpy(sorted, list, (size_t)n * sizeof *sorted);
+    if (n) qsort(sorted, (size_t)n, sizeof *sorted, by_name);
+    for (int64_t i = 1; i < n && !status; i++)
+        if (by_name(&sorted[i - 1], &sorted[i]) == 0)
+            status = vdm_fail(err, "%s: file_name: found two pictures '%s', expected one", c->o->annotations,
+                              sorted[i]->name);
+    vdm_free(sorted);
+    return status;
+}
+
+/* c->train: all pictures that suit and are there, by number; the first are the pairs, the last the tests. */
+static int choose(struct coco *c, vdm_error *err)
+{
+    vdm_error absent;
+    int64_t n = 0;
+    c->train = vdm_alloc((size_t)c->n, sizeof *c->train, "the pictures", err);
+    if (!c->train) return -1;
+    for (int64_t i = 0; i < c->n; i++) {
+        if (!suits(c, &c->shots[i])) continue;
+        c->suit++;
+        char *path = c->o->list ? NULL : picture_path(c, &c->shots[i], &absent);
+        if (path || c->o->list) c->train[n++] = &c->shots[i];
+        vdm_free(path);
+    }
+    if (n < c->o->pairs) return too_few(c, n, err);
+    if (refuse_twins(c, c->train, n, err)) return -1;
+    if (n) qsort(c->train, (size_t)n, sizeof *c->train, by_number);
+    c->n_train = c->o->pairs;
+    c->n_test = n - c->n_train < c->o->tests ? n - c->n_train : c->o->tests;
+    c->test = c->train + n - c->n_test;
+    for (int64_t i = 0; i < c->n_train; i++) c->train[i]->chosen = true;
+    for (int64_t i = 0; i < c->n_test; i++) c->test[i]->chosen = true;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Pictures */
+
+/* The joints of everyone, in a picture that is sy, sx times the size of the annotated one. */
+static int draw_pose(vdm_picture *p, const vdm_json *j, double sy, double sx, const char *where,
+                     vdm_error *err)
+{
+    static const vdm_limb limbs[] = {
+        {0, 1, VDM_FACE},  {0, 2, VDM_FACE},   {1, 3, VDM_FACE},   {2, 4, VDM_FACE},
+        {5, 6, VDM_TORSO}, {5, 11, VDM_TORSO}, {6, 12, VDM_TORSO}, {11, 12, VDM_TORSO},
+        {5, 7, VDM_ARM},   {7, 9, VDM_ARM},    {6, 8, VDM_ARM},    {8, 10, VDM_ARM},
+        {11, 13, VDM_LEG}, {13, 15, VDM_LEG},  {12, 14, VDM_LEG},  {14, 16, VDM_LEG}};
+    enum { LIMBS = sizeof limbs / sizeof *limbs };
+    vdm_joint joints[KEYPOINTS], shown[KEYPOINTS];
+    vdm_limb lines[LIMBS];
+    bool labelled[KEYPOINTS];
+    int at[KEYPOINTS], n = 0, m = 0;
+    if (read_keypoints(joints, labelled, j, where, err) < 0) return -1;
+    for (int i = 0; i < KEYPOINTS; i++) {
+        at[i] = n;
+        if (labelled[i]) shown[n++] = (vdm_joint){joints[i].y * sy, joints[i].x * sx, joints[i].part};
+    }
+    for (int i = 0; i < LIMBS; i++)
+        if (labelled[limbs[i].from] && labelled[limbs[i].to])
+            lines[m++] = (vdm_limb){at[limbs[i].from], at[limbs[i].to], limbs[i].part};
+    vdm_pose_draw(p, shown, n, lines, m);
+    return 0;
+}
+
+/* Calls for every annotation of the picture; mask [H,W] of the picture's own size, or NULL for a pose. */
+static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask, vdm_picture *pose,
+                      vdm_error *err)
+{
+    int status = 0;
+    for (int i = 0; i < s->n_notes && !status; i++) {
+        vdm_json j;
+        int64_t category = 0;
+        char where[400];
+        snprintf(where, sizeof where, "%.200s: annotation %d of %.120s", c->o->annotations, i + 1, s->name);
+        if (vdm_json_parse(&j, s->notes[i], strlen(s->notes[i]), where, err)) return -1;
+        status = whole(&j, "category_id", 0, MOST_ID, &category, where, err);
+        if (!status && pose)
+            status = draw_pose(pose, &j, (double)pose->height / s->height, (double)pose->width / s->width,
+                               where, err);
+        else if (!status)
+            status = mask_draw(mask, s->height, s->width, (uint8_t)(1 + category_of(c, category)), &j,
+                               vdm_json_get(&j, j.nodes, "segmentation"), where, err);
+        vdm_json_free(&j);
+    }
+    return status;
+}
+
+/* The colours of a mask, at the size of p: of the pixel whose area the centre falls into. */
+static void colour_mask(vdm_picture *p, const uint8_t *mask, const struct shot *s, int categories)
+{
+    static const uint8_t white[3] = {255, 255, 255};
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++) {
+            int64_t row = (2 * (int64_t)y + 1) * s->height / (2 * p->height),
+                    col = (2 * (int64_t)x + 1) * s->width / (2 * p->width);
+            int k = mask[row * s->width + col];
+            const uint8_t *rgb = k && categories == 1 ? white : vdm_palette_colour(VDM_PALETTE_ARC, k);
+            memcpy(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), rgb, 3);
+        }
+}
+
+static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *p, vdm_error *err)
+{
+    if (c->pose) return draw_notes(c, s, NULL, p, err);
+    uint8_t *mask = vdm_alloc((size_t)s->height * (size_t)s->width, 1, "a mask", err);
+    int status = mask ? draw_notes(c, s, mask, NULL, err) : -1;
+    if (!status) colour_mask(p, mask, s, c->n_categories);
+    vdm_free(mask);
+    return status;
+}
+
+/* The picture at the size that is asked for; its own must be the annotated one. */
+static int read_picture(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
+{
+    vdm_picture p = {0};
+    char *path = picture_path(c, s, err);
+    int status = path ? vdm_picture_read(&p, path, err) : -1;
+    if (!status && (p.width != s->width || p.height != s->height))
+        status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
+                          s->height, c->o->annotations, p.width, p.height);
+    if (!status)
+        status = vdm_picture_resize(to, &p, c->o->width ? c->o->width : p.width,
+                                    c->o->height ? c->o->height : p.height, err);
+    vdm_picture_free(&p);
+    vdm_free(path);
+    return status;
+}
+
+static int write_one(const vdm_picture *p, const char *dir, const char *name, const char *ending,
+                     vdm_error *err)
+{
+    char file[256];
+    snprintf(file, sizeof file, "%s.%s.ppm", name, ending);
+    char *path = vdm_path(dir, file, err);
+    int status = path ? vdm_picture_write(p, path, err) : -1;
+    vdm_free(path);
+    return status;
+}
+
+static int write_shot(const struct coco *c, const struct shot *s, const char *dir, vdm_error *err)
+{
+    vdm_picture x = {0}, y = {0};
+    int status = read_picture(&x, c, s, err);
+    if (!status) {
+        y = (vdm_picture){x.width, x.height,
+                          vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};
+        status = !y.rgb || draw_answer(c, s, &y, err) || write_one(&x, dir, s->name, "in", err) ||
+                         write_one(&y, dir, s->name, "out", err)
+                     ? -1
+                     : 0;
+    }
+    vdm_picture_free(&x);
+    vdm_picture_free(&y);
+    return status;
+}
+
+static int write_shots(const struct coco *c, struct shot **list, int64_t n, const char *part, vdm_error *err)
+{
+    char *dir = n ? vdm_path(c->o->output, part, err) : NULL;
+    int status = n && (!dir || make_folder(dir, err)) ? -1 : 0;
+    for (int64_t i = 0; i < n && !status; i++) status = write_shot(c, list[i], dir, err);
+    vdm_free(dir);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The command */
+
+static int write_task(struct coco *c, vdm_error *err)
+{
+    char name[80] = "coco-";
+    for (const char *from = c->o->category; *from && strlen(name) + 1 < sizeof name; from++) {
+        bool plain = (*from >= 'a' && *from <= 'z') || (*from >= '0' && *from <= '9');
+        name[strlen(name)] = plain ? *from : '-';
+    }
+    const vdm_task t = {.name = name,
+                        .metric = c->pose               ? VDM_METRIC_POSE
+                                  : c->n_categories > 1 ? VDM_METRIC_MIOU
+                                                        : VDM_METRIC_IOU};
+    if (walk_notes(c, true, err) || write_shots(c, c->train, c->n_train, "train", err) ||
+        write_shots(c, c->test, c->n_test, "test", err) || task_write_settings(&t, c->o->output, err))
+        return -1;
+    fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
+            (long long)c->n_train, (long long)c->n_test, c->o->output, (long long)c->suit);
+    return 0;
+}
+
+static void release(struct coco *c)
+{
+    for (int64_t i = 0; i < c->n; i++) {
+        vdm_free(c->shots[i].name);
+        for (int k = 0; k < c->shots[i].n_notes; k++) vdm_free(c->shots[i].notes[k]);
+        vdm_free(c->shots[i].notes);
+    }
+    vdm_free(c->shots);
+    vdm_free(c->train);
+}
+
+int coco_run(const options *o, vdm_error *err)
+{
+    struct coco c = {.o = o, .pose = strcmp(o->as, "pose") == 0};
+    int status = read_names(&c, err) || (!o->list && make_empty(o->output, err)) || find_pictures(&c, err) ||
+                         walk_notes(&c, false, err) || choose(&c, err)
+                     ? -1
+                     : 0;
+    if (!status && o->list) {
+        for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", c.train[i]->name);
+        for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", c.test[i]->name);
+    } else if (!status) {
+        status = write_task(&c, err);
+    }
+    release(&c);
+    return status;
+}

@@ -1,0 +1,203 @@
+/* A JSON file too large to hold: an object with long arrays, as COCO's annotations are (448 MB for 118,000
+ * pictures). It is walked byte by byte; every item of the arrays that are asked for is parsed alone,
+ * strictly, and handed over. Memory: the largest item, at most VDM_MAX_JSON, whatever the file's size.
+ *
+ *   {"images": [{...}, {...}], "info": {...}, "annotations": [{...}, ...]}
+ *
+ * What isn't asked for is only walked over, by its brackets and quotes: other faults in it stay unseen. */
+#include "coco.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct skimmer {
+    FILE *f;
+    const char *path;
+    int64_t at; /* bytes read */
+    int next;   /* the byte to come, or EOF */
+    char *text; /* of the item */
+    size_t size, room;
+    vdm_error *err;
+};
+
+static void advance(struct skimmer *s)
+{
+    s->next = getc_unlocked(s->f);
+    s->at++;
+}
+
+static int refuse(const struct skimmer *s, const char *expected)
+{
+    if (ferror(s->f)) return vdm_fail(s->err, "%s: %s", s->path, strerror(errno));
+    char found[32] = "the end";
+    if (s->next != EOF) {
+        bool plain = s->next > 0x20 && s->next < 0x7f;
+        snprintf(found, sizeof found, plain ? "'%c'" : "byte 0x%02x", (unsigned)s->next);
+    }
+    return vdm_fail(s->err, "%s: JSON, byte %lld: expected %s, found %s", s->path, (long long)s->at, expected,
+                    found);
+}
+
+static void skip_space(struct skimmer *s)
+{
+    while (s->next == ' ' || s->next == '\n' || s->next == '\r' || s->next == '\t') advance(s);
+}
+
+/* Keeps the byte to come, and goes on. */
+static int keep(struct skimmer *s)
+{
+    if (s->size == VDM_MAX_JSON)
+        return vdm_fail(s->err, "%s: JSON, byte %lld: expected items of at most %d bytes, found a longer one",
+                        s->path, (long long)s->at, VDM_MAX_JSON);
+    if (s->size + 1 >= s->room) { /* a NUL follows */
+        size_t room = s->room ? 2 * s->room : 4096;
+        char *text = vdm_alloc(room, 1, "an item of a JSON file", s->err);
+        if (!text) return -1;
+        if (s->size) memcpy(text, s->text, s->size);
+        vdm_free(s->text);
+        s->text = text;
+        s->room = room;
+    }
+    s->text[s->size++] = (char)s->next;
+    advance(s);
+    return 0;
+}
+
+static int walk_string(struct skimmer *s, bool kept)
+{
+    for (bool first = true; first || s->next != '"'; first = false) {
+        if (s->next == EOF) return refuse(s, "the end of a string");
+        if (!first && s->next == '\\') {
+            if (kept && keep(s)) return -1;
+            if (!kept) advance(s);
+            if (s->next == EOF) return refuse(s, "the end of a string");
+        }
+        if (kept && keep(s)) return -1;
+        if (!kept) advance(s);
+    }
+    if (kept) return keep(s);
+    advance(s);
+    return 0;
+}
+
+/* One value, by its brackets and quotes; kept in s->text where asked for. */
+static int walk_value(struct skimmer *s, bool kept)
+{
+    int64_t depth = 0;
+    s->size = 0;
+    skip_space(s);
+    if (s->next == EOF || strchr(",:]}", s->next)) return refuse(s, "a value");
+    do {
+        int c = s->next;
+        if (c == EOF) return refuse(s, "the end of a value");
+        if (c == '"') {
+            if (walk_string(s, kept)) return -1;
+            continue;
+        }
+        if (depth == 0 && (strchr(",:]}", c) || c == ' ' || c == '\n' || c == '\r' || c == '\t')) return 0;
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        if (kept && keep(s)) return -1;
+        if (!kept) advance(s);
+        if (depth == 0 && (c == '}' || c == ']')) return 0;
+    } while (depth > 0 || (s->next != EOF && !strchr(",]}", s->next)));
+    return 0;
+}
+
+/* After an item or a member: *more, or the closing bracket is taken. */
+static int between(struct skimmer *s, char close, bool *more)
+{
+    skip_space(s);
+    *more = s->next == ',';
+    if (!*more && s->next != close) return refuse(s, close == ']' ? "',' or ']'" : "',' or '}'");
+    advance(s);
+    skip_space(s);
+    if (*more && s->next == close) return refuse(s, "something after ','");
+    return 0;
+}
+
+static int hand_over(struct skimmer *s, const struct skim *k, int name, int64_t number)
+{
+    vdm_json j;
+    char where[512];
+    snprintf(where, sizeof where, "%.400s: %s[%lld]", s->path, k->names[name], (long long)number);
+    if (vdm_json_parse(&j, s->text, s->size, where, s->err)) return -1;
+    s->text[s->size] = '\0'; /* keep() leaves room for it */
+    int status = k->item(k->user, name, &j, s->text, where, s->err);
+    vdm_json_free(&j);
+    return status;
+}
+
+static int walk_array(struct skimmer *s, const struct skim *k, int name)
+{
+    bool more = true;
+    if (s->next != '[') {
+        vdm_error why;
+        struct skimmer at = *s;
+        at.err = &why;
+        refuse(&at, "an array");
+        return vdm_fail(s->err, "%.700s, in %s", why.text, k->names[name]);
+    }
+    advance(s);
+    skip_space(s);
+    if (s->next == ']') {
+        advance(s);
+        return 0;
+    }
+    for (int64_t i = 0; more; i++)
+        if (walk_value(s, true) || hand_over(s, k, name, i) || between(s, ']', &more)) return -1;
+    return 0;
+}
+
+static int walk_member(struct skimmer *s, const struct skim *k, bool *seen)
+{
+    int name = 0;
+    if (s->next != '"') return refuse(s, "a key in quotes");
+    s->size = 0;
+    if (walk_string(s, true)) return -1;
+    while (name < k->n &&
+           (strlen(k->names[name]) + 2 != s->size || memcmp(s->text + 1, k->names[name], s->size - 2) != 0))
+        name++;
+    skip_space(s);
+    if (s->next != ':') return refuse(s, "':' after a key");
+    advance(s);
+    skip_space(s);
+    if (name == k->n) return walk_value(s, false);
+    if (seen[name]) return vdm_fail(s->err, "%s: JSON: the key '%s' appears twice", s->path, k->names[name]);
+    seen[name] = true;
+    return walk_array(s, k, name);
+}
+
+static int walk_document(struct skimmer *s, const struct skim *k)
+{
+    bool more, seen[MAX_SKIM_NAMES] = {0};
+    advance(s);
+    skip_space(s);
+    if (s->next != '{') return refuse(s, "'{'");
+    advance(s);
+    skip_space(s);
+    more = s->next != '}';
+    if (!more) advance(s);
+    while (more)
+        if (walk_member(s, k, seen) || between(s, '}', &more)) return -1;
+    skip_space(s);
+    if (s->next != EOF || ferror(s->f)) return refuse(s, "nothing after the document");
+    for (int i = 0; i < k->n; i++)
+        if (!seen[i])
+            return vdm_fail(s->err, "%s: expected an array \"%s\", found none", s->path, k->names[i]);
+    return 0;
+}
+
+int skim_json(const char *path, const struct skim *k, vdm_error *err)
+{
+    struct stat st;
+    struct skimmer s = {.path = path, .err = err};
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return vdm_fail(err, "%s: expected a file, found something else", path);
+    s.f = fopen(path, "rb");
+    if (!s.f) return vdm_fail(err, "%s: %s", path, strerror(errno));
+    int status = walk_document(&s, k);
+    vdm_free(s.text);
+    fclose(s.f);
+    return status;
+}
