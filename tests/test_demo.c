@@ -211,9 +211,10 @@ static void check_fit_and_eval(void)
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
            "eval task --model model --steps 2 --lora run/lora.safetensors -o answers");
-    int lines = 0;
-    for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer ")) lines++;
-    CHECK(lines == 2, "expected one bar over all answers in two lines, found %d: %s", lines, said);
+    int bars = 0, step, of; /* that came to their end: a slow machine says more in between */
+    for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer "))
+        bars += sscanf(c + (*c == '\n'), "answer %d/%d", &step, &of) == 2 && step == of;
+    CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, said);
     check_report("answers/report.html", eval, 6);
     slurp(said, sizeof said, "answers/scores.csv");
     CHECK(strstr(said, "name,metric,score,exact,copied\n0&,cells,") == said, "scores.csv: %s", said);
