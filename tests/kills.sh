@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 kills=${1:-20}
 shift || true
+export OMP_WAIT_POLICY=passive # waiting threads sleep
 vdm=${VDM:-build/vdm}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

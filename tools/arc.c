@@ -56,7 +56,7 @@ static void show_answers(const solver *s)
     for (int i = 0; i < s->result.n_tests; i++) {
         const arc_test *test = &s->result.tests[i];
         vdm_grid grids[MAX_ATTEMPTS + 2] = {test->input};
-        char marks[MAX_ATTEMPTS][32];
+        char marks[MAX_ATTEMPTS][48];
         const char *captions[MAX_ATTEMPTS + 2] = {"input"};
         for (int k = 0; k < test->n; k++) {
             int wrong = arc_wrong(&test->answers[k], &test->truth);
