@@ -45,7 +45,9 @@ const char *rule_of(const arc_result *r, const char **said)
          "answers have the size of the stored answer, and the cells' size on the canvas takes it into "
          "account: what isn't known to someone who has to answer"},
         {"same", "answers are taken to have the input's size"},
-        {"infer", "an answer's size is read from the generated picture alone"}};
+        {"infer",
+         "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
+         "an outer black row or column is taken for what is around the grid"}};
     const char *text = r->run ? strstr(r->run, "size rule ") : NULL;
     for (int i = 0; text && i < 3; i++)
         if (strncmp(text + 10, rules[i][0], strlen(rules[i][0])) == 0) {
