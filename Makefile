@@ -11,7 +11,8 @@ PREFIX ?= /usr/local
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
-             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(PLATFORM) $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
+             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(BF16:%=-DVDM_HAS_%) $(PLATFORM) \
+             $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
 LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
@@ -20,11 +21,15 @@ OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
             $(CC) -fopenmp .omp-$$$$.c -o .omp-$$$$ 2>/dev/null && echo -fopenmp; rm -f .omp-$$$$*)
 
 MACHINE := $(shell $(CC) -dumpmachine)
-SETS = scalar $(if $(filter x86_64%,$(MACHINE)),avx2 avx512) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
+X86 := $(filter x86_64%,$(MACHINE))
+# The last of these only where the compiler knows it (gcc 10, clang 9)
+BF16 := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16))
+SETS = scalar $(if $(X86),avx2 avx512 $(BF16)) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
 ISA_scalar =
 ISA_neon =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 
 # mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
 WINDOWS := $(findstring mingw,$(MACHINE))

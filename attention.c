@@ -69,12 +69,27 @@ static struct head head_of(const vdm_attention_args *a, int64_t number)
     return h;
 }
 
-static void scale_all(float *x, float scale, int64_t n)
+/* to [n,Dh] = scale q, n queries of the head from `first` on */
+static void scale_queries(float *to, const struct head *h, int64_t first, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16_store_n(x + i, v16_mul(v16_load_n(x + i, lanes), v16_set(scale)), lanes);
+    for (int64_t i = 0; i < n; i++, to += h->Dh) {
+        const float *q = h->q + (first + i) * h->row;
+        for (int64_t d = 0; d < h->Dh; d += 16) {
+            int64_t lanes = smaller(16, h->Dh - d);
+            v16_store_n(to + d, v16_mul(v16_load_n(q + d, lanes), v16_set(h->scale)), lanes);
+        }
     }
+}
+
+/* x [n] rows of 16 `vecs` become cells: pairs of rows, the first half of them. Row n is there too, if n is
+ * odd. */
+static void pair_rows(float *x, int64_t row, int64_t n, int64_t vecs)
+{
+    for (int64_t v = 0; v < vecs; v++, x += 16)
+        for (int64_t r = 0; r < n; r += 2) {
+            v16 odd = r + 1 < n ? v16_load(x + (r + 1) * row) : v16_set(0);
+            v16_store(x + r / 2 * row, v16_pair(v16_load(x + r * row), odd));
+        }
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -114,21 +129,22 @@ static v16 softmax_tile(float *scores, int64_t n, float *m, float *l)
 
 /* What a group of queries keeps from tile to tile. Panel i has queries i * TILE_COLS ... */
 struct group {
-    float *q;      /* [panels][Dh][TILE_COLS] scale q, right panels */
-    float *o;      /* [panels][Dh][TILE_COLS] */
-    float *m;      /* [GROUP] */
-    float *l;      /* [GROUP] */
-    float *k;      /* left panels of keys */
-    float *v;      /* left panels of d */
-    float *scores; /* [KEYS][TILE_COLS] */
+    struct depth head; /* Dh numbers */
+    float *q;          /* [panels][Dh][TILE_COLS] scale q, right panels */
+    float *o;          /* [panels][Dh][TILE_COLS] */
+    float *m;          /* [GROUP] */
+    float *l;          /* [GROUP] */
+    float *k;          /* left panels of keys */
+    float *v;          /* left panels of d */
+    float *scores;     /* [KEYS][TILE_COLS] */
 };
 
 /* One tile of n keys, one panel of queries. */
-static void attend(const struct head *h, const struct group *g, int64_t query, int64_t n)
+static void attend(const struct head *h, const struct group *g, int64_t query, int64_t n, struct depth keys)
 {
     float *o = g->o + query * h->Dh;
     struct output scores = {g->scores, TILE_COLS, 1}, out = {o, TILE_COLS, 1};
-    multiply(n, TILE_COLS, h->Dh, packed_left(g->k, h->Dh), g->q + query * h->Dh, scores, false);
+    multiply(n, TILE_COLS, g->head, packed_left(g->k, g->head), g->q + query * g->head.cells, scores, false);
     for (int v = 0; v < TILE_VECS; v++) {
         v16 c = softmax_tile(g->scores + 16 * v, n, g->m + query + 16 * v, g->l + query + 16 * v);
         for (int64_t d = 0; d < h->Dh; d++) {
@@ -136,7 +152,8 @@ static void attend(const struct head *h, const struct group *g, int64_t query, i
             v16_store(p, v16_mul(v16_load(p), c));
         }
     }
-    multiply(h->Dh, TILE_COLS, n, packed_left(g->v, n), g->scores, out, true);
+    if (keys.pairs) pair_rows(g->scores, TILE_COLS, n, TILE_VECS);
+    multiply(h->Dh, TILE_COLS, keys, packed_left(g->v, keys), g->scores, out, true);
 }
 
 /* o / l of 16 queries (n valid), turned into rows; log l is taken in double */
@@ -160,20 +177,21 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
 {
     struct buffers b = buffers_of(cpu);
     int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS);
-    struct group g;
+    struct group g = {.head = depth_of(cpu, Dh)};
     g.q = take(&b, padded * Dh), g.o = take(&b, padded * Dh);
     g.m = take(&b, padded), g.l = take(&b, padded);
     g.k = take(&b, round_up(KEYS, TILE_ROWS) * Dh), g.v = take(&b, round_up(Dh, TILE_ROWS) * KEYS);
     g.scores = take(&b, KEYS * TILE_COLS);
-    pack_all(g.q, TILE_COLS, h->q + first * h->row, h->row, 1, n, Dh);
-    scale_all(g.q, h->scale, padded * Dh);
+    scale_queries(g.o, h, first, n); /* o is free yet */
+    pack_all(g.q, TILE_COLS, g.o, Dh, 1, n, Dh, g.head);
     memset(g.o, 0, (size_t)(padded * Dh) * sizeof(float));
     for (int64_t i = 0; i < padded; i++) g.m[i] = -INFINITY, g.l[i] = 0;
     for (int64_t j = 0; j < h->S; j += KEYS) {
         int64_t keys = smaller(KEYS, h->S - j);
-        pack_all(g.k, TILE_ROWS, h->k + j * h->row, h->row, 1, keys, Dh);
-        pack_all(g.v, TILE_ROWS, h->v + j * h->row, 1, h->row, Dh, keys);
-        for (int64_t query = 0; query < n; query += TILE_COLS) attend(h, &g, query, keys);
+        struct depth depth = depth_of(cpu, keys);
+        pack_all(g.k, TILE_ROWS, h->k + j * h->row, h->row, 1, keys, Dh, g.head);
+        pack_all(g.v, TILE_ROWS, h->v + j * h->row, 1, h->row, Dh, keys, depth);
+        for (int64_t query = 0; query < n; query += TILE_COLS) attend(h, &g, query, keys, depth);
     }
     for (int64_t query = 0; query < n; query += 16)
         write_queries(h, &g, first, query, smaller(16, n - query));
@@ -196,17 +214,18 @@ void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_arg
  * Backward */
 
 struct tiles_backward {
-    float *kt, *vt, *k;       /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
-    float *q, *d_o;           /* left panels of queries: scale q, dO */
-    float *q_right, *d_right; /* right panels: [queries][Dh] of q and dO */
-    float *p, *ds;            /* [QUERIES][KEY_ROW]: S, G first */
-    float *ds_turned;         /* [KEYS][QUERY_ROW] */
-    float *delta;             /* [QUERIES] */
+    struct depth head, queries, keys; /* of the products whose k they are */
+    float *kt, *vt, *k;               /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
+    float *q, *d_o;                   /* left panels of queries: scale q, dO */
+    float *q_right, *d_right;         /* right panels: [queries][Dh] of q and dO */
+    float *p, *ds;                    /* [QUERIES][KEY_ROW]: S, G first */
+    float *ds_turned;                 /* [KEYS][QUERY_ROW] */
+    float *delta;                     /* [QUERIES] */
 };
-static struct tiles_backward tiles_of(struct buffers *b, int64_t Dh)
+static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int64_t Dh)
 {
     int64_t wide = round_up(Dh, TILE_COLS), queries = round_up(QUERIES, TILE_ROWS);
-    struct tiles_backward t;
+    struct tiles_backward t = {.head = depth_of(cpu, Dh)};
     t.kt = take(b, KEYS * Dh), t.vt = take(b, KEYS * Dh), t.k = take(b, KEYS * wide);
     t.q = take(b, queries * Dh), t.d_o = take(b, queries * Dh);
     t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
@@ -255,23 +274,31 @@ static void turn_scores(const struct tiles_backward *t, int64_t rows, int64_t ke
     }
 }
 
+/* P, dS and dS^T become cells: pairs of queries, of queries, of keys. */
+static void pair_scores(const struct tiles_backward *t, int64_t rows, int64_t keys)
+{
+    pair_rows(t->p, KEY_ROW, rows, (keys + 15) / 16);
+    pair_rows(t->ds, KEY_ROW, rows, (keys + 15) / 16);
+    pair_rows(t->ds_turned, QUERY_ROW, keys, (rows + 15) / 16);
+}
+
 static void pack_queries(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows)
 {
     int64_t Dh = h->Dh, at = i * h->row;
-    pack_all(t->q, TILE_ROWS, h->q + at, h->row, 1, rows, Dh);
-    scale_all(t->q, h->scale, round_up(rows, TILE_ROWS) * Dh);
-    pack_all(t->d_o, TILE_ROWS, h->d_o + at, h->row, 1, rows, Dh);
-    pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows);
-    pack_all(t->d_right, TILE_COLS, h->d_o + at, 1, h->row, Dh, rows);
+    scale_queries(t->p, h, i, rows); /* P is free yet */
+    pack_all(t->q, TILE_ROWS, t->p, Dh, 1, rows, Dh, t->head);
+    pack_all(t->d_o, TILE_ROWS, h->d_o + at, h->row, 1, rows, Dh, t->head);
+    pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows, t->queries);
+    pack_all(t->d_right, TILE_COLS, h->d_o + at, 1, h->row, Dh, rows, t->queries);
     for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
 }
 
 static void pack_keys(const struct head *h, const struct tiles_backward *t, int64_t j, int64_t keys)
 {
     int64_t Dh = h->Dh, at = j * h->row;
-    pack_all(t->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh);
-    pack_all(t->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh);
-    pack_all(t->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys);
+    pack_all(t->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh, t->head);
+    pack_all(t->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh, t->head);
+    pack_all(t->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys, t->keys);
 }
 
 /* Queries i ..., keys j ...: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
@@ -280,26 +307,29 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
 {
     int64_t Dh = h->Dh, padded = round_up(keys, 16), qi = i * h->row, kj = j * h->row;
     struct output s = {t->p, KEY_ROW, 1}, g = {t->ds, KEY_ROW, 1};
-    multiply(rows, padded, Dh, packed_left(t->q, Dh), t->kt, s, false);
-    multiply(rows, padded, Dh, packed_left(t->d_o, Dh), t->vt, g, false);
+    multiply(rows, padded, t->head, packed_left(t->q, t->head), t->kt, s, false);
+    multiply(rows, padded, t->head, packed_left(t->d_o, t->head), t->vt, g, false);
     score_gradients(h, t, i, rows, padded);
     turn_scores(t, rows, padded);
+    if (t->head.pairs) pair_scores(t, rows, keys);
     struct left p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
-    multiply(keys, Dh, rows, p, t->d_right, dv, i > 0);
-    multiply(keys, Dh, rows, ds, t->q_right, dk, i > 0);
-    multiply(rows, Dh, keys, ds_turned, t->k, dq, j > 0);
+    multiply(keys, Dh, t->queries, p, t->d_right, dv, i > 0);
+    multiply(keys, Dh, t->queries, ds, t->q_right, dk, i > 0);
+    multiply(rows, Dh, t->keys, ds_turned, t->k, dq, j > 0);
 }
 
 static void head_backward(const vdm_cpu *cpu, const struct head *h)
 {
     struct buffers b = buffers_of(cpu);
-    struct tiles_backward t = tiles_of(&b, h->Dh);
+    struct tiles_backward t = tiles_of(cpu, &b, h->Dh);
     for (int64_t i = 0; i < h->S; i += QUERIES) {
         int64_t rows = smaller(QUERIES, h->S - i);
+        t.queries = depth_of(cpu, rows);
         pack_queries(h, &t, i, rows);
         for (int64_t j = 0; j < h->S; j += KEYS) {
             int64_t keys = smaller(KEYS, h->S - j);
+            t.keys = depth_of(cpu, keys);
             pack_keys(h, &t, j, keys);
             tile_backward(h, &t, i, rows, j, keys);
         }

@@ -576,6 +576,8 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     add_hash(f, "prompt",
              hash(HASH_START, text, (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim,
                   sizeof *text));
+    f->of[f->count].name = "precision";
+    snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
     add_number(f, "rank", r->lora->rank);
     add_number(f, "alpha", r->lora->alpha);
     add_hash(f, "first adapter", hash(HASH_START, r->lora->params, (size_t)r->n, sizeof *r->lora->params));

@@ -33,44 +33,83 @@ struct product {
     bool turned;           /* A and B have changed places: c.col is the long stride */
 };
 
-/* n windows from pixel i on. A run of k within one tap is `in` channels side by side in the frame. */
-static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
-                         int64_t kc)
+/* Where a window's first tap lies: its frame, row and column, which may be outside. */
+struct origin {
+    int t, y, x;
+};
+/* What number k of every window is */
+struct tap {
+    int dt, dy, dx;
+    int64_t channel;
+};
+static struct tap tap_of(const vdm_conv *w, int64_t k)
+{
+    int64_t n = k / w->in;
+    struct tap tap = {(int)(n / w->k / w->k), (int)(n / w->k % w->k), (int)(n % w->k), k % w->in};
+    return tap;
+}
+/* A window's number, and side by side with it those of the same tap's other channels. */
+static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
     static const float zeros[DEPTH];
-    const vdm_conv *w = c->w;
+    int y = o->y + tap->dy, x = o->x + tap->dx;
+    if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
+    return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
+}
+
+/* Pairs that begin in one tap and end in the next: 16 pairs of a window are put side by side first. */
+static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at,
+                             int64_t n, int64_t k, int64_t kc)
+{
+    float numbers[TILE_COLS][32];
     const char *rows[TILE_COLS];
-    int t[TILE_COLS], y[TILE_COLS], x[TILE_COLS];
+    for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[r];
+    for (int64_t end = k + kc, count; k < end; k += count, panel += 16 * width) {
+        count = smaller(32, end - k);
+        for (int64_t i = 0, run; i < count; i += run) {
+            struct tap tap = tap_of(c->w, k + i);
+            run = smaller(c->w->in - tap.channel, count - i);
+            for (int64_t r = 0; r < n; r++)
+                memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
+        }
+        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true);
+    }
+}
+
+/* n windows from pixel i on. A run of k within one tap is `in` channels side by side in the frame. */
+static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
+                         int64_t kc, bool pairs)
+{
+    const char *rows[TILE_COLS];
+    struct origin at[TILE_COLS];
+    int64_t each = pairs ? 2 : 1;
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
-        t[r] = (int)(pixel / c->Wo / c->Ho);
-        y[r] = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
-        x[r] = (int)(pixel % c->Wo) * c->stride - c->pad;
+        at[r].t = (int)(pixel / c->Wo / c->Ho);
+        at[r].y = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
+        at[r].x = (int)(pixel % c->Wo) * c->stride - c->pad;
     }
-    for (int64_t end = k + kc, run; k < end; k += run, panel += run * width) {
-        int64_t channel = k % w->in, tap = k / w->in;
-        int dx = (int)(tap % w->k), dy = (int)(tap / w->k % w->k), dt = (int)(tap / w->k / w->k);
-        run = smaller(w->in - channel, end - k);
-        for (int64_t r = 0; r < n; r++) {
-            int yi = y[r] + dy, xi = x[r] + dx;
-            bool inside = yi >= 0 && yi < c->H && xi >= 0 && xi < c->W;
-            rows[r] =
-                (const char *)(inside ? c->frames[t[r] + dt] + ((int64_t)yi * c->W + xi) * w->in + channel
-                                      : zeros);
-        }
-        pack_rows(panel, (end - k) * width, width, rows, n, VDM_F32, run);
+    if (pairs && c->w->in % 2 == 1) {
+        pack_odd_windows(panel, width, c, at, n, k, kc);
+        return;
+    }
+    for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
+        struct tap tap = tap_of(c->w, k);
+        run = smaller(c->w->in - tap.channel, end - k);
+        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
+        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs);
     }
 }
 
 /* One panel of a factor: its rows (columns) i, i+1, ... i+n-1 */
 static void pack_panel(float *panel, int64_t width, const struct factor *f, int64_t i, int64_t n, int64_t k,
-                       int64_t kc)
+                       int64_t kc, struct depth d)
 {
     if (f->conv) {
-        pack_windows(panel, width, f->conv, i, n, k, kc);
+        pack_windows(panel, width, f->conv, i, n, k, kc, d.pairs);
     } else {
         int64_t offset = (i * f->i_stride + k * f->k_stride) * (f->dtype == VDM_F32 ? 4 : 2);
-        pack(panel, width, (const char *)f->data + offset, f->dtype, f->i_stride, f->k_stride, n, kc);
+        pack(panel, width, (const char *)f->data + offset, f->dtype, f->i_stride, f->k_stride, n, kc, d);
     }
 }
 
@@ -100,7 +139,8 @@ static void finish(const struct product *p, int64_t m, int64_t rows, int64_t n, 
 
 /* The part of the product between two barriers. */
 struct block {
-    int64_t m, rows, n, cols, k, depth;
+    int64_t m, rows, n, cols, k, kc;
+    struct depth depth;
     int64_t task_rows, task_cols;
     float *left, *right; /* packed panels */
     bool pack_right;     /* not packed yet */
@@ -130,13 +170,13 @@ static void divide(struct block *b, int threads)
 static void pack_left(const struct product *p, const struct block *b, int64_t panel)
 {
     int64_t m = panel * TILE_ROWS, n = smaller(TILE_ROWS, b->rows - m);
-    pack_panel(b->left + m * b->depth, TILE_ROWS, &p->a, b->m + m, n, b->k, b->depth);
+    pack_panel(b->left + m * b->depth.cells, TILE_ROWS, &p->a, b->m + m, n, b->k, b->kc, b->depth);
 }
 
 static void pack_right(const struct product *p, const struct block *b, int64_t panel, float *to)
 {
     int64_t n = panel * TILE_COLS;
-    pack_panel(to, TILE_COLS, &p->b, b->n + n, smaller(TILE_COLS, b->cols - n), b->k, b->depth);
+    pack_panel(to, TILE_COLS, &p->b, b->n + n, smaller(TILE_COLS, b->cols - n), b->k, b->kc, b->depth);
 }
 
 /* Outputs [m, m + rows) x [n, n + cols) of the block; right: the panels of column n and on */
@@ -144,9 +184,9 @@ static void multiply_part(const struct product *p, const struct block *b, int64_
                           int64_t cols, const float *right)
 {
     struct output c = {p->c.c + (b->m + m) * p->c.row + (b->n + n) * p->c.col, p->c.row, p->c.col};
-    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth, b->depth), right, c,
+    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth.cells, b->depth), right, c,
              b->k > 0 || p->accumulate);
-    if (b->k + b->depth == p->K) finish(p, b->m + m, rows, b->n + n, cols);
+    if (b->k + b->kc == p->K) finish(p, b->m + m, rows, b->n + n, cols);
 }
 
 /* Packs and multiplies one block; called by every thread of a region. */
@@ -159,13 +199,13 @@ static void run_block(const struct product *p, const struct block *b)
         if (i < left)
             pack_left(p, b, i);
         else
-            pack_right(p, b, i - left, b->right + (i - left) * TILE_COLS * b->depth);
+            pack_right(p, b, i - left, b->right + (i - left) * TILE_COLS * b->depth.cells);
     }
     OMP(omp for schedule(dynamic, 1))
     for (int64_t i = 0; i < tasks; i++) {
         int64_t m = i % down * b->task_rows, n = i / down * b->task_cols;
         multiply_part(p, b, m, smaller(b->task_rows, b->rows - m), n, smaller(b->task_cols, b->cols - n),
-                      b->right + n * b->depth);
+                      b->right + n * b->depth.cells);
     }
 }
 
@@ -214,13 +254,15 @@ static void run_product(const vdm_cpu *cpu, struct product *p)
     OMP(omp parallel num_threads(threads))
     for (int64_t n = 0; n < p->N; n += cols) {
         for (int64_t k = 0; k < p->K; k += DEPTH) {
+            int64_t kc = smaller(DEPTH, p->K - k);
             for (int64_t m = 0; m < p->M; m += rows) {
                 struct block b = {.m = m,
                                   .rows = smaller(rows, p->M - m),
                                   .n = n,
                                   .cols = smaller(cols, p->N - n),
                                   .k = k,
-                                  .depth = smaller(DEPTH, p->K - k),
+                                  .kc = kc,
+                                  .depth = depth_of(cpu, kc),
                                   .left = left,
                                   .right = right,
                                   .pack_right = m == 0};
@@ -611,23 +653,21 @@ static double fma_peak(const vdm_cpu *cpu, int64_t steps)
     return 2.0 * 16 * TILE_ROWS * TILE_VECS * (double)steps * cpu->threads;
 }
 
-#if defined(VDM_SET_avx512) && (defined(__clang__) || __GNUC__ >= 10)
+#ifdef V16_DOT
 enum { DOTS = 24 };
-__attribute__((target("avx512bf16"))) static float spin_dots(int64_t steps)
+static float spin_dots(int64_t steps)
 {
-    __m512 sum[DOTS], one = _mm512_set1_ps(1e-3f), total = _mm512_setzero_ps();
-    __m512bh x = _mm512_cvtne2ps_pbh(one, one);
-    for (int i = 0; i < DOTS; i++) sum[i] = _mm512_set1_ps((float)i);
+    v16 sum[DOTS], x = v16_pair(v16_set(1e-3f), v16_set(1e-3f)), total = v16_set(0);
+    for (int i = 0; i < DOTS; i++) sum[i] = v16_set((float)i);
     for (int64_t k = 0; k < steps; k++) {
-        UNROLL for (int i = 0; i < DOTS; i++) sum[i] = _mm512_dpbf16_ps(sum[i], x, x);
+        UNROLL for (int i = 0; i < DOTS; i++) sum[i] = v16_dot(x, x, sum[i]);
     }
-    for (int i = 0; i < DOTS; i++) total = _mm512_add_ps(total, sum[i]);
-    return _mm512_reduce_add_ps(total);
+    for (int i = 0; i < DOTS; i++) total = v16_add(total, sum[i]);
+    return v16_sum(total);
 }
 
 static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
 {
-    if (!__builtin_cpu_supports("avx512bf16")) return 0;
     PARALLEL_FOR(cpu->threads)
     for (int i = 0; i < cpu->threads; i++) cpu->scratch[16 * i] = spin_dots(steps);
     return 4.0 * 16 * DOTS * (double)steps * cpu->threads;

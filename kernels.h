@@ -11,6 +11,12 @@
  *      products with fma); then the tree: partial j += partial j+8, j+4, j+2, j+1.
  *   3. attention: as written at attention_forward.
  *   4. exp is vdm's own polynomial; sqrt and division are IEEE; nothing is contracted silently.
+ *   5. where cpu->precision is VDM_BF16, the products (rule 1 and attention's) round their factors to bf16:
+ *      to nearest even, NaN kept. k goes in pairs, a last odd one with a 0 after it, and a step of a chain is
+ *          sum = fma(a[2i], b[2i], fma(a[2i+1], b[2i+1], sum))
+ *      with the odd number first. Chains, and the addition of their pieces, take denormal numbers for 0 (of
+ *      the same sign) and give 0 for a denormal result, as the processor's instruction vdpbf16ps does. What
+ *      is not a product stays as it is: bias, residual, softmax, norms, and all sums in memory, are f32.
  * Threads split outputs only. Sizes may be anything, 0 included; pointers need no alignment. */
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
@@ -90,12 +96,14 @@ typedef struct vdm_kernels {
      * m' = max(m, max_j s_j); c = exp(m - m'); p_j = exp(s_j - m');
      * l = l c + sum of p (8 partial sums, key j of the tile to partial j mod 8 in order; then the tree
      * partial j += partial j+4, j+2, j+1); o_d = o_d c + chain_j fma(v_jd, p_j), from 0.
-     * At the end o_d / l, lse = m + log l. m starts at -inf, l and o at 0. */
+     * At the end o_d / l, lse = m + log l. m starts at -inf, l and o at 0. In bf16 both chains round their
+     * factors, k_jd and q'_d, v_jd and p_j; l sums p_j as it was. */
     void (*attention_forward)(const vdm_cpu *cpu, const vdm_attention_args *a);
     /* Backward: p_ij = exp(s_ij - lse_i); delta_i = sum over d of do_id o_id (rule 2);
      * g_ij = chain_d fma(do_id, v_jd); ds_ij = (p_ij (g_ij - delta_i)) scale;
      * dv_jd = sum_i p_ij do_id and dk_jd = sum_i ds_ij q_id by rule 1 with pieces of VDM_QUERY_TILE,
-     * dq_id = sum_j ds_ij k_jd by rule 1 with pieces of VDM_KEY_TILE. */
+     * dq_id = sum_j ds_ij k_jd by rule 1 with pieces of VDM_KEY_TILE. In bf16 all five products round their
+     * factors. */
     void (*attention_backward)(const vdm_cpu *cpu, const vdm_attention_args *a);
 
     /* y = ((x - mean) rstd gamma + beta) (1 + scale) + shift, row by row over D; mean and variance by
@@ -161,7 +169,7 @@ enum {
 
 extern const vdm_kernels vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)
-extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512;
+extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx512bf16;
 #elif defined(__aarch64__)
 extern const vdm_kernels vdm_kernels_neon;
 #endif

@@ -12,7 +12,11 @@
  *      +--+  +------------------+             sum across lanes ever, so every output is one chain over k.
  *
  * The last panel of a factor may have fewer rows: left panels then keep their width, right panels are
- * filled up with zeros. Pieces of VDM_CHAIN are summed in registers and then added to the output (rule 1). */
+ * filled up with zeros. Pieces of VDM_CHAIN are summed in registers and then added to the output (rule 1).
+ *
+ * In bf16 (rule 5) a cell of a panel, a0 or p0 above, is a pair: numbers 2i and 2i + 1 of k, rounded, in the
+ * low and high half of 32 bits. So a panel has half as many cells, of which nothing but the multiplication
+ * knows what they hold; they are moved as floats. */
 #ifndef VDM_PANEL_H
 #define VDM_PANEL_H
 
@@ -30,8 +34,20 @@ static inline int64_t round_up(int64_t n, int64_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
+/* How deep a product is: kc numbers of k, in so many cells */
+struct depth {
+    bool pairs; /* of bf16 */
+    int64_t cells;
+};
+static inline struct depth depth_of(const vdm_cpu *cpu, int64_t kc)
+{
+    bool pairs = cpu->precision == VDM_BF16;
+    struct depth d = {pairs, pairs ? (kc + 1) / 2 : kc};
+    return d;
+}
+
 /* ------------------------------------------------------------------------------------------------
- * Packing: panel[k * width + r] = x(r, k), 0 for r >= n */
+ * Packing: panel[k * width + r] = x(r, k), 0 for r >= n; of pairs, (x(r, 2k), x(r, 2k + 1)) */
 
 /* 16 numbers are stored even where the panel's row is narrower: the next row overwrites the rest. Not so at
  * the panel's end, beyond which another thread may be packing: `room` floats are left there. */
@@ -43,20 +59,33 @@ INLINE void panel_store(float *panel, int64_t at, int64_t room, v16 x, int64_t l
         v16_store_n(panel + at, x, lanes);
 }
 
-/* Rows anywhere, numbers of a row side by side: 16 x 16 blocks turned round in registers. */
-INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                         vdm_dtype dtype, int64_t kc)
+/* 16 cells of numbers side by side: the first n numbers at p, 0 beyond; 16 or 32 of them for all cells */
+INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t n)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
+    if (!pairs) return v16_widen(p, dtype, n);
+    if (dtype == VDM_BF16 && n == 32) return v16_load(p);
+    v16 first = v16_widen(p, dtype, smaller(16, n));
+    return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
+}
+
+/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
+INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+                         vdm_dtype dtype, int64_t kc, const bool pairs)
+{
+    const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
     for (int64_t r = 0; r < width; r += 16) {
-        for (int64_t k = 0; k < kc; k += 16) {
-            int64_t depth = smaller(16, kc - k), at = k * width + r;
+        for (int64_t k = 0; k < kc; k += 16 * each) {
+            int64_t numbers = smaller(16 * each, kc - k), depth = (numbers + each - 1) / each;
+            int64_t at = k / each * width + r;
             v16 block[16];
-            if (r + 16 <= n && depth == 16) {
-                UNROLL for (int i = 0; i < 16; i++) block[i] = v16_widen(rows[r + i] + k * bytes, dtype, 16);
+            if (r + 16 <= n && numbers == 16 * each) {
+                UNROLL for (int i = 0; i < 16; i++) block[i] =
+                    cells_along(rows[r + i] + k * bytes, dtype, pairs, 16 * each);
             } else {
                 for (int i = 0; i < 16; i++)
-                    block[i] = r + i < n ? v16_widen(rows[r + i] + k * bytes, dtype, depth) : v16_set(0);
+                    block[i] =
+                        r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
             }
             v16_transpose(block);
             if (depth == 16 && at + 15 * width + 16 <= room) {
@@ -70,113 +99,150 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
 }
 
 static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                             vdm_dtype dtype, int64_t kc)
+                             vdm_dtype dtype, int64_t kc, bool pairs)
 {
-    switch (dtype) { /* a copy of the loop for each */
-    case VDM_F16:
-        pack_rows_as(panel, room, width, rows, n, VDM_F16, kc);
-        break;
-    case VDM_BF16:
-        pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc);
-        break;
-    default:
-        pack_rows_as(panel, room, width, rows, n, VDM_F32, kc);
-        break;
-    }
+#define PACK_ROWS(of, in_pairs)                                                 \
+    if (dtype == (of) && pairs == (in_pairs)) /* a copy of the loop for each */ \
+    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs))
+    PACK_ROWS(VDM_F32, false);
+    PACK_ROWS(VDM_F16, false);
+    PACK_ROWS(VDM_BF16, false);
+    PACK_ROWS(VDM_F32, true);
+    PACK_ROWS(VDM_F16, true);
+    PACK_ROWS(VDM_BF16, true);
+#undef PACK_ROWS
 }
 
-/* Numbers of equal k side by side: row k of the panel is a row of x. */
+/* Numbers of equal k side by side: row k of the panel is a row of x, or two. */
 static inline void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
-                               vdm_dtype dtype, int64_t kc)
+                               vdm_dtype dtype, int64_t kc, bool pairs)
 {
-    int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    for (int64_t k = 0; k < kc; k++, x += k_bytes)
+    int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1, room = (kc + each - 1) / each * width;
+    for (int64_t k = 0; k < kc; k += each, x += each * k_bytes)
         for (int64_t r = 0; r < width; r += 16) {
-            v16 v = r < n ? v16_widen(x + r * bytes, dtype, smaller(16, n - r)) : v16_set(0);
-            panel_store(panel, k * width + r, kc * width, v, smaller(16, width - r));
+            int64_t lanes = smaller(16, n - r);
+            v16 v = r < n ? v16_widen(x + r * bytes, dtype, lanes) : v16_set(0);
+            if (pairs && r < n)
+                v = v16_pair(v, k + 1 < kc ? v16_widen(x + k_bytes + r * bytes, dtype, lanes) : v16_set(0));
+            panel_store(panel, k / each * width + r, room, v, smaller(16, width - r));
         }
 }
 
 /* Neither */
 static inline void pack_scattered(float *panel, int64_t width, const char *x, int64_t r_bytes,
-                                  int64_t k_bytes, int64_t n, vdm_dtype dtype, int64_t kc)
+                                  int64_t k_bytes, int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
 {
-    for (int64_t k = 0; k < kc; k++)
+    int64_t each = pairs ? 2 : 1;
+    for (int64_t k = 0; k < kc; k += each)
         for (int64_t r = 0; r < width; r++) {
+            const char *p = x + r * r_bytes + k * k_bytes;
             float one[16] = {0};
-            if (r < n) v16_store(one, v16_widen(x + r * r_bytes + k * k_bytes, dtype, 1));
-            panel[k * width + r] = one[0];
+            v16 v = r < n ? v16_widen(p, dtype, 1) : v16_set(0);
+            if (pairs && r < n) v = v16_pair(v, k + 1 < kc ? v16_widen(p + k_bytes, dtype, 1) : v16_set(0));
+            v16_store(one, v);
+            panel[k / each * width + r] = one[0];
         }
 }
 
 /* x(r,k) = x[r * r_stride + k * k_stride], n rows, kc deep */
 static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dtype, int64_t r_stride,
-                        int64_t k_stride, int64_t n, int64_t kc)
+                        int64_t k_stride, int64_t n, int64_t kc, struct depth d)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
     const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
     if (k_stride == 1) {
         for (int64_t r = 0; r < n; r++) rows[r] = p + r * r_stride * bytes;
-        pack_rows(panel, kc * width, width, rows, n, dtype, kc);
+        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs);
     } else if (r_stride == 1) {
-        pack_across(panel, width, p, k_stride * bytes, n, dtype, kc);
+        pack_across(panel, width, p, k_stride * bytes, n, dtype, kc, d.pairs);
     } else {
-        pack_scattered(panel, width, p, r_stride * bytes, k_stride * bytes, n, dtype, kc);
+        pack_scattered(panel, width, p, r_stride * bytes, k_stride * bytes, n, dtype, kc, d.pairs);
     }
 }
 
-/* All panels of a factor of n rows, one after the other, each width * kc floats. */
+/* All panels of a factor of n rows, one after the other, each width * cells floats. */
 static inline void pack_all(float *panels, int64_t width, const float *x, int64_t r_stride, int64_t k_stride,
-                            int64_t n, int64_t kc)
+                            int64_t n, int64_t kc, struct depth d)
 {
     for (int64_t r = 0; r < n; r += width)
-        pack(panels + r * kc, width, x + r * r_stride, VDM_F32, r_stride, k_stride, smaller(width, n - r),
-             kc);
+        pack(panels + r * d.cells, width, x + r * r_stride, VDM_F32, r_stride, k_stride,
+             smaller(width, n - r), kc, d);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Products */
 
-/* The tile of `rows` x 16 `vecs` outputs at c; a: rows side by side, `step` apart from k to k + 1. */
-INLINE void tile(const int rows, const int vecs, int64_t kc, const float *a, int64_t step, const float *b,
-                 float *c, int64_t c_row, bool add)
+/* One step of a chain: sum += left right, TILE_ROWS cells at a, TILE_COLS at b */
+INLINE void step_cells(const int rows, const int vecs, const bool pairs, v16 sum[TILE_ROWS][TILE_VECS],
+                       const float *a, const float *b)
 {
-    for (int64_t k0 = 0; k0 < kc; k0 += VDM_CHAIN, add = true) {
+    v16 column[TILE_VECS];
+    UNROLL for (int v = 0; v < vecs; v++) column[v] = v16_load(b + 16 * v);
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        v16 one = v16_set(a[r]);
+#ifdef V16_DOT
+        UNROLL for (int v = 0; v < vecs; v++) sum[r][v] =
+            pairs ? v16_dot(one, column[v], sum[r][v]) : v16_fma(one, column[v], sum[r][v]);
+#else
+        if (pairs) one = v16_odd(one);
+        UNROLL for (int v = 0; v < vecs; v++) sum[r][v] =
+            pairs ? v16_fma_flushed(one, v16_odd(column[v]), sum[r][v]) : v16_fma(one, column[v], sum[r][v]);
+#endif
+    }
+#ifndef V16_DOT
+    if (!pairs) return; /* the even numbers, after all the odd ones: half as many registers */
+    UNROLL for (int v = 0; v < vecs; v++) column[v] = v16_even(v16_load(b + 16 * v));
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        v16 one = v16_even(v16_set(a[r]));
+        UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_fma_flushed(one, column[v], sum[r][v]);
+    }
+#endif
+}
+
+/* The tile of `rows` x 16 `vecs` outputs at c; a: rows side by side, `step` apart from cell to cell. */
+INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells, const float *a,
+                 int64_t step, const float *b, float *c, int64_t c_row, bool add)
+{
+    const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
+    for (int64_t done = 0; done < cells; done += chain, add = true) {
         v16 sum[TILE_ROWS][TILE_VECS];
         UNROLL for (int r = 0; r < rows; r++)
         {
             UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_set(0);
         }
-        for (int64_t k = smaller(VDM_CHAIN, kc - k0); k > 0; k--, a += step, b += TILE_COLS) {
-            v16 column[TILE_VECS];
-            UNROLL for (int v = 0; v < vecs; v++) column[v] = v16_load(b + 16 * v);
-            UNROLL for (int r = 0; r < rows; r++)
-            {
-                v16 one = v16_set(a[r]);
-                UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_fma(one, column[v], sum[r][v]);
-            }
-        }
+        for (int64_t k = smaller(chain, cells - done); k > 0; k--, a += step, b += TILE_COLS)
+            step_cells(rows, vecs, pairs, sum, a, b);
         UNROLL for (int r = 0; r < rows; r++)
         {
             UNROLL for (int v = 0; v < vecs; v++)
             {
                 float *p = c + r * c_row + 16 * v;
-                v16_store(p, add ? v16_add(v16_load(p), sum[r][v]) : sum[r][v]);
+                if (add && pairs)
+                    sum[r][v] = v16_flush(v16_add(v16_flush(v16_load(p)), sum[r][v]));
+                else if (add)
+                    sum[r][v] = v16_add(v16_load(p), sum[r][v]);
+                v16_store(p, sum[r][v]);
             }
         }
     }
 }
 
-typedef void tile_function(int vecs, int64_t kc, const float *a, int64_t step, const float *b, float *c,
+typedef void tile_function(int vecs, struct depth d, const float *a, int64_t step, const float *b, float *c,
                            int64_t c_row, bool add);
-#define TILE_OF(rows)                                                                                     \
-    static void tile_##rows(int vecs, int64_t kc, const float *a, int64_t step, const float *b, float *c, \
-                            int64_t c_row, bool add)                                                      \
-    {                                                                                                     \
-        if (vecs == TILE_VECS)                                                                            \
-            tile(rows, TILE_VECS, kc, a, step, b, c, c_row, add);                                         \
-        else                                                                                              \
-            tile(rows, 1, kc, a, step, b, c, c_row, add);                                                 \
+#define TILE_OF(rows)                                                                               \
+    static void tile_##rows(int vecs, struct depth d, const float *a, int64_t step, const float *b, \
+                            float *c, int64_t c_row, bool add)                                      \
+    {                                                                                               \
+        if (vecs == TILE_VECS && d.pairs)                                                           \
+            tile(rows, TILE_VECS, true, d.cells, a, step, b, c, c_row, add);                        \
+        else if (vecs == TILE_VECS)                                                                 \
+            tile(rows, TILE_VECS, false, d.cells, a, step, b, c, c_row, add);                       \
+        else if (d.pairs)                                                                           \
+            tile(rows, 1, true, d.cells, a, step, b, c, c_row, add);                                \
+        else                                                                                        \
+            tile(rows, 1, false, d.cells, a, step, b, c, c_row, add);                               \
     }
 #define TILE_NAME(rows) tile_##rows,
 EACH_TILE_HEIGHT(TILE_OF)
@@ -185,12 +251,12 @@ static tile_function *const tiles[TILE_ROWS] = {EACH_TILE_HEIGHT(TILE_NAME)};
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
 struct left {
     const float *data;
-    int64_t panel; /* floats from row r to row r + TILE_ROWS, divided by TILE_ROWS: kc where packed */
-    int64_t step;  /* floats from k to k + 1: TILE_ROWS where packed */
+    int64_t panel; /* floats from row r to row r + TILE_ROWS, divided by TILE_ROWS: the cells where packed */
+    int64_t step;  /* floats from cell to cell: TILE_ROWS where packed */
 };
-static inline struct left packed_left(const float *panels, int64_t kc)
+static inline struct left packed_left(const float *panels, struct depth d)
 {
-    struct left a = {panels, kc, TILE_ROWS};
+    struct left a = {panels, d.cells, TILE_ROWS};
     return a;
 }
 
@@ -201,35 +267,44 @@ struct output {
 };
 
 /* A tile that hangs over the edge of the output, or whose outputs are not side by side: by way of a copy. */
-static void tile_at_edge(int64_t rows, int64_t cols, int64_t kc, const float *a, int64_t step, const float *b,
-                         struct output o, bool add)
+static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const float *a, int64_t step,
+                         const float *b, struct output o, bool add)
 {
     float copy[TILE_ROWS * TILE_COLS];
     if (add)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t n = 0; n < TILE_COLS; n++)
                 copy[r * TILE_COLS + n] = n < cols ? o.c[r * o.row + n * o.col] : 0;
-    tiles[rows - 1]((int)((cols + 15) / 16), kc, a, step, b, copy, TILE_COLS, add);
+    tiles[rows - 1]((int)((cols + 15) / 16), d, a, step, b, copy, TILE_COLS, add);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t n = 0; n < cols; n++) o.c[r * o.row + n * o.col] = copy[r * TILE_COLS + n];
 }
 
-/* output [rows,cols] (+)= left [rows,kc] right [kc,cols]; kc > 0 */
-static void multiply(int64_t rows, int64_t cols, int64_t kc, struct left a, const float *right,
-                     struct output o, bool add)
+/* Not part of its caller: no other arithmetic may slip in between flush_begin and flush_end. */
+NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, struct left a,
+                                  const float *right, struct output o, bool add)
 {
     for (int64_t n = 0; n < cols; n += TILE_COLS) {
         int64_t wide = smaller(TILE_COLS, cols - n);
-        const float *b = right + n * kc;
+        const float *b = right + n * d.cells;
         for (int64_t r = 0; r < rows; r += TILE_ROWS) {
             int64_t high = smaller(TILE_ROWS, rows - r);
             struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
             if (wide % 16 == 0 && o.col == 1)
-                tiles[high - 1]((int)(wide / 16), kc, a.data + r * a.panel, a.step, b, at.c, o.row, add);
+                tiles[high - 1]((int)(wide / 16), d, a.data + r * a.panel, a.step, b, at.c, o.row, add);
             else
-                tile_at_edge(high, wide, kc, a.data + r * a.panel, a.step, b, at, add);
+                tile_at_edge(high, wide, d, a.data + r * a.panel, a.step, b, at, add);
         }
     }
+}
+
+/* output [rows,cols] (+)= left [rows,kc] right [kc,cols]; kc > 0 */
+static void multiply(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
+                     struct output o, bool add)
+{
+    unsigned before = d.pairs ? flush_begin() : 0;
+    multiply_all(rows, cols, d, a, right, o, add);
+    if (d.pairs) flush_end(before);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 /* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Four forms of it,
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
- * Every operation gives the same bits in all.
+ * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction. Every operation gives the
+ * same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -13,10 +14,19 @@
  *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
  *   transpose(r)                          r[i] lane j <-> r[j] lane i
  * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (panel.h).
+ * What products of bf16 need (kernels.h, rule 5) has plain forms at the end, which a form may replace:
+ *   pair(a,b)         lane: the pair of a and b rounded to bf16, a in the low half
+ *   pairs(a,b)        lanes: the pairs of the 32 numbers a, b
+ *   even(p) odd(p)    the low, the high half of every lane as f32
+ *   flush(a)          lanes that are denormal become 0
+ *   fma_flushed       fma of flushed numbers, flushed
+ * A form whose arithmetic can be told to flush does so between flush_begin and flush_end, and there alone do
+ * flush and fma_flushed mean what they say.
  * Another instruction set is one more form. Pointers need no alignment. */
 #ifndef VDM_SIMD_H
 #define VDM_SIMD_H
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #include "vdm.h"
@@ -27,6 +37,11 @@
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
+#endif
+#if defined(__GNUC__)
+#define NOINLINE __attribute__((noinline))
+#else
+#define NOINLINE
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 #define UNROLL
@@ -39,10 +54,14 @@
 #endif
 
 /* ------------------------------------------------------------------------------------------------ */
-#if defined(VDM_SET_avx512)
+#if defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16)
 #include <immintrin.h>
 
-#define SET_NAME  avx512
+#ifdef VDM_SET_avx512bf16
+#define SET_NAME avx512bf16
+#else
+#define SET_NAME avx512
+#endif
 #define TILE_VECS 2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
 #define TILE_ROWS 14
 #define EACH_TILE_HEIGHT(do) \
@@ -141,6 +160,57 @@ INLINE void v16_transpose(v16 r[16])
         r[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88), r[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
     }
 }
+
+#define V16_PAIRS
+#ifdef VDM_SET_avx512bf16
+#define V16_DOT
+/* c + a b of pairs: what two fma_flushed give, the odd numbers first */
+INLINE v16 v16_dot(v16 a, v16 b, v16 c)
+{
+    return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
+}
+INLINE v16 v16_pairs(v16 a, v16 b)
+{
+    return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+INLINE v16 v16_pair(v16 a, v16 b)
+{
+    const __m512i deal = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                          22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(deal, _mm512_castps_si512(v16_pairs(a, b))));
+}
+#else
+/* Rounded to bf16, as f32: to nearest even, NaN kept, denormals to 0 */
+INLINE __m512i bf16_of(v16 x)
+{
+    __m512i u = _mm512_castps_si512(x),
+            odd = _mm512_and_epi32(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    __mmask16 denormal = _mm512_testn_epi32_mask(u, _mm512_set1_epi32(0x7f800000));
+    up = _mm512_mask_or_epi32(up, nan, u, _mm512_set1_epi32(0x400000));
+    up = _mm512_mask_and_epi32(up, denormal, u, _mm512_set1_epi32((int)0x80000000u));
+    return _mm512_and_epi32(up, _mm512_set1_epi32((int)0xffff0000u));
+}
+INLINE v16 v16_pair(v16 a, v16 b)
+{
+    return _mm512_castsi512_ps(_mm512_or_epi32(_mm512_srli_epi32(bf16_of(a), 16), bf16_of(b)));
+}
+INLINE v16 v16_pairs(v16 a, v16 b)
+{
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return v16_pair(_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b));
+}
+INLINE v16 v16_even(v16 p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(p), 16));
+}
+INLINE v16 v16_odd(v16 p)
+{
+    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(p), _mm512_set1_epi32((int)0xffff0000u)));
+}
+#endif
 
 /* ------------------------------------------------------------------------------------------------ */
 #elif defined(VDM_SET_avx2)
@@ -271,6 +341,52 @@ INLINE void v16_transpose(v16 r[16])
         r[i].a = quarter[0][i], r[i].b = quarter[2][i];
         r[i + 8].a = quarter[1][i], r[i + 8].b = quarter[3][i];
     }
+}
+
+#define V16_PAIRS
+/* Rounded to bf16, as f32: to nearest even, NaN kept, denormals to 0 */
+INLINE __m256i bf16_of(__m256 x)
+{
+    __m256i u = _mm256_castps_si256(x), top = _mm256_set1_epi32(0x7f800000);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    __m256i normal = _mm256_cmpgt_epi32(_mm256_and_si256(u, top), _mm256_setzero_si256());
+    up = _mm256_blendv_epi8(up, _mm256_or_si256(u, _mm256_set1_epi32(0x400000)), nan);
+    up = _mm256_and_si256(up, _mm256_or_si256(normal, _mm256_set1_epi32((int)0x80000000u)));
+    return _mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u));
+}
+INLINE __m256 pair_half(__m256 a, __m256 b)
+{
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_srli_epi32(bf16_of(a), 16), bf16_of(b)));
+}
+INLINE v16 v16_pair(v16 a, v16 b)
+{
+    v16 r = {pair_half(a.a, b.a), pair_half(a.b, b.b)};
+    return r;
+}
+/* The pairs of 16 numbers; within 128 bits first, then the middle quarters change places. */
+INLINE __m256 pairs_half(v16 x)
+{
+    __m256 p = pair_half(_mm256_shuffle_ps(x.a, x.b, 0x88), _mm256_shuffle_ps(x.a, x.b, 0xdd));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(p), 0xd8));
+}
+INLINE v16 v16_pairs(v16 a, v16 b)
+{
+    v16 r = {pairs_half(a), pairs_half(b)};
+    return r;
+}
+INLINE v16 v16_even(v16 p)
+{
+    v16 r = {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(p.a), 16)),
+             _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(p.b), 16))};
+    return r;
+}
+INLINE v16 v16_odd(v16 p)
+{
+    __m256 high = _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000u));
+    v16 r = {_mm256_and_ps(p.a, high), _mm256_and_ps(p.b, high)};
+    return r;
 }
 
 /* ------------------------------------------------------------------------------------------------ */
@@ -536,5 +652,107 @@ INLINE v16 v16_exp(v16 x)
     p = v16_fma(p, r, one);
     return v16_times_power(p, n);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Products of bf16 */
+
+#ifndef V16_PAIRS
+INLINE uint32_t bf16_of(float x)
+{
+    return vdm_to_bf16(fabsf(x) < FLT_MIN ? copysignf(0, x) : x);
+}
+INLINE v16 v16_pair(v16 a, v16 b)
+{
+    float x[16], y[16];
+    uint32_t p[16];
+    v16_store(x, a), v16_store(y, b);
+    for (int i = 0; i < 16; i++) p[i] = bf16_of(x[i]) | bf16_of(y[i]) << 16;
+    return v16_load(p);
+}
+INLINE v16 v16_pairs(v16 a, v16 b)
+{
+    float x[32];
+    uint32_t p[16];
+    v16_store(x, a), v16_store(x + 16, b);
+    for (int i = 0; i < 16; i++) p[i] = bf16_of(x[2 * i]) | bf16_of(x[2 * i + 1]) << 16;
+    return v16_load(p);
+}
+INLINE v16 v16_even(v16 pairs)
+{
+    float x[16];
+    uint32_t p[16];
+    v16_store(x, pairs);
+    memcpy(p, x, sizeof p);
+    for (int i = 0; i < 16; i++) p[i] <<= 16;
+    return v16_load(p);
+}
+INLINE v16 v16_odd(v16 pairs)
+{
+    float x[16];
+    uint32_t p[16];
+    v16_store(x, pairs);
+    memcpy(p, x, sizeof p);
+    for (int i = 0; i < 16; i++) p[i] &= 0xffff0000u;
+    return v16_load(p);
+}
+#endif
+
+#if defined(VDM_SET_avx2) || defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16)
+/* Denormal operands and results become 0, of all arithmetic until flush_end; vdpbf16ps does so always. */
+INLINE unsigned flush_begin(void)
+{
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
+INLINE void flush_end(unsigned before)
+{
+    _mm_setcsr(before);
+}
+INLINE v16 v16_flush(v16 a)
+{
+    return a;
+}
+INLINE v16 v16_fma_flushed(v16 a, v16 b, v16 c)
+{
+    return v16_fma(a, b, c);
+}
+#else
+INLINE unsigned flush_begin(void)
+{
+    return 0;
+}
+INLINE void flush_end(unsigned before)
+{
+    (void)before;
+}
+INLINE float flushed(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
+}
+/* A result counts as denormal where it would be below FLT_MIN if rounded to 24 bits: fmaf may have rounded it
+ * to fewer, up to FLT_MIN itself. So what is that small is computed again, a power of two larger. */
+INLINE float fma_flushed(float a, float b, float c)
+{
+    a = flushed(a), b = flushed(b), c = flushed(c);
+    float r = fmaf(a, b, c), large = 0x1p48f;
+    if (r == 0 || !(fabsf(r) <= FLT_MIN)) return r;
+    return fabsf(fmaf(a * large, b, c * large)) < FLT_MIN * large ? copysignf(0, r) : r;
+}
+INLINE v16 v16_flush(v16 a)
+{
+    float x[16];
+    v16_store(x, a);
+    for (int i = 0; i < 16; i++) x[i] = flushed(x[i]);
+    return v16_load(x);
+}
+INLINE v16 v16_fma_flushed(v16 a, v16 b, v16 c)
+{
+    float x[16], y[16], z[16];
+    v16_store(x, a), v16_store(y, b), v16_store(z, c);
+    for (int i = 0; i < 16; i++) z[i] = fma_flushed(x[i], y[i], z[i]);
+    return v16_load(z);
+}
+#endif
 
 #endif

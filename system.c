@@ -233,6 +233,13 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+#ifdef VDM_HAS_avx512bf16
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+#endif
 #endif
 
 /* VDM_ISA or the best one; NULL with a sentence where that name is unknown or can't run here. */
@@ -243,9 +250,12 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
         bool runs;
     } sets[] = {
 #if defined(__x86_64__)
+#ifdef VDM_HAS_avx512bf16
+        {&vdm_kernels_avx512bf16, has_avx512bf16()},
+#endif
         {&vdm_kernels_avx512, has_avx512()},
         {&vdm_kernels_avx2, has_avx2()},
-#define KNOWN_SETS "scalar, avx2 or avx512"
+#define KNOWN_SETS "scalar, avx2, avx512 or avx512bf16"
 #elif defined(__aarch64__)
         {&vdm_kernels_neon, true},
 #define KNOWN_SETS "scalar or neon"

@@ -108,6 +108,12 @@ typedef struct vdm_tap {
 } vdm_tap;
 void vdm_tap_free(vdm_tap *tap); /* its memory, not itself */
 
+typedef enum vdm_dtype {
+    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
+    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
+    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
+} vdm_dtype;
+
 /* Which kernels to use, with how many threads, and the memory that they pack operands into.
  * One vdm_cpu serves one computation at a time. */
 struct vdm_kernels;
@@ -116,10 +122,12 @@ typedef struct vdm_cpu {
     int threads;                       /* 1 without OpenMP */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_tap *tap;                      /* shown every tensor; NULL: none, at no cost */
+    vdm_dtype precision;               /* of products: VDM_F32, or VDM_BF16 (kernels.h, rule 5) */
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512, neon. */
+ * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, neon. The precision is f32; whoever wants the
+ * faster one sets it afterwards. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
@@ -157,11 +165,6 @@ uint16_t vdm_to_f16(float x);
 /* ------------------------------------------------------------------------------------------------
  * Tensors in files: JSON and safetensors (json.c, weights.c) */
 
-typedef enum vdm_dtype {
-    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
-    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
-    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
-} vdm_dtype;
 size_t vdm_dtype_bytes(vdm_dtype dtype);
 const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
 

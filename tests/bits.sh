@@ -87,19 +87,19 @@ way() {
     runner=
     case $1 in
     here)
-        check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3" OPT=-O1
-        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3" OPT=-O3
-        check clang "scalar:2 avx2:1,2,3 avx512:1,2,3" OPT=-O2
+        check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O1
+        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O3
+        check clang "scalar:2 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O2
         ;;
     levels)
         for cc in gcc clang; do
             for level in 0 1 2 3; do
-                check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7" OPT=-O$level
-                check $cc "scalar:1 avx2:1 avx512:1" OPT=-O$level OPENMP=
+                check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1" OPT=-O$level
+                check $cc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O$level OPENMP=
             done
         done
-        check musl-gcc "scalar:1 avx2:1 avx512:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
-        check musl-gcc "scalar:1 avx2:1 avx512:1" OPT=-O3 OPENMP=
+        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
+        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O3 OPENMP=
         ;;
     aarch64-quick)
         cross aarch64-linux-gnu qemu-aarch64
@@ -131,8 +131,8 @@ way() {
         ar=x86_64-w64-mingw32-ar
         runner=$(command -v wine64 || command -v wine || echo /usr/lib/wine/wine64) # Debian's has no name on PATH
         export WINEPREFIX="${WINEPREFIX:-$PWD/$build/wine}"
-        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1,2,3,7 avx512:1,2,3,7" OPT=-O1 LDFLAGS=-static
-        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1 avx512:1" OPT=-O3 LDFLAGS=-static OPENMP=
+        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1" OPT=-O1 LDFLAGS=-static
+        check x86_64-w64-mingw32-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O3 LDFLAGS=-static OPENMP=
         ;;
     *) fail "no way '$1'" ;;
     esac

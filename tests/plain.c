@@ -4,6 +4,7 @@
  * Trap: write a * b + c for fmaf(a, b, c), or let a loop run in another order, and the last bits differ. */
 #include "plain.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -24,10 +25,45 @@ static float element(const void *data, vdm_dtype dtype, int64_t i)
     return dtype == VDM_F16 ? vdm_from_f16(half) : vdm_from_bf16(half);
 }
 
-/* Rule 1: the piece goes to what was summed before it; `first` is where nothing was. */
-static float add_piece(float total, float piece, bool first)
+/* Rule 5: no denormal numbers. A result counts as one where it would be below FLT_MIN if rounded to 24 bits;
+ * fmaf may have rounded it to fewer, up to FLT_MIN itself: so it is looked at a power of two larger. */
+static float flushed(float x)
 {
-    return first ? piece : total + piece;
+    return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
+}
+static float fma_flushed(float a, float b, float c)
+{
+    a = flushed(a), b = flushed(b), c = flushed(c);
+    float r = fmaf(a, b, c), large = 0x1p48f;
+    if (r == 0 || isnan(r) || fabsf(r) > FLT_MIN) return r;
+    return fabsf(fmaf(a * large, b, c * large)) < FLT_MIN * large ? copysignf(0, r) : r;
+}
+static float bf16(float x)
+{
+    return vdm_from_bf16(vdm_to_bf16(flushed(x)));
+}
+
+/* Rule 1, or 5: one chain from 0, n <= VDM_CHAIN */
+static float chain(const vdm_cpu *cpu, const float *a, const float *b, int64_t n)
+{
+    float sum = 0;
+    if (cpu->precision == VDM_F32) {
+        for (int64_t k = 0; k < n; k++) sum = fmaf(a[k], b[k], sum);
+        return sum;
+    }
+    for (int64_t k = 0; k < n; k += 2) {
+        float a1 = k + 1 < n ? a[k + 1] : 0, b1 = k + 1 < n ? b[k + 1] : 0;
+        sum = fma_flushed(bf16(a1), bf16(b1), sum);
+        sum = fma_flushed(bf16(a[k]), bf16(b[k]), sum);
+    }
+    return sum;
+}
+
+/* The piece goes to what was summed before it; `first` is where nothing was. */
+static float add_piece(const vdm_cpu *cpu, float total, float piece, bool first)
+{
+    if (first) return piece;
+    return cpu->precision == VDM_F32 ? total + piece : flushed(flushed(total) + piece);
 }
 
 /* Rule 2: sum of x[i] y[i], or of x[i] where y is NULL. */
@@ -73,16 +109,17 @@ static float times_sigmoid(float x, float z)
 
 static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
-    (void)cpu;
+    float a[VDM_CHAIN], b[VDM_CHAIN];
     for (int64_t i = 0; i < m->M; i++) {
         for (int64_t n = 0; n < m->N; n++) {
             float *c = &m->c[i * m->c_row + n], total = m->accumulate ? *c : 0;
             for (int64_t k0 = 0; k0 < m->K; k0 += VDM_CHAIN) {
-                float piece = 0;
-                for (int64_t k = k0; k < m->K && k < k0 + VDM_CHAIN; k++)
-                    piece = fmaf(m->a[i * m->a_row + k * m->a_col],
-                                 element(m->b, m->b_dtype, k * m->b_row + n * m->b_col), piece);
-                total = add_piece(total, piece, k0 == 0 && !m->accumulate);
+                int64_t depth = m->K - k0 < VDM_CHAIN ? m->K - k0 : VDM_CHAIN;
+                for (int64_t k = 0; k < depth; k++) {
+                    a[k] = m->a[i * m->a_row + (k0 + k) * m->a_col];
+                    b[k] = element(m->b, m->b_dtype, (k0 + k) * m->b_row + n * m->b_col);
+                }
+                total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0 && !m->accumulate);
             }
             *c = m->bias ? total + m->bias[n] : total;
         }
@@ -102,7 +139,7 @@ static float window(const vdm_conv_args *c, int t, int yo, int xo, int64_t k)
 
 static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
-    (void)cpu;
+    float a[VDM_CHAIN], b[VDM_CHAIN];
     const vdm_conv *w = c->w;
     int64_t K = (int64_t)w->kt * w->k * w->k * w->in;
     for (int64_t pixel = 0; pixel < (int64_t)c->T * c->Ho * c->Wo; pixel++) {
@@ -110,11 +147,12 @@ static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
         for (int64_t n = 0; n < w->out; n++) {
             float total = 0;
             for (int64_t k0 = 0; k0 < K; k0 += VDM_CHAIN) {
-                float piece = 0;
-                for (int64_t k = k0; k < K && k < k0 + VDM_CHAIN; k++)
-                    piece = fmaf(window(c, t, yo, xo, k),
-                                 element(w->weight.data, w->weight.dtype, k * w->out + n), piece);
-                total = add_piece(total, piece, k0 == 0);
+                int64_t depth = K - k0 < VDM_CHAIN ? K - k0 : VDM_CHAIN;
+                for (int64_t k = 0; k < depth; k++) {
+                    a[k] = window(c, t, yo, xo, k0 + k);
+                    b[k] = element(w->weight.data, w->weight.dtype, (k0 + k) * w->out + n);
+                }
+                total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0);
             }
             if (w->bias) total += w->bias[n];
             if (c->residual) total += c->residual[pixel * w->out + n];
@@ -136,20 +174,20 @@ static float scale_of(int Dh)
 }
 
 /* s = chain over d of k_d (scale q_d) */
-static float score(const float *q, const float *k, int Dh)
+static float score(const vdm_cpu *cpu, const float *q, const float *k, int Dh)
 {
-    float s = 0, scale = scale_of(Dh);
-    for (int d = 0; d < Dh; d++) s = fmaf(k[d], scale * q[d], s);
-    return s;
+    float scaled[VDM_MAX_HEAD], scale = scale_of(Dh);
+    for (int d = 0; d < Dh; d++) scaled[d] = scale * q[d];
+    return chain(cpu, k, scaled, Dh);
 }
 
 /* One tile of n keys: m, l, o [Dh] of one query move on. k, v: the tile's first rows. */
-static void attend_tile(float *m, float *l, float *o, const float *q, const float *k, const float *v, int n,
-                        int64_t row, int Dh)
+static void attend_tile(const vdm_cpu *cpu, float *m, float *l, float *o, const float *q, const float *k,
+                        const float *v, int n, int64_t row, int Dh)
 {
-    float p[VDM_KEY_TILE], partial[8] = {0}, highest = *m;
+    float p[VDM_KEY_TILE], values[VDM_KEY_TILE], partial[8] = {0}, highest = *m;
     for (int j = 0; j < n; j++) {
-        p[j] = score(q, k + j * row, Dh);
+        p[j] = score(cpu, q, k + j * row, Dh);
         if (p[j] > highest) highest = p[j];
     }
     float c = plain_exp(*m - highest);
@@ -161,16 +199,14 @@ static void attend_tile(float *m, float *l, float *o, const float *q, const floa
         for (int j = 0; j < width; j++) partial[j] += partial[j + width];
     *l = *l * c + partial[0];
     for (int d = 0; d < Dh; d++) {
-        float piece = 0;
-        for (int j = 0; j < n; j++) piece = fmaf(v[j * row + d], p[j], piece);
-        o[d] = o[d] * c + piece;
+        for (int j = 0; j < n; j++) values[j] = v[j * row + d];
+        o[d] = add_piece(cpu, o[d] * c, chain(cpu, values, p, n), false);
     }
     *m = highest;
 }
 
 static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
-    (void)cpu;
     int64_t row = (int64_t)a->A * a->Dh;
     for (int b = 0; b < a->B; b++) {
         for (int head = 0; head < a->A; head++) {
@@ -179,8 +215,8 @@ static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
                 float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
                 for (int j = 0; j < a->S; j += VDM_KEY_TILE) {
                     int n = a->S - j < VDM_KEY_TILE ? a->S - j : VDM_KEY_TILE;
-                    attend_tile(&m, &l, o, a->q + at + i * row, a->k + at + j * row, a->v + at + j * row, n,
-                                row, a->Dh);
+                    attend_tile(cpu, &m, &l, o, a->q + at + i * row, a->k + at + j * row, a->v + at + j * row,
+                                n, row, a->Dh);
                 }
                 for (int d = 0; d < a->Dh; d++) a->o[at + i * row + d] = o[d] / l;
                 a->lse[((int64_t)b * a->A + head) * a->S + i] = m + (float)vdm_log(l);
@@ -190,58 +226,62 @@ static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
 }
 
 /* p_ij and ds_ij of one query and key */
-static void score_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int i, int j, float *p,
-                           float *ds)
+static void score_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i,
+                           int j, float *p, float *ds)
 {
     int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row, kj = at + j * row;
-    float g = 0, delta = row_sum(a->d_o + qi, a->o + qi, a->Dh);
-    for (int d = 0; d < a->Dh; d++) g = fmaf(a->d_o[qi + d], a->v[kj + d], g);
-    *p = plain_exp(score(a->q + qi, a->k + kj, a->Dh) - a->lse[lse + i]);
+    float delta = row_sum(a->d_o + qi, a->o + qi, a->Dh), g = chain(cpu, a->d_o + qi, a->v + kj, a->Dh);
+    *p = plain_exp(score(cpu, a->q + qi, a->k + kj, a->Dh) - a->lse[lse + i]);
     *ds = *p * (g - delta) * scale_of(a->Dh);
 }
 
+/* Sum over n rows of weight[i] x[i * row] */
+static float weighted(const vdm_cpu *cpu, const float *weight, const float *x, int64_t row, int n)
+{
+    float column[VDM_CHAIN];
+    for (int i = 0; i < n; i++) column[i] = x[i * row];
+    return chain(cpu, weight, column, n);
+}
+
 /* dk, dv of key j */
-static void key_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int j)
+static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int j)
 {
     int64_t row = (int64_t)a->A * a->Dh, kj = at + j * row;
     for (int i0 = 0; i0 < a->S; i0 += VDM_QUERY_TILE) {
-        float dk[VDM_MAX_HEAD] = {0}, dv[VDM_MAX_HEAD] = {0}, p, ds;
-        for (int i = i0; i < a->S && i < i0 + VDM_QUERY_TILE; i++) {
-            score_backward(a, at, lse, i, j, &p, &ds);
-            for (int d = 0; d < a->Dh; d++) {
-                dv[d] = fmaf(p, a->d_o[at + i * row + d], dv[d]);
-                dk[d] = fmaf(ds, a->q[at + i * row + d], dk[d]);
-            }
-        }
+        float p[VDM_QUERY_TILE], ds[VDM_QUERY_TILE];
+        int n = a->S - i0 < VDM_QUERY_TILE ? a->S - i0 : VDM_QUERY_TILE;
+        for (int i = 0; i < n; i++) score_backward(cpu, a, at, lse, i0 + i, j, &p[i], &ds[i]);
         for (int d = 0; d < a->Dh; d++) {
-            a->dv[kj + d] = add_piece(a->dv[kj + d], dv[d], i0 == 0);
-            a->dk[kj + d] = add_piece(a->dk[kj + d], dk[d], i0 == 0);
+            int64_t from = at + i0 * row + d;
+            float dv = weighted(cpu, p, a->d_o + from, row, n), dk = weighted(cpu, ds, a->q + from, row, n);
+            a->dv[kj + d] = add_piece(cpu, a->dv[kj + d], dv, i0 == 0);
+            a->dk[kj + d] = add_piece(cpu, a->dk[kj + d], dk, i0 == 0);
         }
     }
 }
 
 /* dq of query i */
-static void query_backward(const vdm_attention_args *a, int64_t at, int64_t lse, int i)
+static void query_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i)
 {
     int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row;
     for (int j0 = 0; j0 < a->S; j0 += VDM_KEY_TILE) {
-        float dq[VDM_MAX_HEAD] = {0}, p, ds;
-        for (int j = j0; j < a->S && j < j0 + VDM_KEY_TILE; j++) {
-            score_backward(a, at, lse, i, j, &p, &ds);
-            for (int d = 0; d < a->Dh; d++) dq[d] = fmaf(ds, a->k[at + j * row + d], dq[d]);
+        float p, ds[VDM_KEY_TILE];
+        int n = a->S - j0 < VDM_KEY_TILE ? a->S - j0 : VDM_KEY_TILE;
+        for (int j = 0; j < n; j++) score_backward(cpu, a, at, lse, i, j0 + j, &p, &ds[j]);
+        for (int d = 0; d < a->Dh; d++) {
+            float dq = weighted(cpu, ds, a->k + at + j0 * row + d, row, n);
+            a->dq[qi + d] = add_piece(cpu, a->dq[qi + d], dq, j0 == 0);
         }
-        for (int d = 0; d < a->Dh; d++) a->dq[qi + d] = add_piece(a->dq[qi + d], dq[d], j0 == 0);
     }
 }
 
 static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
-    (void)cpu;
     for (int b = 0; b < a->B; b++) {
         for (int head = 0; head < a->A; head++) {
             int64_t at = head_of(a, b, head), lse = ((int64_t)b * a->A + head) * a->S;
-            for (int i = 0; i < a->S; i++) key_backward(a, at, lse, i);
-            for (int i = 0; i < a->S; i++) query_backward(a, at, lse, i);
+            for (int i = 0; i < a->S; i++) key_backward(cpu, a, at, lse, i);
+            for (int i = 0; i < a->S; i++) query_backward(cpu, a, at, lse, i);
         }
     }
 }

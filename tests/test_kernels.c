@@ -1,10 +1,12 @@
-/* Every kernel x shapes x instruction sets x threads, for equal bits with the plain loops of plain.c; then
+/* Every kernel x shapes x instruction sets x threads, products in f32 and bf16, for equal bits with the plain
+ * loops of plain.c; then
  * the plain loops against double precision: backward against central differences, exp and gelu in units in
  * the last place. Sizes lie around what the kernels divide by: vectors of 16, tiles of 4, 6 and 14 rows,
  * chains of 256, blocks of 336 rows, 1024 deep, 1536 wide. */
 #include "check.h"
 #include "plain.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,7 @@
 /* ------------------------------------------------------------------------------------------------
  * The kernels under test */
 
-enum { MAX_CPUS = 9 };
+enum { MAX_CPUS = 12 };
 static vdm_cpu cpus[MAX_CPUS];
 static int n_cpus;
 static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
@@ -21,8 +23,8 @@ static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
 /* Each instruction set that this processor has, with 1, 2 and 3 threads. */
 static void open_cpus(void)
 {
-    static const char *const sets[] = {"scalar", "avx2", "avx512", "neon"};
-    for (int s = 0; s < 4; s++) {
+    static const char *const sets[] = {"scalar", "avx2", "avx512", "avx512bf16", "neon"};
+    for (int s = 0; s < 5; s++) {
         for (int threads = 1; threads <= 3; threads++) {
             vdm_error err;
             setenv("VDM_ISA", sets[s], 1);
@@ -33,6 +35,17 @@ static void open_cpus(void)
         }
     }
     unsetenv("VDM_ISA");
+}
+
+static void set_precision(vdm_dtype precision)
+{
+    plain.precision = precision;
+    for (int c = 0; c < n_cpus; c++) cpus[c].precision = precision;
+}
+/* What products are in now, to say with a failure */
+static const char *in_precision(void)
+{
+    return plain.precision == VDM_BF16 ? "in bf16" : "in f32";
 }
 
 static float *numbers(int64_t n, uint32_t seed, float scale)
@@ -123,8 +136,8 @@ static void test_matmul(int64_t M, int64_t N, int64_t K, vdm_dtype dtype, int fo
     m.b_row = form & 2 ? gap : N * gap, m.b_col = form & 2 ? K * gap : gap;
     m.c_row = c_row, m.accumulate = form & 8, m.bias = form & 16 ? bias : NULL;
     outputs o = {{numbers(M * c_row, 4, 1)}, {M * c_row}, 1};
-    snprintf(what, sizeof what, "matmul %lldx%lldx%lld %s form %d", (long long)M, (long long)N, (long long)K,
-             vdm_dtype_name(dtype), form);
+    snprintf(what, sizeof what, "matmul %lldx%lldx%lld %s form %d %s", (long long)M, (long long)N,
+             (long long)K, vdm_dtype_name(dtype), form, in_precision());
     compare(what, run_matmul, &m, &o);
     free(a), free(bias), free(memory);
 }
@@ -179,8 +192,8 @@ static void test_conv(int in, int out, int kt, int k, int stride, int pad, int T
     c.frames = frames;
     if (extras) w.bias = bias, c.residual = residual;
     outputs o = {{numbers(pixels * out, 9, 1)}, {pixels * out}, 1};
-    snprintf(what, sizeof what, "conv %d->%d %dx%dx%d stride %d pad %d, %dx%dx%d %s", in, out, kt, k, k,
-             stride, pad, T, H, W, vdm_dtype_name(dtype));
+    snprintf(what, sizeof what, "conv %d->%d %dx%dx%d stride %d pad %d, %dx%dx%d %s %s", in, out, kt, k, k,
+             stride, pad, T, H, W, vdm_dtype_name(dtype), in_precision());
     compare(what, run_conv, &c, &o);
     free(x), free(bias), free(residual), free(memory);
 }
@@ -217,6 +230,8 @@ static void run_attention(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct attention_case *c = args;
     vdm_attention_args a = c->a;
+    if (cpu->scratch) /* NaN: what is not written must not be read */
+        memset(cpu->scratch, 0xff, cpu->kernels->scratch_floats(cpu->threads) * sizeof(float));
     if (c->backward) {
         a.dq = out[0], a.dk = out[1], a.dv = out[2];
         cpu->kernels->attention_backward(cpu, &a);
@@ -234,8 +249,8 @@ static void test_attention(int B, int A, int S, int Dh, bool backward)
     float *o = numbers(n, 0, 0), *lse = numbers(rows, 0, 0);
     struct attention_case c = {
         {.B = B, .A = A, .S = S, .Dh = Dh, .q = q, .k = k, .v = v, .o = o, .lse = lse, .d_o = d_o}, backward};
-    snprintf(what, sizeof what, "attention %s B %d A %d S %d Dh %d", backward ? "backward" : "forward", B, A,
-             S, Dh);
+    snprintf(what, sizeof what, "attention %s B %d A %d S %d Dh %d %s", backward ? "backward" : "forward", B,
+             A, S, Dh, in_precision());
     if (backward) {
         plain.kernels->attention_forward(&plain, &c.a);
         outputs gradients = {{numbers(n, 14, 1), numbers(n, 15, 1), numbers(n, 16, 1)}, {n, n, n}, 3};
@@ -256,6 +271,93 @@ static void test_attentions(void)
         test_attention(cases[i][0], cases[i][1], cases[i][2], cases[i][3], false);
         test_attention(cases[i][0], cases[i][1], cases[i][2], cases[i][3], true);
     }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Rule 5: what rounding to bf16, the order of a pair and denormal numbers come to */
+
+static float float_of(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* y (+)= sum of a[k] b[k], k < n: expected to be `want` on every cpu (any NaN is as good as another) */
+static void check_sum(const float *a, const float *b, int n, bool add, float y, float want)
+{
+    for (int c = -1; c < n_cpus; c++) {
+        const vdm_cpu *cpu = c < 0 ? &plain : &cpus[c];
+        float got = y;
+        vdm_matmul_args m = {.M = 1,
+                             .N = 1,
+                             .K = n,
+                             .a = a,
+                             .a_row = n,
+                             .a_col = 1,
+                             .b = b,
+                             .b_row = 1,
+                             .b_col = 1,
+                             .c = &got,
+                             .c_row = 1,
+                             .accumulate = add};
+        cpu->kernels->matmul(cpu, &m);
+        CHECK(isnan(want) ? isnan(got) : memcmp(&got, &want, 4) == 0, "%s, bf16: %a * %a ... is %a, not %a",
+              cpu->kernels->name, (double)a[0], (double)b[0], (double)got, (double)want);
+    }
+}
+
+static void test_bf16(void)
+{
+    static const uint32_t rounded[][2] = {
+        {0x3f808000, 0x3f800000}, {0x3f808001, 0x3f810000}, {0x3f818000, 0x3f820000}, /* ties to even */
+        {0xbf817fff, 0xbf810000}, {0x7f7f7fff, 0x7f7f0000}, {0x7f7f8000, 0x7f800000}, /* to infinity */
+        {0xff800000, 0xff800000}, {0x7f800001, 0x7fc00000}, {0x7fffffff, 0x7fc00000}, /* NaN stays */
+        {0x00800000, 0x00800000}, {0x007fffff, 0x00000000}, {0x80000001, 0x80000000}, /* denormals */
+    };
+    const float one = 1, zeros[4] = {0}, tiny = FLT_MIN;
+    for (size_t i = 0; i < sizeof rounded / sizeof *rounded; i++) {
+        float x = float_of(rounded[i][0]), want = float_of(rounded[i][1]);
+        /* a chain begins at 0, and 0 + -0 is 0 */
+        check_sum(&x, &one, 1, false, 0, want == 0 ? 0 : want);
+        check_sum(&one, &x, 1, false, 0, want == 0 ? 0 : want);
+    }
+    /* odd first: 2^24 + 1 is 2^24, less 2^24 is 0; even first: 2^24 - 2^24 + 1 */
+    const float order[4] = {0x1p24f, 0, -0x1p24f, 1}, ones[4] = {1, 1, 1, 1};
+    check_sum(order, ones, 4, false, 0, 0);
+    /* FLT_MIN less 2^-149, 2^-150, 2^-151: as 24 bits the first two are below FLT_MIN, the last is not */
+    for (int e = 149; e <= 151; e++) {
+        const float a[2] = {-ldexpf(1, -75), tiny}, b[2] = {ldexpf(1, 75 - e), 1};
+        check_sum(a, b, 2, false, 0, e < 151 ? 0 : tiny);
+    }
+    /* adding a piece: denormal sums, and what was there before, are 0 */
+    check_sum(zeros, ones, 2, true, 0.5f * tiny, 0);
+    check_sum(zeros, ones, 2, true, -0.5f * tiny, 0);
+    const float minus = -1.5f * tiny;
+    check_sum(&minus, &one, 1, true, 1.25f * tiny, -0.0f);
+    check_sum(&minus, &one, 1, true, tiny * 3, tiny * 1.5f);
+}
+
+/* Products of about FLT_MIN: what of them is denormal must be so everywhere. */
+static void test_tiny_products(int64_t M, int64_t N, int64_t K)
+{
+    char what[128];
+    float *a = numbers(M * K, 1, 1.5e-19f), *b = numbers(K * N, 2, 1.5e-19f);
+    vdm_matmul_args m = {.M = M,
+                         .N = N,
+                         .K = K,
+                         .a = a,
+                         .a_row = K,
+                         .a_col = 1,
+                         .b = b,
+                         .b_row = N,
+                         .b_col = 1,
+                         .c_row = N,
+                         .accumulate = true};
+    outputs o = {{numbers(M * N, 4, 3e-38f)}, {M * N}, 1};
+    snprintf(what, sizeof what, "matmul of tiny numbers %s", in_precision());
+    compare(what, run_matmul, &m, &o);
+    free(a), free(b);
 }
 
 /* L = sum of weight * o, in double, straight from the definition of attention. x: q, k, v one after the
@@ -626,9 +728,15 @@ int main(void)
 {
     open_cpus();
     test_accuracy();
-    test_matmuls();
-    test_convs();
-    test_attentions();
+    static const vdm_dtype precisions[] = {VDM_BF16, VDM_F32};
+    for (int i = 0; i < 2; i++) {
+        set_precision(precisions[i]);
+        if (precisions[i] == VDM_BF16) test_bf16();
+        test_tiny_products(33, 50, 700);
+        test_matmuls();
+        test_convs();
+        test_attentions();
+    }
     test_attention_gradient(9, 8, 1);
     test_attention_gradient(300, 16, 997);
     test_norms();

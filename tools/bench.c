@@ -32,6 +32,12 @@ struct bench {
     float *stream;           /* [3,STREAM], once a job needs the speed of memory */
 };
 
+/* What bounds a job: in bf16, the products are bounded by that peak. */
+static enum limit limit_of(const struct bench *b, const struct job *job)
+{
+    return job->limit == FMA && b->cpu.precision == VDM_BF16 ? BF16 : job->limit;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Which jobs */
 
@@ -147,10 +153,10 @@ static void measure(struct bench *b, const struct job *job, struct work *w, stru
     r->operations = w->operations, r->bytes = w->bytes;
     work = job->limit == MEMORY ? w->bytes : w->operations;
     if (w->failed || w->absent) return;
-    before = burst(b, job->limit);
+    before = burst(b, limit_of(b, job));
     for (int i = 0; i < runs && !w->failed; i++) {
         r->seconds[i] = time_runs(job, w, repeat);
-        double after = burst(b, job->limit);
+        double after = burst(b, limit_of(b, job));
         beside[i] = (before + after) / 2;
         r->share[i] = beside[i] > 0 ? work / r->seconds[i] / beside[i] : 0;
         before = after;
@@ -184,8 +190,8 @@ static bool counts_bytes(const struct result *r)
 
 static void print_head(const struct bench *b)
 {
-    printf("vdm %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
-           b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->runs,
+    printf("vdm %s, %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
+           b->o->precision, b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->runs,
            b->o->quick ? "; --quick: the figures mean nothing" : "");
     printf("%-30s %11s %11s %11s %9s %8s %16s\n", "job", "median ms", "min", "max", "GFLOP/s", "GB/s",
            "share of a peak");
@@ -205,7 +211,7 @@ static void print_result(const struct bench *b, const struct result *r)
     else
         printf(" %9.1f %8s", r->operations / s.median / 1e9, "");
     if (r->limit > 0)
-        printf(" %6.1f %% %-8s", 100 * spread_of(r->share, runs).median, limit_names[r->job->limit]);
+        printf(" %6.1f %% %-8s", 100 * spread_of(r->share, runs).median, limit_names[limit_of(b, r->job)]);
     else
         printf(" %17s", "");
     printf(" %s\n", r->job->what);
@@ -239,7 +245,8 @@ static void write_result(FILE *f, const struct bench *b, const struct result *r)
                 r->operations / median);
     write_spread(f, "seconds", r->seconds, b->o->runs);
     if (r->limit > 0) {
-        fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limit_names[r->job->limit], r->limit);
+        fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limit_names[limit_of(b, r->job)],
+                r->limit);
         write_spread(f, "share", r->share, b->o->runs);
     }
     fprintf(f, "}");
@@ -249,8 +256,11 @@ static int write_json(const struct bench *b, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, b->o->json, err)) return -1;
-    fprintf(f.stream, "{\n  \"version\": \"%s\", \"set\": \"%s\", \"threads\": %d, \"openmp\": %s,\n",
-            VDM_VERSION, vdm_cpu_name(&b->cpu), b->cpu.threads, vdm_has_openmp() ? "true" : "false");
+    fprintf(
+        f.stream,
+        "{\n  \"version\": \"%s\", \"set\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"openmp\": %s,\n",
+        VDM_VERSION, vdm_cpu_name(&b->cpu), b->o->precision, b->cpu.threads,
+        vdm_has_openmp() ? "true" : "false");
     fprintf(f.stream, "  \"runs\": %d, \"quick\": %s,\n  \"jobs\": [\n", b->o->runs,
             b->o->quick ? "true" : "false");
     for (int i = 0; i < b->done; i++) {
@@ -264,6 +274,7 @@ static int write_json(const struct bench *b, vdm_error *err)
 static int run_all(struct bench *b, vdm_error *err)
 {
     if (pick_jobs(b, err) || vdm_cpu_init(&b->cpu, b->o->threads, err)) return -1;
+    b->cpu.precision = precision_of(b->o);
     print_head(b);
     for (; b->done < b->n; b->done++) {
         if (run_job(b, b->jobs[b->done], &b->results[b->done], err)) return -1;

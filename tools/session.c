@@ -70,6 +70,7 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
     if (o->grow > 0) allow_larger(&s->config.transformer);
     if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
+    s->cpu.precision = precision_of(o);
     return vdm_schedule_init(&s->schedule, &s->config.scheduler, err) || read_prompts(s, err) ? -1 : 0;
 }
 
@@ -122,8 +123,8 @@ int session_load(session *s, vdm_error *err)
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
-        fprintf(stderr, "%s: loaded in %.1f s; %s, OpenMP: %s, threads: %d\n", s->options->model,
-                vdm_seconds() - start, vdm_cpu_name(&s->cpu), vdm_has_openmp() ? "on" : "off",
+        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", s->options->model,
+                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), vdm_has_openmp() ? "on" : "off",
                 s->cpu.threads);
     return status;
 }
@@ -141,6 +142,11 @@ void session_free(session *s)
 vdm_image_scale image_scale_of(const options *o)
 {
     return strcmp(o->image_scale, "trainer") == 0 ? VDM_IMAGE_TRAINER : VDM_IMAGE_PIPELINE;
+}
+
+vdm_dtype precision_of(const options *o)
+{
+    return strcmp(o->precision, "bf16") == 0 ? VDM_BF16 : VDM_F32;
 }
 
 size_t memory_of(const options *o)

@@ -116,6 +116,7 @@ void session_free(session *s);
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
 size_t memory_of(const options *o); /* bytes that --memory asks for */
+vdm_dtype precision_of(const options *o);
 /* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
 void plan_print(const session *s, int training_steps, int answers, int pairs);
 
