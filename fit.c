@@ -570,14 +570,14 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video, sizeof *o->noise);
     f->count = 0;
     add_hash(f, "model", hash_model(r->m));
+    f->of[f->count].name = "precision";
+    snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
     add_hash(
         f, "pairs",
         hash(hash(HASH_START, d->videos, videos, sizeof *d->videos), d->images, images, sizeof *d->images));
     add_hash(f, "prompt",
              hash(HASH_START, text, (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim,
                   sizeof *text));
-    f->of[f->count].name = "precision";
-    snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
     add_number(f, "rank", r->lora->rank);
     add_number(f, "alpha", r->lora->alpha);
     add_hash(f, "first adapter", hash(HASH_START, r->lora->params, (size_t)r->n, sizeof *r->lora->params));

@@ -17,6 +17,7 @@
  * What products of bf16 need (kernels.h, rule 5) has plain forms at the end, which a form may replace:
  *   pair(a,b)         lane: the pair of a and b rounded to bf16, a in the low half
  *   pairs(a,b)        lanes: the pairs of the 32 numbers a, b
+ *   load_pairs(p)     the same of 32 numbers that are bf16 already
  *   even(p) odd(p)    the low, the high half of every lane as f32
  *   flush(a)          lanes that are denormal become 0
  *   fma_flushed       fma of flushed numbers, flushed
@@ -656,7 +657,20 @@ INLINE v16 v16_exp(v16 x)
 /* ------------------------------------------------------------------------------------------------
  * Products of bf16 */
 
-#ifndef V16_PAIRS
+#ifdef V16_PAIRS
+INLINE v16 v16_load_pairs(const void *p)
+{
+    return v16_load(p);
+}
+#else
+INLINE v16 v16_load_pairs(const void *p)
+{
+    uint16_t x[32];
+    uint32_t pair[16];
+    memcpy(x, p, sizeof x);
+    for (int i = 0; i < 16; i++) pair[i] = x[2 * i] | (uint32_t)x[2 * i + 1] << 16;
+    return v16_load(pair);
+}
 INLINE uint32_t bf16_of(float x)
 {
     return vdm_to_bf16(fabsf(x) < FLT_MIN ? copysignf(0, x) : x);

@@ -111,6 +111,7 @@ static void check_names(void)
     expect(0, "matmul.up.f32", "matmul.up.f32 matmul.up.input --quick --runs 3 --threads 1 --json @/b.json");
     read_jobs(&j, "matmul.up.f32 \nmatmul.up.input \nmatmul.up.input.bf16w \n", 3);
     vdm_json_free(&j);
+    expect(0, ", bf16, ", "matmul.up.f32 --quick --runs 1 --precision bf16");
     expect(0, "growth.8192", "growth --quick --runs 1");
     CHECK(strstr(said, "matmul") == NULL, "growth: %s", said);
     expect(2, "'matmul.u' names no job", "matmul.u --quick");

@@ -150,6 +150,8 @@ static void check_run(void)
     expect(0, "video", "info @/model");
     expect(0, "3 training pairs", "info @/task");
     expect(0, "at the peak", "fit @/task --model @/model --plan");
+    expect(0, "bf16", "fit @/task --model @/model --plan --precision bf16");
+    expect(2, "expected f32|bf16", "fit @/task --model @/model --plan --precision f16");
     expect(0, "lora.safetensors",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --watch-every 2 "
            "--dump @/dump.safetensors --dump-grads");
@@ -163,6 +165,8 @@ static void check_run(void)
     CHECK(shell("cp @/run/train.csv @/run/kept.csv") == 0, "%s", output());
     expect(1, "the state was made with",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --lr 1 --resume");
+    expect(1, "precision: this run has BF16, the state was made with F32",
+           "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --precision bf16 --resume");
     same("run/train.csv", "run/kept.csv", true); /* a refused run leaves what the earlier one learned */
     const char *predict =
         "predict --model @/model --image @/task/test/p3.in.ppm --steps 3 --lora @/run/lora.safetensors";
@@ -180,6 +184,9 @@ static void check_run(void)
     snprintf(line, sizeof line, "%s -o @/d.ppm --seed 43", predict);
     expect(0, "", line);
     same("a.ppm", "d.ppm", false);
+    snprintf(line, sizeof line, "%s -o @/bf16.ppm --precision bf16", predict);
+    expect(0, "; bf16, ", line);
+    same("a.ppm", "bf16.ppm", false);
     snprintf(line, sizeof line, "%s -o @/e.png --sampler dpm", predict);
     expect(0, "", line);
     expect(0, "mean psnr",
@@ -324,9 +331,9 @@ static void check_left_over(void)
 {
     DIR *d = opendir(root);
     const char *known[] = {
-        ".",      "..",     "out",   "model",   "text-model",       "task",  "run",   "more",
-        "places", "killed", "whole", "answers", "dump.safetensors", "a.ppm", "a.y4m", "a.safetensors",
-        "b.ppm",  "c.ppm",  "d.ppm", "e.png",   "f.safetensors",    "v.y4m", "v.png"};
+        ".",      "..",     "out",   "model",   "text-model",       "task",          "run",   "more",
+        "places", "killed", "whole", "answers", "dump.safetensors", "a.ppm",         "a.y4m", "a.safetensors",
+        "b.ppm",  "c.ppm",  "d.ppm", "e.png",   "bf16.ppm",         "f.safetensors", "v.y4m", "v.png"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

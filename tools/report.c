@@ -393,7 +393,7 @@ static void settings(struct writer *w)
     }
     if (w->p->exam) row(f, "Colour map", "%s", s->options->colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
-    row(f, "Machine", "%s, %d thread%s", vdm_cpu_name(&s->cpu), s->cpu.threads,
+    row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");
     if (l) row(f, "Seconds of learning", "%.1f", l->seconds);
     if (w->p->exam) row(f, "Seconds of answering", "%.1f", w->p->exam->seconds);
