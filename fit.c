@@ -570,8 +570,10 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video, sizeof *o->noise);
     f->count = 0;
     add_hash(f, "model", hash_model(r->m));
-    f->of[f->count].name = "precision";
-    snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
+    if (r->cpu->precision != VDM_F32) { /* a state that says nothing was made in f32 */
+        f->of[f->count].name = "precision";
+        snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
+    }
     add_hash(
         f, "pairs",
         hash(hash(HASH_START, d->videos, videos, sizeof *d->videos), d->images, images, sizeof *d->images));
@@ -632,6 +634,10 @@ static int read_state(struct run *r, const vdm_safetensors *s, const struct fiel
     if (!version || strcmp(version, "1") != 0)
         return vdm_fail(err, "%s: vdm_fit: expected 1, found %s: not a state that can be gone on with",
                         s->path, version ? version : "none");
+    const char *mine = vdm_dtype_name(r->cpu->precision), *its = vdm_safetensors_metadata(s, "precision");
+    if (strcmp(its ? its : "F32", mine) != 0)
+        return vdm_fail(err, "%s: precision: this run has %s, the state was made with %s", s->path, mine,
+                        its ? its : "F32");
     for (int i = 0; i < f->count; i++) {
         const char *found = vdm_safetensors_metadata(s, f->of[i].name);
         if (!found || strcmp(found, f->of[i].value) != 0)

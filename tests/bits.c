@@ -51,9 +51,11 @@ static double larger(double largest, double x)
 
 static void print(const char *part, const float *x, int64_t n)
 {
+    char name[64];
     double largest = 0;
+    snprintf(name, sizeof name, "%s%s", part, cpu.precision == VDM_BF16 ? ", in bf16" : "");
     for (int64_t i = 0; i < n; i++) largest = larger(largest, (double)x[i]);
-    print_line(part, check_hash_numbers(x, n, sizeof *x), largest);
+    print_line(name, check_hash_numbers(x, n, sizeof *x), largest);
 }
 
 static void print_doubles(const char *part, const double *x, int64_t n)
@@ -537,6 +539,11 @@ int main(int argc, char **argv)
     transformer(TINY_5B_I2V, VDM_F32, 3, "5b-I2V f32");
     vae();
     goldens();
+    cpu.precision = VDM_BF16; /* of products: kernels.h, rule 5 */
+    matmul();
+    attention();
+    transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
+    vae();
     vdm_cpu_free(&cpu);
     return 0;
 }

@@ -167,6 +167,11 @@ static void check_run(void)
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --lr 1 --resume");
     expect(1, "precision: this run has BF16, the state was made with F32",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --precision bf16 --resume");
+    expect(0, "lora.safetensors", "fit @/task --model @/model -o @/bf16 --steps 2 --rank 4 --precision bf16");
+    expect(1, "precision: this run has F32, the state was made with BF16",
+           "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --resume");
+    expect(0, "lora.safetensors",
+           "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision bf16 --resume");
     same("run/train.csv", "run/kept.csv", true); /* a refused run leaves what the earlier one learned */
     const char *predict =
         "predict --model @/model --image @/task/test/p3.in.ppm --steps 3 --lora @/run/lora.safetensors";
@@ -330,10 +335,31 @@ static void check_killed(void)
 static void check_left_over(void)
 {
     DIR *d = opendir(root);
-    const char *known[] = {
-        ".",      "..",     "out",   "model",   "text-model",       "task",          "run",   "more",
-        "places", "killed", "whole", "answers", "dump.safetensors", "a.ppm",         "a.y4m", "a.safetensors",
-        "b.ppm",  "c.ppm",  "d.ppm", "e.png",   "bf16.ppm",         "f.safetensors", "v.y4m", "v.png"};
+    const char *known[] = {".",
+                           "..",
+                           "out",
+                           "model",
+                           "text-model",
+                           "task",
+                           "run",
+                           "more",
+                           "places",
+                           "killed",
+                           "whole",
+                           "answers",
+                           "dump.safetensors",
+                           "a.ppm",
+                           "a.y4m",
+                           "a.safetensors",
+                           "b.ppm",
+                           "c.ppm",
+                           "d.ppm",
+                           "e.png",
+                           "bf16",
+                           "bf16.ppm",
+                           "f.safetensors",
+                           "v.y4m",
+                           "v.png"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
