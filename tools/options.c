@@ -95,7 +95,8 @@ static const struct row {
      "of the random numbers (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN,
      "(one per core)"},
-    {"--precision", "f32|bf16", CHOICE, AT(precision), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN,
+    {"--precision", "f32|bf16", CHOICE, AT(precision), 0, 0,
+     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN,
      "of the products (f32); bf16 is faster where the processor has it: three digits"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT | GOLDEN,
      "tensors in place of random numbers"},
@@ -139,7 +140,7 @@ static const struct row {
      "lines of two names, the reference's and the other's; * for what is alike in both"},
     {"--tol", "expected|X", TEXT, AT(tol), 0, 0, COMPARE,
      "largest relative L2 distance (expected: four times what PyTorch was measured to be off)"},
-    {"--as", "f32|bf16", CHOICE, AT(as), 0, 0, COMPARE,
+    {"--as", "f32|bf16", CHOICE, AT(computed_in), 0, 0, COMPARE,
      "whose expected errors (what the other file says, or f32)"},
     {"--html", "FILE", TEXT, AT(html), 0, 0, COMPARE, "a page that draws the error along the network"},
     {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, "print every tensor, not only what is wrong"},
@@ -462,7 +463,9 @@ int options_say_own(const char *model, int commands, vdm_error *err)
 int options_defaults(options *o, int command, const char *model, vdm_error *err)
 {
     *o = (options){.frames = 9,
-                   .steps = command & (FIT | DEMO | ARC) ? 500 : command == GOLDEN ? 0 : 50,
+                   .steps = command & (FIT | DEMO | ARC) ? 500
+                            : command == GOLDEN          ? 0
+                                                         : 50,
                    .rank = command == GOLDEN ? 4 : 64,
                    .batch = command == GOLDEN ? 1 : 2,
                    .accumulate = 1,

@@ -39,7 +39,7 @@ typedef struct options {
     char as[16];
     int own; /* eval: training pairs; -1: as many as seem right */
     const char *only, *map, *tol, *html; /* golden, compare */
-    char what[16], as[16];
+    char what[16], computed_in[16];
     bool names;
     bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
 } options;
