@@ -107,7 +107,7 @@ static float cover_of(const uint8_t *rgb, int part)
         own = cosine;
         amount = dot / length;
     }
-    return own < best || own < 0.72 * norm || !norm ? 0 : (float)fmin(amount, 1);
+    return own < best || own < 0.72 * norm || norm == 0 ? 0 : (float)fmin(amount, 1);
 }
 
 /* Of a disc's shape that has to be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720)

@@ -564,11 +564,13 @@ static void try_tables(scene *s)
 
 enum { QUERIES = 16, HEADS = 4, MOST_HEAD = 256 };
 
+enum mask { ALL, CAUSAL, NO_TEXT, VIDEO_SEES_VIDEO };
+
 struct attention {
     int64_t B, S, A, Dh, L;
     const float *q, *k, *v;
     double scale;
-    enum { ALL, CAUSAL, NO_TEXT, VIDEO_SEES_VIDEO } mask;
+    enum mask mask;
 };
 
 static bool sees(const struct attention *a, int64_t query, int64_t key)
@@ -642,7 +644,7 @@ static void try_attention(scene *s)
         const struct {
             const float *q, *k;
             double scale;
-            int mask;
+            enum mask mask;
             const char *what;
         } wrong[] = {
             {rope[0], rope[1], 1, ALL, "attention: the factor 1/sqrt(Dh) is forgotten"},
