@@ -15,7 +15,8 @@
 /* ------------------------------------------------------------------------------------------------
  * The kernels under test */
 
-enum { MAX_CPUS = 12 };
+static const char *const sets[] = {"scalar", "avx2", "avx512", "avx512bf16", "neon"};
+enum { SETS = sizeof sets / sizeof sets[0], MAX_CPUS = 3 * SETS };
 static vdm_cpu cpus[MAX_CPUS];
 static int n_cpus;
 static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
@@ -23,8 +24,7 @@ static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
 /* Each instruction set that this processor has, with 1, 2 and 3 threads. */
 static void open_cpus(void)
 {
-    static const char *const sets[] = {"scalar", "avx2", "avx512", "avx512bf16", "neon"};
-    for (int s = 0; s < 5; s++) {
+    for (int s = 0; s < SETS; s++) {
         for (int threads = 1; threads <= 3; threads++) {
             vdm_error err;
             setenv("VDM_ISA", sets[s], 1);
