@@ -74,6 +74,9 @@ static void test_golden(void)
                                         "proj_out"};
     for (int i = 0; i < 6; i++) CHECK(vdm_safetensors_find(&f, names[i]) != NULL, "no tensor '%s'", names[i]);
     vdm_safetensors_close(&f);
+    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", output);
+    CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", output);
+    CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", output);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", output);
     if (!CHECK(!vdm_safetensors_open(&f, path_of("only.g"), &err), "%s", err.text)) return;
     CHECK(f.count == 3 + 1 + 9, "--only: %d tensors", (int)f.count);

@@ -623,6 +623,7 @@ static int begin(struct golden *g, vdm_error *err)
     const options *o = g->o;
     if (o->inject && vdm_safetensors_open(&g->in, o->inject, err)) return -1;
     if (vdm_cpu_init(&g->cpu, o->threads, err)) return -1;
+    g->cpu.precision = precision_of(o);
     for (int i = 0; i < 2; i++)
         if (!(g->expected[i].f = open_memstream(&g->expected[i].text, &g->expected[i].size)))
             return vdm_fail(err, "no memory for the expected errors");

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every peer check, each with fresh random models: builds a virtual environment where there is none, then
-# runs tests/peer/*.py but what they share. VDM_VENV names an environment that is there already.
+# runs tests/peer/*.py but what they share, and accuracy.py (a table). VDM_VENV names an environment that is there already.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=${VDM_VENV:-build/venv}
@@ -12,7 +12,10 @@ if ! "$venv/bin/python" -c 'import torch, diffusers, peft, skimage, sklearn, pyc
 fi
 programs=
 for script in $here/*.py; do
-    [ "$script" = $here/common.py ] || programs="$programs $script"
+    case $script in
+    */common.py | */accuracy.py) ;;
+    *) programs="$programs $script" ;;
+    esac
 done
 export PYTHON="$venv/bin/python" VDM_PEER_FULL=1
 exec tests/run.sh $programs

@@ -86,28 +86,31 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
     from model import Attention
     net.set_attn_processor(Attention())
     opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
-    ema, rng, step, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, None
+    ema, rng, step, start, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, 0, None
     ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY)
     torch.manual_seed(3)
     st = load(path) or (load(os.path.join(state_dir, variant + ".pt")) if decay else None)
     if st:
         net.load_state_dict(st["model"])
-        opt.load_state_dict(st["opt"])
-        ema.w, step, decay_from = st["ema"], st["step"], st.get("decay_from")
+        if st["opt"]:                                       # restore.py has no moments
+            opt.load_state_dict(st["opt"])
+        ema.w, step, start, decay_from = st["ema"], st["step"], st.get("start", 0), st.get("decay_from")
         rng.bit_generator.state = st["rng"]
         torch.set_rng_state(st["torch_rng"])
-        ring.restore(st["ring"])
+        if "ring" in st:
+            ring.restore(st["ring"])
     if decay and decay_from is None:
         decay_from = step
 
     def save():
         ring.data.flush()
         save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
-                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), decay_from=decay_from), path)
+                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), start=start,
+                         decay_from=decay_from), path)
 
     def rate_at(s):
         """What the learning rates are multiplied by."""
-        return min(1, (s + 1) / WARMUP) * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
+        return min(1, (s - start + 1) / WARMUP) * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
 
     while ring.have < FIRST_FILL and not stop.asked:
         threads.adapt()

@@ -24,10 +24,10 @@ import families
 from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
-STAGES = {"frame": 2200, "crop": 2800, "full": 350, "decoder": 9000}        # steps
+STAGES = {"frame": 2200, "crop": 2800, "full": 350, "decoder": 8000}        # steps
 ENCODER_STEPS = 2200 + 2800 + 350
 # The rates fall to 0 at the end of `full` and of `decoder`.  Muon at 1e-3 is ahead of 3e-3, of 1e-2, and of AdamW.
-DECAY_STEPS = {"full": 250, "decoder": 6000}
+DECAY_STEPS = {"full": 250, "decoder": 5500}
 MUON_LR, ADAM_LR, NOISE = 1e-3, 6e-4, 0.25
 BATCH = {"frame": 16, "crop": 8, "full": 4, "decoder": 4}
 FIELDS = ["step", "phase", "loss", "l1", "probe", "stat", "rate", "psnr", "cells", "psnr_noisy", "cells_noisy",
@@ -128,7 +128,7 @@ def run(state_dir, stop, threads, decoder=False, save_seconds=300):
     st = load(path)
     if st:
         vae.load_state_dict(st["model"])
-        if "muon" in st["opt"]:                             # older states had AdamW alone
+        if st["opt"]:                                       # restore.py has no moments
             opt.load_state_dict(st["opt"])
         ema.w, step = st["ema"], st["step"]
         rng.bit_generator.state = st["rng"]
@@ -158,7 +158,7 @@ def run(state_dir, stop, threads, decoder=False, save_seconds=300):
         if step % 10 == 0:
             threads.adapt()
         x = batch(rng, step)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - 3000):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - 1000):
             z = encode(vae, x).float()
             s = torch.rand(len(x), 1, 1, 1, 1) * NOISE
             y = decode(vae, z + s * torch.randn_like(z)).float()

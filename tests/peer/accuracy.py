@@ -1,0 +1,122 @@
+"""How far every tensor of vdm golden is from float64, beside PyTorch's: models of the published width with bf16
+weights, diffusers and peft in float64 as the truth. Prints both precisions by kind of tensor, and with --write makes
+tools/expected.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
+
+    python tests/peer/accuracy.py [--seed N] [--write]
+
+A kind is a name with its numbers left out; its error is the largest of the tensors that have it."""
+
+import argparse
+import copy
+import math
+import re
+import statistics
+
+import torch
+from safetensors.torch import load_file
+
+import golden
+from common import ROOT, Cases, add_lora, distance, save, save_lora, scheduler, transformer, vae
+
+WIDE = dict(
+    num_attention_heads=48,
+    attention_head_dim=64,
+    time_embed_dim=512,
+    ofs_embed_dim=512,
+    text_embed_dim=4096,
+    max_text_seq_length=226,
+    sample_height=16,
+    sample_width=24,
+    sample_frames=9,
+)
+CHANNELS = dict(block_out_channels=(128, 256, 256, 512), layers_per_block=3, norm_num_groups=32)
+SIZE = ("--size", "128x192")
+PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16")
+
+
+def kind_of(name):
+    """step.1.transformer_blocks.17.ff.net.0 -> transformer_blocks.*.ff.net.*, as tools/expected.c does."""
+    name = re.sub(r"^((step|batch|chunk)\.\d+\.|tile\.\d+\.\d+\.|encode\.|decode\.)+", "", name)
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
+
+
+class Table:
+    """By kind the largest error of each party, in the order in which the kinds came."""
+
+    def __init__(self):
+        self.kinds, self.ratios = {}, []
+
+    def add(self, truth, given):
+        """truth: tensors in float64; given: party -> tensors."""
+        for name, t in truth.items():
+            errors = {p: distance(v[name].reshape(t.shape), t) for p, v in given.items() if name in v}
+            row = self.kinds.setdefault(kind_of(name), {})
+            for party, e in errors.items():
+                row[party] = max(row.get(party, 0), e)
+            if "vdm f32" in errors and errors["PyTorch f32"] > 0:
+                self.ratios.append((errors["vdm f32"] / errors["PyTorch f32"], name))
+
+    def show(self):
+        print(f"{'':52}" + "".join(f"{p:>14}" for p in PARTIES))
+        for kind, row in self.kinds.items():
+            print(f"{kind:52}" + "".join(f"{row[p]:14.2e}" if p in row else f"{'':14}" for p in PARTIES))
+
+    def write(self, path):
+        """What a port may be off from vdm: as good as PyTorch, it is hypot(PyTorch's error, vdm's) away."""
+        lines = ["/* made by tests/peer/accuracy.py: don't edit */"]
+        for kind, row in self.kinds.items():
+            e = [row.get(p, 0) for p in PARTIES]
+            lines.append(f'{{"{kind}", {math.hypot(e[0], e[2]):.2g}, {math.hypot(e[1], e[3]):.2g}, {e[2]:.2g}}},')
+        path.write_text("\n".join(lines) + "\n")
+
+
+def measure(c, table, what, folder, words, run, precisions=("f32", "bf16")):
+    """One golden: run(inputs, dtype) gives diffusers' tensors."""
+    files = {p: golden.golden(c, folder, f"{what}-{p}", "--what", what, "--precision", p, *words) for p in precisions}
+    inputs = load_file(files["f32"])
+    given = {f"vdm {p}": load_file(f) for p, f in files.items()}
+    for p, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+        if p in precisions:
+            given[f"PyTorch {p}"] = run(inputs, dtype)
+    truth = run(inputs, torch.float64)
+    table.add({k: v for k, v in truth.items() if k in inputs}, given)
+    print(f"{what}: {len(inputs)} tensors", flush=True)
+
+
+def hooked(model, what):
+    def run(inputs, dtype):
+        with torch.no_grad():
+            return golden.torch_hooks.run(copy.deepcopy(model), inputs, what, dtype).tensors
+
+    return run
+
+
+def learner(model):
+    return lambda inputs, dtype: golden.learn(copy.deepcopy(model).to(dtype), inputs, 2)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--write", action="store_true", help="tools/expected.h")
+    o = parser.parse_args()
+    with Cases("accuracy", o.seed) as c:
+        table = Table()
+        coder = vae(c.rng, **CHANNELS)
+        folder = save(c.folder / "vae", None, coder, scheduler(), torch.bfloat16)
+        for what in ("vae-encode", "vae-decode"):
+            measure(c, table, what, folder, ("--size", "48x64", "--frames", 9), hooked(coder, what))
+        model = transformer("1.5-5B-I2V", c.rng, **WIDE)
+        folder = save(c.folder / "model", model, None, scheduler(), torch.bfloat16)
+        measure(c, table, "transformer", folder, SIZE, hooked(model, "transformer"))
+        add_lora(model, 64, 32, c.rng)
+        words = (*SIZE, "--batch", 1, "--steps", 2, "--lora", save_lora(model, c.folder))
+        measure(c, table, "train", folder, words, learner(model), ("f32",))
+        table.show()
+        ratios = sorted(table.ratios, reverse=True)
+        median = statistics.median(r for r, _ in ratios)
+        print(f"vdm f32 over PyTorch f32: median {median:.2f}; " + "; ".join(f"{n} {r:.2f}" for r, n in ratios[:8]))
+        c.check("vdm f32 is as accurate as PyTorch f32 in the median", median <= 1, f"{median:.3f}")
+        c.check("vdm f32 is never more than 2 x worse", ratios[0][0] <= 2, f"{ratios[0][0]:.2f} at {ratios[0][1]}")
+        if o.write:
+            table.write(ROOT / "tools" / "expected.h")

@@ -1,0 +1,53 @@
+"""Exported model -> a state that pretrain.py goes on with, where the state itself is lost.
+
+    python tools/pretrain/restore.py --model models/tiny --state DIR
+
+Weights come back rounded to bf16; moments and the ring of latents start anew, clips are ones that were not drawn yet.
+The encoder stands; the transformer goes on as `motion`, the decoder from the first step of its stage.
+"""
+import argparse
+import os
+import re
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+
+import vae_phase
+from common import LATENT_C, save_atomic
+
+
+def state_of(model, step, **more):
+    weights = {k: p.detach().clone() for k, p in model.named_parameters()}
+    rng = np.random.default_rng([2, step])
+    torch.manual_seed(step)
+    return dict(model=weights, opt={}, ema={k: p.clone() for k, p in weights.items()}, step=step,
+                rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), **more)
+
+
+def restore(model, state):
+    os.makedirs(state, exist_ok=True)
+    for name in ("vae.pt", "motion.pt"):
+        if os.path.exists(os.path.join(state, name)):
+            raise SystemExit(f"{state}: has a {name} already: expected a folder without a state")
+    with open(os.path.join(model, "README.md")) as f:
+        steps = re.search(r"transformer ([\d,]+) steps", f.read())
+    step = int(steps[1].replace(",", ""))
+    vae = AutoencoderKLCogVideoX.from_pretrained(os.path.join(model, "vae"), torch_dtype=torch.float32)
+    net = CogVideoXTransformer3DModel.from_pretrained(os.path.join(model, "transformer"), torch_dtype=torch.float32)
+    ones = torch.ones(LATENT_C)                             # the scale is in the weights already
+    save_atomic(state_of(vae, vae_phase.ENCODER_STEPS, scale=ones), os.path.join(state, "vae.pt"))
+    save_atomic(state_of(net, step, start=step), os.path.join(state, "motion.pt"))
+    print(f"{state}: decoder at step {vae_phase.ENCODER_STEPS}, transformer at step {step}")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--model", required=True)
+    ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"))
+    args = ap.parse_args()
+    restore(args.model, args.state)
+
+
+if __name__ == "__main__":
+    main()
