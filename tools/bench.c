@@ -41,8 +41,9 @@ static enum limit limit_of(const struct bench *b, const struct job *job)
 /* ------------------------------------------------------------------------------------------------
  * Which jobs */
 
-static const struct job *const tables[] = {machine_jobs, kernel_jobs, model_jobs, growth_jobs};
-enum { TABLES = sizeof tables / sizeof tables[0], UNNAMED = TABLES - 1 }; /* the last only by name */
+static const struct job *const tables[] = {machine_jobs, kernel_jobs, model_jobs, growth_jobs,
+                                           growth_attention_jobs};
+enum { TABLES = sizeof tables / sizeof tables[0], UNNAMED = TABLES - 2 }; /* the last two only by name */
 
 /* "matmul.up" names matmul.up, matmul.up.f32, but not matmul.upper */
 static bool names(const char *word, const char *job)

@@ -32,8 +32,8 @@ struct job {
     int n[SIZES];     /* sizes, as prepare takes them */
     int quick[SIZES]; /* and for --quick */
 };
-/* A job without a name ends each; growth_jobs are run only where they are named. */
-extern const struct job machine_jobs[], kernel_jobs[], model_jobs[], growth_jobs[];
+/* A job without a name ends each; those of growth are run only where they are named. */
+extern const struct job machine_jobs[], kernel_jobs[], model_jobs[], growth_jobs[], growth_attention_jobs[];
 
 /* count things of `size` bytes, zeroed, until the job's end; NULL, and w->failed, where there is no memory.
  */

@@ -440,7 +440,7 @@ const struct job model_jobs[] = {
 const struct job growth_jobs[] = {GROWTH("256", "model of one block, bf16 weights, 256 tokens", 6, 10),
                                   GROWTH("512", "512 tokens", 22, 26),
                                   GROWTH("1024", "1,024 tokens", 38, 42),
-                                  GROWTH("2048", "2,046 tokens", 52, 70),
+                                  GROWTH("2046", "2,046 tokens", 52, 70),
                                   GROWTH("4096", "4,096 tokens", 86, 90),
-                                  GROWTH("8192", "8,182 tokens", 102, 156),
+                                  GROWTH("8182", "8,182 tokens", 102, 156),
                                   {0}};

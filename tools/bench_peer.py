@@ -2,7 +2,7 @@
 a time, so that what the machine does meanwhile happens to both. Prints for each job the ratio of the times,
 PyTorch's by vdm's (above 1: vdm is faster), its least, median and most over the rounds, and the peak memory.
 
-    python tools/bench_peer.py [NAME...] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
+    python tools/bench_peer.py [NAME...] [--precision bf16] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
 
 Names and sizes are vdm's: the program is asked for them. The peer runs at its best:
   - OPENBLAS_*, MKL_*, OMP_*, ATEN_* ... of the environment are unset; OMP_NUM_THREADS = torch's threads = --threads
@@ -12,8 +12,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
   - scaled_dot_product_attention (diffusers' own choice), inference mode where nothing is learned, the fused AdamW;
   - of the modes below each is tried, the fastest runs in the rounds: eager, torch.compile, torch.compile with frozen
     weights (packed once), and of convolutions channels_last_3d; in bf16 weights of bf16, and autocast.
-f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights; its peer computes in
-bf16 altogether. Sampling with an adapter: fused into the weights, as diffusers' fuse_lora leaves it.
+f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
+bf16 altogether; vdm does so with --precision bf16, else in f32. Sampling with an adapter: fused into the weights, as diffusers' fuse_lora leaves it.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
 that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
 vdm bench holds arrays of its own to measure the memory's speed, vdm's is left out.
@@ -472,6 +472,7 @@ def run_vdm(o, name, runs):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "b.json"
         words = [o.vdm, "bench", name, "--runs", str(runs), "--threads", str(o.threads), "--json", str(path)]
+        words += ["--precision", o.precision]
         process = subprocess.Popen(
             words + ["--quick"] * o.quick, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": str(o.threads)}
         )
@@ -549,6 +550,8 @@ def listed(o):
     said = subprocess.run([o.vdm, "bench", "--list"], check=True, capture_output=True, text=True).stdout
     names = [line.split()[0] for line in said.splitlines()]
     names = [n for n in names if peer_of(n)[0]]
+    if o.precision == "bf16":
+        names = [n for n in names if "f32" not in n.split(".")]
     if not o.names:
         return [n for n in names if not n.startswith("growth.")]
     for word in o.names:
@@ -571,6 +574,7 @@ def say(r):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="jobs, or the first parts of their names (all but growth)")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="vdm's; bf16: no jobs named f32")
     parser.add_argument("--rounds", type=int, default=5, help="A B of each job")
     parser.add_argument("--runs", type=int, default=2, help="in each round; their median counts")
     parser.add_argument("--modes", help="only these, as in eager,compile,frozen,last,last compile")
@@ -584,7 +588,7 @@ def main():
     if o.list:
         print("\n".join(names))
         return 0
-    print(f"{o.rounds} rounds of vdm, PyTorch; {o.threads} threads{'; --quick: the figures mean nothing' * o.quick}")
+    print(f"{o.rounds} rounds of vdm, PyTorch; {o.threads} threads, vdm in {o.precision}{'; --quick: the figures mean nothing' * o.quick}")
     print(f"{'job':30} {'vdm ms':>10} {'torch ms':>10} {'ratio: min  median max':>20} {'vdm G/s':>8} {'torch':>8} "
           f"{'share of a peak':17} {'vdm MiB':>8} {'torch':>8}  torch's mode")  # fmt: skip
     results, failures = [], 0
@@ -596,7 +600,7 @@ def main():
             failures += 1
             print(f"{name:30} {e}", flush=True)
         if o.json:  # after every job: a long run that is stopped keeps what it has
-            settings = dict(rounds=o.rounds, runs=o.runs, threads=o.threads, quick=o.quick, malloc=MALLOC)
+            settings = dict(precision=o.precision, rounds=o.rounds, runs=o.runs, threads=o.threads, quick=o.quick, malloc=MALLOC)
             o.json.write_text(json.dumps(dict(settings=settings, jobs=results), indent=1) + "\n")
     return 1 if failures else 0
 
