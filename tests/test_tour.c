@@ -49,7 +49,8 @@ struct tensor {
 struct tour {
     bool planted; /* a text with mistakes: they are counted, not reported */
     int wrong, line;
-    int steps, functions, names, commands, n_tensors, n_goldens, n_letters;
+    int steps, codes, traps; /* of which each step has one */
+    int functions, names, commands, n_tensors, n_goldens, n_letters;
     char item[16];     /* "code", "mirrors", "tensors", "look", ..., or "" */
     char cited[8][64]; /* files of the step's code line */
     int n_cited;
@@ -98,9 +99,11 @@ static bool has_definition(const char *text, const char *name)
         const char *line = p, *c = p + strlen(name);
         while (line > text && line[-1] != '\n') line--;
         if (*c != '(' || !part_of_name(*line)) continue;
-        int depth = 0;
-        do depth += (*c == '(') - (*c == ')');
-        while (*c++ && depth > 0);
+        for (int depth = 0; *c; c++) {
+            depth += (*c == '(') - (*c == ')');
+            if (depth == 0) break;
+        }
+        if (*c) c++;
         for (const char *end; c; c = end) { /* a comment may stand before the body */
             c += strspn(c, " \n");
             if (strncmp(c, "/*", 2) != 0) break;
@@ -365,8 +368,10 @@ static void see_beginning(struct tour *t, const char *line)
     char item[16], end;
     if (*line == '\n' || *line == '#') *t->item = '\0';
     if (strncmp(line, "### ", 4) == 0) t->steps++, t->n_cited = 0;
-    if (sscanf(line, "- %15[a-z]%c", item, &end) == 2 && end == ':') strcpy(t->item, item);
-    if (strcmp(t->item, "code") == 0 && *line == '-') t->n_cited = 0;
+    if (sscanf(line, "- %15[a-z]%c", item, &end) != 2 || end != ':') return;
+    strcpy(t->item, item);
+    t->codes += t->steps && strcmp(item, "code") == 0;
+    t->traps += t->steps && strcmp(item, "trap") == 0;
 }
 
 static void read_tour(struct tour *t, const char *text)
@@ -395,12 +400,20 @@ static void read_tour(struct tour *t, const char *text)
 /* A test that finds next to nothing to check has lost its way in the text. */
 static bool plausible(const struct tour *t)
 {
-    return t->steps >= 30 && t->functions >= 90 && t->names >= 30 && t->commands >= 34 &&
-           t->n_tensors >= 85 && t->n_goldens >= 5 && t->n_letters >= 18;
+    return t->steps >= 30 && t->codes == t->steps && t->traps == t->steps && t->functions >= 90 &&
+           t->names >= 30 && t->commands >= 34 && t->n_tensors >= 85 && t->n_goldens >= 5 &&
+           t->n_letters >= 18;
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Planted mistakes */
+
+static void read_planted(struct tour *t, const char *text)
+{
+    memset(t, 0, sizeof *t);
+    t->planted = true;
+    read_tour(t, text);
+}
 
 static void test_mistakes(const char *text, int wrong)
 {
@@ -429,13 +442,11 @@ static void test_mistakes(const char *text, int wrong)
         const char *at = strstr(text, planted[i][0]);
         if (!CHECK(at != NULL, "TOUR.md has no \"%s\" to spoil", planted[i][0])) continue;
         snprintf(copy, size, "%.*s%s%s", (int)(at - text), text, planted[i][1], at + strlen(planted[i][0]));
-        t = (struct tour){.planted = true};
-        read_tour(&t, copy);
+        read_planted(&t, copy);
         CHECK(t.wrong > wrong, "\"%s\" instead of \"%s\": not found", planted[i][1], planted[i][0]);
     }
     snprintf(copy, size, "%.*s", (int)(size / 2), text);
-    t = (struct tour){.planted = true};
-    read_tour(&t, copy);
+    read_planted(&t, copy);
     CHECK(!plausible(&t), "half of the text is enough");
     vdm_free(copy);
 }
@@ -447,10 +458,11 @@ int main(void)
     size_t size;
     if (CHECK(!vdm_read_file("TOUR.md", TEXT, &text, &size, &err), "%s", err.text)) {
         read_tour(&t, text);
-        CHECK(
-            plausible(&t),
-            "found only %d steps, %d functions, %d names, %d commands, %d tensors of %d goldens, %d letters",
-            t.steps, t.functions, t.names, t.commands, t.n_tensors, t.n_goldens, t.n_letters);
+        CHECK(plausible(&t),
+              "found only %d steps (%d code, %d trap), %d functions, %d names, %d commands, %d tensors of "
+              "%d goldens, %d letters",
+              t.steps, t.codes, t.traps, t.functions, t.names, t.commands, t.n_tensors, t.n_goldens,
+              t.n_letters);
         test_mistakes(text, t.wrong);
         vdm_free(text);
     }
