@@ -764,7 +764,7 @@ static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const
 
 /* ------------------------------------------------------------------------------------------------
  * The head: v = unpatchify(proj_out(norm_out(norm_final(h)))): two layer norms, one after the other, of
- * the video rows alone; the second one modulated, shift before scale. */
+ * the video rows alone; the second one modulated (AdaLayerNorm), shift before scale. */
 
 static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int b, float *first,
                        float *second)
