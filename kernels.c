@@ -10,9 +10,12 @@
 /* ------------------------------------------------------------------------------------------------
  * Products: C [M,N] = A [M,K] B [K,N], for matmul and convolution
  *
- *   for RIGHT_COLS columns of B, for DEPTH of k, for LEFT_ROWS x threads rows of A:
- *       all threads pack these parts of A and B
- *       tasks of TASK_ROWS x TASK_COLS outputs, dealt to whoever is free */
+ *   each thread, a rectangle of C:
+ *       for RIGHT_COLS columns of B, for DEPTH of k, for LEFT_ROWS rows of A:
+ *           pack these rows; for each panel of columns: pack it, unless it is; multiply
+ *
+ * Trap: threads could pack B together and share it. A panel that another core has read is slow to write again
+ * (1.2 times the whole product on two cores): each packs its own, and waits for nobody before the end. */
 
 /* What is packed: x(i,k), i a row of A or a column of B */
 struct factor {
@@ -137,13 +140,10 @@ static void finish(const struct product *p, int64_t m, int64_t rows, int64_t n, 
     }
 }
 
-/* The part of the product between two barriers. */
-struct block {
-    int64_t m, rows, n, cols, k, kc;
-    struct depth depth;
-    int64_t task_rows, task_cols;
-    float *left, *right; /* packed panels */
-    bool pack_right;     /* not packed yet */
+/* A thread's part of the output, and its packing space. */
+struct part {
+    int64_t m, rows, n, cols;
+    float *left, *right;
 };
 
 static int64_t pieces(int64_t n, int64_t size)
@@ -151,75 +151,58 @@ static int64_t pieces(int64_t n, int64_t size)
     return (n + size - 1) / size;
 }
 
-/* Smaller tasks where there would be too few for the threads. */
-static void divide(struct block *b, int threads)
+/* Rows [m, m + rows) of A, panel by panel */
+static void pack_left(const struct product *p, float *to, int64_t m, int64_t rows, int64_t k, int64_t kc,
+                      struct depth d)
 {
-    b->task_rows = round_up(TASK_ROWS, TILE_ROWS), b->task_cols = TASK_COLS;
-    for (;;) {
-        int64_t across = pieces(b->cols, b->task_cols), down = pieces(b->rows, b->task_rows);
-        int64_t high = smaller(b->rows, b->task_rows) / TILE_ROWS,
-                wide = smaller(b->cols, b->task_cols) / TILE_COLS;
-        if (threads == 1 || across * down >= 4 * threads || (high < 2 && wide < 2)) return;
-        if (high > wide)
-            b->task_rows = round_up((smaller(b->rows, b->task_rows) + 1) / 2, TILE_ROWS);
-        else
-            b->task_cols = round_up((smaller(b->cols, b->task_cols) + 1) / 2, TILE_COLS);
+    for (int64_t i = 0; i < rows; i += TILE_ROWS)
+        pack_panel(to + i * d.cells, TILE_ROWS, &p->a, m + i, smaller(TILE_ROWS, rows - i), k, kc, d);
+}
+
+/* A part, alone. Where all its rows are packed at once, a panel of B is used once and stays in L1 and L2. */
+static void run_part(const struct product *p, const vdm_cpu *cpu, const struct part *t)
+{
+    int64_t blocks = pieces(t->rows, LEFT_ROWS), high = round_up(pieces(t->rows, blocks), TILE_ROWS);
+    int64_t wide = blocks == 1 ? t->cols : RIGHT_COLS;
+    for (int64_t n = 0; n < t->cols; n += wide)
+        for (int64_t k = 0; k < p->K; k += DEPTH) {
+            int64_t kc = smaller(DEPTH, p->K - k);
+            struct depth d = depth_of(cpu, kc);
+            for (int64_t m = 0; m < t->rows; m += high) {
+                int64_t rows = smaller(high, t->rows - m), end = smaller(n + wide, t->cols);
+                pack_left(p, t->left, t->m + m, rows, k, kc, d);
+                for (int64_t j = n, cols; j < end; j += cols) {
+                    float *panel = t->right + (blocks == 1 ? 0 : (j - n) * d.cells);
+                    struct output c = {p->c.c + (t->m + m) * p->c.row + (t->n + j) * p->c.col, p->c.row,
+                                       p->c.col};
+                    cols = smaller(TILE_COLS, end - j);
+                    if (m == 0) pack_panel(panel, TILE_COLS, &p->b, t->n + j, cols, k, kc, d);
+                    multiply(rows, cols, d, packed_left(t->left, d), panel, c, k > 0 || p->accumulate);
+                    if (k + kc == p->K) finish(p, t->m + m, rows, t->n + j, cols);
+                }
+            }
+        }
+}
+
+/* The output as a grid of parts, one a thread: that which makes the largest part least work, a number that is
+ * packed counting as PACKING multiply-adds. */
+struct grid {
+    int64_t down, across, rows, cols;
+};
+static struct grid grid_of(const struct product *p, int threads)
+{
+    const double PACKING = 20;
+    struct grid best = {0};
+    double least = 0;
+    for (int64_t down = 1; down <= threads; down++) {
+        int64_t across = threads / down, rows = round_up(pieces(p->M, down), TILE_ROWS),
+                cols = round_up(pieces(p->N, across), TILE_COLS);
+        double work = (double)rows * (double)cols + PACKING * (double)(rows + cols);
+        if (best.down && work >= least) continue;
+        struct grid g = {down, across, rows, cols};
+        best = g, least = work;
     }
-}
-
-static void pack_left(const struct product *p, const struct block *b, int64_t panel)
-{
-    int64_t m = panel * TILE_ROWS, n = smaller(TILE_ROWS, b->rows - m);
-    pack_panel(b->left + m * b->depth.cells, TILE_ROWS, &p->a, b->m + m, n, b->k, b->kc, b->depth);
-}
-
-static void pack_right(const struct product *p, const struct block *b, int64_t panel, float *to)
-{
-    int64_t n = panel * TILE_COLS;
-    pack_panel(to, TILE_COLS, &p->b, b->n + n, smaller(TILE_COLS, b->cols - n), b->k, b->kc, b->depth);
-}
-
-/* Outputs [m, m + rows) x [n, n + cols) of the block; right: the panels of column n and on */
-static void multiply_part(const struct product *p, const struct block *b, int64_t m, int64_t rows, int64_t n,
-                          int64_t cols, const float *right)
-{
-    struct output c = {p->c.c + (b->m + m) * p->c.row + (b->n + n) * p->c.col, p->c.row, p->c.col};
-    multiply(rows, cols, b->depth, packed_left(b->left + m * b->depth.cells, b->depth), right, c,
-             b->k > 0 || p->accumulate);
-    if (b->k + b->kc == p->K) finish(p, b->m + m, rows, b->n + n, cols);
-}
-
-/* Packs and multiplies one block; called by every thread of a region. */
-static void run_block(const struct product *p, const struct block *b)
-{
-    int64_t left = pieces(b->rows, TILE_ROWS), right = b->pack_right ? pieces(b->cols, TILE_COLS) : 0;
-    int64_t down = pieces(b->rows, b->task_rows), tasks = down * pieces(b->cols, b->task_cols);
-    OMP(omp for schedule(dynamic, 2))
-    for (int64_t i = 0; i < left + right; i++) {
-        if (i < left)
-            pack_left(p, b, i);
-        else
-            pack_right(p, b, i - left, b->right + (i - left) * TILE_COLS * b->depth.cells);
-    }
-    OMP(omp for schedule(dynamic, 1))
-    for (int64_t i = 0; i < tasks; i++) {
-        int64_t m = i % down * b->task_rows, n = i / down * b->task_cols;
-        multiply_part(p, b, m, smaller(b->task_rows, b->rows - m), n, smaller(b->task_cols, b->cols - n),
-                      b->right + n * b->depth.cells);
-    }
-}
-
-/* The same where all rows are one task: a right panel is used once, so it stays in its thread's L2. */
-static void run_flat_block(const struct product *p, const struct block *b)
-{
-    float *panel = b->right + (int64_t)thread_number() * TILE_COLS * DEPTH;
-    OMP(omp for schedule(static))
-    for (int64_t i = 0; i < pieces(b->rows, TILE_ROWS); i++) pack_left(p, b, i);
-    OMP(omp for schedule(dynamic, 1))
-    for (int64_t i = 0; i < pieces(b->cols, TILE_COLS); i++) {
-        pack_right(p, b, i, panel);
-        multiply_part(p, b, 0, b->rows, i * TILE_COLS, smaller(TILE_COLS, b->cols - i * TILE_COLS), panel);
-    }
+    return best;
 }
 
 /* K = 0: there is nothing to sum */
@@ -245,34 +228,14 @@ static void run_product(const vdm_cpu *cpu, struct product *p)
     if (p->K == 0) run_empty(p);
     if (p->K == 0 || p->M == 0 || p->N == 0) return;
     bool small = (double)p->M * (double)p->N * (double)p->K < 200e3; /* not worth waking a thread: 4 us */
-    int threads = small ? 1 : cpu->threads;
-    int64_t blocks = pieces(p->M, (int64_t)LEFT_ROWS * cpu->threads);
-    int64_t rows = round_up(pieces(p->M, blocks), TILE_ROWS);
-    bool flat = p->M <= TASK_ROWS && threads <= RIGHT_COLS / TILE_COLS;
-    int64_t cols = flat ? p->N : RIGHT_COLS;
-    float *right = cpu->scratch, *left = right + (int64_t)RIGHT_COLS * DEPTH;
-    OMP(omp parallel num_threads(threads))
-    for (int64_t n = 0; n < p->N; n += cols) {
-        for (int64_t k = 0; k < p->K; k += DEPTH) {
-            int64_t kc = smaller(DEPTH, p->K - k);
-            for (int64_t m = 0; m < p->M; m += rows) {
-                struct block b = {.m = m,
-                                  .rows = smaller(rows, p->M - m),
-                                  .n = n,
-                                  .cols = smaller(cols, p->N - n),
-                                  .k = k,
-                                  .kc = kc,
-                                  .depth = depth_of(cpu, kc),
-                                  .left = left,
-                                  .right = right,
-                                  .pack_right = m == 0};
-                divide(&b, threads);
-                if (flat)
-                    run_flat_block(p, &b);
-                else
-                    run_block(p, &b);
-            }
-        }
+    struct grid g = grid_of(p, small ? 1 : cpu->threads);
+    PARALLEL_FOR((int)(g.down * g.across))
+    for (int64_t i = 0; i < g.down * g.across; i++) {
+        int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
+        float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
+        struct part t = {m, smaller(g.rows, p->M - m), n, smaller(g.cols, p->N - n),
+                         space, space + (LEFT_ROWS + TILE_ROWS) * DEPTH};
+        if (t.rows > 0 && t.cols > 0) run_part(p, cpu, &t);
     }
 }
 
@@ -685,7 +648,7 @@ static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
 static size_t scratch_floats(int threads)
 {
     size_t T = (size_t)threads;
-    size_t product = (size_t)RIGHT_COLS * DEPTH + T * (LEFT_ROWS + TILE_ROWS) * DEPTH;
+    size_t product = T * PRODUCT_FLOATS;
     size_t attention = T * ATTENTION_FLOATS, norm = NORM_FLOATS + 4 * VDM_MAX_CHANNELS;
     size_t most = product > attention ? product : attention;
     return most > norm ? most : norm;

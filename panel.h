@@ -326,14 +326,13 @@ static inline int thread_number(void)
 }
 #endif
 
-/* How cpu->scratch is divided: matmul's two packed factors, or a part for each thread of attention, or a
- * few arrays of the norms. */
+/* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
+ * a few arrays of the norms. */
 enum {
     DEPTH = 1024,               /* k packed at once: 4 chains, between which the output tile stays in L1 */
-    RIGHT_COLS = 1536,          /* columns packed at once, by all threads: 6 MB, in L3 */
-    LEFT_ROWS = 336,            /* rows packed at once for each thread: 1.3 MB, in L2 and L3 */
-    TASK_ROWS = 168,            /* outputs that a thread computes at once: small, so that all end together, */
-    TASK_COLS = 256,            /* and large, so that what is read is used often */
+    RIGHT_COLS = 1536,          /* columns packed at once: 6 MB, in L3 */
+    LEFT_ROWS = 336,            /* rows packed at once: 1.3 MB, in L2 and L3 */
+    PRODUCT_FLOATS = (RIGHT_COLS + LEFT_ROWS + TILE_ROWS) * DEPTH,
     ATTENTION_FLOATS = 1 << 19, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };
