@@ -505,6 +505,9 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     fact(g, "steps", p.steps);
     fact(g, "dpm", dpm);
     fact(g, "guidance", p.guidance);
+    fact(g, "dynamic_guidance", p.dynamic_guidance);
+    fact(g, "image_latent_scale", vdm_image_latent_scale(&m->vae.config, p.image_scale));
+    fact(g, "padding", s->pad);
     float *video =
         vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
     if (!video) return -1;
@@ -572,7 +575,10 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     p.t = times;
     p.pair = pairs;
     fact(g, "steps", p.steps);
+    fact(g, "accumulate", p.accumulate);
     fact(g, "lr", p.lr);
+    fact(g, "weight_decay", p.weight_decay);
+    fact(g, "clip", p.clip);
     if (times && pairs && rows)
         status =
             vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, NULL, err);

@@ -2,6 +2,9 @@
 weights, diffusers and peft in float64 as the truth. Prints both precisions by kind of tensor, and with --write makes
 tools/expected.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
 
+Learning is measured with the embedded model too, whose weights are trained: its gradients of q and k are small
+differences of large numbers, and where a gradient is near 0, AdamW makes a whole step of its rounding error.
+
     python tests/peer/accuracy.py [--seed N] [--write]
 
 A kind is a name with its numbers left out; its error is the largest of the tensors that have it."""
@@ -13,10 +16,11 @@ import re
 import statistics
 
 import torch
+from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file
 
 import golden
-from common import ROOT, Cases, add_lora, distance, save, save_lora, scheduler, transformer, vae
+from common import ROOT, Cases, add_lora, distance, lora_parameters, save, save_lora, scheduler, transformer, vae
 
 WIDE = dict(
     num_attention_heads=48,
@@ -31,6 +35,7 @@ WIDE = dict(
 )
 CHANNELS = dict(block_out_channels=(128, 256, 256, 512), layers_per_block=3, norm_num_groups=32)
 SIZE = ("--size", "128x192")
+RANK_ALPHA = 4, 8  # of the adapter that the embedded model learns
 PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16")
 
 
@@ -46,14 +51,14 @@ class Table:
     def __init__(self):
         self.kinds, self.ratios = {}, []
 
-    def add(self, truth, given):
-        """truth: tensors in float64; given: party -> tensors."""
+    def add(self, truth, given, judged):
+        """truth: tensors in float64; given: party -> tensors; judged: vdm's errors are held against PyTorch's."""
         for name, t in truth.items():
             errors = {p: distance(v[name].reshape(t.shape), t) for p, v in given.items() if name in v}
             row = self.kinds.setdefault(kind_of(name), {})
             for party, e in errors.items():
                 row[party] = max(row.get(party, 0), e)
-            if "vdm f32" in errors and errors["PyTorch f32"] > 0:
+            if judged and "vdm f32" in errors and errors["PyTorch f32"] > 0:
                 self.ratios.append((errors["vdm f32"] / errors["PyTorch f32"], name))
 
     def show(self):
@@ -70,7 +75,7 @@ class Table:
         path.write_text("\n".join(lines) + "\n")
 
 
-def measure(c, table, what, folder, words, run, precisions=("f32", "bf16")):
+def measure(c, table, what, folder, words, run, precisions=("f32", "bf16"), judged=True):
     """One golden: run(inputs, dtype) gives diffusers' tensors."""
     files = {p: golden.golden(c, folder, f"{what}-{p}", "--what", what, "--precision", p, *words) for p in precisions}
     inputs = load_file(files["f32"])
@@ -79,7 +84,7 @@ def measure(c, table, what, folder, words, run, precisions=("f32", "bf16")):
         if p in precisions:
             given[f"PyTorch {p}"] = run(inputs, dtype)
     truth = run(inputs, torch.float64)
-    table.add({k: v for k, v in truth.items() if k in inputs}, given)
+    table.add({k: v for k, v in truth.items() if k in inputs}, given, judged)
     print(f"{what}: {len(inputs)} tensors", flush=True)
 
 
@@ -93,6 +98,20 @@ def hooked(model, what):
 
 def learner(model):
     return lambda inputs, dtype: golden.learn(copy.deepcopy(model).to(dtype), inputs, 2)
+
+
+def embedded_learner(c):
+    """Three steps of models/tiny from the adapter that the golden holds."""
+    model = CogVideoXTransformer3DModel.from_pretrained(ROOT / "models" / "tiny" / "transformer", dtype=torch.float32)
+    add_lora(model, *RANK_ALPHA, c.rng)
+
+    def run(inputs, dtype):
+        learning = copy.deepcopy(model).to(dtype)
+        for name, p in lora_parameters(learning).items():
+            p.data.copy_(inputs[name.replace("transformer.", "adapter.", 1)])
+        return golden.learn(learning, inputs, 3)
+
+    return run
 
 
 if __name__ == "__main__":
@@ -112,6 +131,9 @@ if __name__ == "__main__":
         add_lora(model, 64, 32, c.rng)
         words = (*SIZE, "--batch", 1, "--steps", 2, "--lora", save_lora(model, c.folder))
         measure(c, table, "train", folder, words, learner(model), ("f32",))
+        for seed in range(16):  # one weak gradient in a few thousand decides: every seed has others
+            words = ("--batch", 2, "--steps", 3, "--rank", RANK_ALPHA[0], "--alpha", RANK_ALPHA[1], "--seed", seed)
+            measure(c, table, "train", ROOT / "models" / "tiny", words, embedded_learner(c), ("f32",), judged=False)
         table.show()
         ratios = sorted(table.ratios, reverse=True)
         median = statistics.median(r for r, _ in ratios)
