@@ -7,7 +7,8 @@
  *     O^T [Dh,queries] += V^T P          the scores are a right panel already
  * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
  *
- * Backward. One task is a head; tiles of queries outside, of keys inside. Keys are in the lanes:
+ * Backward. One task is a head; for a group of key tiles, packed once: tiles of queries outside, of keys
+ * inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
  *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
  *     dQ += dS K                         left factor: columns of dS^T, turned in 16 x 16 blocks
@@ -19,6 +20,7 @@
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
     KEYS = VDM_KEY_TILE,
+    KEY_GROUP = 3, /* tiles of keys of backward whose panels stay in L2 */
     QUERIES = VDM_QUERY_TILE,
     KEY_ROW = KEYS + 16,
     QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
@@ -214,8 +216,12 @@ void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_arg
  * Backward */
 
 struct tiles_backward {
-    struct depth head, queries, keys; /* of the products whose k they are */
-    float *kt, *vt, *k;               /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
+    struct depth head, queries; /* of the products whose k they are */
+    struct key_tile {
+        int64_t j, n; /* keys j ... j + n - 1 */
+        struct depth depth;
+        float *kt, *vt, *k; /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
+    } tiles[KEY_GROUP];
     float *q, *d_o;                   /* left panels of queries: scale q, dO */
     float *q_right, *d_right;         /* right panels: [queries][Dh] of q and dO */
     float *p, *ds;                    /* [QUERIES][KEY_ROW]: S, G first */
@@ -226,7 +232,10 @@ static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int
 {
     int64_t wide = round_up(Dh, TILE_COLS), queries = round_up(QUERIES, TILE_ROWS);
     struct tiles_backward t = {.head = depth_of(cpu, Dh)};
-    t.kt = take(b, KEYS * Dh), t.vt = take(b, KEYS * Dh), t.k = take(b, KEYS * wide);
+    for (int i = 0; i < KEY_GROUP; i++) {
+        struct key_tile *tile = &t.tiles[i];
+        tile->kt = take(b, KEYS * Dh), tile->vt = take(b, KEYS * Dh), tile->k = take(b, KEYS * wide);
+    }
     t.q = take(b, queries * Dh), t.d_o = take(b, queries * Dh);
     t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
     t.p = take(b, QUERIES * KEY_ROW), t.ds = take(b, QUERIES * KEY_ROW),
@@ -293,22 +302,24 @@ static void pack_queries(const struct head *h, const struct tiles_backward *t, i
     for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
 }
 
-static void pack_keys(const struct head *h, const struct tiles_backward *t, int64_t j, int64_t keys)
+static void pack_keys(const vdm_cpu *cpu, const struct head *h, const struct tiles_backward *t,
+                      struct key_tile *tile, int64_t j)
 {
-    int64_t Dh = h->Dh, at = j * h->row;
-    pack_all(t->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh, t->head);
-    pack_all(t->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh, t->head);
-    pack_all(t->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys, t->keys);
+    int64_t Dh = h->Dh, at = j * h->row, keys = smaller(KEYS, h->S - j);
+    tile->j = j, tile->n = keys, tile->depth = depth_of(cpu, keys);
+    pack_all(tile->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh, t->head);
+    pack_all(tile->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh, t->head);
+    pack_all(tile->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys, tile->depth);
 }
 
-/* Queries i ..., keys j ...: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
-static void tile_backward(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows,
-                          int64_t j, int64_t keys)
+/* Queries i ..., the keys of a tile: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
+static void tile_backward(const struct head *h, const struct tiles_backward *t, const struct key_tile *tile,
+                          int64_t i, int64_t rows)
 {
-    int64_t Dh = h->Dh, padded = round_up(keys, 16), qi = i * h->row, kj = j * h->row;
+    int64_t Dh = h->Dh, keys = tile->n, padded = round_up(keys, 16), qi = i * h->row, kj = tile->j * h->row;
     struct output s = {t->p, KEY_ROW, 1}, g = {t->ds, KEY_ROW, 1};
-    multiply(rows, padded, t->head, packed_left(t->q, t->head), t->kt, s, false);
-    multiply(rows, padded, t->head, packed_left(t->d_o, t->head), t->vt, g, false);
+    multiply(rows, padded, t->head, packed_left(t->q, t->head), tile->kt, s, false);
+    multiply(rows, padded, t->head, packed_left(t->d_o, t->head), tile->vt, g, false);
     score_gradients(h, t, i, rows, padded);
     turn_scores(t, rows, padded);
     if (t->head.pairs) pair_scores(t, rows, keys);
@@ -316,22 +327,22 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
     multiply(keys, Dh, t->queries, p, t->d_right, dv, i > 0);
     multiply(keys, Dh, t->queries, ds, t->q_right, dk, i > 0);
-    multiply(rows, Dh, t->keys, ds_turned, t->k, dq, j > 0);
+    multiply(rows, Dh, tile->depth, ds_turned, tile->k, dq, tile->j > 0);
 }
 
 static void head_backward(const vdm_cpu *cpu, const struct head *h)
 {
     struct buffers b = buffers_of(cpu);
     struct tiles_backward t = tiles_of(cpu, &b, h->Dh);
-    for (int64_t i = 0; i < h->S; i += QUERIES) {
-        int64_t rows = smaller(QUERIES, h->S - i);
-        t.queries = depth_of(cpu, rows);
-        pack_queries(h, &t, i, rows);
-        for (int64_t j = 0; j < h->S; j += KEYS) {
-            int64_t keys = smaller(KEYS, h->S - j);
-            t.keys = depth_of(cpu, keys);
-            pack_keys(h, &t, j, keys);
-            tile_backward(h, &t, i, rows, j, keys);
+    for (int64_t j = 0; j < h->S; j += KEY_GROUP * KEYS) {
+        int count = 0;
+        for (; count < KEY_GROUP && j + count * KEYS < h->S; count++)
+            pack_keys(cpu, h, &t, &t.tiles[count], j + count * KEYS);
+        for (int64_t i = 0; i < h->S; i += QUERIES) {
+            int64_t rows = smaller(QUERIES, h->S - i);
+            t.queries = depth_of(cpu, rows);
+            pack_queries(h, &t, i, rows);
+            for (int tile = 0; tile < count; tile++) tile_backward(h, &t, &t.tiles[tile], i, rows);
         }
     }
 }

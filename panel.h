@@ -333,7 +333,7 @@ enum {
     RIGHT_COLS = 1536,          /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,            /* rows packed at once: 1.3 MB, in L2 and L3 */
     PRODUCT_FLOATS = (RIGHT_COLS + LEFT_ROWS + TILE_ROWS) * DEPTH,
-    ATTENTION_FLOATS = 1 << 19, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
+    ATTENTION_FLOATS = 1 << 21, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };
 
