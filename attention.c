@@ -222,11 +222,11 @@ struct tiles_backward {
         struct depth depth;
         float *kt, *vt, *k; /* right panels: [Dh][keys], [Dh][keys], [keys][Dh] */
     } tiles[KEY_GROUP];
-    float *q, *d_o;                   /* left panels of queries: scale q, dO */
-    float *q_right, *d_right;         /* right panels: [queries][Dh] of q and dO */
-    float *p, *ds;                    /* [QUERIES][KEY_ROW]: S, G first */
-    float *ds_turned;                 /* [KEYS][QUERY_ROW] */
-    float *delta;                     /* [QUERIES] */
+    float *q, *d_o;           /* left panels of queries: scale q, dO */
+    float *q_right, *d_right; /* right panels: [queries][Dh] of q and dO */
+    float *p, *ds;            /* [QUERIES][KEY_ROW]: S, G first */
+    float *ds_turned;         /* [KEYS][QUERY_ROW] */
+    float *delta;             /* [QUERIES] */
 };
 static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int64_t Dh)
 {

@@ -233,7 +233,8 @@ static void run_product(const vdm_cpu *cpu, struct product *p)
     for (int64_t i = 0; i < g.down * g.across; i++) {
         int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
         float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
-        struct part t = {m, smaller(g.rows, p->M - m), n, smaller(g.cols, p->N - n),
+        struct part t = {m,     smaller(g.rows, p->M - m),
+                         n,     smaller(g.cols, p->N - n),
                          space, space + (LEFT_ROWS + TILE_ROWS) * DEPTH};
         if (t.rows > 0 && t.cols > 0) run_part(p, cpu, &t);
     }

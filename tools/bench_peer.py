@@ -13,7 +13,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
   - of the modes below each is tried, the fastest runs in the rounds: eager, torch.compile, torch.compile with frozen
     weights (packed once), and of convolutions channels_last_3d; in bf16 weights of bf16, and autocast.
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
-bf16 altogether; vdm does so with --precision bf16, else in f32. Sampling with an adapter: fused into the weights, as diffusers' fuse_lora leaves it.
+bf16 altogether; vdm does so with --precision bf16, else in f32. Sampling with an adapter: fused into the weights, as
+diffusers' fuse_lora leaves it.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
 that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
 vdm bench holds arrays of its own to measure the memory's speed, vdm's is left out.
@@ -588,7 +589,8 @@ def main():
     if o.list:
         print("\n".join(names))
         return 0
-    print(f"{o.rounds} rounds of vdm, PyTorch; {o.threads} threads, vdm in {o.precision}{'; --quick: the figures mean nothing' * o.quick}")
+    print(f"{o.rounds} rounds of vdm, PyTorch; {o.threads} threads, vdm in {o.precision}"
+          f"{'; --quick: the figures mean nothing' * o.quick}")  # fmt: skip
     print(f"{'job':30} {'vdm ms':>10} {'torch ms':>10} {'ratio: min  median max':>20} {'vdm G/s':>8} {'torch':>8} "
           f"{'share of a peak':17} {'vdm MiB':>8} {'torch':>8}  torch's mode")  # fmt: skip
     results, failures = [], 0
@@ -600,7 +602,8 @@ def main():
             failures += 1
             print(f"{name:30} {e}", flush=True)
         if o.json:  # after every job: a long run that is stopped keeps what it has
-            settings = dict(precision=o.precision, rounds=o.rounds, runs=o.runs, threads=o.threads, quick=o.quick, malloc=MALLOC)
+            settings = dict(precision=o.precision, rounds=o.rounds, runs=o.runs, threads=o.threads, quick=o.quick,
+                            malloc=MALLOC)  # fmt: skip
             o.json.write_text(json.dumps(dict(settings=settings, jobs=results), indent=1) + "\n")
     return 1 if failures else 0
 

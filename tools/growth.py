@@ -3,7 +3,8 @@ memory. A table, and a plot as PNG.
 
     make && python tools/growth.py [--precision bf16] [--runs 3] [--out growth.png]
 
-One process of `vdm bench growth.S growth.attention.S` a length, so that its largest resident memory is that length's.
+A process of `vdm bench growth.S` for each length, so that the largest resident memory is that length's, and one of
+growth.attention.S.
 Needs matplotlib; VDM names the program (build/vdm)."""
 
 import argparse

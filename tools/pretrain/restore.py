@@ -32,6 +32,8 @@ def restore(model, state):
             raise SystemExit(f"{state}: has a {name} already: expected a folder without a state")
     with open(os.path.join(model, "README.md")) as f:
         steps = re.search(r"transformer ([\d,]+) steps", f.read())
+    if not steps:
+        raise SystemExit(f"{model}/README.md: says not 'transformer N steps', as export.py writes it")
     step = int(steps[1].replace(",", ""))
     vae = AutoencoderKLCogVideoX.from_pretrained(os.path.join(model, "vae"), torch_dtype=torch.float32)
     net = CogVideoXTransformer3DModel.from_pretrained(os.path.join(model, "transformer"), torch_dtype=torch.float32)
