@@ -13,15 +13,15 @@
  *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
  *     dQ += dS K                         left factor: columns of dS^T, turned in 16 x 16 blocks
  *
- * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew in every tile, or
- * the sums lose digits as S grows. */
+ * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew, at the latest in
+ * every tile, or the sums lose digits as S grows. */
 #include "panel.h"
 
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
     KEYS = VDM_KEY_TILE,
     KEY_GROUP = 3, /* tiles of keys of backward whose panels stay in L2 */
-    QUERIES = VDM_QUERY_TILE,
+    QUERIES = 128, /* of a tile of backward: whole chains */
     KEY_ROW = KEYS + 16,
     QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
 };

@@ -329,7 +329,7 @@ static inline int thread_number(void)
 /* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
  * a few arrays of the norms. */
 enum {
-    DEPTH = 1024,      /* k packed at once: 4 chains, between which the output tile stays in L1 */
+    DEPTH = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
     PRODUCT_FLOATS = (RIGHT_COLS + LEFT_ROWS + TILE_ROWS) * DEPTH,

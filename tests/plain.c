@@ -66,6 +66,16 @@ static float add_piece(const vdm_cpu *cpu, float total, float piece, bool first)
     return cpu->precision == VDM_F32 ? total + piece : flushed(flushed(total) + piece);
 }
 
+/* Rule 1 over all of n: the pieces of a b are added to total. */
+static float add_products(const vdm_cpu *cpu, float total, const float *a, const float *b, int64_t n, bool first)
+{
+    for (int64_t k = 0; k < n; k += VDM_CHAIN) {
+        int64_t depth = n - k < VDM_CHAIN ? n - k : VDM_CHAIN;
+        total = add_piece(cpu, total, chain(cpu, a + k, b + k, depth), first && k == 0);
+    }
+    return total;
+}
+
 /* Rule 2: sum of x[i] y[i], or of x[i] where y is NULL. */
 static float row_sum(const float *x, const float *y, int64_t n)
 {
@@ -173,12 +183,12 @@ static float scale_of(int Dh)
     return (float)(1 / sqrt((double)Dh));
 }
 
-/* s = chain over d of k_d (scale q_d) */
+/* s = sum over d of k_d (scale q_d) */
 static float score(const vdm_cpu *cpu, const float *q, const float *k, int Dh)
 {
     float scaled[VDM_MAX_HEAD], scale = scale_of(Dh);
     for (int d = 0; d < Dh; d++) scaled[d] = scale * q[d];
-    return chain(cpu, k, scaled, Dh);
+    return add_products(cpu, 0, k, scaled, Dh, true);
 }
 
 /* One tile of n keys: m, l, o [Dh] of one query move on. k, v: the tile's first rows. */
@@ -200,7 +210,7 @@ static void attend_tile(const vdm_cpu *cpu, float *m, float *l, float *o, const 
     *l = *l * c + partial[0];
     for (int d = 0; d < Dh; d++) {
         for (int j = 0; j < n; j++) values[j] = v[j * row + d];
-        o[d] = add_piece(cpu, o[d] * c, chain(cpu, values, p, n), false);
+        o[d] = add_products(cpu, o[d] * c, values, p, n, false);
     }
     *m = highest;
 }
@@ -230,7 +240,8 @@ static void score_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int6
                            int j, float *p, float *ds)
 {
     int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row, kj = at + j * row;
-    float delta = row_sum(a->d_o + qi, a->o + qi, a->Dh), g = chain(cpu, a->d_o + qi, a->v + kj, a->Dh);
+    float delta = row_sum(a->d_o + qi, a->o + qi, a->Dh),
+          g = add_products(cpu, 0, a->d_o + qi, a->v + kj, a->Dh, true);
     *p = plain_exp(score(cpu, a->q + qi, a->k + kj, a->Dh) - a->lse[lse + i]);
     *ds = *p * (g - delta) * scale_of(a->Dh);
 }
@@ -247,9 +258,9 @@ static float weighted(const vdm_cpu *cpu, const float *weight, const float *x, i
 static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int j)
 {
     int64_t row = (int64_t)a->A * a->Dh, kj = at + j * row;
-    for (int i0 = 0; i0 < a->S; i0 += VDM_QUERY_TILE) {
-        float p[VDM_QUERY_TILE], ds[VDM_QUERY_TILE];
-        int n = a->S - i0 < VDM_QUERY_TILE ? a->S - i0 : VDM_QUERY_TILE;
+    for (int i0 = 0; i0 < a->S; i0 += VDM_CHAIN) {
+        float p[VDM_CHAIN], ds[VDM_CHAIN];
+        int n = a->S - i0 < VDM_CHAIN ? a->S - i0 : VDM_CHAIN;
         for (int i = 0; i < n; i++) score_backward(cpu, a, at, lse, i0 + i, j, &p[i], &ds[i]);
         for (int d = 0; d < a->Dh; d++) {
             int64_t from = at + i0 * row + d;
@@ -264,9 +275,9 @@ static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_
 static void query_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i)
 {
     int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row;
-    for (int j0 = 0; j0 < a->S; j0 += VDM_KEY_TILE) {
-        float p, ds[VDM_KEY_TILE];
-        int n = a->S - j0 < VDM_KEY_TILE ? a->S - j0 : VDM_KEY_TILE;
+    for (int j0 = 0; j0 < a->S; j0 += VDM_CHAIN) {
+        float p, ds[VDM_CHAIN];
+        int n = a->S - j0 < VDM_CHAIN ? a->S - j0 : VDM_CHAIN;
         for (int j = 0; j < n; j++) score_backward(cpu, a, at, lse, i, j0 + j, &p, &ds[j]);
         for (int d = 0; d < a->Dh; d++) {
             float dq = weighted(cpu, ds, a->k + at + j0 * row + d, row, n);
