@@ -45,9 +45,9 @@ TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 all: vdm libvdm.a
 
 vdm: $(BUILD)/vdm
-	cp $< $@
+	cp -f $< $@
 libvdm.a: $(BUILD)/libvdm.a
-	cp $< $@
+	cp -f $< $@
 
 $(BUILD)/libvdm.a: $(LIB_OBJECTS)
 	rm -f $@ && $(AR) rcs $@ $^

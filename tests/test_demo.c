@@ -3,6 +3,7 @@
 #include "check.h"
 #include "tiny.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -185,6 +186,31 @@ static void check_checker(void)
 }
 
 /* A page is well-formed, names its task, asks for nothing outside itself, and holds these pieces. */
+/* Column `kept` of the first answer: its cells against those of its input. */
+static void check_kept(const char *scores)
+{
+    char path[512];
+    double written = -1, score = -2;
+    bool exact;
+    vdm_error err;
+    vdm_task task = {0};
+    vdm_picture answer = {0}, input = {0};
+    const char *line = strchr(scores, '\n');
+    CHECK(line && sscanf(line, "\n0&,cells,%*f,%*d,%*f,%lf", &written) == 1, "scores.csv: %s", scores);
+    snprintf(path, sizeof path, "%s/task", root);
+    bool ok = vdm_task_read(&task, path, &err) == 0;
+    snprintf(path, sizeof path, "%s/answers/0&.ppm", root);
+    ok = ok && vdm_picture_read(&answer, path, &err) == 0;
+    snprintf(path, sizeof path, "%s/task/test/0&.in.ppm", root);
+    ok = ok && vdm_picture_read(&input, path, &err) == 0 &&
+         vdm_score(&score, &exact, &task, &answer, &input, &err) == 0;
+    CHECK(ok, "%s", err.text);
+    CHECK(written >= 0 && fabs(written - score) < 1e-8, "kept is %.9g, expected %.9g", written, score);
+    vdm_free(answer.rgb);
+    vdm_free(input.rgb);
+    vdm_task_free(&task);
+}
+
 static void check_report(const char *name, const char *const *pieces, int n)
 {
     size_t size = slurp(page, sizeof page, name);
@@ -217,8 +243,9 @@ static void check_fit_and_eval(void)
     CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, said);
     check_report("answers/report.html", eval, 6);
     slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "name,metric,score,exact,copied\n0&,cells,") == said, "scores.csv: %s", said);
-    CHECK(strstr(said, "exact,copied,raw") == NULL, "a column of a map that wasn't asked for");
+    CHECK(strstr(said, "name,metric,score,exact,copied,kept\n0&,cells,") == said, "scores.csv: %s", said);
+    check_kept(said);
+    CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
     expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --own 0");
     CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
     expect(0, "0 of 2 training pairs right, 0 of 1 others",
@@ -226,7 +253,7 @@ static void check_fit_and_eval(void)
     CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
     check_report("answers/report.html", signs, 4);
     slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "exact,copied,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
+    CHECK(strstr(said, "exact,copied,kept,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
     expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --own 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --own 0 --colour affine");

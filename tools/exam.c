@@ -83,6 +83,7 @@ static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, 
     a->known = true;
     if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
         vdm_score(&a->copied, &same, t, input, truth, err) ||
+        vdm_score(&a->kept, &same, t, last, input, err) ||
         vdm_score(&a->raw, &a->raw_exact, t, raw, truth, err))
         return -1;
     return mark_cells(a, t, last, truth, err);
@@ -90,8 +91,8 @@ static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, 
 
 static void add_up(exam *a)
 {
-    double sum = 0, copied = 0, raw = 0;
-    int n = 0, m = 0, r = 0;
+    double sum = 0, copied = 0, kept = 0, raw = 0;
+    int n = 0, m = 0, k = 0, r = 0;
     a->scored = a->exact = a->raw_exact = 0;
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
@@ -102,6 +103,7 @@ static void add_up(exam *a)
         if (isfinite(e->raw)) raw += e->raw, r++;
         if (isfinite(e->score)) sum += e->score, n++;
         if (isfinite(e->copied)) copied += e->copied, m++;
+        if (isfinite(e->kept)) kept += e->kept, k++;
     }
     a->perfect = a->scored - n;
     a->mean = n ? sum / n : (double)INFINITY;
@@ -109,6 +111,7 @@ static void add_up(exam *a)
     a->signs->test = a->scored;
     a->signs->test_exact = a->exact;
     a->copied = m ? copied / m : (double)INFINITY;
+    a->kept = k ? kept / k : (double)INFINITY;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -413,12 +416,13 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
     vdm_file f;
     if (vdm_file_open(&f, path, err)) return -1;
     bool corrected = a->colours.kind != VDM_COLOUR_NONE;
-    fprintf(f.stream, "name,metric,score,exact,copied%s\n", corrected ? ",raw" : "");
+    fprintf(f.stream, "name,metric,score,exact,copied,kept%s\n", corrected ? ",raw" : "");
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g", metric_name(a->task->metric), e->score, e->exact, e->copied);
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", metric_name(a->task->metric), e->score, e->exact, e->copied,
+                e->kept);
         if (corrected) fprintf(f.stream, ",%.9g", e->raw);
         fputc('\n', f.stream);
     }

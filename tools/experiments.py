@@ -1,10 +1,11 @@
 """The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [--base NAME=MODEL]... [--limit-seconds S]
+    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [sanity] [segmentation] [--base NAME=MODEL]... [--limit-seconds S]
     python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
 
 bases: n = 30, three bases, three seeds.  shots: n = 3, 10, 100.  phi, sampling, rank: on four tasks.
+sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
 tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
@@ -28,9 +29,11 @@ PAGE = os.path.join(ROOT, "EXPERIMENTS.md")
 TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpose": "-", "gravity": "-",
          "outline": "-", "fill": "-", "life": ".96 / below .9", "b3s2": "at least .9 / below .9", "seeds": "at least .9 / below .9",
          "langton-2": "1.00 / -", "rule-170": "at least .9 / at least .9", "maze": ".55 / 0"}
+GEOMETRY = ["flip-h", "turn-90", "shift"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
-FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "cells", "copied", "tests", "fit_seconds",
+GROUPS = ["bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
+FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "score", "copied", "kept", "tests", "fit_seconds",
           "eval_seconds", "model"]
 KEY = FIELDS[:7]
 
@@ -51,7 +54,11 @@ def wanted(group, bases):
         return [row(t, sampling=s) for t in FOUR for s in (5, 50)]
     if group == "rank":
         return [row(t, rank=r) for t in FOUR for r in (4, 16)]
-    raise SystemExit(f"{group}: expected bases, shots, phi, sampling or rank")
+    if group == "sanity":
+        return [row(t, n=n, phi="linear") for t in GEOMETRY for n in (1, 2, 3)]
+    if group == "segmentation":
+        return [row("segmentation", phi=p) for p in ("discrete", "linear", "quadratic")]
+    raise SystemExit(f"{group}: expected {', '.join(GROUPS)}")
 
 
 def read():
@@ -99,7 +106,7 @@ def run_one(program, r, model):
         with open(os.path.join(ans, "scores.csv"), newline="") as f:
             scores = list(csv.DictReader(f))
     mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
-    return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, cells=mean("score"), copied=mean("copied"),
+    return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"), copied=mean("copied"), kept=mean("kept"),
                 fit_seconds=round(learned - start, 1), eval_seconds=round(time.monotonic() - learned, 1),
                 model=os.path.basename(os.path.realpath(model)))
 
@@ -108,7 +115,7 @@ def run(args):
     bases = dict(b.split("=", 1) for b in args.base)
     bases.setdefault("motion", os.path.join(ROOT, "models", "tiny"))
     end, program, there = time.monotonic() + (args.limit_seconds or 1e9), os.path.join(ROOT, "vdm"), read()
-    todo = [r for group in args.groups or ["bases", "shots", "phi", "sampling", "rank"] for r in wanted(group, bases)
+    todo = [r for group in args.groups or GROUPS for r in wanted(group, bases)
             if r["base"] in bases and tuple(r[k] for k in KEY) not in there]
 
     def one(r):
@@ -120,8 +127,8 @@ def run(args):
 
 # ---------------------------------------------------------------- tables
 
-def found(rows, **what):
-    return [float(r["exact"]) for r in rows.values() if all(r[k] == str(v) for k, v in {**row(""), **what}.items() if
+def found(rows, column="exact", **what):
+    return [float(r[column]) for r in rows.values() if all(r[k] == str(v) for k, v in {**row(""), **what}.items() if
             k in what or k not in ("task", "seed"))]
 
 
@@ -151,6 +158,13 @@ def tables(rows):
                              for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")] for t in FOUR]),
         "sampling": table(["task", "5 steps", "20", "50"],
                           [[t] + [share(found(rows, task=t, sampling=s, **seed)) for s in (5, "", 50)] for t in FOUR]),
+        "sanity": table(["task", "pairs", "exact", "cells right", "copying the input", "cells as in the input"],
+                        [[t, str(n)] + [share(found(rows, c, task=t, n=n, phi="linear", **seed))
+                                        for c in ("exact", "score", "copied", "kept")]
+                         for t in GEOMETRY for n in (1, 2, 3)]),
+        "segmentation": table(["transition", "mIoU", "exact"],
+                              [[p] + [share(found(rows, c, task="segmentation", phi=p, **seed)) for c in ("score", "exact")]
+                               for p in ("discrete", "linear", "quadratic")]),
         "rank": table(["task", "rank 4", "16", "64"],
                       [[t] + [share(found(rows, task=t, rank=r, **seed)) for r in (4, 16, "")] for t in FOUR]),
     }

@@ -187,6 +187,7 @@ struct answer {
     bool known;           /* the truth is: then the numbers below mean something */
     bool exact;           /* all cells equal, IoU 1, equal pixels */
     double score, copied; /* of the answer; of the input in its place */
+    double kept;          /* of the answer, were the input the truth: near 1, nothing was done */
     double raw;           /* of the answer before its colours were corrected */
     bool raw_exact;
     uint8_t *wrong;       /* [rows,cols] cells that differ; NULL where there is no grid */
@@ -203,6 +204,7 @@ typedef struct exam {
     int scored, exact;   /* with a known truth; exact ones */
     int perfect;         /* psnr: equal pictures, whose score is infinite and in no mean */
     double mean, copied; /* mean scores: of the answers, and of copying the input */
+    double kept;         /* of the answers against their inputs */
     double raw;          /* before colours were corrected */
     int raw_exact;
     double seconds;
@@ -219,7 +221,7 @@ int exam_group(const session *s, int asked); /* answers that are sampled at once
 int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_error *err);
 /* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err);
-/* scores.csv */
+/* scores.csv: the numbers of struct answer */
 int exam_write(const exam *a, const char *path, vdm_error *err);
 /* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
 void exam_say(const exam *a, char *text, size_t size);
