@@ -67,7 +67,8 @@ static float add_piece(const vdm_cpu *cpu, float total, float piece, bool first)
 }
 
 /* Rule 1 over all of n: the pieces of a b are added to total. */
-static float add_products(const vdm_cpu *cpu, float total, const float *a, const float *b, int64_t n, bool first)
+static float add_products(const vdm_cpu *cpu, float total, const float *a, const float *b, int64_t n,
+                          bool first)
 {
     for (int64_t k = 0; k < n; k += VDM_CHAIN) {
         int64_t depth = n - k < VDM_CHAIN ? n - k : VDM_CHAIN;

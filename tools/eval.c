@@ -53,8 +53,8 @@ static int summary(const options *o, const exam *a)
                0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));
     if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
     if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
-    printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n", a->exact,
-           a->scored, (double)a->exact / a->scored, metric, a->copied, a->kept);
+    printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
+           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->kept);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
     bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
     return below ? BELOW : DONE;

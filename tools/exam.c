@@ -421,8 +421,8 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", metric_name(a->task->metric), e->score, e->exact, e->copied,
-                e->kept);
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", metric_name(a->task->metric), e->score, e->exact,
+                e->copied, e->kept);
         if (corrected) fprintf(f.stream, ",%.9g", e->raw);
         fputc('\n', f.stream);
     }
