@@ -21,7 +21,7 @@ LIMIT = 16 * 2 ** 20
 # What vdm takes as its defaults for this model: chosen with evaluate.py and vdm fit on 30 pairs.
 DEFAULTS = {"fit": {"steps": 450, "batch": 16, "lr": 4e-3, "rank": 64, "alpha": 64, "schedule": "linear"},
             "sample": {"steps": 20, "guidance": 1},
-            "arc": {"steps": 400, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
+            "arc": {"steps": 200, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
 
 CARD = """# A tiny CogVideoX-1.5 image-to-video model
 
