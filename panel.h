@@ -63,9 +63,9 @@ INLINE void panel_store(float *panel, int64_t at, int64_t room, v16 x, int64_t l
 INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t n)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    if (!pairs) return v16_widen(p, dtype, n);
-    if (dtype == VDM_BF16 && n == 32) return v16_load_pairs(p);
+    if (pairs && dtype == VDM_BF16 && n == 32) return v16_load_pairs(p);
     v16 first = v16_widen(p, dtype, smaller(16, n));
+    if (!pairs) return first;
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
