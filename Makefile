@@ -65,7 +65,7 @@ $(BUILD)/attention_%.o: attention.c
 	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
 
 # Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/libvdm.a
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.

@@ -1,38 +1,9 @@
 /* vdm bench, from its command line: every job at the sizes of --quick, what the JSON holds, what is refused.
- * No speed is tested. The environment's VDM names the program (build/vdm otherwise). */
-#include "check.h"
+ * No speed is tested. */
+#include "program.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static char program[512], said[1 << 16];
-
-/* Runs `vdm bench WORDS`, @ standing for the test's folder, and keeps what it said. */
-static int run(const char *words)
-{
-    char command[4096], path[512];
-    size_t n = (size_t)snprintf(command, sizeof command, "{ '%s' bench ", program);
-    for (const char *p = words; *p && n + 600 < sizeof command; p++)
-        n += (size_t)(*p == '@' ? snprintf(command + n, 300, "%s", check_folder())
-                                : snprintf(command + n, 2, "%c", *p));
-    snprintf(command + n, sizeof command - n, "; } > '%s/out' 2>&1", check_folder());
-    int status = system(command);
-    snprintf(path, sizeof path, "%s/out", check_folder());
-    FILE *f = fopen(path, "rb");
-    said[f ? fread(said, 1, sizeof said - 1, f) : 0] = '\0';
-    if (f) fclose(f);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect(int status, const char *piece, const char *words)
-{
-    int found = run(words);
-    CHECK(found == status, "bench %s: expected status %d, found %d: %s", words, status, found, said);
-    CHECK(strstr(said, piece) != NULL, "bench %s: expected '%s' in: %s", words, piece, said);
-}
 
 static double number(const vdm_json *j, const vdm_json_node *object, const char *key)
 {
@@ -74,9 +45,7 @@ static void check_job(const vdm_json *j, const vdm_json_node *job, int runs)
 static const vdm_json_node *read_jobs(vdm_json *j, const char *names, int runs)
 {
     vdm_error err;
-    char path[512];
-    snprintf(path, sizeof path, "%s/b.json", check_folder());
-    if (!CHECK(vdm_json_read(j, path, &err) == 0, "%s", err.text)) return NULL;
+    if (!CHECK(vdm_json_read(j, path_of("b.json"), &err) == 0, "%s", err.text)) return NULL;
     CHECK((int)number(j, j->nodes, "runs") == runs, "runs");
     const vdm_json_node *jobs = vdm_json_get(j, j->nodes, "jobs");
     if (!CHECK(jobs && jobs->kind == VDM_JSON_ARRAY && jobs->children > 0, "no jobs")) return NULL;
@@ -98,9 +67,9 @@ static void check_all(void)
 {
     static char list[sizeof said];
     vdm_json j = {0};
-    expect(0, "block.forward.1476.f32 ", "--list");
+    expect(0, "block.forward.1476.f32 ", "bench --list");
     memcpy(list, said, sizeof said);
-    expect(0, "share of a peak", "--quick --runs 1 --json @/b.json");
+    expect(0, "share of a peak", "bench --quick --runs 1 --json @/b.json");
     read_jobs(&j, list, 1);
     vdm_json_free(&j);
 }
@@ -108,17 +77,18 @@ static void check_all(void)
 static void check_names(void)
 {
     vdm_json j = {0};
-    expect(0, "matmul.up.f32", "matmul.up.f32 matmul.up.input --quick --runs 3 --threads 1 --json @/b.json");
+    expect(0, "matmul.up.f32",
+           "bench matmul.up.f32 matmul.up.input --quick --runs 3 --threads 1 --json @/b.json");
     read_jobs(&j, "matmul.up.f32 \nmatmul.up.input \nmatmul.up.input.bf16w \n", 3);
     vdm_json_free(&j);
-    expect(0, ", bf16, ", "matmul.up.f32 --quick --runs 1 --precision bf16");
-    expect(0, "growth.8182", "growth --quick --runs 1");
+    expect(0, ", bf16, ", "bench matmul.up.f32 --quick --runs 1 --precision bf16");
+    expect(0, "growth.8182", "bench growth --quick --runs 1");
     CHECK(strstr(said, "matmul") == NULL, "growth: %s", said);
-    expect(2, "'matmul.u' names no job", "matmul.u --quick");
-    expect(2, "'nothing' names no job", "matmul nothing --quick");
-    expect(2, "--runs", "--quick --runs 0");
-    expect(1, "nowhere", "peak --quick --json @/nowhere/b.json");
-    expect(0, "vdm bench [NAME...]", "--help");
+    expect(2, "'matmul.u' names no job", "bench matmul.u --quick");
+    expect(2, "'nothing' names no job", "bench matmul nothing --quick");
+    expect(2, "--runs", "bench --quick --runs 0");
+    expect(1, "nowhere", "bench peak --quick --json @/nowhere/b.json");
+    expect(0, "vdm bench [NAME...]", "bench --help");
 }
 
 /* What a block has to compute, counted by hand: D = 64, 8 video and 2 text tokens, E = 64. */
@@ -128,7 +98,7 @@ static void check_operations(void)
     double block = 24.0 * 64 * 64 * 10 + 4.0 * 10 * 10 * 64;       /* linear layers, attention */
     double ends = 2.0 * 8 * 64 * (256 + 128) + 2.0 * 2 * 32 * 64;  /* patches in and out, text */
     double time = 2.0 * 64 * (64 + 64) + 2.0 * 64 * (12 + 2) * 64; /* its embedding, modulation */
-    expect(0, "block", "block.forward.1476.f32 --quick --runs 1 --json @/b.json");
+    expect(0, "block", "bench block.forward.1476.f32 --quick --runs 1 --json @/b.json");
     const vdm_json_node *jobs = read_jobs(&j, "block.forward.1476.f32 \n", 1);
     if (jobs) {
         double found = number(&j, jobs + 1, "operations");
@@ -140,9 +110,7 @@ static void check_operations(void)
 
 int main(void)
 {
-    const char *name = getenv("VDM");
-    snprintf(program, sizeof program, "%s", name ? name : "build/vdm");
-    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("bench");
+    if (!find_program()) return check_end("bench");
     check_all();
     check_names();
     check_operations();

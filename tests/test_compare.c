@@ -1,50 +1,16 @@
 /* vdm golden and vdm compare, as they are called: what a golden holds, that it repeats itself from its own
  * inputs, and that a tensor made wrong in one of the known ways is named, with what was done to it. */
-#include "check.h"
+#include "program.h"
 #include "tiny.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 static vdm_error err;
-static char output[1 << 16];
-
-/* Runs vdm; @ in the words is the folder of this test. The exit status; `output` is what it printed. */
-__attribute__((format(printf, 1, 2))) static int vdm(const char *format, ...)
-{
-    char words[1024], command[4096];
-    const char *program = getenv("VDM");
-    va_list args;
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    int n = snprintf(command, sizeof command, "%s ", program ? program : "build/vdm");
-    for (const char *w = words; *w && n < 3800; w++)
-        n +=
-            *w == '@' ? snprintf(command + n, 200, "%s", check_folder()) : snprintf(command + n, 2, "%c", *w);
-    snprintf(command + n, sizeof command - (size_t)n, " 2>&1");
-    FILE *p = popen(command, "r");
-    if (!CHECK(p != NULL, "%s: can't be run", command)) return -1;
-    size_t size = fread(output, 1, sizeof output - 1, p);
-    output[size] = '\0';
-    int status = pclose(p);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 static bool says(const char *what)
 {
-    return strstr(output, what) != NULL;
-}
-
-static const char *path_of(const char *name)
-{
-    static char path[2][600];
-    static int turn;
-    snprintf(path[turn ^= 1], sizeof path[0], "%s/%s", check_folder(), name);
-    return path[turn];
+    return strstr(said, what) != NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -57,13 +23,13 @@ static void test_golden(void)
     vdm_safetensors f;
     for (int i = 0; i < 5; i++) {
         int status = vdm("golden @/m --threads 1 --size 32x48 --what %s -o @/%d.g", whats[i], i);
-        CHECK(status == 0, "%s: %s", whats[i], output);
+        CHECK(status == 0, "%s: %s", whats[i], said);
         status = vdm("golden @/m --threads 1 --what %s --size 32x48 --inject @/%d.g --seed 7 -o @/again.g",
                      whats[i], i);
-        CHECK(status == 0, "%s: %s", whats[i], output);
+        CHECK(status == 0, "%s: %s", whats[i], said);
         status = vdm("compare --tol 0 @/%d.g @/again.g", i);
         CHECK(status == 0 && says(" 0 don't") && says("not 0 of"), "%s from its own inputs: %s", whats[i],
-              output);
+              said);
     }
     if (!CHECK(!vdm_safetensors_open(&f, path_of("0.g"), &err), "%s", err.text)) return;
     static const char *const keys[] = {"what",  "version",    "command",     "precision",
@@ -74,15 +40,15 @@ static void test_golden(void)
                                         "proj_out"};
     for (int i = 0; i < 6; i++) CHECK(vdm_safetensors_find(&f, names[i]) != NULL, "no tensor '%s'", names[i]);
     vdm_safetensors_close(&f);
-    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", output);
-    CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", output);
-    CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", output);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", output);
+    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", said);
+    CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", said);
+    CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", said);
     if (!CHECK(!vdm_safetensors_open(&f, path_of("only.g"), &err), "%s", err.text)) return;
     CHECK(f.count == 3 + 1 + 9, "--only: %d tensors", (int)f.count);
     vdm_safetensors_close(&f);
-    CHECK(vdm("golden @/m --size 40x48 -o @/no.g") == 1 && says("a multiple of 16"), "%s", output);
-    CHECK(vdm("golden @/m") == 2 && vdm("golden --names") == 0 && says("rope_q"), "%s", output);
+    CHECK(vdm("golden @/m --size 40x48 -o @/no.g") == 1 && says("a multiple of 16"), "%s", said);
+    CHECK(vdm("golden @/m") == 2 && vdm("golden --names") == 0 && says("rope_q"), "%s", said);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -155,7 +121,7 @@ static void test_mistake(struct file *g, enum mistake mistake, const char *name,
     int status = vdm("compare --tol 1e-5 @/0.g @/wrong.g");
     snprintf(first, sizeof first, "first to differ: %s\n", name);
     CHECK(status == 3 && says(first) && says(words), "%s: status %d, expected '%s' in\n%s", name, status,
-          words, output);
+          words, said);
     vdm_free(wrong);
     *t = kept;
 }
@@ -188,22 +154,19 @@ static void test_words(void)
     vdm_tensor a[] = {{"block.0.q", VDM_F32, 1, {3}, three, 12}, {"block.1.q", VDM_F32, 1, {3}, three, 12}};
     vdm_tensor b[] = {{"layer0_query", VDM_F32, 1, {3}, three, 12},
                       {"layer1_query", VDM_F32, 1, {3}, other, 12}};
-    vdm_file map;
     CHECK(!vdm_safetensors_write(path_of("a.st"), a, 2, NULL, 0, &err) &&
-              !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err) &&
-              !vdm_file_open(&map, path_of("map.txt"), &err),
+              !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err),
           "%s", err.text);
-    fputs("# mine\nblock.*.q layer*_query\n", map.stream);
-    CHECK(!vdm_file_commit(&map, &err), "%s", err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("has no tensor"), "%s", output);
-    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-3") == 0 && says("2 agree"), "%s", output);
+    write_text("map.txt", "# mine\nblock.*.q layer*_query\n");
+    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("has no tensor"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-3") == 0 && says("2 agree"), "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --html @/page.html") == 3 &&
               says("[2]: expected 3,"),
-          "%s", output);
+          "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --only 'block.0.*'") == 0 && says("1 agree"),
-          "%s", output);
-    CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", output);
-    CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", output);
+          "%s", said);
+    CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", said);
+    CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", said);
     char *page;
     size_t size;
     if (!CHECK(!vdm_read_file(path_of("page.html"), 1 << 20, &page, &size, &err), "%s", err.text)) return;
@@ -215,9 +178,8 @@ static void test_words(void)
 
 int main(void)
 {
-    char model[600];
-    snprintf(model, sizeof model, "%s/m", check_folder());
-    if (CHECK(!tiny_write(model, TINY_15_I2V, VDM_F32, 5, &err), "%s", err.text)) {
+    if (!find_program()) return check_end("compare");
+    if (CHECK(!tiny_write(path_of("m"), TINY_15_I2V, VDM_F32, 5, &err), "%s", err.text)) {
         test_golden();
         test_mistakes();
     }

@@ -1,55 +1,16 @@
-/* vdm demo, and the pages that fit, eval and demo write: on a tiny random model, from the command line.
- * The environment's VDM names the program (build/vdm otherwise). */
-#include "check.h"
+/* vdm demo, and the pages that fit, eval and demo write: on a tiny random model, from the command line. */
+#include "program.h"
 #include "tiny.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* The task's name as it stands in task.json, and as a page has to write it. */
 static const char NAME[] = "<b>swap & \\\"colours\\\"", ESCAPED[] = "&lt;b&gt;swap &amp; &quot;colours&quot;";
 enum { ROWS = 4, COLS = 6, CELL = 8, PAIRS = 8, QUESTIONS = 5 };
 
-static char program[512], root[256], page[1 << 23], said[65536];
-
-static size_t slurp(char *text, size_t size, const char *name)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(text, 1, size - 1, f) : 0;
-    if (f) fclose(f);
-    text[n] = '\0';
-    return n;
-}
-
-/* Runs `vdm ARGUMENTS` in the test's folder, and requires an exit status and a piece of what is said. */
-static void expect(int status, const char *piece, const char *arguments)
-{
-    char command[2048];
-    snprintf(command, sizeof command, "cd '%s' && '%s' %s > out 2>&1", root, program, arguments);
-    int found = system(command);
-    found = WIFEXITED(found) ? WEXITSTATUS(found) : -1;
-    slurp(said, sizeof said, "out");
-    CHECK(found == status, "vdm %s: expected status %d, found %d: %s", arguments, status, found, said);
-    CHECK(strstr(said, piece) != NULL, "vdm %s: expected '%s' in: %s", arguments, piece, said);
-}
-
-static uint64_t hash_of(const char *name)
-{
-    vdm_error err;
-    char path[512], *data;
-    size_t size;
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    if (!CHECK(vdm_read_file(path, sizeof page, &data, &size, &err) == 0, "%s", err.text)) return 0;
-    uint64_t hash = check_hash(data, (int64_t)size);
-    vdm_free(data);
-    return hash;
-}
+static char page[1 << 23];
 
 /* ------------------------------------------------------------------------------------------------
  * A task of grids: red and blue change places */
@@ -58,7 +19,7 @@ static void write_grid(const char *part, int i, bool output)
 {
     static const uint8_t colours[4][3] = {{0, 0, 0}, {0, 116, 217}, {255, 65, 54}, {46, 204, 64}};
     float numbers[ROWS * COLS];
-    char path[512];
+    char name[64];
     vdm_error err;
     vdm_picture p = {COLS * CELL, ROWS * CELL, vdm_alloc(ROWS * CELL * COLS * CELL, 3, "a grid", &err)};
     check_random(numbers, ROWS * COLS, (uint32_t)i + (*part == 't' && part[1] == 'r' ? 0 : 100), 2);
@@ -67,29 +28,20 @@ static void write_grid(const char *part, int i, bool output)
         if (output && (colour == 1 || colour == 2)) colour = 3 - colour;
         memcpy(p.rgb + 3 * k, colours[colour], 3);
     }
-    snprintf(path, sizeof path, "%s/task/%s/%d&.%s.ppm", root, part, i, output ? "out" : "in");
-    CHECK(vdm_picture_write(&p, path, &err) == 0, "%s", err.text);
+    snprintf(name, sizeof name, "task/%s/%d&.%s.ppm", part, i, output ? "out" : "in");
+    CHECK(vdm_picture_write(&p, name, &err) == 0, "%s", err.text);
     vdm_free(p.rgb);
 }
 
 static void write_task(void)
 {
-    const char *folders[] = {"task", "task/train", "task/test"};
-    char path[512];
-    for (int i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "%s/%s", root, folders[i]);
-        mkdir(path, 0777);
-    }
+    expect_shell(0, "", "mkdir task task/train task/test");
     for (int i = 0; i < PAIRS; i++) write_grid("train", i, false), write_grid("train", i, true);
     for (int i = 0; i < QUESTIONS; i++) write_grid("test", i, false), write_grid("test", i, true);
-    snprintf(path, sizeof path, "%s/task/task.json", root);
-    FILE *f = fopen(path, "w");
-    if (!CHECK(f != NULL, "%s: can't be written", path)) return;
-    fprintf(f,
-            "{\"name\": \"%s\", \"metric\": \"cells\", \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, "
-            "\"border\": 0}}",
-            NAME, ROWS, COLS, CELL);
-    fclose(f);
+    write_text("task/task.json",
+               "{\"name\": \"%s\", \"metric\": \"cells\", "
+               "\"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": 0}}",
+               NAME, ROWS, COLS, CELL);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -189,7 +141,6 @@ static void check_checker(void)
 /* Column `kept` of the first answer: its cells against those of its input. */
 static void check_kept(const char *scores)
 {
-    char path[512];
     double written = -1, score = -2;
     bool exact;
     vdm_error err;
@@ -197,13 +148,10 @@ static void check_kept(const char *scores)
     vdm_picture answer = {0}, input = {0};
     const char *line = strchr(scores, '\n');
     CHECK(line && sscanf(line, "\n0&,cells,%*f,%*d,%*f,%lf", &written) == 1, "scores.csv: %s", scores);
-    snprintf(path, sizeof path, "%s/task", root);
-    bool ok = vdm_task_read(&task, path, &err) == 0;
-    snprintf(path, sizeof path, "%s/answers/0&.ppm", root);
-    ok = ok && vdm_picture_read(&answer, path, &err) == 0;
-    snprintf(path, sizeof path, "%s/task/test/0&.in.ppm", root);
-    ok = ok && vdm_picture_read(&input, path, &err) == 0 &&
-         vdm_score(&score, &exact, &task, &answer, &input, &err) == 0;
+    bool ok = vdm_task_read(&task, "task", &err) == 0 &&
+              vdm_picture_read(&answer, "answers/0&.ppm", &err) == 0 &&
+              vdm_picture_read(&input, "task/test/0&.in.ppm", &err) == 0 &&
+              vdm_score(&score, &exact, &task, &answer, &input, &err) == 0;
     CHECK(ok, "%s", err.text);
     CHECK(written >= 0 && fabs(written - score) < 1e-8, "kept is %.9g, expected %.9g", written, score);
     vdm_free(answer.rgb);
@@ -266,17 +214,15 @@ static void check_demo(void)
     const char *pieces[] = {"vdm demo task", "Learned from 8 pairs", "(transition: discrete)", "<polyline",
                             "alt=\"answer of 4&amp;\""};
     const char *files[] = {"lora.safetensors", "train.csv", "scores.csv", "strip.png"};
-    const char *demo = "demo task --model model --steps 5 --rank 2 --sample-steps 2 -o ";
-    char line[256];
-    for (int i = 0; i < 3; i++) { /* the third over the second's folder */
-        snprintf(line, sizeof line, "%sdemo%d%s", demo, i ? 1 : 0, i == 2 ? " --threads 3" : "");
-        expect(0, "0 of 5 exact (0 %)", line);
-    }
+    for (int i = 0; i < 3; i++) /* the third over the second's folder */
+        expect(0, "0 of 5 exact (0 %)",
+               "demo task --model model --steps 5 --rank 2 --sample-steps 2 -o demo%d%s", i ? 1 : 0,
+               i == 2 ? " --threads 3" : "");
     for (int i = 0; i < 4; i++) {
         char a[64], b[64];
         snprintf(a, sizeof a, "demo0/%s", files[i]);
         snprintf(b, sizeof b, "demo1/%s", files[i]);
-        CHECK(hash_of(a) == hash_of(b), "%s: two runs differ", files[i]);
+        expect_same(a, b, true);
     }
     CHECK(!strchr(said, '\033') && !strchr(said, '\r'), "colours or a bar where there is no terminal: %s",
           said);
@@ -292,30 +238,21 @@ static void check_demo(void)
 static void write_square_model(void)
 {
     vdm_error err;
-    vdm_file f;
-    char path[512];
-    snprintf(path, sizeof path, "%s/square", root);
-    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    CHECK(tiny_write("square", TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     slurp(said, sizeof said, "square/transformer/config.json");
     char *height = strstr(said, "\"sample_height\": 4"), *width = strstr(said, "\"sample_width\": 6");
     if (!CHECK(height && width, "no sample size in %s", said)) return;
     height[strlen("\"sample_height\": ")] = width[strlen("\"sample_width\": ")] = '8';
-    snprintf(path, sizeof path, "%s/square/transformer/config.json", root);
-    if (!CHECK(vdm_file_open(&f, path, &err) == 0, "%s", err.text)) return;
-    fputs(said, f.stream);
-    CHECK(vdm_file_commit(&f, &err) == 0, "%s", err.text);
+    write_text("square/transformer/config.json", "%s", said);
 }
 
 /* A task made to order, then a smaller one in its place. */
 static void check_made(void)
 {
-    const char *line = "demo recolour --model square --steps 2 --rank 2 --sample-steps 1 -o made ";
-    char words[256];
+    const char *made = "demo recolour --model square --steps 2 --rank 2 --sample-steps 1 -o made";
     write_square_model();
-    snprintf(words, sizeof words, "%s--shots 2 --limit 1", line);
-    expect(0, "of 1 exact", words);
-    snprintf(words, sizeof words, "%s--shots 1 --limit 1", line);
-    expect(0, "1 pair to learn it from", words);
+    expect(0, "of 1 exact", "%s --shots 2 --limit 1", made);
+    expect(0, "1 pair to learn it from", "%s --shots 1 --limit 1", made);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
     expect(1, "expected a new or an empty folder", "demo recolour --model square -o .");
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
@@ -324,15 +261,9 @@ static void check_made(void)
 int main(void)
 {
     vdm_error err;
-    char path[512], here[256];
-    const char *name = getenv("VDM");
-    if (!name) name = "build/vdm";
-    if (!getcwd(here, sizeof here)) here[0] = '\0';
-    snprintf(program, sizeof program, *name == '/' ? "%s%s" : "%s/%s", *name == '/' ? "" : here, name);
-    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("demo");
-    snprintf(root, sizeof root, "%s", check_folder());
-    snprintf(path, sizeof path, "%s/model", root);
-    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    if (!find_program()) return check_end("demo");
+    if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("demo");
+    CHECK(tiny_write("model", TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_task();
     check_checker();
     check_fit_and_eval();

@@ -1,58 +1,27 @@
 /* vdm arc from its command line, on a tiny random model: a task, folders in shards, kills and what is there
- * after them, a task that fails, merging. The environment's VDM names the program (build/vdm otherwise). */
-#include "check.h"
+ * after them, a task that fails, merging. */
+#include "program.h"
 #include "tiny.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-static char program[512], root[256], here[256], said[1 << 20], other[1 << 20];
+static char other[sizeof said];
 static const char FAST[] =
     "--model model --size 32x32 --cell 4 --border 0 --align 4 --rank 2 --batch 2 --threads 1 "
     "--steps 6 --sample-steps 1 --save-every 1 --watch-every 0";
 
-static size_t slurp(char *text, size_t size, const char *name)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(text, 1, size - 1, f) : 0;
-    if (f) fclose(f);
-    text[n] = '\0';
-    return n;
-}
-
-/* Runs a shell's command in the test's folder, and requires an exit status and a piece of what is said. */
-static void shell(int status, const char *piece, const char *line)
-{
-    char command[4096];
-    snprintf(command, sizeof command, "cd '%s' && { %s; } > out 2>&1", root, line);
-    int found = system(command);
-    found = WIFEXITED(found) ? WEXITSTATUS(found) : -1;
-    slurp(said, sizeof said, "out");
-    CHECK(found == status, "%s: expected status %d, found %d: %s", line, status, found, said);
-    CHECK(strstr(said, piece) != NULL, "%s: expected '%s' in: %s", line, piece, said);
-}
-
 /* `vdm arc WORDS` with the settings above. */
 static void arc(int status, const char *piece, const char *words)
 {
-    char line[2048];
-    snprintf(line, sizeof line, "'%s' arc %s %s", program, words, FAST);
-    shell(status, piece, line);
+    expect(status, piece, "arc %s %s", words, FAST);
 }
 
 static void merge(int status, const char *piece, const char *words)
 {
-    char line[2048];
-    snprintf(line, sizeof line, "'%s' arc --report %s -o page.html", program, words);
-    shell(status, piece, line);
+    expect(status, piece, "arc --report %s -o page.html", words);
 }
 
 /* Takes the times away: "seconds": 1.2 at the end of a line. */
@@ -76,25 +45,14 @@ static void same_but_times(const char *a, const char *b)
 /* ------------------------------------------------------------------------------------------------
  * What the program works on */
 
-static void write_model(void)
-{
-    vdm_error err;
-    char path[512];
-    snprintf(path, sizeof path, "%s/model", root);
-    CHECK(tiny_write(path, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
-}
-
 /* Three good tasks in two folders, and one that can't be read. */
 static void write_tasks(void)
 {
-    char line[1024];
-    snprintf(
-        line, sizeof line,
-        "mkdir -p tasks/a tasks/b && cp '%s'/tests/arc/move/fall.json '%s'/tests/arc/count.json tasks/a && "
-        "cp '%s'/tests/arc/grow/twice.json tasks/b && echo '{\"train\": [[' > tasks/b/bad.json && "
-        "echo none > tasks/b/notes.txt",
-        here, here, here);
-    shell(0, "", line);
+    expect_shell(0, "",
+                 "mkdir -p @/tasks/a @/tasks/b && echo none > @/tasks/b/notes.txt && "
+                 "cp tests/arc/move/fall.json tests/arc/count.json @/tasks/a && "
+                 "cp tests/arc/grow/twice.json @/tasks/b");
+    write_text("tasks/b/bad.json", "{\"train\": [[\n");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -114,9 +72,8 @@ static void check_single(void)
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);
     arc(1, "bad.json", "tasks/b/bad.json -o bad");
-    shell(0, "",
-          "sed 's/,.\"output\": *.*//; s/^ *\"output.*//' tasks/a/count.json | tr -d '\\n' > /dev/null; "
-          "echo '{\"train\":[{\"input\":[[1]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}' > kept.json");
+    write_text("kept.json",
+               "{\"train\":[{\"input\":[[1]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}\n");
     arc(1, "size-rule same or infer", "kept.json -o kept");
     arc(0, "no answer is known", "kept.json -o kept --size-rule same");
 }
@@ -131,7 +88,7 @@ static void check_usage(void)
     arc(1, "I from 1 to N", "tasks --out x.jsonl --shard 0/4");
     arc(1, "I from 1 to N", "tasks --out x.jsonl --shard 5/4");
     arc(1, "I from 1 to N", "tasks --out x.jsonl --shard 1/2/3");
-    shell(0, "", "mkdir none");
+    expect_shell(0, "", "mkdir none");
     arc(1, "found none", "none --out x.jsonl");
     arc(1, "no-folder", "tasks --out no-folder/x.jsonl");
 }
@@ -147,7 +104,7 @@ static void check_folder_run(void)
     int lines = 0;
     for (const char *c = said; *c; c++) lines += *c == '\n';
     CHECK(lines == 4 && strstr(said, "\"error\": \""), "%d lines: %s", lines, said);
-    shell(0, "", "test ! -e all.jsonl.work");
+    expect_shell(0, "", "test ! -e all.jsonl.work");
     merge(0, "1 tasks failed", "all.jsonl");
     CHECK(strstr(said, "a ") && strstr(said, "mean over 2 folders") && strstr(said, "grids of to 8"), "%s",
           said);
@@ -168,47 +125,28 @@ static void check_shards(void)
     merge(0, "2 tasks stand in several files", "all.jsonl s2.jsonl");
     arc(0, "2 tasks", "tasks --out seed.jsonl --limit 2 --seed 3");
     merge(1, "different runs", "all.jsonl seed.jsonl");
-    shell(0, "", "sed '1s/answers\": \\[\"[0-9]/answers\": [\"/' all.jsonl > changed.jsonl");
+    expect_shell(0, "", "sed '1s/answers\": \\[\"[0-9]/answers\": [\"/' all.jsonl > changed.jsonl");
     merge(1, "", "all.jsonl changed.jsonl");
-    shell(0, "", "sed '2s/\"attempts/\"attempt/' all.jsonl > broken.jsonl");
+    expect_shell(0, "", "sed '2s/\"attempts/\"attempt/' all.jsonl > broken.jsonl");
     merge(1, "broken.jsonl: line 2: attempts", "broken.jsonl");
-    shell(0, "", ": > empty.jsonl");
+    expect_shell(0, "", ": > empty.jsonl");
     merge(1, "no results", "empty.jsonl");
     merge(1, "nothing.jsonl", "nothing.jsonl");
-}
-
-/* Starts the shard, and kills it after so many milliseconds. Whether it had to be killed. */
-static bool run_and_kill(const char *words, int milliseconds)
-{
-    char line[2048];
-    int status = 0;
-    snprintf(line, sizeof line, "cd '%s' && exec '%s' arc %s %s > out 2>&1", root, program, words, FAST);
-    pid_t child = fork();
-    if (child == 0) {
-        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
-        _exit(127);
-    }
-    struct timespec wait = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
-    nanosleep(&wait, NULL);
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
-    return WIFSIGNALED(status);
 }
 
 /* Kills until the run gets through; what is left behind has to be the same file. */
 static void check_kills(void)
 {
     int killed = 0;
-    for (int ms = 40; ms < 20000 && run_and_kill("tasks --out killed.jsonl", ms);
+    for (int ms = 40; ms < 20000 && kill_vdm(NULL, ms, "arc tasks --out killed.jsonl %s", FAST);
          ms += ms < 800 ? ms / 3 : ms)
         killed++;
     CHECK(killed >= 2, "%d kills: the run is too fast for the test", killed);
     arc(0, "4 tasks", "tasks --out killed.jsonl");
     same_but_times("all.jsonl", "killed.jsonl");
-    shell(0, "", "test ! -e killed.jsonl.work");
+    expect_shell(0, "", "test ! -e killed.jsonl.work");
     /* a line that was being written, and a task killed in its training: cut off, and gone on with */
-    shell(0, "",
-          "head -n 2 all.jsonl > cut.jsonl && head -n 3 all.jsonl | tail -n 1 | head -c 99 >> cut.jsonl");
+    expect_shell(0, "", "(head -n 2 all.jsonl; sed -n 3p all.jsonl | head -c 99) > cut.jsonl");
     arc(0, "cut.jsonl: 2 tasks are there already", "tasks --out cut.jsonl");
     same_but_times("all.jsonl", "cut.jsonl");
     printf("arc: killed %d times, resumed\n", killed);
@@ -217,12 +155,10 @@ static void check_kills(void)
 /* Two runs can't write one file: this process holds the other's lock. */
 static void check_lock(void)
 {
-    char path[512];
     struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    shell(0, "", "mkdir locked.jsonl.work");
-    snprintf(path, sizeof path, "%s/locked.jsonl.work/lock", root);
-    int fd = open(path, O_RDWR | O_CREAT, 0666);
-    CHECK(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0, "%s can't be locked", path);
+    expect_shell(0, "", "mkdir locked.jsonl.work");
+    int fd = open("locked.jsonl.work/lock", O_RDWR | O_CREAT, 0666);
+    CHECK(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0, "the test can't lock a file");
     arc(1, "another run is writing", "tasks --out locked.jsonl");
     close(fd);
     arc(0, "4 tasks", "tasks --out locked.jsonl");
@@ -233,32 +169,21 @@ static void check_lock(void)
 static void check_task_commands(void)
 {
     const char *canvas = "--model model --size 32x32 --cell 4 --border 0";
-    char line[1024];
-    snprintf(line, sizeof line, "'%s' fit tasks/a/fall.json %s -o fit --steps 2 --rank 2 --batch 1", program,
-             canvas);
-    shell(0, "2 steps on 3 pairs", line);
-    snprintf(line, sizeof line,
-             "'%s' eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --steps 1", program,
-             canvas);
-    shell(0, "1 answered, 1 scored, mean cells", line);
-    snprintf(line, sizeof line, "'%s' info tasks/b/twice.json", program);
-    shell(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", line);
-    snprintf(line, sizeof line,
-             "'%s' arc tasks/a --kept --model model --size 32x32 --cell 4 --border 0 --shots 1", program);
-    shell(0, "cells kept", line);
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o fit --steps 2 --rank 2 --batch 1", canvas);
+    expect(0, "1 answered, 1 scored, mean cells",
+           "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --steps 1", canvas);
+    expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
+    expect(0, "cells kept", "arc tasks/a --kept %s --shots 1", canvas);
 }
 
 int main(void)
 {
-    const char *name = getenv("VDM");
-    if (!name) name = "build/vdm";
-    if (!getcwd(here, sizeof here)) here[0] = '\0';
-    snprintf(program, sizeof program, *name == '/' ? "%s%s" : "%s/%s", *name == '/' ? "" : here, name);
-    if (!CHECK(access(program, X_OK) == 0, "%s: no program to test", program)) return check_end("shards");
+    vdm_error err;
+    if (!find_program()) return check_end("shards");
     setenv("OMP_WAIT_POLICY", "passive", 0);
-    snprintf(root, sizeof root, "%s", check_folder());
-    write_model();
+    CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_tasks();
+    if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");
     check_usage();
     check_single();
     check_folder_run();

@@ -12,32 +12,17 @@
  *
  * An item goes on until the next one or an empty line. Anything else in backticks is an error. Commands that
  * differ in --only alone are run as one. At last mistakes are planted in the text: each has to be found. */
-#include "check.h"
+#include "program.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 enum { MAX_REFS = 400, MAX_GOLDENS = 16, MAX_LETTERS = 40, WORDS = 400, TEXT = 1 << 18 };
 
 static vdm_error err;
-static char output[1 << 16];
-
-static int vdm(const char *words)
-{
-    char command[8192];
-    const char *program = getenv("VDM");
-    snprintf(command, sizeof command, "%s %s 2>&1", program ? program : "build/vdm", words);
-    FILE *p = popen(command, "r");
-    if (!p) return -1;
-    size_t size = fread(output, 1, sizeof output - 1, p);
-    output[size] = '\0';
-    int status = pclose(p);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 /* ------------------------------------------------------------------------------------------------
  * What a reading of the text finds */
@@ -155,15 +140,13 @@ static const char *help_of(const char *command)
     static struct {
         char command[32], *text;
     } known[16];
-    char words[64];
     int i = 0;
     while (i < 16 && known[i].text && strcmp(known[i].command, command) != 0) i++;
     if (i == 16) return NULL;
     if (known[i].text) return known[i].text;
-    snprintf(words, sizeof words, "%.30s --help", command);
-    if (vdm(words) != 0) return NULL;
+    if (vdm("%.30s --help", command) != 0) return NULL;
     snprintf(known[i].command, sizeof known[i].command, "%s", command);
-    return known[i].text = strdup(output);
+    return known[i].text = strdup(said);
 }
 
 /* Sorts a golden's words: what is computed, and the patterns of --only. */
@@ -253,12 +236,12 @@ static int64_t size_of(const struct tour *t, const char *entry)
     return end[length] ? n / strtol(end + length + 1, NULL, 10) : n;
 }
 
-static bool same_shape(const struct tour *t, const char *said, const vdm_tensor *found)
+static bool same_shape(const struct tour *t, const char *shape, const vdm_tensor *found)
 {
     char copy[64];
     int rank = 0;
-    if (!*said) return true;
-    snprintf(copy, sizeof copy, "%s", said);
+    if (!*shape) return true;
+    snprintf(copy, sizeof copy, "%s", shape);
     for (char *entry = strtok(copy, ","); entry; entry = strtok(NULL, ","), rank++)
         if (rank == found->rank || size_of(t, entry) != found->shape[rank]) return false;
     return rank == found->rank;
@@ -298,10 +281,11 @@ static const vdm_safetensors *made(const struct golden *g)
     static int n;
     for (int i = 0; i < n; i++)
         if (strcmp(files[i].words, g->words) == 0) return &files[i].f;
-    char path[300], words[8192];
-    snprintf(path, sizeof path, "%s/%d.g", check_folder(), n);
-    snprintf(words, sizeof words, "%s --threads 1 --only '%s' -o %s", g->words, g->patterns, path);
-    if (n == 2 * MAX_GOLDENS || vdm(words) != 0 || vdm_safetensors_open(&files[n].f, path, &err)) return NULL;
+    char name[16];
+    snprintf(name, sizeof name, "%d.g", n);
+    if (n == 2 * MAX_GOLDENS || vdm("%s --threads 1 --only '%s' -o @/%s", g->words, g->patterns, name) != 0 ||
+        vdm_safetensors_open(&files[n].f, path_of(name), &err))
+        return NULL;
     strcpy(files[n].words, g->words);
     return &files[n++].f;
 }
@@ -317,7 +301,7 @@ static void check_tensors(struct tour *t)
         if (!g)
             hold(t, false, "no look line behind '%s'", r->name);
         else if (!f)
-            hold(t, false, "vdm %s: %s", g->words, output);
+            hold(t, false, "vdm %s: %s", g->words, said);
         else if (!found || !matches_any(r->patterns, r->name))
             hold(t, false, "vdm %s --only '%s' writes no '%s'", g->words, r->patterns, r->name);
         else
@@ -456,6 +440,7 @@ int main(void)
     static struct tour t;
     char *text;
     size_t size;
+    if (!find_program()) return check_end("tour");
     if (CHECK(!vdm_read_file("TOUR.md", TEXT, &text, &size, &err), "%s", err.text)) {
         read_tour(&t, text);
         CHECK(plausible(&t),
