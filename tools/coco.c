@@ -520,7 +520,7 @@ static int write_task(struct coco *c, vdm_error *err)
         write_shots(c, c->test, c->n_test, "test", err) || task_write_settings(&t, c->o->output, err))
         return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
-            (long long)c->n_train, (long long)c->n_test, c->o->output, (long long)c->suit);
+            (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
     return 0;
 }
 
@@ -543,8 +543,8 @@ int coco_run(const options *o, vdm_error *err)
                      ? -1
                      : 0;
     if (!status && o->list) {
-        for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", c.train[i]->name);
-        for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", c.test[i]->name);
+        for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", clean(c.train[i]->name));
+        for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", clean(c.test[i]->name));
     } else if (!status) {
         status = write_task(&c, err);
     }

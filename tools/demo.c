@@ -155,7 +155,7 @@ static void show_pairs(const struct demo *d)
     const lesson *l = &d->lesson;
     const char *captions[] = {"input", "output", "input", "output"};
     screen s = screen_of_stdout();
-    printf("%s", d->task.name);
+    printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
     printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
            l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
@@ -212,7 +212,7 @@ static int answer_all(struct demo *d, vdm_error *err)
     show_answers(d);
     exam_say(&d->exam, text, sizeof text);
     format_seconds(seconds, sizeof seconds, vdm_seconds() - d->start);
-    printf("%s (%s in all)\n%s shows everything\n", text, seconds, d->page);
+    printf("%s (%s in all)\n%s shows everything\n", text, seconds, clean(d->page));
     return 0;
 }
 

@@ -118,7 +118,7 @@ static int write_task(const char *name, const options *o, vdm_error *err)
     if (!status)
         fprintf(stderr, "%s: %d pairs and %d tests of %dx%d pixels in %s\n", name, t.n_train, t.n_test,
                 t.n_train ? t.train_x[0].height : t.test_x[0].height,
-                t.n_train ? t.train_x[0].width : t.test_x[0].width, o->output);
+                t.n_train ? t.train_x[0].width : t.test_x[0].width, clean(o->output));
     made_task_free(&t);
     return status;
 }

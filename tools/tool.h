@@ -62,6 +62,9 @@ void remember_program(const char *argv0); /* where the program is, as it was cal
 /* Says `vdm: sentence` on stderr and returns FAILED (or USAGE). */
 int fail(const vdm_error *err);
 int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A copy for the terminal, vdm_clean: for every name that comes from a file or is one's. Lives until the
+ * fourth call after it; cut at 4095 bytes. */
+const char *clean(const char *text);
 
 /* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT and SIGTERM ask the
  * work to stop. */
