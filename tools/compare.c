@@ -204,12 +204,12 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     return 0;
 }
 
-static double tolerance_of(const struct tolerances *t, const char *name)
+static double tolerance_of(const struct tolerances *t, const both *b, const char *name)
 {
     if (t->fixed >= 0) return t->fixed;
     const vdm_json_node *n = t->has_expected ? vdm_json_get(&t->expected, t->expected.nodes, name) : NULL;
     if (n && n->kind == VDM_JSON_NUMBER) return SLACK * n->number;
-    double known = expected_error(name, t->precision);
+    double known = expected_error(vdm_safetensors_metadata(&b->ref, "what"), name, t->precision);
     if (known >= 0) return SLACK * known;
     return strcmp(t->precision, "bf16") == 0 ? 5e-2 : 1e-5;
 }
@@ -304,7 +304,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
         finding *f = &c->all[c->count];
         if (!selected(o->only, b->order[i]->name)) continue;
         f->ref = b->order[i];
-        judge(b, f, tolerance_of(&t, f->ref->name));
+        judge(b, f, tolerance_of(&t, b, f->ref->name));
         c->agree += f->verdict == AGREES;
         c->missing += f->verdict == MISSING;
         c->leave += f->verdict == LEAVES || f->verdict == BROKEN || f->verdict == SHAPE;
