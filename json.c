@@ -92,6 +92,14 @@ static size_t utf8_length(const unsigned char *at, const unsigned char *end)
     return n;
 }
 
+/* C1, U+0080 to U+009F, are control characters too: U+009B begins a terminal's commands as ESC [ does. */
+int vdm_character(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    if (at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return 0;
+    return (int)utf8_length(at, at + strnlen(text, 4));
+}
+
 static void put_utf8(parser *p, uint32_t code)
 {
     if (code < 0x80) {

@@ -161,11 +161,14 @@ static int check_settings(const vdm_json *j, const char *path, vdm_error *err)
     }
     for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
         const vdm_json_node *node = setting(j, patterns[i]);
-        if (node && node->kind != VDM_JSON_NULL && (node->kind != VDM_JSON_OBJECT || node->children))
-            return vdm_fail(err,
-                            "%s: lora_adapter_metadata: %s: expected {} (one rank and one alpha for all "
-                            "modules), found entries",
-                            path, patterns[i]);
+        if (!node || node->kind == VDM_JSON_NULL || (node->kind == VDM_JSON_OBJECT && !node->children))
+            continue;
+        const char *module = node->children ? node[1].key : NULL;
+        return vdm_fail(
+            err,
+            "%s: lora_adapter_metadata: %s: expected {} (one rank and one alpha for all modules), "
+            "found %s%.200s",
+            path, patterns[i], module ? "an entry for " : "another value", module ? module : "");
     }
     return 0;
 }
@@ -294,16 +297,30 @@ static int rank_of(const vdm_safetensors *f, int layers, int *rank, vdm_error *e
     return 0;
 }
 
+/* Before the metadata, whose r a file of several ranks contradicts somewhere anyway. */
+static int check_shapes(const vdm_safetensors *f, int layers, int width, int rank, vdm_error *err)
+{
+    struct place p;
+    for (int64_t i = 0; i < f->count; i++) {
+        const vdm_tensor *t = &f->tensors[i];
+        parse_key(t->name, layers, &p);
+        int rows = p.b ? width : rank, cols = p.b ? rank : width;
+        if (t->rank == 2 && t->shape[0] == rows && t->shape[1] == cols) continue;
+        return vdm_fail(
+            err,
+            "%s: tensor '%s': expected [%d,%d] (width %d; all modules of one rank, that of '%s' is "
+            "%d), found [%lld,%lld]",
+            f->path, t->name, rows, cols, width, f->tensors[0].name, rank,
+            (long long)(t->rank > 0 ? t->shape[0] : 0), (long long)(t->rank > 1 ? t->shape[1] : 0));
+    }
+    return 0;
+}
+
 static int copy_tensor(vdm_lora *a, const vdm_safetensors *f, const vdm_tensor *t, vdm_error *err)
 {
     struct place p;
     parse_key(t->name, a->layers, &p);
-    int64_t n = (int64_t)a->rank * a->width, shape[2] = {p.b ? a->width : a->rank, p.b ? a->rank : a->width};
-    if (t->rank != 2 || t->shape[0] != shape[0] || t->shape[1] != shape[1])
-        return vdm_fail(err, "%s: tensor '%s': expected [%lld,%lld] (rank %d, width %d), found [%lld,%lld]",
-                        f->path, t->name, (long long)shape[0], (long long)shape[1], a->rank, a->width,
-                        (long long)(t->rank > 0 ? t->shape[0] : 0),
-                        (long long)(t->rank > 1 ? t->shape[1] : 0));
+    int64_t n = (int64_t)a->rank * a->width;
     if (t->dtype != VDM_F32 && t->dtype != VDM_F16 && t->dtype != VDM_BF16 && t->dtype != VDM_F64)
         return vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16 or F64, found %s", f->path, t->name,
                         vdm_dtype_name(t->dtype));
@@ -347,8 +364,9 @@ static int read_tensors(vdm_lora *a, const vdm_safetensors *f, const vdm_transfo
 {
     int rank = 0;
     double alpha;
-    if (check_keys(f, c->layers, err) || rank_of(f, c->layers, &rank, err)) return -1;
-    if (read_settings(f, rank, &alpha, err)) return -1;
+    if (check_keys(f, c->layers, err) || rank_of(f, c->layers, &rank, err) ||
+        check_shapes(f, c->layers, c->heads * c->head_dim, rank, err) || read_settings(f, rank, &alpha, err))
+        return -1;
     unsigned char *seen = vdm_alloc((size_t)c->layers, 4, "the adapter's modules", err);
     int status = seen ? count_modules(f, c->layers, seen, applied, err) : -1;
     vdm_free(seen);

@@ -32,8 +32,15 @@ enum {
 /* ------------------------------------------------------------------------------------------------
  * Errors and memory */
 
-/* Formats into memory of its own first: the arguments may be the old text of *err. Names in a sentence
- * come from files, so control characters (a newline, a terminal's escape) become '?'. */
+void vdm_clean(char *text)
+{
+    for (int n; *text; text += n ? n : 1) {
+        n = vdm_character(text);
+        if (!n) *text = '?';
+    }
+}
+
+/* Formats into memory of its own first: the arguments may be the old text of *err. */
 int vdm_fail(vdm_error *err, const char *format, ...)
 {
     if (!err) return -1;
@@ -42,8 +49,7 @@ int vdm_fail(vdm_error *err, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    vdm_clean(text);
     memcpy(err->text, text, sizeof text);
     return -1;
 }

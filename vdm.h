@@ -66,6 +66,12 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 #endif
     ;
 
+/* Names in files may hold anything. In place, what a terminal would not show becomes '?': control characters,
+ * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
+void vdm_clean(char *text);
+/* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
+int vdm_character(const char *text);
+
 /* count * size bytes, zeroed, 64-byte aligned, checked for overflow; NULL with a sentence that says
  * what the memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
 void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err);

@@ -176,12 +176,42 @@ static void test_words(void)
     vdm_free(page);
 }
 
+/* In sampling the latents between steps are results, not inputs: as far off as latents.K may be. */
+static void test_sampling(void)
+{
+    vdm_safetensors g;
+    static const struct {
+        const char *name;
+        float factor;
+        int status;
+    } cases[] = {{"step.3.x", 1 + 3e-6f, 0},    {"step.3.patch_embed.patches", 1 + 3e-6f, 0},
+                 {"latents.2", 1 + 3e-6f, 0},   {"decode.latents", 1 + 3e-6f, 0},
+                 {"step.3.x", 1 + 3e-5f, 3},    {"step.3.t", 1 + 3e-6f, 3},
+                 {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --steps 3 --only '*' -o @/steps.g") == 0,
+          "%s", output);
+    if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        vdm_tensor t = *vdm_safetensors_find(&g, cases[i].name);
+        float *x = vdm_safetensors_floats(&g, t.name, t.rank, t.shape, &err);
+        if (!CHECK(x != NULL, "%s", err.text)) continue;
+        for (int64_t k = 0; k < vdm_tensor_count(&t); k++) x[k] *= cases[i].factor;
+        t.data = x;
+        CHECK(!vdm_safetensors_write(path_of("wrong.g"), &t, 1, NULL, 0, &err), "%s", err.text);
+        CHECK(vdm("compare @/steps.g @/wrong.g") == cases[i].status, "%s times %.7g: %s", t.name,
+              (double)cases[i].factor, output);
+        vdm_free(x);
+    }
+    vdm_safetensors_close(&g);
+}
+
 int main(void)
 {
     if (!find_program()) return check_end("compare");
     if (CHECK(!tiny_write(path_of("m"), TINY_15_I2V, VDM_F32, 5, &err), "%s", err.text)) {
         test_golden();
         test_mistakes();
+        test_sampling();
     }
     test_words();
     return check_end("compare");

@@ -225,6 +225,14 @@ static const struct file files[] = {
      .name = "transformer_blocks.0.attn1.to_q.lora_A.weight",
      .says = "another name"},
     {.what = "another rank in A", .tensor = 4, .rows = 1, .says = "found [1,8]"},
+    {.what = "another rank in one module, with metadata",
+     .tensor = 8,
+     .rows = 1,
+     .metadata = "{\"r\": 4, \"lora_alpha\": 4}",
+     .says =
+         "tensor 'transformer.transformer_blocks.1.attn1.to_q.lora_A.weight': expected [2,8] (width 8; all "
+         "modules of one rank, that of 'transformer.transformer_blocks.0.attn1.to_k.lora_A.weight' is 2), "
+         "found [1,8]"},
     {.what = "another rank in B", .tensor = 5, .cols = 1, .says = "found [8,1]"},
     {.what = "another width", .tensor = 4, .cols = 7, .says = "found [2,7]"},
     {.what = "turned", .tensor = 9, .rows = RANK, .cols = D, .says = "expected [8,2]"},
@@ -252,7 +260,7 @@ static const struct file files[] = {
     {.what = "ranks",
      .tensor = -1,
      .metadata = META(", \"transformer.rank_pattern\": {\"to_q\": 4}"),
-     .says = "rank_pattern"},
+     .says = "rank_pattern: expected {} (one rank and one alpha for all modules), found an entry for to_q"},
     {.what = "alphas",
      .tensor = -1,
      .metadata = META(", \"transformer.alpha_pattern\": {\"to_q\": 4}"),

@@ -223,6 +223,33 @@ static void check_left_over(void)
     if (d) closedir(d);
 }
 
+/* What names from files could tell a terminal to do: nothing of it is printed, or written to a page. */
+static void check_names(void)
+{
+    const float x[] = {1};
+    const vdm_tensor t = {"lora_A\xc2\x9b\xc3\xa9", VDM_F32, 1, {1}, x, sizeof x};
+    const char *const metadata[][2] = {{"lora_adapter_metadata", "{\n\033[2J"}};
+    const char *quiet[] = {"info @/names", "info @/names/x",
+                           "eval @/names --model @/model --steps 1 -o @/names/out"};
+    const char *pieces[] = {"task 'a?[2J?b??\xc3\xa9'", "lora_A??\xc3\xa9\n", "\ne?[2J psnr "};
+    char path[512];
+    vdm_error err;
+    expect_shell(0, "",
+                 "cp -r @/task @/names && cd @/names/test && "
+                 "for e in in out; do mv p3.$e.ppm \"$(printf 'e\\033[2J').$e.ppm\"; done");
+    write_text("names/task.json", "{\"name\": \"a\\u001b[2J\\nb\\u009b\\u00e9\", \"prompt\": \"x\\u0007\"}");
+    snprintf(path, sizeof path, "%s/names/x", root);
+    CHECK(vdm_safetensors_write(path, &t, 1, metadata, 1, &err) == 0, "%s", err.text);
+    for (int i = 0; i < 3; i++) {
+        expect(0, pieces[i], quiet[i]);
+        CHECK(!strpbrk(output(), "\a\033\x9b"), "vdm %s: control characters in: %s", quiet[i], output());
+    }
+    expect_shell(1, "", "LC_ALL=C grep -q \"$(printf '[\\a\\033]')\" @/names/out/report.html");
+    expect_shell(0, "", "grep -q \"$(printf '\\357\\277\\275[[]2J')\" @/names/out/report.html");
+    expect(2, "a?b", "\"$(printf 'a\\033b')\"");
+    expect_shell(0, "", "rm -r @/names");
+}
+
 int main(void)
 {
     vdm_error err;
@@ -237,6 +264,7 @@ int main(void)
     check_own_defaults();
     check_run();
     check_killed();
+    check_names();
     check_left_over();
     return check_end("program");
 }

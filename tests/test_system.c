@@ -32,6 +32,11 @@ static void test_errors(void)
     CHECK(strcmp(err.text, "b/a.json: found 3") == 0, "the old text may be an argument: %s", err.text);
     vdm_fail(&err, "name\n\x1b[2J");
     CHECK(strcmp(err.text, "name??[2J") == 0, "control characters are replaced: %s", err.text);
+    vdm_fail(&err, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\x9e");
+    CHECK(strcmp(err.text, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\x9e") == 0, "other characters are not: %s",
+          err.text);
+    vdm_fail(&err, "\x9b|\xc2\x9b|\xc3|\xe0\x80\x80|\xed\xa0\x80|\xf4\x90\x80\x80|\x7f|\xf0\x9f");
+    CHECK(strcmp(err.text, "?|??|?|???|???|????|?|??") == 0, "C1 and what is no UTF-8 are: %s", err.text);
     char big[5000];
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = 0;

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 /* The first 20 pairs and tests of every task, seed 42: the same pictures everywhere. */
@@ -633,6 +634,48 @@ static void test_table(void)
     CHECK(abs(reserved - 1000) < 120, "%d of 8000 grids are reserved", reserved);
 }
 
+/* In the place of the system's: as many as were asked for. */
+static int syncs;
+int fsync(int fd)
+{
+    (void)fd;
+    syncs++;
+    return 0;
+}
+
+/* Until its end a folder is no task, and pictures aren't synced one by one. */
+static void test_whole(void)
+{
+    char dir[400], path[500];
+    vdm_error err = {""};
+    made_task t;
+    vdm_task back;
+    task_options o = task_defaults();
+    o.n = 20, o.tests = 20;
+    snprintf(dir, sizeof dir, "%s/whole", check_folder());
+    if (!make(&t, "rule-30", &o)) return;
+    char *unfinished = task_begin(dir, &err);
+    snprintf(path, sizeof path, "%s/train", unfinished ? unfinished : "");
+    CHECK(unfinished && !make_folder(path, &err) && !task_picture(&t.train_x[0], path, "a", "in", &err) &&
+              !task_picture(&t.train_y[0], path, "a", "out", &err),
+          "%s", err.text);
+    CHECK(vdm_task_read(&back, dir, &err) == -1 && task_write(&t, dir, &err) == -1 &&
+              strstr(err.text, "found 'unfinished' in it"),
+          "killed here: %s", err.text);
+    CHECK(unfinished && !task_end(&t.task, dir, unfinished, &err) && !vdm_task_read(&back, dir, &err) &&
+              back.n_train == 1 && access(unfinished, F_OK) != 0,
+          "%s", err.text);
+    vdm_task_free(&back);
+    vdm_free(unfinished);
+    snprintf(path, sizeof path, "%s/no/where", dir);
+    CHECK(task_picture(&t.train_x[0], path, "a", "in", &err) == -1 && strstr(err.text, "/a.in.ppm: can't be"),
+          "%s", err.text);
+    snprintf(dir, sizeof dir, "%s/synced", check_folder());
+    syncs = 0;
+    CHECK(!task_write(&t, dir, &err) && syncs <= 4, "%d syncs of 80 pictures: %s", syncs, err.text);
+    made_task_free(&t);
+}
+
 int main(void)
 {
     test_table();
@@ -649,5 +692,6 @@ int main(void)
     test_refused();
     test_folder();
     test_command();
+    test_whole();
     return check_end("tasks");
 }

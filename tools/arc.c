@@ -41,7 +41,7 @@ static void show_pairs(const solver *s)
 {
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
-    printf("%s: %d pairs to learn it from:\n\n", s->arc.name, s->arc.n_train);
+    printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHOWN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.palette);
@@ -98,9 +98,9 @@ static int single(const options *o, const char *command, vdm_error *err)
         format_seconds(seconds, sizeof seconds, s.result.seconds);
         show_pairs(&s);
         show_answers(&s);
-        printf("%s: %s (%s in all)\n", s.arc.name, text, seconds);
+        printf("%s: %s (%s in all)\n", clean(s.arc.name), text, seconds);
         printf("size rule %s: ", rule_of(&s.result, &said));
-        printf("%s\n%s shows everything\n", said, html);
+        printf("%s\n%s shows everything\n", said, clean(html));
     }
     solver_free(&s);
     vdm_free(html);

@@ -465,17 +465,6 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
     return status;
 }
 
-static int write_one(const vdm_picture *p, const char *dir, const char *name, const char *ending,
-                     vdm_error *err)
-{
-    char file[256];
-    snprintf(file, sizeof file, "%s.%s.ppm", name, ending);
-    char *path = vdm_path(dir, file, err);
-    int status = path ? vdm_picture_write(p, path, err) : -1;
-    vdm_free(path);
-    return status;
-}
-
 static int write_shot(const struct coco *c, const struct shot *s, const char *dir, vdm_error *err)
 {
     vdm_picture x = {0}, y = {0};
@@ -483,8 +472,8 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
     if (!status) {
         y = (vdm_picture){x.width, x.height,
                           vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};
-        status = !y.rgb || draw_answer(c, s, &y, err) || write_one(&x, dir, s->name, "in", err) ||
-                         write_one(&y, dir, s->name, "out", err)
+        status = !y.rgb || draw_answer(c, s, &y, err) || task_picture(&x, dir, s->name, "in", err) ||
+                         task_picture(&y, dir, s->name, "out", err)
                      ? -1
                      : 0;
     }
@@ -493,9 +482,10 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
     return status;
 }
 
-static int write_shots(const struct coco *c, struct shot **list, int64_t n, const char *part, vdm_error *err)
+static int write_shots(const struct coco *c, struct shot **list, int64_t n, const char *task,
+                       const char *part, vdm_error *err)
 {
-    char *dir = n ? vdm_path(c->o->output, part, err) : NULL;
+    char *dir = n ? vdm_path(task, part, err) : NULL;
     int status = n && (!dir || make_folder(dir, err)) ? -1 : 0;
     for (int64_t i = 0; i < n && !status; i++) status = write_shot(c, list[i], dir, err);
     vdm_free(dir);
@@ -516,11 +506,16 @@ static int write_task(struct coco *c, vdm_error *err)
                         .metric = c->pose               ? VDM_METRIC_POSE
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
-    if (walk_notes(c, true, err) || write_shots(c, c->train, c->n_train, "train", err) ||
-        write_shots(c, c->test, c->n_test, "test", err) || task_write_settings(&t, c->o->output, err))
-        return -1;
+    char *unfinished = walk_notes(c, true, err) ? NULL : task_begin(c->o->output, err);
+    int status = !unfinished || write_shots(c, c->train, c->n_train, unfinished, "train", err) ||
+                         write_shots(c, c->test, c->n_test, unfinished, "test", err) ||
+                         task_end(&t, c->o->output, unfinished, err)
+                     ? -1
+                     : 0;
+    vdm_free(unfinished);
+    if (status) return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
-            (long long)c->n_train, (long long)c->n_test, c->o->output, (long long)c->suit);
+            (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
     return 0;
 }
 
@@ -543,8 +538,8 @@ int coco_run(const options *o, vdm_error *err)
                      ? -1
                      : 0;
     if (!status && o->list) {
-        for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", c.train[i]->name);
-        for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", c.test[i]->name);
+        for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", clean(c.train[i]->name));
+        for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", clean(c.test[i]->name));
     } else if (!status) {
         status = write_task(&c, err);
     }

@@ -204,12 +204,12 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     return 0;
 }
 
-static double tolerance_of(const struct tolerances *t, const char *name)
+static double tolerance_of(const struct tolerances *t, const both *b, const char *name)
 {
     if (t->fixed >= 0) return t->fixed;
     const vdm_json_node *n = t->has_expected ? vdm_json_get(&t->expected, t->expected.nodes, name) : NULL;
     if (n && n->kind == VDM_JSON_NUMBER) return SLACK * n->number;
-    double known = expected_error(name, t->precision);
+    double known = expected_error(vdm_safetensors_metadata(&b->ref, "what"), name, t->precision);
     if (known >= 0) return SLACK * known;
     return strcmp(t->precision, "bf16") == 0 ? 5e-2 : 1e-5;
 }
@@ -243,7 +243,7 @@ static void print_finding(const finding *f)
     static const char *const words[] = {"ok", "WRONG", "NaN", "SHAPE", "none"};
     char shape[96];
     shape_say(shape, sizeof shape, f->ref->rank, f->ref->shape);
-    printf("%-6s %-46s %-20s", words[f->verdict], f->ref->name, shape);
+    printf("%-6s %-46s %-20s", words[f->verdict], clean(f->ref->name), shape);
     if (f->verdict == AGREES || f->verdict == LEAVES)
         printf(" %9.2e %9.2e %9.2e %9.2e %10.2e", f->gap.max_abs, f->gap.max_rel, f->gap.l2, f->tolerance,
                fabs(1 - f->gap.cosine));
@@ -254,7 +254,7 @@ static void print_first(const comparison *c)
 {
     const finding *f = &c->all[c->first];
     char place[96], shape[96];
-    printf("\nThe first to differ: %s\n", f->ref->name);
+    printf("\nThe first to differ: %s\n", clean(f->ref->name));
     if (f->verdict == SHAPE) {
         shape_say(shape, sizeof shape, f->ref->rank, f->ref->shape);
         shape_say(place, sizeof place, f->got->rank, f->got->shape);
@@ -264,7 +264,7 @@ static void print_first(const comparison *c)
         printf("  the first number that is off: %s: expected %.7g, found %.7g\n", place, f->gap.expected,
                f->gap.found);
     }
-    printf("  cause: %s\n", *c->cause ? c->cause : "not one of the mistakes that were tried");
+    printf("  cause: %s\n", *c->cause ? clean(c->cause) : "not one of the mistakes that were tried");
 }
 
 static void print_all(const comparison *c, bool list)
@@ -304,7 +304,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
         finding *f = &c->all[c->count];
         if (!selected(o->only, b->order[i]->name)) continue;
         f->ref = b->order[i];
-        judge(b, f, tolerance_of(&t, f->ref->name));
+        judge(b, f, tolerance_of(&t, b, f->ref->name));
         c->agree += f->verdict == AGREES;
         c->missing += f->verdict == MISSING;
         c->leave += f->verdict == LEAVES || f->verdict == BROKEN || f->verdict == SHAPE;

@@ -6,8 +6,8 @@
 #include "tool.h"
 
 /* Relative L2 distance from float64 that was measured for this kind of tensor (expected.c), of "f32" or
- * "bf16" arithmetic; -1 where the kind is not known. */
-double expected_error(const char *name, const char *precision);
+ * "bf16" arithmetic; -1 where the kind is not known. what: the golden's ("sample"), or NULL. */
+double expected_error(const char *what, const char *name, const char *precision);
 /* A name without "step.3." and the like; returns where the rest begins. */
 const char *name_without_prefix(const char *name);
 /* A pattern, which ends at a comma or the end: * for any characters, ? for one. */

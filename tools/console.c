@@ -33,6 +33,16 @@ int fail(const vdm_error *err)
     return FAILED;
 }
 
+const char *clean(const char *text)
+{
+    static char copies[4][4096];
+    static int turn;
+    char *copy = copies[turn = (turn + 1) % 4];
+    snprintf(copy, sizeof copies[0], "%s", text);
+    vdm_clean(copy);
+    return copy;
+}
+
 void format_bytes(char *text, size_t size, double bytes)
 {
     const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -64,23 +64,52 @@ static void remove_pictures(const vdm_example *list, int n)
     }
 }
 
-/* Takes the task of an earlier demo away; whatever else lies in the folder stays: task_write refuses it. */
+static int remove_task(const vdm_task *t, const char *dir, vdm_error *err)
+{
+    const char *rest[] = {"train", "test", "task.json", TASK_UNFINISHED};
+    int status = 0;
+    remove_pictures(t->train, t->n_train);
+    remove_pictures(t->test, t->n_test);
+    for (int i = 0; i < 4 && !status; i++) status = remove_file(dir, rest[i], err);
+    return status;
+}
+
+/* The folder as it is, to DIR.0, or the first number that is free. */
+static int set_aside(const char *dir, vdm_error *err)
+{
+    size_t room = strlen(dir) + 16;
+    char *to = vdm_alloc(room, 1, dir, err);
+    bool moved = false;
+    for (int k = 0; to && !moved && k < 1000; k++) {
+        snprintf(to, room, "%s.%d", dir, k);
+        moved = access(to, F_OK) != 0 && rename(dir, to) == 0;
+    }
+    if (moved)
+        fprintf(stderr, "%s: an earlier run was killed while it wrote this: it is %s now\n", clean(dir),
+                clean(to));
+    else if (to)
+        vdm_fail(err, "%s: an earlier run was killed while it wrote this, and it can't be renamed to %s", dir,
+                 to);
+    vdm_free(to);
+    return moved ? 0 : -1;
+}
+
+/* Takes the task of an earlier demo away; whatever else lies in the folder stays: task_write refuses it.
+ * Marked as unfinished meanwhile: a demo that is killed here doesn't stand in the way of the next one. */
 static int clear_task(const char *dir, vdm_error *err)
 {
     vdm_task old;
     vdm_error other;
-    if (!is_folder(dir) || vdm_task_read(&old, dir, &other)) return 0;
-    bool made = is_made(&old);
-    if (made) {
-        remove_pictures(old.train, old.n_train);
-        remove_pictures(old.test, old.n_test);
+    char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
+    if (!unfinished) return -1;
+    bool killed = is_folder(unfinished);
+    int status = killed ? set_aside(dir, err) : 0;
+    if (!killed && is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
+        if (is_made(&old)) status = make_folder(unfinished, err) || remove_task(&old, dir, err) ? -1 : 0;
+        vdm_task_free(&old);
     }
-    vdm_task_free(&old);
-    if (!made) return 0;
-    return remove_file(dir, "train", err) || remove_file(dir, "test", err) ||
-                   remove_file(dir, "task.json", err)
-               ? -1
-               : 0;
+    vdm_free(unfinished);
+    return status;
 }
 
 static int make_task(struct demo *d, const char *name, vdm_error *err)
@@ -155,7 +184,7 @@ static void show_pairs(const struct demo *d)
     const lesson *l = &d->lesson;
     const char *captions[] = {"input", "output", "input", "output"};
     screen s = screen_of_stdout();
-    printf("%s", d->task.name);
+    printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
     printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
            l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
@@ -212,7 +241,7 @@ static int answer_all(struct demo *d, vdm_error *err)
     show_answers(d);
     exam_say(&d->exam, text, sizeof text);
     format_seconds(seconds, sizeof seconds, vdm_seconds() - d->start);
-    printf("%s (%s in all)\n%s shows everything\n", text, seconds, d->page);
+    printf("%s (%s in all)\n%s shows everything\n", text, seconds, clean(d->page));
     return 0;
 }
 

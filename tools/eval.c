@@ -47,7 +47,8 @@ static int summary(const options *o, const exam *a)
     }
     if (a->colours.kind != VDM_COLOUR_NONE)
         printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
-    printf("%s: %d answered, %d scored, mean %s %.4f", a->task->name, a->n, a->scored, metric, a->mean);
+    printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
+           a->mean);
     if (a->task->metric == VDM_METRIC_POSE)
         printf(" of the joints within %.1f pixels",
                0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));

@@ -285,7 +285,7 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
 static void say_score(const struct answer *a, vdm_metric m)
 {
     if (a->known)
-        printf("%s %s %.4f%s\n", a->example->name, metric_name(m), a->score, a->exact ? " exact" : "");
+        printf("%s %s %.4f%s\n", clean(a->example->name), metric_name(m), a->score, a->exact ? " exact" : "");
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -58,8 +58,18 @@ static bool is_kind(const char *kind, const char *name)
     return !*name;
 }
 
-double expected_error(const char *name, const char *precision)
+/* What sampling makes of its latents is off by what all steps before were, however exact the layer itself is:
+ * the kinds were measured from exact inputs, and say nothing of it. */
+static bool follows_latents(const char *name)
 {
+    const char *rest = skip_counter(name, "step.", 1);
+    if (rest == name) return strncmp(name, "decode.", 7) == 0 || strcmp(name, "video") == 0;
+    return strcmp(rest, "text") != 0 && strcmp(rest, "t") != 0 && strcmp(rest, "ofs") != 0;
+}
+
+double expected_error(const char *what, const char *name, const char *precision)
+{
+    if (what && strcmp(what, "sample") == 0 && follows_latents(name)) return -1;
     name = name_without_prefix(name);
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (is_kind(table[i].kind, name))

@@ -1,10 +1,13 @@
 /* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
+#define _GNU_SOURCE /* syncfs */
 #include "coco.h"
 #include "tasks.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
  * A folder of pairs */
@@ -24,14 +27,25 @@ int make_empty(const char *dir, vdm_error *err)
     return status;
 }
 
+int task_picture(const vdm_picture *p, const char *dir, const char *name, const char *ending, vdm_error *err)
+{
+    char file[256];
+    snprintf(file, sizeof file, "%s.%s.ppm", name, ending);
+    char *path = vdm_path(dir, file, err);
+    FILE *f = path ? fopen(path, "wb") : NULL;
+    bool written = f && fprintf(f, "P6\n%d %d\n255\n", p->width, p->height) > 0 &&
+                   fwrite(p->rgb, 3 * (size_t)p->width, (size_t)p->height, f) == (size_t)p->height;
+    if (f && fclose(f)) written = false;
+    if (path && !written) vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
+    vdm_free(path);
+    return written ? 0 : -1;
+}
+
 static int write_picture(const vdm_picture *p, const char *dir, int i, const char *ending, vdm_error *err)
 {
-    char name[32];
-    snprintf(name, sizeof name, "%04d.%s.ppm", i, ending);
-    char *path = vdm_path(dir, name, err);
-    int status = path ? vdm_picture_write(p, path, err) : -1;
-    vdm_free(path);
-    return status;
+    char name[16];
+    snprintf(name, sizeof name, "%04d", i);
+    return task_picture(p, dir, name, ending, err);
 }
 
 static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const char *dir, const char *name,
@@ -46,7 +60,7 @@ static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const c
     return status;
 }
 
-int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err)
+static int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err)
 {
     vdm_file f;
     char *path = vdm_path(dir, "task.json", err);
@@ -63,13 +77,64 @@ int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err)
     return vdm_file_commit(&f, err);
 }
 
+const char TASK_UNFINISHED[] = "unfinished";
+
+char *task_begin(const char *dir, vdm_error *err)
+{
+    char *unfinished = make_empty(dir, err) ? NULL : vdm_path(dir, TASK_UNFINISHED, err);
+    if (!unfinished || !make_folder(unfinished, err)) return unfinished;
+    vdm_free(unfinished);
+    return NULL;
+}
+
+/* All files below, with one call for their whole file system: a sync of each of hundreds takes a disk
+ * minutes. */
+static int sync_below(const char *dir, vdm_error *err)
+{
+#ifdef __linux__
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = fd < 0 ? -1 : syncfs(fd);
+    if (status) vdm_fail(err, "%s: can't be written: %s", dir, strerror(errno));
+    if (fd >= 0) close(fd);
+    return status;
+#else
+    (void)dir, (void)err;
+    sync();
+    return 0;
+#endif
+}
+
+/* from/name -> to/name, where there is one. */
+static int move(const char *from, const char *to, const char *name, vdm_error *err)
+{
+    char *a = vdm_path(from, name, err), *b = a ? vdm_path(to, name, err) : NULL;
+    int status = b ? 0 : -1;
+    if (b && rename(a, b) && errno != ENOENT)
+        status = vdm_fail(err, "%s: can't be moved to %s: %s", a, b, strerror(errno));
+    vdm_free(a);
+    vdm_free(b);
+    return status;
+}
+
+int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_error *err)
+{
+    if (task_write_settings(t, unfinished, err) || sync_below(unfinished, err) ||
+        move(unfinished, dir, "task.json", err) || move(unfinished, dir, "test", err) ||
+        move(unfinished, dir, "train", err))
+        return -1;
+    remove(unfinished);
+    return sync_below(dir, err);
+}
+
 int task_write(const made_task *t, const char *dir, vdm_error *err)
 {
-    return make_empty(dir, err) || write_part(t->train_x, t->train_y, t->n_train, dir, "train", err) ||
-                   write_part(t->test_x, t->test_y, t->n_test, dir, "test", err) ||
-                   task_write_settings(&t->task, dir, err)
-               ? -1
-               : 0;
+    char *unfinished = task_begin(dir, err);
+    int status = !unfinished || write_part(t->train_x, t->train_y, t->n_train, unfinished, "train", err) ||
+                         write_part(t->test_x, t->test_y, t->n_test, unfinished, "test", err) ||
+                         task_end(&t->task, dir, unfinished, err)
+                     ? -1
+                     : 0;
+    vdm_free(unfinished);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -118,7 +183,7 @@ static int write_task(const char *name, const options *o, vdm_error *err)
     if (!status)
         fprintf(stderr, "%s: %d pairs and %d tests of %dx%d pixels in %s\n", name, t.n_train, t.n_test,
                 t.n_train ? t.train_x[0].height : t.test_x[0].height,
-                t.n_train ? t.train_x[0].width : t.test_x[0].width, o->output);
+                t.n_train ? t.train_x[0].width : t.test_x[0].width, clean(o->output));
     made_task_free(&t);
     return status;
 }

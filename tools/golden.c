@@ -149,8 +149,8 @@ static void see(void *user, const char *name, const float *data, int rank, const
     for (int i = 0; i < rank; i++) t.shape[i] = shape[i];
     t.bytes = (size_t)vdm_tensor_count(&t) * sizeof(float);
     g->status = vdm_safetensors_add(&g->file, &t, &g->err);
-    expect(&g->expected[0], name, expected_error(name, "f32"));
-    expect(&g->expected[1], name, expected_error(name, "bf16"));
+    expect(&g->expected[0], name, expected_error(g->what, name, "f32"));
+    expect(&g->expected[1], name, expected_error(g->what, name, "bf16"));
 }
 
 static void fact(struct golden *g, const char *name, double value)

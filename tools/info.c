@@ -59,7 +59,7 @@ static int model_info(const char *path, vdm_error *err)
     double transformer = count_parameters(path, "transformer", "diffusion_pytorch_model", err);
     double vae = transformer < 0 ? -1 : count_parameters(path, "vae", "diffusion_pytorch_model", err);
     if (vae < 0) return -1;
-    printf("%s: %s\n", path, variant_of(c));
+    printf("%s: %s\n", clean(path), variant_of(c));
     printf("  transformer  %.0f parameters, %d blocks, width %d (%d heads of %d), text %d x %d\n",
            transformer, c->layers, c->heads * c->head_dim, c->heads, c->head_dim, c->text_tokens,
            c->text_dim);
@@ -93,9 +93,21 @@ static void print_tensors(const vdm_safetensors *f)
         numbers += (double)vdm_tensor_count(t);
         printf("  %-4s [", vdm_dtype_name(t->dtype));
         for (int d = 0; d < t->rank; d++) printf("%s%lld", d ? "," : "", (long long)t->shape[d]);
-        printf("]  %s\n", t->name);
+        printf("]  %s\n", clean(t->name));
     }
     printf("  %lld tensors, %.0f numbers\n", (long long)f->count, numbers);
+}
+
+/* As clean() has it, but for the ends of lines. */
+static void print_lines(const char *text)
+{
+    for (int n; *text; text += n ? n : 1) {
+        n = vdm_character(text);
+        if (n)
+            printf("%.*s", n, text);
+        else
+            putchar(*text == '\n' ? '\n' : '?');
+    }
 }
 
 static int file_info(const char *path, vdm_error *err)
@@ -109,11 +121,11 @@ static int file_info(const char *path, vdm_error *err)
         if (strstr(f.tensors[i].name, "lora_A") && f.tensors[i].rank == 2) rank = f.tensors[i].shape[0];
     }
     const char *metadata = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
-    printf("%s: %s", path, adapter ? "an adapter" : "tensors");
+    printf("%s: %s", clean(path), adapter ? "an adapter" : "tensors");
     if (adapter)
         printf(" of rank %lld on %lld modules; %s", (long long)rank, (long long)f.count / 2,
                metadata ? "its metadata:\n" : "no metadata, so that alpha = rank");
-    if (adapter && metadata) printf("%s", metadata);
+    if (adapter && metadata) print_lines(metadata);
     printf("\n");
     print_tensors(&f);
     vdm_safetensors_close(&f);
@@ -124,8 +136,9 @@ static int task_info(const char *path, vdm_error *err)
 {
     vdm_task t;
     if (vdm_task_read(&t, path, err)) return -1;
-    printf("%s: task '%s', %d training pairs, %d test pictures\n", path, t.name, t.n_train, t.n_test);
-    if (t.prompt) printf("  prompt: %s\n", t.prompt);
+    printf("%s: task '%s', %d training pairs, %d test pictures\n", clean(path), clean(t.name), t.n_train,
+           t.n_test);
+    if (t.prompt) printf("  prompt: %s\n", clean(t.prompt));
     if (t.arc.path) {
         int rows, cols;
         vdm_arc_largest(&t.arc, true, &rows, &cols);
@@ -137,7 +150,7 @@ static int task_info(const char *path, vdm_error *err)
     const char *first = t.n_train ? t.train[0].input : t.test[0].input;
     int status = vdm_picture_read(&p, first, err);
     if (!status) {
-        printf("  %s is %d wide and %d high\n", first, p.width, p.height);
+        printf("  %s is %d wide and %d high\n", clean(first), p.width, p.height);
         vdm_picture_free(&p);
     }
     vdm_task_free(&t);

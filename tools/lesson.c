@@ -110,8 +110,8 @@ static int start_adapter(lesson *l, vdm_error *err)
         return vdm_lora_init(&l->adapter, c, o->rank, o->alpha, &rng, err);
     }
     if (vdm_lora_read(&l->adapter, o->init, c, &applied, &modules, err)) return -1;
-    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", o->init, applied, modules, l->adapter.rank,
-            l->adapter.alpha);
+    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->init), applied, modules,
+            l->adapter.rank, l->adapter.alpha);
     return 0;
 }
 
@@ -137,7 +137,7 @@ static void say_what_was_learned(const lesson *l)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs", l->lora, l->done, l->pairs);
+    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, l->pairs);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
 }

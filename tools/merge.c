@@ -166,7 +166,7 @@ static double share(int n, int of)
 static void print_group(const struct group *g, int attempts)
 {
     if (!g->tasks) return;
-    printf("%-20s %5d", g->name, g->tasks);
+    printf("%-20s %5d", clean(g->name), g->tasks);
     for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->solved[k], share(g->solved[k], g->tasks));
     printf("  |%6d", g->tests);
     for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->exact[k], share(g->exact[k], g->tests));
@@ -375,7 +375,7 @@ int merge_run(const options *o, const char *command, vdm_error *err)
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &said));
-        printf("%s\n%s shows the pictures\n", said, path);
+        printf("%s\n%s shows the pictures\n", said, clean(path));
     }
     vdm_free(t.folders);
     results_free(&all);

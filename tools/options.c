@@ -240,7 +240,7 @@ static void options_help(int command, const char *model)
     printf("\nIn parentheses: the defaults. A model's vdm.json may replace them");
     if (!model) model = default_model(&err);
     if (model)
-        printf("; that of %s:\n", model);
+        printf("; that of %s:\n", clean(model));
     else
         printf(".\n");
     if (model && options_say_own(model, command, &err)) printf("  %s\n", err.text);
@@ -248,12 +248,12 @@ static void options_help(int command, const char *model)
 
 int misuse(const char *format, ...)
 {
+    char text[2048];
     va_list args;
     va_start(args, format);
-    fputs("vdm: ", stderr);
-    vfprintf(stderr, format, args);
-    fputs("\n", stderr);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    fprintf(stderr, "vdm: %s\n", clean(text));
     return USAGE;
 }
 
@@ -452,7 +452,7 @@ int options_say_own(const char *model, int commands, vdm_error *err)
         if (!(sections[s].commands & commands) || !section || !section->children) continue;
         printf("  %-12s", sections[s].name);
         for (const vdm_json_node *n = section + 1; n; n = vdm_json_next(&j, n))
-            printf("%s %s %s", n == section + 1 ? "" : ",", n->key, n->text);
+            printf("%s %s %s", n == section + 1 ? "" : ",", clean(n->key), clean(n->text));
         printf("\n");
     }
     vdm_json_free(&j);

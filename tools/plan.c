@@ -116,7 +116,7 @@ static void print_settings(const session *s, bool learning)
 {
     const options *o = s->options;
     vdm_sample_options p = sample_options(s);
-    fprintf(stderr, "%s: %s, ", o->model, o->precision);
+    fprintf(stderr, "%s: %s, ", clean(o->model), o->precision);
     if (learning)
         fprintf(stderr, "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g\n", o->steps,
                 o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha);

@@ -58,16 +58,9 @@ static const char STYLE[] =
  * page can't hold, and bytes that are no UTF-8 become U+FFFD. */
 void escape(FILE *f, const char *text)
 {
-    const unsigned char *c = (const unsigned char *)text;
-    while (*c) {
-        int n = *c < 0x80                 ? 1
-                : *c >= 0xc2 && *c < 0xe0 ? 2
-                : (*c & 0xf0) == 0xe0     ? 3
-                : *c >= 0xf0 && *c < 0xf5 ? 4
-                                          : 0;
-        int have = n > 0;
-        while (have && have < n && (c[have] & 0xc0) == 0x80) have++;
-        if (!n || have < n || *c < 0x20 || *c == 0x7f) {
+    for (const char *c = text; *c;) {
+        int n = vdm_character(c);
+        if (!n) {
             fputs(*c == '\n' || *c == '\t' ? " " : "\xef\xbf\xbd", f);
             c++;
             continue;

@@ -91,7 +91,7 @@ static int read_lora(session *s, const char *text, vdm_lora *part, double *weigh
     int applied, modules;
     int status = vdm_lora_read(part, path, &s->config.transformer, &applied, &modules, err);
     if (!status)
-        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", path, applied, modules,
+        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
     vdm_free(path);
     return status;
@@ -123,7 +123,7 @@ int session_load(session *s, vdm_error *err)
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
-        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", s->options->model,
+        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", clean(s->options->model),
                 vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu),
                 vdm_has_openmp() ? "on" : "off", s->cpu.threads);
     return status;

@@ -220,8 +220,8 @@ static void say(shard *s, const arc_result *r, int at, int all)
     s->failed += r->error != NULL;
     s->answered += !r->error;
     s->solved += !r->error && arc_solved(r, r->attempts);
-    printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, r->task, r->error ? r->error : text, seconds,
-           s->solved, s->answered + s->failed);
+    printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
+           r->error ? clean(r->error) : text, seconds, s->solved, s->answered + s->failed);
     fflush(stdout);
 }
 
@@ -326,10 +326,10 @@ int shard_run(const options *o, vdm_error *err)
         s.answered += !r->error;
         s.solved += !r->error && arc_solved(r, r->attempts);
     }
-    if (!status && s.done.n) printf("%s: %d tasks are there already\n", o->out, s.done.n);
+    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->out), s.done.n);
     if (!status) status = all_tasks(&s, err);
     if (!status)
-        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", o->out,
+        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", clean(o->out),
                s.answered + s.failed, s.solved, s.failed);
     if (s.fd >= 0) close(s.fd);
     if (s.lock >= 0) unlock(&s);

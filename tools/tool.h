@@ -62,6 +62,9 @@ void remember_program(const char *argv0); /* where the program is, as it was cal
 /* Says `vdm: sentence` on stderr and returns FAILED (or USAGE). */
 int fail(const vdm_error *err);
 int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A copy for the terminal, vdm_clean: for every name that comes from a file or is one's. Lives until the
+ * fourth call after it; cut at 4095 bytes. */
+const char *clean(const char *text);
 
 /* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT and SIGTERM ask the
  * work to stop. */
@@ -279,7 +282,14 @@ int task_write(const made_task *t, const char *dir, vdm_error *err);
 void made_task_free(made_task *t);
 /* dir, new or empty, and nothing else. */
 int make_empty(const char *dir, vdm_error *err);
-int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err); /* dir/task.json */
+/* A task folder while it is written: pictures go to parts, train/ and test/, of DIR/unfinished, which
+ * task_begin makes and returns (vdm_free). task_end adds task.json, syncs them all at once and moves them
+ * into DIR. What is killed before that leaves no task behind, but a folder that tells that it is unfinished.
+ */
+extern const char TASK_UNFINISHED[];
+char *task_begin(const char *dir, vdm_error *err); /* DIR is new or empty */
+int task_picture(const vdm_picture *p, const char *dir, const char *name, const char *ending, vdm_error *err);
+int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_error *err);
 
 int command_info(int argc, char **argv);
 int command_demo(int argc, char **argv);

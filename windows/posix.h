@@ -26,6 +26,7 @@
 #define O_NONBLOCK            0
 #define O_DIRECTORY           0
 #define fsync(fd)             _commit(fd)
+#define sync()                ((void)0) /* Windows has none for everybody */
 #define mkdir(path, mode)     _mkdir(path)
 #define lstat(path, info)     stat(path, info)
 #define read(fd, to, bytes)   _read(fd, to, (unsigned)((bytes) < 1 << 30 ? (bytes) : 1 << 30))
