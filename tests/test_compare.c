@@ -189,7 +189,7 @@ static void test_sampling(void)
                  {"step.3.x", 1 + 3e-5f, 3},    {"step.3.t", 1 + 3e-6f, 3},
                  {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --steps 3 --only '*' -o @/steps.g") == 0,
-          "%s", output);
+          "%s", said);
     if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vdm_tensor t = *vdm_safetensors_find(&g, cases[i].name);
@@ -199,7 +199,7 @@ static void test_sampling(void)
         t.data = x;
         CHECK(!vdm_safetensors_write(path_of("wrong.g"), &t, 1, NULL, 0, &err), "%s", err.text);
         CHECK(vdm("compare @/steps.g @/wrong.g") == cases[i].status, "%s times %.7g: %s", t.name,
-              (double)cases[i].factor, output);
+              (double)cases[i].factor, said);
         vdm_free(x);
     }
     vdm_safetensors_close(&g);

@@ -258,30 +258,28 @@ static void check_made(void)
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
-static void sh(const char *line)
-{
-    char command[1024];
-    snprintf(command, sizeof command, "cd '%s' && { %s; }", root, line);
-    CHECK(system(command) == 0, "%s", line);
-}
-
 /* What a demo leaves that is killed while it writes its task, or while it takes an earlier one away: the next
  * one sets it aside, with what somebody may have put there. */
 static void check_killed(void)
 {
-    const char *line =
+    const char *again =
         "demo recolour --model square --steps 1 --rank 2 --sample-steps 1 --shots 1 --limit 1 -o made";
-    sh("mkdir made/task/unfinished && mv made/task/train made/task/unfinished && echo mine > made/task/notes");
-    expect(0, "made/task: an earlier run was killed while it wrote this: it is made/task.0 now", line);
+    expect_shell(
+        0, "",
+        "mkdir made/task/unfinished && mv made/task/train made/task/unfinished && echo mine > made/task/notes");
+    expect(0, "made/task: an earlier run was killed while it wrote this: it is made/task.0 now", "%s", again);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
-    sh("mkdir made/task/unfinished && rm made/task/train/*.out.ppm");
-    expect(0, "it is made/task.1 now", line);
-    expect(0, "of 1 exact", line);
-    sh("test -f made/task.0/unfinished/train/0000.in.ppm && test -f made/task.0/test/0000.in.ppm &&"
-       "test mine = \"$(cat made/task.0/notes)\" && ls made/task.1/train/*.in.ppm && ! test -e made/task/unfinished");
-    sh("echo mine > made/task/train/notes");
-    expect(1, "expected a new or an empty folder", line);
-    sh("test -f made/task/train/0000.in.ppm && test mine = \"$(cat made/task/train/notes)\"");
+    expect_shell(0, "", "mkdir made/task/unfinished && rm made/task/train/*.out.ppm");
+    expect(0, "it is made/task.1 now", "%s", again);
+    expect(0, "of 1 exact", "%s", again);
+    expect_shell(
+        0, "",
+        "test -f made/task.0/unfinished/train/0000.in.ppm && test -f made/task.0/test/0000.in.ppm &&"
+        "test mine = \"$(cat made/task.0/notes)\" && ls made/task.1/train/*.in.ppm && ! test -e made/task/unfinished");
+    expect_shell(0, "", "echo mine > made/task/train/notes");
+    expect(1, "expected a new or an empty folder", "%s", again);
+    expect_shell(0, "",
+                 "test -f made/task/train/0000.in.ppm && test mine = \"$(cat made/task/train/notes)\"");
 }
 
 int main(void)

@@ -232,17 +232,15 @@ static void check_names(void)
     const char *quiet[] = {"info @/names", "info @/names/x",
                            "eval @/names --model @/model --steps 1 -o @/names/out"};
     const char *pieces[] = {"task 'a?[2J?b??\xc3\xa9'", "lora_A??\xc3\xa9\n", "\ne?[2J psnr "};
-    char path[512];
     vdm_error err;
     expect_shell(0, "",
                  "cp -r @/task @/names && cd @/names/test && "
                  "for e in in out; do mv p3.$e.ppm \"$(printf 'e\\033[2J').$e.ppm\"; done");
     write_text("names/task.json", "{\"name\": \"a\\u001b[2J\\nb\\u009b\\u00e9\", \"prompt\": \"x\\u0007\"}");
-    snprintf(path, sizeof path, "%s/names/x", root);
-    CHECK(vdm_safetensors_write(path, &t, 1, metadata, 1, &err) == 0, "%s", err.text);
+    CHECK(vdm_safetensors_write(path_of("names/x"), &t, 1, metadata, 1, &err) == 0, "%s", err.text);
     for (int i = 0; i < 3; i++) {
-        expect(0, pieces[i], quiet[i]);
-        CHECK(!strpbrk(output(), "\a\033\x9b"), "vdm %s: control characters in: %s", quiet[i], output());
+        expect(0, pieces[i], "%s", quiet[i]);
+        CHECK(!strpbrk(said, "\a\033\x9b"), "vdm %s: control characters in: %s", quiet[i], said);
     }
     expect_shell(1, "", "LC_ALL=C grep -q \"$(printf '[\\a\\033]')\" @/names/out/report.html");
     expect_shell(0, "", "grep -q \"$(printf '\\357\\277\\275[[]2J')\" @/names/out/report.html");
