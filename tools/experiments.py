@@ -29,7 +29,7 @@ PAGE = os.path.join(ROOT, "EXPERIMENTS.md")
 TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpose": "-", "gravity": "-",
          "outline": "-", "fill": "-", "life": ".96 / below .9", "b3s2": "at least .9 / below .9", "seeds": "at least .9 / below .9",
          "langton-2": "1.00 / -", "rule-170": "at least .9 / at least .9", "maze": ".55 / 0"}
-GEOMETRY = ["flip-h", "turn-90", "shift"]
+GEOMETRY = ["flip-h", "turn-90"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
 GROUPS = ["bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
