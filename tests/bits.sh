@@ -119,7 +119,10 @@ way() {
         cross "$1-linux-gnu" "qemu-$1"
         check $triple-gcc "scalar:1,2,3,7" OPT=-O1
         check $triple-gcc "scalar:1" OPT=-O3 OPENMP=
-        check "clang --target=$triple" "scalar:1" OPT=-O2 OPENMP=
+        # qemu 7.2 gets s390x's MDEBR wrong (1.5 x 2.25 = 0.28), which clang takes for (double)x * x unless at -O0
+        level=-O2
+        [ "$1" != s390x ] || level=-O0
+        check "clang --target=$triple" "scalar:1" OPT=$level OPENMP=
         ;;
     armhf) # Debian's armhf has no fma: libm computes it; VFPv4 has
         cross arm-linux-gnueabihf qemu-arm
