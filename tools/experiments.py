@@ -141,8 +141,9 @@ def share(values):
 
 
 def table(head, lines):
-    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] +
-                     ["| " + " | ".join(x) + " |" for x in lines])
+    """Lines of a page; those without a run are left out, and the table where there are none."""
+    lines = [x for x in lines if any(x[1:])]
+    return "".join("| " + " | ".join(x) + " |\n" for x in [head, ["---"] * len(head)] + lines) if lines else "Not run yet.\n"
 
 
 def tables(rows):
@@ -150,7 +151,7 @@ def tables(rows):
     return {
         "bases": table(["task", "motion", "stills", "random", "paper: CogVideoX1.5-5B / Qwen3-4B"],
                        [[t] + [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")] + [p]
-                        for t, p in TASKS.items()]),
+                        for t, p in TASKS.items() if any(r["task"] == t and r["n"] == "30" for r in rows.values())]),
         "shots": table(["task", "n = 3", "10", "30", "100"],
                        [[t] + [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)] for t in TASKS]),
         "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],
@@ -174,7 +175,7 @@ def write_tables():
     with open(PAGE) as f:
         text = f.read()
     for name, body in tables(read()).items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m: m[1] + body + m[2], text, flags=re.S)
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: m[1] + body + m[2], text, flags=re.S)
     with open(PAGE, "w") as f:
         f.write(text)
 
