@@ -26,6 +26,9 @@ enum {
     QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
 };
 
+_Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
+               "tiles are whole chains: rule 1 goes on over them");
+
 /* Buffers of one thread, in its part of the scratch. */
 struct buffers {
     float *at, *end;

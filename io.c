@@ -452,12 +452,17 @@ static int write_png(const vdm_picture *p, const char *path, vdm_error *err)
     return -1;
 }
 
+void vdm_ppm_write(const vdm_picture *p, FILE *to)
+{
+    fprintf(to, "P6\n%d %d\n255\n", p->width, p->height);
+    fwrite(p->rgb, 3, (size_t)p->width * (size_t)p->height, to);
+}
+
 static int write_ppm(const vdm_picture *p, const char *path, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, path, err)) return -1;
-    fprintf(f.stream, "P6\n%d %d\n255\n", p->width, p->height);
-    fwrite(p->rgb, 3, (size_t)p->width * (size_t)p->height, f.stream);
+    vdm_ppm_write(p, f.stream);
     return vdm_file_commit(&f, err);
 }
 

@@ -585,6 +585,7 @@ void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
+void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
 /* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */

@@ -1,7 +1,8 @@
 """The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [sanity] [segmentation] [--base NAME=MODEL]... [--limit-seconds S]
+    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [sanity] [segmentation]
+                                    [--base NAME=MODEL]... [--limit-seconds S]
     python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
 
 bases: n = 30, three bases, three seeds.  shots: n = 3, 10, 100.  phi, sampling, rank: on four tasks.
@@ -33,8 +34,8 @@ GEOMETRY = ["flip-h", "turn-90"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
 GROUPS = ["bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
-FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "score", "copied", "kept", "tests", "fit_seconds",
-          "eval_seconds", "model"]
+FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "score", "copied", "kept", "tests",
+          "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:7]
 
 
@@ -106,7 +107,8 @@ def run_one(program, r, model):
         with open(os.path.join(ans, "scores.csv"), newline="") as f:
             scores = list(csv.DictReader(f))
     mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
-    return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"), copied=mean("copied"), kept=mean("kept"),
+    return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"),
+                copied=mean("copied"), kept=mean("kept"),
                 fit_seconds=round(learned - start, 1), eval_seconds=round(time.monotonic() - learned, 1),
                 model=os.path.basename(os.path.realpath(model)))
 
@@ -141,33 +143,35 @@ def share(values):
 
 
 def table(head, lines):
-    """Lines of a page; those without a run are left out, and the table where there are none."""
-    lines = [x for x in lines if any(x[1:])]
-    return "".join("| " + " | ".join(x) + " |\n" for x in [head, ["---"] * len(head)] + lines) if lines else "Not run yet.\n"
+    """Lines of a page, each (labels, results); those without a run are left out, and the table where there are none."""
+    rows = [labels + results for labels, results in lines if any(results)]
+    if not rows:
+        return "Not run yet.\n"
+    return "".join("| " + " | ".join(x) + " |\n" for x in [head, ["---"] * len(head)] + rows)
 
 
 def tables(rows):
     seed = dict(seed=1)
     return {
-        "bases": table(["task", "motion", "stills", "random", "paper: CogVideoX1.5-5B / Qwen3-4B"],
-                       [[t] + [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")] + [p]
-                        for t, p in TASKS.items() if any(r["task"] == t and r["n"] == "30" for r in rows.values())]),
+        "bases": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random"],
+                       [([t, p], [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")])
+                        for t, p in TASKS.items()]),
         "shots": table(["task", "n = 3", "10", "30", "100"],
-                       [[t] + [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)] for t in TASKS]),
+                       [([t], [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)]) for t in TASKS]),
         "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],
-                     [[t] + [share(found(rows, task=t, phi=p, **seed))
-                             for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")] for t in FOUR]),
+                     [([t], [share(found(rows, task=t, phi=p, **seed))
+                             for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")]) for t in FOUR]),
         "sampling": table(["task", "5 steps", "20", "50"],
-                          [[t] + [share(found(rows, task=t, sampling=s, **seed)) for s in (5, "", 50)] for t in FOUR]),
+                          [([t], [share(found(rows, task=t, sampling=s, **seed)) for s in (5, "", 50)]) for t in FOUR]),
+        "rank": table(["task", "rank 4", "16", "64"],
+                      [([t], [share(found(rows, task=t, rank=r, **seed)) for r in (4, 16, "")]) for t in FOUR]),
         "sanity": table(["task", "pairs", "exact", "cells right", "copying the input", "cells as in the input"],
-                        [[t, str(n)] + [share(found(rows, c, task=t, n=n, phi="linear", **seed))
-                                        for c in ("exact", "score", "copied", "kept")]
+                        [([t, str(n)], [share(found(rows, c, task=t, n=n, phi="linear", **seed))
+                                        for c in ("exact", "score", "copied", "kept")])
                          for t in GEOMETRY for n in (1, 2, 3)]),
         "segmentation": table(["transition", "mIoU", "exact"],
-                              [[p] + [share(found(rows, c, task="segmentation", phi=p, **seed)) for c in ("score", "exact")]
-                               for p in ("discrete", "linear", "quadratic")]),
-        "rank": table(["task", "rank 4", "16", "64"],
-                      [[t] + [share(found(rows, task=t, rank=r, **seed)) for r in (4, 16, "")] for t in FOUR]),
+                              [([p], [share(found(rows, c, task="segmentation", phi=p, **seed))
+                                      for c in ("score", "exact")]) for p in ("discrete", "linear", "quadratic")]),
     }
 
 

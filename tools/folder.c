@@ -33,8 +33,8 @@ int task_picture(const vdm_picture *p, const char *dir, const char *name, const 
     snprintf(file, sizeof file, "%s.%s.ppm", name, ending);
     char *path = vdm_path(dir, file, err);
     FILE *f = path ? fopen(path, "wb") : NULL;
-    bool written = f && fprintf(f, "P6\n%d %d\n255\n", p->width, p->height) > 0 &&
-                   fwrite(p->rgb, 3 * (size_t)p->width, (size_t)p->height, f) == (size_t)p->height;
+    if (f) vdm_ppm_write(p, f);
+    bool written = f && !ferror(f);
     if (f && fclose(f)) written = false;
     if (path && !written) vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
     vdm_free(path);

@@ -253,7 +253,8 @@ int misuse(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "vdm: %s\n", clean(text));
+    vdm_clean(text);
+    fprintf(stderr, "vdm: %s\n", text);
     return USAGE;
 }
 
