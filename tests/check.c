@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int passed, failed;
 static char folder[256];
@@ -74,7 +75,10 @@ const char *check_folder(void)
 {
     if (!folder[0]) {
         const char *base = getenv("TMPDIR");
-        snprintf(folder, sizeof folder, "%s/vdm-test-XXXXXX", base ? base : "/tmp");
+        char here[128] = ""; /* tests change their working folder */
+        if (!base) base = "/tmp";
+        if (*base != '/' && getcwd(here, sizeof here - 1)) strcat(here, "/");
+        snprintf(folder, sizeof folder, "%s%s/vdm-test-XXXXXX", here, base);
         if (!mkdtemp(folder)) {
             printf("no folder for the test's files: %s\n", folder);
             exit(1);
