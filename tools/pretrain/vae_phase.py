@@ -1,7 +1,7 @@
 """Phase 1: the VAE, on procedural clips.
 
 Objective: L1 + L2 on pixels, decoded from the latent mean plus noise whose size is drawn per clip in
-0..0.35 (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
+0..0.25 (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
 that keeps every latent channel at mean 0 and variance 1.  The posterior's variance is a constant.
 Stages, cheap ones first: single frames (32x32 crops), then crops of clips, then whole 64x64 clips, since
 GroupNorm sees the whole.  In the later stages every eighth batch still holds single frames: image
