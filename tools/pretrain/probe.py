@@ -11,28 +11,27 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
-from common import decode, encode, to_float
-from grids import GRID_FAMILIES, PALETTE
-from vae_phase import block_colours
+from common import decode, encode
+from vae_phase import block_colours, grid_clips
 
 
-def clips(rng, per_family):
-    cells = np.concatenate([family(rng, per_family, 8).reshape(-1, 9, 8, 8) for family in GRID_FAMILIES])
-    return to_float(PALETTE.astype(np.uint8)[cells].repeat(8, 2).repeat(8, 3))
+def rows(x):
+    """Every place but those of the first latent: [B,C,T',8,8] -> [n,C]."""
+    return x[:, :, 1:].transpose(0, 1).flatten(1).T
 
 
-@torch.no_grad()
-def examples(vae, x):
-    """Every latent but the first of each clip: [n,1+2*16+8*16] around it, [n,12] what it should hold, [n,12] what the
-    decoder makes of it."""
-    z = torch.cat([encode(vae, c) for c in x.split(32)])
+def surroundings(z):
+    """What is read from: a constant, the latent before, the 3x3 latents around."""
     h, w = z.shape[-2:]
     padded = torch.nn.functional.pad(z, (1, 1, 1, 1))
     around = [padded[..., i:i + h, j:j + w] for i in range(3) for j in range(3)]
-    seen = torch.cat([torch.ones_like(z[:, :1]), torch.cat([z[:, :, :1], z[:, :, :-1]], 2), *around], 1)
-    rows = lambda t: t[:, :, 1:].transpose(0, 1).flatten(1).T
-    y = torch.cat([decode(vae, c) for c in z.split(32)])
-    return rows(seen), rows(block_colours(x)), rows(block_colours(y))
+    before = torch.cat([z[:, :, :1], z[:, :, :-1]], 2)
+    return rows(torch.cat([torch.ones_like(z[:, :1]), before, *around], 1))
+
+
+@torch.no_grad()
+def in_parts(f, x):
+    return torch.cat([f(c) for c in x.split(32)])
 
 
 def network(x, y, steps=1500):
@@ -62,8 +61,10 @@ def main():
     torch.manual_seed(0)
     rng = np.random.default_rng(99)
     vae = AutoencoderKLCogVideoX.from_pretrained(args.vae, torch_dtype=torch.float32).eval()
-    x, y, _ = examples(vae, clips(rng, 24))
-    other, truth, decoded = examples(vae, clips(rng, 6))
+    clips, others = grid_clips(rng, 24)[0], grid_clips(rng, 6)[0]
+    z, other_z = (in_parts(lambda c: encode(vae, c), v) for v in (clips, others))
+    x, y, other, truth = surroundings(z), rows(block_colours(clips)), surroundings(other_z), rows(block_colours(others))
+    decoded = rows(block_colours(in_parts(lambda c: decode(vae, c), other_z)))
     print("read by         frames 1 to 4 of a latent")
     show("least squares", other @ torch.linalg.lstsq(x, y).solution, truth)
     show("the decoder", decoded, truth)
