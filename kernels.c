@@ -561,6 +561,26 @@ static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b
     }
 }
 
+static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f)
+{
+    const v16 keep = v16_set(f->keep), take1 = v16_set(f->one_minus_beta1), beta2 = v16_set(f->beta2),
+              take2 = v16_set(f->one_minus_beta2), step = v16_set(f->step), root = v16_set(f->root),
+              eps = v16_set(f->eps);
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16 gi = v16_load_n(g + i, lanes), mi = v16_load_n(m + i, lanes), vi = v16_load_n(v + i, lanes);
+        mi = v16_fma(take1, v16_sub(gi, mi), mi);
+        vi = v16_fma(v16_mul(take2, gi), gi, v16_mul(beta2, vi));
+        v16 by = v16_add(v16_div(v16_sqrt(vi), root), eps);
+        v16 pi = v16_mul(v16_load_n(p + i, lanes), keep);
+        v16_store_n(m + i, mi, lanes);
+        v16_store_n(v + i, vi, lanes);
+        v16_store_n(p + i, v16_add(pi, v16_div(v16_mul(step, mi), by)), lanes);
+    }
+}
+
 static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
                       const float *video_gate, int64_t stride)
 {
@@ -674,6 +694,7 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .gate = gate,
     .blend = blend,
     .exp = exponential,
+    .adamw = adamw,
     .fma_peak = fma_peak,
     .bf16_peak = bf16_peak,
 };

@@ -56,7 +56,7 @@ typedef struct vdm_matmul_args {
 } vdm_matmul_args;
 
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
- * first (causal: the last kt-1 frames before, or copies of the first). y [T,Ho,Wo,out].
+ * first (causal: the kt-1 frames before). y [T,Ho,Wo,out].
  * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
  * Rule 1 runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
  * w->weight is [kt*k*k*in, out]. */
@@ -84,6 +84,11 @@ typedef struct vdm_rows {
     int B, S, L;
     int64_t D;
 } vdm_rows;
+
+/* What an update of AdamW multiplies by (lora.c: vdm_adamw_update) */
+typedef struct vdm_adamw_factors {
+    float keep, one_minus_beta1, beta2, one_minus_beta2, step, root, eps;
+} vdm_adamw_factors;
 
 typedef struct vdm_kernels {
     const char *name;
@@ -148,6 +153,11 @@ typedef struct vdm_kernels {
     /* y = a x + b z, each product rounded: two multiplications, one addition */
     void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+    /* One update of n parameters p, moments m and v, gradient g; every operation rounded but for the fma:
+     * m = fma(1 - beta1, g - m, m);  v = fma((1 - beta2) g, g, beta2 v);
+     * p = p keep + step m / (sqrt(v) / root + eps) */
+    void (*adamw)(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f);
 
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen. Returns the operations done in all, of which a multiply-add is

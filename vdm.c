@@ -34,6 +34,7 @@ struct activations {
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
     float *h1;                                /* [B,S,D]: h between the halves of the block */
     float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
+    float *low[4];                            /* [B*S,R]: s x A^T of each target; forward alone: one buffer */
 };
 
 struct vdm_tape {
@@ -57,7 +58,6 @@ struct vdm_tape {
     float *n;                  /* [B,S,D]: after norm1 or norm2 */
     float *y;                  /* [B,S,D]: output of attention or feed-forward */
     float *hidden, *hidden2;   /* [FF_ROWS,4D]; the second only for backward */
-    float *low;                /* [B*S,R]: x A^T */
     struct activations shared; /* of the block at work, where it doesn't keep its own */
     struct activations *kept;  /* [shape.keep]: of the last blocks */
     /* backward only */
@@ -102,6 +102,7 @@ static void take_activations(struct activations *a, const vdm_tape *t, struct cu
     a->q_pre = backward ? take(at, all) : a->q;
     a->k_pre = backward ? take(at, all) : a->k;
     a->up = keep ? take(at, 4 * all) : NULL;
+    for (int i = 0; i < 4; i++) a->low[i] = i == 0 || backward ? take(at, rows * (size_t)t->R) : a->low[0];
     if (!backward) return;
     float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
     float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
@@ -137,7 +138,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
     size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
     size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim);
-    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D, low = rows * (size_t)t->R;
+    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D;
     t->rope_cos = take(at, V * (size_t)t->Dh / 2);
     t->rope_sin = take(at, V * (size_t)t->Dh / 2);
     if (computes_positions(c, t->shape.F)) t->positions = take(at, S * D);
@@ -152,7 +153,6 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->n = take(at, rows * D);
     t->y = take(at, rows * D);
     t->hidden = take(at, tile);
-    t->low = take(at, low);
     take_activations(&t->shared, t, at, false);
     if (!t->shape.backward) return;
     struct activations counted;
@@ -165,7 +165,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->dk = take(at, rows * D);
     t->dv = take(at, rows * D);
     t->dy = take(at, rows * D);
-    t->dlow = take(at, low);
+    t->dlow = take(at, rows * (size_t)t->R);
 }
 
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
@@ -374,31 +374,35 @@ static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* Where number n of token i lies in latents [F,C,h,w]: token (f',y',x'), number ((c patch_t + dt) p + dy) p +
- * dx; the channel is the slowest index of a patch. */
-static int64_t patch_index(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
+/* Token (f',y',x') holds patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the
+ * channel is the slowest index of a patch. Here where row n of token i, p numbers side by side, lies in latents
+ * [F,C,h,w]. */
+static int64_t patch_row(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
 {
     int p = c->patch, pt = c->patch_t ? c->patch_t : 1, rows = t->shape.h / p, cols = t->shape.w / p;
     int f = i / (rows * cols), y = i / cols % rows, x = i % cols;
-    int channel = n / (pt * p * p), dt = n / (p * p) % pt, dy = n / p % p, dx = n % p;
-    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p +
-           dx;
+    int channel = n / (pt * p), dt = n / p % pt, dy = n % p;
+    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p;
 }
 
 /* latents [F,channels,h,w] -> patches [V,K] */
 static void patchify(float *patches, const float *latents, const vdm_tape *t, const vdm_transformer_config *c,
                      int channels, int K)
 {
+    int p = c->patch;
     for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K; n++) patches[(int64_t)i * K + n] = latents[patch_index(t, c, channels, i, n)];
+        for (int n = 0; n < K / p; n++, patches += p)
+            memcpy(patches, latents + patch_row(t, c, channels, i, n), (size_t)p * sizeof(float));
 }
 
 /* patches [V,K] -> latents [F,channels,h,w] */
 static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
                        const vdm_transformer_config *c, int channels, int K)
 {
+    int p = c->patch;
     for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K; n++) latents[patch_index(t, c, channels, i, n)] = patches[(int64_t)i * K + n];
+        for (int n = 0; n < K / p; n++, patches += p)
+            memcpy(latents + patch_row(t, c, channels, i, n), patches, (size_t)p * sizeof(float));
 }
 
 /* CogVideoXPatchEmbed: h = [text_proj(text) ; proj(patches)] + positions. Nothing upstream is trained. */
@@ -461,27 +465,22 @@ static void see_target(const vdm_tape *t, const float *x, int64_t width, int lay
 }
 
 /* low [n,R] = s x A^T: with s inside it, dB = dy^T low */
-static void project_low(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, const float *x, int block,
-                        vdm_target which, int64_t n)
-{
-    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), lora->rank, lora->width);
-    linear_forward(cpu, t->low, x, &A, n);
-    see_target(t, t->low, lora->rank, block, which, ".lora_A");
-    cpu->kernels->blend(cpu, t->low, lora->scale, t->low, 0, t->low, n * lora->rank);
-}
-
 static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, float *y, const float *x,
                             const vdm_linear *w, int block, vdm_target which, int64_t n)
 {
     linear_forward(cpu, y, x, w, n);
     if (!lora) return;
     int64_t R = lora->rank, D = lora->width;
+    float *low = activations_of(t, block)->low[which];
+    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
     see_target(t, y, D, block, which, ".base_layer");
-    project_low(cpu, lora, t, x, block, which, n);
+    linear_forward(cpu, low, x, &A, n);
+    see_target(t, low, R, block, which, ".lora_A");
+    cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * R);
     vdm_matmul_args up = {.M = n,
                           .N = D,
                           .K = R,
-                          .a = t->low,
+                          .a = low,
                           .a_row = R,
                           .a_col = 1,
                           .b = vdm_lora_b(lora, lora->params, block, which),
@@ -500,8 +499,8 @@ static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *gr
                              vdm_target which, int64_t n)
 {
     int64_t R = lora->rank, D = lora->width;
-    project_low(cpu, lora, t, x, block, which, n);
-    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, t->low, n, D, R);
+    const float *low = activations_of(t, block)->low[which];
+    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, low, n, D, R);
     vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
     linear_backward_input(cpu, t->dlow, dy, &B, n, false);
     cpu->kernels->blend(cpu, t->dlow, lora->scale, t->dlow, 0, t->dlow, n * R);

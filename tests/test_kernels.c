@@ -628,6 +628,18 @@ static void run_flat(const vdm_cpu *cpu, void *args, float *const *out)
     }
 }
 
+struct adamw_case {
+    const float *g;
+    int64_t n;
+    vdm_adamw_factors factors;
+};
+static void run_adamw(const vdm_cpu *cpu, void *args, float *const *out)
+{
+    const struct adamw_case *c = args;
+    for (int64_t i = 0; i < c->n; i++) out[2][i] = fabsf(out[2][i]); /* a mean of squares */
+    cpu->kernels->adamw(cpu, out[0], out[1], out[2], c->g, c->n, &c->factors);
+}
+
 struct rope_case {
     const float *angles;
     int B, S, L, A, Dh;
@@ -653,6 +665,12 @@ static void test_number_by_number(void)
             snprintf(what, sizeof what, "%s of %lld", names[which], (long long)sizes[s]);
             compare(what, run_flat, &c, &o);
         }
+        struct adamw_case a = {z, sizes[s], {0.9999f, 0.1f, 0.95f, 0.05f, -1e-4f, 0.3f, 1e-8f}};
+        outputs o = {{numbers(sizes[s], 65, 1), numbers(sizes[s], 66, 1), numbers(sizes[s], 67, 1)},
+                     {sizes[s], sizes[s], sizes[s]},
+                     3};
+        snprintf(what, sizeof what, "adamw of %lld", (long long)sizes[s]);
+        compare(what, run_adamw, &a, &o);
         free(x), free(z);
     }
     for (int i = 0; i < 4; i++) {
