@@ -41,7 +41,9 @@ void tap_prefix(vdm_tap *tap, const char *format, ...) __attribute__((format(pri
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
- * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL. */
+ * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL.
+ * also: another product of the same A (M, K, a, a_row, a_col are those of the first), or NULL; and so on. The
+ * bits are those of products made alone; A is prepared once. */
 typedef struct vdm_matmul_args {
     int64_t M, N, K;
     const float *a;
@@ -53,6 +55,7 @@ typedef struct vdm_matmul_args {
     int64_t c_row;
     const float *bias;
     bool accumulate;
+    const struct vdm_matmul_args *also;
 } vdm_matmul_args;
 
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
@@ -183,12 +186,17 @@ extern const vdm_kernels vdm_kernels_neon;
 
 /* The three matmuls of a linear layer. n rows; w->weight [out,in]. */
 /* y [n,out] = x [n,in] W^T + b */
-static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_linear *w, int64_t n)
 {
     const vdm_matrix *W = &w->weight;
     vdm_matmul_args m = {.M = n, .N = W->rows, .K = W->cols, .a = x, .a_row = W->cols, .a_col = 1,
                          .b = W->data, .b_dtype = W->dtype, .b_row = 1, .b_col = W->cols,
                          .c = y, .c_row = W->rows, .bias = w->bias};
+    return m;
+}
+static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+{
+    vdm_matmul_args m = linear_args(y, x, w, n);
     cpu->kernels->matmul(cpu, &m);
 }
 /* dx [n,in] (+)= dy [n,out] W */

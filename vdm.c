@@ -34,7 +34,7 @@ struct activations {
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
     float *h1;                                /* [B,S,D]: h between the halves of the block */
     float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
-    float *low[4];                            /* [B*S,R]: s x A^T of each target; forward alone: one buffer */
+    float *low[4];                            /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
 };
 
 struct vdm_tape {
@@ -102,7 +102,8 @@ static void take_activations(struct activations *a, const vdm_tape *t, struct cu
     a->q_pre = backward ? take(at, all) : a->q;
     a->k_pre = backward ? take(at, all) : a->k;
     a->up = keep ? take(at, 4 * all) : NULL;
-    for (int i = 0; i < 4; i++) a->low[i] = i == 0 || backward ? take(at, rows * (size_t)t->R) : a->low[0];
+    for (int i = 0; i < 4; i++)
+        a->low[i] = i != VDM_OUT || backward ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
     if (!backward) return;
     float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
     float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
@@ -464,33 +465,46 @@ static void see_target(const vdm_tape *t, const float *x, int64_t width, int lay
             target_names[which], part);
 }
 
-/* low [n,R] = s x A^T: with s inside it, dB = dy^T low */
-static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, float *y, const float *x,
-                            const vdm_linear *w, int block, vdm_target which, int64_t n)
+/* A linear layer that may have an adapter, and where its output goes. */
+struct adapted {
+    vdm_target which;
+    const vdm_linear *w;
+    float *y; /* [n,D] */
+};
+
+/* y += low B^T, low [n,R] = s x A^T: with s inside it, dB = dy^T low. On entry low has no s yet. */
+static void adapter_up(const vdm_cpu *cpu, const vdm_lora *lora, const vdm_tape *t, int block,
+                       const struct adapted *to, float *low, int64_t n)
 {
-    linear_forward(cpu, y, x, w, n);
-    if (!lora) return;
     int64_t R = lora->rank, D = lora->width;
-    float *low = activations_of(t, block)->low[which];
-    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
-    see_target(t, y, D, block, which, ".base_layer");
-    linear_forward(cpu, low, x, &A, n);
-    see_target(t, low, R, block, which, ".lora_A");
+    see_target(t, to->y, D, block, to->which, ".base_layer");
+    see_target(t, low, R, block, to->which, ".lora_A");
     cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * R);
-    vdm_matmul_args up = {.M = n,
-                          .N = D,
-                          .K = R,
-                          .a = low,
-                          .a_row = R,
-                          .a_col = 1,
-                          .b = vdm_lora_b(lora, lora->params, block, which),
-                          .b_dtype = VDM_F32,
-                          .b_row = 1,
-                          .b_col = R,
-                          .c = y,
-                          .c_row = D,
-                          .accumulate = true};
+    vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, to->which), D, R);
+    vdm_matmul_args up = linear_args(to->y, low, &B, n);
+    up.accumulate = true;
     cpu->kernels->matmul(cpu, &up);
+}
+
+/* y = x W^T + b + s (x A^T) B^T, of one layer or of q, k and v, whose W and A share one pass over x. */
+static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, int block,
+                            const struct adapted *to, int count, const float *x, int64_t n)
+{
+    float *const *low = activations_of(t, block)->low;
+    vdm_matmul_args pass[2 * 3];
+    int products = 0;
+    for (int i = 0; i < count; i++) {
+        pass[products++] = linear_args(to[i].y, x, to[i].w, n);
+        if (!lora) continue;
+        vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, to[i].which), lora->rank, lora->width);
+        pass[products++] = linear_args(low[to[i].which], x, &A, n);
+    }
+    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
+    cpu->kernels->matmul(cpu, pass);
+    for (int i = 0; i < count; i++) {
+        if (lora) adapter_up(cpu, lora, t, block, &to[i], low[to[i].which], n);
+        see_target(t, to[i].y, t->D, block, to[i].which, "");
+    }
 }
 
 /* dB += dy^T low;  dlow = s dy B;  dA += dlow^T x;  dx (+)= dy W + dlow A.  dx NULL: not wanted. */
@@ -609,19 +623,16 @@ static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, co
     const vdm_block *b = &m->blocks[layer];
     int64_t n = (int64_t)t->shape.B * t->S;
     norm_forward(m, cpu, t, layer, 0, h);
-    adapted_forward(cpu, lora, t, act->q_pre, t->n, &b->q, layer, VDM_Q, n);
-    see(t, act->q_pre, t->D, layer, "attn1.to_q");
-    adapted_forward(cpu, lora, t, act->k_pre, t->n, &b->k, layer, VDM_K, n);
-    see(t, act->k_pre, t->D, layer, "attn1.to_k");
-    adapted_forward(cpu, lora, t, act->v, t->n, &b->v, layer, VDM_V, n);
-    see(t, act->v, t->D, layer, "attn1.to_v");
+    const struct adapted qkv[] = {
+        {VDM_Q, &b->q, act->q_pre}, {VDM_K, &b->k, act->k_pre}, {VDM_V, &b->v, act->v}};
+    const struct adapted out = {VDM_OUT, &b->out, t->y};
+    adapted_forward(cpu, lora, t, layer, qkv, 3, t->n, n);
     qk_forward(cpu, t, &m->config, layer, 'q', act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
     qk_forward(cpu, t, &m->config, layer, 'k', act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
     vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
     see(t, act->o, t->D, layer, "attn1.attention");
-    adapted_forward(cpu, lora, t, t->y, act->o, &b->out, layer, VDM_OUT, n);
-    see(t, t->y, t->D, layer, "attn1.to_out.0");
+    adapted_forward(cpu, lora, t, layer, &out, 1, act->o, n);
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.

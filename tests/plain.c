@@ -118,7 +118,7 @@ static float times_sigmoid(float x, float z)
 /* ------------------------------------------------------------------------------------------------
  * Matmul, convolution */
 
-static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+static void matmul_one(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
     float a[VDM_CHAIN], b[VDM_CHAIN];
     for (int64_t i = 0; i < m->M; i++) {
@@ -135,6 +135,11 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
             *c = m->bias ? total + m->bias[n] : total;
         }
     }
+}
+
+static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+{
+    for (; m; m = m->also) matmul_one(cpu, m);
 }
 
 /* Input number k of the window of output (t,yo,xo). */

@@ -168,7 +168,7 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 /* Block 0 ends with its adapters. What is computed again: all but the end of the feed-forward. */
 static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep)
 {
-    double block = 12 * k->linear + 2.5 * k->attention + 4 * 5 * k->lora;
+    double block = 12 * k->linear + 2.5 * k->attention + 4 * 4 * k->lora;
     double again = 8 * k->linear + k->attention + 8 * k->lora;
     return k->head + c->layers * block - 3 * k->linear - 3 * k->lora + (c->layers - keep) * again;
 }
