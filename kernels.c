@@ -25,9 +25,10 @@ struct factor {
     const vdm_conv_args *conv; /* x(i,k) is number k of the window of output pixel i; data is NULL */
 };
 
-struct product {
-    int64_t M, N, K;
-    struct factor a, b;
+/* What A is multiplied by: columns first, first + 1, ... first + N - 1 of the whole product */
+struct right {
+    int64_t first, N;
+    struct factor b;
     struct output c;
     bool accumulate;
     /* added last, to output (m,n): */
@@ -35,6 +36,22 @@ struct product {
     const float *residual; /* laid out like c */
     bool turned;           /* A and B have changed places: c.col is the long stride */
 };
+
+enum { MOST_RIGHTS = 8 };
+struct product {
+    int64_t M, N, K; /* N: of all rights, of which every one but the last is whole panels wide */
+    struct factor a;
+    int rights;
+    struct right right[MOST_RIGHTS];
+};
+
+/* Where column n of the whole is */
+static const struct right *right_of(const struct product *p, int64_t n)
+{
+    const struct right *r = p->right;
+    while (n >= r->first + r->N) r++;
+    return r;
+}
 
 /* Where a window's first tap lies: its frame, row and column, which may be outside. */
 struct origin {
@@ -117,12 +134,12 @@ static void pack_panel(float *panel, int64_t width, const struct factor *f, int6
 }
 
 /* Bias and residual of one part of the output. */
-static void finish(const struct product *p, int64_t m, int64_t rows, int64_t n, int64_t cols)
+static void finish(const struct right *r, int64_t m, int64_t rows, int64_t n, int64_t cols)
 {
-    struct output c = p->c;
-    const float *bias = p->bias, *residual = p->residual;
+    struct output c = r->c;
+    const float *bias = r->bias, *residual = r->residual;
     if (!bias && !residual) return;
-    if (p->turned) { /* back: c(m,n) with n side by side */
+    if (r->turned) { /* back: c(m,n) with n side by side */
         struct output back = {c.c, c.col, c.row};
         int64_t swap = m;
         m = n, n = swap, swap = rows, rows = cols, cols = swap;
@@ -172,13 +189,14 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
                 int64_t rows = smaller(high, t->rows - m), end = smaller(n + wide, t->cols);
                 pack_left(p, t->left, t->m + m, rows, k, kc, d);
                 for (int64_t j = n, cols; j < end; j += cols) {
+                    const struct right *r = right_of(p, t->n + j);
+                    int64_t col = t->n + j - r->first; /* of this right factor */
                     float *panel = t->right + (blocks == 1 ? 0 : (j - n) * d.cells);
-                    struct output c = {p->c.c + (t->m + m) * p->c.row + (t->n + j) * p->c.col, p->c.row,
-                                       p->c.col};
-                    cols = smaller(TILE_COLS, end - j);
-                    if (m == 0) pack_panel(panel, TILE_COLS, &p->b, t->n + j, cols, k, kc, d);
-                    multiply(rows, cols, d, packed_left(t->left, d), panel, c, k > 0 || p->accumulate);
-                    if (k + kc == p->K) finish(p, t->m + m, rows, t->n + j, cols);
+                    struct output c = {r->c.c + (t->m + m) * r->c.row + col * r->c.col, r->c.row, r->c.col};
+                    cols = smaller(TILE_COLS, smaller(end - j, r->N - col));
+                    if (m == 0) pack_panel(panel, TILE_COLS, &r->b, col, cols, k, kc, d);
+                    multiply(rows, cols, d, packed_left(t->left, d), panel, c, k > 0 || r->accumulate);
+                    if (k + kc == p->K) finish(r, t->m + m, rows, col, cols);
                 }
             }
         }
@@ -208,49 +226,61 @@ static struct grid grid_of(const struct product *p, int threads)
 /* K = 0: there is nothing to sum */
 static void run_empty(const struct product *p)
 {
-    for (int64_t m = 0; m < p->M && !p->accumulate; m++)
-        for (int64_t n = 0; n < p->N; n++) p->c.c[m * p->c.row + n * p->c.col] = 0;
-    finish(p, 0, p->M, 0, p->N);
+    for (const struct right *r = p->right; r < p->right + p->rights; r++) {
+        for (int64_t m = 0; m < p->M && !r->accumulate; m++)
+            for (int64_t n = 0; n < r->N; n++) r->c.c[m * r->c.row + n * r->c.col] = 0;
+        finish(r, 0, p->M, 0, r->N);
+    }
 }
 
 /* The long side of a narrow output (3 channels of pixels) goes into the lanes: C^T = B^T A^T. */
 static void turn(struct product *p)
 {
-    struct product q = *p;
-    p->M = q.N, p->N = q.M, p->a = q.b, p->b = q.a;
-    p->c.row = q.c.col, p->c.col = q.c.row;
-    p->turned = true;
+    struct right *r = p->right;
+    struct factor a = p->a;
+    struct output c = r->c;
+    int64_t M = p->M;
+    p->M = p->N, p->N = r->N = M, p->a = r->b, r->b = a;
+    r->c.row = c.col, r->c.col = c.row;
+    r->turned = true;
 }
 
-static void run_product(const vdm_cpu *cpu, struct product *p)
+static void run_product(const vdm_cpu *cpu, struct product p)
 {
-    if (p->N < 16 && p->M > p->N) turn(p);
-    if (p->K == 0) run_empty(p);
-    if (p->K == 0 || p->M == 0 || p->N == 0) return;
-    bool small = (double)p->M * (double)p->N * (double)p->K < 200e3; /* not worth waking a thread: 4 us */
-    struct grid g = grid_of(p, small ? 1 : cpu->threads);
+    if (p.rights == 1 && p.N < 16 && p.M > p.N) turn(&p);
+    if (p.K == 0) run_empty(&p);
+    if (p.K == 0 || p.M == 0 || p.N == 0) return;
+    bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
+    struct grid g = grid_of(&p, small ? 1 : cpu->threads);
     PARALLEL_FOR((int)(g.down * g.across))
     for (int64_t i = 0; i < g.down * g.across; i++) {
         int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
         float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
-        struct part t = {m,     smaller(g.rows, p->M - m),
-                         n,     smaller(g.cols, p->N - n),
+        struct part t = {m,     smaller(g.rows, p.M - m),
+                         n,     smaller(g.cols, p.N - n),
                          space, space + (LEFT_ROWS + TILE_ROWS) * DEPTH};
-        if (t.rows > 0 && t.cols > 0) run_part(p, cpu, &t);
+        if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
     }
 }
 
 static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
-    struct product p = {.M = m->M,
-                        .N = m->N,
-                        .K = m->K,
-                        .a = {m->a, VDM_F32, m->a_row, m->a_col, NULL},
-                        .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
-                        .c = {m->c, m->c_row, 1},
-                        .accumulate = m->accumulate,
-                        .bias = m->bias};
-    run_product(cpu, &p);
+    struct product p = {.M = m->M, .K = m->K, .a = {m->a, VDM_F32, m->a_row, m->a_col, NULL}};
+    for (; m; m = m->also) {
+        if (m->N == 0) continue;
+        if (p.N % TILE_COLS != 0 || p.rights == MOST_RIGHTS) { /* no further one beside these */
+            run_product(cpu, p);
+            p.N = p.rights = 0;
+        }
+        p.right[p.rights++] = (struct right){.first = p.N,
+                                             .N = m->N,
+                                             .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
+                                             .c = {m->c, m->c_row, 1},
+                                             .accumulate = m->accumulate,
+                                             .bias = m->bias};
+        p.N += m->N;
+    }
+    run_product(cpu, p);
 }
 
 /* A convolution is the product of the windows [pixels, kt*k*k*in] with the weight; windows exist only in
@@ -262,11 +292,13 @@ static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
                         .N = w->out,
                         .K = (int64_t)w->kt * w->k * w->k * w->in,
                         .a = {.conv = c},
-                        .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
-                        .c = {c->y, w->out, 1},
-                        .bias = w->bias,
-                        .residual = c->residual};
-    run_product(cpu, &p);
+                        .rights = 1,
+                        .right[0] = {.N = w->out,
+                                     .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
+                                     .c = {c->y, w->out, 1},
+                                     .bias = w->bias,
+                                     .residual = c->residual}};
+    run_product(cpu, p);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -561,6 +593,26 @@ static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b
     }
 }
 
+static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f)
+{
+    const v16 keep = v16_set(f->keep), take1 = v16_set(f->one_minus_beta1), beta2 = v16_set(f->beta2),
+              take2 = v16_set(f->one_minus_beta2), step = v16_set(f->step), root = v16_set(f->root),
+              eps = v16_set(f->eps);
+    PARALLEL_FOR(threads_for(cpu, n))
+    for (int64_t i = 0; i < n; i += 16) {
+        int64_t lanes = smaller(16, n - i);
+        v16 gi = v16_load_n(g + i, lanes), mi = v16_load_n(m + i, lanes), vi = v16_load_n(v + i, lanes);
+        mi = v16_fma(take1, v16_sub(gi, mi), mi);
+        vi = v16_fma(v16_mul(take2, gi), gi, v16_mul(beta2, vi));
+        v16 by = v16_add(v16_div(v16_sqrt(vi), root), eps);
+        v16 pi = v16_mul(v16_load_n(p + i, lanes), keep);
+        v16_store_n(m + i, mi, lanes);
+        v16_store_n(v + i, vi, lanes);
+        v16_store_n(p + i, v16_add(pi, v16_div(v16_mul(step, mi), by)), lanes);
+    }
+}
+
 static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
                       const float *video_gate, int64_t stride)
 {
@@ -674,6 +726,7 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .gate = gate,
     .blend = blend,
     .exp = exponential,
+    .adamw = adamw,
     .fma_peak = fma_peak,
     .bf16_peak = bf16_peak,
 };

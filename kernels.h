@@ -41,7 +41,9 @@ void tap_prefix(vdm_tap *tap, const char *format, ...) __attribute__((format(pri
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
- * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL. */
+ * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL.
+ * also: another product of the same A (M, K, a, a_row, a_col are those of the first), or NULL; and so on. The
+ * bits are those of products made alone; A is prepared once. */
 typedef struct vdm_matmul_args {
     int64_t M, N, K;
     const float *a;
@@ -53,10 +55,11 @@ typedef struct vdm_matmul_args {
     int64_t c_row;
     const float *bias;
     bool accumulate;
+    const struct vdm_matmul_args *also;
 } vdm_matmul_args;
 
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
- * first (causal: the last kt-1 frames before, or copies of the first). y [T,Ho,Wo,out].
+ * first (causal: the kt-1 frames before). y [T,Ho,Wo,out].
  * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
  * Rule 1 runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
  * w->weight is [kt*k*k*in, out]. */
@@ -84,6 +87,11 @@ typedef struct vdm_rows {
     int B, S, L;
     int64_t D;
 } vdm_rows;
+
+/* What an update of AdamW multiplies by (lora.c: vdm_adamw_update) */
+typedef struct vdm_adamw_factors {
+    float keep, one_minus_beta1, beta2, one_minus_beta2, step, root, eps;
+} vdm_adamw_factors;
 
 typedef struct vdm_kernels {
     const char *name;
@@ -148,6 +156,11 @@ typedef struct vdm_kernels {
     /* y = a x + b z, each product rounded: two multiplications, one addition */
     void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
+    /* One update of n parameters p, moments m and v, gradient g; every operation rounded but for the fma:
+     * m = fma(1 - beta1, g - m, m);  v = fma((1 - beta2) g, g, beta2 v);
+     * p = p keep + step m / (sqrt(v) / root + eps) */
+    void (*adamw)(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f);
 
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen. Returns the operations done in all, of which a multiply-add is
@@ -173,12 +186,17 @@ extern const vdm_kernels vdm_kernels_neon;
 
 /* The three matmuls of a linear layer. n rows; w->weight [out,in]. */
 /* y [n,out] = x [n,in] W^T + b */
-static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_linear *w, int64_t n)
 {
     const vdm_matrix *W = &w->weight;
     vdm_matmul_args m = {.M = n, .N = W->rows, .K = W->cols, .a = x, .a_row = W->cols, .a_col = 1,
                          .b = W->data, .b_dtype = W->dtype, .b_row = 1, .b_col = W->cols,
                          .c = y, .c_row = W->rows, .bias = w->bias};
+    return m;
+}
+static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+{
+    vdm_matmul_args m = linear_args(y, x, w, n);
     cpu->kernels->matmul(cpu, &m);
 }
 /* dx [n,in] (+)= dy [n,out] W */

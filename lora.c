@@ -9,7 +9,7 @@
  * Traps: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is
  * always written; eps of AdamW is added after the bias-corrected square root; weight decay shrinks the
  * parameter before the update and counts for A and B alike; with warmup the first update has lr 0. */
-#include "vdm.h"
+#include "kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -417,20 +417,14 @@ void vdm_adamw_free(vdm_adamw *o)
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr)
 {
     o->step++;
-    float keep = (float)(1 - lr * o->weight_decay), beta2 = (float)o->beta2, eps = (float)o->eps;
-    float take1 = (float)(1 - o->beta1), take2 = (float)(1 - o->beta2);
-    float step = (float)(-lr / (1 - vdm_pow(o->beta1, o->step)));
-    float root = (float)sqrt(1 - vdm_pow(o->beta2, o->step));
-    float *m = o->m, *v = o->v;
-    int64_t n = o->n;
-#pragma omp parallel for schedule(static) num_threads(cpu->threads)
-    for (int64_t i = 0; i < n; i++) {
-        float g = grad[i];
-        m[i] = fmaf(take1, g - m[i], m[i]);
-        v[i] = fmaf(take2 * g, g, beta2 * v[i]);
-        params[i] = params[i] * keep + step * m[i] / (sqrtf(v[i]) / root + eps);
-    }
-    (void)cpu;
+    vdm_adamw_factors f = {.keep = (float)(1 - lr * o->weight_decay),
+                           .one_minus_beta1 = (float)(1 - o->beta1),
+                           .beta2 = (float)o->beta2,
+                           .one_minus_beta2 = (float)(1 - o->beta2),
+                           .step = (float)(-lr / (1 - vdm_pow(o->beta1, o->step))),
+                           .root = (float)sqrt(1 - vdm_pow(o->beta2, o->step)),
+                           .eps = (float)o->eps};
+    cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
 /* The sum of squares is made in double, in pieces whose size depends on n alone. */

@@ -110,6 +110,10 @@ INLINE v16 v16_div(v16 a, v16 b)
 {
     return _mm512_div_ps(a, b);
 }
+INLINE v16 v16_sqrt(v16 a)
+{
+    return _mm512_sqrt_ps(a);
+}
 INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {
     return _mm512_fmadd_ps(a, b, c);
@@ -274,6 +278,11 @@ BOTH_HALVES(mul)
 BOTH_HALVES(div)
 BOTH_HALVES(max)
 BOTH_HALVES(min)
+INLINE v16 v16_sqrt(v16 x)
+{
+    v16 r = {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)};
+    return r;
+}
 INLINE v16 v16_fma(v16 x, v16 y, v16 z)
 {
     v16 r = {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
@@ -450,6 +459,11 @@ QUARTER_BY_QUARTER(mul, vmulq_f32(a, b))
 QUARTER_BY_QUARTER(div, vdivq_f32(a, b))
 QUARTER_BY_QUARTER(max, vbslq_f32(vcgtq_f32(a, b), a, b)) /* vmaxq would spread NaN */
 QUARTER_BY_QUARTER(min, vbslq_f32(vcltq_f32(a, b), a, b))
+INLINE v16 v16_sqrt(v16 a)
+{
+    EACH_QUARTER(i) a.q[i] = vsqrtq_f32(a.q[i]);
+    return a;
+}
 INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {
     EACH_QUARTER(i) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
@@ -566,6 +580,11 @@ LANE_BY_LANE(mul, a *b)
 LANE_BY_LANE(div, a / b)
 LANE_BY_LANE(max, a > b ? a : b)
 LANE_BY_LANE(min, a < b ? a : b)
+INLINE v16 v16_sqrt(v16 a)
+{
+    for (int i = 0; i < 16; i++) a.f[i] = sqrtf(a.f[i]);
+    return a;
+}
 LANE_BY_LANE(times_power, ldexpf(a, b == b ? (int)b : 0))
 INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {

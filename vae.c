@@ -151,6 +151,7 @@ enum buffer {
     Y,     /* [T,H,W,C] each: the activations take turns */
     RING,  /* [slots,H,W,C]: frames on their way into a convolution */
     CACHE, /* [2,H,W,in] of every causal convolution: the last frames of the chunk before */
+    SUMS,  /* [3,k,k,in,out]: taps of a causal convolution that fall on the first frame, added up */
     INPUT, /* [T,H,W,3] pixels, or the latents z [T,h,w,C] */
     TIMES,
     PLUS,  /* [T,h,w,C] each: Cy(z), Cb(z) of the norm at hand */
@@ -192,12 +193,17 @@ static void plan_turn(struct plan *p, int C)
     if (p->frames < p->T + PAST) p->frames = p->T + PAST;
 }
 
-/* norm, silu, causal convolution; C channels come in */
-static void plan_norm_conv(struct plan *p, int C)
+static void plan_conv(struct plan *p, int in, int out)
 {
-    size_t frame = area(p) * (size_t)C;
-    need(p, RING, (size_t)min_int(p->T, KT) * frame);
-    if (p->cached) p->floats[CACHE] += PAST * frame;
+    need(p, SUMS, KT * 3 * 3 * (size_t)in * (size_t)out);
+    if (p->cached) p->floats[CACHE] += PAST * area(p) * (size_t)in;
+}
+
+/* norm, silu, causal convolution; C channels come in */
+static void plan_norm_conv(struct plan *p, int C, int out)
+{
+    need(p, RING, (size_t)min_int(p->T, KT) * area(p) * (size_t)C);
+    plan_conv(p, C, out);
     if (p->latent > 0) {
         need(p, TIMES, p->latent * (size_t)C);
         need(p, PLUS, p->latent * (size_t)C);
@@ -208,8 +214,8 @@ static void plan_norm_conv(struct plan *p, int C)
 static void plan_resnets(struct plan *p, int n, int C)
 {
     for (int i = 0; i < n; i++) {
-        plan_norm_conv(p, p->C);
-        plan_norm_conv(p, C);
+        plan_norm_conv(p, p->C, C);
+        plan_norm_conv(p, C, C);
         plan_turn(p, C);
     }
 }
@@ -233,7 +239,7 @@ static void plan_chunk(struct plan *p, const vdm_vae_config *c, bool decode, int
     need(p, STATS, 2 * (size_t)c->groups);
     need(p, INPUT, (size_t)T * area(p) * (size_t)in);
     if (decode && c->post_quant_conv) need(p, X, (size_t)T * area(p) * (size_t)in);
-    if (p->cached) p->floats[CACHE] += PAST * area(p) * (size_t)in;
+    plan_conv(p, in, c->block_channels[decode ? last : 0]);
     plan_turn(p, c->block_channels[decode ? last : 0]);
     if (decode) plan_resnets(p, 2, p->C);
     for (int l = 0; l <= last; l++) {
@@ -241,7 +247,7 @@ static void plan_chunk(struct plan *p, const vdm_vae_config *c, bool decode, int
         if (l < last) plan_resample(p, decode, l < time_levels(c));
     }
     if (!decode) plan_resnets(p, 2, p->C);
-    plan_norm_conv(p, p->C);
+    plan_norm_conv(p, p->C, out);
     plan_turn(p, out);
     if (!decode && c->quant_conv) plan_turn(p, out);
 }
@@ -459,6 +465,34 @@ static float *causal_frame(const struct causal *s, int t)
     return s->now + (size_t)(t < 0 ? 0 : t % s->slots) * s->frame;
 }
 
+/* The past of the first chunk is copies of its frame 0: the taps that fall on it are added, then used once,
+ *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b
+ * first[t]: the convolution that gives y_t, of t + 1 taps. */
+static void sum_taps(struct run *r, const vdm_conv *w, vdm_conv first[PAST])
+{
+    int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one tap [rows,out] */
+    float *all = r->buffer[SUMS], *two = all + rows * n, *last = two + rows * n;
+    const char *W = w->weight.data;
+    vdm_dtype dtype = w->weight.dtype;
+    int64_t row = n * (int64_t)vdm_dtype_bytes(dtype), tap = rows * row;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(r->cpu->threads)
+#endif
+    for (int64_t i = 0; i < rows; i++) {
+        float *a = all + i * n, *b = two + i * n, *c = last + i * n;
+        vdm_widen(b, W + i * row, dtype, n);
+        vdm_widen(c, W + i * row + tap, dtype, n);
+        for (int64_t j = 0; j < n; j++) b[j] += c[j];
+        vdm_widen(c, W + i * row + 2 * tap, dtype, n);
+        for (int64_t j = 0; j < n; j++) a[j] = b[j] + c[j];
+    }
+    for (int t = 0; t < PAST; t++) {
+        first[t] = *w;
+        first[t].kt = t + 1;
+        first[t].weight = (vdm_matrix){t == 0 ? all : two, VDM_F32, (t + 1) * rows, n};
+    }
+}
+
 /* CogVideoXCausalConv3d: y_t = sum over j of W_j u_(t-2+j) + b (+ residual), u = silu(norm(x)), or u = x
  * where n is NULL. x [T,H,W,in] -> y [T,H,W,out]. With a norm y may be x: the frames that are
  * still needed lie in the ring. As many frames are taken at a time as the ring holds beside two past ones.
@@ -484,14 +518,18 @@ static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n
     const struct extent same = {r->H, r->W, r->H, r->W, 1, 1};
     const int64_t shape[] = {r->T, r->H, r->W, w->out};
     float *bare = residual ? tap_room(r->cpu->tap, 4, shape, "%s.conv%s", r->path, which) : NULL;
-    for (int t = 0; t < r->T; t += group) {
-        int count = min_int(group, r->T - t);
+    vdm_conv first[PAST];
+    if (r->first) sum_taps(r, w, first);
+    for (int t = 0, count; t < r->T; t += count) {
+        bool copies = r->first && t < PAST; /* taps fall on copies */
+        const vdm_conv *taps = copies ? &first[t] : w;
+        count = copies ? 1 : min_int(group, r->T - t);
         for (int i = t; n && i < t + count; i++)
             norm_frame(r, causal_frame(&s, i), x + (size_t)i * frame, n, w->in, i, n->y.in > 0, true);
-        for (int i = 0; i < PAST + count; i++) r->frames[i] = causal_frame(&s, t - PAST + i);
+        for (int i = 0; i < taps->kt - 1 + count; i++) r->frames[i] = causal_frame(&s, t - taps->kt + 1 + i);
         const float *add = residual ? residual + (size_t)t * out : NULL;
-        convolve(r, y + (size_t)t * out, count, w, same, add);
-        if (bare) convolve(r, bare + (size_t)t * out, count, w, same, NULL);
+        convolve(r, y + (size_t)t * out, count, taps, same, add);
+        if (bare) convolve(r, bare + (size_t)t * out, count, taps, same, NULL);
     }
     if (bare) tap_show(r->cpu->tap, 4, shape);
     if (!residual) tap_see(r->cpu->tap, y, 4, shape, "%s.conv%s", r->path, which);

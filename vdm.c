@@ -34,6 +34,7 @@ struct activations {
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
     float *h1;                                /* [B,S,D]: h between the halves of the block */
     float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
+    float *low[4];                            /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
 };
 
 struct vdm_tape {
@@ -57,7 +58,6 @@ struct vdm_tape {
     float *n;                  /* [B,S,D]: after norm1 or norm2 */
     float *y;                  /* [B,S,D]: output of attention or feed-forward */
     float *hidden, *hidden2;   /* [FF_ROWS,4D]; the second only for backward */
-    float *low;                /* [B*S,R]: x A^T */
     struct activations shared; /* of the block at work, where it doesn't keep its own */
     struct activations *kept;  /* [shape.keep]: of the last blocks */
     /* backward only */
@@ -102,6 +102,8 @@ static void take_activations(struct activations *a, const vdm_tape *t, struct cu
     a->q_pre = backward ? take(at, all) : a->q;
     a->k_pre = backward ? take(at, all) : a->k;
     a->up = keep ? take(at, 4 * all) : NULL;
+    for (int i = 0; i < 4; i++)
+        a->low[i] = i != VDM_OUT || backward ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
     if (!backward) return;
     float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
     float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
@@ -137,7 +139,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
     size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
     size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim);
-    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D, low = rows * (size_t)t->R;
+    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D;
     t->rope_cos = take(at, V * (size_t)t->Dh / 2);
     t->rope_sin = take(at, V * (size_t)t->Dh / 2);
     if (computes_positions(c, t->shape.F)) t->positions = take(at, S * D);
@@ -152,7 +154,6 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->n = take(at, rows * D);
     t->y = take(at, rows * D);
     t->hidden = take(at, tile);
-    t->low = take(at, low);
     take_activations(&t->shared, t, at, false);
     if (!t->shape.backward) return;
     struct activations counted;
@@ -165,7 +166,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->dk = take(at, rows * D);
     t->dv = take(at, rows * D);
     t->dy = take(at, rows * D);
-    t->dlow = take(at, low);
+    t->dlow = take(at, rows * (size_t)t->R);
 }
 
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
@@ -374,31 +375,35 @@ static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* Where number n of token i lies in latents [F,C,h,w]: token (f',y',x'), number ((c patch_t + dt) p + dy) p +
- * dx; the channel is the slowest index of a patch. */
-static int64_t patch_index(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
+/* Token (f',y',x') holds patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the
+ * channel is the slowest index of a patch. Here where row n of token i, p numbers side by side, lies in latents
+ * [F,C,h,w]. */
+static int64_t patch_row(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
 {
     int p = c->patch, pt = c->patch_t ? c->patch_t : 1, rows = t->shape.h / p, cols = t->shape.w / p;
     int f = i / (rows * cols), y = i / cols % rows, x = i % cols;
-    int channel = n / (pt * p * p), dt = n / (p * p) % pt, dy = n / p % p, dx = n % p;
-    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p +
-           dx;
+    int channel = n / (pt * p), dt = n / p % pt, dy = n % p;
+    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p;
 }
 
 /* latents [F,channels,h,w] -> patches [V,K] */
 static void patchify(float *patches, const float *latents, const vdm_tape *t, const vdm_transformer_config *c,
                      int channels, int K)
 {
+    int p = c->patch;
     for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K; n++) patches[(int64_t)i * K + n] = latents[patch_index(t, c, channels, i, n)];
+        for (int n = 0; n < K / p; n++, patches += p)
+            memcpy(patches, latents + patch_row(t, c, channels, i, n), (size_t)p * sizeof(float));
 }
 
 /* patches [V,K] -> latents [F,channels,h,w] */
 static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
                        const vdm_transformer_config *c, int channels, int K)
 {
+    int p = c->patch;
     for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K; n++) latents[patch_index(t, c, channels, i, n)] = patches[(int64_t)i * K + n];
+        for (int n = 0; n < K / p; n++, patches += p)
+            memcpy(latents + patch_row(t, c, channels, i, n), patches, (size_t)p * sizeof(float));
 }
 
 /* CogVideoXPatchEmbed: h = [text_proj(text) ; proj(patches)] + positions. Nothing upstream is trained. */
@@ -460,38 +465,46 @@ static void see_target(const vdm_tape *t, const float *x, int64_t width, int lay
             target_names[which], part);
 }
 
-/* low [n,R] = s x A^T: with s inside it, dB = dy^T low */
-static void project_low(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, const float *x, int block,
-                        vdm_target which, int64_t n)
+/* A linear layer that may have an adapter, and where its output goes. */
+struct adapted {
+    vdm_target which;
+    const vdm_linear *w;
+    float *y; /* [n,D] */
+};
+
+/* y += low B^T, low [n,R] = s x A^T: with s inside it, dB = dy^T low. On entry low has no s yet. */
+static void adapter_up(const vdm_cpu *cpu, const vdm_lora *lora, const vdm_tape *t, int block,
+                       const struct adapted *to, float *low, int64_t n)
 {
-    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), lora->rank, lora->width);
-    linear_forward(cpu, t->low, x, &A, n);
-    see_target(t, t->low, lora->rank, block, which, ".lora_A");
-    cpu->kernels->blend(cpu, t->low, lora->scale, t->low, 0, t->low, n * lora->rank);
+    int64_t R = lora->rank, D = lora->width;
+    see_target(t, to->y, D, block, to->which, ".base_layer");
+    see_target(t, low, R, block, to->which, ".lora_A");
+    cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * R);
+    vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, to->which), D, R);
+    vdm_matmul_args up = linear_args(to->y, low, &B, n);
+    up.accumulate = true;
+    cpu->kernels->matmul(cpu, &up);
 }
 
-static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, float *y, const float *x,
-                            const vdm_linear *w, int block, vdm_target which, int64_t n)
+/* y = x W^T + b + s (x A^T) B^T, of one layer or of q, k and v, whose W and A share one pass over x. */
+static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, int block,
+                            const struct adapted *to, int count, const float *x, int64_t n)
 {
-    linear_forward(cpu, y, x, w, n);
-    if (!lora) return;
-    int64_t R = lora->rank, D = lora->width;
-    see_target(t, y, D, block, which, ".base_layer");
-    project_low(cpu, lora, t, x, block, which, n);
-    vdm_matmul_args up = {.M = n,
-                          .N = D,
-                          .K = R,
-                          .a = t->low,
-                          .a_row = R,
-                          .a_col = 1,
-                          .b = vdm_lora_b(lora, lora->params, block, which),
-                          .b_dtype = VDM_F32,
-                          .b_row = 1,
-                          .b_col = R,
-                          .c = y,
-                          .c_row = D,
-                          .accumulate = true};
-    cpu->kernels->matmul(cpu, &up);
+    float *const *low = activations_of(t, block)->low;
+    vdm_matmul_args pass[2 * 3];
+    int products = 0;
+    for (int i = 0; i < count; i++) {
+        pass[products++] = linear_args(to[i].y, x, to[i].w, n);
+        if (!lora) continue;
+        vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, to[i].which), lora->rank, lora->width);
+        pass[products++] = linear_args(low[to[i].which], x, &A, n);
+    }
+    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
+    cpu->kernels->matmul(cpu, pass);
+    for (int i = 0; i < count; i++) {
+        if (lora) adapter_up(cpu, lora, t, block, &to[i], low[to[i].which], n);
+        see_target(t, to[i].y, t->D, block, to[i].which, "");
+    }
 }
 
 /* dB += dy^T low;  dlow = s dy B;  dA += dlow^T x;  dx (+)= dy W + dlow A.  dx NULL: not wanted. */
@@ -500,8 +513,8 @@ static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *gr
                              vdm_target which, int64_t n)
 {
     int64_t R = lora->rank, D = lora->width;
-    project_low(cpu, lora, t, x, block, which, n);
-    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, t->low, n, D, R);
+    const float *low = activations_of(t, block)->low[which];
+    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, low, n, D, R);
     vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
     linear_backward_input(cpu, t->dlow, dy, &B, n, false);
     cpu->kernels->blend(cpu, t->dlow, lora->scale, t->dlow, 0, t->dlow, n * R);
@@ -610,19 +623,16 @@ static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, co
     const vdm_block *b = &m->blocks[layer];
     int64_t n = (int64_t)t->shape.B * t->S;
     norm_forward(m, cpu, t, layer, 0, h);
-    adapted_forward(cpu, lora, t, act->q_pre, t->n, &b->q, layer, VDM_Q, n);
-    see(t, act->q_pre, t->D, layer, "attn1.to_q");
-    adapted_forward(cpu, lora, t, act->k_pre, t->n, &b->k, layer, VDM_K, n);
-    see(t, act->k_pre, t->D, layer, "attn1.to_k");
-    adapted_forward(cpu, lora, t, act->v, t->n, &b->v, layer, VDM_V, n);
-    see(t, act->v, t->D, layer, "attn1.to_v");
+    const struct adapted qkv[] = {
+        {VDM_Q, &b->q, act->q_pre}, {VDM_K, &b->k, act->k_pre}, {VDM_V, &b->v, act->v}};
+    const struct adapted out = {VDM_OUT, &b->out, t->y};
+    adapted_forward(cpu, lora, t, layer, qkv, 3, t->n, n);
     qk_forward(cpu, t, &m->config, layer, 'q', act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
     qk_forward(cpu, t, &m->config, layer, 'k', act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
     vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
     see(t, act->o, t->D, layer, "attn1.attention");
-    adapted_forward(cpu, lora, t, t->y, act->o, &b->out, layer, VDM_OUT, n);
-    see(t, t->y, t->D, layer, "attn1.to_out.0");
+    adapted_forward(cpu, lora, t, layer, &out, 1, act->o, n);
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.

@@ -118,7 +118,7 @@ static float times_sigmoid(float x, float z)
 /* ------------------------------------------------------------------------------------------------
  * Matmul, convolution */
 
-static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+static void matmul_one(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
     float a[VDM_CHAIN], b[VDM_CHAIN];
     for (int64_t i = 0; i < m->M; i++) {
@@ -135,6 +135,11 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
             *c = m->bias ? total + m->bias[n] : total;
         }
     }
+}
+
+static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+{
+    for (; m; m = m->also) matmul_one(cpu, m);
 }
 
 /* Input number k of the window of output (t,yo,xo). */
@@ -486,6 +491,17 @@ static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = plain_exp(x[i]);
 }
 
+static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f)
+{
+    (void)cpu;
+    for (int64_t i = 0; i < n; i++) {
+        m[i] = fmaf(f->one_minus_beta1, g[i] - m[i], m[i]);
+        v[i] = fmaf(f->one_minus_beta2 * g[i], g[i], f->beta2 * v[i]);
+        p[i] = p[i] * f->keep + f->step * m[i] / (sqrtf(v[i]) / f->root + f->eps);
+    }
+}
+
 static size_t scratch_floats(int threads)
 {
     (void)threads;
@@ -511,4 +527,5 @@ const vdm_kernels vdm_kernels_plain = {
     .gate = gate,
     .blend = blend,
     .exp = exponential,
+    .adamw = adamw,
 };

@@ -142,6 +142,38 @@ static void test_matmul(int64_t M, int64_t N, int64_t K, vdm_dtype dtype, int fo
     free(a), free(bias), free(memory);
 }
 
+/* Three products of one A: the first has a bias, the second accumulates. */
+static void run_matmuls(const vdm_cpu *cpu, void *args, float *const *out)
+{
+    const vdm_matmul_args *first = args, *second = first->also, *third = second->also;
+    vdm_matmul_args c = *third, b = *second, a = *first;
+    a.c = out[0], b.c = out[1], c.c = out[2];
+    a.also = &b, b.also = &c;
+    cpu->kernels->matmul(cpu, &a);
+}
+static void test_matmul_also(int64_t M, int64_t K, int64_t N1, int64_t N2, int64_t N3)
+{
+    static const vdm_dtype dtypes[] = {VDM_F32, VDM_BF16, VDM_F16};
+    const int64_t N[] = {N1, N2, N3};
+    char what[128];
+    void *memory[3];
+    float *x = numbers(M * K, 1, 1), *bias = numbers(N1, 3, 1);
+    vdm_matmul_args m[3];
+    outputs o = {{0}, {0}, 3};
+    for (int i = 0; i < 3; i++) {
+        m[i] = (vdm_matmul_args){.M = M, .N = N[i], .K = K, .a = x, .a_row = K, .a_col = 1, .b_row = 1, .b_col = K};
+        m[i].b = weights(K * N[i], dtypes[i], 5 + (uint32_t)i, &memory[i]), m[i].b_dtype = dtypes[i];
+        m[i].c_row = N[i], m[i].accumulate = i == 1, m[i].bias = i == 0 ? bias : NULL;
+        m[i].also = i < 2 ? &m[i + 1] : NULL;
+        o.out[i] = numbers(M * N[i], 8 + (uint32_t)i, 1), o.n[i] = M * N[i];
+    }
+    snprintf(what, sizeof what, "matmul %lldx(%lld, %lld, %lld)x%lld %s", (long long)M, (long long)N1,
+             (long long)N2, (long long)N3, (long long)K, in_precision());
+    compare(what, run_matmuls, m, &o);
+    for (int i = 0; i < 3; i++) free(memory[i]);
+    free(x), free(bias);
+}
+
 static void test_matmuls(void)
 {
     static const int sizes[] = {0, 1, 7, 8, 9, 15, 17, 33, 65};
@@ -159,6 +191,13 @@ static void test_matmuls(void)
     test_matmul(1100, 17, 40, VDM_F32, 16);      /* more than one height */
     test_matmul(1100, 3, 300, VDM_BF16, 16 + 8); /* turned */
     test_matmul(350, 48, 520, VDM_BF16, 2);
+    test_matmul_also(40, 300, 64, 96, 32);
+    test_matmul_also(700, 70, 64, 32, 17); /* more than one height */
+    test_matmul_also(9, 130, 48, 33, 64);  /* not whole panels */
+    test_matmul_also(40, 20, 3, 64, 5);    /* the first one turned */
+    test_matmul_also(15, 1100, 1536, 64, 64);
+    test_matmul_also(17, 0, 32, 32, 0);
+    test_matmul_also(0, 8, 32, 0, 16);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -628,6 +667,18 @@ static void run_flat(const vdm_cpu *cpu, void *args, float *const *out)
     }
 }
 
+struct adamw_case {
+    const float *g;
+    int64_t n;
+    vdm_adamw_factors factors;
+};
+static void run_adamw(const vdm_cpu *cpu, void *args, float *const *out)
+{
+    const struct adamw_case *c = args;
+    for (int64_t i = 0; i < c->n; i++) out[2][i] = fabsf(out[2][i]); /* a mean of squares */
+    cpu->kernels->adamw(cpu, out[0], out[1], out[2], c->g, c->n, &c->factors);
+}
+
 struct rope_case {
     const float *angles;
     int B, S, L, A, Dh;
@@ -653,6 +704,12 @@ static void test_number_by_number(void)
             snprintf(what, sizeof what, "%s of %lld", names[which], (long long)sizes[s]);
             compare(what, run_flat, &c, &o);
         }
+        struct adamw_case a = {z, sizes[s], {0.9999f, 0.1f, 0.95f, 0.05f, -1e-4f, 0.3f, 1e-8f}};
+        outputs o = {{numbers(sizes[s], 65, 1), numbers(sizes[s], 66, 1), numbers(sizes[s], 67, 1)},
+                     {sizes[s], sizes[s], sizes[s]},
+                     3};
+        snprintf(what, sizeof what, "adamw of %lld", (long long)sizes[s]);
+        compare(what, run_adamw, &a, &o);
         free(x), free(z);
     }
     for (int i = 0; i < 4; i++) {

@@ -365,7 +365,7 @@ static void define_conv(double *y, const double *u, const vdm_conv *w, bool add)
 
 static void test_resnet(const vdm_vae *m, int in, int out)
 {
-    enum { MOST = FRAMES * PIXELS * 16 };
+    enum { MOST = FRAMES * PIXELS * 16, SUMMED = KT * 3 * 3 * 16 * 16 };
     static double x[MOST], u[MOST], v[MOST], y[MOST];
     int groups = m->config.groups, C = m->config.latent_channels;
     struct run r = {.m = m,
@@ -381,7 +381,7 @@ static void test_resnet(const vdm_vae *m, int in, int out)
     const float *frames[FRAMES + PAST];
     r.frames = frames;
     r.plan.floats[RING] = (size_t)(3 * PIXELS * (in > out ? in : out)); /* less than all frames */
-    for (int b = 0; b < BUFFERS; b++) r.buffer[b] = numbers(MOST, 1, 0);
+    for (int b = 0; b < BUFFERS; b++) r.buffer[b] = numbers(b == SUMS ? SUMMED : MOST, 1, 0);
     r.x = r.buffer[X], r.y = r.buffer[Y];
     const float *z = r.buffer[INPUT];
     vdm_resnet b = random_resnet(in, out, C);

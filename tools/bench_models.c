@@ -168,7 +168,7 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 /* Block 0 ends with its adapters. What is computed again: all but the end of the feed-forward. */
 static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep)
 {
-    double block = 12 * k->linear + 2.5 * k->attention + 4 * 5 * k->lora;
+    double block = 12 * k->linear + 2.5 * k->attention + 4 * 4 * k->lora;
     double again = 8 * k->linear + k->attention + 8 * k->lora;
     return k->head + c->layers * block - 3 * k->linear - 3 * k->lora + (c->layers - keep) * again;
 }
@@ -282,42 +282,49 @@ struct coder {
     float *from, *to;
 };
 
-/* Operations of a convolution for one output pixel. */
-static double each(const vdm_conv *c)
+/* Operations of a convolution for one pixel of T frames. Of a causal one three taps fall on copies of the first
+ * frame (two, where there is no other) and are added up beforehand. */
+static double each(const vdm_conv *c, int T)
 {
-    return 2.0 * c->kt * c->k * c->k * c->in * c->out;
+    int taps = c->kt == 1 ? T : T == 1 ? 1 : c->kt * T - 3;
+    return 2.0 * taps * c->k * c->k * c->in * c->out;
 }
-static double each_resnet(const vdm_resnet *r)
+static double each_resnet(const vdm_resnet *r, int T)
 {
-    return each(&r->conv1) + each(&r->conv2) + each(&r->shortcut);
+    return each(&r->conv1, T) + each(&r->conv2, T) + each(&r->shortcut, T);
 }
-/* The modulation of the decoder's norms, for one latent pixel */
-static double each_latent(const vdm_resnet *r)
+/* The modulation of a decoder's norm or two, for one latent pixel of T frames */
+static double each_norm(const vdm_vae_norm *n, int T)
 {
-    return each(&r->norm1.y) + each(&r->norm1.b) + each(&r->norm2.y) + each(&r->norm2.b);
+    return each(&n->y, T) + each(&n->b, T);
+}
+static double each_latent(const vdm_resnet *r, int T)
+{
+    return each_norm(&r->norm1, T) + each_norm(&r->norm2, T);
 }
 
 /* One chunk of an odd number of frames T. Frames that time doubles are convolved once. */
 static double count_half(const vdm_vae_half *half, const vdm_vae_config *c, bool decode, int T, int H, int W)
 {
-    double pixels = (double)T * H * W, latent = pixels, sum = each(&half->conv_in) * pixels;
+    const int latents = T;
+    double pixels = (double)H * W, latent = pixels, sum = each(&half->conv_in, T) * pixels;
     for (int l = 0; l < c->blocks; l++) {
         const struct vdm_vae_level *level = &half->level[l];
         if (decode && l == 0)
             for (int i = 0; i < 2; i++)
-                sum += each_resnet(&half->mid[i]) * pixels + each_latent(&half->mid[i]) * latent;
+                sum += each_resnet(&half->mid[i], T) * pixels + each_latent(&half->mid[i], latents) * latent;
         for (int i = 0; i < level->resnets; i++)
-            sum += each_resnet(&level->resnet[i]) * pixels + each_latent(&level->resnet[i]) * latent;
+            sum += each_resnet(&level->resnet[i], T) * pixels +
+                   each_latent(&level->resnet[i], latents) * latent;
         if (!level->resample.in) continue;
         int frames = T;
         if (level->compress_time) T = decode ? 2 * T - 1 : (T + 1) / 2;
         H = decode ? 2 * H : H / 2, W = decode ? 2 * W : W / 2;
-        sum += each(&level->resample) * (decode ? frames : T) * H * W;
-        pixels = (double)T * H * W;
+        pixels = (double)H * W;
+        sum += each(&level->resample, decode ? frames : T) * pixels;
     }
-    for (int i = 0; !decode && i < 2; i++) sum += each_resnet(&half->mid[i]) * pixels;
-    return sum + each(&half->conv_out) * pixels +
-           (each(&half->norm_out.y) + each(&half->norm_out.b)) * latent;
+    for (int i = 0; !decode && i < 2; i++) sum += each_resnet(&half->mid[i], T) * pixels;
+    return sum + each(&half->conv_out, T) * pixels + each_norm(&half->norm_out, latents) * latent;
 }
 
 static void prepare_coder(struct work *w, const int *n, bool decode)
