@@ -785,15 +785,14 @@ static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config 
     b->norm2 = take_vector(l, name, "1.layer_norm.weight", D);
 }
 
-/* The table of words has one of two names, or both: it is the same. */
+/* The table of words has one of two names, or both: then they are the same, and the encoder reads its own. */
 static void take_words(loader *l, vdm_text_encoder *m)
 {
-    static const char *const names[] = {"shared", "encoder.embed_tokens"};
+    bool own = vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight");
     vdm_linear words;
-    bool second = !vdm_safetensors_find(&l->file, "shared.weight");
-    take_matrix(l, &words, m->config.vocabulary, m->config.width, names[second]);
-    if (!second && vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight"))
-        take_matrix(l, &words, m->config.vocabulary, m->config.width, names[1]);
+    if (!own || vdm_safetensors_find(&l->file, "shared.weight"))
+        take_matrix(l, &words, m->config.vocabulary, m->config.width, "shared");
+    if (own) take_matrix(l, &words, m->config.vocabulary, m->config.width, "encoder.embed_tokens");
     m->words = words.weight;
 }
 
