@@ -448,8 +448,8 @@ static size_t own_bytes(const loader *l, bool repacked)
 static const char WEIGHTS[] = "diffusion_pytorch_model"; /* diffusers' name of the file; T5's is "model" */
 
 /* *memory: `more` bytes beyond those of own_bytes; l->at points into it. */
-static int loader_open(loader *l, const char *dir, const char *stem, bool repacked, size_t more, void **memory,
-                       vdm_error *err)
+static int loader_open(loader *l, const char *dir, const char *stem, bool repacked, size_t more,
+                       void **memory, vdm_error *err)
 {
     *l = (loader){0};
     *memory = NULL;
@@ -750,8 +750,10 @@ static int text_config(vdm_text_config *c, const char *dir, vdm_error *err)
         c->buckets = get_int(&f, "relative_attention_num_buckets", 32, 4, 4096);
         c->max_distance = get_int(&f, "relative_attention_max_distance", 128, 2, 1 << 20);
         c->norm_eps = get_number(&f, "layer_norm_epsilon", 1e-6, 0, 1);
-        if (c->buckets % 4 || c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
-            refuse(&f, "relative_attention_num_buckets", "a multiple of 4, less than 4 times the largest distance");
+        if (c->buckets % 4 ||
+            c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
+            refuse(&f, "relative_attention_num_buckets",
+                   "a multiple of 4, less than 4 times the largest distance");
     }
     return fields_close(&f) ? -1 : status;
 }
@@ -771,9 +773,12 @@ static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config 
         vdm_linear *to;
         const char *name;
         int64_t out, in;
-    } all[] = {{&b->q, "0.SelfAttention.q", I, D},         {&b->k, "0.SelfAttention.k", I, D},
-               {&b->v, "0.SelfAttention.v", I, D},         {&b->o, "0.SelfAttention.o", D, I},
-               {&b->wi_0, "1.DenseReluDense.wi_0", c->ff, D}, {&b->wi_1, "1.DenseReluDense.wi_1", c->ff, D},
+    } all[] = {{&b->q, "0.SelfAttention.q", I, D},
+               {&b->k, "0.SelfAttention.k", I, D},
+               {&b->v, "0.SelfAttention.v", I, D},
+               {&b->o, "0.SelfAttention.o", D, I},
+               {&b->wi_0, "1.DenseReluDense.wi_0", c->ff, D},
+               {&b->wi_1, "1.DenseReluDense.wi_1", c->ff, D},
                {&b->wo, "1.DenseReluDense.wo", D, c->ff}};
     char name[128];
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -800,8 +805,8 @@ static void take_text_encoder(loader *l, vdm_text_encoder *m)
 {
     const vdm_text_config *c = &m->config;
     take_words(l, m);
-    m->position_bias = take_floats(l, "encoder.block.0.layer.0.SelfAttention.", "relative_attention_bias.weight", 2,
-                                   (int64_t[]){c->buckets, c->heads});
+    m->position_bias = take_floats(l, "encoder.block.0.layer.0.SelfAttention.",
+                                   "relative_attention_bias.weight", 2, (int64_t[]){c->buckets, c->heads});
     for (int i = 0; i < c->layers; i++) take_text_block(l, &m->blocks[i], c, i);
     m->norm_final = take_vector(l, "encoder.final_layer_norm", ".weight", c->width);
 }

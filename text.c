@@ -5,12 +5,12 @@
  *   out = RMS(h)
  *
  * Traps
- *   Scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so. The bias is a table of the first
- *   layer, by distance, and every layer's. A key after the query has buckets of its own.
- *   No mask: CogVideoX's pipelines give ids alone, so that padding attends and is attended to, and all L rows go
- *   to the transformer. An embedding can't be computed on the prompt's own tokens.
- *   RMS subtracts no mean and has no bias. The activation is on wi_0's half.
- *   Activations are large: f16 would overflow. Here they are f32; sums of squares and of softmax are double. */
+ *   Scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so. The bias is a table of the
+ * first layer, by distance, and every layer's. A key after the query has buckets of its own. No mask:
+ * CogVideoX's pipelines give ids alone, so that padding attends and is attended to, and all L rows go to the
+ * transformer. An embedding can't be computed on the prompt's own tokens. RMS subtracts no mean and has no
+ * bias. The activation is on wi_0's half. Activations are large: f16 would overflow. Here they are f32; sums
+ * of squares and of softmax are double. */
 #include "kernels.h"
 
 #include <math.h>
@@ -19,13 +19,13 @@
 struct pass {
     const vdm_text_encoder *m;
     const vdm_cpu *cpu;
-    int L, D, I;                     /* I: width of q, k, v: heads of head_dim */
-    float *h, *n;                    /* [L,D] */
-    float *q, *k, *v, *o;            /* [L,I] */
-    float *scores;                   /* [L,L]: of one head */
-    float *up, *gate;                /* [L,ff] */
-    float *y;                        /* [L,D]: what is added to h */
-    float *bias;                     /* [heads,2L-1]: by key - query + L - 1 */
+    int L, D, I;          /* I: width of q, k, v: heads of head_dim */
+    float *h, *n;         /* [L,D] */
+    float *q, *k, *v, *o; /* [L,I] */
+    float *scores;        /* [L,L]: of one head */
+    float *up, *gate;     /* [L,ff] */
+    float *y;             /* [L,D]: what is added to h */
+    float *bias;          /* [heads,2L-1]: by key - query + L - 1 */
 };
 
 /* y = g x / sqrt(mean(x^2) + eps), row by row (T5LayerNorm). y may be x. */
@@ -41,7 +41,8 @@ static void rms_norm(const struct pass *p, float *y, const float *x, const float
 }
 
 /* relative_position_bucket, bidirectional: half of the buckets for keys after the query; of a half, the first
- * half for one distance each, the others growing by equal ratios up to max_distance, the last for all beyond. */
+ * half for one distance each, the others growing by equal ratios up to max_distance, the last for all beyond.
+ */
 static int bucket_of(int distance, int buckets, int max_distance)
 {
     int half = buckets / 2, exact = half / 2, n = distance < 0 ? -distance : distance;
@@ -89,12 +90,30 @@ static void attention(const struct pass *p)
     int64_t L = p->L, Dh = p->m->config.head_dim, I = p->I;
     for (int a = 0; a < p->m->config.heads; a++) {
         int64_t head = a * Dh;
-        vdm_matmul_args scores = {.M = L, .N = L, .K = Dh, .a = p->q + head, .a_row = I, .a_col = 1,
-                                  .b = p->k + head, .b_dtype = VDM_F32, .b_row = 1, .b_col = I,
-                                  .c = p->scores, .c_row = L};
-        vdm_matmul_args values = {.M = L, .N = Dh, .K = L, .a = p->scores, .a_row = L, .a_col = 1,
-                                  .b = p->v + head, .b_dtype = VDM_F32, .b_row = I, .b_col = 1,
-                                  .c = p->o + head, .c_row = I};
+        vdm_matmul_args scores = {.M = L,
+                                  .N = L,
+                                  .K = Dh,
+                                  .a = p->q + head,
+                                  .a_row = I,
+                                  .a_col = 1,
+                                  .b = p->k + head,
+                                  .b_dtype = VDM_F32,
+                                  .b_row = 1,
+                                  .b_col = I,
+                                  .c = p->scores,
+                                  .c_row = L};
+        vdm_matmul_args values = {.M = L,
+                                  .N = Dh,
+                                  .K = L,
+                                  .a = p->scores,
+                                  .a_row = L,
+                                  .a_col = 1,
+                                  .b = p->v + head,
+                                  .b_dtype = VDM_F32,
+                                  .b_row = I,
+                                  .b_col = 1,
+                                  .c = p->o + head,
+                                  .c_row = I};
         p->cpu->kernels->matmul(p->cpu, &scores);
         softmax(p, p->bias + a * (2 * L - 1));
         p->cpu->kernels->matmul(p->cpu, &values);
@@ -145,15 +164,16 @@ static int embed(const struct pass *p, const int32_t *ids, vdm_error *err)
     int64_t bytes = p->D * (int64_t)vdm_dtype_bytes(words->dtype);
     for (int64_t i = 0; i < p->L; i++) {
         if (ids[i] < 0 || ids[i] >= words->rows)
-            return vdm_fail(err, "prompt: token %lld is %d, the text encoder has %lld", (long long)i, (int)ids[i],
-                            (long long)words->rows);
+            return vdm_fail(err, "prompt: token %lld is %d, the text encoder has %lld", (long long)i,
+                            (int)ids[i], (long long)words->rows);
         vdm_widen(p->h + i * p->D, (const char *)words->data + ids[i] * bytes, words->dtype, p->D);
     }
     tap_see(p->cpu->tap, p->h, SHAPE(p->L, p->D), "encoder.embed_tokens");
     return 0;
 }
 
-static int encode(const struct pass *p, const int32_t *ids, float *text, const vdm_progress *progress, vdm_error *err)
+static int encode(const struct pass *p, const int32_t *ids, float *text, const vdm_progress *progress,
+                  vdm_error *err)
 {
     int layers = p->m->config.layers;
     double began = vdm_seconds();

@@ -9,10 +9,10 @@
  * Traps
  *   Normalisation is a table of the file, searched for the longest match; what replaces a match is not
  *   normalised again. A prompt of spaces alone has no piece at all, not even the space in front.
- *   A path's score is a float; its candidates are compared in double where a piece ends them, and strictly, so
- *   that of equal ones the earlier stays. Unknown characters side by side are one <unk>.
- *   Prompts that spell special tokens ("</s>", "<extra_id_0>") are text like any other here: transformers cuts
- *   them out beforehand. */
+ *   A path's score is a float; its candidates are compared in double where a piece ends them, and strictly,
+ * so that of equal ones the earlier stays. Unknown characters side by side are one <unk>. Prompts that spell
+ * special tokens ("</s>", "<extra_id_0>") are text like any other here: transformers cuts them out
+ * beforehand. */
 #include "vdm.h"
 
 #include <float.h>
@@ -113,15 +113,17 @@ static int read_piece(vdm_tokenizer *t, struct span s, vdm_error *err)
     while (s.at < s.end) {
         if (!take_field(&s, &f)) return malformed(t, "a piece", err);
         uint32_t bits = (uint32_t)f.value;
-        if (f.number == 1 && f.bytes.at) p->text = (const char *)f.bytes.at, p->length = (int)(f.bytes.end - f.bytes.at);
+        if (f.number == 1 && f.bytes.at)
+            p->text = (const char *)f.bytes.at, p->length = (int)(f.bytes.end - f.bytes.at);
         if (f.number == 2) memcpy(&p->score, &bits, sizeof bits);
         if (f.number == 3) p->type = f.value <= BYTE ? (int)f.value : 0;
     }
     if (!(p->score >= -FLT_MAX && p->score <= FLT_MAX))
         return vdm_fail(err, "%s: piece %d: its score is no finite number", t->path, p->id);
     if (p->type != NORMAL && p->type != UNKNOWN && p->type != CONTROL && p->type != UNUSED)
-        return vdm_fail(err, "%s: piece %d: found type %d, expected 1 (normal), 2 (unknown), 3 (control) or 5 (unused)",
-                        t->path, p->id, p->type);
+        return vdm_fail(
+            err, "%s: piece %d: found type %d, expected 1 (normal), 2 (unknown), 3 (control) or 5 (unused)",
+            t->path, p->id, p->type);
     t->pieces++;
     return 0;
 }
@@ -156,7 +158,8 @@ static int read_table(vdm_tokenizer *t, struct span s, vdm_error *err)
     return 0;
 }
 
-/* NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces */
+/* NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5
+ * escape_whitespaces */
 static int read_normalizer(vdm_tokenizer *t, struct span s, vdm_error *err)
 {
     struct field f;
@@ -197,7 +200,8 @@ static int read_model(vdm_tokenizer *t, struct span s, vdm_error *err)
 static int by_bytes(const void *a, const void *b)
 {
     const struct piece *p = a, *q = b;
-    int shorter = p->length < q->length ? p->length : q->length, order = memcmp(p->text, q->text, (size_t)shorter);
+    int shorter = p->length < q->length ? p->length : q->length,
+        order = memcmp(p->text, q->text, (size_t)shorter);
     return order ? order : p->length - q->length;
 }
 
@@ -224,11 +228,13 @@ static int index_pieces(vdm_tokenizer *t, vdm_error *err)
     }
     t->unknown_score = least - UNKNOWN_PENALTY;
     if (t->unknown < 0) return vdm_fail(err, "%s: expected an unknown piece, found none", t->path);
-    if ((t->end = find_special(t, "</s>", err)) < 0 || (t->pad = find_special(t, "<pad>", err)) < 0) return -1;
+    if ((t->end = find_special(t, "</s>", err)) < 0 || (t->pad = find_special(t, "<pad>", err)) < 0)
+        return -1;
     qsort(t->sorted, (size_t)t->in_order, sizeof *t->sorted, by_bytes);
     for (int i = 1; i < t->in_order; i++)
         if (by_bytes(&t->sorted[i - 1], &t->sorted[i]) == 0)
-            return vdm_fail(err, "%s: pieces %d and %d are the same", t->path, t->sorted[i - 1].id, t->sorted[i].id);
+            return vdm_fail(err, "%s: pieces %d and %d are the same", t->path, t->sorted[i - 1].id,
+                            t->sorted[i].id);
     return 0;
 }
 
@@ -239,7 +245,8 @@ vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err)
     if (!t) return NULL;
     t->space_in_front = t->joins_spaces = t->escapes_spaces = true;
     int count = -1;
-    if ((t->path = vdm_path(dir, "spiece.model", err)) && !vdm_read_file(t->path, VDM_MAX_JSON, &t->file, &size, err)) {
+    if ((t->path = vdm_path(dir, "spiece.model", err)) &&
+        !vdm_read_file(t->path, VDM_MAX_JSON, &t->file, &size, err)) {
         struct span all = {(const unsigned char *)t->file, (const unsigned char *)t->file + size};
         if ((count = count_pieces(t, all, err)) > 0) {
             t->piece = vdm_alloc((size_t)count, sizeof *t->piece, dir, err);
@@ -341,7 +348,8 @@ static size_t normalise(const vdm_tokenizer *t, struct text s, char *to)
 {
     struct text part, space = space_of(t);
     size_t at = 0, n;
-    while (t->joins_spaces && s.length && (n = normal_prefix(t, s, &part), part.length == 1 && *part.at == ' '))
+    while (t->joins_spaces && s.length &&
+           (n = normal_prefix(t, s, &part), part.length == 1 && *part.at == ' '))
         s.at += n, s.length -= n;
     if (s.length == 0) return 0;
     if (t->space_in_front) at = put(to, at, space.at, space.length);
@@ -424,7 +432,8 @@ static void extend(const vdm_tokenizer *t, const char *text, size_t length, size
 }
 
 /* ids [length], from the last piece to the first; returns how many. Unknown ones side by side are one. */
-static size_t best_pieces(const vdm_tokenizer *t, const char *text, size_t length, struct node *nodes, int32_t *ids)
+static size_t best_pieces(const vdm_tokenizer *t, const char *text, size_t length, struct node *nodes,
+                          int32_t *ids)
 {
     size_t n = 0;
     for (size_t i = 1; i <= length; i++) nodes[i].begin = -1;
@@ -446,7 +455,8 @@ int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int c
     int32_t *found = vdm_alloc(room, sizeof *found, "a prompt", err); /* from the last to the first */
     int status = text && nodes && found ? 0 : -1;
     if (!status) {
-        size_t length = trimmed(t, text, normalise(t, s, text)), n = best_pieces(t, text, length, nodes, found);
+        size_t length = trimmed(t, text, normalise(t, s, text)),
+               n = best_pieces(t, text, length, nodes, found);
         size_t most = (size_t)count - 1, kept = n < most ? n : most;
         for (size_t i = 0; i < (size_t)count; i++)
             ids[i] = i < kept ? found[n - 1 - i] : i == kept ? t->end : t->pad;

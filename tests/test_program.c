@@ -207,14 +207,17 @@ static void check_prompts(void)
     expect(0, "", LEARN "c --prompt 'cells live'");
     expect_same("prompts/a/lora.safetensors", "prompts/b/lora.safetensors", true);
     expect_same("prompts/a/lora.safetensors", "prompts/c/lora.safetensors", false);
-    expect(0, "applied", "eval @/task " MODEL " --steps 2 --lora @/prompts/b/lora.safetensors -o @/prompts/answers");
+    expect(0, "applied",
+           "eval @/task " MODEL " --steps 2 --lora @/prompts/b/lora.safetensors -o @/prompts/answers");
     expect_shell(0, "", "rm @/task/task.json");
     expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x");
     expect(2, "-o FILE", "prompt 'the red square' " MODEL);
     expect(1, "no text_encoder/", "prompt x --model @/model -o @/prompts/x");
-    expect(1, "need a text_encoder/", "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
+    expect(1, "need a text_encoder/",
+           "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
     expect(1, "found both", ASK "x --prompt x --prompt-embeds @/prompts/red");
-    expect_shell(0, "", "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
+    expect_shell(0, "",
+                 "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
     expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x");
     expect_shell(0, "", "rm -r @/prompts");
 #undef MODEL

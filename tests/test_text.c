@@ -1,5 +1,6 @@
-/* Prompts: ids and embeddings against what sentencepiece and transformers gave (golden/make_text.py), threads, taps,
- * and what the readers must survive. Against the libraries themselves, on fresh models: tests/peer/text.py. */
+/* Prompts: ids and embeddings against what sentencepiece and transformers gave (golden/make_text.py),
+ * threads, taps, and what the readers must survive. Against the libraries themselves, on fresh models:
+ * tests/peer/text.py. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -40,8 +41,8 @@ static void test_tokens(const vdm_safetensors *f)
         for (int count = 5; count <= 40; count += 35) {
             CHECK(!vdm_tokenize(t, text, ids, count, &err), "%s", err.text);
             CHECK(memcmp(ids, find(f, "ids", count, i)->data, (size_t)count * 4) == 0,
-                  "prompt %d, %d ids: %d %d %d %d %d ...", i, count, (int)ids[0], (int)ids[1], (int)ids[2], (int)ids[3],
-                  (int)ids[4]);
+                  "prompt %d, %d ids: %d %d %d %d %d ...", i, count, (int)ids[0], (int)ids[1], (int)ids[2],
+                  (int)ids[3], (int)ids[4]);
         }
     }
     CHECK(i > 20, "only %d prompts", i);
@@ -63,8 +64,9 @@ static void test_tokens(const vdm_safetensors *f)
 static bool see_none_wanted(void *user, const char *name)
 {
     (void)user;
-    return strcmp(name, "encoder.block.1.layer.0.SelfAttention.o") == 0 || strcmp(name, "encoder.embed_tokens") == 0 ||
-           strcmp(name, "encoder.block.0") == 0 || strcmp(name, "encoder.final_layer_norm") == 0;
+    return strcmp(name, "encoder.block.1.layer.0.SelfAttention.o") == 0 ||
+           strcmp(name, "encoder.embed_tokens") == 0 || strcmp(name, "encoder.block.0") == 0 ||
+           strcmp(name, "encoder.final_layer_norm") == 0;
 }
 static void count_seen(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
@@ -88,7 +90,8 @@ static void test_encoder(const vdm_safetensors *f, const vdm_text_encoder *m, in
         vdm_tap tap = {.wants = see_none_wanted, .see = count_seen, .user = &seen};
         if (vdm_cpu_init(&cpu, threads, &err)) abort();
         if (threads == 3) cpu.tap = &tap;
-        CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, NULL, &err), "%s", err.text);
+        CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, NULL, &err), "%s",
+              err.text);
         if (threads > 1) CHECK(check_same_bits(text, first, n * 4), "%d threads: other bits", threads);
         if (threads == 3) CHECK(seen == 4, "the tap saw %d tensors of width 20, not 4", seen);
         vdm_tap_free(&tap);
@@ -119,8 +122,10 @@ static void test_encoders(const vdm_safetensors *f)
     vdm_progress progress = {stop, NULL};
     if (vdm_cpu_init(&cpu, 1, &err)) abort();
     CHECK(vdm_text_encode(&m, &cpu, ids, 2, text, NULL, &err) && strstr(err.text, "token 1"), "%s", err.text);
-    CHECK(vdm_text_encode(&m, &cpu, ids, 0, text, NULL, &err) && strstr(err.text, "at least one"), "%s", err.text);
-    CHECK(vdm_text_encode(&m, &cpu, ids, 1, text, &progress, &err) && strstr(err.text, "interrupted"), "%s", err.text);
+    CHECK(vdm_text_encode(&m, &cpu, ids, 0, text, NULL, &err) && strstr(err.text, "at least one"), "%s",
+          err.text);
+    CHECK(vdm_text_encode(&m, &cpu, ids, 1, text, &progress, &err) && strstr(err.text, "interrupted"), "%s",
+          err.text);
     vdm_cpu_free(&cpu);
     vdm_text_encoder_free(&m);
     vdm_free(folder);
@@ -172,15 +177,17 @@ static void test_broken(void)
 
 /* Small models, piece by piece: text, score -1, type */
 #define PIECE(length, text, type) "\x0a" length text "\x15\0\0\x80\xbf\x18" type
-#define SPECIAL PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0d", "\x0a\x04</s>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02")
+#define SPECIAL                            \
+    PIECE("\x0e", "\x0a\x05<pad>", "\x03") \
+    PIECE("\x0d", "\x0a\x04</s>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02")
 
 static void test_refusals(void)
 {
-#define REFUSED(bytes, part)                                                                                   \
-    do {                                                                                                       \
-        vdm_tokenizer *t = load_bytes(bytes, sizeof(bytes) - 1);                                               \
-        CHECK(!t && strstr(err.text, part), "expected '%s', found %s", part, t ? "a tokenizer" : err.text);    \
-        vdm_tokenizer_free(t);                                                                                 \
+#define REFUSED(bytes, part)                                                                                \
+    do {                                                                                                    \
+        vdm_tokenizer *t = load_bytes(bytes, sizeof(bytes) - 1);                                            \
+        CHECK(!t && strstr(err.text, part), "expected '%s', found %s", part, t ? "a tokenizer" : err.text); \
+        vdm_tokenizer_free(t);                                                                              \
     } while (0)
     REFUSED("", "pieces");
     REFUSED("{\"a\": 1}", "found other bytes");
@@ -196,12 +203,13 @@ static void test_refusals(void)
     vdm_tokenizer *t = load_bytes(good, sizeof good - 1);
     int32_t ids[5] = {0};
     if (CHECK(t != NULL, "%s", err.text)) {
-        CHECK(!vdm_tokenize(t, "qxyq", ids, 5, &err) && ids[0] == 2 && ids[1] == 3 && ids[2] == 2 && ids[3] == 3 &&
-                  ids[4] == 1,
+        CHECK(!vdm_tokenize(t, "qxyq", ids, 5, &err) && ids[0] == 2 && ids[1] == 3 && ids[2] == 2 &&
+                  ids[3] == 3 && ids[4] == 1,
               "%d %d %d %d %d", (int)ids[0], (int)ids[1], (int)ids[2], (int)ids[3], (int)ids[4]);
         vdm_tokenizer_free(t);
     }
-    CHECK(!vdm_tokenizer_load("no such folder", &err) && strstr(err.text, "no such folder/spiece.model"), "%s", err.text);
+    CHECK(!vdm_tokenizer_load("no such folder", &err) && strstr(err.text, "no such folder/spiece.model"),
+          "%s", err.text);
     vdm_text_encoder m;
     char *folder = part("transformer");
     CHECK(vdm_text_encoder_load(&m, folder, &err) && strstr(err.text, "model_type"), "%s", err.text);

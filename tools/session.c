@@ -31,7 +31,8 @@ static int read_prompts(session *s, vdm_error *err)
 {
     const options *o = s->options;
     if ((o->prompt && o->prompt_embeds) || (o->negative && o->negative_embeds))
-        return vdm_fail(err, "--%s: expected a text or an embedding, found both", o->prompt ? "prompt" : "negative");
+        return vdm_fail(err, "--%s: expected a text or an embedding, found both",
+                        o->prompt ? "prompt" : "negative");
     if ((o->prompt || o->negative) && !has_text_encoder(o->model))
         return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ there, found none", o->model);
     s->texts[0] = o->prompt, s->texts[1] = o->negative;
@@ -134,7 +135,8 @@ static int encode_texts(session *s, vdm_error *err)
     float *to[2] = {NULL, NULL};
     if (s->no_prompt && !s->texts[0]) fprintf(stderr, "no prompt: its embedding is zeros\n");
     if (!s->texts[0] && !s->texts[1]) return 0;
-    if (!s->texts[1] && !s->options->negative_embeds && s->options->guidance > 1) s->texts[1] = ""; /* diffusers' */
+    if (!s->texts[1] && !s->options->negative_embeds && s->options->guidance > 1)
+        s->texts[1] = ""; /* diffusers' */
     int status = encode_prompts(to, s->texts, 2, s->options->model, &s->config.transformer, &s->cpu, err);
     s->texts[0] = s->texts[1] = NULL;
     session_use_prompts(s, to[0], to[1]);
