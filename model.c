@@ -3,6 +3,7 @@
  *   transformer/  config.json, diffusion_pytorch_model*.safetensors   -> vdm_transformer
  *   vae/          config.json, diffusion_pytorch_model*.safetensors   -> vdm_vae
  *   scheduler/    scheduler_config.json                               -> vdm_scheduler_config
+ *   text_encoder/ config.json, model*.safetensors                     -> vdm_text_encoder
  *
  * Mirrors the constructors of CogVideoXTransformer3DModel, AutoencoderKLCogVideoX and the two CogVideoX
  * schedulers: the same defaults where a key is absent, the same names and shapes of weights. A value
@@ -444,12 +445,15 @@ static size_t own_bytes(const loader *l, bool repacked)
     return bytes;
 }
 
+static const char WEIGHTS[] = "diffusion_pytorch_model"; /* diffusers' name of the file; T5's is "model" */
+
 /* *memory: `more` bytes beyond those of own_bytes; l->at points into it. */
-static int loader_open(loader *l, const char *dir, bool repacked, size_t more, void **memory, vdm_error *err)
+static int loader_open(loader *l, const char *dir, const char *stem, bool repacked, size_t more,
+                       void **memory, vdm_error *err)
 {
     *l = (loader){0};
     *memory = NULL;
-    if (vdm_safetensors_open_folder(&l->file, dir, "diffusion_pytorch_model", err)) return -1;
+    if (vdm_safetensors_open_folder(&l->file, dir, stem, err)) return -1;
     l->used = vdm_alloc((size_t)l->file.count, sizeof *l->used, dir, err);
     *memory = l->used ? vdm_alloc(own_bytes(l, repacked) + more, 1, dir, err) : NULL;
     l->at = *memory;
@@ -563,7 +567,7 @@ int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err)
     loader l = {0};
     void *memory = NULL;
     int status = transformer_config(&m->config, dir, err);
-    if (status == 0) status = loader_open(&l, dir, false, 0, &memory, err);
+    if (status == 0) status = loader_open(&l, dir, WEIGHTS, false, 0, &memory, err);
     if (status == 0) {
         m->blocks = vdm_alloc((size_t)m->config.layers, sizeof *m->blocks, dir, err);
         status = m->blocks ? 0 : -1;
@@ -708,7 +712,7 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err)
     if (status == 0) {
         const vdm_vae_config *c = &m->config;
         size_t level = round_up((size_t)(c->layers_per_block + 1) * sizeof(vdm_resnet));
-        status = loader_open(&l, dir, true, 2 * (size_t)c->blocks * level, &m->memory, err);
+        status = loader_open(&l, dir, WEIGHTS, true, 2 * (size_t)c->blocks * level, &m->memory, err);
     }
     if (status == 0) {
         take_vae(&l, m);
@@ -724,6 +728,118 @@ void vdm_vae_free(vdm_vae *m)
 {
     vdm_free(m->memory);
     *m = (vdm_vae){0};
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * T5EncoderModel */
+
+static int text_config(vdm_text_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    *c = (vdm_text_config){0};
+    int status = fields_open(&f, dir, "config.json", err);
+    if (status == 0) {
+        only_string(&f, "model_type", false, "t5");
+        only_string(&f, "feed_forward_proj", false, "gated-gelu");
+        c->layers = get_int(&f, "num_layers", 6, 1, 1000);
+        c->width = get_int(&f, "d_model", 512, 1, 65536);
+        c->heads = get_int(&f, "num_heads", 8, 1, 1024);
+        c->head_dim = get_int(&f, "d_kv", 64, 1, 4096);
+        c->ff = get_int(&f, "d_ff", 2048, 1, 1 << 20);
+        c->vocabulary = get_int(&f, "vocab_size", 32128, 1, VDM_MAX_PIECES);
+        c->buckets = get_int(&f, "relative_attention_num_buckets", 32, 4, 4096);
+        c->max_distance = get_int(&f, "relative_attention_max_distance", 128, 2, 1 << 20);
+        c->norm_eps = get_number(&f, "layer_norm_epsilon", 1e-6, 0, 1);
+        if (c->buckets % 4 ||
+            c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
+            refuse(&f, "relative_attention_num_buckets",
+                   "a multiple of 4, less than 4 times the largest distance");
+    }
+    return fields_close(&f) ? -1 : status;
+}
+
+/* A linear layer without bias */
+static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
+{
+    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
+    *w = (vdm_linear){
+        .weight = {.data = t ? t->data : NULL, .dtype = t ? t->dtype : VDM_F32, .rows = out, .cols = in}};
+}
+
+static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config *c, int index)
+{
+    int64_t D = c->width, I = (int64_t)c->heads * c->head_dim;
+    const struct {
+        vdm_linear *to;
+        const char *name;
+        int64_t out, in;
+    } all[] = {{&b->q, "0.SelfAttention.q", I, D},
+               {&b->k, "0.SelfAttention.k", I, D},
+               {&b->v, "0.SelfAttention.v", I, D},
+               {&b->o, "0.SelfAttention.o", D, I},
+               {&b->wi_0, "1.DenseReluDense.wi_0", c->ff, D},
+               {&b->wi_1, "1.DenseReluDense.wi_1", c->ff, D},
+               {&b->wo, "1.DenseReluDense.wo", D, c->ff}};
+    char name[128];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        snprintf(name, sizeof name, "encoder.block.%d.layer.%s", index, all[i].name);
+        take_matrix(l, all[i].to, all[i].out, all[i].in, name);
+    }
+    snprintf(name, sizeof name, "encoder.block.%d.layer.", index);
+    b->norm1 = take_vector(l, name, "0.layer_norm.weight", D);
+    b->norm2 = take_vector(l, name, "1.layer_norm.weight", D);
+}
+
+/* The table of words has one of two names, or both: then they are the same, and the encoder reads its own. */
+static void take_words(loader *l, vdm_text_encoder *m)
+{
+    bool own = vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight");
+    vdm_linear words;
+    if (!own || vdm_safetensors_find(&l->file, "shared.weight"))
+        take_matrix(l, &words, m->config.vocabulary, m->config.width, "shared");
+    if (own) take_matrix(l, &words, m->config.vocabulary, m->config.width, "encoder.embed_tokens");
+    m->words = words.weight;
+}
+
+static void take_text_encoder(loader *l, vdm_text_encoder *m)
+{
+    const vdm_text_config *c = &m->config;
+    take_words(l, m);
+    m->position_bias = take_floats(l, "encoder.block.0.layer.0.SelfAttention.",
+                                   "relative_attention_bias.weight", 2, (int64_t[]){c->buckets, c->heads});
+    for (int i = 0; i < c->layers; i++) take_text_block(l, &m->blocks[i], c, i);
+    m->norm_final = take_vector(l, "encoder.final_layer_norm", ".weight", c->width);
+}
+
+int vdm_text_encoder_load(vdm_text_encoder *m, const char *dir, vdm_error *err)
+{
+    *m = (vdm_text_encoder){0};
+    loader l = {0};
+    void *memory = NULL;
+    int status = text_config(&m->config, dir, err);
+    size_t bias = round_up((size_t)m->config.buckets * (size_t)m->config.heads * sizeof(float));
+    if (status == 0) status = loader_open(&l, dir, "model", false, bias, &memory, err);
+    if (status == 0) {
+        m->blocks = vdm_alloc((size_t)m->config.layers, sizeof *m->blocks, dir, err);
+        status = m->blocks ? 0 : -1;
+    }
+    if (status == 0) {
+        take_text_encoder(&l, m);
+        status = loader_verdict(&l, err);
+    }
+    vdm_free(l.used);
+    m->small = memory;
+    m->file = l.file;
+    if (status) vdm_text_encoder_free(m);
+    return status;
+}
+
+void vdm_text_encoder_free(vdm_text_encoder *m)
+{
+    vdm_safetensors_close(&m->file);
+    vdm_free(m->blocks);
+    vdm_free(m->small);
+    *m = (vdm_text_encoder){0};
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ struct activations {
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
     float *h1;                                /* [B,S,D]: h between the halves of the block */
     float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
-    float *low[4];                            /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
+    float *low[4]; /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
 };
 
 struct vdm_tape {
@@ -376,8 +376,8 @@ static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
  * Patches */
 
 /* Token (f',y',x') holds patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the
- * channel is the slowest index of a patch. Here where row n of token i, p numbers side by side, lies in latents
- * [F,C,h,w]. */
+ * channel is the slowest index of a patch. Here where row n of token i, p numbers side by side, lies in
+ * latents [F,C,h,w]. */
 static int64_t patch_row(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
 {
     int p = c->patch, pt = c->patch_t ? c->patch_t : 1, rows = t->shape.h / p, cols = t->shape.w / p;

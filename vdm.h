@@ -8,7 +8,8 @@
  *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame -> task
  *
  * This header is the manual. Reading order of the sources: vdm.c, vae.c, sampler.c, lora.c, interp.c,
- * then kernels.c for how it is made fast, weights.c, model.c, io.c and task.c for files.
+ * then kernels.c for how it is made fast, weights.c, model.c, io.c and task.c for files; text.c and
+ * tokenizer.c for prompts.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
  *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
@@ -49,7 +50,9 @@ enum {
     VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
     VDM_MAX_FRAMES = 1025,            /* frames of a video */
     VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
-    VDM_MAX_PAIRS = 100000            /* pictures in one part of a task folder */
+    VDM_MAX_PAIRS = 100000,           /* pictures in one part of a task folder */
+    VDM_MAX_PIECES = 1000000,         /* a tokenizer's vocabulary: T5's has 32,000 */
+    VDM_MAX_PROMPT = 65536            /* bytes of a prompt: 226 tokens are some 1,000 */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -379,6 +382,45 @@ int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err)
 
 /* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
 int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * Text (tokenizer.c, text.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
+
+/* dir/spiece.model: a SentencePiece model of type unigram, with control pieces </s> and <pad>. */
+typedef struct vdm_tokenizer vdm_tokenizer;
+vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
+void vdm_tokenizer_free(vdm_tokenizer *t);
+/* ids [count]: the first count - 1 pieces of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. */
+int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int count, vdm_error *err);
+
+typedef struct vdm_text_config { /* text_encoder/config.json */
+    int layers, width, heads, head_dim, ff, vocabulary; /* width: Dt */
+    int buckets, max_distance;                          /* of relative positions */
+    double norm_eps;
+} vdm_text_config;
+typedef struct vdm_text_block { /* T5Block; no linear layer has a bias */
+    const float *norm1, *norm2; /* [Dt] */
+    vdm_linear q, k, v, o;      /* [heads * head_dim, Dt], o the reverse */
+    vdm_linear wi_0, wi_1, wo;  /* [ff, Dt], [ff, Dt], [Dt, ff] */
+} vdm_text_block;
+typedef struct vdm_text_encoder { /* T5EncoderModel (v1.1: gated GELU) */
+    vdm_text_config config;
+    vdm_matrix words;           /* [vocabulary, Dt] */
+    const float *position_bias; /* [buckets, heads] */
+    vdm_text_block *blocks;     /* [layers] */
+    const float *norm_final;    /* [Dt] */
+    vdm_safetensors file;
+    float *small;               /* private: norms and position_bias, widened */
+} vdm_text_encoder;
+/* dir: "model/text_encoder". Weights stay mapped (9.5 GB where published). */
+int vdm_text_encoder_load(vdm_text_encoder *m, const char *dir, vdm_error *err);
+void vdm_text_encoder_free(vdm_text_encoder *m);
+/* ids [L] -> text [L,Dt]. All of ids take part, padding too. */
+int vdm_text_encode(const vdm_text_encoder *m, const vdm_cpu *cpu, const int32_t *ids, int L, float *text,
+                    const vdm_progress *progress, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * Sizes */
 
 /* What a video of T frames of H x W becomes. Refuses what the model can't take and names the nearest
  * legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly the

@@ -161,7 +161,8 @@ static void test_matmul_also(int64_t M, int64_t K, int64_t N1, int64_t N2, int64
     vdm_matmul_args m[3];
     outputs o = {{0}, {0}, 3};
     for (int i = 0; i < 3; i++) {
-        m[i] = (vdm_matmul_args){.M = M, .N = N[i], .K = K, .a = x, .a_row = K, .a_col = 1, .b_row = 1, .b_col = K};
+        m[i] = (vdm_matmul_args){
+            .M = M, .N = N[i], .K = K, .a = x, .a_row = K, .a_col = 1, .b_row = 1, .b_col = K};
         m[i].b = weights(K * N[i], dtypes[i], 5 + (uint32_t)i, &memory[i]), m[i].b_dtype = dtypes[i];
         m[i].c_row = N[i], m[i].accumulate = i == 1, m[i].bias = i == 0 ? bias : NULL;
         m[i].also = i < 2 ? &m[i + 1] : NULL;

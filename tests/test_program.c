@@ -186,6 +186,45 @@ static void check_own_defaults(void)
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
+/* A prompt's text gives what its embedding in a file gives, from the command line and from task.json. */
+static void check_prompts(void)
+{
+#define MODEL "--model tests/golden/1.5-5B-I2V"
+#define ASK   "predict " MODEL " --image @/task/test/p3.in.ppm --steps 2 -o @/prompts/"
+#define LEARN "fit @/task " MODEL " --steps 2 --rank 2 -o @/prompts/"
+    expect_shell(0, "", "mkdir @/prompts");
+    expect(0, "", "prompt 'the red square' " MODEL " -o @/prompts/red");
+    expect(0, "", "prompt '' " MODEL " -o @/prompts/none --threads 1");
+    expect(0, "[1,5,20]  prompt_embeds", "info @/prompts/red");
+    expect(0, "", ASK "a.ppm --prompt 'the red square'");
+    expect(0, "", ASK "b.ppm --prompt-embeds @/prompts/red --negative-embeds @/prompts/none");
+    expect(0, "no prompt", ASK "c.ppm");
+    expect_same("prompts/a.ppm", "prompts/b.ppm", true);
+    expect_same("prompts/a.ppm", "prompts/c.ppm", false);
+    expect(0, "", LEARN "a --prompt-embeds @/prompts/red");
+    write_text("task/task.json", "{\"prompt\": \"the red square\"}");
+    expect(0, "", LEARN "b");
+    expect(0, "", LEARN "c --prompt 'cells live'");
+    expect_same("prompts/a/lora.safetensors", "prompts/b/lora.safetensors", true);
+    expect_same("prompts/a/lora.safetensors", "prompts/c/lora.safetensors", false);
+    expect(0, "applied",
+           "eval @/task " MODEL " --steps 2 --lora @/prompts/b/lora.safetensors -o @/prompts/answers");
+    expect_shell(0, "", "rm @/task/task.json");
+    expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x");
+    expect(2, "-o FILE", "prompt 'the red square' " MODEL);
+    expect(1, "no text_encoder/", "prompt x --model @/model -o @/prompts/x");
+    expect(1, "need a text_encoder/",
+           "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
+    expect(1, "found both", ASK "x --prompt x --prompt-embeds @/prompts/red");
+    expect_shell(0, "",
+                 "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
+    expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x");
+    expect_shell(0, "", "rm -r @/prompts");
+#undef MODEL
+#undef ASK
+#undef LEARN
+}
+
 /* A fit that is killed goes on where its last state was saved; a killed predict has its latents. */
 static void check_killed(void)
 {
@@ -261,6 +300,7 @@ int main(void)
     check_default_model();
     check_own_defaults();
     check_run();
+    check_prompts();
     check_killed();
     check_names();
     check_left_over();

@@ -282,8 +282,8 @@ struct coder {
     float *from, *to;
 };
 
-/* Operations of a convolution for one pixel of T frames. Of a causal one three taps fall on copies of the first
- * frame (two, where there is no other) and are added up beforehand. */
+/* Operations of a convolution for one pixel of T frames. Of a causal one three taps fall on copies of the
+ * first frame (two, where there is no other) and are added up beforehand. */
 static double each(const vdm_conv *c, int T)
 {
     int taps = c->kt == 1 ? T : T == 1 ? 1 : c->kt * T - 3;
@@ -314,8 +314,8 @@ static double count_half(const vdm_vae_half *half, const vdm_vae_config *c, bool
             for (int i = 0; i < 2; i++)
                 sum += each_resnet(&half->mid[i], T) * pixels + each_latent(&half->mid[i], latents) * latent;
         for (int i = 0; i < level->resnets; i++)
-            sum += each_resnet(&level->resnet[i], T) * pixels +
-                   each_latent(&level->resnet[i], latents) * latent;
+            sum +=
+                each_resnet(&level->resnet[i], T) * pixels + each_latent(&level->resnet[i], latents) * latent;
         if (!level->resample.in) continue;
         int frames = T;
         if (level->compress_time) T = decode ? 2 * T - 1 : (T + 1) / 2;

@@ -67,10 +67,10 @@ static int prepare(session *s, exam *a, vdm_task *t, options *o, vdm_error *err)
     if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err)) return -1;
     int n = exam_asked(t, o->limit, err);
     int own = o->own >= 0 ? o->own : n < OWN_PAIRS ? n : OWN_PAIRS;
-    return n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
-                   session_plan(s, o, height, width, err) || exam_plan(a, s, t, n, own, err)
-               ? -1
-               : 0;
+    if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+        return -1;
+    session_task_prompt(s, t->prompt);
+    return exam_plan(a, s, t, n, own, err);
 }
 
 int command_eval(int argc, char **argv)

@@ -58,6 +58,7 @@ int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
     if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
+    session_task_prompt(s, t->prompt);
     set_options(l, o);
     return 0;
 }

@@ -17,6 +17,7 @@ static const struct {
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
     {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
+    {"prompt", PROMPT, command_prompt, "the embedding of a prompt, to be used again"},
     {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
     {"golden", GOLDEN, command_golden, "every tensor of a computation, to check a port against"},
     {"compare", COMPARE, command_compare, "where a port's tensors leave the reference's, and why"},

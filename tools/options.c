@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum kind { TEXT, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
+enum kind { TEXT, WORDS, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
 enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that take an ARC-AGI file */
 enum { OWN = 1 << 16 };                   /* beside the commands: a model may have a default of its own */
 
@@ -26,10 +26,10 @@ static const struct row {
     const char *help;
 } rows[] = {
 #define AT(field) offsetof(options, field)
-    {"--model", "DIR", TEXT, AT(model), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN,
+    {"--model", "DIR", TEXT, AT(model), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN | PROMPT,
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
-    {"-o", "PATH", TEXT, AT(output), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN,
-     "where the result goes"},
+    {"-o", "PATH", TEXT, AT(output), 0, 0,
+     ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN | PROMPT, "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL | GOLDEN,
@@ -55,9 +55,13 @@ static const struct row {
      "how the image's latents are scaled: vdm.h tells (pipeline)"},
     {"--tiled", NULL, FLAG, AT(tiled), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN,
      "the VAE in tiles: less memory, slightly other numbers"},
-    {"--prompt-embeds", "FILE", TEXT, AT(prompt), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
-     "tensor prompt_embeds [L,Dt] (the model's, or zeros)"},
-    {"--negative-embeds", "FILE", TEXT, AT(negative), 0, 0, ARC | PREDICT | EVAL,
+    {"--prompt", "TEXT", WORDS, AT(prompt), 0, 0, FIT | PREDICT | EVAL | DEMO,
+     "for the model's text encoder, \"\" too (the task's, where the model has one)"},
+    {"--negative", "TEXT", WORDS, AT(negative), 0, 0, PREDICT | EVAL,
+     "the negative prompt (\"\" where there is a prompt's text, as in diffusers; else zeros)"},
+    {"--prompt-embeds", "FILE", TEXT, AT(prompt_embeds), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
+     "tensor prompt_embeds [L,Dt], as of 'vdm prompt' (the model's, or zeros)"},
+    {"--negative-embeds", "FILE", TEXT, AT(negative_embeds), 0, 0, ARC | PREDICT | EVAL,
      "the same for the negative prompt (zeros)"},
     {"--rank", "R", COUNT, AT(rank), 1, 4096, ARC | FIT | OWN | DEMO, "rank of the adapter (64)"},
     {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, ARC | FIT | OWN | DEMO | GOLDEN,
@@ -93,10 +97,10 @@ static const struct row {
      "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN,
      "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024, ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN,
-     "(one per core)"},
+    {"--threads", "N", COUNT, AT(threads), 1, 1024,
+     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT, "(one per core)"},
     {"--precision", "f32|bf16", CHOICE, AT(precision), 0, 0,
-     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN,
+     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT,
      "of the products (f32); bf16 is faster where the processor has it: three digits"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT | GOLDEN,
      "tensors in place of random numbers"},
@@ -201,6 +205,9 @@ static const struct usage {
      "take it away to try again."},
     {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
      "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
+    {PROMPT, "vdm prompt TEXT -o FILE [options]",
+     "The embedding of a prompt by the model's text_encoder/ and tokenizer/, for --prompt-embeds: as diffusers'\n"
+     "pipelines make it. A text encoder is as large as the transformer; --prompt reads it every time."},
     {GOLDEN, "vdm golden [MODEL] -o FILE [options]",
      "Every intermediate tensor of a computation, to check a port against: 'vdm compare' does."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
@@ -332,6 +339,9 @@ static int read_option(const struct row *r, options *o, const char *text, vdm_er
     case TEXT:
         *(const char **)field = text;
         return *text ? 0 : vdm_fail(err, "expected %s, found nothing", r->value);
+    case WORDS:
+        *(const char **)field = text;
+        return 0;
     case CHOICE:
         return read_choice(r, text, field, err);
     case COUNT:

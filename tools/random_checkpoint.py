@@ -1,19 +1,22 @@
 """Writes a random checkpoint of the published shapes of CogVideoX1.5-5B-I2V, to measure speed and memory
 without a download: transformer (42 blocks, bf16, shards of at most 5 GB, 11 GB in all), VAE, scheduler.
-Values are scaled so that activations stay finite and near 1; nothing sensible is generated.
+Values are scaled so that activations stay finite and near 1; nothing sensible is generated. With --text the
+text encoder too (T5-v1.1-XXL, 9.5 GB), and the tests' small vocabulary as its tokenizer.
 With --zeros the tensors are holes in the files: 11 GB that take no room, to measure how long loading takes.
 
-    python tools/random_checkpoint.py OUT [--layers 42] [--small] [--zeros] [--seed 0]
+    python tools/random_checkpoint.py OUT [--layers 42] [--small] [--zeros] [--text] [--seed 0]
 
-Needs torch and diffusers (for names and shapes alone: no weights are held in memory)."""
+Needs torch, diffusers and transformers (for names and shapes alone: no weights are held in memory)."""
 
 import argparse
 import json
 import math
 import pathlib
+import shutil
 
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
+from transformers import T5Config, T5EncoderModel
 
 TRANSFORMER = dict(
     in_channels=32,
@@ -51,6 +54,9 @@ SCHEDULER = dict(
 )
 SMALL = dict(num_attention_heads=4, time_embed_dim=64, ofs_embed_dim=64, text_embed_dim=64, max_text_seq_length=16)
 SMALL_VAE = dict(block_out_channels=(16, 32, 32, 48), layers_per_block=1, norm_num_groups=8)
+T5 = dict(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, vocab_size=32128, feed_forward_proj="gated-gelu")
+SMALL_T5 = dict(d_model=64, d_kv=16, d_ff=96, num_layers=2, num_heads=4)
+TOKENIZER = pathlib.Path(__file__).resolve().parents[1] / "tests" / "golden" / "1.5-5B-I2V" / "tokenizer"
 
 STEM = "diffusion_pytorch_model"
 
@@ -109,20 +115,21 @@ def shards_of(shapes, limit):
     return shards
 
 
-def write_model(folder, model, numbers, limit):
+def write_model(folder, model, numbers, limit, stem=STEM):
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_config(folder)
-    shapes = [(name, tuple(t.shape)) for name, t in model.state_dict().items()]
+    (model.save_config if hasattr(model, "save_config") else model.config.save_pretrained)(folder)
+    tied = "encoder.embed_tokens.weight"  # T5's table of words once more
+    shapes = [(name, tuple(t.shape)) for name, t in model.state_dict().items() if name != tied]
     shards = shards_of(shapes, limit)
     weight_map = {}
     for i, shard in enumerate(shards, 1):
-        name = f"{STEM}.safetensors" if len(shards) == 1 else f"{STEM}-{i:05}-of-{len(shards):05}.safetensors"
+        name = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{i:05}-of-{len(shards):05}.safetensors"
         write_file(folder / name, shard, numbers)
         weight_map.update((tensor, name) for tensor, _ in shard)
     total = sum(2 * math.prod(shape) for _, shape in shapes)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (folder / f"{STEM}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
     print(f"{folder}: {len(shapes)} tensors, {total / 2:,.0f} parameters, {total / 1e9:.2f} GB in {len(shards)} file(s)")
 
 
@@ -132,6 +139,7 @@ def main():
     parser.add_argument("--layers", type=int, help="transformer blocks (42; 2 with --small)")
     parser.add_argument("--small", action="store_true", help="narrow: a few megabytes")
     parser.add_argument("--zeros", action="store_true", help="all weights 0, as holes: takes no room on most disks")
+    parser.add_argument("--text", action="store_true", help="the text encoder too")
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
     layers = o.layers or (2 if o.small else 42)
@@ -141,6 +149,11 @@ def main():
         vae = AutoencoderKLCogVideoX(**{**VAE, **(SMALL_VAE if o.small else {})})
     write_model(o.out / "transformer", transformer, numbers, limit=5 * 10**9)
     write_model(o.out / "vae", vae, numbers, limit=5 * 10**9)
+    if o.text:
+        with torch.device("meta"):
+            encoder = T5EncoderModel(T5Config(**{**T5, **(SMALL_T5 if o.small else {})}))
+        write_model(o.out / "text_encoder", encoder, numbers, limit=5 * 10**9, stem="model")
+        shutil.copytree(TOKENIZER, o.out / "tokenizer", dirs_exist_ok=True)
     CogVideoXDDIMScheduler(**SCHEDULER).save_pretrained(o.out / "scheduler")
     index = {
         "_class_name": "CogVideoXImageToVideoPipeline",

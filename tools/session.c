@@ -9,8 +9,7 @@
 #include <unistd.h>
 
 /* Embeddings from FILE, else from the model's own file, else zeros (the original trainer's "no prompt"). */
-static int read_prompt(session *s, float **text, const char *file, const char *own, const char *what,
-                       vdm_error *err)
+static int read_prompt(session *s, float **text, const char *file, const char *own, vdm_error *err)
 {
     const vdm_transformer_config *c = &s->config.transformer;
     if (file) return vdm_prompt_read(text, file, c, err);
@@ -21,7 +20,7 @@ static int read_prompt(session *s, float **text, const char *file, const char *o
         int status = there ? vdm_prompt_read(text, path, c, err) : 0;
         vdm_free(path);
         if (there) return status;
-        fprintf(stderr, "no %s: its embedding is zeros\n", what);
+        s->no_prompt = true;
     }
     *text =
         vdm_alloc((size_t)c->text_tokens * (size_t)c->text_dim, sizeof(float), "the prompt's embedding", err);
@@ -31,10 +30,30 @@ static int read_prompt(session *s, float **text, const char *file, const char *o
 static int read_prompts(session *s, vdm_error *err)
 {
     const options *o = s->options;
-    if (read_prompt(s, &s->prompt, o->prompt, "prompt_embeds.safetensors", "prompt", err)) return -1;
-    if (read_prompt(s, &s->negative, o->negative, NULL, "negative prompt", err)) return -1;
+    if ((o->prompt && o->prompt_embeds) || (o->negative && o->negative_embeds))
+        return vdm_fail(err, "--%s: expected a text or an embedding, found both",
+                        o->prompt ? "prompt" : "negative");
+    if ((o->prompt || o->negative) && !has_text_encoder(o->model))
+        return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ there, found none", o->model);
+    s->texts[0] = o->prompt, s->texts[1] = o->negative;
+    if (read_prompt(s, &s->prompt, o->prompt_embeds, "prompt_embeds.safetensors", err) ||
+        read_prompt(s, &s->negative, o->negative_embeds, NULL, err))
+        return -1;
     session_use_prompts(s, NULL, NULL);
     return 0;
+}
+
+void session_task_prompt(session *s, const char *text)
+{
+    const options *o = s->options;
+    if (text && !o->prompt && !o->prompt_embeds && has_text_encoder(o->model)) s->texts[0] = text;
+}
+
+/* What --plan has to know before anything is encoded: another text is taken for another embedding. */
+static bool differ(const session *s)
+{
+    const char *const *t = s->texts;
+    return t[0] && t[1] ? strcmp(t[0], t[1]) != 0 : t[0] || t[1];
 }
 
 void session_use_prompts(session *s, float *prompt, float *negative)
@@ -46,7 +65,7 @@ void session_use_prompts(session *s, float *prompt, float *negative)
         *mine[i] = given[i];
     }
     size_t n = (size_t)s->config.transformer.text_tokens * (size_t)s->config.transformer.text_dim;
-    s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
+    s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0 && !differ(s);
 }
 
 /* Positions of the 1.5 models are whole numbers, at which diffusers has a table as large as the sample size:
@@ -111,8 +130,22 @@ static int read_loras(session *s, vdm_error *err)
     return status;
 }
 
+static int encode_texts(session *s, vdm_error *err)
+{
+    float *to[2] = {NULL, NULL};
+    if (s->no_prompt && !s->texts[0]) fprintf(stderr, "no prompt: its embedding is zeros\n");
+    if (!s->texts[0] && !s->texts[1]) return 0;
+    if (!s->texts[1] && !s->options->negative_embeds && s->options->guidance > 1)
+        s->texts[1] = ""; /* diffusers' */
+    int status = encode_prompts(to, s->texts, 2, s->options->model, &s->config.transformer, &s->cpu, err);
+    s->texts[0] = s->texts[1] = NULL;
+    session_use_prompts(s, to[0], to[1]);
+    return status;
+}
+
 int session_load(session *s, vdm_error *err)
 {
+    if (encode_texts(s, err)) return -1;
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;

@@ -52,11 +52,12 @@ char *solver_settings(const options *o, vdm_error *err)
         o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames, o->shots,
         o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
         o->init ? ", from " : "", o->init ? o->init : "", a.steps, *a.sampler ? " of " : "", a.sampler,
-        a.guidance, o->prompt ? ", prompt " : "", o->prompt ? o->prompt : "",
-        o->negative ? ", negative " : "", o->negative ? o->negative : "", (unsigned long long)o->seed,
-        o->height, o->width, o->cell < 0 ? 0 : o->cell, o->border < 0 ? 2 : o->border,
-        o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow, *o->outside ? o->outside : "black",
-        *o->palette ? o->palette : "arc", o->size_rule, o->attempts, o->augment, o->colour);
+        a.guidance, o->prompt_embeds ? ", prompt " : "", o->prompt_embeds ? o->prompt_embeds : "",
+        o->negative_embeds ? ", negative " : "", o->negative_embeds ? o->negative_embeds : "",
+        (unsigned long long)o->seed, o->height, o->width, o->cell < 0 ? 0 : o->cell,
+        o->border < 0 ? 2 : o->border, o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow,
+        *o->outside ? o->outside : "black", *o->palette ? o->palette : "arc", o->size_rule, o->attempts,
+        o->augment, o->colour);
     if (n > 0 && n < ROOM) return text;
     vdm_free(text);
     vdm_fail(err, "paths in the options: expected less than %d bytes, found %d", ROOM, n);

@@ -10,13 +10,14 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
 enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128, ARC = 256,
-       GOLDEN = 512, COMPARE = 1024 };
+       GOLDEN = 512, COMPARE = 1024, PROMPT = 2048 };
 
 enum { MAX_LORAS = 16, MAX_OPERANDS = 1024 };
 typedef struct options {
     const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
-    const char *model, *output, *image, *video, *prompt, *negative, *inject, *dump, *init, *phi;
+    const char *model, *output, *image, *video, *inject, *dump, *init, *phi;
+    const char *prompt, *negative, *prompt_embeds, *negative_embeds; /* texts; files */
     char sampler[16], image_scale[16], schedule[16],
         precision[16];            /* one of the table's words; sampler: or "" */
     const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
@@ -106,15 +107,25 @@ typedef struct session {
     vdm_schedule schedule;
     float *prompt, *negative; /* [L,Dt] */
     bool same_prompts;        /* then guidance has no effect, and is left out */
+    bool no_prompt;           /* neither an option nor the model gives an embedding */
+    const char *texts[2];     /* what prompt and negative are to become the embeddings of, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
 /* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
-/* Loads the weights and adapters, and says what it took. */
+/* A task's own prompt (or NULL) holds where the model can read it and no option says otherwise. Before
+ * session_load. */
+void session_task_prompt(session *s, const char *text);
+/* Encodes prompts, loads the weights and adapters, and says what it took. */
 int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);
 void session_free(session *s);
+
+/* prompt.c. texts [n] -> to [n], [L,Dt] each, by MODEL's text encoder; a NULL text leaves its place alone. */
+int encode_prompts(float **to, const char *const *texts, int n, const char *model, const vdm_transformer_config *c,
+                   const vdm_cpu *cpu, vdm_error *err);
+bool has_text_encoder(const char *model);
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
@@ -294,6 +305,7 @@ int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_err
 int command_info(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_fit(int argc, char **argv);
+int command_prompt(int argc, char **argv);
 int command_predict(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_interp(int argc, char **argv);

@@ -27,6 +27,8 @@
  *   randint      -> x [n] i64          seed=0 n=1 below=1000
  *   score        pair [2,H,W,3] u8, or pair.0, pair.1, ... -> every score [n] f64    rows=0 cols=0 cell=0
  * border=0 joints       truth.0 [n,3], answer.0 [m,3], ...: y, x, part; within [pairs] -> matched [pairs] i64
+ *   tokenize     MODEL: a tokenizer's folder; prompt.0, prompt.1, ... [bytes] u8 -> ids [prompts,count] i32    count=226
+ *   text         MODEL: a text encoder's folder; ids [L] -> text [L,Dt]
  *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
  * step, alphas [1000] f64, timesteps [steps] i64, guidance [steps] f64 (dynamic) steps=50 sampler=ddim|dpm
  * guidance=6 */
@@ -588,10 +590,44 @@ static void joints(call *c)
     }
 }
 
+static void tokenize(call *c)
+{
+    vdm_error err;
+    int64_t shape[] = {0, number(c, "count", "226")};
+    char name[32];
+    while (snprintf(name, sizeof name, "prompt.%d", (int)shape[0]), vdm_safetensors_find(&c->in, name)) shape[0]++;
+    vdm_tokenizer *t = vdm_tokenizer_load(c->model, &err);
+    if (!t) die("%s", err.text);
+    int32_t *ids = output(c, "ids", VDM_I32, 2, shape);
+    for (int i = 0; i < shape[0]; i++) {
+        snprintf(name, sizeof name, "prompt.%d", i);
+        const vdm_tensor *bytes = vdm_safetensors_find(&c->in, name);
+        char *prompt = new (c, (int64_t)bytes->bytes + 1, 1);
+        memcpy(prompt, bytes->data, bytes->bytes);
+        need(vdm_tokenize(t, prompt, ids + i * shape[1], (int)shape[1], &err), &err);
+    }
+    vdm_tokenizer_free(t);
+}
+
+static void text(call *c)
+{
+    vdm_error err;
+    vdm_text_encoder m;
+    int64_t L[] = {-1};
+    float *given = input(c, "ids", 1, L, false);
+    int32_t *ids = new (c, L[0], sizeof *ids);
+    for (int64_t i = 0; i < L[0]; i++) ids[i] = (int32_t)given[i];
+    need(vdm_text_encoder_load(&m, c->model, &err), &err);
+    float *out = output(c, "text", VDM_F32, 2, (int64_t[]){L[0], m.config.width});
+    need(vdm_text_encode(&m, &c->cpu, ids, (int)L[0], out, NULL, &err), &err);
+    vdm_text_encoder_free(&m);
+}
+
 static const struct command {
     const char *name;
     void (*run)(call *c);
 } commands[] = {
+    {"tokenize", tokenize},       {"text", text},
     {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
     {"sample", sample},           {"randn", randn},           {"rand", uniform},
     {"randint", randint},         {"picture", picture},       {"write", write_pictures},

@@ -1,0 +1,232 @@
+/* Prompts: ids and embeddings against what sentencepiece and transformers gave (golden/make_text.py),
+ * threads, taps, and what the readers must survive. Against the libraries themselves, on fresh models:
+ * tests/peer/text.py. */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const model = "tests/golden/1.5-5B-I2V";
+static vdm_error err;
+
+static char *part(const char *name)
+{
+    char *path = vdm_path(model, name, &err);
+    if (!path) abort();
+    return path;
+}
+
+/* Tensor "KIND.I" or "KIND.COUNT.I" */
+static const vdm_tensor *find(const vdm_safetensors *f, const char *kind, int count, int i)
+{
+    char name[64];
+    if (count)
+        snprintf(name, sizeof name, "%s.%d.%d", kind, count, i);
+    else
+        snprintf(name, sizeof name, "%s.%d", kind, i);
+    return vdm_safetensors_find(f, name);
+}
+
+static void test_tokens(const vdm_safetensors *f)
+{
+    char *folder = part("tokenizer");
+    vdm_tokenizer *t = vdm_tokenizer_load(folder, &err);
+    const vdm_tensor *prompt;
+    int i = 0;
+    if (!CHECK(t != NULL, "%s", err.text)) return;
+    for (; (prompt = find(f, "prompt", 0, i)); i++) {
+        char text[256] = "";
+        int32_t ids[40];
+        memcpy(text, prompt->data, prompt->bytes);
+        for (int count = 5; count <= 40; count += 35) {
+            CHECK(!vdm_tokenize(t, text, ids, count, &err), "%s", err.text);
+            CHECK(memcmp(ids, find(f, "ids", count, i)->data, (size_t)count * 4) == 0,
+                  "prompt %d, %d ids: %d %d %d %d %d ...", i, count, (int)ids[0], (int)ids[1], (int)ids[2],
+                  (int)ids[3], (int)ids[4]);
+        }
+    }
+    CHECK(i > 20, "only %d prompts", i);
+    int32_t one;
+    CHECK(!vdm_tokenize(t, "the red square", &one, 1, &err) && one == 1, "room for </s> alone: %d", (int)one);
+    CHECK(vdm_tokenize(t, "", &one, 0, &err) && strstr(err.text, "one token"), "%s", err.text);
+    char *long_one = malloc(VDM_MAX_PROMPT + 2);
+    if (!long_one) abort();
+    memset(long_one, 'a', VDM_MAX_PROMPT + 1);
+    long_one[VDM_MAX_PROMPT + 1] = 0;
+    CHECK(vdm_tokenize(t, long_one, &one, 1, &err) && strstr(err.text, "65537 bytes"), "%s", err.text);
+    long_one[VDM_MAX_PROMPT] = 0;
+    CHECK(!vdm_tokenize(t, long_one, &one, 1, &err), "%s", err.text);
+    free(long_one);
+    vdm_tokenizer_free(t);
+    vdm_free(folder);
+}
+
+static bool see_none_wanted(void *user, const char *name)
+{
+    (void)user;
+    return strcmp(name, "encoder.block.1.layer.0.SelfAttention.o") == 0 ||
+           strcmp(name, "encoder.embed_tokens") == 0 || strcmp(name, "encoder.block.0") == 0 ||
+           strcmp(name, "encoder.final_layer_norm") == 0;
+}
+static void count_seen(void *user, const char *name, const float *data, int rank, const int64_t *shape)
+{
+    (void)name, (void)data;
+    *(int *)user += rank == 2 && shape[1] == 20;
+}
+
+/* One golden embedding, with 1, 2 and 3 threads, and under a tap. */
+static void test_encoder(const vdm_safetensors *f, const vdm_text_encoder *m, int count, int i)
+{
+    const vdm_tensor *expected = find(f, "text", count, i), *ids = find(f, "ids", count, i);
+    char bound_name[64];
+    int64_t one = 1, n = vdm_tensor_count(expected);
+    snprintf(bound_name, sizeof bound_name, "text.%d.%d.bound", count, i);
+    float *bound = vdm_safetensors_floats(f, bound_name, 1, &one, &err);
+    float *first = vdm_alloc((size_t)n, 4, "text", &err), *text = vdm_alloc((size_t)n, 4, "text", &err);
+    if (!bound || !first || !text) abort();
+    for (int threads = 1; threads <= 3; threads++) {
+        vdm_cpu cpu;
+        int seen = 0;
+        vdm_tap tap = {.wants = see_none_wanted, .see = count_seen, .user = &seen};
+        if (vdm_cpu_init(&cpu, threads, &err)) abort();
+        if (threads == 3) cpu.tap = &tap;
+        CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, NULL, &err), "%s",
+              err.text);
+        if (threads > 1) CHECK(check_same_bits(text, first, n * 4), "%d threads: other bits", threads);
+        if (threads == 3) CHECK(seen == 4, "the tap saw %d tensors of width 20, not 4", seen);
+        vdm_tap_free(&tap);
+        vdm_cpu_free(&cpu);
+    }
+    double d = check_distance(first, expected->data, n);
+    CHECK(d <= (double)bound[0], "text %d, %d ids: distance %.2e, bound %.2e", i, count, d, (double)bound[0]);
+    vdm_free(bound), vdm_free(first), vdm_free(text);
+}
+
+static int stop(void *user, const vdm_report *r)
+{
+    (void)user;
+    return r->step == 1;
+}
+
+static void test_encoders(const vdm_safetensors *f)
+{
+    char *folder = part("text_encoder");
+    vdm_text_encoder m;
+    if (!CHECK(!vdm_text_encoder_load(&m, folder, &err), "%s", err.text)) return;
+    test_encoder(f, &m, 40, 4);
+    test_encoder(f, &m, 40, 16);
+    test_encoder(f, &m, 5, 0);
+    vdm_cpu cpu;
+    float text[2 * 20];
+    int32_t ids[] = {1, m.config.vocabulary};
+    vdm_progress progress = {stop, NULL};
+    if (vdm_cpu_init(&cpu, 1, &err)) abort();
+    CHECK(vdm_text_encode(&m, &cpu, ids, 2, text, NULL, &err) && strstr(err.text, "token 1"), "%s", err.text);
+    CHECK(vdm_text_encode(&m, &cpu, ids, 0, text, NULL, &err) && strstr(err.text, "at least one"), "%s",
+          err.text);
+    CHECK(vdm_text_encode(&m, &cpu, ids, 1, text, &progress, &err) && strstr(err.text, "interrupted"), "%s",
+          err.text);
+    vdm_cpu_free(&cpu);
+    vdm_text_encoder_free(&m);
+    vdm_free(folder);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Files that are none */
+
+static vdm_tokenizer *load_bytes(const char *data, size_t n)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/spiece.model", check_folder());
+    FILE *out = fopen(path, "wb");
+    if (!out || fwrite(data, 1, n, out) != n || fclose(out)) abort();
+    return vdm_tokenizer_load(check_folder(), &err);
+}
+
+/* Whatever it is, it is refused with a sentence, or it gives ids. */
+static bool survives(const char *data, size_t n)
+{
+    int32_t ids[40];
+    vdm_tokenizer *t = load_bytes(data, n);
+    if (!t) return strstr(err.text, "spiece.model") != NULL;
+    bool fine = !vdm_tokenize(t, "  the red squ\xc3\xa0re e\xcc\x81 \xef\xac\x81\xff ", ids, 40, &err);
+    vdm_tokenizer_free(t);
+    return fine;
+}
+
+static void test_broken(void)
+{
+    char *folder = part("tokenizer"), *path = vdm_path(folder, "spiece.model", &err), *data;
+    size_t n;
+    if (!path || vdm_read_file(path, 1 << 20, &data, &n, &err)) abort();
+    uint32_t random = 1;
+    int bad = 0;
+    for (size_t cut = 0; cut < n; cut += 1 + cut / 200) bad += !survives(data, cut);
+    CHECK(bad == 0, "%d cut files", bad);
+    for (int i = 0; i < 600; i++) {
+        size_t at = (random = random * 1664525u + 1013904223u) % n;
+        char was = data[at];
+        data[at] = (char)((random >> 16) & 0xff);
+        bad += !survives(data, n);
+        data[at] = was;
+    }
+    CHECK(bad == 0, "%d changed files", bad);
+    CHECK(survives(data, n), "%s", err.text);
+    vdm_free(data), vdm_free(path), vdm_free(folder);
+}
+
+/* Small models, piece by piece: text, score -1, type */
+#define PIECE(length, text, type) "\x0a" length text "\x15\0\0\x80\xbf\x18" type
+#define SPECIAL                            \
+    PIECE("\x0e", "\x0a\x05<pad>", "\x03") \
+    PIECE("\x0d", "\x0a\x04</s>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02")
+
+static void test_refusals(void)
+{
+#define REFUSED(bytes, part)                                                                                \
+    do {                                                                                                    \
+        vdm_tokenizer *t = load_bytes(bytes, sizeof(bytes) - 1);                                            \
+        CHECK(!t && strstr(err.text, part), "expected '%s', found %s", part, t ? "a tokenizer" : err.text); \
+        vdm_tokenizer_free(t);                                                                              \
+    } while (0)
+    REFUSED("", "pieces");
+    REFUSED("{\"a\": 1}", "found other bytes");
+    REFUSED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02"), "'</s>'");
+    REFUSED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0d", "\x0a\x04</s>", "\x03"), "unknown piece");
+    REFUSED(SPECIAL "\x12\x02\x18\x02", "model_type: found 2");
+    REFUSED(SPECIAL "\x12\x03\x98\x02\x01", "byte_fallback");
+    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x06"), "found type 6");
+    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
+    REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "no finite number");
+    REFUSED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
+    static const char good[] = SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01");
+    vdm_tokenizer *t = load_bytes(good, sizeof good - 1);
+    int32_t ids[5] = {0};
+    if (CHECK(t != NULL, "%s", err.text)) {
+        CHECK(!vdm_tokenize(t, "qxyq", ids, 5, &err) && ids[0] == 2 && ids[1] == 3 && ids[2] == 2 &&
+                  ids[3] == 3 && ids[4] == 1,
+              "%d %d %d %d %d", (int)ids[0], (int)ids[1], (int)ids[2], (int)ids[3], (int)ids[4]);
+        vdm_tokenizer_free(t);
+    }
+    CHECK(!vdm_tokenizer_load("no such folder", &err) && strstr(err.text, "no such folder/spiece.model"),
+          "%s", err.text);
+    vdm_text_encoder m;
+    char *folder = part("transformer");
+    CHECK(vdm_text_encoder_load(&m, folder, &err) && strstr(err.text, "model_type"), "%s", err.text);
+    vdm_free(folder);
+}
+
+int main(void)
+{
+    vdm_safetensors f;
+    if (vdm_safetensors_open(&f, "tests/golden/text.safetensors", &err)) {
+        CHECK(false, "%s", err.text);
+        return check_end("text");
+    }
+    test_tokens(&f);
+    test_encoders(&f);
+    test_broken();
+    test_refusals();
+    vdm_safetensors_close(&f);
+    return check_end("text");
+}
