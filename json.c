@@ -71,10 +71,9 @@ static char peek_past_space(parser *p)
 /* ------------------------------------------------------------------------------------------------
  * Strings */
 
-/* Bytes of the UTF-8 sequence at `at`, 0 where it is none: overlong forms, surrogates and what is past
- * U+10FFFF are none. */
-static size_t utf8_length(const unsigned char *at, const unsigned char *end)
+int vdm_utf8_length(const char *text, size_t size)
 {
+    const unsigned char *at = (const unsigned char *)text;
     unsigned char first = at[0], low = 0x80, high = 0xbf;
     size_t n = first < 0x80   ? 1
                : first < 0xc2 ? 0
@@ -82,14 +81,14 @@ static size_t utf8_length(const unsigned char *at, const unsigned char *end)
                : first < 0xf0 ? 3
                : first < 0xf5 ? 4
                               : 0;
-    if (n == 0 || n > (size_t)(end - at)) return 0;
+    if (n == 0 || n > size) return 0;
     if (first == 0xe0) low = 0xa0;
     if (first == 0xed) high = 0x9f;
     if (first == 0xf0) low = 0x90;
     if (first == 0xf4) high = 0x8f;
     for (size_t i = 1; i < n; i++, low = 0x80, high = 0xbf)
         if (at[i] < low || at[i] > high) return 0;
-    return n;
+    return (int)n;
 }
 
 /* C1, U+0080 to U+009F, are control characters too: U+009B begins a terminal's commands as ESC [ does. */
@@ -97,7 +96,7 @@ int vdm_character(const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     if (at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return 0;
-    return (int)utf8_length(at, at + strnlen(text, 4));
+    return vdm_utf8_length(text, strnlen(text, 4));
 }
 
 static void put_utf8(parser *p, uint32_t code)
@@ -182,7 +181,7 @@ static int read_string(parser *p, const char **text)
             if (read_escape(p)) return -1;
             continue;
         }
-        size_t n = utf8_length((const unsigned char *)p->at, (const unsigned char *)p->end);
+        size_t n = (size_t)vdm_utf8_length(p->at, (size_t)(p->end - p->at));
         if (n == 0) return refuse(p, "UTF-8");
         memcpy(p->out, p->at, n);
         p->out += n;

@@ -43,7 +43,8 @@ void tap_prefix(vdm_tap *tap, const char *format, ...) __attribute__((format(pri
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
  * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL.
  * also: another product of the same A (M, K, a, a_row, a_col are those of the first), or NULL; and so on. The
- * bits are those of products made alone; A is prepared once. */
+ * bits are those of products made alone. A is prepared once for all that follow one whose N is a multiple of the
+ * tile's (16 or 32): put narrow ones last. */
 typedef struct vdm_matmul_args {
     int64_t M, N, K;
     const float *a;
@@ -143,7 +144,7 @@ typedef struct vdm_kernels {
     void (*rope)(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cos,
                  const float *sin, float sign);
 
-    /* gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
+    /* Number by number: y may be x. gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
     void (*gelu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
     /* dx = dy gelu'(x); dx may be dy */
     void (*gelu_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n);

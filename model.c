@@ -133,7 +133,7 @@ static void only_null(fields *f, const char *key)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The three configurations */
+ * The configurations of CogVideoX */
 
 enum {
     MAX_CHANNELS = 65536, /* widths: the published ones stay below 20,000 */
@@ -485,12 +485,17 @@ static int loader_verdict(const loader *l, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * CogVideoXTransformer3DModel */
 
-/* weight [out,in] stays where it is mapped; bias [out] is widened. */
-static void take_linear(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
+/* weight [out,in] stays where it is mapped; no bias. */
+static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
     const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
-    w->weight =
-        (vdm_matrix){.data = t ? t->data : NULL, .dtype = t ? t->dtype : VDM_F32, .rows = out, .cols = in};
+    *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in}};
+}
+
+/* The same with a bias [out], which is widened. */
+static void take_linear(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
+{
+    take_matrix(l, w, out, in, prefix);
     w->bias = take_vector(l, prefix, ".bias", out);
 }
 
@@ -756,14 +761,6 @@ static int text_config(vdm_text_config *c, const char *dir, vdm_error *err)
                    "a multiple of 4, less than 4 times the largest distance");
     }
     return fields_close(&f) ? -1 : status;
-}
-
-/* A linear layer without bias */
-static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
-{
-    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
-    *w = (vdm_linear){
-        .weight = {.data = t ? t->data : NULL, .dtype = t ? t->dtype : VDM_F32, .rows = out, .cols = in}};
 }
 
 static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config *c, int index)

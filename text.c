@@ -129,31 +129,34 @@ static void see(const struct pass *p, const float *x, int64_t width, int layer, 
 static void block(const struct pass *p, int layer)
 {
     const vdm_text_block *b = &p->m->blocks[layer];
-    const vdm_kernels *k = p->cpu->kernels;
+    const vdm_kernels *kernels = p->cpu->kernels;
     int64_t L = p->L, all = L * p->D, ff = p->m->config.ff;
     rms_norm(p, p->n, p->h, b->norm1);
     see(p, p->n, p->D, layer, ".layer.0.layer_norm");
-    linear_forward(p->cpu, p->q, p->n, &b->q, L);
-    linear_forward(p->cpu, p->k, p->n, &b->k, L);
-    linear_forward(p->cpu, p->v, p->n, &b->v, L);
+    vdm_matmul_args v = linear_args(p->v, p->n, &b->v, L), k = linear_args(p->k, p->n, &b->k, L),
+                    q = linear_args(p->q, p->n, &b->q, L);
+    q.also = &k, k.also = &v; /* one pass over n */
+    kernels->matmul(p->cpu, &q);
     see(p, p->q, p->I, layer, ".layer.0.SelfAttention.q");
     see(p, p->k, p->I, layer, ".layer.0.SelfAttention.k");
     see(p, p->v, p->I, layer, ".layer.0.SelfAttention.v");
     attention(p);
     linear_forward(p->cpu, p->y, p->o, &b->o, L);
     see(p, p->y, p->D, layer, ".layer.0.SelfAttention.o");
-    k->blend(p->cpu, p->h, 1, p->h, 1, p->y, all);
+    kernels->blend(p->cpu, p->h, 1, p->h, 1, p->y, all);
     rms_norm(p, p->n, p->h, b->norm2);
     see(p, p->n, p->D, layer, ".layer.1.layer_norm");
-    linear_forward(p->cpu, p->gate, p->n, &b->wi_0, L);
-    linear_forward(p->cpu, p->up, p->n, &b->wi_1, L);
+    vdm_matmul_args up = linear_args(p->up, p->n, &b->wi_1, L),
+                    gate = linear_args(p->gate, p->n, &b->wi_0, L);
+    gate.also = &up;
+    kernels->matmul(p->cpu, &gate);
     see(p, p->gate, ff, layer, ".layer.1.DenseReluDense.wi_0");
     see(p, p->up, ff, layer, ".layer.1.DenseReluDense.wi_1");
-    k->gelu(p->cpu, p->gate, p->gate, L * ff);
+    kernels->gelu(p->cpu, p->gate, p->gate, L * ff);
     for (int64_t i = 0; i < L * ff; i++) p->up[i] *= p->gate[i];
     linear_forward(p->cpu, p->y, p->up, &b->wo, L);
     see(p, p->y, p->D, layer, ".layer.1.DenseReluDense");
-    k->blend(p->cpu, p->h, 1, p->h, 1, p->y, all);
+    kernels->blend(p->cpu, p->h, 1, p->h, 1, p->y, all);
     see(p, p->h, p->D, layer, "");
 }
 

@@ -16,11 +16,13 @@
 #include "vdm.h"
 
 #include <float.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* types of a piece */
 enum { UNIGRAM = 1 };
+enum { LONGEST = 256 }; /* bytes that the normaliser's table replaces, or puts there: NFKC's has 33 */
 static const float UNKNOWN_PENALTY = 10;
 
 struct piece {
@@ -41,7 +43,6 @@ struct vdm_tokenizer {
     size_t n_units;
     const char *texts;
     size_t n_texts;
-    bool space_in_front, joins_spaces, escapes_spaces;
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ static int read_piece(vdm_tokenizer *t, struct span s, vdm_error *err)
         if (f.number == 1 && f.bytes.at)
             p->text = (const char *)f.bytes.at, p->length = (int)(f.bytes.end - f.bytes.at);
         if (f.number == 2) memcpy(&p->score, &bits, sizeof bits);
-        if (f.number == 3) p->type = f.value <= BYTE ? (int)f.value : 0;
+        if (f.number == 3) p->type = f.value <= INT_MAX ? (int)f.value : INT_MAX;
     }
     if (!(p->score >= -FLT_MAX && p->score <= FLT_MAX))
         return vdm_fail(err, "%s: piece %d: its score is no finite number", t->path, p->id);
@@ -135,7 +136,8 @@ static int read_trainer(const vdm_tokenizer *t, struct span s, vdm_error *err)
     while (s.at < s.end) {
         if (!take_field(&s, &f)) return malformed(t, "trainer_spec", err);
         if (f.number == 3 && f.value != UNIGRAM)
-            return vdm_fail(err, "%s: model_type: found %d, expected 1 (unigram)", t->path, (int)f.value);
+            return vdm_fail(err, "%s: model_type: found %llu, expected 1 (unigram)", t->path,
+                            (unsigned long long)f.value);
         if ((f.number == 24 || f.number == 35) && f.value)
             return vdm_fail(err, "%s: %s: found true, expected false", t->path,
                             f.number == 24 ? "treat_whitespace_as_suffix" : "byte_fallback");
@@ -151,6 +153,10 @@ static int read_table(vdm_tokenizer *t, struct span s, vdm_error *err)
     if (!take_fixed(&s, 4, &bytes) || bytes % 4 || bytes == 0 || bytes > (uint64_t)(s.end - s.at) ||
         (uint64_t)(s.end - s.at) == bytes || s.end[-1])
         return malformed(t, "precompiled_charsmap", err);
+    for (const char *text = (const char *)s.at + bytes; text < (const char *)s.end; text += strlen(text) + 1)
+        if (strlen(text) > LONGEST)
+            return vdm_fail(err, "%s: precompiled_charsmap: expected texts of at most %d bytes, found %zu",
+                            t->path, LONGEST, strlen(text));
     t->units = s.at;
     t->n_units = (size_t)bytes / 4;
     t->texts = (const char *)s.at + bytes;
@@ -158,17 +164,16 @@ static int read_table(vdm_tokenizer *t, struct span s, vdm_error *err)
     return 0;
 }
 
-/* NormalizerSpec: 2 precompiled_charsmap, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5
- * escape_whitespaces */
+/* NormalizerSpec: 2 precompiled_charsmap, and three switches that are true in T5's, and here */
 static int read_normalizer(vdm_tokenizer *t, struct span s, vdm_error *err)
 {
+    static const char *const names[] = {"add_dummy_prefix", "remove_extra_whitespaces", "escape_whitespaces"};
     struct field f;
     while (s.at < s.end) {
         if (!take_field(&s, &f)) return malformed(t, "normalizer_spec", err);
         if (f.number == 2 && read_table(t, f.bytes, err)) return -1;
-        if (f.number == 3) t->space_in_front = f.value;
-        if (f.number == 4) t->joins_spaces = f.value;
-        if (f.number == 5) t->escapes_spaces = f.value;
+        if (f.number >= 3 && f.number <= 5 && !f.value)
+            return vdm_fail(err, "%s: %s: found false, expected true", t->path, names[f.number - 3]);
     }
     return 0;
 }
@@ -243,10 +248,9 @@ vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err)
     vdm_tokenizer *t = vdm_alloc(1, sizeof *t, dir, err);
     size_t size;
     if (!t) return NULL;
-    t->space_in_front = t->joins_spaces = t->escapes_spaces = true;
     int count = -1;
     if ((t->path = vdm_path(dir, "spiece.model", err)) &&
-        !vdm_read_file(t->path, VDM_MAX_JSON, &t->file, &size, err)) {
+        !vdm_read_file(t->path, VDM_MAX_TOKENIZER, &t->file, &size, err)) {
         struct span all = {(const unsigned char *)t->file, (const unsigned char *)t->file + size};
         if ((count = count_pieces(t, all, err)) > 0) {
             t->piece = vdm_alloc((size_t)count, sizeof *t->piece, dir, err);
@@ -275,10 +279,7 @@ struct text {
     size_t length;
 };
 
-static struct text space_of(const vdm_tokenizer *t)
-{
-    return t->escapes_spaces ? (struct text){"\xe2\x96\x81", 3} : (struct text){" ", 1};
-}
+static const struct text SPACE = {"\xe2\x96\x81", 3}; /* U+2581, as which a space is written */
 
 /* A unit of the double array (darts-clone): what its label is, where its children are, its value. */
 static uint32_t unit_at(const vdm_tokenizer *t, size_t node)
@@ -295,7 +296,7 @@ static size_t children_of(uint32_t unit)
 static size_t longest_match(const vdm_tokenizer *t, struct text s, struct text *replacement)
 {
     size_t longest = 0, node = t->n_units ? children_of(unit_at(t, 0)) : 0;
-    for (size_t i = 0; t->n_units && i < s.length; i++) {
+    for (size_t i = 0; t->n_units && i < s.length && i < LONGEST; i++) {
         unsigned char byte = (unsigned char)s.at[i];
         node ^= byte;
         if (node >= t->n_units) break;
@@ -312,27 +313,12 @@ static size_t longest_match(const vdm_tokenizer *t, struct text s, struct text *
     return longest;
 }
 
-/* Bytes of the UTF-8 character at s; 0 where there is none: too long, a surrogate, past U+10FFFF, cut off. */
-static size_t utf8_length(struct text s)
-{
-    const unsigned char *b = (const unsigned char *)s.at;
-    size_t n = b[0] < 0x80 ? 1 : b[0] >> 5 == 6 ? 2 : b[0] >> 4 == 14 ? 3 : b[0] >> 3 == 30 ? 4 : 0;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (n == 0 || n > s.length) return 0;
-    uint32_t c = n == 1 ? b[0] : b[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (b[i] >> 6 != 2) return 0;
-        c = c << 6 | (b[i] & 0x3f);
-    }
-    return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
-}
-
 /* The beginning of s, normalised; returns how many bytes of s it was. */
 static size_t normal_prefix(const vdm_tokenizer *t, struct text s, struct text *to)
 {
     size_t n = longest_match(t, s, to);
     if (n) return n;
-    n = utf8_length(s);
+    n = (size_t)vdm_utf8_length(s.at, s.length);
     *to = n ? (struct text){s.at, n} : (struct text){"\xef\xbf\xbd", 3}; /* U+FFFD for one bad byte */
     return n ? n : 1;
 }
@@ -346,30 +332,27 @@ static size_t put(char *to, size_t at, const char *from, size_t n)
 /* Bytes of the normalised text, spaces at its end included; it is written unless `to` is NULL. */
 static size_t normalise(const vdm_tokenizer *t, struct text s, char *to)
 {
-    struct text part, space = space_of(t);
+    struct text part;
     size_t at = 0, n;
-    while (t->joins_spaces && s.length &&
-           (n = normal_prefix(t, s, &part), part.length == 1 && *part.at == ' '))
+    while (s.length && (n = normal_prefix(t, s, &part), part.length == 1 && *part.at == ' '))
         s.at += n, s.length -= n;
     if (s.length == 0) return 0;
-    if (t->space_in_front) at = put(to, at, space.at, space.length);
-    for (bool after_space = t->joins_spaces; s.length; s.at += n, s.length -= n) {
+    at = put(to, at, SPACE.at, SPACE.length);
+    for (bool after_space = true; s.length; s.at += n, s.length -= n) {
         n = normal_prefix(t, s, &part);
         while (after_space && part.length && *part.at == ' ') part.at++, part.length--;
         for (size_t i = 0; i < part.length; i++)
-            at = part.at[i] == ' ' ? put(to, at, space.at, space.length) : put(to, at, part.at + i, 1);
-        if (part.length) after_space = t->joins_spaces && part.at[part.length - 1] == ' ';
+            at = part.at[i] == ' ' ? put(to, at, SPACE.at, SPACE.length) : put(to, at, part.at + i, 1);
+        if (part.length) after_space = part.at[part.length - 1] == ' ';
     }
     return at;
 }
 
 /* Without the spaces at its end, be they the prompt's or U+2581 that it wrote. */
-static size_t trimmed(const vdm_tokenizer *t, const char *text, size_t length)
+static size_t trimmed(const char *text, size_t length)
 {
-    struct text space = space_of(t);
-    while (t->joins_spaces && length >= space.length &&
-           memcmp(text + length - space.length, space.at, space.length) == 0)
-        length -= space.length;
+    while (length >= SPACE.length && memcmp(text + length - SPACE.length, SPACE.at, SPACE.length) == 0)
+        length -= SPACE.length;
     return length;
 }
 
@@ -455,8 +438,7 @@ int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int c
     int32_t *found = vdm_alloc(room, sizeof *found, "a prompt", err); /* from the last to the first */
     int status = text && nodes && found ? 0 : -1;
     if (!status) {
-        size_t length = trimmed(t, text, normalise(t, s, text)),
-               n = best_pieces(t, text, length, nodes, found);
+        size_t length = trimmed(text, normalise(t, s, text)), n = best_pieces(t, text, length, nodes, found);
         size_t most = (size_t)count - 1, kept = n < most ? n : most;
         for (size_t i = 0; i < (size_t)count; i++)
             ids[i] = i < kept ? found[n - 1 - i] : i == kept ? t->end : t->pad;

@@ -467,8 +467,9 @@ static float *causal_frame(const struct causal *s, int t)
 
 /* The past of the first chunk is copies of its frame 0: the taps that fall on it are added, then used once,
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b
- * first[t]: the convolution that gives y_t, of t + 1 taps. */
-static void sum_taps(struct run *r, const vdm_conv *w, vdm_conv first[PAST])
+ * summed[t]: the convolution that gives y_t, of t + 1 taps. The sums are f32, also of bf16 weights: with
+ * --precision bf16 they are rounded like activations. */
+static void sum_taps(struct run *r, const vdm_conv *w, vdm_conv summed[PAST])
 {
     int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one tap [rows,out] */
     float *all = r->buffer[SUMS], *two = all + rows * n, *last = two + rows * n;
@@ -487,16 +488,16 @@ static void sum_taps(struct run *r, const vdm_conv *w, vdm_conv first[PAST])
         for (int64_t j = 0; j < n; j++) a[j] = b[j] + c[j];
     }
     for (int t = 0; t < PAST; t++) {
-        first[t] = *w;
-        first[t].kt = t + 1;
-        first[t].weight = (vdm_matrix){t == 0 ? all : two, VDM_F32, (t + 1) * rows, n};
+        summed[t] = *w;
+        summed[t].kt = t + 1;
+        summed[t].weight = (vdm_matrix){t == 0 ? all : two, VDM_F32, (t + 1) * rows, n};
     }
 }
 
 /* CogVideoXCausalConv3d: y_t = sum over j of W_j u_(t-2+j) + b (+ residual), u = silu(norm(x)), or u = x
  * where n is NULL. x [T,H,W,in] -> y [T,H,W,out]. With a norm y may be x: the frames that are
- * still needed lie in the ring. As many frames are taken at a time as the ring holds beside two past ones.
- * which: "1" of norm1 and conv1, for a tap. */
+ * still needed lie in the ring. As many frames are taken at a time as the ring holds beside two past ones;
+ * the first two of all singly. which: "1" of norm1 and conv1, for a tap. */
 static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n, float eps,
                         const vdm_conv *w, const float *residual, const char *which)
 {
@@ -518,11 +519,11 @@ static void causal_conv(struct run *r, float *y, float *x, const vdm_vae_norm *n
     const struct extent same = {r->H, r->W, r->H, r->W, 1, 1};
     const int64_t shape[] = {r->T, r->H, r->W, w->out};
     float *bare = residual ? tap_room(r->cpu->tap, 4, shape, "%s.conv%s", r->path, which) : NULL;
-    vdm_conv first[PAST];
-    if (r->first) sum_taps(r, w, first);
+    vdm_conv summed[PAST];
+    if (r->first) sum_taps(r, w, summed);
     for (int t = 0, count; t < r->T; t += count) {
         bool copies = r->first && t < PAST; /* taps fall on copies */
-        const vdm_conv *taps = copies ? &first[t] : w;
+        const vdm_conv *taps = copies ? &summed[t] : w;
         count = copies ? 1 : min_int(group, r->T - t);
         for (int i = t; n && i < t + count; i++)
             norm_frame(r, causal_frame(&s, i), x + (size_t)i * frame, n, w->in, i, n->y.in > 0, true);

@@ -493,9 +493,8 @@ static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *
     float *const *low = activations_of(t, block)->low;
     vdm_matmul_args pass[2 * 3];
     int products = 0;
-    for (int i = 0; i < count; i++) {
-        pass[products++] = linear_args(to[i].y, x, to[i].w, n);
-        if (!lora) continue;
+    for (int i = 0; i < count; i++) pass[products++] = linear_args(to[i].y, x, to[i].w, n);
+    for (int i = 0; lora && i < count; i++) {
         vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, to[i].which), lora->rank, lora->width);
         pass[products++] = linear_args(low[to[i].which], x, &A, n);
     }

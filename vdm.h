@@ -51,6 +51,7 @@ enum {
     VDM_MAX_FRAMES = 1025,            /* frames of a video */
     VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
     VDM_MAX_PAIRS = 100000,           /* pictures in one part of a task folder */
+    VDM_MAX_TOKENIZER = 64 * 1024 * 1024, /* bytes of a spiece.model: T5's has 800,000 */
     VDM_MAX_PIECES = 1000000,         /* a tokenizer's vocabulary: T5's has 32,000 */
     VDM_MAX_PROMPT = 65536            /* bytes of a prompt: 226 tokens are some 1,000 */
 };
@@ -72,6 +73,9 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 /* Names in files may hold anything. In place, what a terminal would not show becomes '?': control characters,
  * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
 void vdm_clean(char *text);
+/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin
+ * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
+int vdm_utf8_length(const char *text, size_t size);
 /* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
 int vdm_character(const char *text);
 
@@ -146,7 +150,7 @@ double vdm_seconds(void); /* a monotonic clock */
 /* Long work calls report after every step. A return other than 0 asks it to stop: it saves what it
  * has, and returns -1 with "interrupted" in the sentence. */
 typedef struct vdm_report {
-    const char *phase;    /* "encode", "train", "sample", "decode" */
+    const char *phase;    /* "prompt", "encode", "train", "sample", "decode" */
     int step, of;         /* steps done, steps in all */
     double seconds;       /* since the phase began */
     double loss;          /* training: of this step; NaN elsewhere */

@@ -521,6 +521,25 @@ static void goldens(void)
     vdm_vae_free(&m.vae);
 }
 
+/* Ids and the embedding of a prompt, by the text encoder of tests/golden */
+static void prompt(void)
+{
+    enum { L = 40 };
+    vdm_text_encoder m;
+    int32_t ids[L];
+    float text[L * 20], numbers[L];
+    vdm_tokenizer *t = vdm_tokenizer_load(in_goldens("%s", "1.5-5B-I2V/tokenizer"), &err);
+    if (!t) die();
+    need(vdm_tokenize(t, "the red  square \xef\xac\x81sh d\x65\xcc\x81j\xc3\xa0 \xff", ids, L, &err));
+    for (int i = 0; i < L; i++) numbers[i] = (float)ids[i];
+    print("prompt, ids", numbers, L);
+    need(vdm_text_encoder_load(&m, in_goldens("%s", "1.5-5B-I2V/text_encoder"), &err));
+    need(vdm_text_encode(&m, &cpu, ids, L, text, NULL, &err));
+    print("prompt, embedding", text, L * m.config.width);
+    vdm_text_encoder_free(&m);
+    vdm_tokenizer_free(t);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3) return 2;
@@ -539,6 +558,7 @@ int main(int argc, char **argv)
     transformer(TINY_5B_I2V, VDM_F32, 3, "5b-I2V f32");
     vae();
     goldens();
+    prompt();
     cpu.precision = VDM_BF16; /* of products: kernels.h, rule 5 */
     matmul();
     attention();

@@ -175,6 +175,40 @@ static void test_matmul_also(int64_t M, int64_t K, int64_t N1, int64_t N2, int64
     free(x), free(bias);
 }
 
+/* More products than go together: the k-th is A times k. */
+static void test_many_products(void)
+{
+    enum { COUNT = 9, M = 20, N = 64, K = 33 };
+    float *a = numbers(M * K, 1, 1), *b = numbers(K * N, 2, 1), *c = numbers(COUNT * M * N, 3, 1),
+          *want = numbers(M * N, 4, 1);
+    vdm_matmul_args m[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        m[i] = (vdm_matmul_args){.M = M,
+                                 .N = N,
+                                 .K = K,
+                                 .a = a,
+                                 .a_row = K,
+                                 .a_col = 1,
+                                 .b = b,
+                                 .b_dtype = VDM_F32,
+                                 .b_row = N,
+                                 .b_col = 1,
+                                 .c = c + i * M * N,
+                                 .c_row = N,
+                                 .also = i + 1 < COUNT ? &m[i + 1] : NULL};
+    for (int i = 0; i < n_cpus; i++) {
+        cpus[i].kernels->matmul(&cpus[i], m);
+        vdm_matmul_args alone = m[0];
+        alone.c = want, alone.also = NULL;
+        plain.kernels->matmul(&cpus[i], &alone);
+        for (int k = 0; k < COUNT; k++)
+            CHECK(memcmp(c + k * M * N, want, M * N * sizeof *c) == 0, "%s: product %d of %d",
+                  vdm_cpu_name(&cpus[i]), k, COUNT);
+        memset(c, 0, COUNT * M * N * sizeof *c);
+    }
+    free(a), free(b), free(c), free(want);
+}
+
 static void test_matmuls(void)
 {
     static const int sizes[] = {0, 1, 7, 8, 9, 15, 17, 33, 65};
@@ -192,6 +226,7 @@ static void test_matmuls(void)
     test_matmul(1100, 17, 40, VDM_F32, 16);      /* more than one height */
     test_matmul(1100, 3, 300, VDM_BF16, 16 + 8); /* turned */
     test_matmul(350, 48, 520, VDM_BF16, 2);
+    test_many_products();
     test_matmul_also(40, 300, 64, 96, 32);
     test_matmul_also(700, 70, 64, 32, 17); /* more than one height */
     test_matmul_also(9, 130, 48, 33, 64);  /* not whole panels */

@@ -207,12 +207,20 @@ static void check_prompts(void)
     expect(0, "", LEARN "c --prompt 'cells live'");
     expect_same("prompts/a/lora.safetensors", "prompts/b/lora.safetensors", true);
     expect_same("prompts/a/lora.safetensors", "prompts/c/lora.safetensors", false);
-    expect(0, "applied",
-           "eval @/task " MODEL " --steps 2 --lora @/prompts/b/lora.safetensors -o @/prompts/answers");
+    expect(0, "guidance 6", "eval @/task " MODEL " --steps 2 --plan");
+    expect(0, "", "eval @/task " MODEL " --steps 2 -o @/prompts/answers");
+    expect_same("prompts/answers/p3.ppm", "prompts/a.ppm", true);
     expect_shell(0, "", "rm @/task/task.json");
+    expect(0, "guidance 1", "eval @/task " MODEL " --steps 2 --plan");
+    expect(0, "", ASK "d.ppm --prompt-embeds @/prompts/red --negative ''");
+    expect_same("prompts/a.ppm", "prompts/d.ppm", true);
+    expect(0, "", ASK "e.ppm --prompt 'the red square' --negative 'cells live'");
+    expect_same("prompts/a.ppm", "prompts/e.ppm", false);
+    expect(1, "--negative: expected", ASK "x --prompt x --negative x --negative-embeds @/prompts/none");
+    expect(0, "encoding the prompt", ASK "x --prompt x --plan");
     expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x");
     expect(2, "-o FILE", "prompt 'the red square' " MODEL);
-    expect(1, "no text_encoder/", "prompt x --model @/model -o @/prompts/x");
+    expect(1, "expected a text_encoder/", "prompt x --model @/model -o @/prompts/x");
     expect(1, "need a text_encoder/",
            "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
     expect(1, "found both", ASK "x --prompt x --prompt-embeds @/prompts/red");

@@ -61,7 +61,7 @@ static void test_tokens(const vdm_safetensors *f)
     vdm_free(folder);
 }
 
-static bool see_none_wanted(void *user, const char *name)
+static bool wants_four(void *user, const char *name)
 {
     (void)user;
     return strcmp(name, "encoder.block.1.layer.0.SelfAttention.o") == 0 ||
@@ -87,7 +87,7 @@ static void test_encoder(const vdm_safetensors *f, const vdm_text_encoder *m, in
     for (int threads = 1; threads <= 3; threads++) {
         vdm_cpu cpu;
         int seen = 0;
-        vdm_tap tap = {.wants = see_none_wanted, .see = count_seen, .user = &seen};
+        vdm_tap tap = {.wants = wants_four, .see = count_seen, .user = &seen};
         if (vdm_cpu_init(&cpu, threads, &err)) abort();
         if (threads == 3) cpu.tap = &tap;
         CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, NULL, &err), "%s",
@@ -131,6 +131,37 @@ static void test_encoders(const vdm_safetensors *f)
     vdm_free(folder);
 }
 
+/* The table of words under its second name, and under both. */
+static void test_words(void)
+{
+    char *folder = part("text_encoder"), line[1200];
+    vdm_safetensors f;
+    vdm_tensor tensors[64];
+    if (!CHECK(!vdm_safetensors_open_folder(&f, folder, "model", &err), "%s", err.text)) return;
+    int n = (int)f.count;
+    snprintf(line, sizeof line, "cp %s/config.json %s", folder, check_folder());
+    CHECK(system(line) == 0, "%s", line);
+    snprintf(line, sizeof line, "%s/model.safetensors", check_folder());
+    for (int both = 0; both < 2; both++) {
+        for (int i = 0; i < n; i++) {
+            tensors[i] = f.tensors[i];
+            if (strcmp(tensors[i].name, "shared.weight") != 0) continue;
+            tensors[n] = tensors[i];
+            tensors[both ? n : i].name = "encoder.embed_tokens.weight";
+        }
+        CHECK(!vdm_safetensors_write(line, tensors, n + both, NULL, 0, &err), "%s", err.text);
+        vdm_text_encoder m, shared;
+        CHECK(!vdm_text_encoder_load(&m, check_folder(), &err), "%s", err.text);
+        CHECK(!vdm_text_encoder_load(&shared, folder, &err), "%s", err.text);
+        CHECK(m.words.rows == shared.words.rows && m.words.data &&
+                  check_same_bits(m.words.data, shared.words.data, m.words.rows * m.words.cols * 2),
+              "other words");
+        vdm_text_encoder_free(&m), vdm_text_encoder_free(&shared);
+    }
+    vdm_safetensors_close(&f);
+    vdm_free(folder);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Files that are none */
 
@@ -147,6 +178,7 @@ static vdm_tokenizer *load_bytes(const char *data, size_t n)
 static bool survives(const char *data, size_t n)
 {
     int32_t ids[40];
+    err.text[0] = 0;
     vdm_tokenizer *t = load_bytes(data, n);
     if (!t) return strstr(err.text, "spiece.model") != NULL;
     bool fine = !vdm_tokenize(t, "  the red squ\xc3\xa0re e\xcc\x81 \xef\xac\x81\xff ", ids, 40, &err);
@@ -181,6 +213,18 @@ static void test_broken(void)
     PIECE("\x0e", "\x0a\x05<pad>", "\x03") \
     PIECE("\x0d", "\x0a\x04</s>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02")
 
+/* A table that would replace one byte by a very long text: 589 bytes, of which 4 are the size of one unit. */
+static void test_long_texts(void)
+{
+    static const char head[] = SPECIAL "\x1a\xd0\x04\x12\xcd\x04\x04\0\0\0\0\0\0";
+    static char bytes[sizeof head + 581];
+    memcpy(bytes, head, sizeof head);
+    memset(bytes + sizeof head, 'a', 580);
+    vdm_tokenizer *t = load_bytes(bytes, sizeof bytes);
+    CHECK(!t && strstr(err.text, "at most 256 bytes, found 580"), "%s", t ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(t);
+}
+
 static void test_refusals(void)
 {
 #define REFUSED(bytes, part)                                                                                \
@@ -199,6 +243,8 @@ static void test_refusals(void)
     REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
     REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "no finite number");
     REFUSED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
+    REFUSED(SPECIAL "\x1a\x02\x20\0", "remove_extra_whitespaces: found false");
+    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x09"), "found type 9");
     static const char good[] = SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01");
     vdm_tokenizer *t = load_bytes(good, sizeof good - 1);
     int32_t ids[5] = {0};
@@ -225,7 +271,9 @@ int main(void)
     }
     test_tokens(&f);
     test_encoders(&f);
+    test_words();
     test_broken();
+    test_long_texts();
     test_refusals();
     vdm_safetensors_close(&f);
     return check_end("text");

@@ -13,7 +13,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
   - of the modes below each is tried, the fastest runs in the rounds: eager, torch.compile, torch.compile with frozen
     weights (packed once), and of convolutions channels_last_3d; in bf16 weights of bf16, and autocast.
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
-bf16 altogether; vdm does so with --precision bf16, else in f32. Sampling with an adapter: fused into the weights, as
+bf16 altogether; vdm does so with --precision bf16, else in f32. The peer of the embedded model (tiny) computes in f32
+where vdm does, and with --precision bf16 in whatever is fastest. Sampling with an adapter: fused into the weights, as
 diffusers' fuse_lora leaves it.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
 that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
@@ -358,7 +359,6 @@ def learns(name):
 
 
 def is_bf16(name):
-    """The embedded model has bf16 weights; its peer is tried in both precisions."""
     return "bf16w" in name or name.startswith("growth")
 
 
@@ -486,21 +486,22 @@ def run_vdm(o, name, runs):
     return job, found["set"], 1024 * usage.ru_maxrss
 
 
-def modes_of(name):
+def modes_of(name, precision):
     _, _, others = peer_of(name)
     modes = ["eager", *others]
-    if not is_bf16(name) and not name.startswith("tiny"):
+    both = name.startswith("tiny") and precision == "bf16"
+    if not is_bf16(name) and not both:
         return modes
     bf16 = [f"{m} bf16" for m in modes]
     if peer_of(name)[0] is Models:
         bf16 += [f"{m} autocast" for m in modes if "frozen" not in m]
-    return modes + bf16 if name.startswith("tiny") else bf16
+    return modes + bf16 if both else bf16
 
 
 def best_mode(o, task):
     """Tries each mode; the fastest, what all took, and the least memory, with malloc as it comes."""
     tried, memory = {}, None
-    for mode in modes_of(task["name"]):
+    for mode in modes_of(task["name"], o.precision):
         if o.modes and mode.removesuffix(" bf16").removesuffix(" autocast") not in o.modes.split(","):
             continue
         try:

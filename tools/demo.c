@@ -148,7 +148,6 @@ static int set_ask(struct demo *d, vdm_error *err)
     a->frames = l->frames;
     a->height = l->height;
     a->width = l->width;
-    a->prompt = l->prompt;
     a->tiled = l->tiled;
     memcpy(a->image_scale, l->image_scale, sizeof a->image_scale);
     a->threads = l->threads;

@@ -156,6 +156,9 @@ def tables(rows):
         "bases": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random"],
                        [([t, p], [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")])
                         for t, p in TASKS.items()]),
+        "cells": table(["task", "motion", "stills", "random", "copying the input"],
+                       [([t], [share(found(rows, "score", task=t, base=b)) for b in ("motion", "stills", "random")]
+                         + [share(found(rows, "copied", task=t, base="motion"))]) for t in TASKS]),
         "shots": table(["task", "n = 3", "10", "30", "100"],
                        [([t], [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)]) for t in TASKS]),
         "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],

@@ -487,7 +487,9 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .save_every = 50,
                    .runs = 5,
                    .watch_every = 10,
-                   .guidance = command == ARC ? -1 : 6, /* -1: as eval would have it */
+                   .guidance = command == ARC   ? -1
+                               : command == FIT ? 1
+                                                : 6, /* arc: as eval's; fit asks nothing */
                    .height = command == ARC ? 400 : 0,
                    .width = command == ARC ? 400 : 0,
                    .align = -1,

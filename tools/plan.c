@@ -147,8 +147,13 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
         print_line("answering", run);
     }
-    print_line("at the peak",
-               weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float));
+    double peak = weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float);
+    if (s->texts[0] || s->texts[1]) { /* before the weights above are touched */
+        double text = weight_bytes(o->model, "text_encoder");
+        print_line("encoding the prompt (mapped)", text);
+        peak = larger(peak, text);
+    }
+    print_line("at the peak", peak);
     int B = training_steps ? o->batch : p.guidance > 1 ? 2 : 1;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];

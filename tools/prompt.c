@@ -5,50 +5,59 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool has_text_encoder(const char *model)
+static bool has(const char *model, const char *name)
 {
     vdm_error ignored;
     struct stat st;
-    char *path = vdm_path(model, "text_encoder", &ignored);
+    char *path = vdm_path(model, name, &ignored);
     bool there = path && stat(path, &st) == 0;
     vdm_free(path);
     return there;
 }
 
-/* One text -> [L,Dt] */
-static int encode(float **to, const char *text, const vdm_tokenizer *tokenizer,
-                  const vdm_text_encoder *encoder, int L, const vdm_cpu *cpu, vdm_error *err)
+bool has_text_encoder(const char *model)
 {
-    console c;
-    vdm_progress progress = console_progress(&c);
-    int32_t *ids = vdm_alloc((size_t)L, sizeof *ids, "a prompt", err);
-    float *found =
-        ids ? vdm_alloc((size_t)L * (size_t)encoder->config.width, sizeof *found, "a prompt", err) : NULL;
-    int status = !found || vdm_tokenize(tokenizer, text, ids, L, err) ||
-                         vdm_text_encode(encoder, cpu, ids, L, found, &progress, err)
-                     ? -1
-                     : 0;
-    console_end(&c);
-    vdm_free(ids);
-    if (status)
-        vdm_free(found);
-    else
-        *to = found;
+    return has(model, "text_encoder/config.json") && has(model, "tokenizer/spiece.model");
+}
+
+/* texts [n] -> ids [n,L]; NULL: left as zeros */
+static int tokenize(int32_t *ids, const char *const *texts, int n, const char *model, int L, vdm_error *err)
+{
+    char *folder = vdm_path(model, "tokenizer", err);
+    vdm_tokenizer *t = folder ? vdm_tokenizer_load(folder, err) : NULL;
+    int status = t ? 0 : -1;
+    for (int i = 0; i < n && !status; i++)
+        if (texts[i]) status = vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err);
+    vdm_tokenizer_free(t);
+    vdm_free(folder);
     return status;
 }
 
-static int encode_all(float **to, const char *const *texts, int n, const vdm_tokenizer *tokenizer,
-                      const char *folder, const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
+/* ids [L] -> [L,Dt] */
+static int encode(float **to, const int32_t *ids, int L, const vdm_text_encoder *m, const vdm_cpu *cpu,
+                  vdm_error *err)
 {
-    vdm_text_encoder encoder;
-    if (vdm_text_encoder_load(&encoder, folder, err)) return -1;
-    int status = 0;
-    if (encoder.config.width != c->text_dim)
+    console c;
+    vdm_progress progress = console_progress(&c);
+    *to = vdm_alloc((size_t)L * (size_t)m->config.width, sizeof **to, "the prompt's embedding", err);
+    int status = *to ? vdm_text_encode(m, cpu, ids, L, *to, &progress, err) : -1;
+    console_end(&c);
+    return status;
+}
+
+static int encode_all(float **to, const char *const *texts, int n, const int32_t *ids, const char *model,
+                      const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
+{
+    vdm_text_encoder m = {0};
+    char *folder = vdm_path(model, "text_encoder", err);
+    int L = c->text_tokens, status = folder ? vdm_text_encoder_load(&m, folder, err) : -1;
+    if (!status && m.config.width != c->text_dim)
         status = vdm_fail(err, "%s/config.json: d_model: found %d, the transformer takes embeddings of %d",
-                          folder, encoder.config.width, c->text_dim);
+                          folder, m.config.width, c->text_dim);
     for (int i = 0; i < n && !status; i++)
-        if (texts[i]) status = encode(&to[i], texts[i], tokenizer, &encoder, c->text_tokens, cpu, err);
-    vdm_text_encoder_free(&encoder);
+        if (texts[i]) status = encode(&to[i], ids + (int64_t)i * L, L, &m, cpu, err);
+    vdm_text_encoder_free(&m);
+    vdm_free(folder);
     return status;
 }
 
@@ -56,27 +65,24 @@ int encode_prompts(float **to, const char *const *texts, int n, const char *mode
                    const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
 {
     if (!has_text_encoder(model))
-        return vdm_fail(err, "%s: this model has no text_encoder/: expected an embedding, by --prompt-embeds",
-                        model);
-    char *tokens = vdm_path(model, "tokenizer", err),
-         *folder = tokens ? vdm_path(model, "text_encoder", err) : NULL;
-    vdm_tokenizer *tokenizer = folder ? vdm_tokenizer_load(tokens, err) : NULL;
-    int status = tokenizer ? encode_all(to, texts, n, tokenizer, folder, c, cpu, err) : -1;
-    vdm_tokenizer_free(tokenizer);
-    vdm_free(tokens), vdm_free(folder);
+        return vdm_fail(err, "%s: expected a text_encoder/ and a tokenizer/, or --prompt-embeds", model);
+    int32_t *ids = vdm_alloc((size_t)n * (size_t)c->text_tokens, sizeof *ids, "a prompt", err);
+    int status = ids ? tokenize(ids, texts, n, model, c->text_tokens, err) : -1;
+    if (!status) status = encode_all(to, texts, n, ids, model, c, cpu, err);
+    vdm_free(ids);
     return status;
 }
 
 static int write_prompt(const options *o, const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
 {
-    const char *text = o->operands[0], *const metadata[][2] = {{"prompt", text}};
+    const char *text = o->operands[0], *const metadata[][2] = {{"prompt", clean(text)}};
     vdm_tensor t = {
         .name = "prompt_embeds", .dtype = VDM_F32, .rank = 3, .shape = {1, c->text_tokens, c->text_dim}};
     float *embeds = NULL;
-    if (encode_prompts(&embeds, &text, 1, o->model, c, cpu, err)) return -1;
+    int status = encode_prompts(&embeds, &text, 1, o->model, c, cpu, err);
     t.data = embeds;
     t.bytes = (size_t)c->text_tokens * (size_t)c->text_dim * sizeof *embeds;
-    int status = vdm_safetensors_write(o->output, &t, 1, metadata, 1, err);
+    if (!status) status = vdm_safetensors_write(o->output, &t, 1, metadata, 1, err);
     vdm_free(embeds);
     return status;
 }

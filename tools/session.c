@@ -27,33 +27,46 @@ static int read_prompt(session *s, float **text, const char *file, const char *o
     return *text ? 0 : -1;
 }
 
+/* Equal ones make guidance needless. Another text is taken for another embedding: --plan has to know before
+ * anything is encoded. */
+static void compare_prompts(session *s)
+{
+    size_t n = (size_t)s->config.transformer.text_tokens * (size_t)s->config.transformer.text_dim;
+    const char *const *t = s->texts;
+    bool differ = t[0] && t[1] ? strcmp(t[0], t[1]) != 0 : t[0] || t[1];
+    s->same_prompts = !differ && memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
+}
+
+/* Where guidance asks for a negative prompt that nothing gives, it is "", as in diffusers. */
+static void choose_texts(session *s, const char *prompt)
+{
+    const options *o = s->options;
+    s->texts[0] = prompt;
+    s->texts[1] = o->negative ? o->negative : prompt && !o->negative_embeds && o->guidance > 1 ? "" : NULL;
+    compare_prompts(s);
+}
+
 static int read_prompts(session *s, vdm_error *err)
 {
     const options *o = s->options;
     if ((o->prompt && o->prompt_embeds) || (o->negative && o->negative_embeds))
         return vdm_fail(err, "--%s: expected a text or an embedding, found both",
-                        o->prompt ? "prompt" : "negative");
+                        o->prompt && o->prompt_embeds ? "prompt" : "negative");
     if ((o->prompt || o->negative) && !has_text_encoder(o->model))
-        return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ there, found none", o->model);
-    s->texts[0] = o->prompt, s->texts[1] = o->negative;
-    if (read_prompt(s, &s->prompt, o->prompt_embeds, "prompt_embeds.safetensors", err) ||
+        return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ and a tokenizer/ there",
+                        o->model);
+    const char *own = o->prompt ? NULL : "prompt_embeds.safetensors";
+    if (read_prompt(s, &s->prompt, o->prompt_embeds, own, err) ||
         read_prompt(s, &s->negative, o->negative_embeds, NULL, err))
         return -1;
-    session_use_prompts(s, NULL, NULL);
+    choose_texts(s, o->prompt);
     return 0;
 }
 
 void session_task_prompt(session *s, const char *text)
 {
     const options *o = s->options;
-    if (text && !o->prompt && !o->prompt_embeds && has_text_encoder(o->model)) s->texts[0] = text;
-}
-
-/* What --plan has to know before anything is encoded: another text is taken for another embedding. */
-static bool differ(const session *s)
-{
-    const char *const *t = s->texts;
-    return t[0] && t[1] ? strcmp(t[0], t[1]) != 0 : t[0] || t[1];
+    if (text && !o->prompt && !o->prompt_embeds && has_text_encoder(o->model)) choose_texts(s, text);
 }
 
 void session_use_prompts(session *s, float *prompt, float *negative)
@@ -63,9 +76,9 @@ void session_use_prompts(session *s, float *prompt, float *negative)
         if (!given[i]) continue;
         vdm_free(*mine[i]);
         *mine[i] = given[i];
+        s->texts[i] = NULL;
     }
-    size_t n = (size_t)s->config.transformer.text_tokens * (size_t)s->config.transformer.text_dim;
-    s->same_prompts = memcmp(s->prompt, s->negative, n * sizeof(float)) == 0 && !differ(s);
+    compare_prompts(s);
 }
 
 /* Positions of the 1.5 models are whole numbers, at which diffusers has a table as large as the sample size:
@@ -135,10 +148,7 @@ static int encode_texts(session *s, vdm_error *err)
     float *to[2] = {NULL, NULL};
     if (s->no_prompt && !s->texts[0]) fprintf(stderr, "no prompt: its embedding is zeros\n");
     if (!s->texts[0] && !s->texts[1]) return 0;
-    if (!s->texts[1] && !s->options->negative_embeds && s->options->guidance > 1)
-        s->texts[1] = ""; /* diffusers' */
     int status = encode_prompts(to, s->texts, 2, s->options->model, &s->config.transformer, &s->cpu, err);
-    s->texts[0] = s->texts[1] = NULL;
     session_use_prompts(s, to[0], to[1]);
     return status;
 }

@@ -21,8 +21,6 @@ static int set_ask(options *a, const options *l, vdm_error *err)
     if (options_defaults(a, EVAL, l->model, err)) return -1;
     a->model = l->model;
     a->frames = l->frames;
-    a->prompt = l->prompt;
-    a->negative = l->negative;
     a->tiled = l->tiled;
     a->threads = l->threads;
     a->seed = l->seed;

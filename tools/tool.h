@@ -113,8 +113,8 @@ typedef struct session {
 } session;
 /* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
-/* A task's own prompt (or NULL) holds where the model can read it and no option says otherwise. Before
- * session_load. */
+/* A task's own prompt (or NULL) holds where the model has a text encoder and no option says otherwise: before
+ * the model's own embedding. Between session_plan and session_load. */
 void session_task_prompt(session *s, const char *text);
 /* Encodes prompts, loads the weights and adapters, and says what it took. */
 int session_load(session *s, vdm_error *err);

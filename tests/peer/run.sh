@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 venv=${VDM_VENV:-build/venv}
 here=tests/peer
-if ! "$venv/bin/python" -c 'import torch, diffusers, peft, skimage, sklearn, pycocotools' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import torch, diffusers, peft, transformers, sentencepiece, skimage, sklearn, pycocotools' 2>/dev/null; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q torch==2.13.0
     "$venv/bin/pip" install -q -r $here/requirements.txt

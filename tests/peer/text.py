@@ -1,6 +1,6 @@
 """vdm's prompts against the libraries that CogVideoX's pipelines use: token ids against sentencepiece on a vocabulary
 trained here (with nmt_nfkc, the table of T5's), on prompts of every script and on bytes that are none; the embedding
-against transformers' T5EncoderModel in float64, random models drawn anew at every run; and the two together."""
+against transformers' T5EncoderModel in float64, random models drawn anew at every run."""
 
 import io
 import json
@@ -34,7 +34,7 @@ el cuadrado rojo se mueve hacia la derecha
 привет, мир"""
 
 
-def train(folder, vocabulary, seed):
+def train(folder, vocabulary):
     """A small vocabulary as T5's: pieces 0, 1, 2 are <pad>, </s>, <unk>."""
     folder.mkdir(parents=True)
     model = io.BytesIO()
@@ -70,7 +70,7 @@ def random_prompt(c):
 def tokens(c, cases):
     for number in range(3):
         folder = c.folder / f"tokenizer-{number}"
-        pieces = train(folder, 60 + 70 * number, number)
+        pieces = train(folder, 60 + 70 * number)
         prompts = ["", " ", "▁", "  ▁ ", "a", " a ", "a b", "\u200b", "\u3000", "x" * 400] + [
             random_prompt(c) for _ in range(cases)
         ]
