@@ -218,6 +218,11 @@ static void check_prompts(void)
     expect_same("prompts/a.ppm", "prompts/e.ppm", false);
     expect(1, "--negative: expected", ASK "x --prompt x --negative x --negative-embeds @/prompts/none");
     expect(0, "encoding the prompt", ASK "x --prompt x --plan");
+    expect(0, "", "golden tests/golden/1.5-5B-I2V --what text --prompt 'the red square' -o @/prompts/g");
+    expect(0, "[5]  ids", "info @/prompts/g");
+    expect(0, "[5,20]  encoder.block.1.layer.0.SelfAttention.o", "info @/prompts/g");
+    expect(0, "", "golden tests/golden/1.5-5B-I2V --what text --inject @/prompts/g -o @/prompts/h");
+    expect(0, "", "compare @/prompts/g @/prompts/h --tol 0");
     expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x");
     expect(2, "-o FILE", "prompt 'the red square' " MODEL);
     expect(1, "expected a text_encoder/", "prompt x --model @/model -o @/prompts/x");

@@ -67,7 +67,9 @@ void golden_names(void)
         {"grad.NAME", "the loss's gradient by NAME: v, a block's output, a matrix of the adapter"},
         {"adapter.NAME", "the adapter that was given; step.K.adapter.NAME: after K steps"},
         {"step.K.adamw.m.NAME, .v.NAME", "the moments after K steps"},
-        {"encoder..., decoder...", "channels-last [T,H,W,C]; chunk.I. in front where there are several"},
+        {"ids, encoder.block.I...", "text: token ids [L]; modules of T5EncoderModel, [L,width]"},
+        {"encoder..., decoder...",
+         "the VAE: channels-last [T,H,W,C]; chunk.I. in front where there are several"},
         {"...norm1.norm_layer", "the decoder's group norm before it is modulated"},
         {"image_latents, velocity.K, latents.K", "sampling: of the image; guided, and after it, of step K"},
     };
@@ -183,13 +185,16 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
     return h;
 }
 
+static const char WEIGHTS[] =
+    "diffusion_pytorch_model"; /* diffusers' name of the files; transformers' is "model" */
+
 /* Adds the weights of a part of the model ("transformer", "vae"). */
-static int hash_part(struct golden *g, const char *part, vdm_error *err)
+static int hash_part(struct golden *g, const char *part, const char *stem, vdm_error *err)
 {
     vdm_safetensors f;
     char *dir = vdm_path(g->o->model, part, err);
     if (!dir) return -1;
-    int status = vdm_safetensors_open_folder(&f, dir, "diffusion_pytorch_model", err);
+    int status = vdm_safetensors_open_folder(&f, dir, stem, err);
     if (!status) {
         for (int64_t i = 0; i < f.count; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
         vdm_safetensors_close(&f);
@@ -237,6 +242,14 @@ static void draw(struct golden *g, float *x, int64_t n, enum draw how)
         x[i] = (float)vdm_randint(&g->rng, how == TIMES ? 1000 : 2);
 }
 
+/* Writes an input, and frees it at the end. */
+static float *keep_input(struct golden *g, const char *name, float *x, int rank, const int64_t *shape)
+{
+    see(g, name, x, rank, shape);
+    snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
+    return g->memory[g->n_inputs++] = x;
+}
+
 /* An input: injected or drawn, and written. shape: -1 where --inject may say anything. */
 static float *input(struct golden *g, const char *name, int rank, const int64_t *shape, enum draw how,
                     vdm_error *err)
@@ -252,9 +265,7 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
                      : vdm_alloc((size_t)n, sizeof(float), name, err);
     if (!x) return NULL;
     if (!given) draw(g, x, n, how);
-    see(g, name, x, rank, shape);
-    snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
-    return g->memory[g->n_inputs++] = x;
+    return keep_input(g, name, x, rank, shape);
 }
 
 /* The shape that --inject says, where it has the tensor; dimensions from the end, so that a missing batch
@@ -345,7 +356,7 @@ static char *part(const struct golden *g, const char *name, vdm_error *err)
 static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err)
 {
     char *dir = part(g, "transformer", err);
-    int status = dir && !vdm_transformer_load(m, dir, err) ? hash_part(g, "transformer", err) : -1;
+    int status = dir && !vdm_transformer_load(m, dir, err) ? hash_part(g, "transformer", WEIGHTS, err) : -1;
     vdm_free(dir);
     if (!status) transformer_facts(g, &m->config);
     return status;
@@ -354,7 +365,7 @@ static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err
 static int load_vae(struct golden *g, vdm_vae *m, vdm_error *err)
 {
     char *dir = part(g, "vae", err);
-    int status = dir && !vdm_vae_load(m, dir, err) ? hash_part(g, "vae", err) : -1;
+    int status = dir && !vdm_vae_load(m, dir, err) ? hash_part(g, "vae", WEIGHTS, err) : -1;
     vdm_free(dir);
     if (!status) vae_facts(g, &m->config);
     return status;
@@ -612,17 +623,60 @@ static int train(struct golden *g, vdm_error *err)
     return status;
 }
 
+/* The prompt's tokens, as the pipelines give them to the encoder */
+static float *tokens(struct golden *g, int64_t L, vdm_error *err)
+{
+    char *dir = part(g, "tokenizer", err);
+    vdm_tokenizer *t = dir ? vdm_tokenizer_load(dir, err) : NULL;
+    int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
+    float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
+    bool bad = x && vdm_tokenize(t, g->o->prompt ? g->o->prompt : "", ids, (int)L, err);
+    for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
+    vdm_tokenizer_free(t);
+    vdm_free(ids), vdm_free(dir);
+    if (!bad) return x;
+    vdm_free(x);
+    return NULL;
+}
+
+/* ids [L], injected or the prompt's -> encoder.final_layer_norm [L,Dt] */
+static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_error *err)
+{
+    bool given = g->in.path && vdm_safetensors_find(&g->in, "ids");
+    shape_of(g, "ids", 1, &L);
+    float *x = given ? input(g, "ids", 1, &L, ZEROS, err) : tokens(g, L, err);
+    if (x && !given) keep_input(g, "ids", x, 1, &L);
+    int32_t *ids = x ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
+    float *to = ids ? vdm_alloc((size_t)(L * m->config.width), sizeof *to, "the embedding", err) : NULL;
+    for (int64_t i = 0; to && i < L; i++) ids[i] = (int32_t)x[i];
+    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, NULL, err) : -1;
+    vdm_free(ids), vdm_free(to);
+    return status;
+}
+
+static int text(struct golden *g, vdm_error *err)
+{
+    vdm_model_config c;
+    vdm_text_encoder m;
+    if (vdm_model_config_read(&c, g->o->model, err)) return -1;
+    char *dir = part(g, "text_encoder", err);
+    int status = dir ? vdm_text_encoder_load(&m, dir, err) : -1;
+    vdm_free(dir);
+    if (status) return -1;
+    status =
+        hash_part(g, "text_encoder", "model", err) || encode(g, &m, c.transformer.text_tokens, err) ? -1 : 0;
+    vdm_text_encoder_free(&m);
+    return status;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * The command */
 
 static const struct job {
     const char *name;
     int (*run)(struct golden *g, vdm_error *err);
-} jobs[] = {{"transformer", transformer},
-            {"vae-encode", vae_encode},
-            {"vae-decode", vae_decode},
-            {"sample", sample},
-            {"train", train}};
+} jobs[] = {{"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
+            {"sample", sample},           {"train", train},           {"text", text}};
 
 static int begin(struct golden *g, vdm_error *err)
 {
