@@ -9,8 +9,8 @@
  * Traps: normalisation is a table of the file, searched for the longest match; what replaces a match is not
  * normalised again. A prompt of spaces alone has no piece at all, not even the space in front. A path's score
  * is a float; candidates are compared in double where a piece ends them, and strictly, so that of equal ones
- * the earlier stays. Unknown characters side by side are one <unk>. Special tokens spelled in a prompt ("</s>")
- * are text like any other here: transformers cuts them out beforehand. */
+ * the earlier stays. Unknown characters side by side are one <unk>. Special tokens spelled in a prompt
+ * ("</s>") are text like any other here: transformers cuts them out beforehand. */
 #include "vdm.h"
 
 #include <float.h>
@@ -20,7 +20,7 @@
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, UNUSED = 5 }; /* types of a piece */
 enum { UNIGRAM = 1 };
-enum { LONGEST = 256 }; /* bytes of a piece; and of what the normaliser replaces, or puts there: NFKC's has 33 */
+enum { LONGEST = 256 }; /* bytes of a piece, of what is normalised at once, and of what it becomes */
 static const float UNKNOWN_PENALTY = 10;
 
 struct piece {
