@@ -4,13 +4,12 @@
  *   every layer:  h += attention(RMS(h)),  h += wo(gelu(wi_0 n) * (wi_1 n)), n = RMS(h)
  *   out = RMS(h)
  *
- * Traps
- *   Scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so. The bias is a table of the
- * first layer, by distance, and every layer's. A key after the query has buckets of its own. No mask:
- * CogVideoX's pipelines give ids alone, so that padding attends and is attended to, and all L rows go to the
- * transformer. An embedding can't be computed on the prompt's own tokens. RMS subtracts no mean and has no
- * bias. The activation is on wi_0's half. Activations are large: f16 would overflow. Here they are f32; sums
- * of squares and of softmax are double. */
+ * Traps: scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so. The bias is a table of
+ * the first layer, by distance, and serves every layer; a key after the query has buckets of its own. There
+ * is no mask: CogVideoX's pipelines give ids alone, so that padding attends and is attended to, and all L
+ * rows go to the transformer; an embedding can't be computed on the prompt's own tokens. RMS subtracts no
+ * mean and has no bias. The activation is on wi_0's half. Activations are large, f16 would overflow: they are
+ * f32, sums of squares and of softmax double. */
 #include "kernels.h"
 
 #include <math.h>

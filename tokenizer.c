@@ -6,13 +6,11 @@
  * Mirrors sentencepiece's normalizer.cc and unigram_model.cc (EncodeOptimized), and the call that diffusers'
  * CogVideoX pipelines make: padding="max_length", truncation=True, add_special_tokens=True.
  *
- * Traps
- *   Normalisation is a table of the file, searched for the longest match; what replaces a match is not
- *   normalised again. A prompt of spaces alone has no piece at all, not even the space in front.
- *   A path's score is a float; its candidates are compared in double where a piece ends them, and strictly,
- * so that of equal ones the earlier stays. Unknown characters side by side are one <unk>. Prompts that spell
- * special tokens ("</s>", "<extra_id_0>") are text like any other here: transformers cuts them out
- * beforehand. */
+ * Traps: normalisation is a table of the file, searched for the longest match; what replaces a match is not
+ * normalised again. A prompt of spaces alone has no piece at all, not even the space in front. A path's score
+ * is a float; candidates are compared in double where a piece ends them, and strictly, so that of equal ones
+ * the earlier stays. Unknown characters side by side are one <unk>. Special tokens spelled in a prompt
+ * ("</s>") are text like any other here: transformers cuts them out beforehand. */
 #include "vdm.h"
 
 #include <float.h>
@@ -20,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 }; /* types of a piece */
+enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, UNUSED = 5 }; /* types of a piece */
 enum { UNIGRAM = 1 };
-enum { LONGEST = 256 }; /* bytes that the normaliser's table replaces, or puts there: NFKC's has 33 */
+enum { LONGEST = 256 }; /* bytes of a piece, of what is normalised at once, and of what it becomes */
 static const float UNKNOWN_PENALTY = 10;
 
 struct piece {
@@ -119,6 +117,9 @@ static int read_piece(vdm_tokenizer *t, struct span s, vdm_error *err)
         if (f.number == 2) memcpy(&p->score, &bits, sizeof bits);
         if (f.number == 3) p->type = f.value <= INT_MAX ? (int)f.value : INT_MAX;
     }
+    if (p->length > LONGEST)
+        return vdm_fail(err, "%s: piece %d: found %d bytes, expected at most %d", t->path, p->id, p->length,
+                        LONGEST);
     if (!(p->score >= -FLT_MAX && p->score <= FLT_MAX))
         return vdm_fail(err, "%s: piece %d: its score is no finite number", t->path, p->id);
     if (p->type != NORMAL && p->type != UNKNOWN && p->type != CONTROL && p->type != UNUSED)

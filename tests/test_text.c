@@ -216,6 +216,10 @@ static void test_broken(void)
 /* A table that would replace one byte by a very long text: 589 bytes, of which 4 are the size of one unit. */
 static void test_long_texts(void)
 {
+    static char piece[3 + 3 + 300] = "\x0a\xaf\x02\x0a\xac\x02"; /* a piece of 300 zeros */
+    vdm_tokenizer *long_piece = load_bytes(piece, sizeof piece);
+    CHECK(!long_piece && strstr(err.text, "found 300 bytes"), "%s", long_piece ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(long_piece);
     static const char head[] = SPECIAL "\x1a\xd0\x04\x12\xcd\x04\x04\0\0\0\0\0\0";
     static char bytes[sizeof head + 581];
     memcpy(bytes, head, sizeof head);
