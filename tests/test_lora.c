@@ -375,14 +375,16 @@ static void test_threads(void)
     static float p[3][N], g[3][N];
     double norms[3];
     for (int t = 0; t < 3; t++) {
-        vdm_cpu cpu = {.threads = t + 1};
+        vdm_cpu cpu;
         vdm_adamw o;
+        CHECK(!vdm_cpu_init(&cpu, t + 1, &err), "%s", err.text);
         CHECK(!vdm_adamw_init(&o, N, &err), "%s", err.text);
         check_random(p[t], N, 1, 1);
         check_random(g[t], N, 2, 1);
         norms[t] = vdm_clip_grad(&cpu, g[t], N, 0.5);
         vdm_adamw_update(&o, &cpu, p[t], g[t], 1e-2);
         vdm_adamw_free(&o);
+        vdm_cpu_free(&cpu);
         CHECK(check_same_bits(p[t], p[0], sizeof p[0]) && norms[t] == norms[0], "%d threads: other bits",
               t + 1);
     }
@@ -433,7 +435,9 @@ static void test_schedules(void)
 
 int main(void)
 {
-    const vdm_cpu cpu = {.threads = 2};
+    vdm_error err;
+    vdm_cpu cpu;
+    CHECK(!vdm_cpu_init(&cpu, 2, &err), "%s", err.text);
     test_init();
     test_round_trip();
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) test_file(&files[i]);
@@ -442,5 +446,6 @@ int main(void)
     test_threads();
     test_clip(&cpu);
     test_schedules();
+    vdm_cpu_free(&cpu);
     return check_end("lora");
 }

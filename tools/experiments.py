@@ -142,6 +142,12 @@ def share(values):
     return text + (f" ({min(values):.2f}–{max(values):.2f})" if len(values) > 1 else "")
 
 
+def both(rows, **what):
+    """exact, and the share of cells that are right"""
+    exact, cells = found(rows, **what), found(rows, "score", **what)
+    return f"{share(exact)}, {share(cells)}" if exact else ""
+
+
 def table(head, lines):
     """Lines of a page, each (labels, results); those without a run are left out, and the table where there are none."""
     rows = [labels + results for labels, results in lines if any(results)]
@@ -160,14 +166,14 @@ def tables(rows):
                        [([t], [share(found(rows, "score", task=t, base=b)) for b in ("motion", "stills", "random")]
                          + [share(found(rows, "copied", task=t, base="motion"))]) for t in TASKS]),
         "shots": table(["task", "n = 3", "10", "30", "100"],
-                       [([t], [share(found(rows, task=t, n=n, **seed)) for n in (3, 10, 30, 100)]) for t in TASKS]),
+                       [([t], [both(rows, task=t, n=n, **seed) for n in (3, 10, 30, 100)]) for t in TASKS]),
         "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],
-                     [([t], [share(found(rows, task=t, phi=p, **seed))
+                     [([t], [both(rows, task=t, phi=p, **seed)
                              for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")]) for t in FOUR]),
         "sampling": table(["task", "5 steps", "20", "50"],
-                          [([t], [share(found(rows, task=t, sampling=s, **seed)) for s in (5, "", 50)]) for t in FOUR]),
+                          [([t], [both(rows, task=t, sampling=s, **seed) for s in (5, "", 50)]) for t in FOUR]),
         "rank": table(["task", "rank 4", "16", "64"],
-                      [([t], [share(found(rows, task=t, rank=r, **seed)) for r in (4, 16, "")]) for t in FOUR]),
+                      [([t], [both(rows, task=t, rank=r, **seed) for r in (4, 16, "")]) for t in FOUR]),
         "sanity": table(["task", "pairs", "exact", "cells right", "copying the input", "cells as in the input"],
                         [([t, str(n)], [share(found(rows, c, task=t, n=n, phi="linear", **seed))
                                         for c in ("exact", "score", "copied", "kept")])
