@@ -491,7 +491,7 @@ static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *
                             const struct adapted *to, int count, const float *x, int64_t n)
 {
     float *const *low = activations_of(t, block)->low;
-    vdm_matmul_args pass[2 * 3];
+    vdm_matmul_args pass[2 * 3] = {0};
     int products = 0;
     for (int i = 0; i < count; i++) pass[products++] = linear_args(to[i].y, x, to[i].w, n);
     for (int i = 0; lora && i < count; i++) {
