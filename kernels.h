@@ -144,7 +144,8 @@ typedef struct vdm_kernels {
     void (*rope)(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cos,
                  const float *sin, float sign);
 
-    /* Number by number: y may be x. gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
+    /* Number by number, from here to exp: y may be x.
+     * gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
     void (*gelu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
     /* dx = dy gelu'(x); dx may be dy */
     void (*gelu_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n);

@@ -11,7 +11,7 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static bool has(const char *folder, const char *name)
+bool has(const char *folder, const char *name)
 {
     vdm_error err;
     struct stat st;

@@ -2,19 +2,6 @@
  * the same for the commands that take --prompt. */
 #include "tool.h"
 
-#include <string.h>
-#include <sys/stat.h>
-
-static bool has(const char *model, const char *name)
-{
-    vdm_error ignored;
-    struct stat st;
-    char *path = vdm_path(model, name, &ignored);
-    bool there = path && stat(path, &st) == 0;
-    vdm_free(path);
-    return there;
-}
-
 bool has_text_encoder(const char *model)
 {
     return has(model, "text_encoder/config.json") && has(model, "tokenizer/spiece.model");

@@ -126,6 +126,7 @@ void session_free(session *s);
 int encode_prompts(float **to, const char *const *texts, int n, const char *model, const vdm_transformer_config *c,
                    const vdm_cpu *cpu, vdm_error *err);
 bool has_text_encoder(const char *model);
+bool has(const char *folder, const char *name); /* info.c: something of that name is in there */
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);

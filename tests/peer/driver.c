@@ -593,9 +593,8 @@ static void joints(call *c)
 static void tokenize(call *c)
 {
     vdm_error err;
-    int64_t shape[] = {0, number(c, "count", "226")};
+    int64_t shape[] = {numbered(c, "prompt"), number(c, "count", "226")};
     char name[32];
-    while (snprintf(name, sizeof name, "prompt.%d", (int)shape[0]), vdm_safetensors_find(&c->in, name)) shape[0]++;
     vdm_tokenizer *t = vdm_tokenizer_load(c->model, &err);
     if (!t) die("%s", err.text);
     int32_t *ids = output(c, "ids", VDM_I32, 2, shape);
