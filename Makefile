@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
-             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(BF16:%=-DVDM_HAS_%) $(PLATFORM) \
+             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
              $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
 LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
@@ -22,14 +22,16 @@ OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
 
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
-# The last of these only where the compiler knows it (gcc 10, clang 9)
-BF16 := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16))
-SETS = scalar $(if $(X86),avx2 avx512 $(BF16)) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
+# The last of these only where the compiler knows them (gcc 10, 11; clang 9, 12), AMX where Linux asks for it
+NEWER := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16))
+NEWER += $(if $(and $(X86),$(findstring linux,$(MACHINE))),$(shell $(CC) -mavx512bf16 -mamx-bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512amx))
+SETS = scalar $(if $(X86),avx2 avx512 $(NEWER)) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
 ISA_scalar =
 ISA_neon =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
+ISA_avx512amx = $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 
 # mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
 WINDOWS := $(findstring mingw,$(MACHINE))

@@ -22,6 +22,7 @@ enum {
     KEYS = VDM_KEY_TILE,
     KEY_GROUP = 3, /* tiles of keys of backward whose panels stay in L2 */
     QUERIES = 128, /* of a tile of backward: whole chains */
+    LEFT_MOST = TILE_ROWS > PIECE_CELLS ? TILE_ROWS : PIECE_CELLS, /* rows of a left panel */
     KEY_ROW = KEYS + 16,
     QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
 };
@@ -86,15 +87,16 @@ static void scale_queries(float *to, const struct head *h, int64_t first, int64_
     }
 }
 
-/* x [n] rows of 16 `vecs` become cells: pairs of rows, the first half of them. Row n is there too, if n is
- * odd. */
-static void pair_rows(float *x, int64_t row, int64_t n, int64_t vecs)
+/* x [n] rows of 16 `vecs` become cells: pairs of rows, the first half of them, filled up as d has it. */
+static void pair_rows(float *x, int64_t row, int64_t n, int64_t vecs, struct depth d)
 {
-    for (int64_t v = 0; v < vecs; v++, x += 16)
+    for (int64_t v = 0; v < vecs; v++, x += 16) {
         for (int64_t r = 0; r < n; r += 2) {
             v16 odd = r + 1 < n ? v16_load(x + (r + 1) * row) : v16_set(0);
             v16_store(x + r / 2 * row, v16_pair(v16_load(x + r * row), odd));
         }
+        for (int64_t r = (n + 1) / 2; r < d.cells; r++) v16_store(x + r * row, v16_set(0));
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ static void attend(const struct head *h, const struct group *g, int64_t query, i
             v16_store(p, v16_mul(v16_load(p), c));
         }
     }
-    if (keys.pairs) pair_rows(g->scores, TILE_COLS, n, TILE_VECS);
+    if (keys.pairs) pair_rows(g->scores, TILE_COLS, n, TILE_VECS, keys);
     multiply(h->Dh, TILE_COLS, keys, packed_left(g->v, keys), g->scores, out, true);
 }
 
@@ -181,11 +183,11 @@ static void write_queries(const struct head *h, const struct group *g, int64_t f
 static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first, int64_t n)
 {
     struct buffers b = buffers_of(cpu);
-    int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS);
+    int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS), deep = round_up(Dh, 2 * PIECE_CELLS);
     struct group g = {.head = depth_of(cpu, Dh)};
-    g.q = take(&b, padded * Dh), g.o = take(&b, padded * Dh);
+    g.q = take(&b, padded * deep), g.o = take(&b, padded * deep);
     g.m = take(&b, padded), g.l = take(&b, padded);
-    g.k = take(&b, round_up(KEYS, TILE_ROWS) * Dh), g.v = take(&b, round_up(Dh, TILE_ROWS) * KEYS);
+    g.k = take(&b, (KEYS + LEFT_MOST) * deep), g.v = take(&b, (Dh + LEFT_MOST) * KEYS);
     g.scores = take(&b, KEYS * TILE_COLS);
     scale_queries(g.o, h, first, n); /* o is free yet */
     pack_all(g.q, TILE_COLS, g.o, Dh, 1, n, Dh, g.head);
@@ -194,8 +196,8 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
     for (int64_t j = 0; j < h->S; j += KEYS) {
         int64_t keys = smaller(KEYS, h->S - j);
         struct depth depth = depth_of(cpu, keys);
-        pack_all(g.k, TILE_ROWS, h->k + j * h->row, h->row, 1, keys, Dh, g.head);
-        pack_all(g.v, TILE_ROWS, h->v + j * h->row, 1, h->row, Dh, keys, depth);
+        pack_all(g.k, left_width(depth), h->k + j * h->row, h->row, 1, keys, Dh, g.head);
+        pack_all(g.v, left_width(depth), h->v + j * h->row, 1, h->row, Dh, keys, depth);
         for (int64_t query = 0; query < n; query += TILE_COLS) attend(h, &g, query, keys, depth);
     }
     for (int64_t query = 0; query < n; query += 16)
@@ -211,7 +213,9 @@ void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_arg
     for (int64_t task = 0; task < tasks; task++) {
         struct head h = head_of(a, task / groups);
         int64_t first = task % groups * size;
+        tiles_begin(cpu);
         if (first < a->S) attend_group(cpu, &h, first, smaller(size, a->S - first));
+        tiles_end(cpu);
     }
 }
 
@@ -233,13 +237,13 @@ struct tiles_backward {
 };
 static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int64_t Dh)
 {
-    int64_t wide = round_up(Dh, TILE_COLS), queries = round_up(QUERIES, TILE_ROWS);
+    int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LEFT_MOST, deep = round_up(Dh, 2 * PIECE_CELLS);
     struct tiles_backward t = {.head = depth_of(cpu, Dh)};
     for (int i = 0; i < KEY_GROUP; i++) {
         struct key_tile *tile = &t.tiles[i];
-        tile->kt = take(b, KEYS * Dh), tile->vt = take(b, KEYS * Dh), tile->k = take(b, KEYS * wide);
+        tile->kt = take(b, KEYS * deep), tile->vt = take(b, KEYS * deep), tile->k = take(b, KEYS * wide);
     }
-    t.q = take(b, queries * Dh), t.d_o = take(b, queries * Dh);
+    t.q = take(b, queries * deep), t.d_o = take(b, queries * deep);
     t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
     t.p = take(b, QUERIES * KEY_ROW), t.ds = take(b, QUERIES * KEY_ROW),
     t.ds_turned = take(b, KEYS * QUERY_ROW), t.delta = take(b, QUERIES);
@@ -287,19 +291,19 @@ static void turn_scores(const struct tiles_backward *t, int64_t rows, int64_t ke
 }
 
 /* P, dS and dS^T become cells: pairs of queries, of queries, of keys. */
-static void pair_scores(const struct tiles_backward *t, int64_t rows, int64_t keys)
+static void pair_scores(const struct tiles_backward *t, int64_t rows, int64_t keys, struct depth depth)
 {
-    pair_rows(t->p, KEY_ROW, rows, (keys + 15) / 16);
-    pair_rows(t->ds, KEY_ROW, rows, (keys + 15) / 16);
-    pair_rows(t->ds_turned, QUERY_ROW, keys, (rows + 15) / 16);
+    pair_rows(t->p, KEY_ROW, rows, (keys + 15) / 16, t->queries);
+    pair_rows(t->ds, KEY_ROW, rows, (keys + 15) / 16, t->queries);
+    pair_rows(t->ds_turned, QUERY_ROW, keys, (rows + 15) / 16, depth);
 }
 
 static void pack_queries(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows)
 {
     int64_t Dh = h->Dh, at = i * h->row;
     scale_queries(t->p, h, i, rows); /* P is free yet */
-    pack_all(t->q, TILE_ROWS, t->p, Dh, 1, rows, Dh, t->head);
-    pack_all(t->d_o, TILE_ROWS, h->d_o + at, h->row, 1, rows, Dh, t->head);
+    pack_all(t->q, left_width(t->head), t->p, Dh, 1, rows, Dh, t->head);
+    pack_all(t->d_o, left_width(t->head), h->d_o + at, h->row, 1, rows, Dh, t->head);
     pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows, t->queries);
     pack_all(t->d_right, TILE_COLS, h->d_o + at, 1, h->row, Dh, rows, t->queries);
     for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
@@ -325,7 +329,7 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
     multiply(rows, padded, t->head, packed_left(t->d_o, t->head), tile->vt, g, false);
     score_gradients(h, t, i, rows, padded);
     turn_scores(t, rows, padded);
-    if (t->head.pairs) pair_scores(t, rows, keys);
+    if (t->head.pairs) pair_scores(t, rows, keys, tile->depth);
     struct left p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
     multiply(keys, Dh, t->queries, p, t->d_right, dv, i > 0);
@@ -355,6 +359,8 @@ void FOR_SET(vdm_attention_backward_)(const vdm_cpu *cpu, const vdm_attention_ar
     OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
     for (int64_t number = 0; number < (int64_t)a->B * a->A; number++) {
         struct head h = head_of(a, number);
+        tiles_begin(cpu);
         head_backward(cpu, &h);
+        tiles_end(cpu);
     }
 }

@@ -556,6 +556,13 @@ static void add_hash(struct fields *f, const char *name, uint64_t x)
     snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%016" PRIx64, x);
 }
 
+static const char *precision_name(const vdm_cpu *cpu)
+{
+    static const char *const names[] = {
+        [VDM_PRECISION_F32] = "F32", [VDM_PRECISION_BF16] = "BF16", [VDM_PRECISION_AMX] = "AMX"};
+    return names[cpu->precision];
+}
+
 /* All that the bits of the result depend on, as text. The number of steps is not among it where the
  * schedule does not look at it: a run may be made longer. */
 static void fields_of(struct fields *f, const struct run *r, const float *text)
@@ -570,9 +577,9 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video, sizeof *o->noise);
     f->count = 0;
     add_hash(f, "model", hash_model(r->m));
-    if (r->cpu->precision != VDM_F32) { /* a state that says nothing was made in f32 */
+    if (r->cpu->precision != VDM_PRECISION_F32) { /* a state that says nothing was made in f32 */
         f->of[f->count].name = "precision";
-        snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", vdm_dtype_name(r->cpu->precision));
+        snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", precision_name(r->cpu));
     }
     add_hash(
         f, "pairs",
@@ -634,7 +641,7 @@ static int read_state(struct run *r, const vdm_safetensors *s, const struct fiel
     if (!version || strcmp(version, "1") != 0)
         return vdm_fail(err, "%s: vdm_fit: expected 1, found %s: not a state that can be gone on with",
                         s->path, version ? version : "none");
-    const char *mine = vdm_dtype_name(r->cpu->precision), *its = vdm_safetensors_metadata(s, "precision");
+    const char *mine = precision_name(r->cpu), *its = vdm_safetensors_metadata(s, "precision");
     if (strcmp(its ? its : "F32", mine) != 0)
         return vdm_fail(err, "%s: precision: this run has %s, the state was made with %s", s->path, mine,
                         its ? its : "F32");

@@ -71,7 +71,7 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
 /* A window's number, and side by side with it those of the same tap's other channels. */
 static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[DEPTH];
+    static const float zeros[AMX_DEPTH];
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
@@ -92,33 +92,38 @@ static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c
             for (int64_t r = 0; r < n; r++)
                 memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
         }
-        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true);
+        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true, false);
     }
 }
 
 /* n windows from pixel i on. A run of k within one tap is `in` channels side by side in the frame. */
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
-                         int64_t kc, bool pairs)
+                         int64_t kc, struct depth d)
 {
     const char *rows[TILE_COLS];
     struct origin at[TILE_COLS];
-    int64_t each = pairs ? 2 : 1;
+    bool blocks = c->w->in % (2 * PIECE_CELLS) == 0, keep = blocks && keeps_rows(width, d); /* as packed */
+    int64_t each = d.pairs ? 2 : 1, deep = kc;
+    float *start = panel;
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
         at[r].t = (int)(pixel / c->Wo / c->Ho);
         at[r].y = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
         at[r].x = (int)(pixel % c->Wo) * c->stride - c->pad;
     }
-    if (pairs && c->w->in % 2 == 1) {
+    if (d.pairs && c->w->in % 2 == 1) {
         pack_odd_windows(panel, width, c, at, n, k, kc);
-        return;
+        kc = 0;
     }
     for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
         struct tap tap = tap_of(c->w, k);
         run = smaller(c->w->in - tap.channel, end - k);
         for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
-        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs);
+        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, d.pairs, keep);
     }
+    if (keep) return;
+    fill_up(start, width, deep, d);
+    if (keeps_rows(width, d)) turn_blocks(start, d.cells);
 }
 
 /* One panel of a factor: its rows (columns) i, i+1, ... i+n-1 */
@@ -126,7 +131,7 @@ static void pack_panel(float *panel, int64_t width, const struct factor *f, int6
                        int64_t kc, struct depth d)
 {
     if (f->conv) {
-        pack_windows(panel, width, f->conv, i, n, k, kc, d.pairs);
+        pack_windows(panel, width, f->conv, i, n, k, kc, d);
     } else {
         int64_t offset = (i * f->i_stride + k * f->k_stride) * (f->dtype == VDM_F32 ? 4 : 2);
         pack(panel, width, (const char *)f->data + offset, f->dtype, f->i_stride, f->k_stride, n, kc, d);
@@ -172,18 +177,37 @@ static int64_t pieces(int64_t n, int64_t size)
 static void pack_left(const struct product *p, float *to, int64_t m, int64_t rows, int64_t k, int64_t kc,
                       struct depth d)
 {
-    for (int64_t i = 0; i < rows; i += TILE_ROWS)
-        pack_panel(to + i * d.cells, TILE_ROWS, &p->a, m + i, smaller(TILE_ROWS, rows - i), k, kc, d);
+    int64_t width = left_width(d);
+    for (int64_t i = 0; i < rows; i += width)
+        pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
+}
+
+/* What is packed at once */
+struct block {
+    int64_t depth, cols, rows;
+};
+static struct block block_of(const vdm_cpu *cpu)
+{
+    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS};
+#ifdef V16_TILES
+    struct block in_tiles = {AMX_DEPTH, AMX_COLS, AMX_ROWS};
+    if (cpu->precision == VDM_PRECISION_AMX) return in_tiles;
+#else
+    (void)cpu;
+#endif
+    return usual;
 }
 
 /* A part, alone. Where all its rows are packed at once, a panel of B is used once and stays in L1 and L2. */
 static void run_part(const struct product *p, const vdm_cpu *cpu, const struct part *t)
 {
-    int64_t blocks = pieces(t->rows, LEFT_ROWS), high = round_up(pieces(t->rows, blocks), TILE_ROWS);
-    int64_t wide = blocks == 1 ? t->cols : RIGHT_COLS;
+    struct block block = block_of(cpu);
+    int64_t blocks = pieces(t->rows, block.rows),
+            high = round_up(pieces(t->rows, blocks), left_width(depth_of(cpu, 0)));
+    int64_t wide = blocks == 1 ? t->cols : block.cols;
     for (int64_t n = 0; n < t->cols; n += wide)
-        for (int64_t k = 0; k < p->K; k += DEPTH) {
-            int64_t kc = smaller(DEPTH, p->K - k);
+        for (int64_t k = 0; k < p->K; k += block.depth) {
+            int64_t kc = smaller(block.depth, p->K - k);
             struct depth d = depth_of(cpu, kc);
             for (int64_t m = 0; m < t->rows; m += high) {
                 int64_t rows = smaller(high, t->rows - m), end = smaller(n + wide, t->cols);
@@ -259,7 +283,9 @@ static void run_product(const vdm_cpu *cpu, struct product p)
         struct part t = {m,     smaller(g.rows, p.M - m),
                          n,     smaller(g.cols, p.N - n),
                          space, space + (LEFT_ROWS + TILE_ROWS) * DEPTH};
+        tiles_begin(cpu);
         if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
+        tiles_end(cpu);
     }
 }
 
@@ -661,14 +687,6 @@ static float spin_fma(int64_t steps)
     return v16_sum(total);
 }
 
-/* The sums are written, or nothing would be computed. */
-static double fma_peak(const vdm_cpu *cpu, int64_t steps)
-{
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < cpu->threads; i++) cpu->scratch[16 * i] = spin_fma(steps);
-    return 2.0 * 16 * TILE_ROWS * TILE_VECS * (double)steps * cpu->threads;
-}
-
 #ifdef V16_DOT
 enum { DOTS = 24 };
 static float spin_dots(int64_t steps)
@@ -681,20 +699,63 @@ static float spin_dots(int64_t steps)
     for (int i = 0; i < DOTS; i++) total = v16_add(total, sum[i]);
     return v16_sum(total);
 }
+#endif
 
-static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
+#ifdef V16_TILES
+static float spin_tiles(int64_t steps)
 {
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < cpu->threads; i++) cpu->scratch[16 * i] = spin_dots(steps);
-    return 4.0 * 16 * DOTS * (double)steps * cpu->threads;
-}
-#else
-static double bf16_peak(const vdm_cpu *cpu, int64_t steps)
-{
-    (void)cpu, (void)steps;
-    return 0;
+    float sum[256];
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    for (int64_t k = 0; k < steps; k++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, sum, 64);
+    return sum[0];
 }
 #endif
+
+/* Operations of one step in a precision; 0: there is no instruction for it. */
+static double peak_operations(vdm_precision precision)
+{
+    if (precision == VDM_PRECISION_F32) return 2.0 * 16 * TILE_ROWS * TILE_VECS;
+#ifdef V16_DOT
+    if (precision == VDM_PRECISION_BF16) return 4.0 * 16 * DOTS;
+#endif
+#ifdef V16_TILES
+    if (precision == VDM_PRECISION_AMX) return 2.0 * 4 * 16 * 16 * 32;
+#endif
+    return 0;
+}
+static float spin(vdm_precision precision, int64_t steps)
+{
+#ifdef V16_DOT
+    if (precision == VDM_PRECISION_BF16) return spin_dots(steps);
+#endif
+#ifdef V16_TILES
+    if (precision == VDM_PRECISION_AMX) return spin_tiles(steps);
+#endif
+    return precision == VDM_PRECISION_F32 ? spin_fma(steps) : 0;
+}
+
+/* The sums are written, or nothing would be computed. */
+static double peak(const vdm_cpu *cpu, int64_t steps)
+{
+    PARALLEL_FOR(cpu->threads)
+    for (int i = 0; i < cpu->threads; i++) {
+        tiles_begin(cpu);
+        cpu->scratch[16 * i] = spin(cpu->precision, steps);
+        tiles_end(cpu);
+    }
+    return peak_operations(cpu->precision) * (double)steps * cpu->threads;
+}
 
 /* ------------------------------------------------------------------------------------------------ */
 
@@ -727,6 +788,5 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .blend = blend,
     .exp = exponential,
     .adamw = adamw,
-    .fma_peak = fma_peak,
-    .bf16_peak = bf16_peak,
+    .peak = peak,
 };

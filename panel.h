@@ -16,7 +16,9 @@
  *
  * In bf16 (rule 5) a cell of a panel, a0 or p0 above, is a pair: numbers 2i and 2i + 1 of k, rounded, in the
  * low and high half of 32 bits. So a panel has half as many cells, of which nothing but the multiplication
- * knows what they hold; they are moved as floats. */
+ * knows what they hold; they are moved as floats. Rule 6 has the same cells, filled up to whole pieces of 16;
+ * where the processor has tiles for it (simd.h, V16_TILES), left panels are 16 rows high, and of every 16 x 16
+ * cells row after row. */
 #ifndef VDM_PANEL_H
 #define VDM_PANEL_H
 
@@ -34,16 +36,34 @@ static inline int64_t round_up(int64_t n, int64_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
+enum { PIECE_CELLS = 16 }; /* of rule 6 */
+
 /* How deep a product is: kc numbers of k, in so many cells */
 struct depth {
     bool pairs; /* of bf16 */
+    bool amx;   /* which are added by rule 6 */
     int64_t cells;
 };
 static inline struct depth depth_of(const vdm_cpu *cpu, int64_t kc)
 {
-    bool pairs = cpu->precision == VDM_BF16;
-    struct depth d = {pairs, pairs ? (kc + 1) / 2 : kc};
+    bool pairs = cpu->precision != VDM_PRECISION_F32, amx = cpu->precision == VDM_PRECISION_AMX;
+    int64_t cells = pairs ? (kc + 1) / 2 : kc;
+    struct depth d = {pairs, amx, amx ? round_up(cells, PIECE_CELLS) : cells};
     return d;
+}
+
+/* Rows of a left panel, and whether a panel is one that keeps the rows of its blocks */
+static inline int64_t left_width(struct depth d)
+{
+#ifdef V16_TILES
+    if (d.amx) return PIECE_CELLS;
+#endif
+    (void)d;
+    return TILE_ROWS;
+}
+static inline bool keeps_rows(int64_t width, struct depth d)
+{
+    return d.amx && width == PIECE_CELLS && left_width(d) == PIECE_CELLS;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -69,14 +89,14 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
+/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers, or kept. */
 INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                         vdm_dtype dtype, int64_t kc, const bool pairs)
+                         vdm_dtype dtype, int64_t kc, const bool pairs, const bool keep)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
     for (int64_t r = 0; r < width; r += 16) {
         for (int64_t k = 0; k < kc; k += 16 * each) {
-            int64_t numbers = smaller(16 * each, kc - k), depth = (numbers + each - 1) / each;
+            int64_t numbers = smaller(16 * each, kc - k), depth = keep ? 16 : (numbers + each - 1) / each;
             int64_t at = k / each * width + r;
             v16 block[16];
             if (r + 16 <= n && numbers == 16 * each) {
@@ -87,7 +107,7 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
                     block[i] =
                         r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
             }
-            v16_transpose(block);
+            if (!keep) v16_transpose(block);
             if (depth == 16 && at + 15 * width + 16 <= room) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
@@ -99,17 +119,22 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
 }
 
 static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                             vdm_dtype dtype, int64_t kc, bool pairs)
+                             vdm_dtype dtype, int64_t kc, bool pairs, bool keep)
 {
-#define PACK_ROWS(of, in_pairs)                                                 \
-    if (dtype == (of) && pairs == (in_pairs)) /* a copy of the loop for each */ \
-    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs))
-    PACK_ROWS(VDM_F32, false);
-    PACK_ROWS(VDM_F16, false);
-    PACK_ROWS(VDM_BF16, false);
-    PACK_ROWS(VDM_F32, true);
-    PACK_ROWS(VDM_F16, true);
-    PACK_ROWS(VDM_BF16, true);
+#define PACK_ROWS(of, in_pairs, kept)                                                            \
+    if (dtype == (of) && pairs == (in_pairs) && keep == (kept)) /* a copy of the loop for each */ \
+    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs), (kept))
+    PACK_ROWS(VDM_F32, false, false);
+    PACK_ROWS(VDM_F16, false, false);
+    PACK_ROWS(VDM_BF16, false, false);
+    PACK_ROWS(VDM_F32, true, false);
+    PACK_ROWS(VDM_F16, true, false);
+    PACK_ROWS(VDM_BF16, true, false);
+#ifdef V16_TILES
+    PACK_ROWS(VDM_F32, true, true);
+    PACK_ROWS(VDM_F16, true, true);
+    PACK_ROWS(VDM_BF16, true, true);
+#endif
 #undef PACK_ROWS
 }
 
@@ -144,6 +169,23 @@ static inline void pack_scattered(float *panel, int64_t width, const char *x, in
         }
 }
 
+/* What follows the cells of kc numbers */
+static inline void fill_up(float *panel, int64_t width, int64_t kc, struct depth d)
+{
+    int64_t used = d.pairs ? (kc + 1) / 2 : kc;
+    memset(panel + used * width, 0, (size_t)((d.cells - used) * width) * sizeof *panel);
+}
+/* A panel of 16 columns, whole blocks: columns become rows. */
+static inline void turn_blocks(float *panel, int64_t cells)
+{
+    for (int64_t k = 0; k < cells; k += 16, panel += 256) {
+        v16 block[16];
+        UNROLL for (int i = 0; i < 16; i++) block[i] = v16_load(panel + 16 * i);
+        v16_transpose(block);
+        UNROLL for (int i = 0; i < 16; i++) v16_store(panel + 16 * i, block[i]);
+    }
+}
+
 /* x(r,k) = x[r * r_stride + k * k_stride], n rows, kc deep */
 static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dtype, int64_t r_stride,
                         int64_t k_stride, int64_t n, int64_t kc, struct depth d)
@@ -152,12 +194,15 @@ static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dt
     const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
     if (k_stride == 1) {
         for (int64_t r = 0; r < n; r++) rows[r] = p + r * r_stride * bytes;
-        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs);
+        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs, keeps_rows(width, d));
+        if (keeps_rows(width, d)) return;
     } else if (r_stride == 1) {
         pack_across(panel, width, p, k_stride * bytes, n, dtype, kc, d.pairs);
     } else {
         pack_scattered(panel, width, p, r_stride * bytes, k_stride * bytes, n, dtype, kc, d.pairs);
     }
+    fill_up(panel, width, kc, d);
+    if (keeps_rows(width, d)) turn_blocks(panel, d.cells);
 }
 
 /* All panels of a factor of n rows, one after the other, each width * cells floats. */
@@ -248,15 +293,48 @@ typedef void tile_function(int vecs, struct depth d, const float *a, int64_t ste
 EACH_TILE_HEIGHT(TILE_OF)
 static tile_function *const tiles[TILE_ROWS] = {EACH_TILE_HEIGHT(TILE_NAME)};
 
+/* Rule 6 without tiles: 16 `vecs` outputs of each row; the even, then the odd numbers of 16 cells. */
+INLINE v16 half_piece(const float *a, int64_t step, const float *b, const bool odd)
+{
+    v16 sum = v16_set(0);
+    for (int k = 0; k < PIECE_CELLS; k++) {
+        v16 one = v16_set(a[k * step]), column = v16_load(b + k * TILE_COLS);
+        sum = odd ? v16_fma_flushed(v16_odd(one), v16_odd(column), sum)
+                  : v16_fma_flushed(v16_even(one), v16_even(column), sum);
+    }
+    return sum;
+}
+static void amx_tile(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
+                     float *c, int64_t c_row, bool add)
+{
+    for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += PIECE_CELLS * step, b += PIECE_CELLS * TILE_COLS)
+        for (int64_t r = 0; r < rows; r++)
+            for (int v = 0; v < vecs; v++) {
+                float *p = c + r * c_row + 16 * v;
+                v16 even = half_piece(a + r, step, b + 16 * v, false), odd = half_piece(a + r, step, b + 16 * v, true);
+                v16 before = add || k > 0 ? v16_flush(v16_load(p)) : v16_set(0);
+                v16_store(p, v16_flush(v16_add(before, v16_flush(v16_add(even, odd)))));
+            }
+}
+
+static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int64_t step, const float *b,
+                     float *c, int64_t c_row, bool add)
+{
+    if (d.amx)
+        amx_tile(rows, vecs, d.cells, a, step, b, c, c_row, add);
+    else
+        tiles[rows - 1](vecs, d, a, step, b, c, c_row, add);
+}
+
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
 struct left {
     const float *data;
     int64_t panel; /* floats from row r to row r + TILE_ROWS, divided by TILE_ROWS: the cells where packed */
-    int64_t step;  /* floats from cell to cell: TILE_ROWS where packed */
+    int64_t step;  /* floats from cell to cell: the panel's rows where packed */
 };
 static inline struct left packed_left(const float *panels, struct depth d)
 {
-    struct left a = {panels, d.cells, TILE_ROWS};
+    struct left a = {panels, d.cells, left_width(d)};
     return a;
 }
 
@@ -275,7 +353,7 @@ static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const float
         for (int64_t r = 0; r < rows; r++)
             for (int64_t n = 0; n < TILE_COLS; n++)
                 copy[r * TILE_COLS + n] = n < cols ? o.c[r * o.row + n * o.col] : 0;
-    tiles[rows - 1]((int)((cols + 15) / 16), d, a, step, b, copy, TILE_COLS, add);
+    run_tile(rows, (int)((cols + 15) / 16), d, a, step, b, copy, TILE_COLS, add);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t n = 0; n < cols; n++) o.c[r * o.row + n * o.col] = copy[r * TILE_COLS + n];
 }
@@ -291,20 +369,158 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
             int64_t high = smaller(TILE_ROWS, rows - r);
             struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
             if (wide % 16 == 0 && o.col == 1)
-                tiles[high - 1]((int)(wide / 16), d, a.data + r * a.panel, a.step, b, at.c, o.row, add);
+                run_tile(high, (int)(wide / 16), d, a.data + r * a.panel, a.step, b, at.c, o.row, add);
             else
                 tile_at_edge(high, wide, d, a.data + r * a.panel, a.step, b, at, add);
         }
     }
 }
 
+#ifdef V16_TILES
+/* ------------------------------------------------------------------------------------------------
+ * Rule 6 in the processor's tiles: 16 rows of 16 cells each. Eight there are; four are 32 x 32 outputs. */
+
+enum {
+    TILE_PASS = 256, /* cells at a time, of which 32 columns (32 KB) stay in L1 */
+    MOST_ROWS = 256  /* of one product */
+};
+
+/* 32 x 32 outputs, rows `row` floats apart */
+struct square {
+    float *c;
+    int64_t row;
+};
+
+/* to [32 rows of left, or 16, x 32] = from + left right; from.c NULL: from 0. Trap: to gcc a load of a tile is
+ * an instruction that reads nothing; without the barrier, what is stored before may come after. */
+static inline void multiply_square(bool high, int64_t cells, const float *a, int64_t panel, const float *b,
+                                   struct square from, struct square to)
+{
+    const size_t from_row = (size_t)from.row * 4, to_row = (size_t)to.row * 4;
+    __asm__ volatile("" ::: "memory");
+    if (from.c) {
+        _tile_loadd(0, from.c, from_row);
+        _tile_loadd(1, from.c + 16, from_row);
+        if (high) {
+            _tile_loadd(2, from.c + 16 * from.row, from_row);
+            _tile_loadd(3, from.c + 16 * from.row + 16, from_row);
+        }
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += 16 * PIECE_CELLS, b += 32 * PIECE_CELLS) {
+        _tile_loadd(4, a, 64);
+        _tile_loadd(6, b, 128);
+        _tile_loadd(7, b + 16, 128);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        if (!high) continue;
+        _tile_loadd(5, a + panel, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, to.c, to_row);
+    _tile_stored(1, to.c + 16, to_row);
+    if (high) {
+        _tile_stored(2, to.c + 16 * to.row, to_row);
+        _tile_stored(3, to.c + 16 * to.row + 16, to_row);
+    }
+}
+
+/* The output's part of `rows` <= 32 and `cols` <= 32, to or from a copy */
+static inline void move_square(float *copy, struct output o, int64_t rows, int64_t cols, bool back)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t n = 0; n < cols; n += o.col == 1 ? 16 : 1) {
+            float *c = o.c + r * o.row + n * o.col, *own = copy + r * 32 + n;
+            int64_t lanes = o.col == 1 ? smaller(16, cols - n) : 1;
+            if (back)
+                v16_store_n(c, v16_load_n(own, lanes), lanes);
+            else
+                v16_store_n(own, v16_load_n(c, lanes), lanes);
+        }
+}
+
+/* A pass over a square: `kept` [32,32] has it between passes, and where the output's part is not whole. */
+static void pass_square(int64_t rows, int64_t cols, int64_t cells, const float *a, int64_t panel, const float *b,
+                        struct output o, float *kept, bool first, bool last, bool add)
+{
+    bool whole = rows % 16 == 0 && cols == 32 && o.col == 1;
+    struct square out = {o.c, o.row}, copy = {kept, 32}, none = {NULL, 0};
+    if (first && add && !whole) move_square(kept, o, rows, cols, false);
+    multiply_square(rows > 16, cells, a, panel, b, first ? add ? whole ? out : copy : none : copy,
+                    last && whole ? out : copy);
+    if (last && !whole) move_square(kept, o, rows, cols, true);
+}
+
+/* Rows in memory, cells of one k side by side, become panels of 16. */
+static void tile_rows(float *panels, int64_t rows, int64_t cells, struct left a, int64_t r)
+{
+    for (int64_t i = 0; i < rows; i += 16) {
+        for (int64_t k = 0; k < cells; k++)
+            v16_store(panels + i * cells + 16 * k, v16_load(a.data + (r + i) * a.panel + k * a.step));
+        turn_blocks(panels + i * cells, cells);
+    }
+}
+
+static void multiply_tiles(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
+                           struct output o, bool add)
+{
+    float kept[MOST_ROWS * 32], panels[32 * TILE_PASS];
+    for (int64_t n = 0; n < cols; n += 32, right += 32 * d.cells)
+        for (int64_t k = 0; k < d.cells; k += TILE_PASS)
+            for (int64_t r = 0; r < rows; r += 32) {
+                int64_t high = smaller(32, rows - r), wide = smaller(32, cols - n),
+                        cells = smaller(TILE_PASS, d.cells - k);
+                struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
+                const float *left = a.data + r * a.panel + 16 * k;
+                if (a.panel == 1) tile_rows(panels, high, cells, a, r), left = panels;
+                pass_square(high, wide, cells, left, 16 * d.cells, right + 32 * k, at, kept + 32 * r, k == 0,
+                            k + cells == d.cells, add);
+            }
+}
+#endif
+
 /* output [rows,cols] (+)= left [rows,kc] right [kc,cols]; kc > 0 */
 static void multiply(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
                      struct output o, bool add)
 {
+#ifdef V16_TILES
+    if (d.amx) {
+        multiply_tiles(rows, cols, d, a, right, o, add);
+        return;
+    }
+#endif
     unsigned before = d.pairs ? flush_begin() : 0;
     multiply_all(rows, cols, d, a, right, o, add);
     if (d.pairs) flush_end(before);
+}
+
+/* Before a thread's first product and after its last: the shapes of the tiles are told and forgotten, which
+ * takes as long as a small product. */
+INLINE void tiles_begin(const vdm_cpu *cpu)
+{
+#ifdef V16_TILES
+    static const struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16]; /* of a row */
+        uint8_t rows[16];
+    } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    if (cpu->precision == VDM_PRECISION_AMX) _tile_loadconfig(&shapes);
+#else
+    (void)cpu;
+#endif
+}
+INLINE void tiles_end(const vdm_cpu *cpu)
+{
+#ifdef V16_TILES
+    if (cpu->precision == VDM_PRECISION_AMX) _tile_release();
+#else
+    (void)cpu;
+#endif
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -333,6 +549,9 @@ enum {
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
     PRODUCT_FLOATS = (RIGHT_COLS + LEFT_ROWS + TILE_ROWS) * DEPTH,
+    AMX_DEPTH = 3072, /* the same in the processor's tiles, which are faster than memory brings an output */
+    AMX_COLS = 1024,
+    AMX_ROWS = 208,
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };

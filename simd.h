@@ -1,8 +1,8 @@
 /* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Four forms of it,
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
- * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction. Every operation gives the
- * same bits in all.
+ * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has matrix
+ * tiles of them besides (V16_TILES: panel.h). Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -55,10 +55,13 @@
 #endif
 
 /* ------------------------------------------------------------------------------------------------ */
-#if defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16)
+#if defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16) || defined(VDM_SET_avx512amx)
 #include <immintrin.h>
 
-#ifdef VDM_SET_avx512bf16
+#if defined(VDM_SET_avx512amx)
+#define SET_NAME avx512amx
+#define V16_TILES
+#elif defined(VDM_SET_avx512bf16)
 #define SET_NAME avx512bf16
 #else
 #define SET_NAME avx512
@@ -67,6 +70,8 @@
 #define TILE_ROWS 14
 #define EACH_TILE_HEIGHT(do) \
     do (1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11) do(12) do(13) do(14)
+
+#define V16_AVX512
 
 typedef __m512 v16;
 
@@ -167,7 +172,15 @@ INLINE void v16_transpose(v16 r[16])
 }
 
 #define V16_PAIRS
-#ifdef VDM_SET_avx512bf16
+INLINE v16 v16_even(v16 p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(p), 16));
+}
+INLINE v16 v16_odd(v16 p)
+{
+    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(p), _mm512_set1_epi32((int)0xffff0000u)));
+}
+#if defined(VDM_SET_avx512bf16) || defined(VDM_SET_avx512amx)
 #define V16_DOT
 /* c + a b of pairs: what two fma_flushed give, the odd numbers first */
 INLINE v16 v16_dot(v16 a, v16 b, v16 c)
@@ -206,14 +219,6 @@ INLINE v16 v16_pairs(v16 a, v16 b)
     const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     return v16_pair(_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b));
-}
-INLINE v16 v16_even(v16 p)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(p), 16));
-}
-INLINE v16 v16_odd(v16 p)
-{
-    return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(p), _mm512_set1_epi32((int)0xffff0000u)));
 }
 #endif
 
@@ -730,7 +735,7 @@ INLINE v16 v16_odd(v16 pairs)
 }
 #endif
 
-#if defined(VDM_SET_avx2) || defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16)
+#if defined(VDM_SET_avx2) || defined(V16_AVX512)
 /* Denormal operands and results become 0, of all arithmetic until flush_end; vdpbf16ps does so always. */
 INLINE unsigned flush_begin(void)
 {

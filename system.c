@@ -25,6 +25,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#ifdef VDM_HAS_avx512amx
+#include <sys/syscall.h>
+#endif
 
 enum {
     ALIGNMENT = 64,       /* a cache line, and one 16-lane vector */
@@ -262,6 +265,19 @@ static bool has_avx512bf16(void)
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 #endif
+
+#ifdef VDM_HAS_avx512amx
+/* Linux lets a process use the tiles, 8 KB of registers, once it has asked. */
+static bool has_avx512amx(void)
+{
+    const unsigned AMX_BF16 = 1u << 22, AMX_TILE = 1u << 24;
+    const int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
+    unsigned eax, ebx, ecx, edx;
+    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+    return edx & AMX_BF16 && edx & AMX_TILE &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+#endif
 #endif
 
 /* VDM_ISA or the best one; NULL with a sentence where that name is unknown or can't run here. */
@@ -272,12 +288,15 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
         bool runs;
     } sets[] = {
 #if defined(__x86_64__)
+#ifdef VDM_HAS_avx512amx
+        {&vdm_kernels_avx512amx, has_avx512amx()},
+#endif
 #ifdef VDM_HAS_avx512bf16
         {&vdm_kernels_avx512bf16, has_avx512bf16()},
 #endif
         {&vdm_kernels_avx512, has_avx512()},
         {&vdm_kernels_avx2, has_avx2()},
-#define KNOWN_SETS "scalar, avx2, avx512 or avx512bf16"
+#define KNOWN_SETS "scalar, avx2, avx512, avx512bf16 or avx512amx"
 #elif defined(__aarch64__)
         {&vdm_kernels_neon, true},
 #define KNOWN_SETS "scalar or neon"

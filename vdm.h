@@ -127,6 +127,11 @@ typedef enum vdm_dtype {
     VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
 } vdm_dtype;
 
+/* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1,
+ * 5 and 6). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
+ * them, slower than f32 where it hasn't. */
+typedef enum vdm_precision { VDM_PRECISION_F32, VDM_PRECISION_BF16, VDM_PRECISION_AMX } vdm_precision;
+
 /* Which kernels to use, with how many threads, and the memory that they pack operands into.
  * One vdm_cpu serves one computation at a time. */
 struct vdm_kernels;
@@ -135,12 +140,12 @@ typedef struct vdm_cpu {
     int threads;                       /* 1 without OpenMP */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_tap *tap;                      /* shown every tensor; NULL: none, at no cost */
-    vdm_dtype precision;               /* of products: VDM_F32, or VDM_BF16 (kernels.h, rule 5) */
+    vdm_precision precision;           /* of products */
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, neon. The precision is f32; whoever wants the
- * faster one sets it afterwards. */
+ * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, avx512amx, neon. The precision is f32; whoever
+ * wants a faster one sets it afterwards. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */

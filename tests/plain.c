@@ -43,11 +43,25 @@ static float bf16(float x)
     return vdm_from_bf16(vdm_to_bf16(flushed(x)));
 }
 
-/* Rule 1, or 5: one chain from 0, n <= VDM_CHAIN */
+/* Rule 6: the even (odd = 0) or odd numbers of a piece of 32, of which n are there and the rest 0 */
+static float half_piece(const float *a, const float *b, int64_t n, int odd)
+{
+    float sum = 0;
+    for (int64_t k = odd; k < 32; k += 2) sum = fma_flushed(k < n ? bf16(a[k]) : 0, k < n ? bf16(b[k]) : 0, sum);
+    return sum;
+}
+
+static int piece_length(const vdm_cpu *cpu)
+{
+    return cpu->precision == VDM_PRECISION_AMX ? 32 : VDM_CHAIN;
+}
+
+/* Rule 1, or 5, or 6: one piece */
 static float chain(const vdm_cpu *cpu, const float *a, const float *b, int64_t n)
 {
     float sum = 0;
-    if (cpu->precision == VDM_F32) {
+    if (cpu->precision == VDM_PRECISION_AMX) return flushed(half_piece(a, b, n, 0) + half_piece(a, b, n, 1));
+    if (cpu->precision == VDM_PRECISION_F32) {
         for (int64_t k = 0; k < n; k++) sum = fmaf(a[k], b[k], sum);
         return sum;
     }
@@ -62,16 +76,17 @@ static float chain(const vdm_cpu *cpu, const float *a, const float *b, int64_t n
 /* The piece goes to what was summed before it; `first` is where nothing was. */
 static float add_piece(const vdm_cpu *cpu, float total, float piece, bool first)
 {
-    if (first) return piece;
-    return cpu->precision == VDM_F32 ? total + piece : flushed(flushed(total) + piece);
+    if (first) return cpu->precision == VDM_PRECISION_AMX ? 0 + piece : piece;
+    return cpu->precision == VDM_PRECISION_F32 ? total + piece : flushed(flushed(total) + piece);
 }
 
 /* Rule 1 over all of n: the pieces of a b are added to total. */
 static float add_products(const vdm_cpu *cpu, float total, const float *a, const float *b, int64_t n,
                           bool first)
 {
-    for (int64_t k = 0; k < n; k += VDM_CHAIN) {
-        int64_t depth = n - k < VDM_CHAIN ? n - k : VDM_CHAIN;
+    int64_t length = piece_length(cpu);
+    for (int64_t k = 0; k < n; k += length) {
+        int64_t depth = n - k < length ? n - k : length;
         total = add_piece(cpu, total, chain(cpu, a + k, b + k, depth), first && k == 0);
     }
     return total;
@@ -124,8 +139,8 @@ static void matmul_one(const vdm_cpu *cpu, const vdm_matmul_args *m)
     for (int64_t i = 0; i < m->M; i++) {
         for (int64_t n = 0; n < m->N; n++) {
             float *c = &m->c[i * m->c_row + n], total = m->accumulate ? *c : 0;
-            for (int64_t k0 = 0; k0 < m->K; k0 += VDM_CHAIN) {
-                int64_t depth = m->K - k0 < VDM_CHAIN ? m->K - k0 : VDM_CHAIN;
+            for (int64_t k0 = 0; k0 < m->K; k0 += piece_length(cpu)) {
+                int64_t depth = m->K - k0 < piece_length(cpu) ? m->K - k0 : piece_length(cpu);
                 for (int64_t k = 0; k < depth; k++) {
                     a[k] = m->a[i * m->a_row + (k0 + k) * m->a_col];
                     b[k] = element(m->b, m->b_dtype, (k0 + k) * m->b_row + n * m->b_col);
@@ -162,8 +177,8 @@ static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
         int xo = (int)(pixel % c->Wo), yo = (int)(pixel / c->Wo % c->Ho), t = (int)(pixel / c->Wo / c->Ho);
         for (int64_t n = 0; n < w->out; n++) {
             float total = 0;
-            for (int64_t k0 = 0; k0 < K; k0 += VDM_CHAIN) {
-                int64_t depth = K - k0 < VDM_CHAIN ? K - k0 : VDM_CHAIN;
+            for (int64_t k0 = 0; k0 < K; k0 += piece_length(cpu)) {
+                int64_t depth = K - k0 < piece_length(cpu) ? K - k0 : piece_length(cpu);
                 for (int64_t k = 0; k < depth; k++) {
                     a[k] = window(c, t, yo, xo, k0 + k);
                     b[k] = element(w->weight.data, w->weight.dtype, (k0 + k) * w->out + n);
@@ -264,9 +279,10 @@ static float weighted(const vdm_cpu *cpu, const float *weight, const float *x, i
 static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int j)
 {
     int64_t row = (int64_t)a->A * a->Dh, kj = at + j * row;
-    for (int i0 = 0; i0 < a->S; i0 += VDM_CHAIN) {
+    int length = piece_length(cpu);
+    for (int i0 = 0; i0 < a->S; i0 += length) {
         float p[VDM_CHAIN], ds[VDM_CHAIN];
-        int n = a->S - i0 < VDM_CHAIN ? a->S - i0 : VDM_CHAIN;
+        int n = a->S - i0 < length ? a->S - i0 : length;
         for (int i = 0; i < n; i++) score_backward(cpu, a, at, lse, i0 + i, j, &p[i], &ds[i]);
         for (int d = 0; d < a->Dh; d++) {
             int64_t from = at + i0 * row + d;
@@ -281,9 +297,10 @@ static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_
 static void query_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i)
 {
     int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row;
-    for (int j0 = 0; j0 < a->S; j0 += VDM_CHAIN) {
+    int length = piece_length(cpu);
+    for (int j0 = 0; j0 < a->S; j0 += length) {
         float p, ds[VDM_CHAIN];
-        int n = a->S - j0 < VDM_CHAIN ? a->S - j0 : VDM_CHAIN;
+        int n = a->S - j0 < length ? a->S - j0 : length;
         for (int j = 0; j < n; j++) score_backward(cpu, a, at, lse, i, j0 + j, &p, &ds[j]);
         for (int d = 0; d < a->Dh; d++) {
             float dq = weighted(cpu, ds, a->k + at + j0 * row + d, row, n);

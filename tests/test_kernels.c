@@ -15,7 +15,7 @@
 /* ------------------------------------------------------------------------------------------------
  * The kernels under test */
 
-static const char *const sets[] = {"scalar", "avx2", "avx512", "avx512bf16", "neon"};
+static const char *const sets[] = {"scalar", "avx2", "avx512", "avx512bf16", "avx512amx", "neon"};
 enum { SETS = sizeof sets / sizeof sets[0], MAX_CPUS = 3 * SETS };
 static vdm_cpu cpus[MAX_CPUS];
 static int n_cpus;
@@ -37,7 +37,7 @@ static void open_cpus(void)
     unsetenv("VDM_ISA");
 }
 
-static void set_precision(vdm_dtype precision)
+static void set_precision(vdm_precision precision)
 {
     plain.precision = precision;
     for (int c = 0; c < n_cpus; c++) cpus[c].precision = precision;
@@ -45,7 +45,9 @@ static void set_precision(vdm_dtype precision)
 /* What products are in now, to say with a failure */
 static const char *in_precision(void)
 {
-    return plain.precision == VDM_BF16 ? "in bf16" : "in f32";
+    static const char *const names[] = {
+        [VDM_PRECISION_F32] = "in f32", [VDM_PRECISION_BF16] = "in bf16", [VDM_PRECISION_AMX] = "in amx"};
+    return names[plain.precision];
 }
 
 static float *numbers(int64_t n, uint32_t seed, float scale)
@@ -349,7 +351,7 @@ static void test_attentions(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Rule 5: what rounding to bf16, the order of a pair and denormal numbers come to */
+ * Rules 5 and 6: what rounding to bf16, the order of numbers and denormal ones come to */
 
 static float float_of(uint32_t bits)
 {
@@ -377,12 +379,12 @@ static void check_sum(const float *a, const float *b, int n, bool add, float y, 
                              .c_row = 1,
                              .accumulate = add};
         cpu->kernels->matmul(cpu, &m);
-        CHECK(isnan(want) ? isnan(got) : memcmp(&got, &want, 4) == 0, "%s, bf16: %a * %a ... is %a, not %a",
-              cpu->kernels->name, (double)a[0], (double)b[0], (double)got, (double)want);
+        CHECK(isnan(want) ? isnan(got) : memcmp(&got, &want, 4) == 0, "%s, %s: %a * %a ... is %a, not %a",
+              cpu->kernels->name, in_precision(), (double)a[0], (double)b[0], (double)got, (double)want);
     }
 }
 
-static void test_bf16(void)
+static void test_bf16(bool amx)
 {
     static const uint32_t rounded[][2] = {
         {0x3f808000, 0x3f800000}, {0x3f808001, 0x3f810000}, {0x3f818000, 0x3f820000}, /* ties to even */
@@ -397,13 +399,14 @@ static void test_bf16(void)
         check_sum(&x, &one, 1, false, 0, want == 0 ? 0 : want);
         check_sum(&one, &x, 1, false, 0, want == 0 ? 0 : want);
     }
-    /* odd first: 2^24 + 1 is 2^24, less 2^24 is 0; even first: 2^24 - 2^24 + 1 */
+    /* odd first: 2^24 + 1 is 2^24, less 2^24 is 0; even first, or alone: 2^24 - 2^24 + 1 */
     const float order[4] = {0x1p24f, 0, -0x1p24f, 1}, ones[4] = {1, 1, 1, 1};
-    check_sum(order, ones, 4, false, 0, 0);
-    /* FLT_MIN less 2^-149, 2^-150, 2^-151: as 24 bits the first two are below FLT_MIN, the last is not */
+    check_sum(order, ones, 4, false, 0, amx ? 1 : 0);
+    /* FLT_MIN less 2^-149, 2^-150, 2^-151: as 24 bits the first two are below FLT_MIN, the last is not. Alone
+     * each of them is 0. */
     for (int e = 149; e <= 151; e++) {
         const float a[2] = {-ldexpf(1, -75), tiny}, b[2] = {ldexpf(1, 75 - e), 1};
-        check_sum(a, b, 2, false, 0, e < 151 ? 0 : tiny);
+        check_sum(a, b, 2, false, 0, e < 151 && !amx ? 0 : tiny);
     }
     /* adding a piece: denormal sums, and what was there before, are 0 */
     check_sum(zeros, ones, 2, true, 0.5f * tiny, 0);
@@ -821,10 +824,10 @@ int main(void)
 {
     open_cpus();
     test_accuracy();
-    static const vdm_dtype precisions[] = {VDM_BF16, VDM_F32};
-    for (int i = 0; i < 2; i++) {
+    static const vdm_precision precisions[] = {VDM_PRECISION_AMX, VDM_PRECISION_BF16, VDM_PRECISION_F32};
+    for (int i = 0; i < 3; i++) {
         set_precision(precisions[i]);
-        if (precisions[i] == VDM_BF16) test_bf16();
+        if (precisions[i] != VDM_PRECISION_F32) test_bf16(precisions[i] == VDM_PRECISION_AMX);
         test_tiny_products(33, 50, 700);
         test_matmuls();
         test_convs();

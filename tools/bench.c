@@ -12,7 +12,7 @@
 static const double SAMPLE = 0.05, BURST = 0.02; /* seconds */
 enum { MAX_RUNS = 1000, MAX_REPEATS = 100000 };  /* the first: as --runs takes */
 
-static const char *const limit_names[LIMITS] = {"", "f32 fma", "bf16 dot", "triad"};
+static const char *const limit_names[LIMITS] = {"", "f32 fma", "bf16 dot", "amx", "triad"};
 
 struct result {
     const struct job *job;
@@ -32,10 +32,12 @@ struct bench {
     float *stream;           /* [3,STREAM], once a job needs the speed of memory */
 };
 
-/* What bounds a job: in bf16, the products are bounded by that peak. */
+/* What bounds a job: products are bounded by the peak of their precision. */
 static enum limit limit_of(const struct bench *b, const struct job *job)
 {
-    return job->limit == FMA && b->cpu.precision == VDM_BF16 ? BF16 : job->limit;
+    static const enum limit of[] = {
+        [VDM_PRECISION_F32] = FMA, [VDM_PRECISION_BF16] = BF16, [VDM_PRECISION_AMX] = AMX};
+    return job->limit == FMA ? of[b->cpu.precision] : job->limit;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ static double burst(struct bench *b, enum limit limit)
             k->blend(&b->cpu, b->stream, 1, b->stream + count, 0.5f, b->stream + 2 * count, count);
             done += 3.0 * sizeof(float) * (double)count;
         } else {
-            double more = limit == FMA ? k->fma_peak(&b->cpu, steps) : k->bf16_peak(&b->cpu, steps);
+            double more = k->peak(&b->cpu, steps);
             if (more == 0) return 0;
             done += more;
         }

@@ -7,7 +7,7 @@
 #include "tool.h"
 
 /* What bounds a job, and so what its speed is a share of. */
-enum limit { NO_LIMIT, FMA, BF16, MEMORY, LIMITS };
+enum limit { NO_LIMIT, FMA, BF16, AMX, MEMORY, LIMITS };
 
 struct work {
     vdm_cpu cpu;

@@ -110,14 +110,11 @@ vdm_conv work_conv(struct work *w, int out, int in, int kt, int k, vdm_dtype dty
 static void prepare_peak(struct work *w, const int *n)
 {
     if (n[0]) w->cpu.threads = n[0];
+    w->cpu.precision = (vdm_precision)n[1];
 }
-static void run_fma(struct work *w)
+static void run_peak(struct work *w)
 {
-    w->operations = w->cpu.kernels->fma_peak(&w->cpu, PEAK_STEPS);
-}
-static void run_bf16(struct work *w)
-{
-    w->operations = w->cpu.kernels->bf16_peak(&w->cpu, PEAK_STEPS);
+    w->operations = w->cpu.kernels->peak(&w->cpu, PEAK_STEPS);
     w->absent = w->operations == 0;
 }
 
@@ -167,17 +164,20 @@ static void run_triad(struct work *w)
     w->cpu.kernels->blend(&w->cpu, s->x, 1, s->x + s->count, 0.5f, s->x + 2 * s->count, s->count);
 }
 
+/* n: threads or 0, precision */
+#define PEAK(name, what, precision)                                                                   \
+    {"peak." name ".1", what ", one thread", NO_LIMIT, prepare_peak, run_peak, {1, precision},        \
+     {1, precision}},                                                                                 \
+    {                                                                                                 \
+        "peak." name, "the same, all threads", NO_LIMIT, prepare_peak, run_peak, {0, precision}, {    \
+            0, precision                                                                              \
+        }                                                                                             \
+    }
+
 const struct job machine_jobs[] = {
-    {"peak.fma.1", "multiply-adds in registers, f32, one thread", NO_LIMIT, prepare_peak, run_fma, {1}, {1}},
-    {"peak.fma", "the same, all threads", NO_LIMIT, prepare_peak, run_fma, {0}, {0}},
-    {"peak.bf16.1",
-     "dot products of bf16 pairs in registers, one thread",
-     NO_LIMIT,
-     prepare_peak,
-     run_bf16,
-     {1},
-     {1}},
-    {"peak.bf16", "the same, all threads", NO_LIMIT, prepare_peak, run_bf16, {0}, {0}},
+    PEAK("fma", "multiply-adds in registers, f32", VDM_PRECISION_F32),
+    PEAK("bf16", "dot products of bf16 pairs in registers", VDM_PRECISION_BF16),
+    PEAK("amx", "products of bf16 tiles in registers", VDM_PRECISION_AMX),
     {"memory.read.1", "reading 200 MB, one thread", NO_LIMIT, prepare_stream, run_read, {1}, {1, 40}},
     {"memory.read", "the same, all threads", NO_LIMIT, prepare_stream, run_read, {0}, {0, 40}},
     {"memory.triad.1",

@@ -187,9 +187,10 @@ vdm_image_scale image_scale_of(const options *o)
     return strcmp(o->image_scale, "trainer") == 0 ? VDM_IMAGE_TRAINER : VDM_IMAGE_PIPELINE;
 }
 
-vdm_dtype precision_of(const options *o)
+vdm_precision precision_of(const options *o)
 {
-    return strcmp(o->precision, "bf16") == 0 ? VDM_BF16 : VDM_F32;
+    if (strcmp(o->precision, "amx") == 0) return VDM_PRECISION_AMX;
+    return strcmp(o->precision, "bf16") == 0 ? VDM_PRECISION_BF16 : VDM_PRECISION_F32;
 }
 
 size_t memory_of(const options *o)

@@ -131,7 +131,7 @@ bool has(const char *folder, const char *name); /* info.c: something of that nam
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
 size_t memory_of(const options *o); /* bytes that --memory asks for */
-vdm_dtype precision_of(const options *o);
+vdm_precision precision_of(const options *o);
 /* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
 void plan_print(const session *s, int training_steps, int answers, int pairs);
 
