@@ -11,7 +11,7 @@
  * Products: C [M,N] = A [M,K] B [K,N], for matmul and convolution
  *
  *   each thread, a rectangle of C:
- *       for RIGHT_COLS columns of B, for DEPTH of k, for LEFT_ROWS rows of A:
+ *       for some columns of B, for some depth of k, for some rows of A (block_of):
  *           pack these rows; for each panel of columns: pack it, unless it is; multiply
  *
  * Trap: threads could pack B together and share it. A panel that another core has read is slow to write again
@@ -282,7 +282,7 @@ static void run_product(const vdm_cpu *cpu, struct product p)
         float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
         struct part t = {m,     smaller(g.rows, p.M - m),
                          n,     smaller(g.cols, p.N - n),
-                         space, space + (LEFT_ROWS + TILE_ROWS) * DEPTH};
+                         space, space + LEFT_FLOATS};
         tiles_begin(cpu);
         if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
         tiles_end(cpu);

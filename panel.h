@@ -548,10 +548,15 @@ enum {
     DEPTH = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
-    PRODUCT_FLOATS = (RIGHT_COLS + LEFT_ROWS + TILE_ROWS) * DEPTH,
-    AMX_DEPTH = 3072, /* the same in the processor's tiles, which are faster than memory brings an output */
-    AMX_COLS = 1024,
+    AMX_DEPTH = 3072,  /* the same in the processor's tiles, which are faster than memory brings numbers: */
+    AMX_COLS = 2048,   /* whole rows of the published model, and 12 MB of columns, in L3 */
     AMX_ROWS = 208,
+    LEFT_FLOATS = (LEFT_ROWS + TILE_ROWS) * DEPTH,
+#ifdef V16_TILES
+    PRODUCT_FLOATS = LEFT_FLOATS + AMX_COLS * AMX_DEPTH / 2,
+#else
+    PRODUCT_FLOATS = LEFT_FLOATS + RIGHT_COLS * DEPTH,
+#endif
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };
