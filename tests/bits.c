@@ -53,7 +53,9 @@ static void print(const char *part, const float *x, int64_t n)
 {
     char name[64];
     double largest = 0;
-    snprintf(name, sizeof name, "%s%s", part, cpu.precision == VDM_BF16 ? ", in bf16" : "");
+    static const char *const in[] = {
+        [VDM_PRECISION_F32] = "", [VDM_PRECISION_BF16] = ", in bf16", [VDM_PRECISION_AMX] = ", in amx"};
+    snprintf(name, sizeof name, "%s%s", part, in[cpu.precision]);
     for (int64_t i = 0; i < n; i++) largest = larger(largest, (double)x[i]);
     print_line(name, check_hash_numbers(x, n, sizeof *x), largest);
 }
@@ -559,11 +561,15 @@ int main(int argc, char **argv)
     vae();
     goldens();
     prompt();
-    cpu.precision = VDM_BF16; /* of products: kernels.h, rule 5 */
+    cpu.precision = VDM_PRECISION_BF16; /* of products: kernels.h, rule 5 */
     matmul();
     attention();
     transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
     vae();
+    cpu.precision = VDM_PRECISION_AMX; /* rule 6; no VAE, which takes long where there are no tiles */
+    matmul();
+    attention();
+    transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
     vdm_cpu_free(&cpu);
     return 0;
 }

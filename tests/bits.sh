@@ -87,15 +87,15 @@ way() {
     runner=
     case $1 in
     here)
-        check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O1
-        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O3
-        check clang "scalar:2 avx2:1,2,3 avx512:1,2,3 avx512bf16:1" OPT=-O2
+        check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:1" OPT=-O1
+        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:2" OPT=-O3
+        check clang "scalar:2 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:3" OPT=-O2
         ;;
     levels)
         for cc in gcc clang; do
             for level in 0 1 2 3; do
-                check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1" OPT=-O$level
-                check $cc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O$level OPENMP=
+                check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1 avx512amx:1,2" OPT=-O$level
+                check $cc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O$level OPENMP=
             done
         done
         check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's

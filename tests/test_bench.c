@@ -82,6 +82,7 @@ static void check_names(void)
     read_jobs(&j, "matmul.up.f32 \nmatmul.up.input \nmatmul.up.input.bf16w \n", 3);
     vdm_json_free(&j);
     expect(0, ", bf16, ", "bench matmul.up.f32 --quick --runs 1 --precision bf16");
+    expect(0, ", amx, ", "bench matmul.up.f32 --quick --runs 1 --precision amx");
     expect(0, "growth.8182", "bench growth --quick --runs 1");
     CHECK(strstr(said, "matmul") == NULL, "growth: %s", said);
     expect(2, "'matmul.u' names no job", "bench matmul.u --quick");

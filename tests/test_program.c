@@ -74,7 +74,7 @@ static void check_run(void)
     expect(0, "3 training pairs", "info @/task");
     expect(0, "at the peak", "fit @/task --model @/model --plan");
     expect(0, "bf16", "fit @/task --model @/model --plan --precision bf16");
-    expect(2, "expected f32|bf16", "fit @/task --model @/model --plan --precision f16");
+    expect(2, "expected f32|bf16|amx", "fit @/task --model @/model --plan --precision f16");
     expect(0, "lora.safetensors",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --watch-every 2 "
            "--dump @/dump.safetensors --dump-grads");
@@ -109,6 +109,7 @@ static void check_run(void)
     expect(0, "", "%s -o @/d.ppm --seed 43", predict);
     expect_same("a.ppm", "d.ppm", false);
     expect(0, "; bf16, ", "%s -o @/bf16.ppm --precision bf16", predict);
+    expect(0, "; amx, ", "%s -o @/amx.ppm --precision amx", predict);
     expect_same("a.ppm", "bf16.ppm", false);
     expect(0, "", "%s -o @/e.png --sampler dpm", predict);
     expect(0, "mean psnr",

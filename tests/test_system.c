@@ -169,8 +169,8 @@ static void test_cpu(void)
     setenv("VDM_ISA", "scalar", 1);
     CHECK(vdm_cpu_init(&cpu, 1, &err) == 0 && strcmp(vdm_cpu_name(&cpu), "scalar") == 0, "scalar by name");
     vdm_cpu_free(&cpu);
-    const char *sets[] = {"avx2", "avx512", "avx512bf16", "neon"};
-    for (int i = 0; i < 4; i++) {
+    const char *sets[] = {"avx2", "avx512", "avx512bf16", "avx512amx", "neon"};
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         setenv("VDM_ISA", sets[i], 1);
         if (vdm_cpu_init(&cpu, 1, &err) == 0)
             CHECK(strcmp(vdm_cpu_name(&cpu), sets[i]) == 0, "found %s", vdm_cpu_name(&cpu));

@@ -190,6 +190,7 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     char key[32], *end;
     const char *says = vdm_safetensors_metadata(&b->got, "precision");
     *t = (struct tolerances){.fixed = -1};
+    if (says && strcmp(says, "amx") == 0) says = "bf16"; /* the same rounding */
     snprintf(t->precision, sizeof t->precision, "%s", *o->computed_in ? o->computed_in : says ? says : "f32");
     if (o->tol && strcmp(o->tol, "expected") != 0) {
         t->fixed = strtod(o->tol, &end);
