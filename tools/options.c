@@ -101,7 +101,7 @@ static const struct row {
      ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT, "(one per core)"},
     {"--precision", "f32|bf16|amx", CHOICE, AT(precision), 0, 0,
      ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT,
-     "of the products (f32); bf16 is faster where the processor has it, amx where it has Intel's tiles of it: three digits"},
+     "of the products (f32); bf16 or amx (Intel's tiles of it) are faster where the processor has them: three digits"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT | GOLDEN,
      "tensors in place of random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},

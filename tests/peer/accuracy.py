@@ -1,5 +1,5 @@
 """How far every tensor of vdm golden is from float64, beside PyTorch's: models of the published width with bf16
-weights, diffusers and peft in float64 as the truth. Prints both precisions by kind of tensor, and with --write makes
+weights, diffusers and peft in float64 as the truth. Prints every precision by kind of tensor, and with --write makes
 tools/expected.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
 
 Learning is measured with the embedded model too, whose weights are trained: its gradients of q and k are small
@@ -39,7 +39,7 @@ CHANNELS = dict(block_out_channels=(128, 256, 256, 512), layers_per_block=3, nor
 SIZE = ("--size", "128x192")
 DRAWS = 9  # of inputs to learn from
 RANK_ALPHA = 4, 8  # of the adapter that the embedded model learns
-PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16")
+PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16", "vdm amx")
 
 
 def kind_of(name):
@@ -52,7 +52,7 @@ class Table:
     """By kind the largest error of each party, in the order in which the kinds came."""
 
     def __init__(self):
-        self.kinds, self.judged = {}, {}
+        self.kinds, self.judged, self.halves = {}, {}, {"vdm bf16": [], "vdm amx": []}
 
     def add(self, truth, given, judged):
         """truth: tensors in float64; given: party -> tensors; judged: vdm's errors are held against PyTorch's."""
@@ -61,6 +61,9 @@ class Table:
             row = self.kinds.setdefault(kind_of(name), {})
             for party, e in errors.items():
                 row[party] = max(row.get(party, 0), e)
+            for party, ratios in self.halves.items():
+                if party in errors and errors["PyTorch bf16"]:
+                    ratios.append(errors[party] / errors["PyTorch bf16"])
             if judged and "vdm f32" in errors:
                 self.judged.setdefault(name, []).append((errors["vdm f32"], errors["PyTorch f32"]))
 
@@ -83,7 +86,7 @@ class Table:
         path.write_text("\n".join(lines) + "\n")
 
 
-def measure(c, table, what, folder, words, run, precisions=("f32", "bf16"), judged=True):
+def measure(c, table, what, folder, words, run, precisions=("f32", "bf16", "amx"), judged=True):
     """One golden: run(inputs, dtype) gives diffusers' tensors."""
     files = {p: golden.golden(c, folder, f"{what}-{p}", "--what", what, "--precision", p, *words) for p in precisions}
     inputs = load_file(files["f32"])
@@ -148,6 +151,9 @@ if __name__ == "__main__":
         ratios = table.ratios()
         median = statistics.median(r for r, _ in ratios)
         print(f"vdm f32 over PyTorch f32: median {median:.2f}; " + "; ".join(f"{n} {r:.2f}" for r, n in ratios[:8]))
+        for party, halves in table.halves.items():
+            print(f"{party} over PyTorch bf16: median {statistics.median(halves):.2f}, worst {max(halves):.2f}")
+            c.check(f"{party} is as accurate as PyTorch bf16 in the median", statistics.median(halves) <= 1)
         c.check("vdm f32 is as accurate as PyTorch f32 in the median", median <= 1, f"{median:.3f}")
         c.check("vdm f32 is never more than 2 x worse", ratios[0][0] <= 2, f"{ratios[0][0]:.2f} at {ratios[0][1]}")
         if o.write:
