@@ -2,7 +2,7 @@
 a time, so that what the machine does meanwhile happens to both. Prints for each job the ratio of the times,
 PyTorch's by vdm's (above 1: vdm is faster), its least, median and most over the rounds, and the peak memory.
 
-    python tools/bench_peer.py [NAME...] [--precision bf16] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
+    python tools/bench_peer.py [NAME...] [--precision bf16|amx] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
 
 Names and sizes are vdm's: the program is asked for them. The peer runs at its best:
   - OPENBLAS_*, MKL_*, OMP_*, ATEN_* ... of the environment are unset; OMP_NUM_THREADS = torch's threads = --threads
@@ -13,8 +13,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
   - of the modes below each is tried, the fastest runs in the rounds: eager, torch.compile, torch.compile with frozen
     weights (packed once), and of convolutions channels_last_3d; in bf16 weights of bf16, and autocast.
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
-bf16 altogether; vdm does so with --precision bf16, else in f32. The peer of the embedded model (tiny) computes in f32
-where vdm does, and with --precision bf16 in whatever is fastest. Sampling with an adapter: fused into the weights, as
+bf16 altogether; vdm does so with --precision bf16 or amx, else in f32. The peer of the embedded model (tiny) computes in f32
+where vdm does, and with another --precision in whatever is fastest. Sampling with an adapter: fused into the weights, as
 diffusers' fuse_lora leaves it.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
 that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
@@ -489,7 +489,7 @@ def run_vdm(o, name, runs):
 def modes_of(name, precision):
     _, _, others = peer_of(name)
     modes = ["eager", *others]
-    both = name.startswith("tiny") and precision == "bf16"
+    both = name.startswith("tiny") and precision != "f32"
     if not is_bf16(name) and not both:
         return modes
     bf16 = [f"{m} bf16" for m in modes]
@@ -552,7 +552,7 @@ def listed(o):
     said = subprocess.run([o.vdm, "bench", "--list"], check=True, capture_output=True, text=True).stdout
     names = [line.split()[0] for line in said.splitlines()]
     names = [n for n in names if peer_of(n)[0]]
-    if o.precision == "bf16":
+    if o.precision != "f32":
         names = [n for n in names if "f32" not in n.split(".")]
     if not o.names:
         return [n for n in names if not n.startswith("growth.")]
@@ -576,7 +576,7 @@ def say(r):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="jobs, or the first parts of their names (all but growth)")
-    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="vdm's; bf16: no jobs named f32")
+    parser.add_argument("--precision", choices=("f32", "bf16", "amx"), default="f32", help="vdm's; other than f32: no jobs named f32")
     parser.add_argument("--rounds", type=int, default=5, help="A B of each job")
     parser.add_argument("--runs", type=int, default=2, help="in each round; their median counts")
     parser.add_argument("--modes", help="only these, as in eager,compile,frozen,last,last compile")
