@@ -213,9 +213,9 @@ void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_arg
     for (int64_t task = 0; task < tasks; task++) {
         struct head h = head_of(a, task / groups);
         int64_t first = task % groups * size;
-        tiles_begin(cpu);
+        amx_begin(cpu);
         if (first < a->S) attend_group(cpu, &h, first, smaller(size, a->S - first));
-        tiles_end(cpu);
+        amx_end(cpu);
     }
 }
 
@@ -359,8 +359,8 @@ void FOR_SET(vdm_attention_backward_)(const vdm_cpu *cpu, const vdm_attention_ar
     OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
     for (int64_t number = 0; number < (int64_t)a->B * a->A; number++) {
         struct head h = head_of(a, number);
-        tiles_begin(cpu);
+        amx_begin(cpu);
         head_backward(cpu, &h);
-        tiles_end(cpu);
+        amx_end(cpu);
     }
 }

@@ -53,6 +53,12 @@ static const struct right *right_of(const struct product *p, int64_t n)
     return r;
 }
 
+#ifdef V16_AMX
+enum { MOST_DEPTH = AMX_DEPTH };
+#else
+enum { MOST_DEPTH = DEPTH };
+#endif
+
 /* Where a window's first tap lies: its frame, row and column, which may be outside. */
 struct origin {
     int t, y, x;
@@ -71,7 +77,7 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
 /* A window's number, and side by side with it those of the same tap's other channels. */
 static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[AMX_DEPTH];
+    static const float zeros[MOST_DEPTH];
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
@@ -96,34 +102,39 @@ static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c
     }
 }
 
-/* n windows from pixel i on. A run of k within one tap is `in` channels side by side in the frame. */
+/* n windows. A run of k within one tap is `in` channels side by side in the frame. */
+static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
+                      int64_t k, int64_t kc, bool pairs, bool keep)
+{
+    const char *rows[TILE_COLS];
+    int64_t each = pairs ? 2 : 1;
+    for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
+        struct tap tap = tap_of(c->w, k);
+        run = smaller(c->w->in - tap.channel, end - k);
+        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
+        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs, keep);
+    }
+}
+
+/* n windows from pixel i on. Where every run is whole blocks, rows are kept as they come. */
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d)
 {
-    const char *rows[TILE_COLS];
     struct origin at[TILE_COLS];
-    bool blocks = c->w->in % (2 * PIECE_CELLS) == 0, keep = blocks && keeps_rows(width, d); /* as packed */
-    int64_t each = d.pairs ? 2 : 1, deep = kc;
-    float *start = panel;
+    bool whole = c->w->in % (2 * PIECE_CELLS) == 0, keep = keeps_rows(width, d);
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
         at[r].t = (int)(pixel / c->Wo / c->Ho);
         at[r].y = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
         at[r].x = (int)(pixel % c->Wo) * c->stride - c->pad;
     }
-    if (d.pairs && c->w->in % 2 == 1) {
+    if (d.pairs && c->w->in % 2 == 1)
         pack_odd_windows(panel, width, c, at, n, k, kc);
-        kc = 0;
-    }
-    for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
-        struct tap tap = tap_of(c->w, k);
-        run = smaller(c->w->in - tap.channel, end - k);
-        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
-        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, d.pairs, keep);
-    }
-    if (keep) return;
-    fill_up(start, width, deep, d);
-    if (keeps_rows(width, d)) turn_blocks(start, d.cells);
+    else
+        pack_taps(panel, width, c, at, n, k, kc, d.pairs, keep && whole);
+    if (keep && whole) return;
+    fill_up(panel, width, kc, d);
+    if (keep) turn_blocks(panel, d.cells);
 }
 
 /* One panel of a factor: its rows (columns) i, i+1, ... i+n-1 */
@@ -182,16 +193,16 @@ static void pack_left(const struct product *p, float *to, int64_t m, int64_t row
         pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
 }
 
-/* What is packed at once */
+/* What is packed at once, and how many rows of the output are made together */
 struct block {
-    int64_t depth, cols, rows;
+    int64_t depth, cols, rows, high;
 };
 static struct block block_of(const vdm_cpu *cpu)
 {
-    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS};
-#ifdef V16_TILES
-    struct block in_tiles = {AMX_DEPTH, AMX_COLS, AMX_ROWS};
-    if (cpu->precision == VDM_PRECISION_AMX) return in_tiles;
+    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS, TILE_ROWS};
+#ifdef V16_AMX
+    struct block amx = {AMX_DEPTH, AMX_COLS, AMX_ROWS, 2 * AMX_HIGH};
+    if (cpu->precision == VDM_PRECISION_AMX) return amx;
 #else
     (void)cpu;
 #endif
@@ -203,7 +214,7 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
 {
     struct block block = block_of(cpu);
     int64_t blocks = pieces(t->rows, block.rows),
-            high = round_up(pieces(t->rows, blocks), left_width(depth_of(cpu, 0)));
+            high = round_up(pieces(t->rows, blocks), block.high);
     int64_t wide = blocks == 1 ? t->cols : block.cols;
     for (int64_t n = 0; n < t->cols; n += wide)
         for (int64_t k = 0; k < p->K; k += block.depth) {
@@ -227,17 +238,18 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
 }
 
 /* The output as a grid of parts, one a thread: that which makes the largest part least work, a number that is
- * packed counting as PACKING multiply-adds. */
+ * packed counting as PACKING multiply-adds, or as five times as many of those that tiles do. */
 struct grid {
     int64_t down, across, rows, cols;
 };
-static struct grid grid_of(const struct product *p, int threads)
+static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int threads)
 {
-    const double PACKING = 20;
+    struct block block = block_of(cpu);
+    const double PACKING = block.depth == DEPTH ? 20 : 100;
     struct grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
-        int64_t across = threads / down, rows = round_up(pieces(p->M, down), TILE_ROWS),
+        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.high),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
         double work = (double)rows * (double)cols + PACKING * (double)(rows + cols);
         if (best.down && work >= least) continue;
@@ -275,7 +287,7 @@ static void run_product(const vdm_cpu *cpu, struct product p)
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
     bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
-    struct grid g = grid_of(&p, small ? 1 : cpu->threads);
+    struct grid g = grid_of(&p, cpu, small ? 1 : cpu->threads);
     PARALLEL_FOR((int)(g.down * g.across))
     for (int64_t i = 0; i < g.down * g.across; i++) {
         int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
@@ -283,9 +295,9 @@ static void run_product(const vdm_cpu *cpu, struct product p)
         struct part t = {m,     smaller(g.rows, p.M - m),
                          n,     smaller(g.cols, p.N - n),
                          space, space + LEFT_FLOATS};
-        tiles_begin(cpu);
+        amx_begin(cpu);
         if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
-        tiles_end(cpu);
+        amx_end(cpu);
     }
 }
 
@@ -671,7 +683,8 @@ static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows 
  * Peaks. Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
  * more than an instruction takes cycles times those begun in one. */
 
-static float spin_fma(int64_t steps)
+/* Each returns the operations that it did; the sum is written, or nothing would be computed. */
+static double spin_fma(float *out, int64_t steps)
 {
     v16 sum[TILE_ROWS][TILE_VECS], x = v16_set(1e-3f), total = v16_set(0);
     for (int r = 0; r < TILE_ROWS; r++)
@@ -684,33 +697,37 @@ static float spin_fma(int64_t steps)
     }
     for (int r = 0; r < TILE_ROWS; r++)
         for (int v = 0; v < TILE_VECS; v++) total = v16_add(total, sum[r][v]);
-    return v16_sum(total);
+    *out = v16_sum(total);
+    return 2.0 * 16 * TILE_ROWS * TILE_VECS * (double)steps;
 }
 
 #ifdef V16_DOT
-enum { DOTS = 24 };
-static float spin_dots(int64_t steps)
+static double spin_dots(float *out, int64_t steps)
 {
+    enum { DOTS = 24 };
     v16 sum[DOTS], x = v16_pair(v16_set(1e-3f), v16_set(1e-3f)), total = v16_set(0);
     for (int i = 0; i < DOTS; i++) sum[i] = v16_set((float)i);
     for (int64_t k = 0; k < steps; k++) {
         UNROLL for (int i = 0; i < DOTS; i++) sum[i] = v16_dot(x, x, sum[i]);
     }
     for (int i = 0; i < DOTS; i++) total = v16_add(total, sum[i]);
-    return v16_sum(total);
+    *out = v16_sum(total);
+    return 4.0 * 16 * DOTS * (double)steps;
 }
 #endif
 
-#ifdef V16_TILES
-static float spin_tiles(int64_t steps)
+#ifdef V16_AMX
+static double spin_tiles(float *out, int64_t steps)
 {
-    float sum[256];
+    _Alignas(64) float sum[256], x[256];
+    for (int i = 0; i < 256; i += 16) v16_store(x + i, v16_pair(v16_set(1e-3f), v16_set(1e-3f)));
+    __asm__ volatile("" ::: "memory"); /* panel.h: a load of a tile says not what it reads */
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    _tile_zero(4);
-    _tile_zero(5);
+    _tile_loadd(4, x, 64);
+    _tile_loadd(5, x, 64);
     for (int64_t k = 0; k < steps; k++) {
         _tile_dpbf16ps(0, 4, 5);
         _tile_dpbf16ps(1, 4, 5);
@@ -718,43 +735,34 @@ static float spin_tiles(int64_t steps)
         _tile_dpbf16ps(3, 4, 5);
     }
     _tile_stored(0, sum, 64);
-    return sum[0];
+    *out = sum[0];
+    return 2.0 * 4 * 16 * 16 * 32 * (double)steps;
 }
 #endif
 
-/* Operations of one step in a precision; 0: there is no instruction for it. */
-static double peak_operations(vdm_precision precision)
+static double spin(vdm_precision precision, float *out, int64_t steps)
 {
-    if (precision == VDM_PRECISION_F32) return 2.0 * 16 * TILE_ROWS * TILE_VECS;
+    if (precision == VDM_PRECISION_F32) return spin_fma(out, steps);
 #ifdef V16_DOT
-    if (precision == VDM_PRECISION_BF16) return 4.0 * 16 * DOTS;
+    if (precision == VDM_PRECISION_BF16) return spin_dots(out, steps);
 #endif
-#ifdef V16_TILES
-    if (precision == VDM_PRECISION_AMX) return 2.0 * 4 * 16 * 16 * 32;
+#ifdef V16_AMX
+    if (precision == VDM_PRECISION_AMX) return spin_tiles(out, steps);
 #endif
     return 0;
 }
-static float spin(vdm_precision precision, int64_t steps)
-{
-#ifdef V16_DOT
-    if (precision == VDM_PRECISION_BF16) return spin_dots(steps);
-#endif
-#ifdef V16_TILES
-    if (precision == VDM_PRECISION_AMX) return spin_tiles(steps);
-#endif
-    return precision == VDM_PRECISION_F32 ? spin_fma(steps) : 0;
-}
 
-/* The sums are written, or nothing would be computed. */
 static double peak(const vdm_cpu *cpu, int64_t steps)
 {
+    double operations = 0;
     PARALLEL_FOR(cpu->threads)
     for (int i = 0; i < cpu->threads; i++) {
-        tiles_begin(cpu);
-        cpu->scratch[16 * i] = spin(cpu->precision, steps);
-        tiles_end(cpu);
+        amx_begin(cpu);
+        double done = spin(cpu->precision, cpu->scratch + 16 * i, steps);
+        amx_end(cpu);
+        if (i == 0) operations = done;
     }
-    return peak_operations(cpu->precision) * (double)steps * cpu->threads;
+    return operations * cpu->threads;
 }
 
 /* ------------------------------------------------------------------------------------------------ */

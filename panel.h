@@ -17,7 +17,7 @@
  * In bf16 (rule 5) a cell of a panel, a0 or p0 above, is a pair: numbers 2i and 2i + 1 of k, rounded, in the
  * low and high half of 32 bits. So a panel has half as many cells, of which nothing but the multiplication
  * knows what they hold; they are moved as floats. Rule 6 has the same cells, filled up to whole pieces of 16;
- * where the processor has tiles for it (simd.h, V16_TILES), left panels are 16 rows high, and of every 16 x 16
+ * where the processor has tiles for it (simd.h, V16_AMX), left panels are 16 rows high, and of every 16 x 16
  * cells row after row. */
 #ifndef VDM_PANEL_H
 #define VDM_PANEL_H
@@ -36,7 +36,10 @@ static inline int64_t round_up(int64_t n, int64_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
-enum { PIECE_CELLS = 16 }; /* of rule 6 */
+enum {
+    PIECE_CELLS = 16, /* of rule 6 */
+    AMX_HIGH = 16     /* rows of a left panel of which blocks keep their rows */
+};
 
 /* How deep a product is: kc numbers of k, in so many cells */
 struct depth {
@@ -52,18 +55,24 @@ static inline struct depth depth_of(const vdm_cpu *cpu, int64_t kc)
     return d;
 }
 
-/* Rows of a left panel, and whether a panel is one that keeps the rows of its blocks */
+/* Are products done in the processor's tiles? */
+static inline bool has_tiles(struct depth d)
+{
+#ifdef V16_AMX
+    return d.amx;
+#else
+    (void)d;
+    return false;
+#endif
+}
+/* Rows of a left panel, and whether a panel is a left one whose blocks keep their rows: right ones are wider. */
 static inline int64_t left_width(struct depth d)
 {
-#ifdef V16_TILES
-    if (d.amx) return PIECE_CELLS;
-#endif
-    (void)d;
-    return TILE_ROWS;
+    return has_tiles(d) ? AMX_HIGH : TILE_ROWS;
 }
 static inline bool keeps_rows(int64_t width, struct depth d)
 {
-    return d.amx && width == PIECE_CELLS && left_width(d) == PIECE_CELLS;
+    return has_tiles(d) && width == AMX_HIGH;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -130,7 +139,7 @@ static inline void pack_rows(float *panel, int64_t room, int64_t width, const ch
     PACK_ROWS(VDM_F32, true, false);
     PACK_ROWS(VDM_F16, true, false);
     PACK_ROWS(VDM_BF16, true, false);
-#ifdef V16_TILES
+#ifdef V16_AMX
     PACK_ROWS(VDM_F32, true, true);
     PACK_ROWS(VDM_F16, true, true);
     PACK_ROWS(VDM_BF16, true, true);
@@ -304,14 +313,15 @@ INLINE v16 half_piece(const float *a, int64_t step, const float *b, const bool o
     }
     return sum;
 }
-static void amx_tile(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
+static void tile_rule6(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
                      float *c, int64_t c_row, bool add)
 {
     for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += PIECE_CELLS * step, b += PIECE_CELLS * TILE_COLS)
         for (int64_t r = 0; r < rows; r++)
             for (int v = 0; v < vecs; v++) {
                 float *p = c + r * c_row + 16 * v;
-                v16 even = half_piece(a + r, step, b + 16 * v, false), odd = half_piece(a + r, step, b + 16 * v, true);
+                v16 even = half_piece(a + r, step, b + 16 * v, false),
+                    odd = half_piece(a + r, step, b + 16 * v, true);
                 v16 before = add || k > 0 ? v16_flush(v16_load(p)) : v16_set(0);
                 v16_store(p, v16_flush(v16_add(before, v16_flush(v16_add(even, odd)))));
             }
@@ -321,7 +331,7 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int
                      float *c, int64_t c_row, bool add)
 {
     if (d.amx)
-        amx_tile(rows, vecs, d.cells, a, step, b, c, c_row, add);
+        tile_rule6(rows, vecs, d.cells, a, step, b, c, c_row, add);
     else
         tiles[rows - 1](vecs, d, a, step, b, c, c_row, add);
 }
@@ -329,8 +339,8 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
 struct left {
     const float *data;
-    int64_t panel; /* floats from row r to row r + TILE_ROWS, divided by TILE_ROWS: the cells where packed */
-    int64_t step;  /* floats from cell to cell: the panel's rows where packed */
+    int64_t panel; /* floats from one panel to the next, divided by its rows: the cells where packed */
+    int64_t step;  /* floats from cell to cell: the panel's rows where packed; nothing where blocks keep rows */
 };
 static inline struct left packed_left(const float *panels, struct depth d)
 {
@@ -376,14 +386,19 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
     }
 }
 
-#ifdef V16_TILES
+#ifdef V16_AMX
 /* ------------------------------------------------------------------------------------------------
- * Rule 6 in the processor's tiles: 16 rows of 16 cells each. Eight there are; four are 32 x 32 outputs. */
+ * Rule 6 in the processor's tiles, each 16 rows of 16 cells or sums: 32 x 32 outputs in four, two of either
+ * factor. A tile is loaded in as many cycles as two are multiplied, so that no number may be loaded for less. */
 
 enum {
-    TILE_PASS = 256, /* cells at a time, of which 32 columns (32 KB) stay in L1 */
-    MOST_ROWS = 256  /* of one product */
+    AMX_PASS = 256,  /* cells at a time, of which 32 columns (32 KB) stay in L1 */
+    AMX_DEPTH = 3072, /* packed at once, as DEPTH and so on below: the whole K of the published model, */
+    AMX_COLS = 1024,  /* since memory would not bring outputs as fast as they are summed */
+    AMX_ROWS = 192
 };
+_Static_assert(TILE_COLS == 32, "a right panel is one square wide");
+_Static_assert(VDM_KEY_TILE / 2 <= AMX_PASS && VDM_MAX_HEAD / 2 <= AMX_PASS, "attention's products are one pass");
 
 /* 32 x 32 outputs, rows `row` floats apart */
 struct square {
@@ -391,10 +406,11 @@ struct square {
     int64_t row;
 };
 
-/* to [32 rows of left, or 16, x 32] = from + left right; from.c NULL: from 0. Trap: to gcc a load of a tile is
- * an instruction that reads nothing; without the barrier, what is stored before may come after. */
-static inline void multiply_square(bool high, int64_t cells, const float *a, int64_t panel, const float *b,
-                                   struct square from, struct square to)
+/* to [32 rows of left, or 16, x 32] = from + left right; from.c NULL: from 0. Traps: to gcc a load of a tile is
+ * an instruction that reads nothing; without the barrier, what is stored before may come after. The stores come
+ * last, and are barriers. */
+static inline void amx_square(bool high, int64_t cells, const float *a, int64_t panel, const float *b,
+                              struct square from, struct square to)
 {
     const size_t from_row = (size_t)from.row * 4, to_row = (size_t)to.row * 4;
     __asm__ volatile("" ::: "memory");
@@ -411,7 +427,7 @@ static inline void multiply_square(bool high, int64_t cells, const float *a, int
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += 16 * PIECE_CELLS, b += 32 * PIECE_CELLS) {
+    for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += AMX_HIGH * PIECE_CELLS, b += 32 * PIECE_CELLS) {
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, 128);
         _tile_loadd(7, b + 16, 128);
@@ -430,8 +446,8 @@ static inline void multiply_square(bool high, int64_t cells, const float *a, int
     }
 }
 
-/* The output's part of `rows` <= 32 and `cols` <= 32, to or from a copy */
-static inline void move_square(float *copy, struct output o, int64_t rows, int64_t cols, bool back)
+/* `rows` <= 32 and `cols` <= 32 of the output, to or from a copy [32,32] */
+static inline void amx_move(float *copy, struct output o, int64_t rows, int64_t cols, bool back)
 {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t n = 0; n < cols; n += o.col == 1 ? 16 : 1) {
@@ -444,43 +460,52 @@ static inline void move_square(float *copy, struct output o, int64_t rows, int64
         }
 }
 
+/* Cells k, k + 1, ... of a product; the first add to the output where `add`, the last write it. */
+struct amx_pass {
+    int64_t k, cells;
+    bool first, last, add;
+};
+
 /* A pass over a square: `kept` [32,32] has it between passes, and where the output's part is not whole. */
-static void pass_square(int64_t rows, int64_t cols, int64_t cells, const float *a, int64_t panel, const float *b,
-                        struct output o, float *kept, bool first, bool last, bool add)
+static void amx_pass_over(const struct amx_pass *p, int64_t rows, int64_t cols, const float *a, int64_t panel,
+                          const float *b, struct output o, float *kept)
 {
-    bool whole = rows % 16 == 0 && cols == 32 && o.col == 1;
-    struct square out = {o.c, o.row}, copy = {kept, 32}, none = {NULL, 0};
-    if (first && add && !whole) move_square(kept, o, rows, cols, false);
-    multiply_square(rows > 16, cells, a, panel, b, first ? add ? whole ? out : copy : none : copy,
-                    last && whole ? out : copy);
-    if (last && !whole) move_square(kept, o, rows, cols, true);
+    bool whole = rows % AMX_HIGH == 0 && cols == 32 && o.col == 1, adds = p->first && p->add;
+    struct square out = {o.c, o.row}, copy = {kept, 32}, from = copy;
+    if (p->first) from = whole ? out : copy;
+    if (p->first && !p->add) from.c = NULL;
+    if (adds && !whole) amx_move(kept, o, rows, cols, false);
+    amx_square(rows > AMX_HIGH, p->cells, a, panel, b, from, p->last && whole ? out : copy);
+    if (p->last && !whole) amx_move(kept, o, rows, cols, true);
 }
 
-/* Rows in memory, cells of one k side by side, become panels of 16. */
-static void tile_rows(float *panels, int64_t rows, int64_t cells, struct left a, int64_t r)
+/* `rows` rows in memory from row r on, cells of one k side by side, become panels. */
+static void amx_rows(float *panels, int64_t rows, int64_t r, struct left a, const struct amx_pass *p)
 {
-    for (int64_t i = 0; i < rows; i += 16) {
-        for (int64_t k = 0; k < cells; k++)
-            v16_store(panels + i * cells + 16 * k, v16_load(a.data + (r + i) * a.panel + k * a.step));
-        turn_blocks(panels + i * cells, cells);
+    for (int64_t i = 0; i < rows; i += AMX_HIGH, panels += AMX_HIGH * p->cells) {
+        for (int64_t k = 0; k < p->cells; k++)
+            v16_store(panels + 16 * k, v16_load(a.data + (r + i) * a.panel + (p->k + k) * a.step));
+        turn_blocks(panels, p->cells);
     }
 }
 
-static void multiply_tiles(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
-                           struct output o, bool add)
+static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
+                         struct output o, bool add)
 {
-    float kept[MOST_ROWS * 32], panels[32 * TILE_PASS];
+    _Alignas(64) float kept[AMX_ROWS * 32], panels[32 * AMX_PASS];
+    bool once = d.cells <= AMX_PASS;
     for (int64_t n = 0; n < cols; n += 32, right += 32 * d.cells)
-        for (int64_t k = 0; k < d.cells; k += TILE_PASS)
+        for (int64_t k = 0; k < d.cells; k += AMX_PASS) {
+            int64_t cells = smaller(AMX_PASS, d.cells - k), wide = smaller(32, cols - n);
+            struct amx_pass pass = {k, cells, k == 0, k + cells == d.cells, add};
             for (int64_t r = 0; r < rows; r += 32) {
-                int64_t high = smaller(32, rows - r), wide = smaller(32, cols - n),
-                        cells = smaller(TILE_PASS, d.cells - k);
+                int64_t high = smaller(32, rows - r), panel = AMX_HIGH * d.cells;
                 struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
-                const float *left = a.data + r * a.panel + 16 * k;
-                if (a.panel == 1) tile_rows(panels, high, cells, a, r), left = panels;
-                pass_square(high, wide, cells, left, 16 * d.cells, right + 32 * k, at, kept + 32 * r, k == 0,
-                            k + cells == d.cells, add);
+                const float *left = a.data + r * a.panel + AMX_HIGH * k;
+                if (a.panel == 1) amx_rows(panels, high, r, a, &pass), left = panels, panel = AMX_HIGH * cells;
+                amx_pass_over(&pass, high, wide, left, panel, right + 32 * k, at, kept + (once ? 0 : 32 * r));
             }
+        }
 }
 #endif
 
@@ -488,9 +513,9 @@ static void multiply_tiles(int64_t rows, int64_t cols, struct depth d, struct le
 static void multiply(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
                      struct output o, bool add)
 {
-#ifdef V16_TILES
+#ifdef V16_AMX
     if (d.amx) {
-        multiply_tiles(rows, cols, d, a, right, o, add);
+        multiply_amx(rows, cols, d, a, right, o, add);
         return;
     }
 #endif
@@ -501,9 +526,9 @@ static void multiply(int64_t rows, int64_t cols, struct depth d, struct left a, 
 
 /* Before a thread's first product and after its last: the shapes of the tiles are told and forgotten, which
  * takes as long as a small product. */
-INLINE void tiles_begin(const vdm_cpu *cpu)
+INLINE void amx_begin(const vdm_cpu *cpu)
 {
-#ifdef V16_TILES
+#ifdef V16_AMX
     static const struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16]; /* of a row */
@@ -514,9 +539,9 @@ INLINE void tiles_begin(const vdm_cpu *cpu)
     (void)cpu;
 #endif
 }
-INLINE void tiles_end(const vdm_cpu *cpu)
+INLINE void amx_end(const vdm_cpu *cpu)
 {
-#ifdef V16_TILES
+#ifdef V16_AMX
     if (cpu->precision == VDM_PRECISION_AMX) _tile_release();
 #else
     (void)cpu;
@@ -548,18 +573,16 @@ enum {
     DEPTH = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
-    AMX_DEPTH = 3072,  /* the same in the processor's tiles, which are faster than memory brings numbers: */
-    AMX_COLS = 2048,   /* whole rows of the published model, and 12 MB of columns, in L3 */
-    AMX_ROWS = 208,
     LEFT_FLOATS = (LEFT_ROWS + TILE_ROWS) * DEPTH,
-#ifdef V16_TILES
-    PRODUCT_FLOATS = LEFT_FLOATS + AMX_COLS * AMX_DEPTH / 2,
-#else
     PRODUCT_FLOATS = LEFT_FLOATS + RIGHT_COLS * DEPTH,
-#endif
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };
+
+#ifdef V16_AMX
+_Static_assert(AMX_ROWS * AMX_DEPTH / 2 <= LEFT_FLOATS && AMX_COLS * AMX_DEPTH / 2 <= RIGHT_COLS * DEPTH,
+               "the same space");
+#endif
 
 /* attention.c, compiled like kernels.c once per instruction set */
 #define JOIN_(a, b)   a##b

@@ -2,7 +2,7 @@
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
  * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has matrix
- * tiles of them besides (V16_TILES: panel.h). Every operation gives the same bits in all.
+ * tiles of them besides (V16_AMX: panel.h). Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -14,7 +14,7 @@
  *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
  *   transpose(r)                          r[i] lane j <-> r[j] lane i
  * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (panel.h).
- * What products of bf16 need (kernels.h, rule 5) has plain forms at the end, which a form may replace:
+ * What products of bf16 need (kernels.h, rules 5 and 6) has plain forms at the end, which a form may replace:
  *   pair(a,b)         lane: the pair of a and b rounded to bf16, a in the low half
  *   pairs(a,b)        lanes: the pairs of the 32 numbers a, b
  *   load_pairs(p)     the same of 32 numbers that are bf16 already
@@ -60,7 +60,7 @@
 
 #if defined(VDM_SET_avx512amx)
 #define SET_NAME avx512amx
-#define V16_TILES
+#define V16_AMX
 #elif defined(VDM_SET_avx512bf16)
 #define SET_NAME avx512bf16
 #else

@@ -5,7 +5,8 @@
  *   file is written beside its name, synced and renamed; the folder is synced too, or the new name
  *   itself may be lost with the power.
  *   A processor that has AVX-512 is not enough: the system must save its registers. The compilers'
- *   __builtin_cpu_supports asks for both.
+ *   __builtin_cpu_supports asks for both. AMX's tiles the system gives to processes that ask, which then may
+ *   have no small stacks for signals: so nobody asks for a set that is not about to be used.
  * This is the only file outside simd.h that knows the names of instruction sets. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "kernels.h"
@@ -280,35 +281,43 @@ static bool has_avx512amx(void)
 #endif
 #endif
 
+static bool always(void)
+{
+    return true;
+}
+
 /* VDM_ISA or the best one; NULL with a sentence where that name is unknown or can't run here. */
 static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
 {
-    struct {
+    static const struct {
         const vdm_kernels *table;
-        bool runs;
+        bool (*runs)(void);
     } sets[] = {
 #if defined(__x86_64__)
 #ifdef VDM_HAS_avx512amx
-        {&vdm_kernels_avx512amx, has_avx512amx()},
+        {&vdm_kernels_avx512amx, has_avx512amx},
+#define AMX_SET ", avx512amx"
+#else
+#define AMX_SET ""
 #endif
 #ifdef VDM_HAS_avx512bf16
-        {&vdm_kernels_avx512bf16, has_avx512bf16()},
+        {&vdm_kernels_avx512bf16, has_avx512bf16},
 #endif
-        {&vdm_kernels_avx512, has_avx512()},
-        {&vdm_kernels_avx2, has_avx2()},
-#define KNOWN_SETS "scalar, avx2, avx512, avx512bf16 or avx512amx"
+        {&vdm_kernels_avx512, has_avx512},
+        {&vdm_kernels_avx2, has_avx2},
+#define KNOWN_SETS "scalar, avx2, avx512, avx512bf16" AMX_SET
 #elif defined(__aarch64__)
-        {&vdm_kernels_neon, true},
+        {&vdm_kernels_neon, always},
 #define KNOWN_SETS "scalar or neon"
 #else
 #define KNOWN_SETS "scalar"
 #endif
-        {&vdm_kernels_scalar, true},
+        {&vdm_kernels_scalar, always},
     };
     bool any = !wanted || !*wanted;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        if (any ? sets[i].runs : strcmp(wanted, sets[i].table->name) == 0) {
-            if (sets[i].runs) return sets[i].table;
+        if (any ? sets[i].runs() : strcmp(wanted, sets[i].table->name) == 0) {
+            if (any || sets[i].runs()) return sets[i].table;
             vdm_fail(err, "VDM_ISA: this processor can't run '%s'", wanted);
             return NULL;
         }

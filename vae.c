@@ -468,7 +468,7 @@ static float *causal_frame(const struct causal *s, int t)
 /* The past of the first chunk is copies of its frame 0: the taps that fall on it are added, then used once,
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b
  * summed[t]: the convolution that gives y_t, of t + 1 taps. The sums are f32, also of bf16 weights: with
- * --precision bf16 they are rounded like activations. */
+ * --precision bf16 and amx they are rounded like activations. */
 static void sum_taps(struct run *r, const vdm_conv *w, vdm_conv summed[PAST])
 {
     int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one tap [rows,out] */

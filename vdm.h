@@ -129,8 +129,10 @@ typedef enum vdm_dtype {
 
 /* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1,
  * 5 and 6). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
- * them, slower than f32 where it hasn't. */
-typedef enum vdm_precision { VDM_PRECISION_F32, VDM_PRECISION_BF16, VDM_PRECISION_AMX } vdm_precision;
+ * them (avx512amx), slower than f32 where it hasn't. */
+typedef enum vdm_precision {
+    VDM_PRECISION_F32 = VDM_F32, VDM_PRECISION_BF16 = VDM_BF16, VDM_PRECISION_AMX
+} vdm_precision;
 
 /* Which kernels to use, with how many threads, and the memory that they pack operands into.
  * One vdm_cpu serves one computation at a time. */

@@ -98,8 +98,8 @@ way() {
                 check $cc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O$level OPENMP=
             done
         done
-        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
-        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O3 OPENMP=
+        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
+        check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O3 OPENMP=
         ;;
     aarch64-quick)
         cross aarch64-linux-gnu qemu-aarch64

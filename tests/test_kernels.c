@@ -1,8 +1,7 @@
-/* Every kernel x shapes x instruction sets x threads, products in f32 and bf16, for equal bits with the plain
- * loops of plain.c; then
- * the plain loops against double precision: backward against central differences, exp and gelu in units in
- * the last place. Sizes lie around what the kernels divide by: vectors of 16, tiles of 4, 6 and 14 rows,
- * chains of 256, blocks of 336 rows, 1024 deep, 1536 wide. */
+/* Every kernel x shapes x instruction sets x threads, products in f32, bf16 and amx, for equal bits with the plain
+ * loops of plain.c; then the plain loops against double precision: backward against central differences, exp and
+ * gelu in units in the last place. Sizes lie around what the kernels divide by: vectors of 16, tiles of 4, 6, 14
+ * and 32 rows, chains of 128, blocks of 336 rows, 1024 deep, 1536 wide; of amx 192, 3072 and 1024. */
 #include "check.h"
 #include "plain.h"
 
@@ -228,6 +227,8 @@ static void test_matmuls(void)
     test_matmul(1100, 17, 40, VDM_F32, 16);      /* more than one height */
     test_matmul(1100, 3, 300, VDM_BF16, 16 + 8); /* turned */
     test_matmul(350, 48, 520, VDM_BF16, 2);
+    test_matmul(700, 2100, 33, VDM_F32, 2 + 8); /* more than one width of more than one height */
+    test_matmul(40, 33, 3300, VDM_BF16, 1 + 8); /* more than amx's depth */
     test_many_products();
     test_matmul_also(40, 300, 64, 96, 32);
     test_matmul_also(700, 70, 64, 32, 17); /* more than one height */
@@ -293,6 +294,8 @@ static void test_convs(void)
     test_conv(65, 40, 3, 3, 1, 1, 2, 6, 9, VDM_BF16, true);  /* K = 1755: two depths */
     test_conv(3, 17, 3, 3, 1, 1, 2, 20, 30, VDM_F32, false); /* 1200 pixels: two heights */
     test_conv(20, 3, 3, 3, 1, 1, 1, 30, 60, VDM_F16, true);  /* turned, two widths */
+    test_conv(32, 20, 3, 3, 1, 1, 2, 9, 11, VDM_BF16, true); /* runs of whole blocks of amx */
+    test_conv(160, 3, 3, 3, 1, 1, 1, 9, 11, VDM_F32, false); /* turned, K = 4320: more than amx's depth */
     test_conv(4, 4, 1, 3, 1, 1, 0, 5, 5, VDM_F32, false);    /* no frame */
 }
 

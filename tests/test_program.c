@@ -266,7 +266,8 @@ static void check_left_over(void)
     const char *known[] = {".",     "..",     "model",         "text-model",    "task",    "run",
                            "more",  "places", "killed",        "whole",         "answers", "dump.safetensors",
                            "a.ppm", "a.y4m",  "a.safetensors", "b.ppm",         "c.ppm",   "d.ppm",
-                           "e.png", "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png"};
+                           "e.png", "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png",
+                           "amx.ppm"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -105,7 +105,7 @@ vdm_conv work_conv(struct work *w, int out, int in, int kt, int k, vdm_dtype dty
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The machine. n: threads, 0 for all */
+ * The machine. n: threads (0 for all), precision */
 
 static void prepare_peak(struct work *w, const int *n)
 {

@@ -1,7 +1,7 @@
 """How a block of the published 1.5-5B width grows with the number of tokens: time per token, attention's part of it,
 memory. A table, and a plot as PNG.
 
-    make && python tools/growth.py [--precision bf16] [--runs 3] [--out growth.png]
+    make && python tools/growth.py [--precision bf16|amx] [--runs 3] [--out growth.png]
 
 A process of `vdm bench growth.S` for each length, so that the largest resident memory is that length's, and one of
 growth.attention.S.
@@ -69,7 +69,7 @@ def plot(o, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    parser.add_argument("--precision", choices=("f32", "bf16", "amx"), default="f32")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", default="growth.png")
     o = parser.parse_args()
