@@ -237,7 +237,8 @@ struct tiles_backward {
 };
 static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int64_t Dh)
 {
-    int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LEFT_MOST, deep = round_up(Dh, 2 * PIECE_CELLS);
+    int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LEFT_MOST,
+            deep = round_up(Dh, 2 * PIECE_CELLS);
     struct tiles_backward t = {.head = depth_of(cpu, Dh)};
     for (int i = 0; i < KEY_GROUP; i++) {
         struct key_tile *tile = &t.tiles[i];

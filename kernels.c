@@ -53,12 +53,6 @@ static const struct right *right_of(const struct product *p, int64_t n)
     return r;
 }
 
-#ifdef V16_AMX
-enum { MOST_DEPTH = AMX_DEPTH };
-#else
-enum { MOST_DEPTH = DEPTH };
-#endif
-
 /* Where a window's first tap lies: its frame, row and column, which may be outside. */
 struct origin {
     int t, y, x;
@@ -77,7 +71,7 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
 /* A window's number, and side by side with it those of the same tap's other channels. */
 static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[MOST_DEPTH];
+    static const float zeros[2 * DEPTH];
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
@@ -98,7 +92,7 @@ static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c
             for (int64_t r = 0; r < n; r++)
                 memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
         }
-        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true, false);
+        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true);
     }
 }
 
@@ -112,7 +106,10 @@ static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const
         struct tap tap = tap_of(c->w, k);
         run = smaller(c->w->in - tap.channel, end - k);
         for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
-        pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs, keep);
+        if (keep)
+            keep_rows(panel, rows, n, VDM_F32, run);
+        else
+            pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs);
     }
 }
 
@@ -201,7 +198,7 @@ static struct block block_of(const vdm_cpu *cpu)
 {
     struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS, TILE_ROWS};
 #ifdef V16_AMX
-    struct block amx = {AMX_DEPTH, AMX_COLS, AMX_ROWS, 2 * AMX_HIGH};
+    struct block amx = {2 * DEPTH, RIGHT_COLS, AMX_ROWS, 2 * AMX_HIGH};
     if (cpu->precision == VDM_PRECISION_AMX) return amx;
 #else
     (void)cpu;
@@ -213,8 +210,7 @@ static struct block block_of(const vdm_cpu *cpu)
 static void run_part(const struct product *p, const vdm_cpu *cpu, const struct part *t)
 {
     struct block block = block_of(cpu);
-    int64_t blocks = pieces(t->rows, block.rows),
-            high = round_up(pieces(t->rows, blocks), block.high);
+    int64_t blocks = pieces(t->rows, block.rows), high = round_up(pieces(t->rows, blocks), block.high);
     int64_t wide = blocks == 1 ? t->cols : block.cols;
     for (int64_t n = 0; n < t->cols; n += wide)
         for (int64_t k = 0; k < p->K; k += block.depth) {
@@ -292,8 +288,7 @@ static void run_product(const vdm_cpu *cpu, struct product p)
     for (int64_t i = 0; i < g.down * g.across; i++) {
         int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
         float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
-        struct part t = {m,     smaller(g.rows, p.M - m),
-                         n,     smaller(g.cols, p.N - n),
+        struct part t = {m,     smaller(g.rows, p.M - m), n, smaller(g.cols, p.N - n),
                          space, space + LEFT_FLOATS};
         amx_begin(cpu);
         if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);

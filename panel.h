@@ -65,7 +65,7 @@ static inline bool has_tiles(struct depth d)
     return false;
 #endif
 }
-/* Rows of a left panel, and whether a panel is a left one whose blocks keep their rows: right ones are wider. */
+/* Rows of a left panel, and whether a panel is a left one whose blocks keep rows: right ones are wider. */
 static inline int64_t left_width(struct depth d)
 {
     return has_tiles(d) ? AMX_HIGH : TILE_ROWS;
@@ -98,14 +98,14 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers, or kept. */
+/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
 INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                         vdm_dtype dtype, int64_t kc, const bool pairs, const bool keep)
+                         vdm_dtype dtype, int64_t kc, const bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
     for (int64_t r = 0; r < width; r += 16) {
         for (int64_t k = 0; k < kc; k += 16 * each) {
-            int64_t numbers = smaller(16 * each, kc - k), depth = keep ? 16 : (numbers + each - 1) / each;
+            int64_t numbers = smaller(16 * each, kc - k), depth = (numbers + each - 1) / each;
             int64_t at = k / each * width + r;
             v16 block[16];
             if (r + 16 <= n && numbers == 16 * each) {
@@ -116,7 +116,7 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
                     block[i] =
                         r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
             }
-            if (!keep) v16_transpose(block);
+            v16_transpose(block);
             if (depth == 16 && at + 15 * width + 16 <= room) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
@@ -128,23 +128,35 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
 }
 
 static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                             vdm_dtype dtype, int64_t kc, bool pairs, bool keep)
+                             vdm_dtype dtype, int64_t kc, bool pairs)
 {
-#define PACK_ROWS(of, in_pairs, kept)                                                            \
-    if (dtype == (of) && pairs == (in_pairs) && keep == (kept)) /* a copy of the loop for each */ \
-    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs), (kept))
-    PACK_ROWS(VDM_F32, false, false);
-    PACK_ROWS(VDM_F16, false, false);
-    PACK_ROWS(VDM_BF16, false, false);
-    PACK_ROWS(VDM_F32, true, false);
-    PACK_ROWS(VDM_F16, true, false);
-    PACK_ROWS(VDM_BF16, true, false);
-#ifdef V16_AMX
-    PACK_ROWS(VDM_F32, true, true);
-    PACK_ROWS(VDM_F16, true, true);
-    PACK_ROWS(VDM_BF16, true, true);
-#endif
+#define PACK_ROWS(of, in_pairs)                                                 \
+    if (dtype == (of) && pairs == (in_pairs)) /* a copy of the loop for each */ \
+    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs))
+    PACK_ROWS(VDM_F32, false);
+    PACK_ROWS(VDM_F16, false);
+    PACK_ROWS(VDM_BF16, false);
+    PACK_ROWS(VDM_F32, true);
+    PACK_ROWS(VDM_F16, true);
+    PACK_ROWS(VDM_BF16, true);
 #undef PACK_ROWS
+}
+
+/* The same of up to 16 rows whose blocks keep their rows, filled up to whole blocks */
+INLINE void keep_rows_as(float *panel, const char *const *rows, int64_t n, vdm_dtype dtype, int64_t kc)
+{
+    const int64_t bytes = dtype == VDM_F32 ? 4 : 2;
+    for (int64_t k = 0; k < kc; k += 32)
+        for (int64_t r = 0; r < AMX_HIGH; r++, panel += 16)
+            v16_store(panel, r < n ? cells_along(rows[r] + k * bytes, dtype, true, smaller(32, kc - k))
+                                   : v16_set(0));
+}
+static inline void keep_rows(float *panel, const char *const *rows, int64_t n, vdm_dtype dtype, int64_t kc)
+{
+    if (dtype == VDM_F32)
+        keep_rows_as(panel, rows, n, VDM_F32, kc);
+    else
+        keep_rows_as(panel, rows, n, dtype, kc);
 }
 
 /* Numbers of equal k side by side: row k of the panel is a row of x, or two. */
@@ -203,8 +215,11 @@ static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dt
     const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
     if (k_stride == 1) {
         for (int64_t r = 0; r < n; r++) rows[r] = p + r * r_stride * bytes;
-        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs, keeps_rows(width, d));
-        if (keeps_rows(width, d)) return;
+        if (keeps_rows(width, d)) {
+            keep_rows(panel, rows, n, dtype, kc);
+            return;
+        }
+        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs);
     } else if (r_stride == 1) {
         pack_across(panel, width, p, k_stride * bytes, n, dtype, kc, d.pairs);
     } else {
@@ -314,7 +329,7 @@ INLINE v16 half_piece(const float *a, int64_t step, const float *b, const bool o
     return sum;
 }
 static void tile_rule6(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
-                     float *c, int64_t c_row, bool add)
+                       float *c, int64_t c_row, bool add)
 {
     for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += PIECE_CELLS * step, b += PIECE_CELLS * TILE_COLS)
         for (int64_t r = 0; r < rows; r++)
@@ -340,7 +355,7 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int
 struct left {
     const float *data;
     int64_t panel; /* floats from one panel to the next, divided by its rows: the cells where packed */
-    int64_t step;  /* floats from cell to cell: the panel's rows where packed; nothing where blocks keep rows */
+    int64_t step;  /* floats from cell to cell: the panel's rows where packed, if blocks don't keep rows */
 };
 static inline struct left packed_left(const float *panels, struct depth d)
 {
@@ -389,16 +404,15 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
 #ifdef V16_AMX
 /* ------------------------------------------------------------------------------------------------
  * Rule 6 in the processor's tiles, each 16 rows of 16 cells or sums: 32 x 32 outputs in four, two of either
- * factor. A tile is loaded in as many cycles as two are multiplied, so that no number may be loaded for less. */
+ * factor. Squares, since loading tiles takes the time. */
 
 enum {
-    AMX_PASS = 256,  /* cells at a time, of which 32 columns (32 KB) stay in L1 */
-    AMX_DEPTH = 3072, /* packed at once, as DEPTH and so on below: the whole K of the published model, */
-    AMX_COLS = 1024,  /* since memory would not bring outputs as fast as they are summed */
-    AMX_ROWS = 192
+    AMX_PASS = 256, /* cells at a time, of which 32 columns (32 KB) stay in L1 */
+    AMX_ROWS = 256  /* packed at once, 2 DEPTH deep: 1 MB, in L2 */
 };
 _Static_assert(TILE_COLS == 32, "a right panel is one square wide");
-_Static_assert(VDM_KEY_TILE / 2 <= AMX_PASS && VDM_MAX_HEAD / 2 <= AMX_PASS, "attention's products are one pass");
+_Static_assert(VDM_KEY_TILE / 2 <= AMX_PASS && VDM_MAX_HEAD / 2 <= AMX_PASS,
+               "attention's products are one pass");
 
 /* 32 x 32 outputs, rows `row` floats apart */
 struct square {
@@ -406,9 +420,9 @@ struct square {
     int64_t row;
 };
 
-/* to [32 rows of left, or 16, x 32] = from + left right; from.c NULL: from 0. Traps: to gcc a load of a tile is
- * an instruction that reads nothing; without the barrier, what is stored before may come after. The stores come
- * last, and are barriers. */
+/* to [32 rows of left, or 16, x 32] = from + left right; from.c NULL: from 0. Traps: to gcc a load of a tile
+ * is an instruction that reads nothing; without the barrier, what is stored before may come after. The stores
+ * come last, and are barriers. */
 static inline void amx_square(bool high, int64_t cells, const float *a, int64_t panel, const float *b,
                               struct square from, struct square to)
 {
@@ -502,7 +516,8 @@ static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct left
                 int64_t high = smaller(32, rows - r), panel = AMX_HIGH * d.cells;
                 struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
                 const float *left = a.data + r * a.panel + AMX_HIGH * k;
-                if (a.panel == 1) amx_rows(panels, high, r, a, &pass), left = panels, panel = AMX_HIGH * cells;
+                if (a.panel == 1)
+                    amx_rows(panels, high, r, a, &pass), left = panels, panel = AMX_HIGH * cells;
                 amx_pass_over(&pass, high, wide, left, panel, right + 32 * k, at, kept + (once ? 0 : 32 * r));
             }
         }
@@ -580,8 +595,7 @@ enum {
 };
 
 #ifdef V16_AMX
-_Static_assert(AMX_ROWS * AMX_DEPTH / 2 <= LEFT_FLOATS && AMX_COLS * AMX_DEPTH / 2 <= RIGHT_COLS * DEPTH,
-               "the same space");
+_Static_assert((int)AMX_ROWS <= (int)LEFT_ROWS, "the same space");
 #endif
 
 /* attention.c, compiled like kernels.c once per instruction set */

@@ -1,8 +1,8 @@
 /* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Four forms of it,
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
- * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has matrix
- * tiles of them besides (V16_AMX: panel.h). Every operation gives the same bits in all.
+ * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has
+ * matrix tiles of them besides (V16_AMX: panel.h). Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest

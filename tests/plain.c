@@ -47,7 +47,8 @@ static float bf16(float x)
 static float half_piece(const float *a, const float *b, int64_t n, int odd)
 {
     float sum = 0;
-    for (int64_t k = odd; k < 32; k += 2) sum = fma_flushed(k < n ? bf16(a[k]) : 0, k < n ? bf16(b[k]) : 0, sum);
+    for (int64_t k = odd; k < 32; k += 2)
+        sum = fma_flushed(k < n ? bf16(a[k]) : 0, k < n ? bf16(b[k]) : 0, sum);
     return sum;
 }
 

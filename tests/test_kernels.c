@@ -1,7 +1,8 @@
-/* Every kernel x shapes x instruction sets x threads, products in f32, bf16 and amx, for equal bits with the plain
- * loops of plain.c; then the plain loops against double precision: backward against central differences, exp and
- * gelu in units in the last place. Sizes lie around what the kernels divide by: vectors of 16, tiles of 4, 6, 14
- * and 32 rows, chains of 128, blocks of 336 rows, 1024 deep, 1536 wide; of amx 192, 3072 and 1024. */
+/* Every kernel x shapes x instruction sets x threads, products in f32, bf16 and amx, for equal bits with the
+ * plain loops of plain.c; then the plain loops against double precision: backward against central
+ * differences, exp and gelu in units in the last place. Sizes lie around what the kernels divide by: vectors
+ * of 16, tiles of 4, 6, 14 and 32 rows, chains of 128, blocks of 336 rows, 1024 deep, 1536 wide; of amx 256
+ * and 2048. */
 #include "check.h"
 #include "plain.h"
 

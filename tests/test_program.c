@@ -263,11 +263,12 @@ static void check_killed(void)
 static void check_left_over(void)
 {
     DIR *d = opendir(check_folder());
-    const char *known[] = {".",     "..",     "model",         "text-model",    "task",    "run",
-                           "more",  "places", "killed",        "whole",         "answers", "dump.safetensors",
-                           "a.ppm", "a.y4m",  "a.safetensors", "b.ppm",         "c.ppm",   "d.ppm",
-                           "e.png", "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png",
-                           "amx.ppm"};
+    const char *known[] = {
+        ".",      "..",     "model",         "text-model",    "task",    "run",
+        "more",   "places", "killed",        "whole",         "answers", "dump.safetensors",
+        "a.ppm",  "a.y4m",  "a.safetensors", "b.ppm",         "c.ppm",   "d.ppm",
+        "e.png",  "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png",
+        "amx.ppm"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

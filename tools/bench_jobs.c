@@ -165,13 +165,14 @@ static void run_triad(struct work *w)
 }
 
 /* n: threads or 0, precision */
-#define PEAK(name, what, precision)                                                                   \
-    {"peak." name ".1", what ", one thread", NO_LIMIT, prepare_peak, run_peak, {1, precision},        \
-     {1, precision}},                                                                                 \
-    {                                                                                                 \
-        "peak." name, "the same, all threads", NO_LIMIT, prepare_peak, run_peak, {0, precision}, {    \
-            0, precision                                                                              \
-        }                                                                                             \
+#define PEAK(name, what, precision)                                                              \
+    {"peak." name ".1", what ", one thread", NO_LIMIT,      prepare_peak,                        \
+     run_peak,          {1, precision},      {1, precision}},                                    \
+    {                                                                                            \
+        "peak." name, "the same, all threads", NO_LIMIT, prepare_peak, run_peak, {0, precision}, \
+        {                                                                                        \
+            0, precision                                                                         \
+        }                                                                                        \
     }
 
 const struct job machine_jobs[] = {
