@@ -290,7 +290,10 @@ class Models:
             config.update(block_out_channels=channels, layers_per_block=1, norm_num_groups=4)
         model = self.fill(lambda: AutoencoderKLCogVideoX(**config))
         setattr(model, "encoder" if decode else "decoder", None)  # vdm bench makes one half too
-        return model.to(memory_format=self.last) if self.last else model
+        for layer in model.modules() if self.last else ():
+            if isinstance(layer, self.torch.nn.Conv3d):  # of the others' weights the layout is not defined
+                layer.to(memory_format=self.last)
+        return model
 
     def encode(self, which, T, H, W, *_):
         model, x = self.vae(which, False), self.randn(1, 3, T, H, W)
