@@ -43,6 +43,9 @@ static void test_golden(void)
     CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", said);
     CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", said);
     CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", said);
+    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision amx -o @/amx.g") == 0, "%s", said);
+    CHECK(vdm("compare --tol 0 @/bf16.g @/amx.g") == 3, "amx is not bf16: %s", said);
+    CHECK(vdm("compare @/0.g @/amx.g") == 0, "amx is as far as expected of bf16: %s", said);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", said);
     if (!CHECK(!vdm_safetensors_open(&f, path_of("only.g"), &err), "%s", err.text)) return;
     CHECK(f.count == 3 + 1 + 9, "--only: %d tensors", (int)f.count);

@@ -93,6 +93,8 @@ static void check_run(void)
     expect(0, "lora.safetensors", "fit @/task --model @/model -o @/bf16 --steps 2 --rank 4 --precision bf16");
     expect(1, "precision: this run has F32, the state was made with BF16",
            "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --resume");
+    expect(1, "precision: this run has AMX, the state was made with BF16",
+           "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision amx --resume");
     expect(0, "lora.safetensors",
            "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision bf16 --resume");
     /* a refused run leaves what the earlier one learned */
