@@ -23,9 +23,10 @@ OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
 # The last of these only where compiler (gcc 10, 11; clang 9, 12) and assembler know them, AMX on Linux
-NEWER := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16) \
-           $(if $(findstring linux,$(MACHINE)),$(shell printf '#include <immintrin.h>\nvoid f(void){_tile_release();}' > .amx-$$$$.c; \
-             $(CC) -mavx512bf16 -mamx-tile -mamx-bf16 -c .amx-$$$$.c -o .amx-$$$$ 2>/dev/null && echo avx512amx; rm -f .amx-$$$$*)))
+AMX_C = void f(void){_tile_release();}
+NEWER := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16))
+NEWER += $(if $(and $(X86),$(findstring linux,$(MACHINE))),$(shell echo '$(AMX_C)' | \
+  $(CC) -Werror -mavx512bf16 -mamx-tile -mamx-bf16 -include immintrin.h -x c -c - -o /dev/null 2>/dev/null && echo avx512amx))
 SETS = scalar $(if $(X86),avx2 avx512 $(NEWER)) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
 ISA_scalar =
 ISA_neon =
