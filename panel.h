@@ -317,29 +317,40 @@ typedef void tile_function(int vecs, struct depth d, const float *a, int64_t ste
 EACH_TILE_HEIGHT(TILE_OF)
 static tile_function *const tiles[TILE_ROWS] = {EACH_TILE_HEIGHT(TILE_NAME)};
 
-/* Rule 6 without tiles: 16 `vecs` outputs of each row; the even, then the odd numbers of 16 cells. */
-INLINE v16 half_piece(const float *a, int64_t step, const float *b, const bool odd)
+/* Rule 6 without tiles: the even and the odd numbers of a piece, 16 `vecs` outputs of each row. */
+static inline float half_of(float cell, bool odd)
+{
+    uint32_t bits;
+    memcpy(&bits, &cell, sizeof bits);
+    bits = odd ? bits & 0xffff0000u : bits << 16;
+    memcpy(&cell, &bits, sizeof bits);
+    return cell;
+}
+INLINE v16 half_piece(const float *a, int64_t step, const v16 columns[PIECE_CELLS], const bool odd)
 {
     v16 sum = v16_set(0);
-    for (int k = 0; k < PIECE_CELLS; k++) {
-        v16 one = v16_set(a[k * step]), column = v16_load(b + k * TILE_COLS);
-        sum = odd ? v16_fma_flushed(v16_odd(one), v16_odd(column), sum)
-                  : v16_fma_flushed(v16_even(one), v16_even(column), sum);
-    }
+    for (int k = 0; k < PIECE_CELLS; k++)
+        sum = v16_fma_flushed(v16_set(half_of(a[k * step], odd)), columns[k], sum);
     return sum;
 }
 static void tile_rule6(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
                        float *c, int64_t c_row, bool add)
 {
-    for (int64_t k = 0; k < cells; k += PIECE_CELLS, a += PIECE_CELLS * step, b += PIECE_CELLS * TILE_COLS)
-        for (int64_t r = 0; r < rows; r++)
-            for (int v = 0; v < vecs; v++) {
-                float *p = c + r * c_row + 16 * v;
-                v16 even = half_piece(a + r, step, b + 16 * v, false),
-                    odd = half_piece(a + r, step, b + 16 * v, true);
-                v16 before = add || k > 0 ? v16_flush(v16_load(p)) : v16_set(0);
-                v16_store(p, v16_flush(v16_add(before, v16_flush(v16_add(even, odd)))));
+    for (int64_t done = 0; done < cells; done += PIECE_CELLS, add = true)
+        for (int v = 0; v < vecs; v++) {
+            v16 even[PIECE_CELLS], odd[PIECE_CELLS];
+            for (int k = 0; k < PIECE_CELLS; k++) {
+                v16 column = v16_load(b + (done + k) * TILE_COLS + 16 * v);
+                even[k] = v16_even(column), odd[k] = v16_odd(column);
             }
+            for (int64_t r = 0; r < rows; r++) {
+                float *p = c + r * c_row + 16 * v;
+                const float *left = a + done * step + r;
+                v16 sum = v16_add(half_piece(left, step, even, false), half_piece(left, step, odd, true));
+                v16 before = add ? v16_flush(v16_load(p)) : v16_set(0);
+                v16_store(p, v16_flush(v16_add(before, v16_flush(sum))));
+            }
+        }
 }
 
 static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int64_t step, const float *b,
