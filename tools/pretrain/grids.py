@@ -1,15 +1,17 @@
 """Grid clips: procedural families of motion on small grids of coloured cells.
 
-A family maps (rng, B, G) to a sequence of states [B, K+1, G, G] (uint8 palette indices): state 0 is the
-first frame, one state follows from the one before it.  `timeline` then spreads states over the 9 frames:
-step by step, or abruptly in the middle of the clip (the discrete transition that few-shot fits use), or
-as a cross-fade.  All of it is vectorised over the batch B; parameters are drawn per clip.
+A family maps (rng, B, G) to a sequence of states [B, K+1, G, G] (uint8 palette indices), state 0 is the
+first frame, one state follows from the one before it; and to words, the parameters of its rule (captions.py).
+`timeline` then spreads states over the 9 frames: step by step, or abruptly in the middle of the clip (the
+discrete transition that few-shot fits use), or as a cross-fade.  All of it is vectorised over the batch B; parameters are drawn per clip.
 
 Kept out: the evaluation rules themselves (see KIN in families.py) and every first frame whose hash is
 reserved for evaluation (`reserved`): evaluation inputs are drawn from the reserved eighth of all grids,
 so that no evaluation pair can occur in the training stream.  families.py drops such clips by their pixels.
 """
 import numpy as np
+
+import captions
 
 K = 8          # steps in a sequence: K+1 states
 FRAMES = 9
@@ -207,7 +209,7 @@ def one_colour(rng, a, avoid=None):
 def still(rng, b, g):
     """Nothing moves."""
     a, _ = content(rng, b, g)
-    return ends(a, a)
+    return ends(a, a), ()
 
 
 def translate(rng, b, g):
@@ -217,7 +219,7 @@ def translate(rng, b, g):
     v[0] = np.where((v == 0).all(0), 1, v[0])
     wrap = coin(rng, b)
     y, x = np.mgrid[:g, :g]
-    return np.stack([take(a, y - per(k * v[0]), x - per(k * v[1]), wrap, bg) for k in range(K + 1)], 1)
+    return np.stack([take(a, y - per(k * v[0]), x - per(k * v[1]), wrap, bg) for k in range(K + 1)], 1), (*(v + 2), wrap)
 
 
 def slide(rng, b, g):
@@ -227,7 +229,8 @@ def slide(rng, b, g):
     wrap = coin(rng, b, .7)
     y, x = np.mgrid[:g, :g]
     seq = np.stack([take(a, np.broadcast_to(y, a.shape), x - k * v[:, :, None], wrap, bg) for k in range(K + 1)], 1)
-    return dihedral(seq, rng.integers(0, 2, b))
+    op = rng.integers(0, 2, b)
+    return dihedral(seq, op), (*(v + 2).T, wrap, op)
 
 
 def fall(rng, b, g):
@@ -244,7 +247,8 @@ def fall(rng, b, g):
             s[:, y + 1] = np.where(m, up, dn)
             s[:, y] = np.where(m, bg[:, None], up)
         return s
-    return dihedral(roll_out(a, step), rng.integers(0, 8, b))
+    op = rng.integers(0, 8, b)
+    return dihedral(roll_out(a, step), op), (*loose.T, op)
 
 
 def grow(rng, b, g):
@@ -257,7 +261,8 @@ def grow(rng, b, g):
         m = s == per(c)
         t = np.where(per(oneway), shift(m, 1, 0, False), touches(m, eight))
         return np.where(t & (s == per(bg)), per(c), s)
-    return dihedral(roll_out(a, step), rng.integers(0, 8, b))
+    op = rng.integers(0, 8, b)
+    return dihedral(roll_out(a, step), op), (c, eight, oneway, op)
 
 
 def shrink(rng, b, g):
@@ -268,7 +273,7 @@ def shrink(rng, b, g):
     def step(s, _):
         m = s == per(c)
         return np.where(m & touches(~m, eight), per(bg), s)
-    return roll_out(a, step)
+    return roll_out(a, step), (c, eight)
 
 
 def spread(rng, b, g):
@@ -288,7 +293,7 @@ def spread(rng, b, g):
         for v in range(10):
             lut[np.arange(b), rank[:, v].astype(int) + 1] = v
         return np.take_along_axis(lut, new.reshape(b, -1).astype(int) + 1, 1).reshape(s.shape)
-    return roll_out(a, step)
+    return roll_out(a, step), (*(rank.T + 1), eight)
 
 
 def cyclic(rng, b, g):
@@ -304,7 +309,7 @@ def cyclic(rng, b, g):
         n8 = n4 + sum((shift(s, *d) == nxt) for d in NEAR8[4:])
         return np.where(np.where(per(eight), n8, n4) >= per(need), nxt, s)
     seq = roll_out(v, step)
-    return np.take_along_axis(col, seq.reshape(b, -1).astype(int), 1).reshape(seq.shape)
+    return np.take_along_axis(col, seq.reshape(b, -1).astype(int), 1).reshape(seq.shape), (m, eight, need, *col.T[:5])
 
 
 EVALUATED = {("3", "23"), ("3", "2"), ("3678", "34678"), ("3", "12345"), ("2", "")}
@@ -340,7 +345,8 @@ def cellrule(rng, b, g):
         n = np.where(per(wrap), w, n)
         return ((np.where(s > 0, per(keep), per(birth)) >> n) & 1).astype(np.uint8)
     seq = roll_out(on.astype(np.uint8), step)
-    return np.take_along_axis(col, seq.reshape(b, -1).astype(int), 1).reshape(seq.shape)
+    words = [(rule >> n & 1) > 0 for rule in (birth, keep) for n in range(9)]
+    return np.take_along_axis(col, seq.reshape(b, -1).astype(int), 1).reshape(seq.shape), (*words, wrap, col[:, 1])
 
 
 def vote(rng, b, g):
@@ -357,7 +363,7 @@ def vote(rng, b, g):
             maj = np.where((same >= 3) & (n[i] != 255), n[i], maj)
         opp = np.where(opp == 255, s, opp)
         return np.where(per(opposite), opp, maj)
-    return roll_out(a, step)
+    return roll_out(a, step), (opposite,)
 
 
 def recolour(rng, b, g):
@@ -377,7 +383,11 @@ def recolour(rng, b, g):
         return s
     src0 = [one_colour(rng, a) for _ in range(4)]
     new = rng.integers(0, 10, (4, b)).astype(np.uint8)
-    return roll_out(a, step)
+    becomes = np.full((b, 10), -1)
+    for j in range(4):
+        i = np.flatnonzero(j < n)
+        becomes[i, src0[j][i]] = np.where(cyc, src0[(j + 1) % 4], new[j])[i]
+    return roll_out(a, step), (*becomes.T, at_once)
 
 
 def touched(rng, b, g):
@@ -389,7 +399,8 @@ def touched(rng, b, g):
     q = one_colour(rng, a, p)
     r = np.where(coin(rng, b, .4), q, rng.integers(0, 10, b)).astype(np.uint8)
     eight = coin(rng, b)
-    return roll_out(a, lambda s, _: np.where((s == per(p)) & touches(s == per(q), eight), per(r), s))
+    words = (np.where(p == 255, 10, p), q, r, eight)
+    return roll_out(a, lambda s, _: np.where((s == per(p)) & touches(s == per(q), eight), per(r), s)), words
 
 
 def blink(rng, b, g):
@@ -397,7 +408,7 @@ def blink(rng, b, g):
     a, bg = content(rng, b, g)
     c = one_colour(rng, a, bg)
     off = np.where(coin(rng, b), bg, rng.integers(0, 10, b)).astype(np.uint8)
-    return roll_out(a, lambda s, i: np.where(a == per(c), per(off) if i % 2 == 0 else a, a))
+    return roll_out(a, lambda s, i: np.where(a == per(c), per(off) if i % 2 == 0 else a, a)), (c, off)
 
 
 def sprite(rng, b, n=4):
@@ -423,17 +434,18 @@ def movers(rng, b, g):
     """One to three objects move over a standing background, bounce off walls and hide each other."""
     bg, back = content(rng, b, g)
     bg = np.where(per(coin(rng, b, .6)), per(back), bg).astype(np.uint8)
-    seq = np.repeat(bg[:, None], K + 1, 1)
+    seq, words = np.repeat(bg[:, None], K + 1, 1), []
     y, x = np.mgrid[:g, :g]
     for i in range(3):
         use = coin(rng, b, 1 if i == 0 else .5)
         s, h, w = sprite(rng, b, min(4, g))
         p0, v = rng.integers(0, g, (2, b)), rng.integers(-2, 3, (2, b))
+        words += [np.where(use, p0[0], -1), np.where(use, p0[1], -1), v[0] + 2, v[1] + 2]
         for k in range(K + 1):
             py, px = bounce(p0[0] + k * v[0], g - h), bounce(p0[1] + k * v[1], g - w)
             obj = take_sprite(s, y - per(py), x - per(px))
             seq[:, k] = np.where((obj != 255) & per(use), obj, seq[:, k])
-    return seq
+    return seq, tuple(words)
 
 
 def take_sprite(s, sy, sx):
@@ -459,7 +471,7 @@ def turn(rng, b, g):
     bx = np.where(inside & (ly == m) & (lx < m), x + 1, np.where(inside & (ly == 0) & (lx > 0), x - 1, x))
     sy, sx = np.where(per(belt), by, sy), np.where(per(belt), bx, sx)
     none = np.zeros(b, np.uint8)
-    return roll_out(a, lambda s, _: take(s, sy, sx, none, none))
+    return roll_out(a, lambda s, _: take(s, sy, sx, none, none)), (n, y0, x0, way, belt)
 
 
 def wipe(rng, b, g):
@@ -477,7 +489,8 @@ def wipe(rng, b, g):
         push = np.where(second, push_c, push_a)
         off = np.where(second, c, push_a)
         seq.append(np.where(mode == 0, over, np.where(mode == 1, push, off)))
-    return dihedral(np.stack(seq, 1).astype(np.uint8), rng.integers(0, 8, b))
+    op = rng.integers(0, 8, b)
+    return dihedral(np.stack(seq, 1).astype(np.uint8), op), (mode.ravel(), op)
 
 
 def blocks(rng, b, g):
@@ -494,7 +507,7 @@ def blocks(rng, b, g):
     from_q = take(a, y + per(q[0] - p[0]), x + per(q[1] - p[1]), z, z)
     gone = np.where(box(p), np.where(mode == 2, from_q, per(bg)), a)
     out = np.where(box(q), from_p, np.where(mode == 0, a, gone))
-    return ends(a, out)
+    return ends(a, out), (h, w, *p, *q, mode.ravel())
 
 
 def halves(rng, b, g):
@@ -505,7 +518,8 @@ def halves(rng, b, g):
     src = np.where(y < g // 2, y, np.where(mir, g - 1 - y, y - g // 2))
     out = take(a, src, x + 0 * src, z, z)
     rows = [np.where(y < g // 2 + (k * (g - g // 2) + K - 1) // K, out, a) for k in range(K + 1)]
-    return dihedral(np.stack(rows, 1).astype(np.uint8), rng.integers(0, 8, b))
+    op = rng.integers(0, 8, b)
+    return dihedral(np.stack(rows, 1).astype(np.uint8), op), (mir.ravel(), op)
 
 
 def rays(rng, b, g):
@@ -522,7 +536,7 @@ def rays(rng, b, g):
             heads[i] = shift(heads[i], *d, fill=False) & ((s == per(bg)) | (s == per(ray)))
             s = np.where(heads[i], per(ray), s)
         return s
-    return roll_out(a, step)
+    return roll_out(a, step), (c, ray, *dirs)
 
 
 def walker(rng, b, g):
@@ -536,7 +550,7 @@ def walker(rng, b, g):
     d, side = rng.integers(0, 4, b), rng.choice([1, 3], b)
     ring = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
     a[i, py, px] = me
-    base, seq = a.copy(), [a]
+    seq, words = [a], (py, px, d, side, me, trail)
     for _ in range(K):
         s, moved = seq[-1].copy(), np.zeros(b, bool)
         for _ in range(4):                                   # try ahead, else turn
@@ -550,7 +564,7 @@ def walker(rng, b, g):
             d = np.where(moved, d, (d + side) % 4)
         s[i, py, px] = me
         seq.append(s)
-    return np.stack(seq, 1)
+    return np.stack(seq, 1), words
 
 
 def flood(rng, b, g):
@@ -569,7 +583,7 @@ def flood(rng, b, g):
     for _ in range(K):
         front = (front | touches(front, eight)) & region
         seq.append(np.where(front, per(drop), a).astype(np.uint8))
-    return np.stack(seq, 1)
+    return np.stack(seq, 1), (py, px, drop, shown, eight)
 
 
 def zoom(rng, b, g):
@@ -581,7 +595,7 @@ def zoom(rng, b, g):
     big = take(a, per(oy) + y // 2, per(ox) + x // 2, z, z)
     small = take(a, 2 * y + 0 * big, 2 * x + 0 * big, z, bg)
     tiles = take(a, (2 * y) % g + 0 * big, (2 * x) % g + 0 * big, z, z)
-    return ends(a, np.where(mode == 0, big, np.where(mode == 1, small, tiles)))
+    return ends(a, np.where(mode == 0, big, np.where(mode == 1, small, tiles))), (oy, ox, mode.ravel())
 
 
 def vanish(rng, b, g):
@@ -593,7 +607,7 @@ def vanish(rng, b, g):
     sil = per(rng.integers(0, 10, b).astype(np.uint8))
     m = a == per(c)
     out = np.where(mode == 0, np.where(m, per(new), a), np.where(m, np.where(mode == 1, a, sil), per(new)))
-    return ends(a, out)
+    return ends(a, out), (c, new, mode.ravel(), sil.ravel())
 
 
 EVALUATED_1D = {8, 32, 128, 160, 4, 108, 170, 250, 30, 45, 90, 150, 110, 54, 62, 106}
@@ -619,13 +633,14 @@ def rows(rng, b, g):
     y = np.arange(g)[:, None]
     seq = np.stack([np.where(y <= k * (g - 1) // K, full, 0) for k in range(K + 1)], 1)
     seq = np.take_along_axis(col, seq.reshape(b, -1), 1).reshape(seq.shape)
-    return dihedral(seq, np.where(coin(rng, b, .7), 0, rng.integers(0, 8, b)))
+    op = np.where(coin(rng, b, .7), 0, rng.integers(0, 8, b))
+    return dihedral(seq, op), (*[(rule >> n & 1) > 0 for n in range(8)], wrap, op, col[:, 0], col[:, 1])
 
 
 # ---------------------------------------------------------------- time
 
 def timeline(rng, b):
-    """Which state each frame shows: [B,9] floats in 0..K; a fraction is a cross-fade.
+    """Which state each frame shows: [B,9] floats in 0..K; a fraction is a cross-fade.  And its words.
 
     .45 abrupt in the middle (4 frames of state 0, 5 of state k), .10 abrupt at another time,
     .33 step by step, .12 a fade from state 0 to state k.  k is 1, K (what the rule ends in), or anything between.
@@ -639,13 +654,17 @@ def timeline(rng, b):
     steps = np.floor(np.clip(i - late, 0, K) * rate)
     a, w = rng.integers(0, 4, b)[:, None], rng.integers(3, 9, b)[:, None]
     fade = k * np.clip((i - a) / w, 0, 1)
-    return np.where(mode <= 1, jump, np.where(mode == 2, steps, fade))
+    pos = np.where(mode <= 1, jump, np.where(mode == 2, steps, fade))
+    only = lambda m, v: np.where(m, v, -1).ravel()
+    words = (mode.ravel(), only(mode != 2, k), only(mode <= 1, cut), only(mode == 2, 2 * rate), only(mode == 2, late),
+             only(mode == 3, a), only(mode == 3, w))
+    return pos, words
 
 
 def palette(rng, b):
-    """[B,10,3] float: the ARC palette in three clips of four, else ten random colours well apart."""
+    """[B,10,3] float: the ARC palette in seven clips of eight, else ten random colours well apart."""
     pal = np.tile(PALETTE.astype(np.float32), (b, 1, 1))
-    for i in np.flatnonzero(coin(rng, b, .25)):
+    for i in np.flatnonzero(coin(rng, b, 1 / 8)):
         cand = rng.integers(0, 256, (40, 3)).astype(np.float32)
         out = [cand[0]]
         for _ in range(9):                                   # farthest-point choice
@@ -674,21 +693,26 @@ GRID_FAMILIES = [still, translate, slide, fall, grow, shrink, spread, cyclic, ce
 
 
 def grid_clips(rng, b, family, g=8):
-    """[b,9,64,64,3] uint8 clips of one grid family.
-    Most clips in which nothing happens are dropped (all families but `still`)."""
-    out, have = [], 0
+    """[b,9,64,64,3] uint8 clips of one grid family, and their captions [b,WORDS]: none where colours have no names
+    or cells another size.  Most clips in which nothing happens are dropped (all families but `still`)."""
+    out, said, have = [], [], 0
+    number = GRID_FAMILIES.index(family) if family in GRID_FAMILIES else 0
     while have < b:
         n = 2 * (b - have) + 4
-        seq, pos = family(rng, n, g), timeline(rng, n)
+        (seq, words), (pos, times) = family(rng, n, g), timeline(rng, n)
+        caption = captions.caption(n, number, words, times)
         last = seq[np.arange(n), np.floor(pos[:, -1]).astype(int)]
         keep = (last != seq[:, 0]).any((1, 2)) | coin(rng, n, 1 if family is still else .1)
-        seq, pos = seq[keep][:b - have], pos[keep][:b - have]
+        seq, pos, caption = (x[keep][:b - have] for x in (seq, pos, caption))
         # a fade goes straight from state 0 to state k: make it the first two states of its own sequence
         frac = (pos != np.floor(pos)).any(1)
         for i in np.flatnonzero(frac):
             k = max(int(pos[i, -1]), 1)
             seq[i, 1] = seq[i, k]
             pos[i] = pos[i] / k
-        out.append(render(seq, pos, palette(rng, len(seq))))
+        pal = palette(rng, len(seq))
+        caption[(pal != PALETTE).any((1, 2)) | (g != 8)] = -1
+        out.append(render(seq, pos, pal))
+        said.append(caption)
         have += len(seq)
-    return np.concatenate(out)
+    return np.concatenate(out), np.concatenate(said)

@@ -50,17 +50,19 @@ class Attention:
 
 
 class Dit:
-    """The transformer with everything fixed around it: v = dit(x_t, image latent, t)."""
+    """The transformer with everything fixed around it: v = dit(x_t, image latent, t, captions)."""
 
     def __init__(self, net, bf16=True):
         self.net, self.text, self.rope, self.bf16 = net, prompt_embeds(), rope(), bf16
         self.ofs = torch.full((1,), 2.0)
 
-    def __call__(self, x, image, t):
+    def __call__(self, x, image, t, text=None):
+        """text [B,any,TEXT_DIM]: that of captions, or the prompt."""
+        text = self.text.expand(len(x), -1, -1) if text is None else text
         c = torch.zeros_like(x)
         c[:, 0] = image
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-            return self.net(hidden_states=torch.cat([x, c], 2), encoder_hidden_states=self.text.expand(len(x), -1, -1),
+            return self.net(hidden_states=torch.cat([x, c], 2), encoder_hidden_states=text,
                             timestep=t, ofs=self.ofs, image_rotary_emb=self.rope, return_dict=False)[0].float()
 
 

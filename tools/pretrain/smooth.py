@@ -97,8 +97,8 @@ def shapes(rng, b, frames=FRAMES):
 
 def camera(rng, b):
     """A picture (grid or shapes) turns, zooms, shears or drifts as a whole under a camera."""
-    pic = np.concatenate([grid_clips(rng, b - b // 3, _any_grid)[:, 0], shapes(rng, b // 3, 1)[:, 0]]) \
-        if b >= 3 else grid_clips(rng, b, _any_grid)[:, 0]
+    pic = np.concatenate([grid_clips(rng, b - b // 3, _any_grid)[0][:, 0], shapes(rng, b // 3, 1)[:, 0]]) \
+        if b >= 3 else grid_clips(rng, b, _any_grid)[0][:, 0]
     e = ease(rng, b)
     pick = lambda p, lo, hi: np.where(coin(rng, b, p), rng.uniform(lo, hi, b), 0)[:, None] * e
     th, lz = pick(.5, -np.pi, np.pi), pick(.3, -.7, .7)
@@ -121,7 +121,7 @@ def camera(rng, b):
 
 def _any_grid(rng, n, g):
     a, _ = content(rng, n, g)
-    return np.stack([a] * 9, 1)
+    return np.stack([a] * 9, 1), ()
 
 
 def segment(xx, yy, a, c):

@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+import captions
 import evaluate
 import families
 from buffer import ROW, Ring
+from common import TEXT_DIM
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
 from smooth import SMOOTH_FAMILIES
@@ -107,7 +109,9 @@ def fnv_plain(cells):
 def shape_of_things():
     rng = np.random.default_rng(7)
     for f, name in enumerate(families.NAMES):
-        v = families.clips(rng, f, 6)
+        v, said = families.clips(rng, f, 6)
+        check(said.shape == (6, captions.WORDS) and said.max() < captions.FAMILIES * captions.SLOTS * captions.VALUES,
+              f"{name}: captions")
         check(v.shape == (6, 9, 64, 64, 3) and v.dtype == np.uint8, f"{name}: shape")
     check(all(k in families.NAMES for _, kin in families.KIN.values() for k in kin), "kin are families")
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")) as f:
@@ -118,23 +122,39 @@ def shape_of_things():
     for task, (grade, kin) in families.KIN.items():
         check(f"| {task} | {grade} | {', '.join(kin)} |" in text, f"{task}: kinship listed in README.md")
     for f in GRID_FAMILIES:
-        v = grid_clips(rng, 64, f, 8)
+        v, said = grid_clips(rng, 64, f, 8)
+        check((said[:, 0] >= 0).mean() > .5, f"{f.__name__}: most clips have a caption")
         moved = (v[:, 0] != v[:, -1]).any((1, 2, 3)).mean()
         check(moved == 0 if f.__name__ == "still" else moved > .5, f"{f.__name__}: something happens ({moved:.2f})")
-    a, _ = families.mixture(np.random.default_rng(3), 32)
-    b, _ = families.mixture(np.random.default_rng(3), 32)
-    s, _ = families.mixture(np.random.default_rng(3), 32, still=True)
-    check(bool((a == b).all()), "the same seed, the same clips")
+    a, said = families.mixture(np.random.default_rng(3), 32)
+    b, again = families.mixture(np.random.default_rng(3), 32)
+    s, nothing = families.mixture(np.random.default_rng(3), 32, still=True)
+    check(bool((a == b).all() and (said == again).all()), "the same seed, the same clips")
+    check(bool((nothing == -1).all()), "of stills nothing is said")
     check(bool((s == s[:, :1]).all()), "stills stand still")
+
+
+def text():
+    """Words tell rules apart: the same recolouring twice, and with one colour changed."""
+    none = [-1] * 10
+    rules = [none[:3] + [x] + none[4:] for x in (5, 5, 6)]
+    said = captions.caption(3, 10, np.array(rules).T, (np.array([True, True, False]),))
+    e = captions.Text()(said)
+    check(e.shape[1:] == (captions.TOKENS, TEXT_DIM), "a token a word")
+    check(bool((e[0] == e[1]).all()) and bool((e[0] != e[2]).any(-1).sum() == 2), "equal rules, equal tokens; others, others")
+    check((e != 0).any(-1).sum(1).tolist() == [3, 3, 2], "family, rule, and time where it is true; then nothing")
+    check(len(GRID_FAMILIES) < captions.FAMILIES, "every grid family has words")
 
 
 def ring():
     with tempfile.TemporaryDirectory() as d:
         r = Ring(os.path.join(d, "r"), 10)
-        r.put(torch.ones((7,) + ROW))
-        r.put(2 * torch.ones((7,) + ROW))
+        r.put(torch.ones((7,) + ROW), np.full((7, captions.WORDS), 1))
+        r.put(2 * torch.ones((7,) + ROW), np.full((7, captions.WORDS), 2))
         check(r.have == 10 and r.at == 4 and set(np.asarray(r.data[:, 0, 0, 0, 0]).tolist()) == {1, 2}, "ring wraps")
-        r.data.flush()
+        z, words = r.draw(np.random.default_rng(0), 50)
+        check(bool((z[:, 0, 0, 0, 0].numpy() == words[:, 0]).all()), "a clip keeps its caption")
+        r.flush()
         q = Ring(os.path.join(d, "r"), 10)
         q.restore(r.meta())
         check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
@@ -142,6 +162,7 @@ def ring():
 
 if __name__ == "__main__":
     shape_of_things()
+    text()
     ring()
     rules()
     seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)

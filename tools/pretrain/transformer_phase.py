@@ -1,6 +1,7 @@
 """Phase 2: the transformer, from scratch, image-to-video on encoded clips.
 
-v-prediction, t uniform (stratified over the batch), MSE over all four latent frames.  The learning rate is
+v-prediction, t uniform (stratified over the batch), MSE over all four latent frames; in most steps the clips come with
+their captions, else all have the one fixed prompt.  The learning rate is
 constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
 release: a copy of the state that runs N more steps with a rate falling to 0.
 Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
@@ -12,18 +13,20 @@ import time
 import numpy as np
 import torch
 
+import captions
 import families
 import vae_phase
-from buffer import Ring, encode_clips, refill
+from buffer import Ring, encode_clips, lay_out, refill
 from common import Ema, Every, Log, Optimiser, decode, load, new_transformer, save_atomic
 from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
 
+UNSAID = 0.4                        # share of the steps without captions
 BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
-CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 16    # 1 fresh clip for 16 used
+CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 8     # 1 fresh clip for 8 used
 EVAL_EVERY, LOG_EVERY = 500, 50
-FIELDS = ["step", "loss", "held", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "rate", "clips_per_s",
-          "buffer", "time"]
+FIELDS = ["step", "loss", "held", "held_said", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "rate",
+          "clips_per_s", "buffer", "time"]
 
 
 def dense_grids(n, seed):
@@ -42,7 +45,8 @@ class HeldOut:
 
     def __init__(self, vae, still):
         rng = np.random.default_rng(777)
-        clips = np.concatenate([families.clips(rng, f, 8, 8) for f in range(len(families.NAMES))])
+        clips, self.said = (np.concatenate(x) for x in zip(*(families.clips(rng, f, 8, 8)
+                                                             for f in range(len(families.NAMES)))))
         if still:
             clips = np.repeat(clips[:, :1], clips.shape[1], 1)
         z = encode_clips(vae, clips, bf16=False)
@@ -59,12 +63,14 @@ class HeldOut:
         self.alphas = scheduler().alphas_cumprod
 
     @torch.no_grad()
-    def figures(self, dit):
-        """held: v loss.  copy: cells of frame 0 of a sampled video against the image (dense grids).
+    def figures(self, dit, text):
+        """held: v loss, and with captions.  copy: cells of frame 0 of a sampled video against the image (dense grids).
         denoise: cells of the last frame after one step from t=600 on clips that cut to other colours."""
         x, v = noised(self.z, self.noise, self.t, self.alphas)
         err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4))
-        per_family = err.view(len(families.NAMES), -1).mean(1).tolist()
+        said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4))
+        said = torch.where(torch.from_numpy(self.said[:, 0] >= 0), said, err)
+        per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
         first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
         t = torch.full((len(self.cut),), 600)
@@ -74,14 +80,15 @@ class HeldOut:
         last = vae_phase.cells(decode(self.vae, z[:, 1:].transpose(1, 2)))[:, -1] == (self.grids + 1) % 10
         f = lambda m: (m.flatten(1).all(1).float().mean().item(), m.float().mean().item())
         (ce, cc), (de, dc) = f(first), f(last)
-        return dict(held=err.mean().item(), copy_exact=ce, copy_cells=cc, denoise_exact=de, denoise_cells=dc), per_family
+        return dict(held=err.mean().item(), held_said=said.mean().item(), copy_exact=ce, copy_cells=cc,
+                    denoise_exact=de, denoise_cells=dc), per_family
 
 
 def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds=300):
     still = variant == "stills"
     name = variant + ("-release" if decay else "")
     path = os.path.join(state_dir, name + ".pt")
-    vae, _ = vae_phase.load_ema(state_dir)
+    vae = lay_out(vae_phase.load_ema(state_dir)[0])
     net = new_transformer(seed=1)
     from model import Attention
     net.set_attn_processor(Attention())
@@ -103,7 +110,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         decay_from = step
 
     def save():
-        ring.data.flush()
+        ring.flush()
         save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
                          rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), start=start,
                          decay_from=decay_from), path)
@@ -116,7 +123,8 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         threads.adapt()
         refill(ring, vae, rng, 256, still)
         print(f"first fill: {ring.have} of {FIRST_FILL} clips", flush=True)
-    dit, alphas, held = Dit(net), scheduler().alphas_cumprod, HeldOut(vae, still)
+    dit, learner = Dit(net), Dit(torch.compile(net))        # figures come in many sizes: not compiled
+    text, alphas, held = captions.Text(), scheduler().alphas_cumprod, HeldOut(vae, still)
     log, due = Log(os.path.join(state_dir, name + ".csv"), FIELDS), Every(save_seconds)
     end = decay_from + decay if decay else (max_steps or 10 ** 9)
     sums, seen, t0 = [], 0, time.monotonic()
@@ -124,11 +132,13 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         if step % REFILL_EVERY == 0:
             threads.adapt()
             refill(ring, vae, rng, REFILL, still)
-        z = posterior(ring.draw(rng, BATCH))
+        tell = not still and rng.random() >= UNSAID
+        z, said = ring.draw(rng, BATCH, tell)
+        z = posterior(z)
         z, image = pad_front(z[:, :3]), z[:, 3]
         t = ((torch.randperm(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long().clamp(max=999)
         x, v = noised(z, torch.randn_like(z), t, alphas)
-        loss = (dit(x, image, t) - v).square().mean()
+        loss = (learner(x, image, t, text(said) if tell else None) - v).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step(rate_at(step))
@@ -142,7 +152,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
                 ema = Ema(net, EMA_DECAY)
             if step % EVAL_EVERY == 0 or step == end:
                 ema.swap(net)
-                fig, fam = held.figures(dit)
+                fig, fam = held.figures(dit, text)
                 ema.swap(net)
                 row.update(fig)
                 with open(os.path.join(state_dir, name + "-families.jsonl"), "a") as f:

@@ -82,14 +82,14 @@ def cells(video):
 
 def grid_clips(rng, per_family):
     """Clips of every family of 8x8 grids in the ARC palette: pixels [B,3,9,64,64], colours [B,9,8,8]."""
-    a = np.stack([f(rng, per_family, 8) for f in GRID_FAMILIES]).reshape(-1, 9, 8, 8)
+    a = np.stack([f(rng, per_family, 8)[0] for f in GRID_FAMILIES]).reshape(-1, 9, 8, 8)
     return to_float(PALETTE.astype(np.uint8)[a].repeat(8, 2).repeat(8, 3)), torch.from_numpy(a.astype(np.int64))
 
 
 def held_out(seed=12345, per_family=2):
     """A fixed set: clips of every family, and 8x8 grids in the ARC palette (frames of dense and other grids)."""
     rng = np.random.default_rng(seed)
-    clips = np.concatenate([families.clips(rng, f, per_family, 8) for f in range(len(families.NAMES))])
+    clips = np.concatenate([families.clips(rng, f, per_family, 8)[0] for f in range(len(families.NAMES))])
     return to_float(clips), *grid_clips(rng, 2)
 
 

@@ -1,0 +1,42 @@
+"""Captions: the rule of a clip in words, as text-to-video models are trained on clips with a text.
+
+Without them the first frame alone decides, and many rules fit it: where all is noise the transformer could learn no more
+than the mean of what they do.  A word is a slot and a value, 'recolour: what 3 becomes' and '5', and is one text token,
+so that attention can look it up.  Clips without a caption have the fixed prompt, the one that is shipped.
+"""
+import numpy as np
+import torch
+
+from common import TEXT_DIM
+
+SLOTS, TIMES, VALUES, FAMILIES = 20, 7, 16, 32
+WORDS = 1 + SLOTS + TIMES                                   # of a caption at most
+TOKENS = 18                                                 # words that are told, and nothing where there are fewer
+
+
+def caption(n, family, words, times):
+    """Numbers of the words of n clips [n,WORDS] int16, slot * VALUES + value, -1 where there is none: the family, its
+    rule, its time.  Of what is true or false only the true is told."""
+    out = np.full((n, WORDS), -1, np.int16)
+    common = (FAMILIES - 1) * SLOTS                         # slots of no family: the times', then which family
+    out[:, 0] = (common + TIMES) * VALUES + family
+    for of, first, at in ((words, family * SLOTS, 1), (times, common, 1 + SLOTS)):
+        for slot, value in enumerate(of):
+            value = np.asarray(value)
+            value = np.where(value, 1, -1) if value.dtype == bool else value.astype(int)
+            out[:, at + slot] = np.where((value >= 0) & (value < VALUES), (first + slot) * VALUES + value, -1)
+    return out
+
+
+class Text:
+    """Captions [B,WORDS] -> text tokens [B,TOKENS,TEXT_DIM]: a random, fixed vector for the slot and one for the value."""
+
+    def __init__(self):
+        g = torch.Generator().manual_seed(227)
+        self.slots, self.values = (torch.randn(n, TEXT_DIM, generator=g) / 2 ** .5 for n in (FAMILIES * SLOTS, VALUES))
+
+    def __call__(self, said):
+        said = torch.as_tensor(said).long()
+        first = torch.argsort((said < 0).int(), dim=1, stable=True)[:, :TOKENS]         # words before gaps
+        said = said.gather(1, first)
+        return (self.slots[said.clamp(min=0) // VALUES] + self.values[said % VALUES]) * (said >= 0)[..., None]
