@@ -55,7 +55,7 @@ class Ring:
         self.have = min(self.cap, self.have + len(z))
 
     def draw(self, rng, b, captioned=False):
-        of = np.flatnonzero(self.said[:self.have, 0] >= 0) if captioned else np.arange(self.have)
+        of = np.flatnonzero(self.said[:self.have, 0] >= 0) if captioned else self.have
         idx = np.sort(rng.choice(of, b))
         return torch.from_numpy(self.data[idx].astype(np.float32)), self.said[idx]
 

@@ -32,8 +32,8 @@ minute on two cores. It is the model that `vdm` takes where no other is named.
   4 heads of 64, 2 text tokens), CogVideoXDDIMScheduler; bf16. Guidance 1, scaling factor 1. `vdm.json` holds vdm's
   own defaults for it; diffusers ignores that file.
 - **Trained on** procedural clips alone, made as training went ({families} families of motion on grids and of shapes:
-  translation, falling, growing, recolouring, turning, hiding, cell games, ...). tools/pretrain/README.md lists them, and
-  says which evaluation task is kin to which. No photograph, no text, no data set.
+  translation, falling, growing, recolouring, turning, hiding, cell games, ...), in part with captions of their rules.
+  tools/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
 - **How long**: VAE {vae_step:,} steps; transformer {step:,} steps of 128 clips (`{name}`), on a CPU with two cores.
 - **With diffusers**: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
   `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`.

@@ -3,7 +3,8 @@
 A family maps (rng, B, G) to a sequence of states [B, K+1, G, G] (uint8 palette indices), state 0 is the
 first frame, one state follows from the one before it; and to words, the parameters of its rule (captions.py).
 `timeline` then spreads states over the 9 frames: step by step, or abruptly in the middle of the clip (the
-discrete transition that few-shot fits use), or as a cross-fade.  All of it is vectorised over the batch B; parameters are drawn per clip.
+discrete transition that few-shot fits use), or as a cross-fade.  All of it is vectorised over the batch B;
+parameters are drawn per clip.
 
 Kept out: the evaluation rules themselves (see KIN in families.py) and every first frame whose hash is
 reserved for evaluation (`reserved`): evaluation inputs are drawn from the reserved eighth of all grids,

@@ -146,6 +146,19 @@ def text():
     check(len(GRID_FAMILIES) < captions.FAMILIES, "every grid family has words")
 
 
+def captions_fit():
+    """Colours that changed became what the caption of that clip says, and no other clip's.  Clips that change all at
+    once: in steps a colour drawn twice becomes one first, then what is said."""
+    clips, said = grid_clips(np.random.default_rng(8), 128, next(f for f in GRID_FAMILIES if f.__name__ == "recolour"))
+    (x, ok), (y, there) = read_grids(clips[:, 0]), read_grids(clips[:, -1])
+    use = ok & there & (said[:, 11] >= 0)
+    x, y, becomes = x[use], y[use], said[use, 1:11] % captions.VALUES
+    told = np.take_along_axis(becomes, x.reshape(len(x), -1).astype(int), 1).reshape(x.shape)
+    moved = x != y
+    check(moved.sum() > 500 and bool((told[moved] == y[moved]).all()),
+          f"recolour: {moved.sum()} cells of {len(x)} clips became what is said")
+
+
 def ring():
     with tempfile.TemporaryDirectory() as d:
         r = Ring(os.path.join(d, "r"), 10)
@@ -163,6 +176,7 @@ def ring():
 if __name__ == "__main__":
     shape_of_things()
     text()
+    captions_fit()
     ring()
     rules()
     seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)

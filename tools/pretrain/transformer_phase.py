@@ -1,9 +1,9 @@
 """Phase 2: the transformer, from scratch, image-to-video on encoded clips.
 
-v-prediction, t uniform (stratified over the batch), MSE over all four latent frames; in most steps the clips come with
-their captions, else all have the one fixed prompt.  The learning rate is
-constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
-release: a copy of the state that runs N more steps with a rate falling to 0.
+v-prediction, t uniform (stratified over the batch), MSE over all four latent frames.  In most steps of `motion` the
+clips come with their captions, else all have the one fixed prompt.  The learning rate is constant after a warm-up, so
+that the run can go on for as long as there is time; `--decay N` branches off a release: a copy of the state that runs N
+more steps with a rate falling to 0.
 Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
 import json
@@ -49,6 +49,7 @@ class HeldOut:
                                                              for f in range(len(families.NAMES)))))
         if still:
             clips = np.repeat(clips[:, :1], clips.shape[1], 1)
+            self.said[:] = -1                               # as in families.mixture
         z = encode_clips(vae, clips, bf16=False)
         self.vae, self.z, self.im = vae, pad_front(z[:, :3]), z[:, 3]
         g = torch.Generator().manual_seed(778)
