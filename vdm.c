@@ -20,26 +20,27 @@
 
 static const float QK_NORM_EPS = 1e-6f; /* fixed in CogVideoXBlock, not in the configuration */
 static const float OFS = 2.0f;          /* what the 1.5 pipeline passes as ofs, always */
-enum { FF_ROWS = 2048 }; /* rows that the feed-forward takes at a time: bounds its 4D buffers */
 
 /* ------------------------------------------------------------------------------------------------
  * The tape: every buffer of a pass, in one allocation */
 
-/* What a block's backward pass needs of its forward pass, besides the block's input. */
+/* What a block's backward pass needs of its forward pass, besides the block's input. A forward pass alone
+ * keeps nothing: q_pre is q, k_pre is k, k and v lie in the tape's hidden, o in its n. */
 struct activations {
-    float *q_pre, *k_pre;                     /* [B,S,D]: q and k before their norm; forward alone: q and k */
+    float *q_pre, *k_pre;                     /* [B,S,D]: q and k before their norm */
     float *q, *k, *v, *o;                     /* [B,S,D] */
     float *lse;                               /* [B,A,S] */
     float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
     float *h1;                                /* [B,S,D]: h between the halves of the block */
-    float *up;                                /* [B*S,4D]: before GELU; NULL: not kept */
+    float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not kept */
     float *low[4]; /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
 };
 
 struct vdm_tape {
     vdm_tape_shape shape;
     int D, A, Dh, L, V, S, E, R, layers;
+    int P;                   /* the most that a part of the feed-forward's 4D hidden numbers has */
     int patch_in, patch_out; /* numbers in a patch of the input and of the output */
     float *memory;
     vdm_tap *tap; /* while a forward pass runs: what backward computes again isn't shown again */
@@ -56,13 +57,15 @@ struct vdm_tape {
     float *inputs;             /* [layers,B,S,D]: kept for backward; absent in a forward tape */
     float *h;                  /* [B,S,D]: the residual stream */
     float *n;                  /* [B,S,D]: after norm1 or norm2 */
-    float *y;                  /* [B,S,D]: output of attention or feed-forward */
-    float *hidden, *hidden2;   /* [FF_ROWS,4D]; the second only for backward */
+    float *y;                  /* [B,S,D]: output of attention or feed-forward; forward alone: in q's place */
+    float *hidden;             /* [B*S,P]: a part of the feed-forward */
     struct activations shared; /* of the block at work, where it doesn't keep its own */
     struct activations *kept;  /* [shape.keep]: of the last blocks */
     /* backward only */
-    float *dh, *dn, *dq, *dk, *dv, *dy; /* [B,S,D] */
+    float *dh, *dn, *dq, *dk, *dv, *dy; /* [B,S,D]; dq and dk lie in hidden, dv and y in dhidden */
+    float *dhidden;                     /* [B*S,P] */
     float *dlow;                        /* [B*S,R] */
+    float *head_mean[2], *head_rstd[2]; /* [V]: of the head's two norms, a video at a time */
 };
 
 static bool keeps(const vdm_tape *t, int layer)
@@ -92,26 +95,39 @@ static bool computes_positions(const vdm_transformer_config *c, int F)
     return !c->rotary || (c->learned_positions && F != sample);
 }
 
+/* Number n of two arrays [B,S,D] that lie in one [B*S,P]; P is at least 2D. */
+static float *half_of(const vdm_tape *t, float *hidden, int n)
+{
+    return hidden ? hidden + (int64_t)n * t->shape.B * t->S * t->D : NULL;
+}
+
+/* Forward alone: what attention works on is dead when the feed-forward begins, and n when attention does. */
+static void take_passing(vdm_tape *t, struct cursor *at)
+{
+    struct activations *a = &t->shared;
+    size_t rows = (size_t)t->shape.B * (size_t)t->S;
+    t->y = a->q_pre = a->q = take(at, rows * (size_t)t->D);
+    a->k_pre = a->k = half_of(t, t->hidden, 0);
+    a->v = half_of(t, t->hidden, 1);
+    a->o = t->n;
+    a->lse = take(at, rows * (size_t)t->A);
+    for (int i = 0; i < 4; i++) a->low[i] = i != VDM_OUT ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
+}
+
 static void take_activations(struct activations *a, const vdm_tape *t, struct cursor *at, bool keep)
 {
-    bool backward = t->shape.backward;
     size_t rows = (size_t)t->shape.B * (size_t)t->S, all = rows * (size_t)t->D, heads = rows * (size_t)t->A;
-    float **wide[] = {&a->q, &a->k, &a->v, &a->o};
-    for (int i = 0; i < 4; i++) *wide[i] = take(at, all);
+    float **wide[] = {&a->q_pre, &a->k_pre, &a->q, &a->k, &a->v, &a->o, &a->h1};
+    for (int i = 0; i < 7; i++) *wide[i] = take(at, all);
     a->lse = take(at, heads);
-    a->q_pre = backward ? take(at, all) : a->q;
-    a->k_pre = backward ? take(at, all) : a->k;
     a->up = keep ? take(at, 4 * all) : NULL;
-    for (int i = 0; i < 4; i++)
-        a->low[i] = i != VDM_OUT || backward ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
-    if (!backward) return;
+    for (int i = 0; i < 4; i++) a->low[i] = take(at, rows * (size_t)t->R);
     float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
     float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
     for (int i = 0; i < 4; i++) {
         *by_head[i] = take(at, heads);
         *by_row[i] = take(at, rows);
     }
-    a->h1 = take(at, all);
 }
 
 static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_tape_shape *s)
@@ -121,6 +137,7 @@ static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_t
     if (!s->backward) t->shape.keep = 0;
     if (t->shape.keep > c->layers) t->shape.keep = c->layers;
     t->D = c->heads * c->head_dim;
+    t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* whole chains, or the sums were others */
     t->A = c->heads;
     t->Dh = c->head_dim;
     t->L = c->text_tokens;
@@ -139,7 +156,6 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
     size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
     size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim);
-    size_t tile = (rows < FF_ROWS ? rows : FF_ROWS) * 4 * D;
     t->rope_cos = take(at, V * (size_t)t->Dh / 2);
     t->rope_sin = take(at, V * (size_t)t->Dh / 2);
     if (computes_positions(c, t->shape.F)) t->positions = take(at, S * D);
@@ -152,21 +168,25 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->patches = take(at, B * V * wide);
     t->h = take(at, rows * D);
     t->n = take(at, rows * D);
-    t->y = take(at, rows * D);
-    t->hidden = take(at, tile);
-    take_activations(&t->shared, t, at, false);
-    if (!t->shape.backward) return;
+    t->hidden = take(at, rows * (size_t)t->P);
+    if (!t->shape.backward) {
+        take_passing(t, at);
+        return;
+    }
+    if (t->shape.keep < t->layers) take_activations(&t->shared, t, at, false);
     struct activations counted;
     for (int i = 0; i < t->shape.keep; i++) take_activations(t->kept ? &t->kept[i] : &counted, t, at, true);
     t->inputs = take(at, (size_t)t->layers * rows * D);
-    t->hidden2 = take(at, tile);
+    t->dhidden = take(at, rows * (size_t)t->P);
+    t->dq = half_of(t, t->hidden, 0);
+    t->dk = half_of(t, t->hidden, 1);
+    t->dv = half_of(t, t->dhidden, 0);
+    t->y = half_of(t, t->dhidden, 1);
     t->dh = take(at, rows * D);
     t->dn = take(at, rows * D);
-    t->dq = take(at, rows * D);
-    t->dk = take(at, rows * D);
-    t->dv = take(at, rows * D);
     t->dy = take(at, rows * D);
     t->dlow = take(at, rows * (size_t)t->R);
+    for (int i = 0; i < 2; i++) t->head_mean[i] = take(at, V), t->head_rstd[i] = take(at, V);
 }
 
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
@@ -667,9 +687,10 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Feed-forward half of a block (FeedForward, gelu-approximate): a few rows at a time */
+ * Feed-forward half of a block (FeedForward, gelu-approximate): a part of its 4D hidden numbers at a time, so
+ * that no buffer is 4D wide */
 
-/* What goes on inside the feed-forward, computed once more: its buffers hold a few rows at a time. */
+/* What goes on inside the feed-forward, computed once more: its buffers hold a part. */
 static void see_feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, int layer)
 {
     int64_t rows = (int64_t)t->shape.B * t->S, hidden = 4 * (int64_t)t->D;
@@ -684,23 +705,70 @@ static void see_feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, const
     tap_show(t->tap, 3, shape);
 }
 
+/* Hidden numbers first ... first + count - 1: outputs of `up`, inputs of `down` */
+struct part {
+    int64_t first, count;
+    vdm_linear up;
+    vdm_matmul_args down; /* forward, from t->hidden to t->y */
+    float *kept;          /* before GELU; NULL: not kept */
+};
+static const void *number_of(const vdm_matrix *w, int64_t i)
+{
+    return (const char *)w->data + i * (int64_t)vdm_dtype_bytes(w->dtype);
+}
+static struct part part_of(const vdm_tape *t, const vdm_block *b, const struct activations *act,
+                           int64_t first)
+{
+    const vdm_linear *up = &b->ff_up, *down = &b->ff_down;
+    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D, left = 4 * D - first,
+            count = left < t->P ? left : t->P;
+    struct part p = {first, count, *up, linear_args(t->y, t->hidden, down, rows), NULL};
+    p.up.weight.data = number_of(&up->weight, first * D);
+    p.up.weight.rows = count;
+    p.up.bias += first;
+    p.down.b = number_of(&down->weight, first);
+    p.down.K = p.down.a_row = count;
+    p.down.accumulate = first > 0;
+    p.down.bias = count == left ? down->bias : NULL;
+    if (act->up) p.kept = act->up + rows * first;
+    return p;
+}
+
 /* y = down(gelu(up(n))), n = modulated norm2(h1) */
 static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer,
                          const float *h1)
 {
     const struct activations *act = activations_of(t, layer);
-    const vdm_block *b = &m->blocks[layer];
-    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
+    int64_t rows = (int64_t)t->shape.B * t->S;
     norm_forward(m, cpu, t, layer, 1, h1);
     if (t->tap) see_feed_forward(m, cpu, t, layer);
-    for (int64_t i = 0; i < rows; i += FF_ROWS) {
-        int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
-        float *up = act->up ? act->up + i * 4 * D : t->hidden;
-        linear_forward(cpu, up, t->n + i * D, &b->ff_up, n);
-        cpu->kernels->gelu(cpu, t->hidden, up, n * 4 * D);
-        linear_forward(cpu, t->y + i * D, t->hidden, &b->ff_down, n);
+    for (int64_t i = 0; i < 4 * t->D; i += t->P) {
+        struct part p = part_of(t, &m->blocks[layer], act, i);
+        float *up = p.kept ? p.kept : t->hidden;
+        linear_forward(cpu, up, t->n, &p.up, rows);
+        cpu->kernels->gelu(cpu, t->hidden, up, rows * p.count);
+        cpu->kernels->matmul(cpu, &p.down);
     }
-    see(t, t->y, D, layer, "ff");
+    see(t, t->y, t->D, layer, "ff");
+}
+
+/* dhidden = dy W_down's columns of this part */
+static void down_backward(const vdm_cpu *cpu, const vdm_tape *t, const vdm_linear *down, const struct part *p)
+{
+    const vdm_matrix *w = &down->weight;
+    vdm_matmul_args m = {.M = p->down.M,
+                         .N = p->count,
+                         .K = w->rows,
+                         .a = t->dy,
+                         .a_row = w->rows,
+                         .a_col = 1,
+                         .b = p->down.b,
+                         .b_dtype = w->dtype,
+                         .b_row = w->cols,
+                         .b_col = 1,
+                         .c = t->dhidden,
+                         .c_row = p->count};
+    cpu->kernels->matmul(cpu, &m);
 }
 
 /* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Where `up` was not kept it
@@ -711,17 +779,17 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
     const vdm_block *b = &m->blocks[layer];
     struct modulation mod = modulation_of(t, layer, 1);
     vdm_rows r = rows_of(t);
-    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D;
+    int64_t rows = (int64_t)t->shape.B * t->S;
     /* h = h1 + gate * y */
     cpu->kernels->gate(cpu, t->dy, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
-    for (int64_t i = 0; i < rows; i += FF_ROWS) {
-        int64_t n = rows - i < FF_ROWS ? rows - i : FF_ROWS;
+    for (int64_t i = 0; i < 4 * t->D; i += t->P) {
         /* y = down(gelu(up)), up = ff_up(n); y is not needed */
-        float *up = act->up ? act->up + i * 4 * D : t->hidden;
-        if (!act->up) linear_forward(cpu, up, t->n + i * D, &b->ff_up, n);
-        linear_backward_input(cpu, t->hidden2, t->dy + i * D, &b->ff_down, n, false);
-        cpu->kernels->gelu_backward(cpu, t->hidden2, t->hidden2, up, n * 4 * D);
-        linear_backward_input(cpu, t->dn + i * D, t->hidden2, &b->ff_up, n, false);
+        struct part p = part_of(t, b, act, i);
+        float *up = p.kept ? p.kept : t->hidden;
+        if (!p.kept) linear_forward(cpu, up, t->n, &p.up, rows);
+        down_backward(cpu, t, &b->ff_down, &p);
+        cpu->kernels->gelu_backward(cpu, t->dhidden, t->dhidden, up, rows * p.count);
+        linear_backward_input(cpu, t->dn, t->dhidden, &p.up, rows, i > 0);
     }
     /* n = norm2(h1)(1 + scale) + shift */
     cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, act->h1, &r, &b->norm2.norm, mod.text_scale,
@@ -784,9 +852,9 @@ static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t
     vdm_rows r = {1, t->V, 0, t->D};
     float eps = (float)m->config.norm_eps;
     cpu->kernels->layer_norm(cpu, first, h, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
-                             t->shared.mean1, t->shared.rstd1);
+                             t->head_mean[0], t->head_rstd[0]);
     cpu->kernels->layer_norm(cpu, second, first, &r, &m->norm_out, eps, scale, shift, scale, shift, 0,
-                             t->shared.mean2, t->shared.rstd2);
+                             t->head_mean[1], t->head_rstd[1]);
 }
 
 /* first [B,V,D]: what norm_final gave, norm_out's input */
@@ -835,9 +903,9 @@ static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
         linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, t->V, false);
         /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
         cpu->kernels->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 0,
-                                          t->shared.mean2, t->shared.rstd2, false);
+                                          t->head_mean[1], t->head_rstd[1], false);
         cpu->kernels->layer_norm_backward(cpu, dh, t->dn, h, &r, &m->norm_final, NULL, NULL, 0,
-                                          t->shared.mean1, t->shared.rstd1, true);
+                                          t->head_mean[0], t->head_rstd[0], true);
     }
 }
 
