@@ -316,11 +316,198 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
     run_product(cpu, p);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Winograd (rule 7): U is made once, packed; then each thread takes blocks of groups of 2x2 outputs,
+ *   V [16,groups,K], packed --multiply by U--> P [16,groups,out] --> outputs
+ * all of a block in its scratch. */
+
+static v16 half(v16 a)
+{
+    return v16_mul(v16_set(0.5f), a);
+}
+
+/* 4 numbers of G g */
+INLINE void join_taps(v16 u[4], v16 g0, v16 g1, v16 g2)
+{
+    v16 outer = v16_add(g0, g2);
+    u[0] = g0, u[1] = half(v16_add(outer, g1)), u[2] = half(v16_sub(outer, g1)), u[3] = g2;
+}
+
+/* u = U at k = dt*in + channel, of output channels n, n + 1, ... */
+INLINE void transform_taps(v16 u[4][4], const vdm_conv *w, int64_t k, int64_t n, int64_t lanes)
+{
+    int64_t bytes = w->weight.dtype == VDM_F32 ? 4 : 2, tap = (int64_t)w->in * w->out * bytes;
+    const char *g = (const char *)w->weight.data + ((k / w->in * 9 * w->in + k % w->in) * w->out + n) * bytes;
+    v16 cols[3][4];
+    for (int j = 0; j < 3; j++, g += tap)
+        join_taps(cols[j], v16_widen(g, w->weight.dtype, lanes),
+                  v16_widen(g + 3 * tap, w->weight.dtype, lanes),
+                  v16_widen(g + 6 * tap, w->weight.dtype, lanes));
+    for (int i = 0; i < 4; i++) join_taps(u[i], cols[0][i], cols[1][i], cols[2][i]);
+}
+
+/* Frame dt of U's columns n ... n + TILE_COLS - 1, in right panels: to[p * step] is U's number p of the first
+ */
+static void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, int dt, int64_t n,
+                                  const bool pairs)
+{
+    int64_t k = (int64_t)dt * w->in, end = k + w->in, each = pairs ? 2 : 1;
+    for (to += k / each * TILE_COLS; k < end; k += each)
+        for (int64_t v = 0; v < TILE_COLS; v += 16, to += 16) {
+            int64_t lanes = smaller(16, w->out - n - v);
+            v16 u[4][4], odd[4][4];
+            if (lanes > 0) transform_taps(u, w, k, n + v, lanes);
+            if (lanes > 0 && pairs) transform_taps(odd, w, k + 1, n + v, lanes);
+            for (int p = 0; p < 16; p++) {
+                v16 x = lanes > 0 ? u[p / 4][p % 4] : v16_set(0);
+                v16_store(to + p * step, pairs && lanes > 0 ? v16_pair(x, odd[p / 4][p % 4]) : x);
+            }
+        }
+}
+
+static void transform_weight(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t cells)
+{
+    const vdm_conv *w = c->w;
+    int panels = (int)pieces(w->out, TILE_COLS);
+    int64_t panel = cells * TILE_COLS, step = panels * panel;
+    PARALLEL_FOR(cpu->threads)
+    for (int i = 0; i < panels * w->kt; i++) {
+        float *to = c->transformed + i / w->kt * panel;
+        if (cpu->precision == VDM_PRECISION_F32)
+            pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, false);
+        else
+            pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, true);
+    }
+}
+
+/* A group of 2x2 outputs: where its 4x4 inputs begin */
+static struct origin group_of(const vdm_conv_args *c, int64_t group)
+{
+    int rows = (c->Ho + 1) / 2, cols = (c->Wo + 1) / 2;
+    struct origin o = {(int)(group / cols / rows), (int)(group / cols % rows) * 2 - 1,
+                       (int)(group % cols) * 2 - 1};
+    return o;
+}
+
+/* 4 numbers of B^T d */
+INLINE void join_inputs(v16 v[4], v16 d0, v16 d1, v16 d2, v16 d3)
+{
+    v[0] = v16_sub(d0, d2), v[1] = v16_add(d1, d2), v[2] = v16_sub(d2, d1), v[3] = v16_sub(d1, d3);
+}
+
+/* 16 channels of a group: number p of V goes to to[p * step]. d: 4x4 inputs */
+INLINE void transform_inputs(float *to, int64_t step, const float *const d[16], int64_t channel)
+{
+    v16 cols[4][4], v[4];
+    UNROLL for (int j = 0; j < 4; j++)
+        join_inputs(cols[j], v16_load(d[j] + channel), v16_load(d[4 + j] + channel),
+                    v16_load(d[8 + j] + channel), v16_load(d[12 + j] + channel));
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        join_inputs(v, cols[0][i], cols[1][i], cols[2][i], cols[3][i]);
+        UNROLL for (int j = 0; j < 4; j++) v16_store(to + (4 * i + j) * step, v[j]);
+    }
+}
+
+enum { GROUP_RUN = 32 }; /* channels of V at a time: whole cells of any rule */
+
+/* V of groups first ... first + n - 1, a left panel of each number p: to[p * step] */
+static void pack_groups(float *to, int64_t step, const vdm_conv_args *c, int64_t first, int64_t n,
+                        struct depth d)
+{
+    const int64_t width = left_width(d), cell = d.pairs ? 2 : 1;
+    const float *inputs[TILE_COLS][16];
+    float numbers[16][TILE_COLS][GROUP_RUN];
+    const char *rows[TILE_COLS];
+    for (int dt = 0; dt < c->w->kt; dt++) {
+        for (int64_t r = 0; r < n; r++) {
+            struct origin o = group_of(c, first + r);
+            for (int i = 0; i < 16; i++) {
+                struct tap tap = {dt, i / 4, i % 4, 0};
+                inputs[r][i] = number_at(c, &o, &tap);
+            }
+        }
+        for (int64_t channel = 0; channel < c->w->in; channel += GROUP_RUN, to += GROUP_RUN / cell * width) {
+            for (int64_t r = 0; r < n; r++)
+                for (int64_t i = 0; i < GROUP_RUN; i += 16)
+                    transform_inputs(&numbers[0][r][i], TILE_COLS * GROUP_RUN, inputs[r], channel + i);
+            for (int p = 0; p < 16; p++) {
+                for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[p][r];
+                if (keeps_rows(width, d))
+                    keep_rows(to + p * step, rows, n, VDM_F32, GROUP_RUN);
+                else
+                    pack_rows(to + p * step, GROUP_RUN / cell * width, width, rows, n, VDM_F32, GROUP_RUN,
+                              d.pairs);
+            }
+        }
+    }
+}
+
+/* The 2x2 outputs y = A^T P A of a group; number p of P is products[p * step] */
+static void join_products(const vdm_conv_args *c, int64_t group, const float *products, int64_t step)
+{
+    struct origin o = group_of(c, group);
+    int64_t out = c->w->out;
+    for (int64_t n = 0, lanes; n < out; n += 16) {
+        v16 p[16], s[2][4];
+        lanes = smaller(16, out - n);
+        for (int i = 0; i < 16; i++) p[i] = v16_load_n(products + i * step + n, lanes);
+        for (int j = 0; j < 4; j++) {
+            s[0][j] = v16_add(v16_add(p[j], p[4 + j]), p[8 + j]);
+            s[1][j] = v16_sub(v16_sub(p[4 + j], p[8 + j]), p[12 + j]);
+        }
+        for (int i = 0; i < 4; i++) {
+            const v16 *q = s[i / 2];
+            int y = o.y + 1 + i / 2, x = o.x + 1 + i % 2;
+            int64_t to = (((int64_t)o.t * c->Ho + y) * c->Wo + x) * out + n;
+            if (y >= c->Ho || x >= c->Wo) continue;
+            v16 v = i % 2 ? v16_sub(v16_sub(q[1], q[2]), q[3]) : v16_add(v16_add(q[0], q[1]), q[2]);
+            if (c->w->bias) v = v16_add(v, v16_load_n(c->w->bias + n, lanes));
+            if (c->residual) v = v16_add(v, v16_load_n(c->residual + to, lanes));
+            v16_store_n(c->y + to, v, lanes);
+        }
+    }
+}
+
+/* Groups first ... first + n - 1, `high` a multiple of the panels' rows */
+static void winograd_block(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t first, int64_t n, int64_t high,
+                           struct depth d)
+{
+    int64_t out = c->w->out, row = out + 16,
+            width = left_width(d); /* as many lines apart as have a place in L1 */
+    float *V = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS, *P = V + 16 * high * d.cells;
+    for (int64_t i = 0; i < n; i += width)
+        pack_groups(V + i * d.cells, high * d.cells, c, first + i, smaller(width, n - i), d);
+    amx_begin(cpu);
+    for (int p = 0; p < 16; p++) {
+        const float *U = c->transformed + p * round_up(out, TILE_COLS) * d.cells;
+        struct output o = {P + p * n * row, row, 1};
+        multiply(n, out, d, packed_left(V + p * high * d.cells, d), U, o, false);
+    }
+    amx_end(cpu);
+    for (int64_t i = 0; i < n; i++) join_products(c, first + i, P + i * row, n * row);
+}
+
+static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    struct depth d = depth_of(cpu, (int64_t)c->w->kt * c->w->in);
+    int64_t groups = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = block_of(cpu).high;
+    int64_t high = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16) / least * least;
+    if (high > WINOGRAD_ROWS) high = WINOGRAD_ROWS / least * least;
+    transform_weight(cpu, c, d.cells);
+    PARALLEL_FOR(cpu->threads)
+    for (int64_t g = 0; g < groups; g += high) winograd_block(cpu, c, g, smaller(high, groups - g), high, d);
+}
+
 /* A convolution is the product of the windows [pixels, kt*k*k*in] with the weight; windows exist only in
  * packed panels. */
 static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     const vdm_conv *w = c->w;
+    if (c->transformed) {
+        conv_winograd(cpu, c);
+        return;
+    }
     struct product p = {.M = (int64_t)c->T * c->Ho * c->Wo,
                         .N = w->out,
                         .K = (int64_t)w->kt * w->k * w->k * w->in,

@@ -23,6 +23,13 @@
  *      numbers, each from 0 and in order of k, and is even + odd. The pieces are added in order to the
  *      output's value where it accumulates, else to 0. Denormal numbers as in rule 5. This is what the
  *      processor's instruction tdpbf16ps does, checked on one with 3.8 million random, tiny and infinite sums.
+ *   7. a convolution that has room for `transformed` is Winograd's F(2x2,3x3): 2x2 outputs together take 16
+ *      multiplications a channel instead of 36. Of the 4x4 inputs d around them and of the 3x3 taps g,
+ *          V = B^T d B,  U = G g G^T,  P = sum over frames and channels of V U, number by number,  y = A^T P A
+ *      where, the rows of d, g, P joined before the columns,
+ *          B^T d = d0 - d2, d1 + d2, d2 - d1, d1 - d3     G g = g0, ((g0 + g2) + g1) / 2, ((g0 + g2) - g1) / 2, g2
+ *          A^T p = (p0 + p1) + p2, (p1 - p2) - p3
+ *      Each of the 16 sums P goes by rule 1, 5 or 6, over k = dt*in + channel; then bias, then residual.
  * Threads split outputs only. Sizes may be anything, 0 included; pointers need no alignment. */
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
@@ -75,6 +82,7 @@ typedef struct vdm_conv_args {
     int T, H, W, Ho, Wo, stride, pad;
     const vdm_conv *w;
     const float *residual; /* [T,Ho,Wo,out], added after the bias; or NULL */
+    float *transformed;    /* vdm_winograd_floats of them: rule 7, where vdm_is_winograd; or NULL */
 } vdm_conv_args;
 
 /* Attention of B videos, A heads. Rows of q, k, v, o are [B,S,A*Dh]: head a is columns a*Dh....
@@ -182,6 +190,18 @@ enum {
     VDM_MAX_HEAD = 256,     /* Dh: what attention's buffers hold */
     VDM_MAX_CHANNELS = 4096 /* C of group_norm_stats and group_norm, likewise */
 };
+
+/* Rule 7 is for 3x3 kernels of stride 1 with a border of one zero, and pays where channels are many. Room is for U. */
+enum { VDM_WINOGRAD_CHANNELS = 128 };
+static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad)
+{
+    return w->k == 3 && stride == 1 && pad == 1 && w->in % 32 == 0 && w->in >= VDM_WINOGRAD_CHANNELS &&
+           w->out >= VDM_WINOGRAD_CHANNELS;
+}
+static inline size_t vdm_winograd_floats(int kt, int in, int out)
+{
+    return 16 * (size_t)kt * (size_t)in * (((size_t)out + 31) / 32 * 32);
+}
 
 extern const vdm_kernels vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)

@@ -628,6 +628,7 @@ enum {
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
     LEFT_FLOATS = (LEFT_ROWS + TILE_ROWS) * DEPTH,
+    WINOGRAD_ROWS = 64, /* groups of 2x2 outputs at a time: 16 factors of so many rows */
     PRODUCT_FLOATS = LEFT_FLOATS + RIGHT_COLS * DEPTH,
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */

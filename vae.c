@@ -152,6 +152,7 @@ enum buffer {
     RING,  /* [slots,H,W,C]: frames on their way into a convolution */
     CACHE, /* [2,H,W,in] of every causal convolution: the last frames of the chunk before */
     SUMS,  /* [3,k,k,in,out]: taps of a causal convolution that fall on the first frame, added up */
+    TAPS,  /* [16,3,in,out]: a convolution's transformed taps (kernels.h, rule 7) */
     INPUT, /* [T,H,W,3] pixels, or the latents z [T,h,w,C] */
     TIMES,
     PLUS,  /* [T,h,w,C] each: Cy(z), Cb(z) of the norm at hand */
@@ -193,9 +194,17 @@ static void plan_turn(struct plan *p, int C)
     if (p->frames < p->T + PAST) p->frames = p->T + PAST;
 }
 
+/* A 3x3 convolution of stride 1, by Winograd or not */
+static void plan_taps(struct plan *p, int in, int out, int kt)
+{
+    vdm_conv w = {.in = in, .out = out, .k = 3};
+    if (vdm_is_winograd(&w, 1, 1)) need(p, TAPS, vdm_winograd_floats(kt, in, out));
+}
+
 static void plan_conv(struct plan *p, int in, int out)
 {
     need(p, SUMS, KT * 3 * 3 * (size_t)in * (size_t)out);
+    plan_taps(p, in, out, KT);
     if (p->cached) p->floats[CACHE] += PAST * area(p) * (size_t)in;
 }
 
@@ -226,6 +235,7 @@ static void plan_resample(struct plan *p, bool decode, bool time)
     p->H = decode ? 2 * p->H : p->H / 2;
     p->W = decode ? 2 * p->W : p->W / 2;
     if (decode) need(p, RING, area(p) * (size_t)p->C);
+    if (decode) plan_taps(p, p->C, p->C, 1);
     plan_turn(p, p->C);
 }
 
@@ -395,7 +405,8 @@ struct extent {
 /* y [T,Ho,Wo,out] from r->frames, each [H,W,in]; plus `add` [T,Ho,Wo,out] unless NULL */
 static void convolve(struct run *r, float *y, int T, const vdm_conv *w, struct extent e, const float *add)
 {
-    vdm_conv_args a = {y, r->frames, T, e.H, e.W, e.Ho, e.Wo, e.stride, e.pad, w, add};
+    float *transformed = vdm_is_winograd(w, e.stride, e.pad) ? r->buffer[TAPS] : NULL;
+    vdm_conv_args a = {y, r->frames, T, e.H, e.W, e.Ho, e.Wo, e.stride, e.pad, w, add, transformed};
     r->cpu->kernels->conv(r->cpu, &a);
 }
 

@@ -169,8 +169,100 @@ static float window(const vdm_conv_args *c, int t, int yo, int xo, int64_t k)
     return c->frames[t + dt][((int64_t)y * c->W + x) * w->in + channel];
 }
 
+/* Rule 7: number i of B^T d, G g and A^T p */
+static float join_inputs(const float d[4], int i)
+{
+    return i == 0 ? d[0] - d[2] : i == 1 ? d[1] + d[2] : i == 2 ? d[2] - d[1] : d[1] - d[3];
+}
+static float join_taps(const float g[3], int i)
+{
+    if (i == 0 || i == 3) return i == 0 ? g[0] : g[2];
+    return 0.5f * (i == 1 ? (g[0] + g[2]) + g[1] : (g[0] + g[2]) - g[1]);
+}
+static float join_products(const float p[4], int i)
+{
+    return i == 0 ? (p[0] + p[1]) + p[2] : (p[1] - p[2]) - p[3];
+}
+
+/* Number (i,j) of V, of the 2x2 outputs from (yo,xo) on, and of U; k = dt*in + channel */
+static float transformed_input(const vdm_conv_args *c, int t, int yo, int xo, int64_t k, int i, int j)
+{
+    float row[4];
+    int64_t in = c->w->in;
+    for (int x = 0; x < 4; x++) {
+        float d[4];
+        for (int y = 0; y < 4; y++) {
+            bool inside = yo - 1 + y >= 0 && yo - 1 + y < c->H && xo - 1 + x >= 0 && xo - 1 + x < c->W;
+            int64_t at = ((int64_t)(yo - 1 + y) * c->W + xo - 1 + x) * in + k % in;
+            d[y] = inside ? c->frames[t + k / in][at] : 0;
+        }
+        row[x] = join_inputs(d, i);
+    }
+    return join_inputs(row, j);
+}
+static float transformed_weight(const vdm_conv *w, int64_t k, int64_t n, int i, int j)
+{
+    float row[3];
+    for (int x = 0; x < 3; x++) {
+        float g[3];
+        for (int y = 0; y < 3; y++)
+            g[y] = element(w->weight.data, w->weight.dtype,
+                           ((k / w->in * 9 + 3 * y + x) * w->in + k % w->in) * w->out + n);
+        row[x] = join_taps(g, i);
+    }
+    return join_taps(row, j);
+}
+
+static float winograd_product(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n,
+                              int i, int j)
+{
+    float a[VDM_CHAIN], b[VDM_CHAIN], total = 0;
+    int64_t K = (int64_t)c->w->kt * c->w->in;
+    for (int64_t k0 = 0; k0 < K; k0 += piece_length(cpu)) {
+        int64_t depth = K - k0 < piece_length(cpu) ? K - k0 : piece_length(cpu);
+        for (int64_t k = 0; k < depth; k++) {
+            a[k] = transformed_input(c, t, yo, xo, k0 + k, i, j);
+            b[k] = transformed_weight(c->w, k0 + k, n, i, j);
+        }
+        total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0);
+    }
+    return total;
+}
+
+/* Output channel n of the 2x2 outputs from (yo,xo) on */
+static void winograd_group(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n)
+{
+    float row[2][4];
+    for (int j = 0; j < 4; j++) {
+        float p[4];
+        for (int i = 0; i < 4; i++) p[i] = winograd_product(cpu, c, t, yo, xo, n, i, j);
+        for (int i = 0; i < 2; i++) row[i][j] = join_products(p, i);
+    }
+    for (int y = yo; y < yo + 2 && y < c->Ho; y++) {
+        for (int x = xo; x < xo + 2 && x < c->Wo; x++) {
+            int64_t at = (((int64_t)t * c->Ho + y) * c->Wo + x) * c->w->out + n;
+            float v = join_products(row[y - yo], x - xo);
+            if (c->w->bias) v += c->w->bias[n];
+            if (c->residual) v += c->residual[at];
+            c->y[at] = v;
+        }
+    }
+}
+
+static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    for (int t = 0; t < c->T; t++)
+        for (int yo = 0; yo < c->Ho; yo += 2)
+            for (int xo = 0; xo < c->Wo; xo += 2)
+                for (int64_t n = 0; n < c->w->out; n++) winograd_group(cpu, c, t, yo, xo, n);
+}
+
 static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
+    if (c->transformed) {
+        conv_winograd(cpu, c);
+        return;
+    }
     float a[VDM_CHAIN], b[VDM_CHAIN];
     const vdm_conv *w = c->w;
     int64_t K = (int64_t)w->kt * w->k * w->k * w->in;

@@ -277,11 +277,21 @@ static void test_conv(int in, int out, int kt, int k, int stride, int pad, int T
     for (int t = 0; t < T + kt - 1; t++) frames[t] = x + (int64_t)(t < kt ? 0 : t - kt + 1) * H * W * in;
     c.frames = frames;
     if (extras) w.bias = bias, c.residual = residual;
+    bool winograd = vdm_is_winograd(&w, stride, pad);
+    if (winograd) c.transformed = numbers((int64_t)vdm_winograd_floats(kt, in, out), 10, 1);
     outputs o = {{numbers(pixels * out, 9, 1)}, {pixels * out}, 1};
     snprintf(what, sizeof what, "conv %d->%d %dx%dx%d stride %d pad %d, %dx%dx%d %s %s", in, out, kt, k, k,
              stride, pad, T, H, W, vdm_dtype_name(dtype), in_precision());
     compare(what, run_conv, &c, &o);
-    free(x), free(bias), free(residual), free(memory);
+    free(x), free(bias), free(residual), free(memory), free(c.transformed);
+}
+
+static void test_winograds(void)
+{
+    test_conv(128, 128, 3, 3, 1, 1, 1, 4, 6, VDM_F32, true);
+    test_conv(160, 130, 1, 3, 1, 1, 2, 3, 5, VDM_BF16, true); /* outputs over the edge */
+    test_conv(128, 128, 2, 3, 1, 1, 1, 1, 1, VDM_F16, false);
+    test_conv(384, 128, 3, 3, 1, 1, 1, 2, 2, VDM_F32, false); /* K = 1152: two depths */
 }
 
 static void test_convs(void)
@@ -848,6 +858,7 @@ int main(void)
         }
         test_matmuls();
         test_convs();
+        test_winograds();
         test_attentions();
     }
     test_attention_gradient(9, 8, 1);
