@@ -227,10 +227,7 @@ static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_op
                                int rank)
 {
     vdm_tape_shape s = {.B = o->batch, .F = F, .h = h, .w = w, .rank = rank, .backward = true};
-    size_t none = vdm_tape_bytes(c, &s);
-    s.keep = 1;
-    size_t each = vdm_tape_bytes(c, &s) - none, blocks = o->memory > none ? (o->memory - none) / each : 0;
-    s.keep = blocks < (size_t)c->layers ? (int)blocks : c->layers;
+    for (s.keep = c->layers; s.keep > 0 && vdm_tape_bytes(c, &s) > o->memory;) s.keep--;
     return s;
 }
 

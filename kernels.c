@@ -71,7 +71,7 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
 /* A window's number, and side by side with it those of the same tap's other channels. */
 static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[2 * DEPTH];
+    static const float zeros[2 * DEPTH]; /* as many as a block is deep, or as Winograd's channels are */
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
@@ -317,38 +317,37 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Winograd (rule 7): U is made once, packed; then each thread takes blocks of groups of 2x2 outputs,
- *   V [16,groups,K], packed --multiply by U--> P [16,groups,out] --> outputs
- * all of a block in its scratch. */
-
-static v16 half(v16 a)
-{
-    return v16_mul(v16_set(0.5f), a);
-}
+ * Winograd (rule 7): U is made once, packed; then each thread takes some squares of 2x2 outputs at a time,
+ *   V [16,squares,K], packed --multiply by U--> P [squares,16,out] --> outputs
+ * V and P in its scratch. */
 
 /* 4 numbers of G g */
 INLINE void join_taps(v16 u[4], v16 g0, v16 g1, v16 g2)
 {
     v16 outer = v16_add(g0, g2);
-    u[0] = g0, u[1] = half(v16_add(outer, g1)), u[2] = half(v16_sub(outer, g1)), u[3] = g2;
+    u[0] = g0, u[3] = g2;
+    u[1] = v16_mul(v16_set(0.5f), v16_add(outer, g1));
+    u[2] = v16_mul(v16_set(0.5f), v16_sub(outer, g1));
 }
 
 /* u = U at k = dt*in + channel, of output channels n, n + 1, ... */
 INLINE void transform_taps(v16 u[4][4], const vdm_conv *w, int64_t k, int64_t n, int64_t lanes)
 {
-    int64_t bytes = w->weight.dtype == VDM_F32 ? 4 : 2, tap = (int64_t)w->in * w->out * bytes;
+    int64_t bytes = w->weight.dtype == VDM_F32 ? 4 : 2, next = (int64_t)w->in * w->out * bytes; /* tap */
     const char *g = (const char *)w->weight.data + ((k / w->in * 9 * w->in + k % w->in) * w->out + n) * bytes;
-    v16 cols[3][4];
-    for (int j = 0; j < 3; j++, g += tap)
-        join_taps(cols[j], v16_widen(g, w->weight.dtype, lanes),
-                  v16_widen(g + 3 * tap, w->weight.dtype, lanes),
-                  v16_widen(g + 6 * tap, w->weight.dtype, lanes));
-    for (int i = 0; i < 4; i++) join_taps(u[i], cols[0][i], cols[1][i], cols[2][i]);
+    v16 cols[3][4], taps[3];
+    UNROLL for (int x = 0; x < 3; x++)
+    {
+        UNROLL for (int y = 0; y < 3; y++) taps[y] =
+            v16_widen(g + (3 * y + x) * next, w->weight.dtype, lanes);
+        join_taps(cols[x], taps[0], taps[1], taps[2]);
+    }
+    UNROLL for (int i = 0; i < 4; i++) join_taps(u[i], cols[0][i], cols[1][i], cols[2][i]);
 }
 
 /* Frame dt of U's columns n ... n + TILE_COLS - 1, in right panels: to[p * step] is U's number p of the first
  */
-static void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, int dt, int64_t n,
+INLINE void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, int dt, int64_t n,
                                   const bool pairs)
 {
     int64_t k = (int64_t)dt * w->in, end = k + w->in, each = pairs ? 2 : 1;
@@ -380,12 +379,12 @@ static void transform_weight(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t
     }
 }
 
-/* A group of 2x2 outputs: where its 4x4 inputs begin */
-static struct origin group_of(const vdm_conv_args *c, int64_t group)
+/* Where the 4x4 inputs of a square begin */
+static struct origin square_of(const vdm_conv_args *c, int64_t square)
 {
     int rows = (c->Ho + 1) / 2, cols = (c->Wo + 1) / 2;
-    struct origin o = {(int)(group / cols / rows), (int)(group / cols % rows) * 2 - 1,
-                       (int)(group % cols) * 2 - 1};
+    struct origin o = {(int)(square / cols / rows), (int)(square / cols % rows) * 2 - 1,
+                       (int)(square % cols) * 2 - 1};
     return o;
 }
 
@@ -395,7 +394,7 @@ INLINE void join_inputs(v16 v[4], v16 d0, v16 d1, v16 d2, v16 d3)
     v[0] = v16_sub(d0, d2), v[1] = v16_add(d1, d2), v[2] = v16_sub(d2, d1), v[3] = v16_sub(d1, d3);
 }
 
-/* 16 channels of a group: number p of V goes to to[p * step]. d: 4x4 inputs */
+/* 16 channels of a square: number p of V goes to to[p * step]. d: 4x4 inputs */
 INLINE void transform_inputs(float *to, int64_t step, const float *const d[16], int64_t channel)
 {
     v16 cols[4][4], v[4];
@@ -409,94 +408,104 @@ INLINE void transform_inputs(float *to, int64_t step, const float *const d[16], 
     }
 }
 
-enum { GROUP_RUN = 32 }; /* channels of V at a time: whole cells of any rule */
+enum { RUN = 2 * PIECE_CELLS }; /* channels of V at a time: a piece of rule 6, a block of its panels */
 
-/* V of groups first ... first + n - 1, a left panel of each number p: to[p * step] */
-static void pack_groups(float *to, int64_t step, const vdm_conv_args *c, int64_t first, int64_t n,
-                        struct depth d)
+/* V of squares first ... first + n - 1, a left panel of each number p: to[p * step] */
+static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_t first, int64_t n,
+                         struct depth d)
 {
     const int64_t width = left_width(d), cell = d.pairs ? 2 : 1;
-    const float *inputs[TILE_COLS][16];
-    float numbers[16][TILE_COLS][GROUP_RUN];
-    const char *rows[TILE_COLS];
+    enum { HIGH = 16 }; /* of the highest left panel */
+    const float *inputs[HIGH][16];
+    float numbers[16][HIGH + 1][RUN]; /* 4096 bytes apart the 16 would be in one set of L1 */
+    const char *rows[HIGH];
     for (int dt = 0; dt < c->w->kt; dt++) {
         for (int64_t r = 0; r < n; r++) {
-            struct origin o = group_of(c, first + r);
+            struct origin o = square_of(c, first + r);
             for (int i = 0; i < 16; i++) {
                 struct tap tap = {dt, i / 4, i % 4, 0};
                 inputs[r][i] = number_at(c, &o, &tap);
             }
         }
-        for (int64_t channel = 0; channel < c->w->in; channel += GROUP_RUN, to += GROUP_RUN / cell * width) {
+        for (int64_t channel = 0; channel < c->w->in; channel += RUN, to += RUN / cell * width) {
             for (int64_t r = 0; r < n; r++)
-                for (int64_t i = 0; i < GROUP_RUN; i += 16)
-                    transform_inputs(&numbers[0][r][i], TILE_COLS * GROUP_RUN, inputs[r], channel + i);
+                for (int64_t i = 0; i < RUN; i += 16)
+                    transform_inputs(&numbers[0][r][i], (HIGH + 1) * RUN, inputs[r], channel + i);
             for (int p = 0; p < 16; p++) {
                 for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[p][r];
                 if (keeps_rows(width, d))
-                    keep_rows(to + p * step, rows, n, VDM_F32, GROUP_RUN);
+                    keep_rows(to + p * step, rows, n, VDM_F32, RUN);
                 else
-                    pack_rows(to + p * step, GROUP_RUN / cell * width, width, rows, n, VDM_F32, GROUP_RUN,
-                              d.pairs);
+                    pack_rows(to + p * step, RUN / cell * width, width, rows, n, VDM_F32, RUN, d.pairs);
             }
         }
     }
 }
 
-/* The 2x2 outputs y = A^T P A of a group; number p of P is products[p * step] */
-static void join_products(const vdm_conv_args *c, int64_t group, const float *products, int64_t step)
+/* 2 numbers of A^T p */
+INLINE void join_products(v16 y[2], v16 p0, v16 p1, v16 p2, v16 p3)
 {
-    struct origin o = group_of(c, group);
+    y[0] = v16_add(v16_add(p0, p1), p2), y[1] = v16_sub(v16_sub(p1, p2), p3);
+}
+
+/* The outputs y = A^T P A of a square; P is 16 rows, `row` floats apart. */
+static void store_square(const vdm_conv_args *c, int64_t square, const float *P, int64_t row)
+{
+    struct origin o = square_of(c, square);
     int64_t out = c->w->out;
     for (int64_t n = 0, lanes; n < out; n += 16) {
-        v16 p[16], s[2][4];
+        v16 cols[4][2], y[2][2], p[4];
         lanes = smaller(16, out - n);
-        for (int i = 0; i < 16; i++) p[i] = v16_load_n(products + i * step + n, lanes);
-        for (int j = 0; j < 4; j++) {
-            s[0][j] = v16_add(v16_add(p[j], p[4 + j]), p[8 + j]);
-            s[1][j] = v16_sub(v16_sub(p[4 + j], p[8 + j]), p[12 + j]);
+        UNROLL for (int j = 0; j < 4; j++)
+        {
+            UNROLL for (int i = 0; i < 4; i++) p[i] = v16_load_n(P + (4 * i + j) * row + n, lanes);
+            join_products(cols[j], p[0], p[1], p[2], p[3]);
         }
+        UNROLL for (int i = 0; i < 2; i++)
+            join_products(y[i], cols[0][i], cols[1][i], cols[2][i], cols[3][i]);
         for (int i = 0; i < 4; i++) {
-            const v16 *q = s[i / 2];
-            int y = o.y + 1 + i / 2, x = o.x + 1 + i % 2;
-            int64_t to = (((int64_t)o.t * c->Ho + y) * c->Wo + x) * out + n;
-            if (y >= c->Ho || x >= c->Wo) continue;
-            v16 v = i % 2 ? v16_sub(v16_sub(q[1], q[2]), q[3]) : v16_add(v16_add(q[0], q[1]), q[2]);
+            int yo = o.y + 1 + i / 2, xo = o.x + 1 + i % 2;
+            int64_t at = (((int64_t)o.t * c->Ho + yo) * c->Wo + xo) * out + n;
+            if (yo >= c->Ho || xo >= c->Wo) continue;
+            v16 v = y[i / 2][i % 2];
             if (c->w->bias) v = v16_add(v, v16_load_n(c->w->bias + n, lanes));
-            if (c->residual) v = v16_add(v, v16_load_n(c->residual + to, lanes));
-            v16_store_n(c->y + to, v, lanes);
+            if (c->residual) v = v16_add(v, v16_load_n(c->residual + at, lanes));
+            v16_store_n(c->y + at, v, lanes);
         }
     }
 }
 
-/* Groups first ... first + n - 1, `high` a multiple of the panels' rows */
-static void winograd_block(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t first, int64_t n, int64_t high,
-                           struct depth d)
+/* Squares first ... first + n - 1, n <= most: whole panels. Rows of P are 16 floats longer than they need be,
+ * or a square's 16 would be multiples of 4096 bytes apart, and in one set of L1. */
+static void winograd_squares(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t first, int64_t n,
+                             int64_t most, struct depth d)
 {
-    int64_t out = c->w->out, row = out + 16,
-            width = left_width(d); /* as many lines apart as have a place in L1 */
-    float *V = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS, *P = V + 16 * high * d.cells;
+    int64_t out = c->w->out, row = out + 16, width = left_width(d), step = most * d.cells;
+    float *V = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS, *P = V + 16 * step;
     for (int64_t i = 0; i < n; i += width)
-        pack_groups(V + i * d.cells, high * d.cells, c, first + i, smaller(width, n - i), d);
+        pack_squares(V + i * d.cells, step, c, first + i, smaller(width, n - i), d);
     amx_begin(cpu);
     for (int p = 0; p < 16; p++) {
         const float *U = c->transformed + p * round_up(out, TILE_COLS) * d.cells;
-        struct output o = {P + p * n * row, row, 1};
-        multiply(n, out, d, packed_left(V + p * high * d.cells, d), U, o, false);
+        struct output o = {P + p * row, 16 * row, 1};
+        multiply(n, out, d, packed_left(V + p * step, d), U, o, false);
     }
     amx_end(cpu);
-    for (int64_t i = 0; i < n; i++) join_products(c, first + i, P + i * row, n * row);
+    for (int64_t i = 0; i < n; i++) store_square(c, first + i, P + 16 * i * row, row);
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     struct depth d = depth_of(cpu, (int64_t)c->w->kt * c->w->in);
-    int64_t groups = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = block_of(cpu).high;
-    int64_t high = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16) / least * least;
-    if (high > WINOGRAD_ROWS) high = WINOGRAD_ROWS / least * least;
+    int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = block_of(cpu).high;
+    int64_t room = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16); /* a thread's, in rows of V and P */
+    int64_t share = round_up(pieces(squares, cpu->threads), least);
+    int64_t most = smaller(share, smaller(WINOGRAD_ROWS, room) / least * least);
+    if (squares == 0) return;
     transform_weight(cpu, c, d.cells);
     PARALLEL_FOR(cpu->threads)
-    for (int64_t g = 0; g < groups; g += high) winograd_block(cpu, c, g, smaller(high, groups - g), high, d);
+    for (int64_t i = 0; i < squares; i += most)
+        winograd_squares(cpu, c, i, smaller(most, squares - i), most, d);
 }
 
 /* A convolution is the product of the windows [pixels, kt*k*k*in] with the weight; windows exist only in

@@ -82,7 +82,7 @@ typedef struct vdm_conv_args {
     int T, H, W, Ho, Wo, stride, pad;
     const vdm_conv *w;
     const float *residual; /* [T,Ho,Wo,out], added after the bias; or NULL */
-    float *transformed;    /* vdm_winograd_floats of them: rule 7, where vdm_is_winograd; or NULL */
+    float *transformed;    /* room for vdm_winograd_floats: by rule 7, instead of 1; or NULL */
 } vdm_conv_args;
 
 /* Attention of B videos, A heads. Rows of q, k, v, o are [B,S,A*Dh]: head a is columns a*Dh....
@@ -191,13 +191,16 @@ enum {
     VDM_MAX_CHANNELS = 4096 /* C of group_norm_stats and group_norm, likewise */
 };
 
-/* Rule 7 is for 3x3 kernels of stride 1 with a border of one zero, and pays where channels are many. Room is for U. */
-enum { VDM_WINOGRAD_CHANNELS = 128 };
-static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad)
+/* Rule 7 is for 3x3 kernels of stride 1 with a border of one zero and whole pieces of channels. It pays where channels
+ * are many, and pixels too, since U is made for every call: so says vdm_is_winograd of a frame of Ho x Wo. */
+enum { VDM_WINOGRAD_LEAST = 128, VDM_WINOGRAD_MOST = 1024, VDM_WINOGRAD_PIXELS = 1024 };
+static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad, int Ho, int Wo)
 {
-    return w->k == 3 && stride == 1 && pad == 1 && w->in % 32 == 0 && w->in >= VDM_WINOGRAD_CHANNELS &&
-           w->out >= VDM_WINOGRAD_CHANNELS;
+    return w->k == 3 && w->kt <= 3 && stride == 1 && pad == 1 && w->in % 32 == 0 && w->in >= VDM_WINOGRAD_LEAST &&
+           w->out >= VDM_WINOGRAD_LEAST && w->in <= VDM_WINOGRAD_MOST && w->out <= VDM_WINOGRAD_MOST &&
+           (int64_t)Ho * Wo >= VDM_WINOGRAD_PIXELS;
 }
+/* U [16,kt*in,out], in panels of up to 32 columns */
 static inline size_t vdm_winograd_floats(int kt, int in, int out)
 {
     return 16 * (size_t)kt * (size_t)in * (((size_t)out + 31) / 32 * 32);

@@ -313,7 +313,7 @@ INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells
                  int64_t step, const float *b, float *c, int64_t c_row, bool add)
 {
     const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
-    float kept[TILE_ROWS * TILE_COLS];
+    _Alignas(64) float kept[TILE_ROWS * TILE_COLS];
     v16 sum[TILE_ROWS][TILE_VECS];
     tile_chain(rows, vecs, pairs, sum, smaller(chain, cells), a, step, b);
     if (add) tile_add(rows, vecs, pairs, sum, c, c_row);
@@ -628,7 +628,7 @@ enum {
     RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
     LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
     LEFT_FLOATS = (LEFT_ROWS + TILE_ROWS) * DEPTH,
-    WINOGRAD_ROWS = 64, /* groups of 2x2 outputs at a time: 16 factors of so many rows */
+    WINOGRAD_ROWS = 64, /* squares of 2x2 outputs at a time: 16 factors of so many rows */
     PRODUCT_FLOATS = LEFT_FLOATS + RIGHT_COLS * DEPTH,
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
@@ -636,7 +636,13 @@ enum {
 
 #ifdef V16_AMX
 _Static_assert((int)AMX_ROWS <= (int)LEFT_ROWS, "the same space");
+_Static_assert((int)WINOGRAD_ROWS <= (int)AMX_ROWS, "multiply_amx keeps so many");
 #endif
+_Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)DEPTH, "number_at's zeros");
+_Static_assert((int)PRODUCT_FLOATS / 16 >=
+                       32 * (3 * (int)VDM_WINOGRAD_MOST / 2 + (int)VDM_WINOGRAD_MOST + 16) &&
+                   (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
+               "at least one step of Winograd's rows has room");
 
 /* attention.c, compiled like kernels.c once per instruction set */
 #define JOIN_(a, b)   a##b

@@ -194,11 +194,11 @@ static void plan_turn(struct plan *p, int C)
     if (p->frames < p->T + PAST) p->frames = p->T + PAST;
 }
 
-/* A 3x3 convolution of stride 1, by Winograd or not */
+/* A kt x 3 x 3 convolution of stride 1, by Winograd or not */
 static void plan_taps(struct plan *p, int in, int out, int kt)
 {
-    vdm_conv w = {.in = in, .out = out, .k = 3};
-    if (vdm_is_winograd(&w, 1, 1)) need(p, TAPS, vdm_winograd_floats(kt, in, out));
+    vdm_conv w = {.in = in, .out = out, .kt = kt, .k = 3};
+    if (vdm_is_winograd(&w, 1, 1, p->H, p->W)) need(p, TAPS, vdm_winograd_floats(kt, in, out));
 }
 
 static void plan_conv(struct plan *p, int in, int out)
@@ -405,7 +405,7 @@ struct extent {
 /* y [T,Ho,Wo,out] from r->frames, each [H,W,in]; plus `add` [T,Ho,Wo,out] unless NULL */
 static void convolve(struct run *r, float *y, int T, const vdm_conv *w, struct extent e, const float *add)
 {
-    float *transformed = vdm_is_winograd(w, e.stride, e.pad) ? r->buffer[TAPS] : NULL;
+    float *transformed = vdm_is_winograd(w, e.stride, e.pad, e.Ho, e.Wo) ? r->buffer[TAPS] : NULL;
     vdm_conv_args a = {y, r->frames, T, e.H, e.W, e.Ho, e.Wo, e.stride, e.pad, w, add, transformed};
     r->cpu->kernels->conv(r->cpu, &a);
 }

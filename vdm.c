@@ -40,7 +40,7 @@ struct activations {
 struct vdm_tape {
     vdm_tape_shape shape;
     int D, A, Dh, L, V, S, E, R, layers;
-    int P;                   /* the most that a part of the feed-forward's 4D hidden numbers has */
+    int P;                   /* hidden numbers of the feed-forward at a time: about half of 4D */
     int patch_in, patch_out; /* numbers in a patch of the input and of the output */
     float *memory;
     vdm_tap *tap; /* while a forward pass runs: what backward computes again isn't shown again */
@@ -96,19 +96,20 @@ static bool computes_positions(const vdm_transformer_config *c, int F)
 }
 
 /* Number n of two arrays [B,S,D] that lie in one [B*S,P]; P is at least 2D. */
-static float *half_of(const vdm_tape *t, float *hidden, int n)
+static float *array_in(const vdm_tape *t, float *hidden, int n)
 {
     return hidden ? hidden + (int64_t)n * t->shape.B * t->S * t->D : NULL;
 }
 
-/* Forward alone: what attention works on is dead when the feed-forward begins, and n when attention does. */
+/* Forward alone: n is dead when attention writes o, q when to_out writes y, k and v when the feed-forward
+ * begins. */
 static void take_passing(vdm_tape *t, struct cursor *at)
 {
     struct activations *a = &t->shared;
     size_t rows = (size_t)t->shape.B * (size_t)t->S;
     t->y = a->q_pre = a->q = take(at, rows * (size_t)t->D);
-    a->k_pre = a->k = half_of(t, t->hidden, 0);
-    a->v = half_of(t, t->hidden, 1);
+    a->k_pre = a->k = array_in(t, t->hidden, 0);
+    a->v = array_in(t, t->hidden, 1);
     a->o = t->n;
     a->lse = take(at, rows * (size_t)t->A);
     for (int i = 0; i < 4; i++) a->low[i] = i != VDM_OUT ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
@@ -137,7 +138,7 @@ static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_t
     if (!s->backward) t->shape.keep = 0;
     if (t->shape.keep > c->layers) t->shape.keep = c->layers;
     t->D = c->heads * c->head_dim;
-    t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* whole chains, or the sums were others */
+    t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* whole chains, or the bits were others */
     t->A = c->heads;
     t->Dh = c->head_dim;
     t->L = c->text_tokens;
@@ -178,10 +179,11 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     for (int i = 0; i < t->shape.keep; i++) take_activations(t->kept ? &t->kept[i] : &counted, t, at, true);
     t->inputs = take(at, (size_t)t->layers * rows * D);
     t->dhidden = take(at, rows * (size_t)t->P);
-    t->dq = half_of(t, t->hidden, 0);
-    t->dk = half_of(t, t->hidden, 1);
-    t->dv = half_of(t, t->dhidden, 0);
-    t->y = half_of(t, t->dhidden, 1);
+    /* up is dead when attention's backward pass begins, y when the feed-forward's does */
+    t->dq = array_in(t, t->hidden, 0);
+    t->dk = array_in(t, t->hidden, 1);
+    t->dv = array_in(t, t->dhidden, 0);
+    t->y = array_in(t, t->dhidden, 1);
     t->dh = take(at, rows * D);
     t->dn = take(at, rows * D);
     t->dy = take(at, rows * D);

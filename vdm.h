@@ -127,8 +127,8 @@ typedef enum vdm_dtype {
     VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
 } vdm_dtype;
 
-/* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1,
- * 5 and 6). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
+/* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1
+ * and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
  * them (avx512amx), slower than f32 where it hasn't. */
 typedef enum vdm_precision {
     VDM_PRECISION_F32 = VDM_F32, VDM_PRECISION_BF16 = VDM_BF16, VDM_PRECISION_AMX

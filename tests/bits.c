@@ -147,6 +147,37 @@ static void matmul(void)
     vdm_free(half);
 }
 
+/* Many channels: by Winograd. Odd sides: outputs over the edge. */
+static void convolution(void)
+{
+    enum { T = 2, H = 5, W = 7, IN = 128, OUT = 144, KT = 3, K = KT * 9 * IN, N = T * H * W * OUT };
+    float *x = randoms((T + KT - 1) * H * W * IN, 1, 1), *y = randoms(N, 0, 0);
+    float *weight = randoms(K * OUT, 2, 1), *bias = randoms(OUT, 3, 1), *residual = randoms(N, 4, 1);
+    const float *frames[T + KT - 1];
+    for (int t = 0; t < T + KT - 1; t++) frames[t] = x + t * H * W * IN;
+    vdm_conv w = {{weight, VDM_F32, K, OUT}, bias, IN, OUT, KT, 3};
+    vdm_conv_args a = {.y = y,
+                       .frames = frames,
+                       .T = T,
+                       .H = H,
+                       .W = W,
+                       .Ho = H,
+                       .Wo = W,
+                       .stride = 1,
+                       .pad = 1,
+                       .w = &w,
+                       .residual = residual,
+                       .transformed = randoms((int64_t)vdm_winograd_floats(KT, IN, OUT), 0, 0)};
+    cpu.kernels->conv(&cpu, &a);
+    print("convolution of 128 channels", y, N);
+    vdm_free(x);
+    vdm_free(y);
+    vdm_free(weight);
+    vdm_free(bias);
+    vdm_free(residual);
+    vdm_free(a.transformed);
+}
+
 /* More keys than one tile. */
 static void attention(void)
 {
@@ -554,6 +585,7 @@ int main(int argc, char **argv)
     random_numbers();
     steps();
     matmul();
+    convolution();
     attention();
     transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
     transformer(TINY_2B, VDM_F16, 3, "2b f16");
@@ -563,11 +595,13 @@ int main(int argc, char **argv)
     prompt();
     cpu.precision = VDM_PRECISION_BF16; /* of products: kernels.h, rule 5 */
     matmul();
+    convolution();
     attention();
     transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
     vae();
     cpu.precision = VDM_PRECISION_AMX; /* rule 6; no VAE, which takes long where there are no tiles */
     matmul();
+    convolution();
     attention();
     transformer(TINY_15_I2V, VDM_BF16, 4, "1.5-I2V bf16");
     vdm_cpu_free(&cpu);

@@ -311,6 +311,55 @@ static void test_standing_still(const vdm_vae *m, int T, int F, int H, int W)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Many channels: convolutions go by Winograd, and give what the sums as written give */
+
+static const vdm_vae_config BROAD = {.channels = 3,
+                                     .latent_channels = 2,
+                                     .blocks = 2,
+                                     .block_channels = {128, 128},
+                                     .layers_per_block = 1,
+                                     .groups = 4,
+                                     .temporal_compression = 2,
+                                     .sample_height = 128,
+                                     .sample_width = 128,
+                                     .norm_eps = 1e-6,
+                                     .scaling_factor = 1};
+static const vdm_kernels *chosen;
+static int transformed; /* convolutions that had room for transformed taps */
+
+static void conv_as_written(const vdm_cpu *c, const vdm_conv_args *args)
+{
+    vdm_conv_args a = *args;
+    if (a.transformed) transformed++;
+    a.transformed = NULL;
+    chosen->conv(c, &a);
+}
+
+static void test_winograd(void)
+{
+    enum { T = 3, F = 2, H = 32, W = 34 }; /* 1,088 pixels, the inner level 272 */
+    vdm_vae m = build(&BROAD);
+    float *video = numbers(T * 3 * H * W, 1, 0), *latents = numbers(F * 2 * H / 2 * W / 2, 1, 0);
+    float *moments = encode(&m, video, T, H, W, false), *frames = decode(&m, latents, F, H / 2, W / 2, false);
+    vdm_kernels written = *cpu.kernels;
+    chosen = cpu.kernels;
+    written.conv = conv_as_written;
+    cpu.kernels = &written;
+    float *moments2 = encode(&m, video, T, H, W, false);
+    CHECK(transformed == 2 * 3, "encode: %d convolutions by Winograd", transformed); /* frames 0, 1, 2 */
+    float *frames2 = decode(&m, latents, F, H / 2, W / 2, false);
+    CHECK(transformed > 2 * 3 + 8, "decode: %d convolutions by Winograd", transformed - 2 * 3);
+    cpu.kernels = chosen;
+    double e = check_distance(moments, moments2, moments_count(&BROAD, T, H, W));
+    double d = check_distance(frames, frames2, video_count(&BROAD, F, H / 2, W / 2));
+    CHECK(e > 0 && e < 1e-5, "encode by Winograd: %.1e", e);
+    CHECK(d > 0 && d < 1e-5, "decode by Winograd: %.1e", d);
+    vdm_free(video), vdm_free(latents), vdm_free(moments), vdm_free(moments2), vdm_free(frames),
+        vdm_free(frames2);
+    drop(&m);
+}
+
+/* ------------------------------------------------------------------------------------------------
  * One resnet of the decoder against its definition in double. z [3,h,w,C] -> 5 frames of 2h x 2w */
 
 enum { FRAMES = 5, SIDE = 4, WIDE = 6, PIXELS = SIDE * WIDE };
@@ -665,6 +714,7 @@ int main(void)
     test_resnet(&small, 8, 8);
     test_resnet(&small, 16, 12);
     test_resnet(&small, 4, 8);
+    test_winograd();
     test_threads(&small);
     test_one_tile(&small);
     test_published_tiles();

@@ -298,7 +298,7 @@ static void prepare_conv(struct work *w, const int *n)
                               .w = &c->weight};
     int64_t outputs = (int64_t)T * c->args.Ho * c->args.Wo * out;
     c->args.y = work_floats(w, outputs);
-    if (vdm_is_winograd(&c->weight, stride, c->args.pad))
+    if (vdm_is_winograd(&c->weight, stride, c->args.pad, c->args.Ho, c->args.Wo))
         c->args.transformed = work_floats(w, (int64_t)vdm_winograd_floats(kt, in, out));
     w->operations =
         2.0 * (double)outputs * kt * 9 * in; /* of the sum as written, also where fewer are done */
