@@ -215,7 +215,8 @@ static const struct usage {
      "what mistake would make it so. Exit status 3 where one is out of its tolerance."},
     {BENCH, "vdm bench [NAME...] [options]",
      "This machine's speed: its peaks, every kernel, whole jobs. A NAME is a job's (--list) or the first\n"
-     "parts of several: 'matmul', 'block.forward'. VDM_ISA picks the instruction set."},
+     "parts of several: 'matmul', 'block.forward'. VDM_ISA picks the instruction set. Of convolutions of many\n"
+     "channels fewer operations are done than are counted (Winograd): their share may be above 100 %."},
 };
 
 static const struct row *find_row(int command, const char *name)
