@@ -345,8 +345,7 @@ INLINE void transform_taps(v16 u[4][4], const vdm_conv *w, int64_t k, int64_t n,
     UNROLL for (int i = 0; i < 4; i++) join_taps(u[i], cols[0][i], cols[1][i], cols[2][i]);
 }
 
-/* Frame dt of U's columns n ... n + TILE_COLS - 1, in right panels: to[p * step] is U's number p of the first
- */
+/* Frame dt of U's columns n ... n + TILE_COLS - 1, a right panel of each number p: to[p * step] */
 INLINE void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, int dt, int64_t n,
                                   const bool pairs)
 {

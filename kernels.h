@@ -74,7 +74,8 @@ typedef struct vdm_matmul_args {
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
  * first (causal: the kt-1 frames before). y [T,Ho,Wo,out].
  * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
- * Rule 1 runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it.
+ * Rule 1 (5, 6) runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it. By rule 7 it is
+ * another sum.
  * w->weight is [kt*k*k*in, out]. */
 typedef struct vdm_conv_args {
     float *y;

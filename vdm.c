@@ -707,9 +707,9 @@ static void see_feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, const
     tap_show(t->tap, 3, shape);
 }
 
-/* Hidden numbers first ... first + count - 1: outputs of `up`, inputs of `down` */
+/* `count` of the hidden numbers: outputs of `up`, inputs of `down` */
 struct part {
-    int64_t first, count;
+    int64_t count;
     vdm_linear up;
     vdm_matmul_args down; /* forward, from t->hidden to t->y */
     float *kept;          /* before GELU; NULL: not kept */
@@ -724,7 +724,7 @@ static struct part part_of(const vdm_tape *t, const vdm_block *b, const struct a
     const vdm_linear *up = &b->ff_up, *down = &b->ff_down;
     int64_t rows = (int64_t)t->shape.B * t->S, D = t->D, left = 4 * D - first,
             count = left < t->P ? left : t->P;
-    struct part p = {first, count, *up, linear_args(t->y, t->hidden, down, rows), NULL};
+    struct part p = {count, *up, linear_args(t->y, t->hidden, down, rows), NULL};
     p.up.weight.data = number_of(&up->weight, first * D);
     p.up.weight.rows = count;
     p.up.bias += first;
