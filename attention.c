@@ -30,20 +30,15 @@ enum {
 _Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
                "tiles are whole chains: rule 1 goes on over them");
 
-/* Buffers of one thread, in its part of the scratch. */
-struct buffers {
-    float *at, *end;
-};
-static struct buffers buffers_of(const vdm_cpu *cpu)
+/* Buffers of one thread, one after the other from *at on, in its part of the scratch. */
+static float *buffers_of(const vdm_cpu *cpu)
 {
-    float *at = cpu->scratch + (int64_t)thread_number() * ATTENTION_FLOATS;
-    struct buffers b = {at, at + ATTENTION_FLOATS};
-    return b;
+    return cpu->scratch + (int64_t)thread_number() * ATTENTION_FLOATS;
 }
-static float *take(struct buffers *b, int64_t floats)
+static float *take(float **at, int64_t floats)
 {
-    float *p = b->at;
-    b->at += floats;
+    float *p = *at;
+    *at += floats;
     return p;
 }
 
@@ -182,7 +177,7 @@ static void write_queries(const struct head *h, const struct group *g, int64_t f
 /* Queries first ... first + n - 1 of a head, n <= GROUP */
 static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first, int64_t n)
 {
-    struct buffers b = buffers_of(cpu);
+    float *b = buffers_of(cpu);
     int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS), deep = round_up(Dh, 2 * PIECE_CELLS);
     struct group g = {.head = depth_of(cpu, Dh)};
     g.q = take(&b, padded * deep), g.o = take(&b, padded * deep);
@@ -235,7 +230,7 @@ struct tiles_backward {
     float *ds_turned;         /* [KEYS][QUERY_ROW] */
     float *delta;             /* [QUERIES] */
 };
-static struct tiles_backward tiles_of(const vdm_cpu *cpu, struct buffers *b, int64_t Dh)
+static struct tiles_backward tiles_of(const vdm_cpu *cpu, float **b, int64_t Dh)
 {
     int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LEFT_MOST,
             deep = round_up(Dh, 2 * PIECE_CELLS);
@@ -340,7 +335,7 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
 
 static void head_backward(const vdm_cpu *cpu, const struct head *h)
 {
-    struct buffers b = buffers_of(cpu);
+    float *b = buffers_of(cpu);
     struct tiles_backward t = tiles_of(cpu, &b, h->Dh);
     for (int64_t j = 0; j < h->S; j += KEY_GROUP * KEYS) {
         int count = 0;

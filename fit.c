@@ -222,12 +222,14 @@ void vdm_fit_defaults(vdm_fit_options *o)
                            .save_every = 50};
 }
 
-/* As many blocks keep their activations as o->memory allows. */
+/* What o->memory allows to be kept. What attention gave comes first: it saves more time by the byte. */
 static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_options *o, int F, int h, int w,
                                int rank)
 {
     vdm_tape_shape s = {.B = o->batch, .F = F, .h = h, .w = w, .rank = rank, .backward = true};
-    for (s.keep = c->layers; s.keep > 0 && vdm_tape_bytes(c, &s) > o->memory;) s.keep--;
+    s.keep = c->layers;
+    while (s.keep > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep--, s.keep_attention++;
+    while (s.keep_attention > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep_attention--;
     return s;
 }
 
@@ -241,9 +243,12 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
     return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * adapter) * sizeof(float);
 }
 
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank)
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
+                 int *attention)
 {
-    return shape_of(c, o, g->F, g->h, g->w, rank).keep;
+    vdm_tape_shape s = shape_of(c, o, g->F, g->h, g->w, rank);
+    *attention = s.keep_attention;
+    return s.keep;
 }
 
 /* What a caller may get wrong; files and geometry have been checked where they were read. */

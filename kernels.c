@@ -190,15 +190,16 @@ static void pack_left(const struct product *p, float *to, int64_t m, int64_t row
         pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
 }
 
-/* What is packed at once, and how many rows of the output are made together */
+/* What is packed at once, how many rows of the output are made together, and of how many a part is a
+ * multiple: a lower tile costs what its rows do, but Intel's don't. */
 struct block {
-    int64_t depth, cols, rows, high;
+    int64_t depth, cols, rows, high, least;
 };
 static struct block block_of(const vdm_cpu *cpu)
 {
-    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS, TILE_ROWS};
+    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS, TILE_ROWS, 1};
 #ifdef V16_AMX
-    struct block amx = {2 * DEPTH, RIGHT_COLS, AMX_ROWS, 2 * AMX_HIGH};
+    struct block amx = {2 * DEPTH, RIGHT_COLS, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
     if (cpu->precision == VDM_PRECISION_AMX) return amx;
 #else
     (void)cpu;
@@ -245,7 +246,7 @@ static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int thre
     struct grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
-        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.high),
+        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.least),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
         double work = (double)rows * (double)cols + PACKING * (double)(rows + cols);
         if (best.down && work >= least) continue;
@@ -841,18 +842,18 @@ static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float 
     }
 }
 
-static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
-                      const float *video_gate, int64_t stride)
+static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
+                      const float *text_gate, const float *video_gate, int64_t stride)
 {
     int64_t D = r->D, rows = (int64_t)r->B * r->S;
     PARALLEL_FOR(threads_for(cpu, rows * D))
     for (int64_t row = 0; row < rows; row++) {
-        const float *g = vector_of(r, row, text_gate, video_gate, stride), *from = y + row * D;
-        float *to = h + row * D;
+        const float *g = vector_of(r, row, text_gate, video_gate, stride);
         EACH_16(i, lanes, D)
         {
-            v16 v = v16_fma(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes), v16_load_n(to + i, lanes));
-            v16_store_n(to + i, v, lanes);
+            int64_t at = row * D + i;
+            v16 v = v16_fma(v16_load_n(g + i, lanes), v16_load_n(y + at, lanes), v16_load_n(h + at, lanes));
+            v16_store_n(sum + at, v, lanes);
         }
     }
 }

@@ -164,8 +164,8 @@ typedef struct vdm_kernels {
     /* dx = dy gelu'(x); dx may be dy */
     void (*gelu_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n);
     void (*silu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
-    /* h += gate y, or y = gate dh: gate [B,stride] per part */
-    void (*gated_add)(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r,
+    /* sum = h + gate y (sum may be h), or dy = gate dh: gate [B,stride] per part */
+    void (*gated_add)(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
                       const float *text_gate, const float *video_gate, int64_t stride);
     void (*gate)(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r,
                  const float *text_gate, const float *video_gate, int64_t stride);
@@ -231,13 +231,19 @@ static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, 
     cpu->kernels->matmul(cpu, &m);
 }
 /* dx [n,in] (+)= dy [n,out] W */
-static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const float *dy, const vdm_linear *w,
-                                         int64_t n, bool add)
+static inline vdm_matmul_args linear_backward_args(float *dx, const float *dy, const vdm_linear *w, int64_t n,
+                                                   bool add)
 {
     const vdm_matrix *W = &w->weight;
     vdm_matmul_args m = {.M = n, .N = W->cols, .K = W->rows, .a = dy, .a_row = W->rows, .a_col = 1,
                          .b = W->data, .b_dtype = W->dtype, .b_row = W->cols, .b_col = 1,
                          .c = dx, .c_row = W->cols, .accumulate = add};
+    return m;
+}
+static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const float *dy, const vdm_linear *w,
+                                         int64_t n, bool add)
+{
+    vdm_matmul_args m = linear_backward_args(dx, dy, w, n, add);
     cpu->kernels->matmul(cpu, &m);
 }
 /* dW [out,in] += dy^T [out,n] x [n,in] */

@@ -160,10 +160,11 @@ static inline void keep_rows(float *panel, const char *const *rows, int64_t n, v
 }
 
 /* Numbers of equal k side by side: row k of the panel is a row of x, or two. */
-static inline void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
-                               vdm_dtype dtype, int64_t kc, bool pairs)
+INLINE void pack_across_as(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
+                           vdm_dtype dtype, int64_t kc, const bool pairs)
 {
-    int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1, room = (kc + each - 1) / each * width;
+    const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
+    int64_t room = (kc + each - 1) / each * width;
     for (int64_t k = 0; k < kc; k += each, x += each * k_bytes)
         for (int64_t r = 0; r < width; r += 16) {
             int64_t lanes = smaller(16, n - r);
@@ -172,6 +173,21 @@ static inline void pack_across(float *panel, int64_t width, const char *x, int64
                 v = v16_pair(v, k + 1 < kc ? v16_widen(x + k_bytes + r * bytes, dtype, lanes) : v16_set(0));
             panel_store(panel, k / each * width + r, room, v, smaller(16, width - r));
         }
+}
+
+static inline void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
+                               vdm_dtype dtype, int64_t kc, bool pairs)
+{
+#define PACK_ACROSS(of, in_pairs)             \
+    if (dtype == (of) && pairs == (in_pairs)) \
+    pack_across_as(panel, width, x, k_bytes, n, (of), kc, (in_pairs))
+    PACK_ACROSS(VDM_F32, false);
+    PACK_ACROSS(VDM_F16, false);
+    PACK_ACROSS(VDM_BF16, false);
+    PACK_ACROSS(VDM_F32, true);
+    PACK_ACROSS(VDM_F16, true);
+    PACK_ACROSS(VDM_BF16, true);
+#undef PACK_ACROSS
 }
 
 /* Neither */

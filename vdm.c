@@ -6,8 +6,8 @@
  *   h --layers x block--> h --norm_final, norm_out, proj_out--> [B,V,K'] --unpatchify--> v [B,F,C,h,w]
  *
  * Only LoRA adapters are trained: the backward pass computes the gradient of h, and from it those of the
- * adapters' A and B. As many blocks as memory allows keep their activations; the others compute them again
- * from their input, which every block keeps.
+ * adapters' A and B. Every block keeps its input; as memory allows also what its attention gave, or all its
+ * activations. What is not kept is computed again.
  *
  * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
@@ -25,16 +25,17 @@ static const float OFS = 2.0f;          /* what the 1.5 pipeline passes as ofs, 
  * The tape: every buffer of a pass, in one allocation */
 
 /* What a block's backward pass needs of its forward pass, besides the block's input. A forward pass alone
- * keeps nothing: q_pre is q, k_pre is k, k and v lie in the tape's hidden, o in its n. */
+ * keeps nothing: q_pre is q, k_pre is k, k and v lie in the tape's hidden, o in its n, h1 is h. */
 struct activations {
-    float *q_pre, *k_pre;                     /* [B,S,D]: q and k before their norm */
-    float *q, *k, *v, *o;                     /* [B,S,D] */
-    float *lse;                               /* [B,A,S] */
+    /* what attention gave */
+    float *o, *h1; /* [B,S,D]; h between the halves of the block */
+    float *lse;    /* [B,A,S] */
+    /* the rest */
+    float *q_pre, *k_pre, *q, *k, *v;         /* [B,S,D]; q and k before their norm */
     float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
     float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
-    float *h1;                                /* [B,S,D]: h between the halves of the block */
     float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not kept */
-    float *low[4]; /* [B*S,R]: s x A^T of each target; forward alone: out's is q's */
+    float *low[4]; /* [B*S,R]: s x A^T of each target, out's with o; forward alone: out's is q's */
 };
 
 struct vdm_tape {
@@ -53,28 +54,37 @@ struct vdm_tape {
     float *modulation;                             /* [layers,2,B,6D] */
     float *head_modulation;                        /* [B,2D]: shift, scale */
     /* the pass */
-    float *patches;            /* [B,V,max(patch_in,patch_out)] */
-    float *inputs;             /* [layers,B,S,D]: kept for backward; absent in a forward tape */
-    float *h;                  /* [B,S,D]: the residual stream */
-    float *n;                  /* [B,S,D]: after norm1 or norm2 */
-    float *y;                  /* [B,S,D]: output of attention or feed-forward; forward alone: in q's place */
-    float *hidden;             /* [B*S,P]: a part of the feed-forward */
+    float *patches; /* [B,V,max(patch_in,patch_out)] */
+    float *h;       /* [layers+1,B,S,D]: the residual stream, a block's input after the other, the last
+                       one's output; forward alone [B,S,D] for all (h_at) */
+    float *n;       /* [B,S,D]: after norm1 or norm2 */
+    float *y;       /* [B,S,D]: output of attention or feed-forward; forward alone: in q's place */
+    float *hidden;  /* [B*S,P]: a part of the feed-forward */
     struct activations shared; /* of the block at work, where it doesn't keep its own */
-    struct activations *kept;  /* [shape.keep]: of the last blocks */
+    struct activations *kept;  /* [shape.keep_attention + shape.keep]: of the last blocks */
     /* backward only */
     float *dh, *dn, *dq, *dk, *dv, *dy; /* [B,S,D]; dq and dk lie in hidden, dv and y in dhidden */
     float *dhidden;                     /* [B*S,P] */
     float *dlow;                        /* [B*S,R] */
-    float *head_mean[2], *head_rstd[2]; /* [V]: of the head's two norms, a video at a time */
+    float *head_mean[2], *head_rstd[2]; /* [B,V]: of the head's two norms */
 };
 
-static bool keeps(const vdm_tape *t, int layer)
+static bool keeps_all(const vdm_tape *t, int layer)
 {
     return layer >= t->layers - t->shape.keep;
 }
+static bool keeps_attention(const vdm_tape *t, int layer)
+{
+    return layer >= t->layers - t->shape.keep - t->shape.keep_attention;
+}
 static struct activations *activations_of(vdm_tape *t, int layer)
 {
-    return keeps(t, layer) ? &t->kept[layer - (t->layers - t->shape.keep)] : &t->shared;
+    int first = t->layers - t->shape.keep - t->shape.keep_attention;
+    return layer >= first ? &t->kept[layer - first] : &t->shared;
+}
+static float *h_at(const vdm_tape *t, int layer)
+{
+    return t->shape.backward ? t->h + (int64_t)layer * t->shape.B * t->S * t->D : t->h;
 }
 
 struct cursor {
@@ -111,23 +121,49 @@ static void take_passing(vdm_tape *t, struct cursor *at)
     a->k_pre = a->k = array_in(t, t->hidden, 0);
     a->v = array_in(t, t->hidden, 1);
     a->o = t->n;
+    a->h1 = t->h;
     a->lse = take(at, rows * (size_t)t->A);
     for (int i = 0; i < 4; i++) a->low[i] = i != VDM_OUT ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
 }
 
-static void take_activations(struct activations *a, const vdm_tape *t, struct cursor *at, bool keep)
+/* What attention gave, and the rest but for `up` */
+static void take_attended(struct activations *a, const vdm_tape *t, struct cursor *at)
 {
-    size_t rows = (size_t)t->shape.B * (size_t)t->S, all = rows * (size_t)t->D, heads = rows * (size_t)t->A;
-    float **wide[] = {&a->q_pre, &a->k_pre, &a->q, &a->k, &a->v, &a->o, &a->h1};
-    for (int i = 0; i < 7; i++) *wide[i] = take(at, all);
-    a->lse = take(at, heads);
-    a->up = keep ? take(at, 4 * all) : NULL;
-    for (int i = 0; i < 4; i++) a->low[i] = take(at, rows * (size_t)t->R);
+    size_t rows = (size_t)t->shape.B * (size_t)t->S;
+    a->o = take(at, rows * (size_t)t->D);
+    a->h1 = take(at, rows * (size_t)t->D);
+    a->lse = take(at, rows * (size_t)t->A);
+    a->low[VDM_OUT] = take(at, rows * (size_t)t->R);
+}
+static void take_rest(struct activations *a, const vdm_tape *t, struct cursor *at)
+{
+    size_t rows = (size_t)t->shape.B * (size_t)t->S;
+    float **wide[] = {&a->q_pre, &a->k_pre, &a->q, &a->k, &a->v};
+    for (int i = 0; i < 5; i++) *wide[i] = take(at, rows * (size_t)t->D);
+    for (int i = 0; i < 4; i++)
+        if (i != VDM_OUT) a->low[i] = take(at, rows * (size_t)t->R);
     float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
     float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
     for (int i = 0; i < 4; i++) {
-        *by_head[i] = take(at, heads);
+        *by_head[i] = take(at, rows * (size_t)t->A);
         *by_row[i] = take(at, rows);
+    }
+}
+
+/* Of all blocks. A block that keeps only what attention gave computes the rest where others do. */
+static void take_activations(vdm_tape *t, struct cursor *at)
+{
+    int first = t->layers - t->shape.keep - t->shape.keep_attention;
+    struct activations counted;
+    if (t->shape.keep < t->layers) take_rest(&t->shared, t, at);
+    if (first > 0) take_attended(&t->shared, t, at);
+    for (int layer = first; layer < t->layers; layer++) {
+        struct activations *a = t->kept ? &t->kept[layer - first] : &counted;
+        *a = t->shared;
+        take_attended(a, t, at);
+        if (!keeps_all(t, layer)) continue;
+        take_rest(a, t, at);
+        a->up = take(at, (size_t)t->shape.B * (size_t)t->S * 4 * (size_t)t->D);
     }
 }
 
@@ -135,8 +171,10 @@ static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_t
 {
     int patch_t = c->patch_t ? c->patch_t : 1;
     t->shape = *s;
-    if (!s->backward) t->shape.keep = 0;
+    if (!s->backward) t->shape.keep = t->shape.keep_attention = 0;
     if (t->shape.keep > c->layers) t->shape.keep = c->layers;
+    if (t->shape.keep_attention > c->layers - t->shape.keep)
+        t->shape.keep_attention = c->layers - t->shape.keep;
     t->D = c->heads * c->head_dim;
     t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* whole chains, or the bits were others */
     t->A = c->heads;
@@ -167,17 +205,14 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->modulation = take(at, (size_t)t->layers * 2 * B * 6 * D);
     t->head_modulation = take(at, B * 2 * D);
     t->patches = take(at, B * V * wide);
-    t->h = take(at, rows * D);
+    t->h = take(at, (t->shape.backward ? (size_t)t->layers + 1 : 1) * rows * D);
     t->n = take(at, rows * D);
     t->hidden = take(at, rows * (size_t)t->P);
     if (!t->shape.backward) {
         take_passing(t, at);
         return;
     }
-    if (t->shape.keep < t->layers) take_activations(&t->shared, t, at, false);
-    struct activations counted;
-    for (int i = 0; i < t->shape.keep; i++) take_activations(t->kept ? &t->kept[i] : &counted, t, at, true);
-    t->inputs = take(at, (size_t)t->layers * rows * D);
+    take_activations(t, at);
     t->dhidden = take(at, rows * (size_t)t->P);
     /* up is dead when attention's backward pass begins, y when the feed-forward's does */
     t->dq = array_in(t, t->hidden, 0);
@@ -188,7 +223,7 @@ static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cur
     t->dn = take(at, rows * D);
     t->dy = take(at, rows * D);
     t->dlow = take(at, rows * (size_t)t->R);
-    for (int i = 0; i < 2; i++) t->head_mean[i] = take(at, V), t->head_rstd[i] = take(at, V);
+    for (int i = 0; i < 2; i++) t->head_mean[i] = take(at, B * V), t->head_rstd[i] = take(at, B * V);
 }
 
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
@@ -306,7 +341,8 @@ vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_er
     tape_sizes(t, c, s);
     tape_layout(t, c, &at);
     t->memory = vdm_alloc(at.used, sizeof(float), "the transformer's activations", err);
-    t->kept = vdm_alloc((size_t)t->shape.keep, sizeof *t->kept, "the transformer's activations", err);
+    t->kept = vdm_alloc((size_t)(t->shape.keep_attention + t->shape.keep), sizeof *t->kept,
+                        "the transformer's activations", err);
     if (!t->memory || !t->kept) {
         vdm_tape_free(t);
         return NULL;
@@ -397,35 +433,57 @@ static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* Token (f',y',x') holds patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the
- * channel is the slowest index of a patch. Here where row n of token i, p numbers side by side, lies in
- * latents [F,C,h,w]. */
-static int64_t patch_row(const vdm_tape *t, const vdm_transformer_config *c, int channels, int i, int n)
+/* patches [V,K] = latents [F,channels,h,w] or, where `back`, the other way. Token (f',y',x') holds patch_t
+ * frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the channel is the slowest index of
+ * a patch. */
+static void move_patches(float *patches, float *latents, const vdm_tape *t, const vdm_transformer_config *c,
+                         int channels, bool back)
 {
-    int p = c->patch, pt = c->patch_t ? c->patch_t : 1, rows = t->shape.h / p, cols = t->shape.w / p;
-    int f = i / (rows * cols), y = i / cols % rows, x = i % cols;
-    int channel = n / (pt * p), dt = n / p % pt, dy = n % p;
-    return (((int64_t)(f * pt + dt) * channels + channel) * t->shape.h + y * p + dy) * t->shape.w + x * p;
+    int p = c->patch, pt = c->patch_t ? c->patch_t : 1, h = t->shape.h, w = t->shape.w;
+    int rows = h / p, cols = w / p;
+    for (int i = 0; i < t->V; i++) {
+        int f = i / (rows * cols) * pt, y = i / cols % rows * p, x = i % cols * p;
+        for (int channel = 0; channel < channels; channel++)
+            for (int dt = 0; dt < pt; dt++)
+                for (int dy = 0; dy < p; dy++, patches += p) {
+                    float *at = latents + (((int64_t)(f + dt) * channels + channel) * h + y + dy) * w + x;
+                    for (int dx = 0; dx < p; dx++)
+                        if (back)
+                            at[dx] = patches[dx];
+                        else
+                            patches[dx] = at[dx];
+                }
+    }
 }
-
-/* latents [F,channels,h,w] -> patches [V,K] */
 static void patchify(float *patches, const float *latents, const vdm_tape *t, const vdm_transformer_config *c,
-                     int channels, int K)
+                     int channels)
 {
-    int p = c->patch;
-    for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K / p; n++, patches += p)
-            memcpy(patches, latents + patch_row(t, c, channels, i, n), (size_t)p * sizeof(float));
+    move_patches(patches, (float *)latents, t, c, channels, false);
+}
+static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
+                       const vdm_transformer_config *c, int channels)
+{
+    move_patches((float *)patches, latents, t, c, channels, true);
 }
 
-/* patches [V,K] -> latents [F,channels,h,w] */
-static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
-                       const vdm_transformer_config *c, int channels, int K)
+/* Text rows and video rows of every video, [B,L,D] and [B,V,D], put together in h [B,S,D] or taken out of it;
+ * text NULL: zeros, or not wanted */
+static void join_rows(const vdm_tape *t, float *h, const float *text, const float *video)
 {
-    int p = c->patch;
-    for (int i = 0; i < t->V; i++)
-        for (int n = 0; n < K / p; n++, patches += p)
-            memcpy(latents + patch_row(t, c, channels, i, n), patches, (size_t)p * sizeof(float));
+    size_t first = (size_t)t->L * (size_t)t->D, second = (size_t)t->V * (size_t)t->D;
+    for (size_t b = 0; b < (size_t)t->shape.B; b++, h += first + second) {
+        if (text)
+            memcpy(h, text + b * first, first * sizeof *h);
+        else
+            memset(h, 0, first * sizeof *h);
+        memcpy(h + first, video + b * second, second * sizeof *h);
+    }
+}
+static void take_video_rows(const vdm_tape *t, float *video, const float *h)
+{
+    size_t first = (size_t)t->L * (size_t)t->D, second = (size_t)t->V * (size_t)t->D;
+    for (size_t b = 0; b < (size_t)t->shape.B; b++, h += first + second)
+        memcpy(video + b * second, h + first, second * sizeof *h);
 }
 
 /* CogVideoXPatchEmbed: h = [text_proj(text) ; proj(patches)] + positions. Nothing upstream is trained. */
@@ -435,15 +493,14 @@ static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
     const vdm_transformer_config *c = &m->config;
     int64_t video = (int64_t)t->shape.F * c->in_channels * t->shape.h * t->shape.w,
             rows = (int64_t)t->S * t->D, B = t->shape.B;
-    for (int64_t b = 0; b < B; b++) {
-        float *h = t->h + b * rows, *patches = t->patches + b * t->V * t->patch_in;
-        linear_forward(cpu, h, text + b * t->L * c->text_dim, &m->text_proj, t->L);
-        patchify(patches, x + b * video, t, c, c->in_channels, t->patch_in);
-        linear_forward(cpu, h + (int64_t)t->L * t->D, patches, &m->patch_proj, t->V);
-    }
+    for (int64_t b = 0; b < B; b++)
+        patchify(t->patches + b * t->V * t->patch_in, x + b * video, t, c, c->in_channels);
     tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_in), "patch_embed.patches");
-    tap_pieces(t->tap, t->h, rows, SHAPE(B, t->L, t->D), "patch_embed.text_proj");
-    tap_pieces(t->tap, t->h + (int64_t)t->L * t->D, rows, SHAPE(B, t->V, t->D), "patch_embed.proj");
+    linear_forward(cpu, t->n, text, &m->text_proj, B * t->L);
+    tap_see(t->tap, t->n, SHAPE(B, t->L, t->D), "patch_embed.text_proj");
+    linear_forward(cpu, t->y, t->patches, &m->patch_proj, B * t->V);
+    tap_see(t->tap, t->y, SHAPE(B, t->V, t->D), "patch_embed.proj");
+    join_rows(t, t->h, t->n, t->y);
     for (int64_t b = 0; b < B && t->add_positions; b++)
         cpu->kernels->blend(cpu, t->h + b * rows, 1, t->h + b * rows, 1, t->add_positions, rows);
     tap_see(t->tap, t->h, SHAPE(B, t->S, t->D), "patch_embed");
@@ -536,14 +593,15 @@ static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *gr
     int64_t R = lora->rank, D = lora->width;
     const float *low = activations_of(t, block)->low[which];
     linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, low, n, D, R);
+    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
     vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
-    linear_backward_input(cpu, t->dlow, dy, &B, n, false);
+    vdm_matmul_args low_of_dy = linear_backward_args(t->dlow, dy, &B, n, false); /* one pass over dy */
+    vdm_matmul_args input = linear_backward_args(dx, dy, w, n, add);
+    input.also = &low_of_dy;
+    cpu->kernels->matmul(cpu, dx ? &input : &low_of_dy);
     cpu->kernels->blend(cpu, t->dlow, lora->scale, t->dlow, 0, t->dlow, n * R);
     linear_backward_weight(cpu, vdm_lora_a(lora, grad, block, which), t->dlow, x, n, R, D);
-    if (!dx) return;
-    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
-    linear_backward_input(cpu, dx, dy, w, n, add);
-    linear_backward_input(cpu, dx, t->dlow, &A, n, true);
+    if (dx) linear_backward_input(cpu, dx, t->dlow, &A, n, true);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -635,10 +693,9 @@ static void norm_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
     see(t, t->n, t->D, layer, which ? "norm2" : "norm1");
 }
 
-/* y = to_out(attention(rope(norm(to_q n)), rope(norm(to_k n)), to_v n)), n = modulated norm1(h).
- * Writes n, y and the attention's part of the activations. */
-static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                              int layer, const float *h)
+/* q = rope(norm(to_q n)), k = rope(norm(to_k n)), v = to_v n, n = modulated norm1(h) */
+static void project(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                    int layer, const float *h)
 {
     const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
@@ -646,14 +703,24 @@ static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, co
     norm_forward(m, cpu, t, layer, 0, h);
     const struct adapted qkv[] = {
         {VDM_Q, &b->q, act->q_pre}, {VDM_K, &b->k, act->k_pre}, {VDM_V, &b->v, act->v}};
-    const struct adapted out = {VDM_OUT, &b->out, t->y};
     adapted_forward(cpu, lora, t, layer, qkv, 3, t->n, n);
     qk_forward(cpu, t, &m->config, layer, 'q', act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
     qk_forward(cpu, t, &m->config, layer, 'k', act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
+}
+
+/* h1 = h + gate * to_out(attention(q, k, v)) */
+static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
+                              int layer, const float *h)
+{
+    const struct activations *act = activations_of(t, layer);
+    const struct adapted out = {VDM_OUT, &m->blocks[layer].out, t->y};
+    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_rows r = rows_of(t);
     vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
     see(t, act->o, t->D, layer, "attn1.attention");
-    adapted_forward(cpu, lora, t, layer, &out, 1, act->o, n);
+    adapted_forward(cpu, lora, t, layer, &out, 1, act->o, (int64_t)r.B * r.S);
+    cpu->kernels->gated_add(cpu, act->h1, h, t->y, &r, mod.text_gate, mod.gate, mod.stride);
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.
@@ -804,29 +871,25 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
 static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                           int layer)
 {
-    struct modulation mod1 = modulation_of(t, layer, 0), mod2 = modulation_of(t, layer, 1);
+    struct modulation mod = modulation_of(t, layer, 1);
     vdm_rows r = rows_of(t);
-    attention_forward(m, lora, cpu, t, layer, t->h);
-    cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod1.text_gate, mod1.gate, mod1.stride);
-    see(t, t->h, t->D, layer, "h1");
-    if (keeps(t, layer))
-        memcpy(activations_of(t, layer)->h1, t->h, (size_t)(r.B * r.S * r.D) * sizeof(float));
-    feed_forward(m, cpu, t, layer, t->h);
-    cpu->kernels->gated_add(cpu, t->h, t->y, &r, mod2.text_gate, mod2.gate, mod2.stride);
-    tap_see(t->tap, t->h, SHAPE(r.B, r.S, r.D), "transformer_blocks.%d", layer);
+    const float *h = h_at(t, layer), *h1 = activations_of(t, layer)->h1;
+    float *next = h_at(t, layer + 1);
+    project(m, lora, cpu, t, layer, h);
+    attention_forward(m, lora, cpu, t, layer, h);
+    see(t, h1, t->D, layer, "h1");
+    feed_forward(m, cpu, t, layer, h1);
+    cpu->kernels->gated_add(cpu, next, h1, t->y, &r, mod.text_gate, mod.gate, mod.stride);
+    tap_see(t->tap, next, SHAPE(r.B, r.S, r.D), "transformer_blocks.%d", layer);
 }
 
-/* What a block did not keep, from its input h up to n = norm2(h1). */
+/* What a block did not keep, from its input h up to n = norm2(h1) */
 static void compute_again(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                           int layer, const float *h)
 {
-    struct modulation mod = modulation_of(t, layer, 0);
-    vdm_rows r = rows_of(t);
-    float *h1 = activations_of(t, layer)->h1;
-    attention_forward(m, lora, cpu, t, layer, h);
-    memcpy(h1, h, (size_t)(r.B * r.S * r.D) * sizeof(float));
-    cpu->kernels->gated_add(cpu, h1, t->y, &r, mod.text_gate, mod.gate, mod.stride);
-    norm_forward(m, cpu, t, layer, 1, h1);
+    project(m, lora, cpu, t, layer, h);
+    if (!keeps_attention(t, layer)) attention_forward(m, lora, cpu, t, layer, h);
+    norm_forward(m, cpu, t, layer, 1, activations_of(t, layer)->h1);
 }
 
 /* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished).
@@ -834,8 +897,8 @@ static void compute_again(const vdm_transformer *m, const vdm_lora *lora, const 
 static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                            int layer, float *grad)
 {
-    const float *h = t->inputs + (int64_t)layer * t->shape.B * t->S * t->D;
-    if (!keeps(t, layer)) compute_again(m, lora, cpu, t, layer, h);
+    const float *h = h_at(t, layer);
+    if (!keeps_all(t, layer)) compute_again(m, lora, cpu, t, layer, h);
     feed_backward(m, cpu, t, layer);
     norm_forward(m, cpu, t, layer, 0, h);
     attention_backward(m, lora, cpu, t, layer, h, grad);
@@ -845,17 +908,22 @@ static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const
  * The head: v = unpatchify(proj_out(norm_out(norm_final(h)))): two layer norms, one after the other, of
  * the video rows alone; the second one modulated (AdaLayerNorm), shift before scale. */
 
-static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int b, float *first,
-                       float *second)
+static vdm_rows video_rows(const vdm_tape *t)
 {
-    const float *h = t->h + ((int64_t)b * t->S + t->L) * t->D,
-                *shift = t->head_modulation + (int64_t)b * 2 * t->D;
-    const float *scale = shift + t->D;
-    vdm_rows r = {1, t->V, 0, t->D};
+    vdm_rows r = {t->shape.B, t->V, 0, t->D};
+    return r;
+}
+
+/* n = norm_final(h), y = norm_out(n)(1 + scale) + shift: [B,V,D] */
+static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t)
+{
+    const float *shift = t->head_modulation, *scale = shift + t->D;
+    vdm_rows r = video_rows(t);
     float eps = (float)m->config.norm_eps;
-    cpu->kernels->layer_norm(cpu, first, h, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
+    take_video_rows(t, t->y, h_at(t, t->layers));
+    cpu->kernels->layer_norm(cpu, t->n, t->y, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
                              t->head_mean[0], t->head_rstd[0]);
-    cpu->kernels->layer_norm(cpu, second, first, &r, &m->norm_out, eps, scale, shift, scale, shift, 0,
+    cpu->kernels->layer_norm(cpu, t->y, t->n, &r, &m->norm_out, eps, scale, shift, scale, shift, 2 * t->D,
                              t->head_mean[1], t->head_rstd[1]);
 }
 
@@ -879,36 +947,35 @@ static void head_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
 {
     const vdm_transformer_config *c = &m->config;
     int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
-    int64_t rows = (int64_t)t->V * t->D;
-    for (int b = 0; b < B; b++) head_norms(m, cpu, t, b, t->n + b * rows, t->y + b * rows);
+    head_norms(m, cpu, t);
     if (t->tap) see_head(m, cpu, t, t->n);
     tap_see(t->tap, t->y, SHAPE(B, t->V, t->D), "norm_out");
     linear_forward(cpu, t->patches, t->y, &m->proj_out, B * t->V);
     tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_out), "proj_out");
     for (int64_t b = 0; b < B; b++)
-        unpatchify(v + b * video, t->patches + b * t->V * t->patch_out, t, c, c->out_channels, t->patch_out);
+        unpatchify(v + b * video, t->patches + b * t->V * t->patch_out, t, c, c->out_channels);
 }
 
 /* dh [B,S,D] = dL/dh: 0 in the text rows, which the head never reads */
 static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const float *dv)
 {
+    const vdm_kernels *k = cpu->kernels;
     const vdm_transformer_config *c = &m->config;
-    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, D = t->D;
-    vdm_rows r = {1, t->V, 0, D};
-    memset(t->dh, 0, (size_t)t->shape.B * (size_t)t->S * (size_t)D * sizeof(float));
-    for (int b = 0; b < t->shape.B; b++) {
-        const float *h = t->h + ((int64_t)b * t->S + t->L) * D, *scale = t->head_modulation + (b * 2 + 1) * D;
-        float *dh = t->dh + ((int64_t)b * t->S + t->L) * D;
-        head_norms(m, cpu, t, b, t->n, t->y);
-        /* v = unpatchify(patches), patches = proj_out(second) */
-        patchify(t->patches, dv + b * video, t, c, c->out_channels, t->patch_out);
-        linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, t->V, false);
-        /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
-        cpu->kernels->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 0,
-                                          t->head_mean[1], t->head_rstd[1], false);
-        cpu->kernels->layer_norm_backward(cpu, dh, t->dn, h, &r, &m->norm_final, NULL, NULL, 0,
-                                          t->head_mean[0], t->head_rstd[0], true);
-    }
+    int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
+    const float *scale = t->head_modulation + t->D;
+    vdm_rows r = video_rows(t);
+    head_norms(m, cpu, t);
+    /* v = unpatchify(patches), patches = proj_out(second) */
+    for (int64_t b = 0; b < B; b++)
+        patchify(t->patches + b * t->V * t->patch_out, dv + b * video, t, c, c->out_channels);
+    linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, B * t->V, false);
+    /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
+    k->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 2 * t->D, t->head_mean[1],
+                           t->head_rstd[1], false);
+    take_video_rows(t, t->y, h_at(t, t->layers));
+    k->layer_norm_backward(cpu, t->dn, t->dn, t->y, &r, &m->norm_final, NULL, NULL, 0, t->head_mean[0],
+                           t->head_rstd[0], false);
+    join_rows(t, t->dh, NULL, t->dn);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -932,15 +999,11 @@ static void see_inputs(const vdm_transformer_config *c, const vdm_tape *t, const
 void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                              const float *x, const float *text, const double *timestep, float *v)
 {
-    int64_t rows = (int64_t)t->shape.B * t->S;
     t->tap = cpu->tap;
     if (t->tap) see_inputs(&m->config, t, x, text, timestep);
     embed_timesteps(m, cpu, t, timestep);
     embed_inputs(m, cpu, t, x, text);
-    for (int l = 0; l < t->layers; l++) {
-        if (t->inputs) memcpy(t->inputs + l * rows * t->D, t->h, (size_t)(rows * t->D) * sizeof(float));
-        block_forward(m, lora, cpu, t, l);
-    }
+    for (int l = 0; l < t->layers; l++) block_forward(m, lora, cpu, t, l);
     head_forward(m, cpu, t, v);
     tap_see(t->tap, v, SHAPE(t->shape.B, t->shape.F, m->config.out_channels, t->shape.h, t->shape.w), "v");
     t->tap = NULL;

@@ -491,7 +491,8 @@ typedef struct vdm_tape_shape {
     int B, F, h, w;
     int rank;        /* of the adapter that will be used; 0: none */
     bool backward;   /* keeps what the backward pass needs: every block's input */
-    int keep;        /* blocks, the last ones, that keep their activations; the others compute them again */
+    int keep;        /* blocks, the last ones, that keep all their activations */
+    int keep_attention; /* blocks before these that keep what attention gave; the rest is computed again */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
@@ -711,7 +712,7 @@ typedef struct vdm_fit_options {
     vdm_lr_schedule schedule;
     int warmup;          /* 0 */
     uint64_t seed;       /* 42 */
-    size_t memory;       /* 2 GiB: bytes of activations; as many blocks keep theirs as fit (vdm_tape_shape) */
+    size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
     int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
     int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
     const char *state;   /* the file of the state, or NULL */
@@ -744,8 +745,9 @@ int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu,
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank);
-/* Blocks whose activations fit into o->memory; the others compute theirs again. */
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank);
+/* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
+                 int *attention);
 
 /* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */

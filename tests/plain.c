@@ -569,13 +569,14 @@ static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = times_sigmoid(x[i], x[i]);
 }
 
-static void gated_add(const vdm_cpu *cpu, float *h, const float *y, const vdm_rows *r, const float *text_gate,
-                      const float *video_gate, int64_t stride)
+static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
+                      const float *text_gate, const float *video_gate, int64_t stride)
 {
     (void)cpu;
     for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
         const float *gate = vector_of(r, i, text_gate, video_gate, stride);
-        for (int64_t d = 0; d < r->D; d++) h[i * r->D + d] = fmaf(gate[d], y[i * r->D + d], h[i * r->D + d]);
+        for (int64_t d = 0; d < r->D; d++)
+            sum[i * r->D + d] = fmaf(gate[d], y[i * r->D + d], h[i * r->D + d]);
     }
 }
 

@@ -240,6 +240,32 @@ static void test_threads(void)
     }
 }
 
+/* What is kept fits, grows with the memory, and begins with what attention gave. */
+static void test_memory(void)
+{
+    const vdm_transformer_config *c = &s.m.config;
+    vdm_fit_options o = small_options();
+    vdm_tape_shape all = {o.batch, F, H, W, RANK, true, c->layers, 0},
+                   none = {o.batch, F, H, W, RANK, true, 0, 0};
+    size_t most = vdm_tape_bytes(c, &all), least = vdm_tape_bytes(c, &none);
+    int seen[3] = {0}, before[2] = {0};
+    for (o.memory = 0; o.memory <= most; o.memory += most / 200) {
+        int attention, keep = vdm_fit_kept(c, &s.geometry, &o, RANK, &attention);
+        vdm_tape_shape kept = {o.batch, F, H, W, RANK, true, keep, attention};
+        CHECK(vdm_tape_bytes(c, &kept) <= o.memory || (o.memory < least && keep + attention == 0),
+              "%zu bytes: %d and %d blocks are too many", o.memory, keep, attention);
+        CHECK(keep >= before[0] && keep + attention >= before[1] &&
+                  (keep == 0 || keep + attention == c->layers),
+              "%zu bytes: %d and %d blocks", o.memory, keep, attention);
+        before[0] = keep, before[1] = keep + attention;
+        seen[keep ? 2 : attention ? 1 : 0]++;
+    }
+    o.memory = most;
+    int attention, keep = vdm_fit_kept(c, &s.geometry, &o, RANK, &attention);
+    CHECK(keep == c->layers && attention == 0, "all fits: %d and %d blocks", keep, attention);
+    CHECK(seen[0] && seen[1] && seen[2], "nothing %d, attention %d, all %d times", seen[0], seen[1], seen[2]);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Stopped, killed, resumed */
 
@@ -557,6 +583,7 @@ int main(void)
         test_numbers();
         test_learning();
         test_threads();
+        test_memory();
         test_resume();
         test_other_states();
         test_not_finite();

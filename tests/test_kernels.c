@@ -549,7 +549,8 @@ static void run_layer_norm_backward(const vdm_cpu *cpu, void *args, float *const
 static void run_gated_add(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct norm_case *c = args;
-    cpu->kernels->gated_add(cpu, out[0], c->x, &c->r, c->text_scale, c->video_scale, c->stride);
+    cpu->kernels->gated_add(cpu, out[0], c->add ? out[0] : c->dy, c->x, &c->r, c->text_scale, c->video_scale,
+                            c->stride);
 }
 static void run_gate(const vdm_cpu *cpu, void *args, float *const *out)
 {
@@ -578,11 +579,11 @@ static void test_layer_norm(int B, int S, int L, int D, bool modulated)
     float *to[3] = {numbers(n, 0, 0), mean, rstd};
     run_layer_norm(&plain, &c, to);
     free(to[0]);
-    for (int i = 0; i < 5; i++) {
-        static const char *const names[] = {"layer_norm", "layer_norm_backward",
-                                            "layer_norm_backward +=", "gated_add", "gate"};
+    for (int i = 0; i < 6; i++) {
+        static const char *const names[] = {"layer_norm", "layer_norm_backward", "layer_norm_backward +=",
+                                            "gated_add",  "gated_add +=",        "gate"};
         outputs o = {{numbers(n, 35, 1)}, {n}, 1};
-        c.add = i == 2;
+        c.add = i == 2 || i == 4;
         if (i >= 3 && !modulated) {
             free(o.out[0]);
             break;
@@ -593,10 +594,10 @@ static void test_layer_norm(int B, int S, int L, int D, bool modulated)
         snprintf(what, sizeof what, "%s [%d,%d,%d] L %d%s", names[i], B, S, D, L,
                  modulated ? " modulated" : "");
         compare(what,
-                i == 0   ? run_layer_norm
-                : i < 3  ? run_layer_norm_backward
-                : i == 3 ? run_gated_add
-                         : run_gate,
+                i == 0  ? run_layer_norm
+                : i < 3 ? run_layer_norm_backward
+                : i < 5 ? run_gated_add
+                        : run_gate,
                 &c, &o);
     }
     free(x), free(dy), free(gamma), free(beta), free(vectors), free(mean), free(rstd);

@@ -93,9 +93,9 @@ static struct {
     int frames;
 } s;
 
-static void pass(vdm_tap *tap, bool backward, int keep, float *v, float *grad)
+static void pass(vdm_tap *tap, bool backward, int keep, int attention, float *v, float *grad)
 {
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep};
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep, attention};
     const double t[B] = {999, 321};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "%s", err.text)) return;
@@ -108,7 +108,7 @@ static void pass(vdm_tap *tap, bool backward, int keep, float *v, float *grad)
 
 static void forward_again(vdm_tap *tap)
 {
-    pass(tap, false, 0, s.v[1], NULL);
+    pass(tap, false, 0, 0, s.v[1], NULL);
 }
 
 /* h1 = patch_embed + gate attention; the block = h1 + gate ff; norm1 = norm (1 + scale) + shift */
@@ -160,24 +160,24 @@ static void test_transformer(tiny_variant variant, int forward, int backward, co
     for (int i = 0; i < 2; i++) s.grad[i] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     vdm_tap tap = {.see = see, .user = &album};
     memset(s.v, 0, sizeof s.v);
-    pass(NULL, false, 0, s.v[0], NULL);
-    pass(&tap, false, 0, s.v[1], NULL);
+    pass(NULL, false, 0, 0, s.v[0], NULL);
+    pass(&tap, false, 0, 0, s.v[1], NULL);
     CHECK(check_same_bits(s.v[0], s.v[1], n), "%s: other bits with a tap", name);
     check_names(&album, forward, name);
     const struct shown *v = find(&album, "v");
     CHECK(v && check_same_bits(v->data, s.v[0], v->n * 4), "%s: v is not the output", name);
     check_relations();
     if (variant == TINY_15_I2V) check_alone(forward_again, name);
-    pass(NULL, true, 1, s.v[0], s.grad[0]);
-    for (int keep = 0; keep < 2; keep++) {
+    pass(NULL, true, 1, 0, s.v[0], s.grad[0]);
+    for (int i = 0; i < 3; i++) {
         clear(&other);
         tap.user = &other;
         memset(s.grad[1], 0, (size_t)count * sizeof(float));
-        pass(&tap, true, keep, s.v[1], s.grad[1]);
+        pass(&tap, true, i == 1, i == 2, s.v[1], s.grad[1]);
         check_names(&other, forward + backward, name);
         CHECK(check_same_bits(s.grad[0], s.grad[1], count * 4), "%s: other gradients with a tap", name);
-        for (int i = 0; i < album.count; i++)
-            CHECK(other.all[i].hash == album.all[i].hash, "%s: %s differs", name, album.all[i].name);
+        for (int k = 0; k < album.count; k++)
+            CHECK(other.all[k].hash == album.all[k].hash, "%s: %s differs", name, album.all[k].name);
     }
     clear(&album);
     clear(&other);

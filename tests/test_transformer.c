@@ -55,19 +55,20 @@ static void forward(const vdm_cpu *cpu, const vdm_lora *lora, int videos, const 
                     float *v)
 {
     vdm_error err;
-    vdm_tape_shape shape = {videos, s.frames, H, W, lora ? RANK : 0, false, 0};
+    vdm_tape_shape shape = {.B = videos, .F = s.frames, .h = H, .w = W, .rank = lora ? RANK : 0};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "tape: %s", err.text)) return;
     vdm_transformer_forward(&s.m, lora, cpu, tape, x, s.text, t, v);
     vdm_tape_free(tape);
 }
 
-/* loss = sum of v weight; its gradient is accumulated `times` times; keep: blocks that keep their activations
- */
-static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times, int keep)
+/* loss = sum of v weight; its gradient is accumulated `times` times; keep: blocks that keep their
+ * activations, attention: blocks before these that keep what attention gave */
+static double loss_keeping(const vdm_cpu *cpu, const float *weight, float *grad, int times, int keep,
+                           int attention)
 {
     vdm_error err;
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL, keep};
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL, keep, attention};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     int n = B * s.frames * C * H * W;
     double loss = 0;
@@ -76,6 +77,10 @@ static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *
     for (int i = 0; i < times; i++) vdm_transformer_backward(&s.m, &s.lora, cpu, tape, weight, grad);
     vdm_tape_free(tape);
     return loss;
+}
+static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times)
+{
+    return loss_keeping(cpu, weight, grad, times, 0, 0);
 }
 
 static void check_forward(const vdm_cpu *cpu, const char *name)
@@ -146,8 +151,8 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     float *twice = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     check_random(weight, sizeof weight / sizeof weight[0], 5, 1);
-    loss_and_gradient(cpu, weight, grad, 1, 0);
-    loss_and_gradient(cpu, weight, twice, 2, 0);
+    loss_and_gradient(cpu, weight, grad, 1);
+    loss_and_gradient(cpu, weight, twice, 2);
     double worst = 0;
     for (int64_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)twice[i] - 2 * (double)grad[i]));
     CHECK(worst < 1e-3, "%s: gradients do not add up: %.2e", name, worst);
@@ -160,9 +165,9 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
             length += (double)grad[part * each + i] * (double)grad[part * each + i];
         }
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
-        up = loss_and_gradient(cpu, weight, NULL, 0, 0);
+        up = loss_and_gradient(cpu, weight, NULL, 0);
         for (int64_t i = 0; i < each; i++) p[i] -= 2 * eta * direction[i];
-        down = loss_and_gradient(cpu, weight, NULL, 0, 0);
+        down = loss_and_gradient(cpu, weight, NULL, 0);
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
         double found = (up - down) / (2 * (double)eta), scale = sqrt(length);
         CHECK(length > 0, "%s: adapter matrix %d has no gradient", name, (int)part);
@@ -173,21 +178,23 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     vdm_free(twice);
 }
 
-/* Activations kept or computed again, of every block or of the last one: the same bits. */
+/* Activations kept, or attention's alone, or computed again, of every block or of one: the same bits. */
 static void check_keeping(const vdm_cpu *cpu, const char *name)
 {
     static float weight[B * F * C * H * W];
     int64_t count = vdm_lora_count(&s.lora);
     vdm_error err;
-    float *grad[3];
+    static const int kept[][2] = {{0, 0}, {1, 0}, {2, 0}, {0, 1}, {0, 2}, {1, 1}, {7, 7}};
+    float *grad[2];
     check_random(weight, sizeof weight / sizeof weight[0], 7, 1);
-    for (int keep = 0; keep < 3; keep++) {
-        grad[keep] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
-        loss_and_gradient(cpu, weight, grad[keep], 2, keep);
-        CHECK(check_same_bits(grad[keep], grad[0], count * 4), "%s: %d blocks that keep: other bits", name,
-              keep);
+    for (int i = 0; i < 2; i++) grad[i] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+    for (int i = 0; i < (int)(sizeof kept / sizeof kept[0]); i++) {
+        memset(grad[i > 0], 0, (size_t)count * sizeof(float));
+        loss_keeping(cpu, weight, grad[i > 0], 2, kept[i][0], kept[i][1]);
+        CHECK(i == 0 || check_same_bits(grad[1], grad[0], count * 4),
+              "%s: %d blocks that keep all, %d attention: other bits", name, kept[i][0], kept[i][1]);
     }
-    for (int keep = 0; keep < 3; keep++) vdm_free(grad[keep]);
+    for (int i = 0; i < 2; i++) vdm_free(grad[i]);
 }
 
 /* B = 0, as training starts: the adapter does nothing and A gets no gradient at all. */
@@ -200,7 +207,7 @@ static void check_start(const vdm_cpu *cpu, const char *name)
     for (int64_t part = 1; part < count / each; part += 2)
         memset(s.lora.params + part * each, 0, (size_t)each * sizeof(float));
     check_random(weight, sizeof weight / sizeof weight[0], 6, 1);
-    loss_and_gradient(cpu, weight, grad, 1, 0);
+    loss_and_gradient(cpu, weight, grad, 1);
     forward(cpu, NULL, B, s.x, s.t, v);
     CHECK(check_distance(s.v, v, (int64_t)B * s.frames * C * H * W) == 0, "%s: B = 0 changes the output",
           name);

@@ -392,7 +392,7 @@ static void run_exp(struct work *w)
 static void run_gated_add(struct work *w)
 {
     const struct rows *s = w->state;
-    w->cpu.kernels->gated_add(&w->cpu, s->y, s->x, &s->r, s->modulation, s->modulation + s->r.D, 0);
+    w->cpu.kernels->gated_add(&w->cpu, s->y, s->y, s->x, &s->r, s->modulation, s->modulation + s->r.D, 0);
 }
 static void run_gate(struct work *w)
 {

@@ -12,13 +12,14 @@ import torch
 
 import families
 from captions import WORDS
-from common import LATENT_C, encode, to_float
+from common import LATENT_C, device_of, encode, to_float
 
 ROW = (4, LATENT_C, 8, 8)
 
 
 def lay_out(vae):
-    """Channels last, and few clips at a time: twice as fast, since what is between the layers stays in the cache."""
+    """Channels last, and few clips at a time on a CPU: twice as fast, since what is between the layers stays in the
+    cache."""
     for m in vae.modules():
         if isinstance(m, torch.nn.Conv3d):
             m.to(memory_format=torch.channels_last_3d)
@@ -27,12 +28,11 @@ def lay_out(vae):
 
 @torch.no_grad()
 def encode_clips(vae, clips, bf16=True):
-    """uint8 clips [B,9,64,64,3] -> [B,4,16,8,8] float."""
-    x = to_float(clips)
-    out = []
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        for c in x.split(4):
-            c = c.to(memory_format=torch.channels_last_3d)
+    """uint8 clips [B,9,64,64,3] -> [B,4,16,8,8] float, where the VAE is."""
+    device, out = device_of(vae), []
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        for c in to_float(clips).split(4 if device.type == "cpu" else 64):
+            c = c.to(device, memory_format=torch.channels_last_3d)
             z, im = encode(vae, c), encode(vae, c[:, :, :1])
             out.append(torch.cat([z, im], 2).transpose(1, 2).float())
     return torch.cat(out)
@@ -49,7 +49,7 @@ class Ring:
 
     def put(self, z, said):
         idx = (self.at + np.arange(len(z))) % self.cap
-        self.data[idx] = z.numpy().astype(np.float16)
+        self.data[idx] = z.cpu().numpy().astype(np.float16)
         self.said[idx] = said
         self.at = int((self.at + len(z)) % self.cap)
         self.have = min(self.cap, self.have + len(z))
@@ -71,6 +71,10 @@ class Ring:
             self.have, self.at = m["have"], m["at"]
 
 
-def refill(ring, vae, rng, n, still):
-    clips, said = families.mixture(rng, n, group=4, still=still)
+def fresh(rng, _, n, still):
+    return families.mixture(rng, n, group=4, still=still)
+
+
+def refill(ring, vae, made):
+    clips, said = made
     ring.put(encode_clips(vae, clips), said)

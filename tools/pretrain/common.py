@@ -46,6 +46,10 @@ def new_transformer(seed=0):
     return CogVideoXTransformer3DModel(**TRANSFORMER_CONFIG)
 
 
+def device_of(model):
+    return next(model.parameters()).device
+
+
 def encode(vae, x):
     """Pixels [B,3,T,64,64] in -1..1 -> latent means [B,16,T',8,8].  One chunk: T is 9 or 1."""
     return vae.encoder(x)[0][:, :LATENT_C]
@@ -101,6 +105,9 @@ class Ema:
 
     def __init__(self, model, decay):
         self.decay, self.w = decay, {k: v.detach().clone() for k, v in model.named_parameters()}
+
+    def restore(self, w):
+        self.w = {k: v.to(self.w[k].device) for k, v in w.items()}
 
     @torch.no_grad()
     def update(self, model, step):

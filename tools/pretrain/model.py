@@ -9,7 +9,7 @@ import torch.nn.functional as tf
 from diffusers import CogVideoXDDIMScheduler
 from diffusers.models.embeddings import apply_rotary_emb, get_3d_rotary_pos_embed
 
-from common import LATENT_C, POSTERIOR_STD, TEXT_DIM, TEXT_LEN
+from common import LATENT_C, POSTERIOR_STD, TEXT_DIM, TEXT_LEN, device_of
 
 SCHEDULER_CONFIG = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -53,17 +53,18 @@ class Dit:
     """The transformer with everything fixed around it: v = dit(x_t, image latent, t, captions)."""
 
     def __init__(self, net, bf16=True):
-        self.net, self.text, self.rope, self.bf16 = net, prompt_embeds(), rope(), bf16
-        self.ofs = torch.full((1,), 2.0)
+        device = device_of(net)
+        self.net, self.bf16, self.text, self.ofs = net, bf16, prompt_embeds().to(device), torch.full((1,), 2.0).to(device)
+        self.rope = tuple(x.to(device) for x in rope())
 
     def __call__(self, x, image, t, text=None):
         """text [B,any,TEXT_DIM]: that of captions, or the prompt."""
-        text = self.text.expand(len(x), -1, -1) if text is None else text
+        text = self.text.expand(len(x), -1, -1) if text is None else text.to(x.device)
         c = torch.zeros_like(x)
         c[:, 0] = image
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             return self.net(hidden_states=torch.cat([x, c], 2), encoder_hidden_states=text,
-                            timestep=t, ofs=self.ofs, image_rotary_emb=self.rope, return_dict=False)[0].float()
+                            timestep=t.to(x.device), ofs=self.ofs, image_rotary_emb=self.rope, return_dict=False)[0].float()
 
 
 def pad_front(z):
@@ -72,8 +73,8 @@ def pad_front(z):
 
 
 def noised(z, noise, t, alphas):
-    """x_t and the v to predict; z, noise [B,4,16,8,8], t [B]."""
-    a = alphas[t].view(-1, 1, 1, 1, 1).to(z.dtype)
+    """x_t and the v to predict; z, noise [B,4,16,8,8] on any device, t [B] on the CPU."""
+    a = alphas[t].view(-1, 1, 1, 1, 1).to(z)
     return a.sqrt() * z + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * z
 
 
@@ -83,7 +84,7 @@ def sample(dit, image, steps=20, seed=0):
     s = scheduler()
     s.set_timesteps(steps)
     g = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(image), 4, LATENT_C, 8, 8, generator=g)
+    x = torch.randn(len(image), 4, LATENT_C, 8, 8, generator=g).to(image)
     for t in s.timesteps:
         v = dit(x, image, t.expand(len(x)))
         x = s.step(v, t, x, return_dict=False)[0]

@@ -5,6 +5,7 @@ only, and no clip starts with a reserved grid.  Here both halves are checked on 
 pixels of the mixture, the pairs of evaluate.py, and the folders that `vdm tasks` writes (the environment's
 VDM names the program, build/vdm otherwise; where it is not built they are left out).
 """
+import functools
 import glob
 import os
 import subprocess
@@ -18,7 +19,8 @@ from PIL import Image
 import captions
 import evaluate
 import families
-from buffer import ROW, Ring
+from ahead import Ahead
+from buffer import ROW, Ring, fresh
 from common import TEXT_DIM
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
@@ -173,11 +175,24 @@ def ring():
         check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
 
 
+def ahead_of_time():
+    """Other processes make what this one would from the same seeds, in the same order."""
+    rng, same = np.random.default_rng(11), np.random.default_rng(11)
+    clips = Ahead(functools.partial(fresh, n=8, still=False), 5, 2)
+    for i in range(4):
+        got, expected = clips(rng), families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=4)
+        check(all(bool((a == b).all()) for a, b in zip(got, expected)), f"clips made ahead, {i}: what their seed says")
+    clips.close()
+    number = Ahead(lambda _, n: n, 5, 0)
+    check([number(rng) for _ in range(3)] == [5, 6, 7], "numbers count on from the first")
+
+
 if __name__ == "__main__":
     shape_of_things()
     text()
     captions_fit()
     ring()
+    ahead_of_time()
     rules()
     seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)
     evaluation(seen)

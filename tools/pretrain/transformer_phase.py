@@ -6,6 +6,7 @@ that the run can go on for as long as there is time; `--decay N` branches off a 
 more steps with a rate falling to 0.
 Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
+import functools
 import json
 import os
 import time
@@ -16,7 +17,8 @@ import torch
 import captions
 import families
 import vae_phase
-from buffer import Ring, encode_clips, lay_out, refill
+from ahead import Ahead
+from buffer import Ring, encode_clips, fresh, lay_out, refill
 from common import Ema, Every, Log, Optimiser, decode, load, new_transformer, save_atomic
 from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
@@ -53,14 +55,14 @@ class HeldOut:
         z = encode_clips(vae, clips, bf16=False)
         self.vae, self.z, self.im = vae, pad_front(z[:, :3]), z[:, 3]
         g = torch.Generator().manual_seed(778)
-        self.noise = torch.randn(self.z.shape, generator=g)
+        self.noise = torch.randn(self.z.shape, generator=g).to(self.z)
         self.t = torch.randperm(len(self.z), generator=g) * 1000 // len(self.z)
         a, px = dense_grids(64, 779)
         nxt = PALETTE[(a + 1) % 10].repeat(8, 1).repeat(8, 2)   # a cut to the next colours: half known, half not
         video = np.stack([px] * 4 + [nxt] * 5, 1)
         zz = encode_clips(vae, video, bf16=False)
         self.grids, self.cut, self.cut_im = torch.from_numpy(a.astype(np.int64)), pad_front(zz[:, :3]), zz[:, 3]
-        self.cut_noise = torch.randn(self.cut.shape, generator=g)
+        self.cut_noise = torch.randn(self.cut.shape, generator=g).to(self.cut)
         self.alphas = scheduler().alphas_cumprod
 
     @torch.no_grad()
@@ -68,8 +70,8 @@ class HeldOut:
         """held: v loss, and with captions.  copy: cells of frame 0 of a sampled video against the image (dense grids).
         denoise: cells of the last frame after one step from t=600 on clips that cut to other colours."""
         x, v = noised(self.z, self.noise, self.t, self.alphas)
-        err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4))
-        said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4))
+        err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4)).cpu()
+        said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4)).cpu()
         said = torch.where(torch.from_numpy(self.said[:, 0] >= 0), said, err)
         per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
@@ -85,12 +87,12 @@ class HeldOut:
                     denoise_exact=de, denoise_cells=dc), per_family
 
 
-def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds=300):
-    still = variant == "stills"
+def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_steps=None, save_seconds=300):
+    still, size = variant == "stills", BATCH * times
     name = variant + ("-release" if decay else "")
     path = os.path.join(state_dir, name + ".pt")
-    vae = lay_out(vae_phase.load_ema(state_dir)[0])
-    net = new_transformer(seed=1)
+    vae = lay_out(vae_phase.load_ema(state_dir)[0].to(device))
+    net = new_transformer(seed=1).to(device)
     from model import Attention
     net.set_attn_processor(Attention())
     opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
@@ -102,7 +104,8 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         net.load_state_dict(st["model"])
         if st["opt"]:                                       # restore.py has no moments
             opt.load_state_dict(st["opt"])
-        ema.w, step, start, decay_from = st["ema"], st["step"], st.get("start", 0), st.get("decay_from")
+        ema.restore(st["ema"])
+        step, start, decay_from = st["step"], st.get("start", 0), st.get("decay_from")
         rng.bit_generator.state = st["rng"]
         torch.set_rng_state(st["torch_rng"])
         if "ring" in st:
@@ -120,9 +123,10 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         """What the learning rates are multiplied by."""
         return min(1, (s - start + 1) / WARMUP) * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
 
+    clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still), 0, workers)
     while ring.have < FIRST_FILL and not stop.asked:
         threads.adapt()
-        refill(ring, vae, rng, 256, still)
+        refill(ring, vae, clips(rng))
         print(f"first fill: {ring.have} of {FIRST_FILL} clips", flush=True)
     dit, learner = Dit(net), Dit(torch.compile(net))        # figures come in many sizes: not compiled
     text, alphas, held = captions.Text(), scheduler().alphas_cumprod, HeldOut(vae, still)
@@ -132,12 +136,12 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
     while step < end and not stop.asked:
         if step % REFILL_EVERY == 0:
             threads.adapt()
-            refill(ring, vae, rng, REFILL, still)
+            refill(ring, vae, clips(rng))
         tell = not still and rng.random() >= UNSAID
-        z, said = ring.draw(rng, BATCH, tell)
-        z = posterior(z)
+        z, said = ring.draw(rng, size, tell)
+        z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
-        t = ((torch.randperm(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long().clamp(max=999)
+        t = ((torch.randperm(size) + torch.rand(size)) * (1000 / size)).long().clamp(max=999)
         x, v = noised(z, torch.randn_like(z), t, alphas)
         loss = (learner(x, image, t, text(said) if tell else None) - v).square().mean()
         loss.backward()
@@ -145,7 +149,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
         opt.step(rate_at(step))
         step += 1
         ema.update(net, step)
-        seen += BATCH
+        seen += size
         sums.append(loss.item())
         if step % LOG_EVERY == 0 or step == end:
             row = dict(loss=float(np.mean(sums)), clips_per_s=seen / (time.monotonic() - t0))
@@ -162,6 +166,7 @@ def run(state_dir, variant, stop, threads, decay=0, max_steps=None, save_seconds
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
+    clips.close()
     save()
 
 

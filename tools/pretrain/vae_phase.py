@@ -13,6 +13,7 @@ with their average for long.  Two terms help: the error of the difference betwee
 the encoder learns, a probe: one linear map must read the mean colours of the four frames of every 8x8 block
 from the latent.
 """
+import functools
 import os
 import time
 
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as tf
 
 import families
+from ahead import Ahead
 from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
@@ -54,10 +56,10 @@ def rate_at(step):
     return min(1, (since + 1) / 100) * min(1, max(left / DECAY_STEPS[stage if stage == "decoder" else "full"], 0.01))
 
 
-def batch(rng, step):
-    """[B,3,T,s,s] in -1..1: T is 9 or 1, s is 32 or 64."""
+def batch(rng, step, times):
+    """uint8 [B,T,s,s,3]: T is 9 or 1, s is 32 or 64."""
     stage = stage_at(step)
-    n = BATCH[stage]
+    n = BATCH[stage] * times
     if stage == "frame" or step % 8 == 7:
         n *= 2 if stage == "crop" else 1
         clips, _ = families.mixture(rng, n // 4, group=2)
@@ -69,15 +71,15 @@ def batch(rng, step):
     if stage in ("frame", "crop"):
         at = rng.integers(0, 5, (len(clips), 2)) * 8
         clips = np.stack([c[:, y:y + 32, x:x + 32] for c, (y, x) in zip(clips, at)])
-    return to_float(clips)
+    return clips
 
 
 def cells(video):
-    """Decoded pixels [B,3,T,64,64] -> nearest palette index of each 8x8 cell's mean colour [B,T,8,8]."""
+    """Decoded pixels [B,3,T,64,64] -> nearest palette index of each 8x8 cell's mean colour [B,T,8,8], on the CPU."""
     b, _, t, _, _ = video.shape
     m = video.clamp(-1, 1).reshape(b, 3, t, 8, 8, 8, 8).mean((4, 6)).permute(0, 2, 3, 4, 1)
-    pal = torch.from_numpy(PALETTE.astype(np.float32)) / 127.5 - 1
-    return ((m[..., None, :] - pal) ** 2).sum(-1).argmin(-1)
+    pal = (torch.from_numpy(PALETTE.astype(np.float32)) / 127.5 - 1).to(m)
+    return ((m[..., None, :] - pal) ** 2).sum(-1).argmin(-1).cpu()
 
 
 def grid_clips(rng, per_family):
@@ -103,7 +105,7 @@ def evaluate(vae, held, noise=0.0):
         out = []
         for c in x.split(16):
             z = encode(vae, c)
-            out.append(decode(vae, z + noise * torch.randn(z.shape, generator=g)).float())
+            out.append(decode(vae, z + noise * torch.randn(z.shape, generator=g).to(z)).float())
         return torch.cat(out)
     y = ((through(clips).clamp(-1, 1) + 1) * 127.5).round()
     mse = ((y - (clips + 1) * 127.5) ** 2).mean((1, 2, 3, 4)).clamp(min=.01)
@@ -119,21 +121,22 @@ def block_colours(x):
     return m.unflatten(2, (-1, 4)).transpose(2, 3).flatten(1, 2)
 
 
-def run(state_dir, stop, threads, decoder=False, save_seconds=300):
+def run(state_dir, stop, threads, device, workers, times, decoder=False, save_seconds=300):
     """Train (or go on training) until the encoder stands, or the decoder; False if asked to stop before."""
     path = os.path.join(state_dir, "vae.pt")
-    vae = new_vae()
+    vae = new_vae().to(device)
     # the log variance's rows stand in conv_out of the encoder and don't move: not for Muon, which mixes rows
     opt = Optimiser(vae, MUON_LR, ADAM_LR, (0.9, 0.99), adam_too=["encoder.conv_out.conv.weight"])
     ema, rng, step = Ema(vae, 0.999), np.random.default_rng(1), 0
-    probe = torch.nn.Conv3d(LATENT_C, 12, 1)
+    probe = torch.nn.Conv3d(LATENT_C, 12, 1).to(device)
     probe_opt = torch.optim.Adam(probe.parameters(), lr=2e-3)
     st = load(path)
     if st:
         vae.load_state_dict(st["model"])
         if st["opt"]:                                       # restore.py has no moments
             opt.load_state_dict(st["opt"])
-        ema.w, step = st["ema"], st["step"]
+        ema.restore(st["ema"])
+        step = st["step"]
         rng.bit_generator.state = st["rng"]
         torch.set_rng_state(st["torch_rng"])
         if "probe" in st:
@@ -154,16 +157,18 @@ def run(state_dir, stop, threads, decoder=False, save_seconds=300):
                          probe=probe.state_dict(), probe_opt=probe_opt.state_dict(),
                          rng=rng.bit_generator.state, torch_rng=torch.get_rng_state()), path)
     scale = st.get("scale") if st else None
-    log, due, held = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds), held_out()
+    log, due = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds)
+    clips, grids, truth = held_out()
+    held, batches = (clips.to(device), grids.to(device), truth), Ahead(functools.partial(batch, times=times), step, workers)
     logvar = vae.encoder.conv_out.conv
     seen, t0, sums, eval_last = 0, time.monotonic(), [], -1
     while step < end and not stop.asked:
         if step % 10 == 0:
             threads.adapt()
-        x = batch(rng, step)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < total_steps() - 1000):
+        x = to_float(batches(rng)).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=step < total_steps() - 1000):
             z = encode(vae, x).float()
-            s = torch.rand(len(x), 1, 1, 1, 1) * NOISE
+            s = torch.rand(len(x), 1, 1, 1, 1).to(device) * NOISE
             y = decode(vae, z + s * torch.randn_like(z)).float()
         err = y - x
         l1 = err.abs().mean()
@@ -197,6 +202,7 @@ def run(state_dir, stop, threads, decoder=False, save_seconds=300):
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
+    batches.close()
     if step == ENCODER_STEPS:                               # the rate has come down to 0: no mean is better
         ema = Ema(vae, 0.999)
     save()

@@ -1,0 +1,37 @@
+"""Clips that other processes render while this one learns: a GPU wants more of them than one core makes."""
+import collections
+import concurrent.futures
+import multiprocessing
+
+import numpy as np
+import torch
+
+DEPTH = 3                                                   # results that a process makes before they are asked for
+
+
+def made(make, seed, number):
+    return make(np.random.default_rng(seed), number)
+
+
+class Ahead:
+    """ahead(rng) gives make(rng, number), number = first, first + 1, ...; with workers by other processes, from seeds
+    that rng draws, in this order. What was made and not asked for is lost with the process."""
+
+    def __init__(self, make, first, workers):
+        self.make, self.next, self.waiting = make, first, collections.deque()
+        self.room = DEPTH * workers
+        self.pool = workers and concurrent.futures.ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+    def __call__(self, rng):
+        if not self.pool:
+            self.next += 1
+            return self.make(rng, self.next - 1)
+        while len(self.waiting) < self.room:
+            self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63)), self.next))
+            self.next += 1
+        return self.waiting.popleft().result()
+
+    def close(self):
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
