@@ -30,11 +30,12 @@ enum {
 _Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
                "tiles are whole chains: rule 1 goes on over them");
 
-/* Buffers of one thread, one after the other from *at on, in its part of the scratch. */
+/* Where a thread's buffers begin: its part of the scratch */
 static float *buffers_of(const vdm_cpu *cpu)
 {
     return cpu->scratch + (int64_t)thread_number() * ATTENTION_FLOATS;
 }
+/* The next buffer, from *at on */
 static float *take(float **at, int64_t floats)
 {
     float *p = *at;

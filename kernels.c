@@ -191,9 +191,9 @@ static void pack_left(const struct product *p, float *to, int64_t m, int64_t row
 }
 
 /* What is packed at once, how many rows of the output are made together, and of how many a part is a
- * multiple: a lower tile costs what its rows do, but Intel's don't. */
+ * multiple: a lower tile costs about what its rows do (but for the lowest), Intel's cost the same. */
 struct block {
-    int64_t depth, cols, rows, high, least;
+    int64_t depth, cols, rows, high, multiple;
 };
 static struct block block_of(const vdm_cpu *cpu)
 {
@@ -246,7 +246,7 @@ static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int thre
     struct grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
-        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.least),
+        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.multiple),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
         double work = (double)rows * (double)cols + PACKING * (double)(rows + cols);
         if (best.down && work >= least) continue;

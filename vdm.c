@@ -55,10 +55,11 @@ struct vdm_tape {
     float *head_modulation;                        /* [B,2D]: shift, scale */
     /* the pass */
     float *patches; /* [B,V,max(patch_in,patch_out)] */
-    float *h;       /* [layers+1,B,S,D]: the residual stream, a block's input after the other, the last
+    float *h;       /* [layers+1,B,S,D]: the residual stream, one block's input after another, then the last
                        one's output; forward alone [B,S,D] for all (h_at) */
-    float *n;       /* [B,S,D]: after norm1 or norm2 */
-    float *y;       /* [B,S,D]: output of attention or feed-forward; forward alone: in q's place */
+    float *n;       /* [B,S,D]: after norm1, norm2 or norm_final; the embedding's text rows */
+    float *y;       /* [B,S,D]: output of attention or feed-forward; the embedding's video rows; after
+                       norm_out. Forward alone: in q's place */
     float *hidden;  /* [B*S,P]: a part of the feed-forward */
     struct activations shared; /* of the block at work, where it doesn't keep its own */
     struct activations *kept;  /* [shape.keep_attention + shape.keep]: of the last blocks */
@@ -433,41 +434,38 @@ static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* patches [V,K] = latents [F,channels,h,w] or, where `back`, the other way. Token (f',y',x') holds patch_t
- * frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the channel is the slowest index of
- * a patch. */
-static void move_patches(float *patches, float *latents, const vdm_tape *t, const vdm_transformer_config *c,
+/* Latents [F,channels,h,w] to patches [V,K] or, where `back`, patches to latents. Token (f',y',x') holds
+ * patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the channel is the slowest
+ * index of a patch. */
+static void move_patches(float *to, const float *from, const vdm_tape *t, const vdm_transformer_config *c,
                          int channels, bool back)
 {
     int p = c->patch, pt = c->patch_t ? c->patch_t : 1, h = t->shape.h, w = t->shape.w;
     int rows = h / p, cols = w / p;
+    int64_t n = 0; /* number of the patches */
     for (int i = 0; i < t->V; i++) {
         int f = i / (rows * cols) * pt, y = i / cols % rows * p, x = i % cols * p;
         for (int channel = 0; channel < channels; channel++)
             for (int dt = 0; dt < pt; dt++)
-                for (int dy = 0; dy < p; dy++, patches += p) {
-                    float *at = latents + (((int64_t)(f + dt) * channels + channel) * h + y + dy) * w + x;
-                    for (int dx = 0; dx < p; dx++)
-                        if (back)
-                            at[dx] = patches[dx];
-                        else
-                            patches[dx] = at[dx];
+                for (int dy = 0; dy < p; dy++) {
+                    int64_t at = (((int64_t)(f + dt) * channels + channel) * h + y + dy) * w + x;
+                    for (int dx = 0; dx < p; dx++, n++, at++) to[back ? at : n] = from[back ? n : at];
                 }
     }
 }
 static void patchify(float *patches, const float *latents, const vdm_tape *t, const vdm_transformer_config *c,
                      int channels)
 {
-    move_patches(patches, (float *)latents, t, c, channels, false);
+    move_patches(patches, latents, t, c, channels, false);
 }
 static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
                        const vdm_transformer_config *c, int channels)
 {
-    move_patches((float *)patches, latents, t, c, channels, true);
+    move_patches(latents, patches, t, c, channels, true);
 }
 
-/* Text rows and video rows of every video, [B,L,D] and [B,V,D], put together in h [B,S,D] or taken out of it;
- * text NULL: zeros, or not wanted */
+/* Text rows [B,L,D] (NULL: zeros) and video rows [B,V,D] of every video, put together in h [B,S,D]; and the
+ * video rows taken out of it */
 static void join_rows(const vdm_tape *t, float *h, const float *text, const float *video)
 {
     size_t first = (size_t)t->L * (size_t)t->D, second = (size_t)t->V * (size_t)t->D;

@@ -178,6 +178,15 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     vdm_free(twice);
 }
 
+/* How often attention ran forward: kernels that count it */
+static const vdm_kernels *counted_of;
+static int attentions;
+static void count_attention(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    attentions++;
+    counted_of->attention_forward(cpu, a);
+}
+
 /* Activations kept, or attention's alone, or computed again, of every block or of one: the same bits. */
 static void check_keeping(const vdm_cpu *cpu, const char *name)
 {
@@ -188,9 +197,17 @@ static void check_keeping(const vdm_cpu *cpu, const char *name)
     float *grad[2];
     check_random(weight, sizeof weight / sizeof weight[0], 7, 1);
     for (int i = 0; i < 2; i++) grad[i] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
+    vdm_kernels counting = *cpu->kernels;
+    vdm_cpu counter = *cpu;
+    counted_of = cpu->kernels, counting.attention_forward = count_attention, counter.kernels = &counting;
     for (int i = 0; i < (int)(sizeof kept / sizeof kept[0]); i++) {
+        int again = s.m.config.layers - kept[i][0] - kept[i][1];
         memset(grad[i > 0], 0, (size_t)count * sizeof(float));
-        loss_keeping(cpu, weight, grad[i > 0], 2, kept[i][0], kept[i][1]);
+        attentions = 0;
+        loss_keeping(&counter, weight, grad[i > 0], 2, kept[i][0], kept[i][1]);
+        CHECK(attentions == s.m.config.layers + 2 * (again > 0 ? again : 0),
+              "%s: %d blocks that keep all, %d attention: attention ran %d times", name, kept[i][0],
+              kept[i][1], attentions);
         CHECK(i == 0 || check_same_bits(grad[1], grad[0], count * 4),
               "%s: %d blocks that keep all, %d attention: other bits", name, kept[i][0], kept[i][1]);
     }

@@ -74,7 +74,7 @@ static const struct row {
     {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, ARC | FIT | OWN | DEMO | GOLDEN,
      "batches averaged in a step (1): as a larger batch, in less memory"},
     {"--memory", "GIB", REAL, AT(memory), 0, 1e6, ARC | FIT | DEMO | GOLDEN,
-     "for the activations of learning (2): blocks whose own don't fit compute them again"},
+     "for the activations of learning (2): what doesn't fit is computed again, attention last"},
     {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, ARC | FIT | OWN | DEMO | GOLDEN,
      "largest norm of a gradient (1.0)"},
     {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, ARC | FIT | OWN | DEMO | GOLDEN, "of AdamW (1e-4)"},

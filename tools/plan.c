@@ -16,8 +16,8 @@ static double forward_operations(const session *s, int B)
 }
 
 /* Passes that a step of learning takes: forward, the gradients of the blocks' inputs (attention's and the
- * adapters' come on top), and forward again where activations were not kept: a fifth less with attention's.
- */
+ * adapters' come on top), and forward again where activations were not kept; a fifth less of it where what
+ * attention gave was. */
 static double passes(const session *s, const vdm_fit_options *f)
 {
     int layers = s->config.transformer.layers, attention;
@@ -104,13 +104,12 @@ static double plan_learning(const session *s, const vdm_fit_options *f, int pair
     double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
                     pixel_bytes(g) + cache;
     double learn = (double)vdm_fit_bytes(c, g, f, o->rank) + adapter + cache;
-    char title[64];
+    char title[48];
     int attention, kept = vdm_fit_kept(c, g, f, o->rank, &attention);
-    snprintf(title, sizeof title,
-             attention ? "learning, %d of %d blocks kept, +%d" : "learning, %d of %d blocks kept", kept,
-             c->layers, attention);
+    snprintf(title, sizeof title, "learning, %d of %d blocks kept", kept, c->layers);
     print_line("encoding the pairs", encode);
     print_line(title, learn);
+    if (attention) fprintf(stderr, "  (and of %d further blocks what attention gave)\n", attention);
     return larger(encode, learn);
 }
 

@@ -2,11 +2,19 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import signal
 
 import numpy as np
 import torch
 
-DEPTH = 3                                                   # results that a process makes before they are asked for
+DEPTH = 2                                                   # results that a process makes before they are asked for
+
+
+def begin():
+    """In every process: the one that learns says when to stop, and saves first."""
+    for s in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(s, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def made(make, seed, number):
@@ -21,7 +29,7 @@ class Ahead:
         self.make, self.next, self.waiting = make, first, collections.deque()
         self.room = DEPTH * workers
         self.pool = workers and concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+            workers, multiprocessing.get_context("spawn"), begin)
 
     def __call__(self, rng):
         if not self.pool:
@@ -33,5 +41,6 @@ class Ahead:
         return self.waiting.popleft().result()
 
     def close(self):
+        """What is being made is waited for: save first."""
         if self.pool:
             self.pool.shutdown(cancel_futures=True)

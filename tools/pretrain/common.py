@@ -132,6 +132,17 @@ def save_atomic(obj, path):
     os.replace(tmp, path)
 
 
+def random_state():
+    """What restore_random takes: of PyTorch on the CPU, and on a GPU where there is one."""
+    return dict(torch_rng=torch.get_rng_state(), cuda_rng=torch.cuda.get_rng_state_all())
+
+
+def restore_random(state):
+    torch.set_rng_state(state["torch_rng"])
+    if torch.cuda.is_available() and state.get("cuda_rng"):
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=False) if os.path.exists(path) else None
 
@@ -178,15 +189,16 @@ class Every:
 
 
 class Threads:
-    """All threads on an idle machine, one on a busy one: threads that wait for each other at a low priority
-    lose more than they win."""
+    """All threads on an idle machine, one on one that others keep busy (not our own workers): threads that wait for
+    each other at a low priority lose more than they win."""
 
-    def __init__(self, most):
+    def __init__(self, most, workers=0):
         self.most = self.now = most
+        self.workers = workers
         torch.set_num_threads(most)
 
     def adapt(self):
-        busy = os.getloadavg()[0] - self.now > 1.2
+        busy = os.getloadavg()[0] - self.now - self.workers > 1.2
         n = 1 if busy else self.most
         if n != self.now:
             torch.set_num_threads(n)

@@ -54,7 +54,8 @@ class Dit:
 
     def __init__(self, net, bf16=True):
         device = device_of(net)
-        self.net, self.bf16, self.text, self.ofs = net, bf16, prompt_embeds().to(device), torch.full((1,), 2.0).to(device)
+        self.net, self.bf16, self.text = net, bf16, prompt_embeds().to(device)
+        self.ofs = torch.full((1,), 2.0).to(device)
         self.rope = tuple(x.to(device) for x in rope())
 
     def __call__(self, x, image, t, text=None):

@@ -17,7 +17,7 @@ def main():
     ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"), help="folder of everything that is kept")
     ap.add_argument("--variant", choices=["motion", "stills"], default="motion", help="stills: the control")
     ap.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (where there is one)")
+    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda where there is one")
     ap.add_argument("--workers", type=int, default=0, help="processes that render clips (0: this one does)")
     ap.add_argument("--times", type=int, default=1, help="batches so many times as large: a GPU has room for them")
     ap.add_argument("--decay", type=int, default=0, help="branch off a release: so many steps with a falling rate")
@@ -25,7 +25,7 @@ def main():
     ap.add_argument("--steps", type=int, help="end at this step (default: go on until stopped)")
     args = ap.parse_args()
     os.makedirs(args.state, exist_ok=True)
-    stop, threads, device = Stop(), Threads(args.threads), torch.device(args.device)
+    stop, threads, device = Stop(), Threads(args.threads, args.workers), torch.device(args.device)
     if not vae_phase.run(args.state, stop, threads, device, args.workers, args.times, args.decoder) or args.decoder:
         return
     import transformer_phase

@@ -175,6 +175,10 @@ def ring():
         check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
 
 
+def numbered(_, number):
+    return number
+
+
 def ahead_of_time():
     """Other processes make what this one would from the same seeds, in the same order."""
     rng, same = np.random.default_rng(11), np.random.default_rng(11)
@@ -183,8 +187,10 @@ def ahead_of_time():
         got, expected = clips(rng), families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=4)
         check(all(bool((a == b).all()) for a, b in zip(got, expected)), f"clips made ahead, {i}: what their seed says")
     clips.close()
-    number = Ahead(lambda _, n: n, 5, 0)
-    check([number(rng) for _ in range(3)] == [5, 6, 7], "numbers count on from the first")
+    for workers in (0, 2):
+        number = Ahead(numbered, 5, workers)
+        check([number(rng) for _ in range(3)] == [5, 6, 7], f"numbers count on from the first, {workers} workers")
+        number.close()
 
 
 if __name__ == "__main__":

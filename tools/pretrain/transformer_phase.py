@@ -19,7 +19,8 @@ import families
 import vae_phase
 from ahead import Ahead
 from buffer import Ring, encode_clips, fresh, lay_out, refill
-from common import Ema, Every, Log, Optimiser, decode, load, new_transformer, save_atomic
+from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, random_state, restore_random,
+                    save_atomic)
 from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
 
@@ -107,7 +108,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         ema.restore(st["ema"])
         step, start, decay_from = st["step"], st.get("start", 0), st.get("decay_from")
         rng.bit_generator.state = st["rng"]
-        torch.set_rng_state(st["torch_rng"])
+        restore_random(st)
         if "ring" in st:
             ring.restore(st["ring"])
     if decay and decay_from is None:
@@ -116,8 +117,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
     def save():
         ring.flush()
         save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
-                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), start=start,
-                         decay_from=decay_from), path)
+                         rng=rng.bit_generator.state, start=start, decay_from=decay_from, **random_state()), path)
 
     def rate_at(s):
         """What the learning rates are multiplied by."""
@@ -166,8 +166,8 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
-    clips.close()
     save()
+    clips.close()
 
 
 def load_ema(state_dir, name):

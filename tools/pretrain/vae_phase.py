@@ -23,7 +23,8 @@ import torch.nn.functional as tf
 
 import families
 from ahead import Ahead
-from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, save_atomic, to_float)
+from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, random_state, restore_random,
+                    save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
 STAGES = {"frame": 2200, "crop": 2800, "full": 350, "decoder": 8000}        # steps
@@ -138,7 +139,7 @@ def run(state_dir, stop, threads, device, workers, times, decoder=False, save_se
         ema.restore(st["ema"])
         step = st["step"]
         rng.bit_generator.state = st["rng"]
-        torch.set_rng_state(st["torch_rng"])
+        restore_random(st)
         if "probe" in st:
             probe.load_state_dict(st["probe"])
             probe_opt.load_state_dict(st["probe_opt"])
@@ -155,11 +156,12 @@ def run(state_dir, stop, threads, device, workers, times, decoder=False, save_se
     def save():
         save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, scale=scale,
                          probe=probe.state_dict(), probe_opt=probe_opt.state_dict(),
-                         rng=rng.bit_generator.state, torch_rng=torch.get_rng_state()), path)
+                         rng=rng.bit_generator.state, **random_state()), path)
     scale = st.get("scale") if st else None
     log, due = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds)
     clips, grids, truth = held_out()
-    held, batches = (clips.to(device), grids.to(device), truth), Ahead(functools.partial(batch, times=times), step, workers)
+    held = (clips.to(device), grids.to(device), truth)
+    batches = Ahead(functools.partial(batch, times=times), step, workers)
     logvar = vae.encoder.conv_out.conv
     seen, t0, sums, eval_last = 0, time.monotonic(), [], -1
     while step < end and not stop.asked:
@@ -202,10 +204,10 @@ def run(state_dir, stop, threads, device, workers, times, decoder=False, save_se
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
-    batches.close()
     if step == ENCODER_STEPS:                               # the rate has come down to 0: no mean is better
         ema = Ema(vae, 0.999)
     save()
+    batches.close()
     return step >= end
 
 
