@@ -447,6 +447,13 @@ const struct job model_jobs[] = {
      run_sampling,
      {EMBEDDED, 16, 8, 8, 64, 1, 0},
      {EMBEDDED, 2, 8, 8, 4, 1, 0}},
+    {"tiny.sample.base",
+     "the same, without an adapter",
+     FMA,
+     prepare_forward,
+     run_sampling,
+     {EMBEDDED, 16, 8, 8, 0, 1, 0},
+     {EMBEDDED, 2, 8, 8, 0, 1, 0}},
     VAE("tiny.vae", "embedded model, 9 frames of 64x64", EMBEDDED, 1, 9, 64, 64, 3, 8, 8),
     {0}};
 

@@ -15,7 +15,8 @@ Names and sizes are vdm's: the program is asked for them. The peer runs at its b
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
 bf16 altogether; vdm does so with --precision bf16 or amx, else in f32. The peer of the embedded model (tiny) computes in f32
 where vdm does, and with another --precision in whatever is fastest. Sampling with an adapter: fused into the weights, as
-diffusers' fuse_lora leaves it.
+diffusers' fuse_lora leaves it: fewer operations than vdm's, which keeps it apart; tiny.sample.base has none on
+either side.
 Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
 that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
 vdm bench holds arrays of its own to measure the memory's speed, vdm's is left out.
