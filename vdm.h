@@ -489,10 +489,10 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
 typedef struct vdm_tape vdm_tape;
 typedef struct vdm_tape_shape {
     int B, F, h, w;
-    int rank;        /* of the adapter that will be used; 0: none */
-    bool backward;   /* keeps what the backward pass needs: every block's input */
-    int keep;        /* blocks, the last ones, that keep all their activations */
-    int keep_attention; /* blocks before these that keep what attention gave; what isn't kept is computed again */
+    int rank;           /* of the adapter that will be used; 0: none */
+    bool backward;      /* keeps what the backward pass needs: every block's input */
+    int keep;           /* blocks, the last ones, that keep all their activations */
+    int keep_attention; /* blocks before these that keep what attention gave; the rest is computed again */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);

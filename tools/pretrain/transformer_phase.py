@@ -128,7 +128,8 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         threads.adapt()
         refill(ring, vae, clips(rng))
         print(f"first fill: {ring.have} of {FIRST_FILL} clips", flush=True)
-    dit, learner = Dit(net), Dit(torch.compile(net))        # figures come in many sizes: not compiled
+    dit = Dit(net)                                          # figures come in many sizes: not compiled
+    learner = Dit(torch.compile(net)) if device.type == "cpu" else dit      # takes a minute: thousands of a GPU's steps
     text, alphas, held = captions.Text(), scheduler().alphas_cumprod, HeldOut(vae, still)
     log, due = Log(os.path.join(state_dir, name + ".csv"), FIELDS), Every(save_seconds)
     end = decay_from + decay if decay else (max_steps or 10 ** 9)
