@@ -144,7 +144,7 @@ if __name__ == "__main__":
         for seed in range(DRAWS):
             words = (*SIZE, "--batch", 1, "--steps", 2, "--lora", adapter, "--seed", seed)
             measure(c, table, "train", folder, words, learner(model), ("f32",))
-        for seed in range(16):  # one weak gradient in a few thousand decides: every seed has others
+        for seed in range(128):  # one weak gradient in some thousands decides: every seed has others
             words = ("--batch", 2, "--steps", 3, "--rank", RANK_ALPHA[0], "--alpha", RANK_ALPHA[1], "--seed", seed)
             measure(c, table, "train", ROOT / "models" / "tiny", words, embedded_learner(c), ("f32",), judged=False)
         table.show()
