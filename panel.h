@@ -98,6 +98,10 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
+/* What numbers may be, and whether they become pairs: the loops of packing have a copy for each. */
+#define EACH_FORM(f) \
+    f(VDM_F32, false) f(VDM_F16, false) f(VDM_BF16, false) f(VDM_F32, true) f(VDM_F16, true) f(VDM_BF16, true)
+
 /* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
 INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
                          vdm_dtype dtype, int64_t kc, const bool pairs)
@@ -130,15 +134,9 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
 static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
                              vdm_dtype dtype, int64_t kc, bool pairs)
 {
-#define PACK_ROWS(of, in_pairs)                                                 \
-    if (dtype == (of) && pairs == (in_pairs)) /* a copy of the loop for each */ \
-    pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs))
-    PACK_ROWS(VDM_F32, false);
-    PACK_ROWS(VDM_F16, false);
-    PACK_ROWS(VDM_BF16, false);
-    PACK_ROWS(VDM_F32, true);
-    PACK_ROWS(VDM_F16, true);
-    PACK_ROWS(VDM_BF16, true);
+#define PACK_ROWS(of, in_pairs) \
+    if (dtype == (of) && pairs == (in_pairs)) pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs));
+    EACH_FORM(PACK_ROWS)
 #undef PACK_ROWS
 }
 
@@ -180,13 +178,8 @@ static inline void pack_across(float *panel, int64_t width, const char *x, int64
 {
 #define PACK_ACROSS(of, in_pairs)             \
     if (dtype == (of) && pairs == (in_pairs)) \
-    pack_across_as(panel, width, x, k_bytes, n, (of), kc, (in_pairs))
-    PACK_ACROSS(VDM_F32, false);
-    PACK_ACROSS(VDM_F16, false);
-    PACK_ACROSS(VDM_BF16, false);
-    PACK_ACROSS(VDM_F32, true);
-    PACK_ACROSS(VDM_F16, true);
-    PACK_ACROSS(VDM_BF16, true);
+        pack_across_as(panel, width, x, k_bytes, n, (of), kc, (in_pairs));
+    EACH_FORM(PACK_ACROSS)
 #undef PACK_ACROSS
 }
 

@@ -74,14 +74,13 @@ static bool keeps_all(const vdm_tape *t, int layer)
 {
     return layer >= t->layers - t->shape.keep;
 }
-static bool keeps_attention(const vdm_tape *t, int layer)
+static int first_kept(const vdm_tape *t) /* the first block that keeps what attention gave, or all */
 {
-    return layer >= t->layers - t->shape.keep - t->shape.keep_attention;
+    return t->layers - t->shape.keep - t->shape.keep_attention;
 }
 static struct activations *activations_of(vdm_tape *t, int layer)
 {
-    int first = t->layers - t->shape.keep - t->shape.keep_attention;
-    return layer >= first ? &t->kept[layer - first] : &t->shared;
+    return layer >= first_kept(t) ? &t->kept[layer - first_kept(t)] : &t->shared;
 }
 static float *h_at(const vdm_tape *t, int layer)
 {
@@ -154,7 +153,7 @@ static void take_rest(struct activations *a, const vdm_tape *t, struct cursor *a
 /* Of all blocks. A block that keeps only what attention gave computes the rest where others do. */
 static void take_activations(vdm_tape *t, struct cursor *at)
 {
-    int first = t->layers - t->shape.keep - t->shape.keep_attention;
+    int first = first_kept(t);
     struct activations counted;
     if (t->shape.keep < t->layers) take_rest(&t->shared, t, at);
     if (first > 0) take_attended(&t->shared, t, at);
@@ -886,7 +885,7 @@ static void compute_again(const vdm_transformer *m, const vdm_lora *lora, const 
                           int layer, const float *h)
 {
     project(m, lora, cpu, t, layer, h);
-    if (!keeps_attention(t, layer)) attention_forward(m, lora, cpu, t, layer, h);
+    if (layer < first_kept(t)) attention_forward(m, lora, cpu, t, layer, h);
     norm_forward(m, cpu, t, layer, 1, activations_of(t, layer)->h1);
 }
 

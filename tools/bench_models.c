@@ -387,6 +387,13 @@ static void run_decoder(struct work *w)
             PUBLISHED, 1, 4, 4, 4, bf16, keep, attention                \
         }                                                               \
     }
+#define SAMPLE(name, what, videos, few, rank, low)                                                           \
+    {                                                                                                        \
+        "tiny.sample." name, what, FMA, prepare_forward, run_sampling, {EMBEDDED, videos, 8, 8, rank, 1, 0}, \
+        {                                                                                                    \
+            EMBEDDED, few, 8, 8, low, 1, 0                                                                   \
+        }                                                                                                    \
+    }
 #define VAE(name, what, which, bf16, frames, H, W, latents, h, w)                                         \
     {name ".encode",                                                                                      \
      what ": encode",                                                                                     \
@@ -433,27 +440,9 @@ const struct job model_jobs[] = {
      run_training,
      {EMBEDDED, 16, 8, 8, 64, 1, 6},
      {EMBEDDED, 2, 8, 8, 4, 1, 6}},
-    {"tiny.sample.1",
-     "embedded model: a step of sampling, 1 video, LoRA r=64",
-     FMA,
-     prepare_forward,
-     run_sampling,
-     {EMBEDDED, 1, 8, 8, 64, 1, 0},
-     {EMBEDDED, 1, 8, 8, 4, 1, 0}},
-    {"tiny.sample.16",
-     "the same, 16 videos",
-     FMA,
-     prepare_forward,
-     run_sampling,
-     {EMBEDDED, 16, 8, 8, 64, 1, 0},
-     {EMBEDDED, 2, 8, 8, 4, 1, 0}},
-    {"tiny.sample.base",
-     "the same, without an adapter",
-     FMA,
-     prepare_forward,
-     run_sampling,
-     {EMBEDDED, 16, 8, 8, 0, 1, 0},
-     {EMBEDDED, 2, 8, 8, 0, 1, 0}},
+    SAMPLE("1", "embedded model: a step of sampling, 1 video, LoRA r=64", 1, 1, 64, 4),
+    SAMPLE("16", "the same, 16 videos", 16, 2, 64, 4),
+    SAMPLE("base", "the same, without an adapter", 16, 2, 0, 0),
     VAE("tiny.vae", "embedded model, 9 frames of 64x64", EMBEDDED, 1, 9, 64, 64, 3, 8, 8),
     {0}};
 
