@@ -278,6 +278,7 @@ static int check_run(const struct run *r, vdm_error *err)
                    {"beta2", o->beta2, 0, 1},
                    {"eps", o->eps, 0, 1},
                    {"weight_decay", o->weight_decay, 0, 1e6},
+                   {"pure_noise", o->pure_noise, 0, 1},
                    {"clip", o->clip, 0, (double)INFINITY}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
@@ -362,13 +363,21 @@ static int pair_of(struct run *r, int64_t i)
     return r->order[i % n];
 }
 
+static int draw_t(const struct run *r, vdm_rng *rng)
+{
+    int T = r->schedule->config.train_timesteps;
+    float coin = 1;
+    if (r->o->pure_noise > 0) vdm_rand(rng, &coin, 1);
+    return (double)coin < r->o->pure_noise ? T - 1 : (int)vdm_randint(rng, T);
+}
+
 /* Pairs, t and noise of the batch whose first video is number `first` of the run. */
 static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
 {
     const vdm_fit_options *o = r->o;
     for (int b = 0; b < o->batch; b++) {
         r->pair[b] = o->pair ? o->pair[first + b] : pair_of(r, first + b);
-        int drawn = (int)vdm_randint(rng, r->schedule->config.train_timesteps);
+        int drawn = draw_t(r, rng);
         r->t[b] = o->t ? o->t[first + b] : drawn;
     }
     int64_t n = o->batch * r->video;
@@ -511,12 +520,13 @@ static int train_step(struct run *r, vdm_error *err)
  * The state file: tensors params, m, v [n], rows [done + 1, 4]; what the run was asked for in the metadata */
 
 enum { MAX_FIELDS = 24 };
+struct field {
+    const char *name, *before; /* before: what a state that says nothing was made with; or NULL */
+    char value[64];
+};
 struct fields {
     int count;
-    struct {
-        const char *name;
-        char value[64];
-    } of[MAX_FIELDS];
+    struct field of[MAX_FIELDS];
 };
 
 /* FNV-1a of numbers, the lowest byte of each first: a state moves between machines of either byte order. */
@@ -550,12 +560,12 @@ static uint64_t hash_model(const vdm_transformer *m)
 
 static void add_number(struct fields *f, const char *name, double x)
 {
-    f->of[f->count].name = name;
+    f->of[f->count] = (struct field){.name = name};
     snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%.17g", x);
 }
 static void add_hash(struct fields *f, const char *name, uint64_t x)
 {
-    f->of[f->count].name = name;
+    f->of[f->count] = (struct field){.name = name};
     snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%016" PRIx64, x);
 }
 
@@ -580,10 +590,8 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     if (o->noise) injected = hash(injected, o->noise, drawn * (size_t)r->video, sizeof *o->noise);
     f->count = 0;
     add_hash(f, "model", hash_model(r->m));
-    if (r->cpu->precision != VDM_PRECISION_F32) { /* a state that says nothing was made in f32 */
-        f->of[f->count].name = "precision";
-        snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", precision_name(r->cpu));
-    }
+    f->of[f->count] = (struct field){.name = "precision", .before = "F32"};
+    snprintf(f->of[f->count++].value, sizeof f->of[0].value, "%s", precision_name(r->cpu));
     add_hash(
         f, "pairs",
         hash(hash(HASH_START, d->videos, videos, sizeof *d->videos), d->images, images, sizeof *d->images));
@@ -601,6 +609,8 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     add_number(f, "eps", o->eps);
     add_number(f, "weight_decay", o->weight_decay);
     add_number(f, "clip", o->clip);
+    add_number(f, "pure_noise", o->pure_noise);
+    f->of[f->count - 1].before = "0";
     add_number(f, "schedule", o->schedule);
     add_number(f, "warmup", o->schedule == VDM_LR_CONSTANT ? 0 : o->warmup);
     add_number(f, "steps of the schedule", o->schedule >= VDM_LR_LINEAR ? o->steps : 0);
@@ -644,12 +654,9 @@ static int read_state(struct run *r, const vdm_safetensors *s, const struct fiel
     if (!version || strcmp(version, "1") != 0)
         return vdm_fail(err, "%s: vdm_fit: expected 1, found %s: not a state that can be gone on with",
                         s->path, version ? version : "none");
-    const char *mine = precision_name(r->cpu), *its = vdm_safetensors_metadata(s, "precision");
-    if (strcmp(its ? its : "F32", mine) != 0)
-        return vdm_fail(err, "%s: precision: this run has %s, the state was made with %s", s->path, mine,
-                        its ? its : "F32");
     for (int i = 0; i < f->count; i++) {
         const char *found = vdm_safetensors_metadata(s, f->of[i].name);
+        if (!found) found = f->of[i].before;
         if (!found || strcmp(found, f->of[i].value) != 0)
             return vdm_fail(err, "%s: %s: this run has %s, the state was made with %s", s->path,
                             f->of[i].name, f->of[i].value, found ? found : "none");

@@ -264,8 +264,8 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
 /* ------------------------------------------------------------------------------------------------
  * The pipeline */
 
-/* One run; all its buffers but the tape are in one allocation. N videos go through the transformer together:
- * every one of them has the numbers it would have alone. n = F*C*h*w */
+/* One run; all its buffers but the tape are in one allocation. N videos go through the transformer together,
+ * E for each of the images: every one of them has the numbers it would have alone. n = F*C*h*w */
 struct run {
     const vdm_transformer *model;
     const vdm_vae *vae;
@@ -276,17 +276,19 @@ struct run {
     const vdm_progress *progress;
     vdm_rng rng;
     vdm_tape *tape;
-    int N, B;         /* B: N, or 2N with guidance: negative prompt first */
+    int E, N,
+        B; /* N: E videos of image 0, E of image 1, ...; B: N, or 2N with guidance: negative prompt first */
     int64_t frame, n; /* numbers in a latent frame, in a video */
     float *memory;
-    float *x;                      /* [N,F,C,h,w]: the noisy latents, at last the latents */
-    float *image;                  /* [N,F,C,h,w]: the image's latents in frame 0, zeros behind */
-    float *input;                  /* [B,F,2C,h,w] */
-    float *v;                      /* [B,F,C,h,w] */
-    float *text;                   /* [B,L,Dt] */
-    double *t;                     /* [B] */
-    float *old, *noise;            /* DPM: [N,F,C,h,w] the last x0, [2,N,F,C,h,w] */
-    float *start, *moments, *draw; /* [F,C,h,w]: drawn once for all; [2C,h,w], [C,h,w]: of the image */
+    float *x;           /* [N,F,C,h,w]: the noisy latents, at last the latents */
+    float *image;       /* [N,F,C,h,w]: the image's latents in frame 0, zeros behind */
+    float *input;       /* [B,F,2C,h,w] */
+    float *v;           /* [B,F,C,h,w] */
+    float *text;        /* [B,L,Dt] */
+    double *t;          /* [B] */
+    float *old, *noise; /* DPM: [N,F,C,h,w] the last x0, [2,N,F,C,h,w] */
+    float *start, *moments,
+        *draw; /* [E,F,C,h,w]: drawn once for all images; [2C,h,w], [C,h,w]: of the image */
 };
 
 static float *take(float *base, size_t *used, int64_t count)
@@ -303,7 +305,8 @@ static size_t run_layout(struct run *r, const vdm_transformer_config *c, const v
     const vdm_geometry *g = &o->geometry;
     size_t used = 0;
     bool dpm = o->sampler == VDM_DPM;
-    r->N = o->videos > 1 ? o->videos : 1;
+    r->E = o->ensemble > 1 ? o->ensemble : 1;
+    r->N = (o->videos > 1 ? o->videos : 1) * r->E;
     r->B = o->guidance > 1 ? 2 * r->N : r->N;
     r->frame = (int64_t)c->out_channels * g->h * g->w;
     r->n = g->F * r->frame;
@@ -315,7 +318,7 @@ static size_t run_layout(struct run *r, const vdm_transformer_config *c, const v
     r->t = (double *)(void *)take(base, &used, 2 * r->B);
     r->old = take(base, &used, dpm ? r->N * r->n : 0);
     r->noise = take(base, &used, dpm ? 2 * r->N * r->n : 0);
-    r->start = take(base, &used, r->n);
+    r->start = take(base, &used, r->E * r->n);
     r->moments = take(base, &used, 2 * r->frame);
     r->draw = take(base, &used, r->frame);
     return used;
@@ -405,7 +408,7 @@ static void see(const struct run *r, const float *data, const char *name, int st
             name, number);
 }
 
-/* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
+/* images [N/E,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
  * are zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
 static int encode_images(struct run *r, const float *images, vdm_error *err)
 {
@@ -415,13 +418,14 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
     tap_prefix(r->cpu->tap, "encode.");
-    for (int i = 0; i < r->N; i++) {
-        float *image = r->image + i * r->n;
+    for (int i = 0; i < r->N / r->E; i++) {
+        float *image = r->image + i * r->E * r->n;
         if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
                            r->moments, r->progress, err))
             return -1;
         vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
+        for (int e = 1; e < r->E; e++) memcpy(image + e * r->n, image, (size_t)r->frame * sizeof(float));
     }
     see(r, r->image, "image_latents", 0);
     return 0;
@@ -460,18 +464,24 @@ static void predict(struct run *r, int t)
     for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
 }
 
-/* one [F,C,h,w] -> all [N,F,C,h,w] */
+/* Noise for the E videos of an image, one after another: what the first starts from is what it has alone. */
+static void draw(struct run *r)
+{
+    for (int e = 0; e < r->E; e++) vdm_randn(&r->rng, r->start + e * r->n, r->n);
+}
+
+/* of one image [E,F,C,h,w] -> all [N,F,C,h,w] */
 static void repeat(const struct run *r, float *all, const float *one)
 {
-    for (int i = 0; i < r->N; i++) memcpy(all + i * r->n, one, (size_t)r->n * sizeof(float));
+    for (int i = 0; i < r->N; i += r->E) memcpy(all + i * r->n, one, (size_t)(r->E * r->n) * sizeof(float));
 }
 
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
     bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
     for (int i = 0; i < 2; i++) { /* the first is drawn in either order, and used in the first order only */
-        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->n : r->start;
-        if (!r->o->step_noise && (i == 0 || second_order)) vdm_randn(&r->rng, r->start, r->n);
+        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->E * r->n : r->start;
+        if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
         repeat(r, r->noise + i * r->N * r->n, noise);
     }
     vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, r->noise, r->N * r->n);
@@ -504,13 +514,23 @@ static int denoise(struct run *r, vdm_error *err)
     return 0;
 }
 
-/* Video number i of r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
+/* The mean of image i's E videos, in place of the first. What the model makes of the noise where it should
+ * make nothing of it differs between them, and goes; what they agree on stays. */
+static void mean(struct run *r, int i)
+{
+    float *x = r->x + (int64_t)i * r->E * r->n;
+    for (int e = 1; e < r->E; e++)
+        for (int64_t j = 0; j < r->n; j++) x[j] += x[e * r->n + j];
+    for (int64_t j = 0; j < r->n && r->E > 1; j++) x[j] /= (float)r->E;
+}
+
+/* Answer number i, from r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
  * instead, or none, gives a video of another length. */
 static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)(1 / r->vae->config.scaling_factor);
-    float *latents = r->x + i * r->n + g->pad * r->frame;
+    float *latents = r->x + (int64_t)i * r->E * r->n + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
     tap_prefix(r->cpu->tap, "decode.");
     if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
@@ -530,16 +550,17 @@ static int run_pipeline(struct run *r, const float *images, const float *prompt,
 {
     const vdm_geometry *g = &r->o->geometry;
     if (encode_images(r, images, err)) return -1;
-    if (!r->o->noise)
-        vdm_randn(&r->rng, r->start, r->n); /* after the posterior's noise, from the same generator */
+    if (!r->o->noise) draw(r); /* after the posterior's noise, from the same generator */
     repeat(r, r->x, r->o->noise ? r->o->noise : r->start);
     prepare_input(r, prompt, negative);
     vdm_tape_shape shape = tape_shape(r, r->o, r->lora ? r->lora->rank : 0);
     if (!(r->tape = vdm_tape_new(r->model, &shape, err))) return -1;
     int status = denoise(r, err);
     vdm_tape_free(r->tape);
-    for (int i = 0; i < r->N && !status; i++)
+    for (int i = 0; i < r->N / r->E && !status; i++) {
+        mean(r, i);
         status = decode(r, i, videos + (int64_t)i * g->frames * 3 * g->height * g->width, err);
+    }
     return status;
 }
 

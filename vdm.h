@@ -585,15 +585,17 @@ typedef struct vdm_sample_options {
     vdm_image_scale image_scale;
     uint64_t seed;
     int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
+    int ensemble;            /* E: an answer is decoded from the mean latents of E videos, each from noise of
+                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one */
     /* instead of the seed's numbers; each may be NULL */
-    const float *noise;        /* [F,C,h,w] */
+    const float *noise;        /* [E,F,C,h,w] */
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
-    const float *step_noise;   /* [steps,2,F,C,h,w] */
+    const float *step_noise;   /* [steps,2,E,F,C,h,w] */
 } vdm_sample_options;
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
  * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
- * "velocity.K" (guided) and "latents.K" (after it), all [N*F,C,h,w]; besides what the models show, behind
+ * "velocity.K" (guided) and "latents.K" (after it), all [N*E*F,C,h,w]; besides what the models show, behind
  * "encode.", "step.K." and "decode.". */
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
                const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
@@ -711,6 +713,9 @@ typedef struct vdm_fit_options {
     double clip;         /* 1 */
     vdm_lr_schedule schedule;
     int warmup;          /* 0 */
+    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With zero terminal
+                          * SNR x_t is nothing but noise there, and the answer has to come from the picture alone, as
+                          * in the first step of sampling (arXiv 2409.11355 learns at this t alone) */
     uint64_t seed;       /* 42 */
     size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
     int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
@@ -731,7 +736,7 @@ typedef struct vdm_fit_row {
 } vdm_fit_row;
 
 /* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
- * Every step: the pairs of a shuffled epoch, t uniform, noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
+ * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
  * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
  * is not finite stops it: the sentence names step and pairs, and the state is that before the step.

@@ -322,6 +322,35 @@ static void test_resume(void)
     check_same(&whole, &parts, 12, "killed after 6");
 }
 
+/* Learned from pure noise alone: as with every t injected as the last one. A share of it is neither. */
+static void test_pure_noise(void)
+{
+    static struct result pure, injected, half;
+    static float noise[12 * 2 * VIDEO];
+    int last[12 * 2];
+    for (int i = 0; i < 12 * 2; i++) last[i] = s.schedule.config.train_timesteps - 1;
+    check_random(noise, 12 * 2 * VIDEO, 9, 1);
+    vdm_fit_options o = small_options();
+    o.noise = noise;
+    o.pure_noise = 0.5;
+    run(&half, &o, NULL);
+    o.pure_noise = 1;
+    run(&pure, &o, NULL);
+    o.pure_noise = 0;
+    o.t = last;
+    run(&injected, &o, NULL);
+    check_same(&pure, &injected, 12, "from pure noise");
+    int at_last = 0;
+    for (int i = 1; i <= 12; i++) at_last += half.rows[i].loss == pure.rows[i].loss;
+    CHECK(!half.status && half.done == 12 && at_last < 12 && half.rows[1].loss > 0,
+          "half from pure noise: %d of 12 steps as if all were", at_last);
+    o = small_options();
+    o.pure_noise = 1.5;
+    run(&half, &o, NULL);
+    CHECK(half.status && strstr(half.err.text, "pure_noise: expected a number from 0 to 1, found 1.5"), "%s",
+          half.err.text);
+}
+
 static void check_refused(const vdm_fit_options *o, int rank, const char *says)
 {
     static struct result r;
@@ -354,6 +383,7 @@ static void test_other_states(void)
     REFUSED(weight_decay, 0, ": weight_decay:");
     REFUSED(clip, 2, ": clip:");
     REFUSED(schedule, VDM_LR_LINEAR, ": schedule:");
+    REFUSED(pure_noise, 0.5, ": pure_noise: this run has 0.5, the state was made with 0");
     REFUSED(pair, ((const int[]){0, 0, 0, 0, 0, 0}), ": injected:");
     REFUSED(steps, 2, "the state is at step 3, this run ends at 2");
     s.text[3] += 1;
@@ -585,6 +615,7 @@ int main(void)
         test_threads();
         test_memory();
         test_resume();
+        test_pure_noise();
         test_other_states();
         test_not_finite();
     }

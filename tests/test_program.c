@@ -117,6 +117,11 @@ static void check_run(void)
     expect(0, "mean psnr",
            "eval @/task --model @/model --steps 3 --lora @/run/lora.safetensors -o @/answers");
     expect_same("a.ppm", "answers/p3.ppm", true);
+    expect(0, "", "%s -o @/f.ppm --ensemble 3", predict);
+    expect_same("a.ppm", "f.ppm", false);
+    expect(0, "mean psnr",
+           "eval @/task --model @/model --steps 3 --lora @/run/lora.safetensors -o @/means --ensemble 3");
+    expect_same("f.ppm", "means/p3.ppm", true);
     expect(3, "mean psnr", "eval @/task --model @/model --steps 2 --at-least 1000");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --phi black:3");
@@ -175,17 +180,19 @@ static void check_own_defaults(void)
     }
     write_text("model/vdm.json",
                "{\"fit\": {\"steps\": 7, \"batch\": 3, \"lr\": 2e-3, \"rank\": 5, \"alpha\": 10, "
-               "\"schedule\": \"linear\", \"warmup\": 2, \"weight_decay\": 0}, "
-               "\"sample\": {\"steps\": 2, \"guidance\": 3, \"sampler\": \"dpm\"}}");
+               "\"schedule\": \"linear\", \"warmup\": 2, \"weight_decay\": 0, \"pure_noise\": 0.9}, "
+               "\"sample\": {\"steps\": 2, \"guidance\": 3, \"sampler\": \"dpm\", \"ensemble\": 5}}");
     expect(0, "steps 7, batch 3, lr 2e-3", "info @/model");
     expect(0, "steps 2, sampler dpm", "info @/model");
     expect(0, "steps 7, batch 3", "fit --model @/model --help");
-    expect(0, "steps 7, videos a step 3, lr 0.002 (linear, warmup 2), rank 5, alpha 10",
+    expect(0, "steps 7, videos a step 3, lr 0.002 (linear, warmup 2), rank 5, alpha 10, pure noise 0.9",
            "fit @/task --model @/model --plan");
     expect(0, "steps 9, videos a step 6, lr 0.002 (linear, warmup 2), rank 4, alpha 10",
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
-    expect(0, "steps 2, sampler dpm", "eval @/task --model @/model --plan");
+    expect(0, "steps 2, sampler dpm, guidance 1, ensemble 5", "eval @/task --model @/model --plan");
     expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --steps 4 --plan --sampler ddim");
+    expect(2, "--ensemble: expected a whole number from 1 to 256",
+           "eval @/task --model @/model --ensemble 0");
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
@@ -266,11 +273,11 @@ static void check_left_over(void)
 {
     DIR *d = opendir(check_folder());
     const char *known[] = {
-        ".",      "..",     "model",         "text-model",    "task",    "run",
-        "more",   "places", "killed",        "whole",         "answers", "dump.safetensors",
-        "a.ppm",  "a.y4m",  "a.safetensors", "b.ppm",         "c.ppm",   "d.ppm",
-        "e.png",  "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png",
-        "amx.ppm"};
+        ".",       "..",     "model",         "text-model",    "task",    "run",
+        "more",    "places", "killed",        "whole",         "answers", "dump.safetensors",
+        "a.ppm",   "a.y4m",  "a.safetensors", "b.ppm",         "c.ppm",   "d.ppm",
+        "e.png",   "bf16",   "bf16.ppm",      "f.safetensors", "v.y4m",   "v.png",
+        "amx.ppm", "f.ppm",  "means"};
     for (struct dirent *e; d && (e = readdir(d));) {
         bool expected = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -337,6 +337,7 @@ static void test_step_threads(void)
  * The pipeline on a tiny model */
 
 enum { T = 9, H = 32, W = 48, MAX_F = 4, LATENTS = MAX_F * 16 * 4 * 6 }; /* tiny.c: 4x6 latents of 9 frames */
+enum { E = 2 };                                                          /* videos of an ensemble */
 
 struct tiny {
     vdm_model_config config;
@@ -380,7 +381,7 @@ static void tiny_free(struct tiny *m)
 
 /* What a run showed: its dumps and reports */
 struct seen {
-    float image[LATENTS], latents[8][LATENTS]; /* after step 1, 2, ... */
+    float image[E * LATENTS], latents[8][E * LATENTS]; /* after step 1, 2, ... */
     int dumps, steps, encodes, decodes, stop_after;
     int64_t n;
 };
@@ -471,7 +472,7 @@ static void test_runs(const struct tiny *m, const char *name)
     }
 }
 
-/* Three images in one pass: every one has the bits that it has alone. */
+/* Three images in one pass: every one has the bits that it has alone, or as an ensemble alone. */
 static void test_together(const struct tiny *m)
 {
     enum { IMAGE = 3 * H * W };
@@ -480,10 +481,11 @@ static void test_together(const struct tiny *m)
     vdm_cpu cpu;
     if (!CHECK(!vdm_cpu_init(&cpu, 2, &err), "%s", err.text)) return;
     check_random(images, COUNT(images), 77, 1);
-    for (int i = 0; i < 4; i++) { /* DDIM and DPM, without and with guidance */
+    for (int i = 0; i < 6; i++) { /* DDIM and DPM, without and with guidance; with an ensemble */
         vdm_sample_options o = tiny_options(m);
         o.sampler = i % 2 ? VDM_DPM : VDM_DDIM;
         o.guidance = i / 2 ? 6 : 1;
+        o.ensemble = i / 4 ? E : 0;
         for (int k = 0; k < 4; k++) { /* 3: all */
             o.videos = k == 3 ? 3 : 0;
             int status =
@@ -496,6 +498,40 @@ static void test_together(const struct tiny *m)
         CHECK(!check_same_bits(alone[0], alone[1], sizeof alone[0]), "three images have three answers");
     }
     vdm_cpu_free(&cpu);
+}
+
+/* Of two videos the first is the one that the image has alone (DDIM), the second has noise of its own, the
+ * answer is neither's; two from the same noise have that video as their mean. */
+static void test_ensemble(const struct tiny *m)
+{
+    static float alone[T * 3 * H * W], mean[T * 3 * H * W], noise[E * LATENTS];
+    static struct seen single, seen;
+    vdm_error err;
+    for (int i = 0; i < 4; i++) { /* DDIM and DPM, without and with guidance */
+        vdm_sample_options o = tiny_options(m), e;
+        o.sampler = i % 2 ? VDM_DPM : VDM_DDIM;
+        o.guidance = i / 2 ? 6 : 1;
+        e = o;
+        e.ensemble = E;
+        CHECK(!tiny_sample(m, o, 2, alone, &single, &err), "alone");
+        CHECK(!tiny_sample(m, e, 2, mean, &seen, &err), "an ensemble");
+        int64_t n = single.n;
+        size_t bytes = (size_t)n * sizeof(float);
+        CHECK(seen.n == E * n, "%lld latents of two videos", (long long)seen.n);
+        if (o.sampler == VDM_DDIM) /* DPM draws for both in every step */
+            CHECK(check_same_bits(single.latents[2], seen.latents[2], (int64_t)bytes), "the first alone, %d",
+                  i);
+        CHECK(!check_same_bits(seen.latents[0], seen.latents[0] + n, (int64_t)bytes), "noise of its own, %d",
+              i);
+        CHECK(!check_same_bits(mean, alone, sizeof alone), "the mean is not the first, %d", i);
+        if (o.sampler == VDM_DPM) continue;
+        check_random(noise, n, 31, 1);
+        memcpy(noise + n, noise, bytes);
+        o.noise = e.noise = noise;
+        CHECK(!tiny_sample(m, o, 1, alone, &single, &err), "once");
+        CHECK(!tiny_sample(m, e, 3, mean, &seen, &err), "twice from the same noise");
+        CHECK(check_same_bits(mean, alone, sizeof alone), "the mean of two that are alike, %d", i);
+    }
 }
 
 /* The seed's numbers, drawn here in the pipeline's order and injected, give the same video. */
@@ -606,6 +642,7 @@ static void test_pipeline(tiny_variant variant, const char *name)
         if (variant == TINY_15_I2V) {
             test_injection(&m);
             test_together(&m);
+            test_ensemble(&m);
             test_guidance(&m);
             test_refusals(&m);
         }

@@ -153,6 +153,7 @@ static int set_ask(struct demo *d, vdm_error *err)
     a->threads = l->threads;
     a->seed = l->seed;
     if (l->sample_steps) a->steps = l->sample_steps;
+    if (l->ensemble) a->ensemble = l->ensemble;
     return 0;
 }
 

@@ -21,6 +21,7 @@ static void set_options(lesson *l, const options *o)
     f->memory = memory_of(o);
     f->weight_decay = o->weight_decay;
     f->clip = o->clip;
+    f->pure_noise = o->pure_noise;
     for (int i = 0; i < 4; i++)
         if (strcmp(o->schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
     f->warmup = o->warmup;

@@ -120,11 +120,14 @@ static void print_settings(const session *s, bool learning)
     vdm_sample_options p = sample_options(s);
     fprintf(stderr, "%s: %s, ", clean(o->model), o->precision);
     if (learning)
-        fprintf(stderr, "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g\n", o->steps,
-                o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha);
+        fprintf(stderr,
+                "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g, pure noise %g\n",
+                o->steps, o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha,
+                o->pure_noise);
     else
-        fprintf(stderr, "steps %d, sampler %s, guidance %g%s\n", o->steps,
-                p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance, o->dynamic_guidance ? ", dynamic" : "");
+        fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->steps,
+                p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance, o->dynamic_guidance ? ", dynamic" : "",
+                p.ensemble > 1 ? p.ensemble : 1);
 }
 
 void plan_print(const session *s, int training_steps, int answers, int pairs)
@@ -156,7 +159,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
-    int B = training_steps ? o->batch : p.guidance > 1 ? 2 : 1;
+    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * (p.ensemble > 1 ? p.ensemble : 1);
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);

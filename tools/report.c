@@ -373,6 +373,7 @@ static void settings(struct writer *w)
         row(f, "Adapter", "rank %d, alpha %g", l->adapter.rank, l->adapter.alpha);
         row(f, "Steps", "%d", l->done);
         row(f, "Batch", "%d", l->fit.batch * l->fit.accumulate);
+        row(f, "Pure noise", "%g", l->fit.pure_noise);
         row(f, "Learning rate", "%g", l->fit.lr);
     } else if (s->lora.rank) {
         row(f, "Adapter", "rank %d, scale %g", s->lora.rank, (double)s->lora.scale);
@@ -383,6 +384,7 @@ static void settings(struct writer *w)
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d steps, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
             o.guidance);
+        row(f, "Ensemble", "%d", o.ensemble > 1 ? o.ensemble : 1);
     }
     if (w->p->exam) row(f, "Colour map", "%s", s->options->colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);

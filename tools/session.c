@@ -204,6 +204,7 @@ vdm_sample_options sample_options(const session *s)
     bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : s->config.scheduler.dpm;
     vdm_sample_options p = {.geometry = s->geometry,
                             .steps = o->steps,
+                            .ensemble = o->ensemble,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,
                             .guidance =
                                 s->same_prompts ? 1 : o->guidance, /* v_neg + g (v - v_neg) is v then */

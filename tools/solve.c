@@ -29,6 +29,7 @@ static int set_ask(options *a, const options *l, vdm_error *err)
     if (*l->sampler) memcpy(a->sampler, l->sampler, sizeof a->sampler);
     if (l->guidance >= 0) a->guidance = l->guidance;
     if (l->sample_steps) a->steps = l->sample_steps;
+    if (l->ensemble) a->ensemble = l->ensemble;
     return 0;
 }
 
@@ -42,15 +43,15 @@ char *solver_settings(const options *o, vdm_error *err)
     if (!text) return NULL;
     int n = snprintf(
         text, ROOM,
-        "%s; %s; learn %d steps of %d x %d, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
-        "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s, guidance %g%s%s%s%s; seed %llu; "
+        "%s; %s; learn %d steps of %d x %d, pure noise %g, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
+        "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s, ensemble %d, guidance %g%s%s%s%s; seed %llu; "
         "canvas %dx%d, cell %d, border %d, align %d, grow %d, outside %s, palette %s; "
         "size rule %s; attempts %d; augment %d; colour %s",
-        o->model, o->precision, o->steps, o->batch, o->accumulate, o->lr, o->schedule, o->warmup,
-        o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames, o->shots,
-        o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
+        o->model, o->precision, o->steps, o->batch, o->accumulate, o->pure_noise, o->lr, o->schedule,
+        o->warmup, o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames,
+        o->shots, o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
         o->init ? ", from " : "", o->init ? o->init : "", a.steps, *a.sampler ? " of " : "", a.sampler,
-        a.guidance, o->prompt_embeds ? ", prompt " : "", o->prompt_embeds ? o->prompt_embeds : "",
+        a.ensemble, a.guidance, o->prompt_embeds ? ", prompt " : "", o->prompt_embeds ? o->prompt_embeds : "",
         o->negative_embeds ? ", negative " : "", o->negative_embeds ? o->negative_embeds : "",
         (unsigned long long)o->seed, o->height, o->width, o->cell < 0 ? 0 : o->cell,
         o->border < 0 ? 2 : o->border, o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow,

@@ -22,9 +22,9 @@ typedef struct options {
         precision[16];            /* one of the table's words; sampler: or "" */
     const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
     int n_loras;
-    int frames, height, width, steps, sample_steps, rank, batch, accumulate, warmup, threads, shots, limit;
+    int frames, height, width, steps, sample_steps, ensemble, rank, batch, accumulate, warmup, threads, shots, limit;
     int save_every, watch_every;
-    double guidance, alpha, lr, clip, weight_decay, at_least, memory; /* memory: GiB */
+    double guidance, alpha, lr, clip, weight_decay, pure_noise, at_least, memory; /* memory: GiB */
     uint64_t seed;
     int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
     char content[16];

@@ -1,6 +1,7 @@
 """The embedded model: diffusers' own pipeline, made from the folder as anyone would make it, answers a picture as
-`vdm predict` does from the same noise; alone, and with an adapter that `vdm fit` made, loaded by diffusers. What
-the folder's vdm.json says of sampling holds for both. The timestep's embedding is diffusers', roundings and all.
+`vdm predict` does from the same noise; alone, and with an adapter that `vdm fit` made, loaded by diffusers; by 20
+steps, and as the folder's vdm.json says: there an ensemble is diffusers run from every noise, the mean of the latents
+decoded. The timestep's embedding is diffusers', roundings and all.
 
     python tests/peer/embedded.py [MODEL]      (models/tiny)"""
 
@@ -25,35 +26,48 @@ def sampling(folder):
     """What vdm does without options: the defaults of the program, those of the model over them."""
     own = folder / "vdm.json"
     said = json.loads(own.read_text()).get("sample", {}) if own.exists() else {}
-    return {"steps": 50, "guidance": 6, "sampler": "ddim", **said}
+    return {"steps": 50, "guidance": 6, "sampler": "ddim", "ensemble": 1, **said}
 
 
-def draw_inputs(c, pipeline, folder):
-    """The picture, as a file and as numbers; noise as --inject takes it."""
+def draw_inputs(c, pipeline, folder, most):
+    """The picture, as a file and as numbers; noise of `most` videos."""
     config = pipeline.transformer.config
     h, w, C = config.sample_height, config.sample_width, config.out_channels
     F = (FRAMES - 1) // 4 + 1
     F += F % (config.patch_size_t or 1)
     picture = torch.randint(0, 256, (8 * h, 8 * w, 3), generator=c.rng, dtype=torch.uint8)
     Image.fromarray(picture.numpy()).save(c.folder / "x.ppm")
-    noise = dict(noise=c.randn(F, C, h, w), image_noise=c.randn(C, h, w))
-    save_file(noise, c.folder / "noise.safetensors")
+    noise = dict(noise=c.randn(most, F, C, h, w), image_noise=c.randn(C, h, w))
     prompt = load_file(folder / "prompt_embeds.safetensors")["prompt_embeds"].float()
     prompt = prompt.reshape(config.max_text_seq_length, config.text_embed_dim)
     image = picture.permute(2, 0, 1).float() / 255 * 2 - 1
     return dict(**noise, image=image, prompt=prompt, negative=torch.zeros_like(prompt))
 
 
-def compare(c, what, pipeline, folder, inputs, *adapter):
-    own = sampling(folder)
-    dump, png = c.folder / "dump.safetensors", c.folder / "y.png"
+def their_answer(pipeline, inputs, steps, guidance, ensemble):
+    """diffusers from each of the first noises; latents of them all, one behind another, and the video of their mean."""
+    call = dict(num_inference_steps=steps, guidance_scale=guidance, use_dynamic_cfg=False)
+    each = [answer(pipeline, {**inputs, "noise": x}, FRAMES, **call) for x in inputs["noise"][:ensemble]]
+    out = {name: torch.cat([x[name] for x in each]) for name in ("image_latents", f"latents.{steps}")}
+    if ensemble == 1:
+        return {**out, "video": each[0]["video"]}
+    mean = torch.stack([x[f"latents.{steps}"] for x in each]).mean(0)
+    padding = len(mean) - ((FRAMES - 1) // 4 + 1)  # latent frames that the patches want, in front
+    with torch.no_grad():
+        video = pipeline.video_processor.postprocess_video(pipeline.decode_latents(mean[None, padding:]), "pt")[0]
+    return {**out, "video": video}
+
+
+def compare(c, what, pipeline, folder, inputs, own, *adapter):
+    dump, png, steps = c.folder / "dump.safetensors", c.folder / "y.png", own["steps"]
+    noise = inputs["noise"][: own["ensemble"]].flatten(0, 1)
+    save_file(dict(noise=noise.contiguous(), image_noise=inputs["image_noise"]), c.folder / "noise.safetensors")
     program(
         "predict", "--model", folder, "--image", c.folder / "x.ppm", "-o", png, "--dump", dump,
-        "--inject", c.folder / "noise.safetensors", *adapter,
+        "--inject", c.folder / "noise.safetensors", "--steps", steps, "--ensemble", own["ensemble"], *adapter,
     )  # fmt: skip
-    call = dict(num_inference_steps=own["steps"], guidance_scale=own["guidance"], use_dynamic_cfg=False)
-    theirs, ours = answer(pipeline, inputs, FRAMES, **call), load_file(dump)
-    last = f"latents.{own['steps']}"
+    theirs, ours = their_answer(pipeline, inputs, steps, own["guidance"], own["ensemble"]), load_file(dump)
+    last = f"latents.{steps}"
     for name, other in (("image_latents", "image_latents"), (last, last), ("frames", "video")):
         c.near(f"{what}: {name}", ours[name], theirs[other], BOUND)
     picture = torch.from_numpy(numpy.array(Image.open(png))).permute(2, 0, 1)
@@ -73,12 +87,16 @@ if __name__ == "__main__":
             str(o.model), text_encoder=None, tokenizer=None, dtype=torch.float32
         )
         c.check("the model's sampler is DDIM", sampling(o.model)["sampler"] == "ddim")
-        inputs = draw_inputs(c, pipeline, o.model)
-        before = compare(c, "alone", pipeline, o.model, inputs)
+        own = sampling(o.model)
+        usual = {**own, "steps": 20, "ensemble": 1}
+        inputs = draw_inputs(c, pipeline, o.model, own["ensemble"])
+        before = compare(c, "alone, 20 steps", pipeline, o.model, inputs, usual)
+        compare(c, f"alone, {own['steps']} step, {own['ensemble']} videos", pipeline, o.model, inputs, own)
         task, _ = draw_task(c, *inputs["image"].shape[1:])
         program("fit", task, "--model", o.model, "-o", c.folder / "run", "--steps", FIT_STEPS, "--lr", 1e-3)
         lora = c.folder / "run" / "lora.safetensors"
         pipeline.load_lora_weights(str(lora))
-        after = compare(c, "with an adapter", pipeline, o.model, inputs, "--lora", lora)
+        after = compare(c, "with an adapter, 20 steps", pipeline, o.model, inputs, usual, "--lora", lora)
+        compare(c, "with an adapter, as the model has it", pipeline, o.model, inputs, own, "--lora", lora)
         moved = distance(after, before)
         c.check("the adapter matters", moved > 10 * BOUND, f"it moves the latents by {moved:.2f}")
