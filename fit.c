@@ -423,17 +423,17 @@ static double batch_loss(struct run *r)
 }
 
 /* The loss on a fixed set, which falls where the loss of the steps only scatters: at least four videos,
- * pairs in turn, t evenly spread, noise of their own. */
+ * pairs in turn, t evenly spread (the last one for the share pure_noise), noise of their own. */
 static double watch_loss(struct run *r)
 {
-    int B = r->o->batch, batches = (4 + B - 1) / B, of = batches * B;
+    int B = r->o->batch, batches = (4 + B - 1) / B, of = batches * B, T = r->schedule->config.train_timesteps;
     double sum = 0;
     tap_prefix(r->cpu->tap, "watch.%d.", r->adamw.step);
     for (int i = 0; i < of; i++) {
         vdm_rng rng;
         int b = i % B;
         r->pair[b] = i % r->data->pairs;
-        r->t[b] = (2 * i + 1) * r->schedule->config.train_timesteps / (2 * of);
+        r->t[b] = i < r->o->pure_noise * of ? T - 1 : (2 * i + 1) * T / (2 * of);
         seed_for(&rng, r->o->seed, VDM_FIT_WATCH, i);
         vdm_randn(&rng, r->noise + b * r->video, r->video);
         if (b == B - 1) sum += batch_loss(r);
@@ -610,7 +610,7 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     add_number(f, "weight_decay", o->weight_decay);
     add_number(f, "clip", o->clip);
     add_number(f, "pure_noise", o->pure_noise);
-    f->of[f->count - 1].before = "0";
+    f->of[f->count - 1].before = "0"; /* t was uniform */
     add_number(f, "schedule", o->schedule);
     add_number(f, "warmup", o->schedule == VDM_LR_CONSTANT ? 0 : o->warmup);
     add_number(f, "steps of the schedule", o->schedule >= VDM_LR_LINEAR ? o->steps : 0);

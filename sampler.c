@@ -264,8 +264,8 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
 /* ------------------------------------------------------------------------------------------------
  * The pipeline */
 
-/* One run; all its buffers but the tape are in one allocation. N videos go through the transformer together,
- * E for each of the images: every one of them has the numbers it would have alone. n = F*C*h*w */
+/* One run; all its buffers but the tape are in one allocation. M videos of each of N images go through the
+ * transformer together, K = N*M: every one of them has the numbers it would have alone. n = F*C*h*w */
 struct run {
     const vdm_transformer *model;
     const vdm_vae *vae;
@@ -276,19 +276,19 @@ struct run {
     const vdm_progress *progress;
     vdm_rng rng;
     vdm_tape *tape;
-    int E, N,
-        B; /* N: E videos of image 0, E of image 1, ...; B: N, or 2N with guidance: negative prompt first */
+    int M, K, B; /* K: M of image 0, M of image 1, ...; B: K, or 2K with guidance: negative prompt first */
     int64_t frame, n; /* numbers in a latent frame, in a video */
     float *memory;
-    float *x;           /* [N,F,C,h,w]: the noisy latents, at last the latents */
-    float *image;       /* [N,F,C,h,w]: the image's latents in frame 0, zeros behind */
+    float *x;           /* [K,F,C,h,w]: the noisy latents, at last the latents */
+    float *image;       /* [K,F,C,h,w]: the image's latents in frame 0, zeros behind */
     float *input;       /* [B,F,2C,h,w] */
     float *v;           /* [B,F,C,h,w] */
     float *text;        /* [B,L,Dt] */
     double *t;          /* [B] */
-    float *old, *noise; /* DPM: [N,F,C,h,w] the last x0, [2,N,F,C,h,w] */
-    float *start, *moments,
-        *draw; /* [E,F,C,h,w]: drawn once for all images; [2C,h,w], [C,h,w]: of the image */
+    float *old, *noise; /* DPM: [K,F,C,h,w] the last x0, [2,K,F,C,h,w] */
+    float *start;       /* [M,F,C,h,w]: drawn once for all images */
+    float *moments;     /* [2C,h,w]: of an image */
+    float *draw;        /* [C,h,w]: noise of its posterior */
 };
 
 static float *take(float *base, size_t *used, int64_t count)
@@ -305,20 +305,20 @@ static size_t run_layout(struct run *r, const vdm_transformer_config *c, const v
     const vdm_geometry *g = &o->geometry;
     size_t used = 0;
     bool dpm = o->sampler == VDM_DPM;
-    r->E = o->ensemble > 1 ? o->ensemble : 1;
-    r->N = (o->videos > 1 ? o->videos : 1) * r->E;
-    r->B = o->guidance > 1 ? 2 * r->N : r->N;
+    r->M = o->ensemble > 1 ? o->ensemble : 1;
+    r->K = (o->videos > 1 ? o->videos : 1) * r->M;
+    r->B = o->guidance > 1 ? 2 * r->K : r->K;
     r->frame = (int64_t)c->out_channels * g->h * g->w;
     r->n = g->F * r->frame;
-    r->x = take(base, &used, r->N * r->n);
-    r->image = take(base, &used, r->N * r->n);
+    r->x = take(base, &used, r->K * r->n);
+    r->image = take(base, &used, r->K * r->n);
     r->input = take(base, &used, r->B * 2 * r->n);
     r->v = take(base, &used, r->B * r->n);
     r->text = take(base, &used, (int64_t)r->B * c->text_tokens * c->text_dim);
     r->t = (double *)(void *)take(base, &used, 2 * r->B);
-    r->old = take(base, &used, dpm ? r->N * r->n : 0);
-    r->noise = take(base, &used, dpm ? 2 * r->N * r->n : 0);
-    r->start = take(base, &used, r->E * r->n);
+    r->old = take(base, &used, dpm ? r->K * r->n : 0);
+    r->noise = take(base, &used, dpm ? 2 * r->K * r->n : 0);
+    r->start = take(base, &used, r->M * r->n);
     r->moments = take(base, &used, 2 * r->frame);
     r->draw = take(base, &used, r->frame);
     return used;
@@ -362,6 +362,8 @@ static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config 
     return 0;
 }
 
+enum { MOST_VIDEOS = 10000 }; /* images, and videos of an image */
+
 static int check_options(const struct run *r, const float *negative, vdm_error *err)
 {
     const vdm_transformer_config *c = &r->model->config;
@@ -383,6 +385,9 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
         return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, most);
     if (o->sampler != VDM_DDIM && o->sampler != VDM_DPM)
         return vdm_fail(err, "sample: unknown sampler %d", (int)o->sampler);
+    if (o->videos > MOST_VIDEOS || o->ensemble > MOST_VIDEOS)
+        return vdm_fail(err, "sample: %d videos, ensembles of %d: expected at most %d", o->videos,
+                        o->ensemble, MOST_VIDEOS);
     if (!(fabs(o->guidance) <= 1e6)) /* NaN too */
         return vdm_fail(err, "sample: guidance is %g, expected a number of at most a million", o->guidance);
     if (o->guidance > 1 && !negative)
@@ -404,11 +409,11 @@ static void see(const struct run *r, const float *data, const char *name, int st
     char number[16] = "";
     if (step) snprintf(number, sizeof number, ".%d", step);
     tap_prefix(r->cpu->tap, "%s", "");
-    tap_see(r->cpu->tap, data, SHAPE((int64_t)r->N * g->F, r->model->config.out_channels, g->h, g->w), "%s%s",
+    tap_see(r->cpu->tap, data, SHAPE((int64_t)r->K * g->F, r->model->config.out_channels, g->h, g->w), "%s%s",
             name, number);
 }
 
-/* images [N/E,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
+/* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
  * are zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
 static int encode_images(struct run *r, const float *images, vdm_error *err)
 {
@@ -418,14 +423,14 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
     tap_prefix(r->cpu->tap, "encode.");
-    for (int i = 0; i < r->N / r->E; i++) {
-        float *image = r->image + i * r->E * r->n;
+    for (int i = 0; i < r->K / r->M; i++) {
+        float *image = r->image + i * r->M * r->n;
         if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
                            r->moments, r->progress, err))
             return -1;
         vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
-        for (int e = 1; e < r->E; e++) memcpy(image + e * r->n, image, (size_t)r->frame * sizeof(float));
+        for (int m = 1; m < r->M; m++) memcpy(image + m * r->n, image, (size_t)r->frame * sizeof(float));
     }
     see(r, r->image, "image_latents", 0);
     return 0;
@@ -434,7 +439,7 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
 /* Latents of all videos -> channels `first`.. of r->input, in both halves with guidance. */
 static void put_latents(struct run *r, const float *latents, int first)
 {
-    int64_t frames = (int64_t)r->N * r->o->geometry.F;
+    int64_t frames = (int64_t)r->K * r->o->geometry.F;
     for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
         memcpy(r->input + (2 * f + first) * r->frame, latents + f % frames * r->frame,
                (size_t)r->frame * sizeof(float));
@@ -447,44 +452,44 @@ static void prepare_input(struct run *r, const float *prompt, const float *negat
     int64_t words = (int64_t)c->text_tokens * c->text_dim;
     put_latents(r, r->image, 1);
     for (int b = 0; b < r->B; b++)
-        memcpy(r->text + b * words, b < r->B - r->N ? negative : prompt, (size_t)words * sizeof(float));
+        memcpy(r->text + b * words, b < r->B - r->K ? negative : prompt, (size_t)words * sizeof(float));
 }
 
-/* r->v [N,F,C,h,w]: the velocity at t, guided */
+/* r->v [K,F,C,h,w]: the velocity at t, guided */
 static void predict(struct run *r, int t)
 {
-    int64_t n = r->N * r->n;
+    int64_t n = r->K * r->n;
     put_latents(r, r->x, 0);
     for (int b = 0; b < r->B; b++) r->t[b] = t;
     vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, r->t, r->v);
-    if (r->B == r->N) return;
+    if (r->B == r->K) return;
     double guidance = r->o->guidance;
     if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
     const float g = (float)guidance, *with = r->v + n;
     for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
 }
 
-/* Noise for the E videos of an image, one after another: what the first starts from is what it has alone. */
+/* Noise for the M videos of an image, one after another: what the first starts from is what it has alone. */
 static void draw(struct run *r)
 {
-    for (int e = 0; e < r->E; e++) vdm_randn(&r->rng, r->start + e * r->n, r->n);
+    for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->start + m * r->n, r->n);
 }
 
-/* of one image [E,F,C,h,w] -> all [N,F,C,h,w] */
+/* of one image [M,F,C,h,w] -> all [K,F,C,h,w] */
 static void repeat(const struct run *r, float *all, const float *one)
 {
-    for (int i = 0; i < r->N; i += r->E) memcpy(all + i * r->n, one, (size_t)(r->E * r->n) * sizeof(float));
+    for (int i = 0; i < r->K; i += r->M) memcpy(all + i * r->n, one, (size_t)(r->M * r->n) * sizeof(float));
 }
 
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
     bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
     for (int i = 0; i < 2; i++) { /* the first is drawn in either order, and used in the first order only */
-        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->E * r->n : r->start;
+        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->M * r->n : r->start;
         if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
-        repeat(r, r->noise + i * r->N * r->n, noise);
+        repeat(r, r->noise + i * r->K * r->n, noise);
     }
-    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, r->noise, r->N * r->n);
+    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, r->noise, r->K * r->n);
 }
 
 static int report(const struct run *r, int step, double start, vdm_error *err)
@@ -507,21 +512,21 @@ static int denoise(struct run *r, vdm_error *err)
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->N * r->n);
+            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->K * r->n);
         see(r, r->x, "latents", k + 1);
         if (report(r, k + 1, start, err)) return -1;
     }
     return 0;
 }
 
-/* The mean of image i's E videos, in place of the first. What the model makes of the noise where it should
- * make nothing of it differs between them, and goes; what they agree on stays. */
+/* The mean of image i's M videos, in place of the first: what depends on the noise averages out, what they
+ * agree on stays. */
 static void mean(struct run *r, int i)
 {
-    float *x = r->x + (int64_t)i * r->E * r->n;
-    for (int e = 1; e < r->E; e++)
-        for (int64_t j = 0; j < r->n; j++) x[j] += x[e * r->n + j];
-    for (int64_t j = 0; j < r->n && r->E > 1; j++) x[j] /= (float)r->E;
+    float *x = r->x + (int64_t)i * r->M * r->n;
+    for (int m = 1; m < r->M; m++)
+        for (int64_t j = 0; j < r->n; j++) x[j] += x[m * r->n + j];
+    for (int64_t j = 0; j < r->n && r->M > 1; j++) x[j] /= (float)r->M;
 }
 
 /* Answer number i, from r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
@@ -530,7 +535,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)(1 / r->vae->config.scaling_factor);
-    float *latents = r->x + (int64_t)i * r->E * r->n + g->pad * r->frame;
+    float *latents = r->x + (int64_t)i * r->M * r->n + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
     tap_prefix(r->cpu->tap, "decode.");
     if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
@@ -557,7 +562,7 @@ static int run_pipeline(struct run *r, const float *images, const float *prompt,
     if (!(r->tape = vdm_tape_new(r->model, &shape, err))) return -1;
     int status = denoise(r, err);
     vdm_tape_free(r->tape);
-    for (int i = 0; i < r->N / r->E && !status; i++) {
+    for (int i = 0; i < r->K / r->M && !status; i++) {
         mean(r, i);
         status = decode(r, i, videos + (int64_t)i * g->frames * 3 * g->height * g->width, err);
     }

@@ -17,6 +17,7 @@
  *   D  width of the transformer        A  attention heads              Dh  width of a head, D / A
  *   L  text tokens                     V  video tokens                 S  L + V, text first
  *   Dt width of a text embedding       E  width of the time embedding  R  rank of a LoRA adapter
+ *   M  videos of an ensemble
  *
  * Layouts at the borders of the library:
  *   picture  [H,W,3]   8 bit RGB             video   [T,3,H,W]  f32 in -1..1 (frames: 0..1)
@@ -585,17 +586,18 @@ typedef struct vdm_sample_options {
     vdm_image_scale image_scale;
     uint64_t seed;
     int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
-    int ensemble;            /* E: an answer is decoded from the mean latents of E videos, each from noise of
-                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one */
+    int ensemble;            /* M: an answer is decoded from the mean latents of M videos, each from noise of
+                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
+                              * All are sampled together, in M times the memory */
     /* instead of the seed's numbers; each may be NULL */
-    const float *noise;        /* [E,F,C,h,w] */
+    const float *noise;        /* [M,F,C,h,w] */
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
-    const float *step_noise;   /* [steps,2,E,F,C,h,w] */
+    const float *step_noise;   /* [steps,2,M,F,C,h,w] */
 } vdm_sample_options;
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
  * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
- * "velocity.K" (guided) and "latents.K" (after it), all [N*E*F,C,h,w]; besides what the models show, behind
+ * "velocity.K" (guided) and "latents.K" (after it), all [N*M*F,C,h,w]; besides what the models show, behind
  * "encode.", "step.K." and "decode.". */
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
                const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
@@ -676,7 +678,8 @@ typedef enum vdm_fit_use {
     VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
     VDM_FIT_LATENTS, /* pair: phi's, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
     VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
-    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video, then the noise of all */
+    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video (where pure_noise > 0 a rand first,
+                      * and no t if that is below it), then the noise of all */
     VDM_FIT_WATCH    /* element of the fixed set: noise */
 } vdm_fit_use;
 void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
@@ -713,9 +716,10 @@ typedef struct vdm_fit_options {
     double clip;         /* 1 */
     vdm_lr_schedule schedule;
     int warmup;          /* 0 */
-    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With zero terminal
-                          * SNR x_t is nothing but noise there, and the answer has to come from the picture alone, as
-                          * in the first step of sampling (arXiv 2409.11355 learns at this t alone) */
+    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With
+                          * zero terminal SNR x_t is nothing but noise there, and the answer has to come
+                          * from the picture alone, as in the first step of sampling (arXiv 2409.11355
+                          * learns at this t alone). The fixed set has the same share */
     uint64_t seed;       /* 42 */
     size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
     int watch_every;     /* 10: steps between losses on a fixed set; 0: never */

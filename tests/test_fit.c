@@ -322,33 +322,84 @@ static void test_resume(void)
     check_same(&whole, &parts, 12, "killed after 6");
 }
 
-/* Learned from pure noise alone: as with every t injected as the last one. A share of it is neither. */
+struct times {
+    int all, last, low;
+};
+static void count_times(void *user, const char *name, const float *data, int rank, const int64_t *shape)
+{
+    struct times *n = user;
+    (void)rank;
+    if (strncmp(name, "step.", 5) != 0 || strcmp(name + strlen(name) - 2, ".t") != 0) return;
+    for (int i = 0; i < shape[0]; i++) {
+        n->all++;
+        n->last += data[i] == 999;
+        n->low += data[i] < 500;
+    }
+}
+
+/* pure_noise is the share of the videos at the last t; half of the others are below 500. With 1 a run is as
+ * with every t injected as the last one. */
 static void test_pure_noise(void)
 {
-    static struct result pure, injected, half;
+    static struct result r, injected;
     static float noise[12 * 2 * VIDEO];
     int last[12 * 2];
+    const double shares[] = {0, 0.5, 1};
+    vdm_fit_options o = small_options();
+    o.steps = MAX_STEPS;
+    o.watch_every = 0;
+    for (int i = 0; i < 3; i++) {
+        struct times n = {0};
+        vdm_tap tap = {.see = count_times, .user = &n};
+        o.pure_noise = shares[i];
+        s.cpu.tap = &tap;
+        run(&r, &o, NULL);
+        s.cpu.tap = NULL;
+        vdm_tap_free(&tap);
+        double expected = shares[i] * n.all, low = (n.all - expected) / 2; /* within 4 standard deviations */
+        CHECK(n.all == 2 * MAX_STEPS && fabs(n.last - expected) <= (i == 1 ? 25 : 2) &&
+                  fabs(n.low - low) <= 25,
+              "pure noise %g: of %d videos %d at 999, %d below 500", shares[i], n.all, n.last, n.low);
+    }
     for (int i = 0; i < 12 * 2; i++) last[i] = s.schedule.config.train_timesteps - 1;
     check_random(noise, 12 * 2 * VIDEO, 9, 1);
-    vdm_fit_options o = small_options();
+    o.steps = 12;
     o.noise = noise;
-    o.pure_noise = 0.5;
-    run(&half, &o, NULL);
-    o.pure_noise = 1;
-    run(&pure, &o, NULL);
+    run(&r, &o, NULL);
     o.pure_noise = 0;
     o.t = last;
     run(&injected, &o, NULL);
-    check_same(&pure, &injected, 12, "from pure noise");
-    int at_last = 0;
-    for (int i = 1; i <= 12; i++) at_last += half.rows[i].loss == pure.rows[i].loss;
-    CHECK(!half.status && half.done == 12 && at_last < 12 && half.rows[1].loss > 0,
-          "half from pure noise: %d of 12 steps as if all were", at_last);
-    o = small_options();
+    check_same(&r, &injected, 12, "from pure noise");
     o.pure_noise = 1.5;
-    run(&half, &o, NULL);
-    CHECK(half.status && strstr(half.err.text, "pure_noise: expected a number from 0 to 1, found 1.5"), "%s",
-          half.err.text);
+    run(&r, &o, NULL);
+    CHECK(r.status && strstr(r.err.text, "pure_noise: expected a number from 0 to 1, found 1.5"), "%s",
+          r.err.text);
+}
+
+/* The state without two fields, as it was written before there were any such. */
+static void forget(void)
+{
+    static const char *const kept[] = {
+        "vdm_fit",       "model",        "pairs",      "prompt",   "rank",   "alpha",
+        "first adapter", "batch",        "accumulate", "lr",       "beta1",  "beta2",
+        "eps",           "weight_decay", "clip",       "schedule", "warmup", "steps of the schedule",
+        "seed",          "injected"};
+    enum { KEPT = sizeof kept / sizeof kept[0] };
+    const char *metadata[KEPT][2];
+    vdm_safetensors f;
+    vdm_error err;
+    if (!CHECK(!vdm_safetensors_open(&f, s.state, &err), "%s", err.text)) return;
+    for (int i = 0; i < KEPT; i++) {
+        metadata[i][0] = kept[i];
+        metadata[i][1] = vdm_safetensors_metadata(&f, kept[i]);
+        CHECK(metadata[i][1], "a state says its %s", kept[i]);
+    }
+    CHECK(vdm_safetensors_metadata(&f, "precision") && vdm_safetensors_metadata(&f, "pure_noise"),
+          "new fields");
+    CHECK(!vdm_safetensors_write(s.state, f.tensors, (int)f.count, (const char *const(*)[2])metadata, KEPT,
+                                 &err),
+          "%s", err.text);
+    vdm_safetensors_close(&f);
 }
 
 static void check_refused(const vdm_fit_options *o, int rank, const char *says)
@@ -395,8 +446,13 @@ static void test_other_states(void)
     static float start[MAX_PARAMS];
     run_from(&r, &o, &s.cpu, start, RANK, NULL);
     CHECK(r.status && strstr(r.err.text, ": first adapter:"), "%s", r.err.text);
-    /* a constant learning rate doesn't look at the end: the run may be made longer */
+    /* a constant learning rate doesn't look at the end: the run may be made longer, of an older state too */
     check_random(s.text, L * DT, 3, 1);
+    forget();
+    REFUSED(pure_noise, 0.5, ": pure_noise: this run has 0.5, the state was made with 0");
+    s.cpu.precision = VDM_PRECISION_BF16;
+    check_refused(&o, RANK, ": precision: this run has BF16, the state was made with F32");
+    s.cpu.precision = VDM_PRECISION_F32;
     o.steps = 6;
     run(&r, &o, NULL);
     o.resume = false;

@@ -166,6 +166,7 @@ static void check_own_defaults(void)
         {"{\"predict\": {}}", "predict: expected \"fit\", \"sample\" or \"arc\""},
         {"{\"fit\": {\"guidance\": 1}}", "fit: guidance: no such setting"},
         {"{\"fit\": {\"output\": \"x\"}}", "fit: output: no such setting"},
+        {"{\"fit\": {\"ensemble\": 2}}", "fit: ensemble: no such setting"},
         {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},
         {"{\"fit\": {\"steps\": \"6\"}}", "steps: expected a number"},
         {"{\"fit\": {\"steps\": 0}}", "steps: expected a whole number from 1"},

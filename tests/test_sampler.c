@@ -337,7 +337,7 @@ static void test_step_threads(void)
  * The pipeline on a tiny model */
 
 enum { T = 9, H = 32, W = 48, MAX_F = 4, LATENTS = MAX_F * 16 * 4 * 6 }; /* tiny.c: 4x6 latents of 9 frames */
-enum { E = 2 };                                                          /* videos of an ensemble */
+enum { M = 2 };                                                          /* videos of an ensemble */
 
 struct tiny {
     vdm_model_config config;
@@ -381,7 +381,8 @@ static void tiny_free(struct tiny *m)
 
 /* What a run showed: its dumps and reports */
 struct seen {
-    float image[E * LATENTS], latents[8][E * LATENTS]; /* after step 1, 2, ... */
+    float image[M * LATENTS], latents[8][M * LATENTS]; /* after step 1, 2, ... */
+    float decoded[LATENTS];                            /* what goes to the VAE: without padding */
     int dumps, steps, encodes, decodes, stop_after;
     int64_t n;
 };
@@ -389,14 +390,20 @@ struct seen {
 static bool wants_latents(void *user, const char *name)
 {
     (void)user;
-    return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
+    return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0 ||
+           strcmp(name, "decode.latents") == 0;
 }
 
 static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct seen *s = user;
-    s->n = 1;
-    for (int i = 0; i < rank; i++) s->n *= shape[i];
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= shape[i];
+    if (strcmp(name, "decode.latents") == 0) {
+        memcpy(s->decoded, data, (size_t)n * sizeof(float));
+        return;
+    }
+    s->n = n;
     float *to = strcmp(name, "image_latents") == 0 ? s->image : s->latents[name[strlen("latents.")] - '1'];
     memcpy(to, data, (size_t)s->n * sizeof(float));
     s->dumps++;
@@ -485,7 +492,7 @@ static void test_together(const struct tiny *m)
         vdm_sample_options o = tiny_options(m);
         o.sampler = i % 2 ? VDM_DPM : VDM_DDIM;
         o.guidance = i / 2 ? 6 : 1;
-        o.ensemble = i / 4 ? E : 0;
+        o.ensemble = i / 4 ? M : 0;
         for (int k = 0; k < 4; k++) { /* 3: all */
             o.videos = k == 3 ? 3 : 0;
             int status =
@@ -500,11 +507,22 @@ static void test_together(const struct tiny *m)
     vdm_cpu_free(&cpu);
 }
 
+/* What is decoded is the mean of the videos, unscaled, without padding. */
+static int off_mean(const struct tiny *m, const vdm_geometry *g, const struct seen *seen)
+{
+    const float scale = (float)(1 / m->vae.config.scaling_factor);
+    int64_t n = seen->n / M, pad = n / g->F * g->pad;
+    int off = 0;
+    for (int64_t i = pad; i < n; i++)
+        off += seen->decoded[i - pad] != (seen->latents[2][i] + seen->latents[2][n + i]) / M * scale;
+    return off;
+}
+
 /* Of two videos the first is the one that the image has alone (DDIM), the second has noise of its own, the
  * answer is neither's; two from the same noise have that video as their mean. */
 static void test_ensemble(const struct tiny *m)
 {
-    static float alone[T * 3 * H * W], mean[T * 3 * H * W], noise[E * LATENTS];
+    static float alone[T * 3 * H * W], mean[T * 3 * H * W], noise[M * LATENTS];
     static struct seen single, seen;
     vdm_error err;
     for (int i = 0; i < 4; i++) { /* DDIM and DPM, without and with guidance */
@@ -512,12 +530,14 @@ static void test_ensemble(const struct tiny *m)
         o.sampler = i % 2 ? VDM_DPM : VDM_DDIM;
         o.guidance = i / 2 ? 6 : 1;
         e = o;
-        e.ensemble = E;
+        e.ensemble = M;
         CHECK(!tiny_sample(m, o, 2, alone, &single, &err), "alone");
         CHECK(!tiny_sample(m, e, 2, mean, &seen, &err), "an ensemble");
         int64_t n = single.n;
         size_t bytes = (size_t)n * sizeof(float);
-        CHECK(seen.n == E * n, "%lld latents of two videos", (long long)seen.n);
+        CHECK(seen.n == M * n, "%lld latents of two videos", (long long)seen.n);
+        CHECK(!off_mean(m, &o.geometry, &seen), "%d latents are not the mean",
+              off_mean(m, &o.geometry, &seen));
         if (o.sampler == VDM_DDIM) /* DPM draws for both in every step */
             CHECK(check_same_bits(single.latents[2], seen.latents[2], (int64_t)bytes), "the first alone, %d",
                   i);
@@ -603,6 +623,9 @@ static void test_refusals(const struct tiny *m)
         CHECK(tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && strstr(err.text, "steps"), "%d steps",
               o.steps);
     }
+    o = tiny_options(m), o.ensemble = 20000;
+    CHECK(tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && strstr(err.text, "ensembles of 20000"),
+          "20000");
     o = tiny_options(m), o.guidance = (double)NAN;
     CHECK(tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && strstr(err.text, "guidance"), "guidance NaN");
     o = tiny_options(m), o.geometry.F--;
@@ -632,6 +655,12 @@ static void test_bytes(const struct tiny *m)
     o.sampler = VDM_DPM;
     CHECK(vdm_sample_bytes(&m->config, &o, 0) > ddim, "DPM keeps x0 and draws noise");
     CHECK(adapted >= ddim && ddim > 100000, "%zu bytes, with an adapter %zu", ddim, adapted);
+    o = tiny_options(m);
+    o.ensemble = 3;
+    size_t three = vdm_sample_bytes(&m->config, &o, 0);
+    o.ensemble = 0;
+    o.videos = 3;
+    CHECK(three > vdm_sample_bytes(&m->config, &o, 0), "an ensemble has noise for each of its videos");
 }
 
 static void test_pipeline(tiny_variant variant, const char *name)

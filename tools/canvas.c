@@ -38,12 +38,15 @@ static int grown(const options *o, int side, int n)
     return need <= side ? side : need < o->grow ? need : o->grow > side ? o->grow : side;
 }
 
+/* As many pixels are learned as before: fewer videos a step, and more or fewer steps for what is left over.
+ */
 static void grow_canvas(options *o, int cells)
 {
-    int64_t before = (int64_t)o->height * o->width;
     int height = grown(o, o->height, cells), width = grown(o, o->width, cells);
-    int64_t batch = o->batch * before / ((int64_t)height * width);
-    o->batch = batch < 1 ? 1 : (int)batch;
+    int64_t pixels = (int64_t)height * width, before = (int64_t)o->height * o->width * o->batch;
+    int64_t batch = before < pixels ? 1 : before / pixels, steps = o->steps * before / (batch * pixels);
+    o->batch = (int)batch;
+    o->steps = steps < 1 ? 1 : (int)steps;
     o->height = height;
     o->width = width;
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* What `vdm demo` does without further words. */
-static const char DEFAULT_TASK[] = "rule-170", DEFAULT_FOLDER[] = "demo";
+static const char DEFAULT_TASK[] = "transpose", DEFAULT_FOLDER[] = "demo";
 enum { PAIRS = 30, ANSWERS = 50, SHOWN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
 
 struct demo {

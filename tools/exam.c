@@ -230,8 +230,8 @@ static int report_one(void *user, const vdm_report *r)
 
 int exam_group(const session *s, int asked)
 {
-    int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens, E = s->options->ensemble;
-    int fit = GROUP_TOKENS / (tokens * (E > 1 ? E : 1));
+    int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
+    int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 

@@ -1,12 +1,15 @@
 """The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [bases] [shots] [phi] [sampling] [rank] [sanity] [segmentation]
+    python tools/experiments.py run [pure] [why] [pure-shots] [bases] [shots] [phi] [sampling] [rank]
+                                    [sanity] [segmentation]
                                     [--base NAME=MODEL]... [--limit-seconds S]
     python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
 
-bases: n = 30, three bases, three seeds.  shots: n = 3, 10, 100.  phi, sampling, rank: on four tasks.
-sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
+pure: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
+why: what each part of that recipe brings.  pure-shots: n = 3, 10, 100.  All others with the usual recipe (RECIPES).
+bases, shots: the same tables with it.  phi, sampling, rank: on four tasks.  sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and
+the transition for masks.
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
 tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
@@ -33,18 +36,37 @@ TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpos
 GEOMETRY = ["flip-h", "turn-90"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
-GROUPS = ["bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
-FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "exact", "score", "copied", "kept", "tests",
+MOVED = ["flip-h", "shift", "transpose", "turn-90"]
+# Name: fit's options over the model's own, and eval's; what the table of `why` calls it.  Rate (0.004, falling to 0),
+# rank and alpha (64) are the model's.  usual: t uniform, one video in 20 steps of DDIM, as the paper has it.
+BF16, UNIFORM, PURE = ["--precision", "bf16"], ["--pure-noise", 0], ["--pure-noise", 0.9]
+LARGE, SMALL = ["--steps", 450, "--batch", 16], ["--steps", 1800, "--batch", 4]
+ONE, TEN = ["--ensemble", 1, "--steps"], ["--ensemble", 10, "--steps"]
+RECIPES = {
+    "usual": (UNIFORM + LARGE, ONE + [20], ["uniform", "450 x 16", "1 video, 20 steps (f32)"]),
+    "mean": (BF16 + UNIFORM + LARGE, BF16 + TEN + [2], ["uniform", "450 x 16", "10 videos, 2 steps"]),
+    "large": (BF16 + PURE + LARGE, BF16 + TEN + [1], ["0.9 at 999", "450 x 16", "10 videos, 1 step"]),
+    "single": (BF16 + PURE + SMALL, BF16 + ONE + [1], ["0.9 at 999", "1,800 x 4", "1 video, 1 step"]),
+    "pure": (BF16 + PURE + SMALL, BF16 + TEN + [1], ["0.9 at 999", "1,800 x 4", "10 videos, 1 step"]),
+}
+GROUPS = ["pure", "why", "pure-shots", "bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
+FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
           "fit_seconds", "eval_seconds", "model"]
-KEY = FIELDS[:7]
+KEY = FIELDS[:8]
 
 
-def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank=""):
-    return dict(zip(KEY, map(str, (task, base, n, seed, phi, sampling, rank))))
+def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank="", recipe="usual"):
+    return dict(zip(KEY, map(str, (task, base, n, seed, phi, sampling, rank, recipe))))
 
 
 def wanted(group, bases):
-    """The runs of one table; those with the defaults (20 steps, rank 64) are in `bases`."""
+    """The runs of one table; those of the usual recipe as it is are in `bases`."""
+    if group == "pure":
+        return [row(t, b, seed=s, recipe="pure") for s in SEEDS for t in TASKS for b in bases]
+    if group == "why":
+        return [row(t, recipe=r) for r in RECIPES for t in MOVED]
+    if group == "pure-shots":
+        return [row(t, n=n, recipe="pure") for t in TASKS for n in (3, 10, 100)]
     if group == "bases":
         return [row(t, b, seed=s) for s in SEEDS for t in TASKS for b in bases]
     if group == "shots":
@@ -96,13 +118,14 @@ def run_one(program, r, model):
         task, out, ans = (os.path.join(folder, d) for d in ("task", "run", "answers"))
         vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "-o", task)
         # alpha follows the rank, so that the adapter acts as strongly
-        fit = ["--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
+        fit, ask, _ = RECIPES[r["recipe"]]
+        fit = [*fit, "--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
         both = ["--model", model, "--seed", r["seed"], "--threads", 1]
         start = time.monotonic()
         vdm(program, "fit", task, *both, "--watch-every", 0, *fit, "-o", out)
         learned = time.monotonic()
         text = vdm(program, "eval", task, *both, "--lora", os.path.join(out, "lora.safetensors"),
-                   *(["--steps", r["sampling"]] if r["sampling"] else []), "-o", ans)
+                   *ask, *(["--steps", r["sampling"]] if r["sampling"] else []), "-o", ans)
         exact, tests = re.search(r"exact (\d+) of (\d+)", text).groups()
         with open(os.path.join(ans, "scores.csv"), newline="") as f:
             scores = list(csv.DictReader(f))
@@ -117,8 +140,8 @@ def run(args):
     bases = dict(b.split("=", 1) for b in args.base)
     bases.setdefault("motion", os.path.join(ROOT, "models", "tiny"))
     end, program, there = time.monotonic() + (args.limit_seconds or 1e9), os.path.join(ROOT, "vdm"), read()
-    todo = [r for group in args.groups or GROUPS for r in wanted(group, bases)
-            if r["base"] in bases and tuple(r[k] for k in KEY) not in there]
+    todo = {tuple(r[k] for k in KEY): r for group in args.groups or GROUPS for r in wanted(group, bases)}
+    todo = [r for key, r in todo.items() if r["base"] in bases and key not in there]
 
     def one(r):
         if time.monotonic() < end:
@@ -159,6 +182,16 @@ def table(head, lines):
 def tables(rows):
     seed = dict(seed=1)
     return {
+        "pure": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random", "cells, motion"],
+                      [([t, p], [share(found(rows, task=t, base=b, recipe="pure")) for b in ("motion", "stills", "random")]
+                        + [share(found(rows, "score", task=t, base="motion", recipe="pure"))])
+                       for t, p in TASKS.items()]),
+        "why": table(["t, in learning", "updates x videos", "answered by"] + MOVED,
+                     [(what, [share(found(rows, task=t, recipe=r, **seed)) for t in MOVED])
+                      for r, (_, _, what) in RECIPES.items()]),
+        "pure-shots": table(["task", "n = 3", "10", "30", "100"],
+                            [([t], [both(rows, task=t, n=n, recipe="pure", **seed) for n in (3, 10, 30, 100)])
+                             for t in TASKS]),
         "bases": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random"],
                        [([t, p], [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")])
                         for t, p in TASKS.items()]),

@@ -127,7 +127,7 @@ static void print_settings(const session *s, bool learning)
     else
         fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->steps,
                 p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance, o->dynamic_guidance ? ", dynamic" : "",
-                p.ensemble > 1 ? p.ensemble : 1);
+                p.ensemble);
 }
 
 void plan_print(const session *s, int training_steps, int answers, int pairs)
@@ -159,7 +159,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
-    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * (p.ensemble > 1 ? p.ensemble : 1);
+    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * (p.ensemble);
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);

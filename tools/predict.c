@@ -22,9 +22,9 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
     int64_t C = c->out_channels, text[] = {c->text_tokens, c->text_dim};
-    int64_t E = s->options->ensemble > 1 ? s->options->ensemble : 1;
-    int64_t noise[] = {E * g->F, C, g->h, g->w}, image[] = {C, g->h, g->w},
-            step[] = {s->options->steps, 2, E * g->F, C, g->h, g->w};
+    int64_t frames = (int64_t)s->options->ensemble * g->F;
+    int64_t noise[] = {frames, C, g->h, g->w}, image[] = {C, g->h, g->w},
+            step[] = {s->options->steps, 2, frames, C, g->h, g->w};
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;

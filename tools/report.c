@@ -384,7 +384,7 @@ static void settings(struct writer *w)
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d steps, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
             o.guidance);
-        row(f, "Ensemble", "%d", o.ensemble > 1 ? o.ensemble : 1);
+        row(f, "Ensemble", "%d", o.ensemble);
     }
     if (w->p->exam) row(f, "Colour map", "%s", s->options->colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);

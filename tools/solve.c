@@ -41,17 +41,20 @@ char *solver_settings(const options *o, vdm_error *err)
     if (set_ask(&a, o, err)) return NULL;
     char *text = vdm_alloc(ROOM, 1, "the settings", err);
     if (!text) return NULL;
+    char pure[32] = "", ensemble[32] = ""; /* said where they are used: older results go on */
+    if (o->pure_noise > 0) snprintf(pure, sizeof pure, ", pure noise %g", o->pure_noise);
+    if (a.ensemble > 1) snprintf(ensemble, sizeof ensemble, ", ensemble %d", a.ensemble);
     int n = snprintf(
         text, ROOM,
-        "%s; %s; learn %d steps of %d x %d, pure noise %g, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
-        "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s, ensemble %d, guidance %g%s%s%s%s; seed %llu; "
+        "%s; %s; learn %d steps of %d x %d%s, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
+        "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s%s, guidance %g%s%s%s%s; seed %llu; "
         "canvas %dx%d, cell %d, border %d, align %d, grow %d, outside %s, palette %s; "
         "size rule %s; attempts %d; augment %d; colour %s",
-        o->model, o->precision, o->steps, o->batch, o->accumulate, o->pure_noise, o->lr, o->schedule,
-        o->warmup, o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames,
-        o->shots, o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
+        o->model, o->precision, o->steps, o->batch, o->accumulate, pure, o->lr, o->schedule, o->warmup,
+        o->weight_decay, o->clip, o->rank, o->alpha, o->phi ? o->phi : "discrete", o->frames, o->shots,
+        o->image_scale, o->no_image_noise ? " without noise" : "", o->tiled ? ", tiled" : "",
         o->init ? ", from " : "", o->init ? o->init : "", a.steps, *a.sampler ? " of " : "", a.sampler,
-        a.ensemble, a.guidance, o->prompt_embeds ? ", prompt " : "", o->prompt_embeds ? o->prompt_embeds : "",
+        ensemble, a.guidance, o->prompt_embeds ? ", prompt " : "", o->prompt_embeds ? o->prompt_embeds : "",
         o->negative_embeds ? ", negative " : "", o->negative_embeds ? o->negative_embeds : "",
         (unsigned long long)o->seed, o->height, o->width, o->cell < 0 ? 0 : o->cell,
         o->border < 0 ? 2 : o->border, o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow,
