@@ -37,17 +37,20 @@ GEOMETRY = ["flip-h", "turn-90"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
 MOVED = ["flip-h", "shift", "transpose", "turn-90"]
-# Name: fit's options over the model's own, and eval's; what the table of `why` calls it.  Rate (0.004, falling to 0),
-# rank and alpha (64) are the model's.  usual: t uniform, one video in 20 steps of DDIM, as the paper has it.
+# Name: fit's options over the model's own, and eval's; what the table of `why` calls it.  Schedule (falling to 0), rank
+# and alpha (64) are the model's.  usual: t uniform, one video in 20 steps of DDIM, as the paper has it.
 BF16, UNIFORM, PURE = ["--precision", "bf16"], ["--pure-noise", 0], ["--pure-noise", 0.9]
 LARGE, SMALL = ["--steps", 450, "--batch", 16], ["--steps", 1800, "--batch", 4]
+SLOW, FAST = ["--lr", 0.004, "--warmup", 0], ["--lr", 0.006, "--warmup", 150]
 ONE, TEN = ["--ensemble", 1, "--steps"], ["--ensemble", 10, "--steps"]
 RECIPES = {
-    "usual": (UNIFORM + LARGE, ONE + [20], ["uniform", "450 x 16", "1 video, 20 steps (f32)"]),
-    "mean": (BF16 + UNIFORM + LARGE, BF16 + TEN + [2], ["uniform", "450 x 16", "10 videos, 2 steps"]),
-    "large": (BF16 + PURE + LARGE, BF16 + TEN + [1], ["0.9 at 999", "450 x 16", "10 videos, 1 step"]),
-    "single": (BF16 + PURE + SMALL, BF16 + ONE + [1], ["0.9 at 999", "1,800 x 4", "1 video, 1 step"]),
-    "pure": (BF16 + PURE + SMALL, BF16 + TEN + [1], ["0.9 at 999", "1,800 x 4", "10 videos, 1 step"]),
+    "usual": (UNIFORM + LARGE + SLOW, ONE + [20], ["uniform", "450 x 16", "0.004", "1 video, 20 steps (f32)"]),
+    "mean": (BF16 + UNIFORM + LARGE + SLOW, BF16 + TEN + [2], ["uniform", "450 x 16", "0.004", "10 videos, 2 steps"]),
+    "large": (BF16 + PURE + LARGE + SLOW, BF16 + TEN + [1], ["0.9 at 999", "450 x 16", "0.004", "10 videos, 1 step"]),
+    "single": (BF16 + PURE + SMALL + SLOW, BF16 + ONE + [1], ["0.9 at 999", "1,800 x 4", "0.004", "1 video, 1 step"]),
+    "slow": (BF16 + PURE + SMALL + SLOW, BF16 + TEN + [1], ["0.9 at 999", "1,800 x 4", "0.004", "10 videos, 1 step"]),
+    "pure": (BF16 + PURE + SMALL + FAST, BF16 + TEN + [1],
+             ["0.9 at 999", "1,800 x 4", "0.006, warmup 150", "10 videos, 1 step"]),
 }
 GROUPS = ["pure", "why", "pure-shots", "bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
 FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
@@ -186,7 +189,7 @@ def tables(rows):
                       [([t, p], [share(found(rows, task=t, base=b, recipe="pure")) for b in ("motion", "stills", "random")]
                         + [share(found(rows, "score", task=t, base="motion", recipe="pure"))])
                        for t, p in TASKS.items()]),
-        "why": table(["t, in learning", "updates x videos", "answered by"] + MOVED,
+        "why": table(["t, in learning", "updates x videos", "rate", "answered by"] + MOVED,
                      [(what, [share(found(rows, task=t, recipe=r, **seed)) for t in MOVED])
                       for r, (_, _, what) in RECIPES.items()]),
         "pure-shots": table(["task", "n = 3", "10", "30", "100"],

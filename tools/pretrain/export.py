@@ -18,9 +18,9 @@ from model import prompt_embeds, scheduler
 
 LIMIT = 16 * 2 ** 20
 
-# What vdm takes as its defaults for this model: chosen with evaluate.py and vdm fit on 30 pairs.
-DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 4e-3, "rank": 64, "alpha": 64,
-                    "schedule": "linear"},
+# What vdm takes as its defaults for this model: chosen with vdm fit on 30 pairs (EXPERIMENTS.md).
+DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "warmup": 150,
+                    "rank": 64, "alpha": 64, "schedule": "linear"},
             "sample": {"steps": 1, "ensemble": 10, "guidance": 1},
             "arc": {"steps": 800, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
 
@@ -37,8 +37,9 @@ minute on two cores. It is the model that `vdm` takes where no other is named.
   tools/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
 - **How long**: VAE {vae_step:,} steps; transformer {step:,} steps of 128 clips (`{name}`), on a CPU with two cores.
 - **With diffusers**: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
-  `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`. vdm's own defaults
-  (vdm.json) answer in one step, with the mean of the latents of 10 videos.
+  `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`. An
+  adapter of `vdm fit` is learned from pure noise and wants `num_inference_steps=1`, better the mean of the latents of
+  10 videos (vdm.json); one made with `--pure-noise 0` wants 20.
 - **It can't**: make pictures of the world, follow a text, work at other sizes than 64x64 and 9 frames as well, or keep
   apart detail much below a cell of 8 pixels in motion: within a group of four frames that one latent holds, sudden
   changes blur.
