@@ -521,7 +521,8 @@ static int train_step(struct run *r, vdm_error *err)
 
 enum { MAX_FIELDS = 24 };
 struct field {
-    const char *name, *before; /* before: what a state that says nothing was made with; or NULL */
+    const char *name,
+        *before; /* before: what a state that says nothing was made with, and isn't said; or NULL */
     char value[64];
 };
 struct fields {
@@ -622,9 +623,11 @@ static int save_state(const struct run *r, const struct fields *f, vdm_error *er
 {
     if (!r->o->state) return 0;
     const char *metadata[MAX_FIELDS + 1][2] = {{"vdm_fit", "1"}};
+    int n = 1;
     for (int i = 0; i < f->count; i++) {
-        metadata[i + 1][0] = f->of[i].name;
-        metadata[i + 1][1] = f->of[i].value;
+        if (f->of[i].before && strcmp(f->of[i].before, f->of[i].value) == 0) continue;
+        metadata[n][0] = f->of[i].name;
+        metadata[n++][1] = f->of[i].value;
     }
     int64_t rows = r->adamw.step + 1;
     size_t bytes = (size_t)r->n * sizeof(float);
@@ -634,8 +637,7 @@ static int save_state(const struct run *r, const struct fields *f, vdm_error *er
         {"v", VDM_F32, 1, {r->n}, r->adamw.v, bytes},
         {"rows", VDM_F64, 2, {rows, 4}, r->rows, (size_t)rows * sizeof *r->rows},
     };
-    return vdm_safetensors_write(r->o->state, tensors, 4, (const char *const(*)[2])metadata, f->count + 1,
-                                 err);
+    return vdm_safetensors_write(r->o->state, tensors, 4, (const char *const(*)[2])metadata, n, err);
 }
 
 static int copy_state(float *to, const vdm_safetensors *s, const char *name, int64_t n, vdm_error *err)
