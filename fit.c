@@ -363,6 +363,7 @@ static int pair_of(struct run *r, int64_t i)
     return r->order[i % n];
 }
 
+/* The last t for the share pure_noise of the videos, else any. */
 static int draw_t(const struct run *r, vdm_rng *rng)
 {
     int T = r->schedule->config.train_timesteps;
@@ -521,8 +522,9 @@ static int train_step(struct run *r, vdm_error *err)
 
 enum { MAX_FIELDS = 24 };
 struct field {
-    const char *name,
-        *before; /* before: what a state that says nothing was made with, and isn't said; or NULL */
+    const char *name;
+    const char
+        *before; /* the value that isn't said: that of states from before there was this field; or NULL */
     char value[64];
 };
 struct fields {

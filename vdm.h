@@ -740,7 +740,8 @@ typedef struct vdm_fit_row {
 } vdm_fit_row;
 
 /* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
- * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise; x_t = sqrt(abar) z + sqrt(1-abar) noise;
+ * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise;
+ * x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
  * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
  * is not finite stops it: the sentence names step and pairs, and the state is that before the step.

@@ -8,8 +8,8 @@ run again, so that the command may be stopped and repeated at any time.
 
 pure: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
 why: what each part of that recipe brings.  pure-shots: n = 3, 10, 100.  All others with the usual recipe (RECIPES).
-bases, shots: the same tables with it.  phi, sampling, rank: on four tasks.  sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and
-the transition for masks.
+bases, shots: the same tables with it.  phi, sampling, rank: on four tasks.  sanity, segmentation: what the paper tried
+first, geometry from 1 to 3 pairs and the transition for masks.
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
 tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.

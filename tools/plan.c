@@ -159,7 +159,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
-    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * (p.ensemble);
+    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);

@@ -22,7 +22,8 @@ typedef struct options {
         precision[16];            /* one of the table's words; sampler: or "" */
     const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
     int n_loras;
-    int frames, height, width, steps, sample_steps, ensemble, rank, batch, accumulate, warmup, threads, shots, limit;
+    int frames, height, width, steps, sample_steps, rank, batch, accumulate, warmup, threads, shots, limit;
+    int ensemble; /* arc, demo: 0: the model's */
     int save_every, watch_every;
     double guidance, alpha, lr, clip, weight_decay, pure_noise, at_least, memory; /* memory: GiB */
     uint64_t seed;
