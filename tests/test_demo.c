@@ -211,13 +211,13 @@ static void check_fit_and_eval(void)
 
 static void check_demo(void)
 {
-    const char *pieces[] = {"vdm demo task", "Learned from 8 pairs", "(transition: discrete)", "<polyline",
-                            "alt=\"answer of 4&amp;\""};
+    const char *pieces[] = {"vdm demo task", "Learned from 8 pairs",     "(transition: discrete)",
+                            "<polyline",     "alt=\"answer of 4&amp;\"", "Ensemble</th><td>3<"};
     const char *files[] = {"lora.safetensors", "train.csv", "scores.csv", "strip.png"};
     for (int i = 0; i < 3; i++) /* the third over the second's folder */
         expect(0, "0 of 5 exact (0 %)",
-               "demo task --model model --steps 5 --rank 2 --sample-steps 2 -o demo%d%s", i ? 1 : 0,
-               i == 2 ? " --threads 3" : "");
+               "demo task --model model --steps 5 --rank 2 --sample-steps 2 --ensemble 3 -o demo%d%s",
+               i ? 1 : 0, i == 2 ? " --threads 3" : "");
     for (int i = 0; i < 4; i++) {
         char a[64], b[64];
         snprintf(a, sizeof a, "demo0/%s", files[i]);
@@ -228,7 +228,7 @@ static void check_demo(void)
           said);
     CHECK(strstr(said, "answer: ") && strstr(said, "truth") && strstr(said, "1 2 . "), "no grids in: %s",
           said);
-    check_report("demo1/demo.html", pieces, 5);
+    check_report("demo1/demo.html", pieces, 6);
     expect(2, "one task", "demo task task --model model");
     expect(2, "--phi", "demo task --model model --phi cubic");
     expect(1, "no-such", "demo ./no-such --model model");

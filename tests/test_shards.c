@@ -100,6 +100,8 @@ static void check_folder_run(void)
     arc(0, "all.jsonl: 4 tasks are there already", "tasks --out all.jsonl");
     arc(1, "another run", "tasks --out all.jsonl --seed 3");
     arc(1, "another run", "tasks --out all.jsonl --limit 2");
+    arc(1, "another run", "tasks --out all.jsonl --ensemble 2");
+    arc(1, "another run", "tasks --out all.jsonl --pure-noise 0.5");
     slurp(said, sizeof said, "all.jsonl");
     int lines = 0;
     for (const char *c = said; *c; c++) lines += *c == '\n';

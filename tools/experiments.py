@@ -1,15 +1,16 @@
 """The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [pure] [why] [pure-shots] [bases] [shots] [phi] [sampling] [rank]
-                                    [sanity] [segmentation]
+    python tools/experiments.py run [pure] [others] [why] [pure-shots] [bases] [shots] [phi] [sampling]
+                                    [rank] [sanity] [segmentation]
                                     [--base NAME=MODEL]... [--limit-seconds S]
     python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
 
 pure: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
-why: what each part of that recipe brings.  pure-shots: n = 3, 10, 100.  All others with the usual recipe (RECIPES).
-bases, shots: the same tables with it.  phi, sampling, rank: on four tasks.  sanity, segmentation: what the paper tried
-first, geometry from 1 to 3 pairs and the transition for masks.
+others: the same for the tasks on grids that `vdm tasks` has besides, with the base trained on motion.
+why: what each part of that recipe brings.  pure-shots: n = 3, 10, 100.
+bases, shots: the same tables with the usual recipe, as all that follow (RECIPES).  phi, sampling, rank: on four tasks.
+sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
 tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
@@ -33,6 +34,10 @@ PAGE = os.path.join(ROOT, "EXPERIMENTS.md")
 TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpose": "-", "gravity": "-",
          "outline": "-", "fill": "-", "life": ".96 / below .9", "b3s2": "at least .9 / below .9", "seeds": "at least .9 / below .9",
          "langton-2": "1.00 / -", "rule-170": "at least .9 / at least .9", "maze": ".55 / 0"}
+OTHERS = {"flip-v": "-", "turn-180": "-", "turn-270": "-", "day-night": "below .9 / below .9",
+          "maze-rule": "below .9 / below .9", "langton-3": "-", "langton-5": ".25 / -", "langton-10": "-",
+          **{f"rule-{r}": "-" for r in (8, 32, 128, 160, 4, 108, 250, 30, 45)}, "rule-90": "below .9 / below .9",
+          "rule-150": "below .9 / below .9", **{f"rule-{r}": "-" for r in (110, 54, 62, 106)}, "shortest-path": "-"}
 GEOMETRY = ["flip-h", "turn-90"]
 FOUR = ["recolour", "gravity", "outline", "life"]
 SEEDS = [1, 2, 3]
@@ -52,7 +57,8 @@ RECIPES = {
     "pure": (BF16 + PURE + SMALL + FAST, BF16 + TEN + [1],
              ["0.9 at 999", "1,800 x 4", "0.006, warmup 150", "10 videos, 1 step"]),
 }
-GROUPS = ["pure", "why", "pure-shots", "bases", "shots", "phi", "sampling", "rank", "sanity", "segmentation"]
+GROUPS = ["pure", "others", "why", "pure-shots", "bases", "shots", "phi", "sampling", "rank", "sanity",
+          "segmentation"]
 FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
           "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:8]
@@ -66,6 +72,8 @@ def wanted(group, bases):
     """The runs of one table; those of the usual recipe as it is are in `bases`."""
     if group == "pure":
         return [row(t, b, seed=s, recipe="pure") for s in SEEDS for t in TASKS for b in bases]
+    if group == "others":
+        return [row(t, seed=s, recipe="pure") for s in SEEDS for t in OTHERS]
     if group == "why":
         return [row(t, recipe=r) for r in RECIPES for t in MOVED]
     if group == "pure-shots":
@@ -189,6 +197,9 @@ def tables(rows):
                       [([t, p], [share(found(rows, task=t, base=b, recipe="pure")) for b in ("motion", "stills", "random")]
                         + [share(found(rows, "score", task=t, base="motion", recipe="pure"))])
                        for t, p in TASKS.items()]),
+        "others": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "exact", "cells", "copying the input"],
+                        [([t, p], [share(found(rows, c, task=t, recipe="pure"))
+                                  for c in ("exact", "score", "copied")]) for t, p in OTHERS.items()]),
         "why": table(["t, in learning", "updates x videos", "rate", "answered by"] + MOVED,
                      [(what, [share(found(rows, task=t, recipe=r, **seed)) for t in MOVED])
                       for r, (_, _, what) in RECIPES.items()]),

@@ -25,6 +25,7 @@ from common import TEXT_DIM
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
 from smooth import SMOOTH_FAMILIES
+from transformer_phase import PURE, timesteps
 
 failed = 0
 
@@ -175,6 +176,13 @@ def ring():
         check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
 
 
+def noise_levels():
+    torch.manual_seed(1)
+    plain, told = (timesteps(5000, tell).numpy() for tell in (False, True))
+    check(bool((np.bincount(plain, minlength=1000) == 5).all()), "t is uniform where nothing is told")
+    check(abs((told == 999).mean() - PURE) < .02 and told.min() < 5, "what is told is told at t = 999 in PURE of it")
+
+
 def numbered(_, number):
     return number
 
@@ -198,6 +206,7 @@ if __name__ == "__main__":
     text()
     captions_fit()
     ring()
+    noise_levels()
     ahead_of_time()
     rules()
     seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)

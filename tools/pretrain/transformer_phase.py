@@ -24,12 +24,13 @@ from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, r
 from grids import PALETTE, content, reserved
 from model import Dit, noised, pad_front, posterior, sample, scheduler
 
-UNSAID = 0.4                        # share of the steps without captions
+UNSAID = 0.2                        # share of the steps without captions
+PURE = 0.6                          # share of what is told at t = 999: all is noise there, and the rule decides alone
 BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
 CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 8     # 1 fresh clip for 8 used
 EVAL_EVERY, LOG_EVERY = 500, 50
-FIELDS = ["step", "loss", "held", "held_said", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells", "rate",
-          "clips_per_s", "buffer", "time"]
+FIELDS = ["step", "loss", "held", "held_said", "held_pure", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells",
+          "rate", "clips_per_s", "buffer", "time"]
 
 
 def dense_grids(n, seed):
@@ -41,6 +42,12 @@ def dense_grids(n, seed):
         out.extend(a[reserved(a)])
     a = np.stack(out[:n])
     return a, PALETTE[a].repeat(8, 1).repeat(8, 2)
+
+
+def timesteps(n, tell):
+    """[n]: stratified over the batch; told clips are at the last one in PURE of them."""
+    t = ((torch.randperm(n) + torch.rand(n)) * (1000 / n)).long().clamp(max=999)
+    return torch.where(torch.rand(n) < PURE, 999, t) if tell else t
 
 
 class HeldOut:
@@ -68,12 +75,16 @@ class HeldOut:
 
     @torch.no_grad()
     def figures(self, dit, text):
-        """held: v loss, and with captions.  copy: cells of frame 0 of a sampled video against the image (dense grids).
+        """held: v loss, with captions, and with them from noise alone.
+        copy: cells of frame 0 of a sampled video against the image (dense grids).
         denoise: cells of the last frame after one step from t=600 on clips that cut to other colours."""
         x, v = noised(self.z, self.noise, self.t, self.alphas)
         err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4)).cpu()
         said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4)).cpu()
         said = torch.where(torch.from_numpy(self.said[:, 0] >= 0), said, err)
+        last = torch.full_like(self.t, 999)                     # where v is -z
+        pure = ((dit(self.noise, self.im, last, text(self.said)) + self.z) ** 2).mean((1, 2, 3, 4)).cpu()
+        pure = pure[self.said[:, 0] >= 0]
         per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
         first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
@@ -84,8 +95,8 @@ class HeldOut:
         last = vae_phase.cells(decode(self.vae, z[:, 1:].transpose(1, 2)))[:, -1] == (self.grids + 1) % 10
         f = lambda m: (m.flatten(1).all(1).float().mean().item(), m.float().mean().item())
         (ce, cc), (de, dc) = f(first), f(last)
-        return dict(held=err.mean().item(), held_said=said.mean().item(), copy_exact=ce, copy_cells=cc,
-                    denoise_exact=de, denoise_cells=dc), per_family
+        return dict(held=err.mean().item(), held_said=said.mean().item(), held_pure=pure.mean().item(),
+                    copy_exact=ce, copy_cells=cc, denoise_exact=de, denoise_cells=dc), per_family
 
 
 def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_steps=None, save_seconds=300):
@@ -142,7 +153,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         z, said = ring.draw(rng, size, tell)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
-        t = ((torch.randperm(size) + torch.rand(size)) * (1000 / size)).long().clamp(max=999)
+        t = timesteps(size, tell)
         x, v = noised(z, torch.randn_like(z), t, alphas)
         loss = (learner(x, image, t, text(said) if tell else None) - v).square().mean()
         loss.backward()
