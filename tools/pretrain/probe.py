@@ -4,6 +4,8 @@
 
 Grids of 8x8 cells: the mean colours of the four frames that a latent holds are read from it by least squares and by a
 small network, with the 3x3 latents around it and the latent before.  PSNR of each of the four frames, on other clips.
+And would there be room?  PSNR of held-out clips through the VAE, and through as many principal components of the pixels
+(8x8 of the first frame, 8x8 of four frames) as there are latent channels.
 """
 import argparse
 
@@ -11,8 +13,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
-from common import decode, encode
-from vae_phase import block_colours, grid_clips
+import families
+from common import LATENT_C, decode, encode, to_float
+from vae_phase import block_colours, evaluate, grid_clips, held_out
 
 
 def rows(x):
@@ -54,6 +57,28 @@ def show(name, read, truth):
     print(f"{name:14s}", "  ".join(f"{v:.1f} dB" for v in 10 * torch.log10(4 / mse)))
 
 
+def blocks(x):
+    """Pixels [B,3,9,64,64] -> the 8x8 blocks of the first frame [64B,192], and of what later latents hold [128B,768]."""
+    p = x.unflatten(3, (8, 8)).unflatten(5, (8, 8))
+    four = p[:, :, 1:].unflatten(2, (2, 4)).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return p[:, :, 0].permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2), four.flatten(4).flatten(0, 3)
+
+
+def lost(x, others, k=LATENT_C):
+    """Squared error of each number of `others` after projection on the k principal components of x."""
+    mean = x.mean(0)
+    basis = torch.linalg.eigh((x - mean).T @ (x - mean))[1][:, -k:]
+    return ((others - mean) @ basis @ basis.T + mean).clamp(-1, 1).sub(others).square()
+
+
+def room(vae, rng):
+    clips = torch.cat([to_float(families.mixture(rng, 128, group=2)[0]) for _ in range(8)])
+    held = held_out(per_family=8)
+    errors = [lost(x, o).view(len(held[0]), -1) for x, o in zip(blocks(clips), blocks(held[0]))]
+    psnr = 10 * torch.log10(4 / torch.cat(errors, 1).mean(1).clamp(min=.01 / 127.5 ** 2))
+    print(f"held-out clips: {evaluate(vae, held)[0]:.1f} dB; {LATENT_C} principal components: {psnr.mean():.1f} dB")
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--vae", required=True, help="a diffusers folder of AutoencoderKLCogVideoX")
@@ -71,6 +96,7 @@ def main():
     net = network(x, y)
     with torch.no_grad():
         show("a network", net(other), truth)
+    room(vae, rng)
 
 
 if __name__ == "__main__":
