@@ -29,8 +29,8 @@ PURE = 0.6                          # share of what is told at t = 999: all is n
 BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
 CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 8     # 1 fresh clip for 8 used
 EVAL_EVERY, LOG_EVERY = 500, 50
-FIELDS = ["step", "loss", "held", "held_said", "held_pure", "copy_exact", "copy_cells", "denoise_exact", "denoise_cells",
-          "rate", "clips_per_s", "buffer", "time"]
+FIELDS = ["step", "loss", "held", "held_said", "held_pure", "copy_exact", "copy_cells", "denoise_exact",
+          "denoise_cells", "rate", "clips_per_s", "buffer", "time"]
 
 
 def dense_grids(n, seed):
@@ -81,10 +81,10 @@ class HeldOut:
         x, v = noised(self.z, self.noise, self.t, self.alphas)
         err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4)).cpu()
         said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4)).cpu()
-        said = torch.where(torch.from_numpy(self.said[:, 0] >= 0), said, err)
-        last = torch.full_like(self.t, 999)                     # where v is -z
-        pure = ((dit(self.noise, self.im, last, text(self.said)) + self.z) ** 2).mean((1, 2, 3, 4)).cpu()
-        pure = pure[self.said[:, 0] >= 0]
+        told = torch.from_numpy(self.said[:, 0] >= 0)           # none of the stills
+        said = torch.where(told, said, err)
+        end = torch.full_like(self.t, 999)                      # where v is -z
+        pure = ((dit(self.noise, self.im, end, text(self.said)) + self.z) ** 2).mean((1, 2, 3, 4)).cpu()[told]
         per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
         first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
@@ -95,8 +95,9 @@ class HeldOut:
         last = vae_phase.cells(decode(self.vae, z[:, 1:].transpose(1, 2)))[:, -1] == (self.grids + 1) % 10
         f = lambda m: (m.flatten(1).all(1).float().mean().item(), m.float().mean().item())
         (ce, cc), (de, dc) = f(first), f(last)
-        return dict(held=err.mean().item(), held_said=said.mean().item(), held_pure=pure.mean().item(),
-                    copy_exact=ce, copy_cells=cc, denoise_exact=de, denoise_cells=dc), per_family
+        return dict(held=err.mean().item(), held_said=said.mean().item(),
+                    held_pure=pure.mean().item() if told.any() else "", copy_exact=ce, copy_cells=cc,
+                    denoise_exact=de, denoise_cells=dc), per_family
 
 
 def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_steps=None, save_seconds=300):
