@@ -523,8 +523,7 @@ static int train_step(struct run *r, vdm_error *err)
 enum { MAX_FIELDS = 24 };
 struct field {
     const char *name;
-    const char
-        *before; /* the value that isn't said: that of states from before there was this field; or NULL */
+    const char *before; /* a value that isn't said: states from before the field have it; or NULL */
     char value[64];
 };
 struct fields {

@@ -1,9 +1,9 @@
 """Phase 2: the transformer, from scratch, image-to-video on encoded clips.
 
-v-prediction, t uniform (stratified over the batch), MSE over all four latent frames.  In most steps of `motion` the
-clips come with their captions, else all have the one fixed prompt.  The learning rate is constant after a warm-up, so
-that the run can go on for as long as there is time; `--decay N` branches off a release: a copy of the state that runs N
-more steps with a rate falling to 0.
+v-prediction, MSE over all four latent frames.  In most steps of `motion` the clips come with their captions, and most are
+noise alone (t = 999); else all have the one fixed prompt and t is uniform (stratified over the batch).  The learning
+rate is constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
+release: a copy of the state that runs N more steps with a rate falling to 0.
 Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
 import functools
