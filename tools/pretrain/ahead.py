@@ -31,13 +31,21 @@ class Ahead:
         self.pool = workers and concurrent.futures.ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), begin)
 
+    def order(self, rng):
+        while len(self.waiting) < self.room:
+            self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63)), self.next))
+            self.next += 1
+
+    def ready(self, rng):
+        """Whether the next is made already, or by this process alone."""
+        self.order(rng)
+        return not self.pool or self.waiting[0].done()
+
     def __call__(self, rng):
         if not self.pool:
             self.next += 1
             return self.make(rng, self.next - 1)
-        while len(self.waiting) < self.room:
-            self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63)), self.next))
-            self.next += 1
+        self.order(rng)
         return self.waiting.popleft().result()
 
     def close(self):

@@ -31,12 +31,13 @@ def caption(n, family, words, times):
 class Text:
     """Captions [B,WORDS] -> text tokens [B,TOKENS,TEXT_DIM]: a random, fixed vector for the slot and one for the value."""
 
-    def __init__(self):
+    def __init__(self, device="cpu"):
         g = torch.Generator().manual_seed(227)
-        self.slots, self.values = (torch.randn(n, TEXT_DIM, generator=g) / 2 ** .5 for n in (FAMILIES * SLOTS, VALUES))
+        self.slots, self.values = (torch.randn(n, TEXT_DIM, generator=g).to(device) / 2 ** .5
+                                   for n in (FAMILIES * SLOTS, VALUES))
 
     def __call__(self, said):
-        said = torch.as_tensor(said).long()
+        said = torch.as_tensor(said, device=self.slots.device).long()
         first = torch.argsort((said < 0).int(), dim=1, stable=True)[:, :TOKENS]         # words before gaps
         said = said.gather(1, first)
         return (self.slots[said.clamp(min=0) // VALUES] + self.values[said % VALUES]) * (said >= 0)[..., None]

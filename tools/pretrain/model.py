@@ -31,8 +31,8 @@ def rope():
 
 
 class Attention:
-    """diffusers' CogVideoXAttnProcessor2_0 with the attention itself in f32: the bf16 backward of PyTorch's
-    fused attention on CPU is five times slower than the f32 one at this size."""
+    """diffusers' CogVideoXAttnProcessor2_0 with the attention itself in f32 on a CPU: the bf16 backward of PyTorch's
+    fused attention is five times slower there than the f32 one at this size."""
 
     def __call__(self, attn, hidden_states, encoder_hidden_states, attention_mask=None, image_rotary_emb=None):
         n = encoder_hidden_states.size(1)
@@ -44,7 +44,7 @@ class Attention:
             q = torch.cat([q[:, :, :n], apply_rotary_emb(q[:, :, n:], image_rotary_emb)], 2)
             k = torch.cat([k[:, :, :n], apply_rotary_emb(k[:, :, n:], image_rotary_emb)], 2)
         with torch.autocast(x.device.type, enabled=False):
-            o = tf.scaled_dot_product_attention(q.float(), k.float(), v.float())
+            o = tf.scaled_dot_product_attention(*(y.to(v.dtype) if x.is_cuda else y.float() for y in (q, k, v)))
         x = attn.to_out[0](o.transpose(1, 2).reshape(b, s, -1))
         return x[:, n:], x[:, :n]
 
@@ -74,7 +74,7 @@ def pad_front(z):
 
 
 def noised(z, noise, t, alphas):
-    """x_t and the v to predict; z, noise [B,4,16,8,8] on any device, t [B] on the CPU."""
+    """x_t and the v to predict; z, noise [B,4,16,8,8], t [B] where alphas are."""
     a = alphas[t].view(-1, 1, 1, 1, 1).to(z)
     return a.sqrt() * z + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * z
 

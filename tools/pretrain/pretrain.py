@@ -1,7 +1,6 @@
-"""One command: the VAE's encoder, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
+"""One command: the VAE, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
 
-    python tools/pretrain/pretrain.py --state DIR [--variant motion|stills] [--decay N]
-    python tools/pretrain/pretrain.py --state DIR --decoder        # the VAE's decoder, before or after the transformer
+    python tools/pretrain/pretrain.py --state DIR [--variant motion|stills] [--steps N] [--decay N]
 """
 import argparse
 import os
@@ -20,13 +19,16 @@ def main():
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda where there is one")
     ap.add_argument("--workers", type=int, default=0, help="processes that render clips (0: this one does)")
     ap.add_argument("--times", type=int, default=1, help="batches so many times as large: a GPU has room for them")
-    ap.add_argument("--decay", type=int, default=0, help="branch off a release: so many steps with a falling rate")
-    ap.add_argument("--decoder", action="store_true", help="train the VAE's decoder to its end, and stop")
-    ap.add_argument("--steps", type=int, help="end at this step (default: go on until stopped)")
+    ap.add_argument("--steps", type=int, help="end at this step of the transformer (default: go on until stopped)")
+    ap.add_argument("--decay", type=int, default=0, help="branch off a release there: so many steps with a falling rate")
+    ap.add_argument("--vae-seconds", type=float, help="so long for the VAE (default: %d steps)" % vae_phase.STEPS)
+    ap.add_argument("--vae-only", action="store_true", help="stop after the VAE")
     args = ap.parse_args()
     os.makedirs(args.state, exist_ok=True)
     stop, threads, device = Stop(), Threads(args.threads, args.workers), torch.device(args.device)
-    if not vae_phase.run(args.state, stop, threads, device, args.workers, args.times, args.decoder) or args.decoder:
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")              # of a GPU: TF32
+    if not vae_phase.run(args.state, stop, threads, device, args.workers, args.vae_seconds) or args.vae_only:
         return
     import transformer_phase
     transformer_phase.run(args.state, args.variant, stop, threads, device, args.workers, args.times, args.decay,

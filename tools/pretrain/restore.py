@@ -3,7 +3,7 @@
     python tools/pretrain/restore.py --model models/tiny --state DIR
 
 Weights come back rounded to bf16; moments and the ring of latents start anew, clips are ones that were not drawn yet.
-The encoder stands; the transformer goes on as `motion`, the decoder from the first step of its stage.
+The VAE is done; the transformer goes on as `motion`.
 """
 import argparse
 import os
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
-import vae_phase
 from common import LATENT_C, save_atomic
 
 
@@ -31,16 +30,16 @@ def restore(model, state):
         if os.path.exists(os.path.join(state, name)):
             raise SystemExit(f"{state}: has a {name} already: expected a folder without a state")
     with open(os.path.join(model, "README.md")) as f:
-        steps = re.search(r"transformer ([\d,]+) steps", f.read())
+        steps = re.search(r"VAE ([\d,]+) steps.*?transformer ([\d,]+) steps", f.read(), re.DOTALL)
     if not steps:
-        raise SystemExit(f"{model}/README.md: says not 'transformer N steps', as export.py writes it")
-    step = int(steps[1].replace(",", ""))
+        raise SystemExit(f"{model}/README.md: says not 'VAE N steps ... transformer N steps', as export.py writes it")
+    vae_step, step = (int(n.replace(",", "")) for n in steps.groups())
     vae = AutoencoderKLCogVideoX.from_pretrained(os.path.join(model, "vae"), torch_dtype=torch.float32)
     net = CogVideoXTransformer3DModel.from_pretrained(os.path.join(model, "transformer"), torch_dtype=torch.float32)
     ones = torch.ones(LATENT_C)                             # the scale is in the weights already
-    save_atomic(state_of(vae, vae_phase.ENCODER_STEPS, scale=ones), os.path.join(state, "vae.pt"))
+    save_atomic(state_of(vae, vae_step, scale=ones, done=True), os.path.join(state, "vae.pt"))
     save_atomic(state_of(net, step, start=step), os.path.join(state, "motion.pt"))
-    print(f"{state}: decoder at step {vae_phase.ENCODER_STEPS}, transformer at step {step}")
+    print(f"{state}: VAE done at step {vae_step}, transformer at step {step}")
 
 
 def main():

@@ -34,23 +34,31 @@ def backdrop(rng, b):
     return out.astype(np.float32)
 
 
+SHAPES = [
+    lambda x, y, ax, ay: np.sqrt(x * x + y * y) - 1,                                                # disc
+    lambda x, y, ax, ay: np.maximum(ax, ay) - .85,                                                  # square
+    lambda x, y, ax, ay: np.maximum(ax - 1, ay - .35),                                              # bar
+    lambda x, y, ax, ay: np.maximum(.866 * ax + .5 * y, -y) - .5,                                   # triangle
+    lambda x, y, ax, ay: np.abs(np.sqrt(x * x + y * y) - .75) - .25,                                # ring
+    lambda x, y, ax, ay: np.minimum(np.maximum(ax - 1, ay - .33), np.maximum(ay - 1, ax - .33)),    # cross
+    lambda x, y, ax, ay: np.minimum(np.maximum(np.abs(x + .5) - .35, ay - .9),
+                                    np.maximum(ax - .85, np.abs(y - .6) - .35)),                    # L
+    lambda x, y, ax, ay: (ax + ay - 1) * .707,                                                      # diamond
+]
+
+
 def sdf(kind, x, y):
-    """Distance to a unit-size shape of kind [..]; x, y in units of its radius."""
-    disc = np.hypot(x, y) - 1
-    ax, ay = np.abs(x), np.abs(y)
-    square = np.maximum(ax, ay) - .85
-    bar = np.maximum(ax - 1, ay - .35)
-    tri = np.maximum(.866 * ax + .5 * y, -y) - .5
-    ring = np.abs(np.hypot(x, y) - .75) - .25
-    cross = np.minimum(np.maximum(ax - 1, ay - .33), np.maximum(ay - 1, ax - .33))
-    ell = np.minimum(np.maximum(np.abs(x + .5) - .35, ay - .9), np.maximum(ax - .85, np.abs(y - .6) - .35))
-    diamond = (ax + ay - 1) * .707
-    return np.choose(kind, [disc, square, bar, tri, ring, cross, ell, diamond])
+    """Distance to a unit-size shape of kind[i]; x, y [n,9,64,64] in units of its radius."""
+    out = np.empty_like(x)
+    for k in np.unique(kind):
+        of = kind == k
+        out[of] = SHAPES[k](x[of], y[of], np.abs(x[of]), np.abs(y[of]))
+    return out
 
 
 def over(img, cover, rgb):
     """Paint rgb on img [b,9,64,64,3] where cover [b,9,64,64] says."""
-    return img + cover[..., None] * (rgb - img)
+    return img + cover[..., None] * (rgb.astype(np.float32) - img)
 
 
 def ease(rng, b):
@@ -80,18 +88,16 @@ def shapes(rng, b, frames=FRAMES):
         th0 = rng.uniform(0, 2 * np.pi, b) * coin(rng, b)
         th = lerp(th0, th0 + np.where(coin(rng, b, .5), rng.uniform(-np.pi, np.pi, b), 0))
         r = lerp(r0, r1)
-        ca, sa = np.cos(th)[..., None, None], np.sin(th)[..., None, None]
-        dx, dy = (xx - cx[..., None, None]).astype(np.float32), (yy - cy[..., None, None]).astype(np.float32)
-        rr = r[..., None, None].astype(np.float32)
-        kind = rng.integers(0, 8, b)[:, None, None, None]
-        d = sdf(kind, (ca * dx + sa * dy) / rr, (-sa * dx + ca * dy) / rr) * rr
+        kind = rng.integers(0, 8, b)
         al0 = np.where(coin(rng, b, .15), 0, 1)
         al1 = np.where(coin(rng, b, .15), 0, 1)
-        cover = (.5 - d).clip(0, 1) * (lerp(al0, al1) * use[:, None])[..., None, None]
         k0 = colour(rng, b)
         k1 = np.where(coin(rng, b, .25)[:, None], colour(rng, b), k0)
         rgb = k0[:, None] + e[..., None] * (k1 - k0)[:, None]
-        img = over(img, cover, rgb[:, :, None, None])
+        at = lambda p: p[use][..., None, None].astype(np.float32)           # [clips that have this shape,9,1,1]
+        dx, dy, ca, sa, rr = xx - at(cx), yy - at(cy), at(np.cos(th)), at(np.sin(th)), at(r)
+        d = sdf(kind[use], (ca * dx + sa * dy) / rr, (ca * dy - sa * dx) / rr) * rr
+        img[use] = over(img[use], (.5 - d).clip(0, 1) * at(lerp(al0, al1)), rgb[use][:, :, None, None])
     return np.rint(img).clip(0, 255).astype(np.uint8)
 
 
@@ -126,10 +132,11 @@ def _any_grid(rng, n, g):
 
 def segment(xx, yy, a, c):
     """Distance of every pixel to the segments a-c; a, c [2,b,9]."""
-    ax, ay = a[0][..., None, None], a[1][..., None, None]
-    vx, vy = (c[0] - a[0])[..., None, None], (c[1] - a[1])[..., None, None]
-    t = (((xx - ax) * vx + (yy - ay) * vy) / (vx * vx + vy * vy + 1e-6)).clip(0, 1)
-    return np.hypot(xx - ax - t * vx, yy - ay - t * vy)
+    (ax, ay), (vx, vy) = (p[..., None, None].astype(np.float32) for p in (a, c - a))
+    dx, dy = xx - ax, yy - ay
+    t = ((dx * vx + dy * vy) / (vx * vx + vy * vy + np.float32(1e-6))).clip(0, 1)
+    dx, dy = dx - t * vx, dy - t * vy
+    return np.sqrt(dx * dx + dy * dy)
 
 
 def figures(rng, b):
@@ -144,8 +151,8 @@ def figures(rng, b):
     swing = lambda lo, hi: rng.uniform(lo, hi, b)[:, None] + rng.uniform(0, .8, b)[:, None] * np.sin(ph + rng.uniform(0, 6.3, b)[:, None])
     neck = limb(hip, np.pi + swing(-.2, .2) * .5, 15)
     head = limb(neck, np.pi + 0 * ph, 5)
-    d = np.hypot(xx - head[0][..., None, None], yy - head[1][..., None, None]) - s[..., None, None] * 4
-    wide = rng.uniform(1, 2.2, b)[:, None, None, None]
+    d = segment(xx, yy, head, head) - (s * 4)[..., None, None].astype(np.float32)
+    wide = rng.uniform(1, 2.2, b)[:, None, None, None].astype(np.float32)
     d = np.minimum(d, segment(xx, yy, hip, neck) - wide)
     for side in (-1, 1):
         for root, len_ in ((neck, 8), (hip, 9)):

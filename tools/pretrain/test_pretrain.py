@@ -20,8 +20,8 @@ import captions
 import evaluate
 import families
 from ahead import Ahead
-from buffer import ROW, Ring, fresh
-from common import TEXT_DIM
+from buffer import ROW, DeviceRing, Ring, fresh, pack, unpack
+from common import TEXT_DIM, Muon, Pace, decode, encode, new_vae, one_chunk, to_float
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
 from smooth import SMOOTH_FAMILIES
@@ -176,6 +176,67 @@ def ring():
         check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
 
 
+def device_ring():
+    r = DeviceRing(10, torch.device("cpu"))
+    for i in (1, 2):
+        r.put(i * torch.ones((7,) + ROW), np.full((7, captions.WORDS), i if i == 2 else -1, np.int16))
+    z, words = r.draw(None, 50, captioned=True)
+    check(r.have == 10 and bool((z == 2).all() and (words == 2).all()), "in a GPU's memory: captioned clips alone where asked")
+    check(set(r.draw(None, 200)[0][:, 0, 0, 0, 0].tolist()) == {1, 2}, "else all")
+
+
+def packing():
+    v, _ = families.mixture(np.random.default_rng(4), 64, group=2)
+    packed = pack(v)
+    check(bool((unpack(packed, "cpu").numpy() == v).all()) and 0 < packed[0].sum() < 64, "packed and unpacked: the same clips")
+
+
+def vae():
+    """one_chunk changes no value; a clip that repeats a frame has that frame's latents; what carry_time is for."""
+    torch.manual_seed(5)
+    x, near = torch.randn(2, 3, 9, 64, 64), lambda a, b: ((a - b).abs().max() / b.abs().max()).item() < 1e-4
+    with torch.no_grad():
+        slow, fast = new_vae(), one_chunk(new_vae())
+        for v in (x, x[:, :, :1]):
+            z = encode(slow, v)
+            check(near(encode(fast, v), z), f"one_chunk, {v.size(2)} frames: the same latents")
+            check(near(decode(fast, z), decode(slow, z)), f"one_chunk, {v.size(2)} frames: the same pixels")
+        alone, repeated = encode(fast, x[:, :, :1]), encode(fast, x[:, :, :1].expand(-1, -1, 9, -1, -1))
+        check(near(alone.expand_as(repeated), repeated), "a frame repeated: the latents of the frame")
+        grid = to_float(PALETTE[np.random.default_rng(6).integers(0, 10, (2, 8, 8))].repeat(8, 1).repeat(8, 2)[None])
+        flash = []
+        for at in (5, 6):                                   # one of the four frames of the last latent
+            clip = grid[:, :, :1].repeat(1, 1, 9, 1, 1)
+            clip[:, :, at] = grid[:, :, 1]
+            flash.append(encode(fast, clip)[:, :, 2])
+        apart = ((flash[0] - flash[1]).std() / flash[0].std()).item()
+        check(apart > .1, f"carry_time: which of a pair of frames is another can be seen before any training ({apart:.3f})")
+
+
+def muon():
+    """As torch.optim.Muon, up to bf16; matrices of one shape are one batch."""
+    torch.manual_seed(6)
+    ours = [torch.nn.Parameter(torch.randn(n)) for n in ((64, 32), (32, 32), (64, 32), (16, 4, 3, 3))]
+    theirs = [torch.nn.Parameter(p.detach().clone().flatten(1)) for p in ours]
+    a, b = Muon(ours, 0.01), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.01, momentum=0.95)
+    for _ in range(3):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.flatten(1)
+        a.step(0.02)
+        b.step()
+    worst = max(((p.flatten(1) - q).norm() / (q.norm() * 0.02)).item() for p, q in zip(ours, theirs))
+    check(worst < .05, f"Muon: as PyTorch's ({worst:.4f} of a step)")
+
+
+def pace():
+    p = Pace(10)
+    check([p.share(s) for s in (0, 5, 10)] == [0, .5, 1], "a run by steps")
+    p = Pace(10, seconds=1e-9)
+    p.share(0)
+    check(p.share(0) >= 1, "a run by seconds")
+
+
 def noise_levels():
     torch.manual_seed(1)
     plain, told = (timesteps(5000, tell).numpy() for tell in (False, True))
@@ -192,8 +253,10 @@ def ahead_of_time():
     rng, same = np.random.default_rng(11), np.random.default_rng(11)
     clips = Ahead(functools.partial(fresh, n=8, still=False), 5, 2)
     for i in range(4):
-        got, expected = clips(rng), families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=4)
-        check(all(bool((a == b).all()) for a, b in zip(got, expected)), f"clips made ahead, {i}: what their seed says")
+        packed, said = clips(rng)
+        v, words = families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=1)
+        check(bool((unpack(packed, "cpu").numpy() == v).all() and (said == words).all()),
+              f"clips made ahead, {i}: what their seed says")
     clips.close()
     for workers in (0, 2):
         number = Ahead(numbered, 5, workers)
@@ -206,6 +269,11 @@ if __name__ == "__main__":
     text()
     captions_fit()
     ring()
+    device_ring()
+    packing()
+    vae()
+    muon()
+    pace()
     noise_levels()
     ahead_of_time()
     rules()

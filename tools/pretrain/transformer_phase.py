@@ -3,7 +3,7 @@
 v-prediction, MSE over all four latent frames.  In most steps of `motion` the clips come with their captions, and most are
 noise alone (t = 999); else all have the one fixed prompt and t is uniform (stratified over the batch).  The learning
 rate is constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
-release: a copy of the state that runs N more steps with a rate falling to 0.
+release where the run stands (or comes to by `--steps`): N more steps with a rate falling to 0.
 Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
 import functools
@@ -18,11 +18,11 @@ import captions
 import families
 import vae_phase
 from ahead import Ahead
-from buffer import Ring, encode_clips, fresh, lay_out, refill
-from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, random_state, restore_random,
+from buffer import DeviceRing, Ring, encode_clips, fresh, refill
+from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, one_chunk, random_state, restore_random,
                     save_atomic)
 from grids import PALETTE, content, reserved
-from model import Dit, noised, pad_front, posterior, sample, scheduler
+from model import Attention, Dit, noised, pad_front, posterior, sample, scheduler
 
 UNSAID = 0.2                        # share of the steps without captions
 PURE = 0.6                          # share of what is told at t = 999: all is noise there, and the rule decides alone
@@ -44,10 +44,11 @@ def dense_grids(n, seed):
     return a, PALETTE[a].repeat(8, 1).repeat(8, 2)
 
 
-def timesteps(n, tell):
+def timesteps(n, tell, device="cpu"):
     """[n]: stratified over the batch; told clips are at the last one in PURE of them."""
-    t = ((torch.randperm(n) + torch.rand(n)) * (1000 / n)).long().clamp(max=999)
-    return torch.where(torch.rand(n) < PURE, 999, t) if tell else t
+    on = dict(device=device)
+    t = ((torch.randperm(n, **on) + torch.rand(n, **on)) * (1000 / n)).long().clamp(max=999)
+    return torch.where(torch.rand(n, **on) < PURE, 999, t) if tell else t
 
 
 class HeldOut:
@@ -64,14 +65,14 @@ class HeldOut:
         self.vae, self.z, self.im = vae, pad_front(z[:, :3]), z[:, 3]
         g = torch.Generator().manual_seed(778)
         self.noise = torch.randn(self.z.shape, generator=g).to(self.z)
-        self.t = torch.randperm(len(self.z), generator=g) * 1000 // len(self.z)
+        self.t = (torch.randperm(len(self.z), generator=g) * 1000 // len(self.z)).to(self.z.device)
         a, px = dense_grids(64, 779)
         nxt = PALETTE[(a + 1) % 10].repeat(8, 1).repeat(8, 2)   # a cut to the next colours: half known, half not
         video = np.stack([px] * 4 + [nxt] * 5, 1)
         zz = encode_clips(vae, video, bf16=False)
         self.grids, self.cut, self.cut_im = torch.from_numpy(a.astype(np.int64)), pad_front(zz[:, :3]), zz[:, 3]
         self.cut_noise = torch.randn(self.cut.shape, generator=g).to(self.cut)
-        self.alphas = scheduler().alphas_cumprod
+        self.alphas = scheduler().alphas_cumprod.to(self.z)
 
     @torch.no_grad()
     def figures(self, dit, text):
@@ -88,7 +89,7 @@ class HeldOut:
         per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
         first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
-        t = torch.full((len(self.cut),), 600)
+        t = torch.full_like(self.t[:1], 600).expand(len(self.cut))
         x, _ = noised(self.cut, self.cut_noise, t, self.alphas)
         a = self.alphas[600]
         z = a.sqrt() * x - (1 - a).sqrt() * dit(x, self.cut_im, t)
@@ -102,17 +103,17 @@ class HeldOut:
 
 def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_steps=None, save_seconds=300):
     still, size = variant == "stills", BATCH * times
-    name = variant + ("-release" if decay else "")
-    path = os.path.join(state_dir, name + ".pt")
-    vae = lay_out(vae_phase.load_ema(state_dir)[0].to(device))
+    path, released = (os.path.join(state_dir, variant + end + ".pt") for end in ("", "-release"))
+    vae = one_chunk(vae_phase.load_ema(state_dir, device)[0])
     net = new_transformer(seed=1).to(device)
-    from model import Attention
     net.set_attn_processor(Attention())
     opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
     ema, rng, step, start, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, 0, None
-    ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY)
+    more = 4 if device.type == "cuda" else 1                # a GPU learns faster, and from larger batches, than it encodes
+    ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY) if device.type == "cpu" else \
+        DeviceRing(CAPACITY * more, device)
     torch.manual_seed(3)
-    st = load(path) or (load(os.path.join(state_dir, variant + ".pt")) if decay else None)
+    st = (load(released) if decay else None) or load(path)
     if st:
         net.load_state_dict(st["model"])
         if st["opt"]:                                       # restore.py has no moments
@@ -123,59 +124,68 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         restore_random(st)
         if "ring" in st:
             ring.restore(st["ring"])
-    if decay and decay_from is None:
-        decay_from = step
+    branch = decay_from if decay_from is not None else max(max_steps or 0, step) if decay else None
+    end = branch + decay if decay else (max_steps or 10 ** 9)
 
     def save():
         ring.flush()
         save_atomic(dict(model=net.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, ring=ring.meta(),
-                         rng=rng.bit_generator.state, start=start, decay_from=decay_from, **random_state()), path)
+                         rng=rng.bit_generator.state, start=start, decay_from=decay_from, **random_state()),
+                    path if decay_from is None else released)
+
+    def log():
+        return Log(os.path.join(state_dir, variant + ("" if decay_from is None else "-release") + ".csv"), FIELDS)
 
     def rate_at(s):
         """What the learning rates are multiplied by."""
-        return min(1, (s - start + 1) / WARMUP) * (max(0.0, 1 - (s - decay_from) / decay) if decay else 1)
+        return min(1, (s - start + 1) / WARMUP) * (1 if decay_from is None else max(0.0, 1 - (s - branch) / decay))
 
     clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still), 0, workers)
-    while ring.have < FIRST_FILL and not stop.asked:
+    while ring.have < FIRST_FILL * more and not stop.asked:
         threads.adapt()
         refill(ring, vae, clips(rng))
-        print(f"first fill: {ring.have} of {FIRST_FILL} clips", flush=True)
-    dit = Dit(net)                                          # figures come in many sizes: not compiled
-    learner = Dit(torch.compile(net)) if device.type == "cpu" else dit      # takes a minute: thousands of a GPU's steps
-    text, alphas, held = captions.Text(), scheduler().alphas_cumprod, HeldOut(vae, still)
-    log, due = Log(os.path.join(state_dir, name + ".csv"), FIELDS), Every(save_seconds)
-    end = decay_from + decay if decay else (max_steps or 10 ** 9)
+        print(f"first fill: {ring.have} of {FIRST_FILL * more} clips", flush=True)
+    for block in net.transformer_blocks:
+        block.compile(dynamic=False)
+    dit, text, alphas, held = Dit(net), captions.Text(device), scheduler().alphas_cumprod.to(device), HeldOut(vae, still)
+    rows, due = log(), Every(save_seconds)
     sums, seen, t0 = [], 0, time.monotonic()
     while step < end and not stop.asked:
-        if step % REFILL_EVERY == 0:
+        if step == branch and decay_from is None:
+            save()
+            decay_from = branch
+            rows = log()
+        if step % (REFILL_EVERY * more) == 0 and clips.ready(rng):
             threads.adapt()
             refill(ring, vae, clips(rng))
         tell = not still and rng.random() >= UNSAID
         z, said = ring.draw(rng, size, tell)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
-        t = timesteps(size, tell)
+        t = timesteps(size, tell, device)
         x, v = noised(z, torch.randn_like(z), t, alphas)
-        loss = (learner(x, image, t, text(said) if tell else None) - v).square().mean()
+        loss = (dit(x, image, t, text(said) if tell else None) - v).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step(rate_at(step))
         step += 1
         ema.update(net, step)
         seen += size
-        sums.append(loss.item())
+        sums.append(loss.detach())
         if step % LOG_EVERY == 0 or step == end:
-            row = dict(loss=float(np.mean(sums)), clips_per_s=seen / (time.monotonic() - t0))
+            row = dict(loss=torch.stack(sums).mean().item())
+            row["clips_per_s"] = seen / (time.monotonic() - t0)
             if step == end and decay:                       # the rate has come down to 0: no mean is better
                 ema = Ema(net, EMA_DECAY)
-            if step % EVAL_EVERY == 0 or step == end:
+            if step % (EVAL_EVERY * times) == 0 or step == end:
                 ema.swap(net)
-                fig, fam = held.figures(dit, text)
+                with torch.compiler.set_stance("force_eager"):      # figures come in many sizes
+                    fig, fam = held.figures(dit, text)
                 ema.swap(net)
                 row.update(fig)
-                with open(os.path.join(state_dir, name + "-families.jsonl"), "a") as f:
+                with open(os.path.join(state_dir, variant + "-families.jsonl"), "a") as f:
                     f.write(json.dumps(dict(step=step, **{n: round(e, 5) for n, e in zip(families.NAMES, fam)})) + "\n")
-            log.row(step=step, rate=rate_at(step), buffer=ring.have, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
+            rows.row(step=step, rate=rate_at(step), buffer=ring.have, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()

@@ -1,17 +1,14 @@
 """Phase 1: the VAE, on procedural clips.
 
 Objective: L1 + L2 on pixels, decoded from the latent mean plus noise whose size is drawn per clip in
-0..0.25 (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
+0..NOISE (so that codes keep apart and the decoder forgives the transformer's small errors), plus a penalty
 that keeps every latent channel at mean 0 and variance 1.  The posterior's variance is a constant.
-Stages, cheap ones first: single frames (32x32 crops), then crops of clips, then whole 64x64 clips, since
-GroupNorm sees the whole.  In the later stages every eighth batch still holds single frames: image
-conditions are encoded alone, with statistics of their own.  After the stage `full` the encoder stands, and the
-transformer can start; the stage `decoder` trains the decoder alone, at any later time.
+Whole clips, since GroupNorm sees the whole.  Image conditions are encoded alone: a clip that repeats one frame has the
+very latents of that frame alone, so an eighth of the clips are such.
 
 Frames that differ within a latent (four to one) are the hard part: a network that has learnt single frames stays
-with their average for long.  Two terms help: the error of the difference between neighbouring frames, and, while
-the encoder learns, a probe: one linear map must read the mean colours of the four frames of every 8x8 block
-from the latent.
+with their average for long.  Two terms help: the error of the difference between neighbouring frames, and a probe:
+one linear map must read the mean colours of the four frames of every 8x8 block from the latent.
 """
 import functools
 import os
@@ -23,56 +20,28 @@ import torch.nn.functional as tf
 
 import families
 from ahead import Ahead
-from common import (LATENT_C, Ema, Every, Log, Optimiser, decode, encode, load, new_vae, random_state, restore_random,
-                    save_atomic, to_float)
+from buffer import pack, unpack
+from common import (LATENT_C, Ema, Every, Log, Optimiser, Pace, decode, device_of, encode, load, new_vae, one_chunk,
+                    random_state, restore_random, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
 
-STAGES = {"frame": 2200, "crop": 2800, "full": 350, "decoder": 8000}        # steps
-ENCODER_STEPS = 2200 + 2800 + 350
-# The rates fall to 0 at the end of `full` and of `decoder`.  Muon at 1e-3 is ahead of 3e-3, of 1e-2, and of AdamW.
-DECAY_STEPS = {"full": 250, "decoder": 5500}
-MUON_LR, ADAM_LR, NOISE = 1e-3, 6e-4, 0.25
-BATCH = {"frame": 16, "crop": 8, "full": 4, "decoder": 4}
-FIELDS = ["step", "phase", "loss", "l1", "probe", "stat", "rate", "psnr", "cells", "psnr_noisy", "cells_noisy",
-          "clips_per_s", "time"]
+STEPS, BATCH, AHEAD = 12_000, 16, 16                        # AHEAD: steps whose clips are made at once
+FALLING = 0.5                                               # share of the run in which the rates fall, to 0
+EXACT = 0.08                                                # share at the end without bf16
+MUON_LR, ADAM_LR, WARMUP, NOISE = 2e-3, 6e-4, 100, 0.12
+EVAL_EVERY = 1000
+FIELDS = ["step", "loss", "l1", "probe", "stat", "rate", "psnr", "cells", "psnr_noisy", "cells_noisy", "clips_per_s",
+          "time"]
 
 
-def total_steps():
-    return sum(STAGES.values())
-
-
-def stage_at(step):
-    for name, n in STAGES.items():
-        if step < n:
-            return name
-        step -= n
-    return "decoder"
-
-
-def rate_at(step):
-    """What the learning rates are multiplied by."""
-    stage = stage_at(step)
-    left = (total_steps() if stage == "decoder" else ENCODER_STEPS) - step
-    since = step - ENCODER_STEPS if stage == "decoder" else step
-    return min(1, (since + 1) / 100) * min(1, max(left / DECAY_STEPS[stage if stage == "decoder" else "full"], 0.01))
-
-
-def batch(rng, step, times):
-    """uint8 [B,T,s,s,3]: T is 9 or 1, s is 32 or 64."""
-    stage = stage_at(step)
-    n = BATCH[stage] * times
-    if stage == "frame" or step % 8 == 7:
-        n *= 2 if stage == "crop" else 1
-        clips, _ = families.mixture(rng, n // 4, group=2)
-        pick = np.stack([rng.permutation(9)[:4] for _ in clips])
-        clips = clips[np.arange(len(clips))[:, None], pick].reshape(-1, 1, *clips.shape[2:])
-    else:
-        clips, _ = families.mixture(rng, n // 2 if stage == "crop" else n, group=2)
-        clips = clips.repeat(2, 0) if stage == "crop" else clips
-    if stage in ("frame", "crop"):
-        at = rng.integers(0, 5, (len(clips), 2)) * 8
-        clips = np.stack([c[:, y:y + 32, x:x + 32] for c, (y, x) in zip(clips, at)])
-    return clips
+def batches(rng, _, n):
+    """Clips for AHEAD steps, packed: of every n clips an eighth repeats one frame."""
+    moving, still = n * 7 // 8 * AHEAD, (n - n * 7 // 8) * AHEAD
+    clips = np.concatenate([families.mixture(rng, moving, group=4)[0],
+                            families.mixture(rng, still, group=4, still=True)[0]])
+    order = np.arange(moving + still).reshape(-1, AHEAD).T.ravel()      # the same share in every step
+    of = rng.permutation(moving), moving + rng.permutation(still)
+    return pack(clips[np.concatenate(of)[order]])
 
 
 def cells(video):
@@ -122,100 +91,99 @@ def block_colours(x):
     return m.unflatten(2, (-1, 4)).transpose(2, 3).flatten(1, 2)
 
 
-def run(state_dir, stop, threads, device, workers, times, decoder=False, save_seconds=300):
-    """Train (or go on training) until the encoder stands, or the decoder; False if asked to stop before."""
+def losses(vae, probe, x, bf16):
+    """Pixels [B,3,9,64,64] -> loss, and what it consists of."""
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bf16):
+        z = encode(vae, x).float()
+        s = torch.rand(len(x), 1, 1, 1, 1, device=x.device) * NOISE
+        y = decode(vae, z + s * torch.randn_like(z)).float()
+    err = y - x
+    l1 = err.abs().mean()
+    jumps = (err[:, :, 1:] - err[:, :, :-1]).abs().mean()
+    zc = z.transpose(0, 1).flatten(1)
+    stat = (zc.mean(1) ** 2 + (zc.var(1) - 1) ** 2).mean()
+    read = (probe(z) - block_colours(x)).abs().mean()
+    return l1 + err.square().mean() + jumps + 0.05 * stat + 2 * read, torch.stack([l1, read, stat]).detach()
+
+
+def run(state_dir, stop, threads, device, workers, seconds=None, save_seconds=300):
+    """Train, or go on training; False if asked to stop before the end."""
     path = os.path.join(state_dir, "vae.pt")
-    vae = new_vae().to(device)
+    vae = one_chunk(new_vae().to(device))
     # the log variance's rows stand in conv_out of the encoder and don't move: not for Muon, which mixes rows
     opt = Optimiser(vae, MUON_LR, ADAM_LR, (0.9, 0.99), adam_too=["encoder.conv_out.conv.weight"])
     ema, rng, step = Ema(vae, 0.999), np.random.default_rng(1), 0
     probe = torch.nn.Conv3d(LATENT_C, 12, 1).to(device)
     probe_opt = torch.optim.Adam(probe.parameters(), lr=2e-3)
-    st = load(path)
+    pace, st = Pace(STEPS, seconds), load(path)
     if st:
         vae.load_state_dict(st["model"])
-        if st["opt"]:                                       # restore.py has no moments
-            opt.load_state_dict(st["opt"])
         ema.restore(st["ema"])
         step = st["step"]
+        pace.spent = st.get("spent", 0)
+        if st.get("done"):
+            return True
+        opt.load_state_dict(st["opt"])
         rng.bit_generator.state = st["rng"]
         restore_random(st)
-        if "probe" in st:
-            probe.load_state_dict(st["probe"])
-            probe_opt.load_state_dict(st["probe_opt"])
-    end = total_steps() if decoder else ENCODER_STEPS
-    if step >= end:
-        return True
-    if step >= ENCODER_STEPS:                               # the encoder is what the transformer knows: its mean stays
-        with torch.no_grad():
-            for k, p in vae.named_parameters():
-                if k.startswith("encoder."):
-                    p.copy_(ema.w[k])
-        vae.encoder.requires_grad_(False)
+        probe.load_state_dict(st["probe"])
+        probe_opt.load_state_dict(st["probe_opt"])
 
-    def save():
-        save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, scale=scale,
+    def save(done=False):
+        save_atomic(dict(model=vae.state_dict(), opt=opt.state_dict(), ema=ema.w, step=step, spent=pace.spent, done=done,
                          probe=probe.state_dict(), probe_opt=probe_opt.state_dict(),
                          rng=rng.bit_generator.state, **random_state()), path)
-    scale = st.get("scale") if st else None
     log, due = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds)
     clips, grids, truth = held_out()
     held = (clips.to(device), grids.to(device), truth)
-    batches = Ahead(functools.partial(batch, times=times), step, workers)
+    made, ready = Ahead(functools.partial(batches, n=BATCH), step // AHEAD, workers), []
     logvar = vae.encoder.conv_out.conv
-    seen, t0, sums, eval_last = 0, time.monotonic(), [], -1
-    while step < end and not stop.asked:
-        if step % 10 == 0:
+    seen, t0, sums = 0, time.monotonic(), []
+    while (share := pace.share(step)) < 1 and not stop.asked:
+        if not ready:
             threads.adapt()
-        x = to_float(batches(rng)).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=step < total_steps() - 1000):
-            z = encode(vae, x).float()
-            s = torch.rand(len(x), 1, 1, 1, 1).to(device) * NOISE
-            y = decode(vae, z + s * torch.randn_like(z)).float()
-        err = y - x
-        l1 = err.abs().mean()
-        zc = z.transpose(0, 1).reshape(LATENT_C, -1)
-        stat = (zc.mean(1) ** 2 + (zc.var(1) - 1) ** 2).mean()
-        read = (probe(z) - block_colours(x)).abs().mean()
-        jumps = (err[:, :, 1:] - err[:, :, :-1]).abs().mean() if x.shape[2] > 1 else 0
-        loss = l1 + err.square().mean() + jumps + (0.05 * stat + 2 * read if step < ENCODER_STEPS else 0)
+            ready = list(unpack(made(rng), device).split(BATCH))
+        x = to_float(ready.pop(), device)
+        loss, parts = losses(vae, probe, x, share < 1 - EXACT)
         probe_opt.zero_grad()
         loss.backward()
-        if step < ENCODER_STEPS:
-            probe_opt.step()
-            logvar.weight.grad[LATENT_C:] = 0               # the log variance stays what it is
-            logvar.bias.grad[LATENT_C:] = 0
+        probe_opt.step()
+        logvar.weight.grad[LATENT_C:] = 0                   # the log variance stays what it is
+        logvar.bias.grad[LATENT_C:] = 0
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        opt.step(rate_at(step))
+        rate = min(1, (step + 1) / WARMUP, (1 - share) / FALLING)
+        opt.step(rate)
         step += 1
         ema.update(vae, step)
         seen += len(x)
-        sums.append((loss.item(), l1.item(), read.item(), stat.item()))
+        sums.append(torch.cat([loss.detach()[None], parts]))
         if step % 100 == 0:
-            row = dict(zip(("loss", "l1", "probe", "stat"), map(float, np.mean(sums, 0))))
+            row = dict(zip(("loss", "l1", "probe", "stat"), torch.stack(sums).mean(0).tolist()))
             dt = time.monotonic() - t0
-            if step % 1500 == 0 or step == end:
+            if step % EVAL_EVERY == 0:
                 ema.swap(vae)
                 row["psnr"], row["cells"] = evaluate(vae, held)
                 row["psnr_noisy"], row["cells_noisy"] = evaluate(vae, held, 0.2)
                 ema.swap(vae)
-            log.row(step=step, phase=stage_at(step - 1), rate=rate_at(step), clips_per_s=seen / dt,
-                    time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
+            log.row(step=step, rate=rate, clips_per_s=seen / dt, time=time.strftime("%Y-%m-%dT%H:%M:%S"), **row)
             sums, seen, t0 = [], 0, time.monotonic()
         if due():
             save()
-    if step == ENCODER_STEPS:                               # the rate has come down to 0: no mean is better
+    done = share >= 1
+    if done:                                                # the rate has come down to 0: no mean is better
         ema = Ema(vae, 0.999)
-    save()
-    batches.close()
-    return step >= end
+        psnr, right = evaluate(vae, held)
+        log.row(step=step, psnr=psnr, cells=right, rate=0.0, time=time.strftime("%Y-%m-%dT%H:%M:%S"))
+    save(done)
+    made.close()
+    return done
 
 
 @torch.no_grad()
 def channel_scale(vae, n=128):
     """Standard deviation of each latent channel over n clips of the mixture: [16]."""
     clips, _ = families.mixture(np.random.default_rng(4242), n, group=2)
-    z = torch.cat([encode(vae, c) for c in to_float(clips).split(16)])
+    z = torch.cat([encode(vae, c) for c in to_float(clips, device_of(vae)).split(16)])
     return z.transpose(0, 1).reshape(LATENT_C, -1).std(1)
 
 
@@ -231,7 +199,7 @@ def fold_scale(vae, s):
         m.weight *= s.view(1, -1, 1, 1, 1)
 
 
-def load_ema(state_dir):
+def load_ema(state_dir, device="cpu"):
     """The trained VAE (EMA weights) with unit variance in every channel, for encoding and export."""
     path = os.path.join(state_dir, "vae.pt")
     st = load(path)
@@ -239,9 +207,9 @@ def load_ema(state_dir):
     with torch.no_grad():
         for k, p in vae.named_parameters():
             p.copy_(st["ema"][k])
-    vae.eval().requires_grad_(False)
+    vae.to(device).eval().requires_grad_(False)
     if st.get("scale") is None:
-        st["scale"] = channel_scale(vae)
+        st["scale"] = channel_scale(vae).cpu()
         save_atomic(st, path)
-    fold_scale(vae, st["scale"])
+    fold_scale(vae, st["scale"].to(device))
     return vae, st["step"]
