@@ -35,15 +35,15 @@ minute on two cores. It is the model that `vdm` takes where no other is named.
 - **Trained on** procedural clips alone, made as training went ({families} families of motion on grids and of shapes:
   translation, falling, growing, recolouring, turning, hiding, cell games, ...), in part with captions of their rules.
   tools/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
-- **How long**: VAE {vae_step:,} steps of 16 clips, minutes of an H200; transformer {step:,} steps of 128 clips
-  (`{name}`), on a CPU with two cores; of an earlier VAE's latents at first (tools/pretrain/README.md).
+- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`); tools/pretrain/README.md tells of how many clips, on
+  which machines.
 - **With diffusers**: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
   `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`. An
   adapter of `vdm fit` is learned from pure noise and wants `num_inference_steps=1`, better the mean of the latents of
   10 videos (vdm.json); one made with `--pure-noise 0` wants 20.
 - **It can't**: make pictures of the world, follow a text, work at other sizes than 64x64 and 9 frames as well, or keep
   apart detail much below a cell of 8 pixels in motion. Within a group of four frames that one latent holds, sudden
-  changes blur a little: moving grids come back at 23 dB, with 97 % of their cells right in every frame.
+  changes blur a little: the cells of moving grids come back at 23 dB, 97 % of them as the right colour.
 """
 
 
