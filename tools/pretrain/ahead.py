@@ -17,24 +17,23 @@ def begin():
     torch.set_num_threads(1)
 
 
-def made(make, seed, number):
-    return make(np.random.default_rng(seed), number)
+def made(make, seed):
+    return make(np.random.default_rng(seed))
 
 
 class Ahead:
-    """ahead(rng) gives make(rng, number), number = first, first + 1, ...; with workers by other processes, from seeds
-    that rng draws, in this order. What was made and not asked for is lost with the process."""
+    """ahead(rng) gives make(rng); with workers by other processes, from seeds that rng draws, in this order. What was
+    made and not asked for is lost with the process."""
 
-    def __init__(self, make, first, workers):
-        self.make, self.next, self.waiting = make, first, collections.deque()
+    def __init__(self, make, workers):
+        self.make, self.waiting = make, collections.deque()
         self.room = DEPTH * workers
         self.pool = workers and concurrent.futures.ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), begin)
 
     def order(self, rng):
         while len(self.waiting) < self.room:
-            self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63)), self.next))
-            self.next += 1
+            self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63))))
 
     def ready(self, rng):
         """Whether the next is made already, or by this process alone."""
@@ -43,8 +42,7 @@ class Ahead:
 
     def __call__(self, rng):
         if not self.pool:
-            self.next += 1
-            return self.make(rng, self.next - 1)
+            return self.make(rng)
         self.order(rng)
         return self.waiting.popleft().result()
 

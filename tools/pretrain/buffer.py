@@ -112,7 +112,7 @@ class DeviceRing:
         pass
 
 
-def fresh(rng, _, n, still):
+def fresh(rng, n, still):
     clips, said = families.mixture(rng, n, group=max(1, min(n // 32, 16)), still=still)
     return pack(clips), said
 

@@ -244,24 +244,20 @@ def noise_levels():
     check(abs((told == 999).mean() - PURE) < .02 and told.min() < 5, "what is told is told at t = 999 in PURE of it")
 
 
-def numbered(_, number):
-    return number
-
-
 def ahead_of_time():
     """Other processes make what this one would from the same seeds, in the same order."""
     rng, same = np.random.default_rng(11), np.random.default_rng(11)
-    clips = Ahead(functools.partial(fresh, n=8, still=False), 5, 2)
+    clips = Ahead(functools.partial(fresh, n=8, still=False), 2)
     for i in range(4):
         packed, said = clips(rng)
         v, words = families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=1)
         check(bool((unpack(packed, "cpu").numpy() == v).all() and (said == words).all()),
               f"clips made ahead, {i}: what their seed says")
     clips.close()
-    for workers in (0, 2):
-        number = Ahead(numbered, 5, workers)
-        check([number(rng) for _ in range(3)] == [5, 6, 7], f"numbers count on from the first, {workers} workers")
-        number.close()
+    alone = Ahead(functools.partial(fresh, n=8, still=False), 0)
+    packed, _ = alone(np.random.default_rng(12))
+    v, _ = families.mixture(np.random.default_rng(12), 8, group=1)
+    check(alone.ready(rng) and bool((unpack(packed, "cpu").numpy() == v).all()), "by this process: what its own numbers say")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         """What the learning rates are multiplied by."""
         return min(1, (s - start + 1) / WARMUP) * (1 if decay_from is None else max(0.0, 1 - (s - branch) / decay))
 
-    clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still), 0, workers)
+    clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still), workers)
     while ring.have < FIRST_FILL * more and not stop.asked:
         threads.adapt()
         refill(ring, vae, clips(rng))

@@ -34,7 +34,7 @@ FIELDS = ["step", "loss", "l1", "probe", "stat", "rate", "psnr", "cells", "psnr_
           "time"]
 
 
-def batches(rng, _, n):
+def batches(rng, n):
     """Clips for AHEAD steps, packed: of every n clips an eighth repeats one frame."""
     moving, still = n * 7 // 8 * AHEAD, (n - n * 7 // 8) * AHEAD
     clips = np.concatenate([families.mixture(rng, moving, group=4)[0],
@@ -109,20 +109,21 @@ def losses(vae, probe, x, bf16):
 def run(state_dir, stop, threads, device, workers, seconds=None, save_seconds=300):
     """Train, or go on training; False if asked to stop before the end."""
     path = os.path.join(state_dir, "vae.pt")
+    st = load(path)
+    if st and st.get("done"):
+        return True
     vae = one_chunk(new_vae().to(device))
     # the log variance's rows stand in conv_out of the encoder and don't move: not for Muon, which mixes rows
     opt = Optimiser(vae, MUON_LR, ADAM_LR, (0.9, 0.99), adam_too=["encoder.conv_out.conv.weight"])
     ema, rng, step = Ema(vae, 0.999), np.random.default_rng(1), 0
     probe = torch.nn.Conv3d(LATENT_C, 12, 1).to(device)
     probe_opt = torch.optim.Adam(probe.parameters(), lr=2e-3)
-    pace, st = Pace(STEPS, seconds), load(path)
+    pace = Pace(STEPS, seconds)
     if st:
         vae.load_state_dict(st["model"])
         ema.restore(st["ema"])
         step = st["step"]
-        pace.spent = st.get("spent", 0)
-        if st.get("done"):
-            return True
+        pace.spent = st["spent"]
         opt.load_state_dict(st["opt"])
         rng.bit_generator.state = st["rng"]
         restore_random(st)
@@ -136,7 +137,7 @@ def run(state_dir, stop, threads, device, workers, seconds=None, save_seconds=30
     log, due = Log(os.path.join(state_dir, "vae.csv"), FIELDS), Every(save_seconds)
     clips, grids, truth = held_out()
     held = (clips.to(device), grids.to(device), truth)
-    made, ready = Ahead(functools.partial(batches, n=BATCH), step // AHEAD, workers), []
+    made, ready = Ahead(functools.partial(batches, n=BATCH), workers), []
     logvar = vae.encoder.conv_out.conv
     seen, t0, sums = 0, time.monotonic(), []
     while (share := pace.share(step)) < 1 and not stop.asked:
