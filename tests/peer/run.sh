@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every peer check, each with fresh random models: builds a virtual environment where there is none, then
-# runs tests/peer/*.py but what they share, and accuracy.py (a table). VDM_VENV names an environment that is there already.
+# runs tests/peer/*.py but what they share, and accuracy.py (a table); then the checks of pretraining, in the same
+# environment. VDM_VENV names one that is there already.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=${VDM_VENV:-build/venv}
@@ -17,5 +18,5 @@ for script in $here/*.py; do
     *) programs="$programs $script" ;;
     esac
 done
-export PYTHON="$venv/bin/python" VDM_PEER_FULL=1
-exec tests/run.sh $programs
+export PYTHON="$venv/bin/python" VDM_PEER_FULL=1 VDM="${VDM_PEER_BUILD:-build/peer}/vdm"
+exec tests/run.sh $programs tools/pretrain/test_pretrain.py

@@ -48,68 +48,46 @@ def encode_clips(vae, clips, bf16=True):
 
 
 class Ring:
-    def __init__(self, path, capacity):
-        self.cap, self.have, self.at = capacity, 0, 0
-        numbers = {path: int(np.prod(ROW)), path + ".words": WORDS}
-        whole = all(os.path.exists(p) and os.path.getsize(p) == capacity * n * 2 for p, n in numbers.items())
-        self.fresh, mode = not whole, "r+" if whole else "w+"
-        self.data = np.memmap(path, np.float16, mode, shape=(capacity,) + ROW)
-        self.said = np.memmap(path + ".words", np.int16, mode, shape=(capacity, WORDS))
+    def __init__(self, capacity, path=None, device="cpu"):
+        self.cap, self.have, self.at, self.files, self.fresh = capacity, 0, 0, [], True
+        if path:
+            numbers = {path: ROW, path + ".words": (WORDS,)}
+            self.fresh = not all(os.path.exists(p) and os.path.getsize(p) == 2 * capacity * int(np.prod(n))
+                                 for p, n in numbers.items())
+            self.files = [np.memmap(p, kind, "w+" if self.fresh else "r+", shape=(capacity,) + n)
+                          for (p, n), kind in zip(numbers.items(), (np.float16, np.int16))]
+            self.data, self.said = (torch.from_numpy(f) for f in self.files)
+        else:
+            self.data = torch.empty(capacity, *ROW, dtype=torch.float16, device=device)
+            self.said = torch.empty(capacity, WORDS, dtype=torch.int16, device=device)
 
     def put(self, z, said):
-        idx = (self.at + np.arange(len(z))) % self.cap
-        self.data[idx] = z.cpu().numpy().astype(np.float16)
-        self.said[idx] = said
-        self.at = int((self.at + len(z)) % self.cap)
-        self.have = min(self.cap, self.have + len(z))
-
-    def draw(self, rng, b, captioned=False):
-        of = np.flatnonzero(self.said[:self.have, 0] >= 0) if captioned else self.have
-        idx = np.sort(rng.choice(of, b))
-        return torch.from_numpy(self.data[idx].astype(np.float32)), self.said[idx]
-
-    def flush(self):
-        self.data.flush()
-        self.said.flush()
-
-    def meta(self):
-        return dict(have=self.have, at=self.at)
-
-    def restore(self, m):
-        if not self.fresh:
-            self.have, self.at = m["have"], m["at"]
-
-
-class DeviceRing:
-    """The same in a GPU's memory."""
-
-    def __init__(self, capacity, device):
-        self.cap, self.have, self.at = capacity, 0, 0
-        self.data = torch.empty(capacity, *ROW, dtype=torch.float16, device=device)
-        self.said = torch.full((capacity, WORDS), -1, dtype=torch.int16, device=device)
-
-    def put(self, z, said):
-        idx = (self.at + torch.arange(len(z), device=z.device)) % self.cap
-        self.data[idx] = z.half()
-        self.said[idx] = torch.from_numpy(said).to(z.device)
+        idx = (self.at + torch.arange(len(z), device=self.data.device)) % self.cap
+        self.data[idx] = z.to(self.data)
+        self.said[idx] = torch.from_numpy(said).to(self.said)
         self.at = (self.at + len(z)) % self.cap
         self.have = min(self.cap, self.have + len(z))
+        self.find_told()
+
+    def find_told(self):
         self.told = torch.nonzero(self.said[:self.have, 0] >= 0)[:, 0]
 
-    def draw(self, _, b, captioned=False):
-        n = len(self.told) if captioned else self.have
-        idx = torch.randint(n, (b,), device=self.data.device)
+    def draw(self, b, captioned=False):
+        idx = torch.randint(len(self.told) if captioned else self.have, (b,), device=self.data.device)
         idx = self.told[idx] if captioned else idx
         return self.data[idx].float(), self.said[idx]
 
     def flush(self):
-        pass
+        for f in self.files:
+            f.flush()
 
     def meta(self):
-        return dict(have=0, at=0)
+        return dict(have=self.have, at=self.at) if self.files else dict(have=0, at=0)
 
     def restore(self, m):
-        pass
+        if not self.fresh:
+            self.have, self.at = m["have"], m["at"]
+            self.find_told()
 
 
 def fresh(rng, n, still):

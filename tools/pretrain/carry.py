@@ -15,7 +15,7 @@ import torch
 import families
 import vae_phase
 from buffer import encode_clips
-from common import LATENT_C, load, one_chunk, save_atomic
+from common import LATENT_C, load, one_chunk, save_atomic, state_of
 
 CLIPS, NOISE = 384, 0.1                                     # noise on what is mapped: faint directions stay faint
 
@@ -25,19 +25,19 @@ def flat(z):
     return z.transpose(1, 2).transpose(0, 1).flatten(1).T
 
 
-def linear_map(x, y):
+def linear_map(x, y, noise):
     """M [16,16] and m [16] with y ~ M x + m."""
-    x = torch.cat([x + NOISE * torch.randn_like(x), torch.ones(len(x), 1)], 1)
-    w = torch.linalg.lstsq(x, y, driver="gelsd").solution
+    x = torch.cat([x + noise * torch.randn_like(x), torch.ones(len(x), 1)], 1)
+    w = torch.linalg.lstsq(x.double(), y.double(), driver="gelsd").solution.float()
     print(f"unexplained: {(y - x @ w).var() / y.var():.3f}")
     return w[:-1].T, w[-1]
 
 
-def carried(weights, old, new):
+def carried(weights, old, new, noise=NOISE):
     """Weights for latents of the VAE `new` from those for latents of `old`."""
     clips, _ = families.mixture(np.random.default_rng(31), CLIPS, group=4)
     z_old, z_new = (flat(encode_clips(one_chunk(v), clips, bf16=False)) for v in (old, new))
-    (to_old, _), (to_new, shift) = linear_map(z_new, z_old), linear_map(z_old, z_new)
+    (to_old, _), (to_new, shift) = linear_map(z_new, z_old, noise), linear_map(z_old, z_new, noise)
     w = {k: v.clone() for k, v in weights.items()}
     read, write, bias = w["patch_embed.proj.weight"], w["proj_out.weight"], w["proj_out.bias"]
     # read: columns are (latents or condition, channel, place in the patch); write: rows are (channel, place)
@@ -58,8 +58,7 @@ def main():
     st = load(os.path.join(args.old, "motion.pt"))
     torch.manual_seed(0)
     w = carried(st["ema"], *(vae_phase.load_ema(s)[0] for s in (args.old, args.new)))
-    save_atomic(dict(model=w, opt={}, ema={k: v.clone() for k, v in w.items()}, step=st["step"], start=st["step"],
-                     rng=st["rng"], torch_rng=st["torch_rng"]), path)
+    save_atomic(state_of(w, st["step"], st["rng"], st["torch_rng"], start=st["step"]), path)
     print(f"{path}: at step {st['step']}")
 
 

@@ -260,6 +260,12 @@ def restore_random(state):
         torch.cuda.set_rng_state_all(state["cuda_rng"])
 
 
+def state_of(weights, step, rng, torch_rng, **more):
+    """A state that pretrain.py goes on with, of weights that came without moments."""
+    return dict(model=weights, opt={}, ema={k: w.clone() for k, w in weights.items()}, step=step, rng=rng,
+                torch_rng=torch_rng, **more)
+
+
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=False) if os.path.exists(path) else None
 

@@ -13,15 +13,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
-from common import LATENT_C, save_atomic
+from common import LATENT_C, save_atomic, state_of
 
 
-def state_of(model, step, **more):
-    weights = {k: p.detach().clone() for k, p in model.named_parameters()}
-    rng = np.random.default_rng([2, step])
-    torch.manual_seed(step)
-    return dict(model=weights, opt={}, ema={k: p.clone() for k, p in weights.items()}, step=step,
-                rng=rng.bit_generator.state, torch_rng=torch.get_rng_state(), **more)
+def as_state(model, step, **more):
+    rng, torch_rng = np.random.default_rng([2, step]).bit_generator.state, torch.Generator().manual_seed(step).get_state()
+    return state_of({k: p.detach().clone() for k, p in model.named_parameters()}, step, rng, torch_rng, **more)
 
 
 def restore(model, state):
@@ -37,8 +34,8 @@ def restore(model, state):
     vae = AutoencoderKLCogVideoX.from_pretrained(os.path.join(model, "vae"), torch_dtype=torch.float32)
     net = CogVideoXTransformer3DModel.from_pretrained(os.path.join(model, "transformer"), torch_dtype=torch.float32)
     ones = torch.ones(LATENT_C)                             # the scale is in the weights already
-    save_atomic(state_of(vae, vae_step, scale=ones, done=True), os.path.join(state, "vae.pt"))
-    save_atomic(state_of(net, step, start=step), os.path.join(state, "motion.pt"))
+    save_atomic(as_state(vae, vae_step, scale=ones, done=True), os.path.join(state, "vae.pt"))
+    save_atomic(as_state(net, step, start=step), os.path.join(state, "motion.pt"))
     print(f"{state}: VAE done at step {vae_step}, transformer at step {step}")
 
 

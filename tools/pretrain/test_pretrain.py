@@ -3,8 +3,9 @@
 The proof that no evaluation pair occurs in training: evaluation inputs are drawn from the reserved grids
 only, and no clip starts with a reserved grid.  Here both halves are checked on what is really produced:
 pixels of the mixture, the pairs of evaluate.py, and the folders that `vdm tasks` writes (the environment's
-VDM names the program, build/vdm otherwise; where it is not built they are left out).
+VDM names the program, build/vdm otherwise).
 """
+import copy
 import functools
 import glob
 import os
@@ -14,25 +15,31 @@ import tempfile
 
 import numpy as np
 import torch
+from diffusers import CogVideoXTransformer3DModel
 from PIL import Image
 
 import captions
 import evaluate
 import families
+import vae_phase
 from ahead import Ahead
-from buffer import ROW, DeviceRing, Ring, fresh, pack, unpack
-from common import TEXT_DIM, Muon, Pace, decode, encode, new_vae, one_chunk, to_float
+from buffer import ROW, Ring, fresh, pack, unpack
+from carry import carried
+from common import LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae, one_chunk, to_float
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
+from model import Dit
+from restore import restore
 from smooth import SMOOTH_FAMILIES
-from transformer_phase import PURE, timesteps
+from transformer_phase import PURE, load_ema, timesteps
 
-failed = 0
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+passed = failed = 0
 
 
 def check(ok, what):
-    global failed
-    failed += not ok
+    global passed, failed
+    passed, failed = passed + bool(ok), failed + (not ok)
     print(("ok      " if ok else "FAILED  ") + what)
 
 
@@ -71,10 +78,9 @@ def is_row(x):
 
 
 def folders(seen):
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-    vdm = os.environ.get("VDM", os.path.join(root, "build", "vdm"))
+    vdm = os.environ.get("VDM", os.path.join(ROOT, "build", "vdm"))
+    check(os.access(vdm, os.X_OK), f"{vdm} is built")
     if not os.access(vdm, os.X_OK):
-        print(f"left out  folders of vdm tasks: {vdm} is not built")
         return
     first = np.stack([np.frombuffer(x, np.uint8).reshape(8, 8) for x in seen])
     check(not is_row(first).any(), "no clip starts with a row of an elementary automaton")
@@ -162,27 +168,26 @@ def captions_fit():
           f"recolour: {moved.sum()} cells of {len(x)} clips became what is said")
 
 
-def ring():
-    with tempfile.TemporaryDirectory() as d:
-        r = Ring(os.path.join(d, "r"), 10)
-        r.put(torch.ones((7,) + ROW), np.full((7, captions.WORDS), 1))
-        r.put(2 * torch.ones((7,) + ROW), np.full((7, captions.WORDS), 2))
-        check(r.have == 10 and r.at == 4 and set(np.asarray(r.data[:, 0, 0, 0, 0]).tolist()) == {1, 2}, "ring wraps")
-        z, words = r.draw(np.random.default_rng(0), 50)
-        check(bool((z[:, 0, 0, 0, 0].numpy() == words[:, 0]).all()), "a clip keeps its caption")
-        r.flush()
-        q = Ring(os.path.join(d, "r"), 10)
-        q.restore(r.meta())
-        check(q.have == 10 and bool((q.data == r.data).all()), "ring comes back")
+def ring(path, where):
+    def told(r):
+        z, words = r.draw(50, captioned=True)
+        return bool((z == 2).all() and (words == 2).all())
 
-
-def device_ring():
-    r = DeviceRing(10, torch.device("cpu"))
-    for i in (1, 2):
-        r.put(i * torch.ones((7,) + ROW), np.full((7, captions.WORDS), i if i == 2 else -1, np.int16))
-    z, words = r.draw(None, 50, captioned=True)
-    check(r.have == 10 and bool((z == 2).all() and (words == 2).all()), "in a GPU's memory: captioned clips alone where asked")
-    check(set(r.draw(None, 200)[0][:, 0, 0, 0, 0].tolist()) == {1, 2}, "else all")
+    r = Ring(10, path)
+    for i, word in ((1, -1), (2, 2)):
+        r.put(i * torch.ones((7,) + ROW), np.full((7, captions.WORDS), word, np.int16))
+    z, words = r.draw(200)
+    z = z[:, 0, 0, 0, 0]
+    check(r.have == 10 and r.at == 4 and set(z.tolist()) == {1, 2}, f"ring {where}: the oldest clips make way")
+    check(bool((words[:, 0] == torch.where(z == 1, -1, 2)).all()), f"ring {where}: a clip keeps its caption")
+    check(told(r), f"ring {where}: captioned clips alone where asked")
+    r.flush()
+    back = Ring(10, path)
+    back.restore(r.meta())
+    if path:
+        check(back.have == 10 and bool((back.data == r.data).all()) and told(back), f"ring {where}: comes back")
+    else:
+        check(back.have == 0, f"ring {where}: begins anew")
 
 
 def packing():
@@ -211,6 +216,34 @@ def vae():
             flash.append(encode(fast, clip)[:, :, 2])
         apart = ((flash[0] - flash[1]).std() / flash[0].std()).item()
         check(apart > .1, f"carry_time: which of a pair of frames is another can be seen before any training ({apart:.3f})")
+
+
+def models_return():
+    """An exported model as a state; carried to a VAE whose latents are turned, the transformer turns what it says."""
+    tiny = os.path.join(ROOT, "models", "tiny")
+    with tempfile.TemporaryDirectory() as d:
+        restore(tiny, d)
+        (vae, _), (net, step) = vae_phase.load_ema(d), load_ema(d, "motion")
+    with open(os.path.join(tiny, "README.md")) as f:
+        check(f"transformer {step:,} steps" in f.read(), "an exported model as a state: its step")
+    shipped = CogVideoXTransformer3DModel.from_pretrained(os.path.join(tiny, "transformer"), torch_dtype=torch.float32)
+    check(all(bool((p == q).all()) for p, q in zip(net.parameters(), shipped.parameters())), "and its weights")
+    g = torch.Generator().manual_seed(9)
+    turn = torch.linalg.qr(torch.randn(LATENT_C, LATENT_C, generator=g))[0]
+    turned, conv = copy.deepcopy(vae), vae.encoder.conv_out.conv
+    with torch.no_grad():
+        turned.encoder.conv_out.conv.weight[:LATENT_C] = torch.einsum("ij,jcthw->icthw", turn, conv.weight[:LATENT_C])
+        turned.encoder.conv_out.conv.bias[:LATENT_C] = turn @ conv.bias[:LATENT_C]
+    other = new_transformer()
+    other.load_state_dict(carried(dict(net.named_parameters()), vae, turned, noise=1e-3))
+    x, image = torch.randn(4, 4, LATENT_C, 8, 8, generator=g), torch.randn(4, LATENT_C, 8, 8, generator=g)
+    t = torch.tensor([0, 400, 900, 999])
+    with torch.no_grad():
+        of_turned = lambda z, axis: torch.movedim(torch.tensordot(turn, z, ([1], [axis])), 0, axis)
+        want = of_turned(Dit(net, bf16=False)(x, image, t), 2)
+        have = Dit(other, bf16=False)(of_turned(x, 2), of_turned(image, 1), t)
+    off = ((have - want).norm() / want.norm()).item()
+    check(off < .01, f"carried to turned latents: the turned velocity ({off:.3f})")
 
 
 def muon():
@@ -264,10 +297,12 @@ if __name__ == "__main__":
     shape_of_things()
     text()
     captions_fit()
-    ring()
-    device_ring()
+    with tempfile.TemporaryDirectory() as d:
+        ring(os.path.join(d, "r"), "on disk")
+    ring(None, "in memory")
     packing()
     vae()
+    models_return()
     muon()
     pace()
     noise_levels()
@@ -276,5 +311,5 @@ if __name__ == "__main__":
     seen = stream(int(sys.argv[1]) if len(sys.argv) > 1 else 2048)
     evaluation(seen)
     folders(seen)
-    print(f"{failed} failed")
+    print(f"pretrain: {passed} passed, {failed} failed")
     sys.exit(failed > 0)

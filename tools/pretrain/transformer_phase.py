@@ -18,7 +18,7 @@ import captions
 import families
 import vae_phase
 from ahead import Ahead
-from buffer import DeviceRing, Ring, encode_clips, fresh, refill
+from buffer import Ring, encode_clips, fresh, refill
 from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, one_chunk, random_state, restore_random,
                     save_atomic)
 from grids import PALETTE, content, reserved
@@ -110,13 +110,13 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
     opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
     ema, rng, step, start, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, 0, None
     more = 4 if device.type == "cuda" else 1                # a GPU learns faster, and from larger batches, than it encodes
-    ring = Ring(os.path.join(state_dir, f"latents-{variant}.f16"), CAPACITY) if device.type == "cpu" else \
-        DeviceRing(CAPACITY * more, device)
+    on_disk = os.path.join(state_dir, f"latents-{variant}.f16") if device.type == "cpu" else None
+    ring = Ring(CAPACITY * more, on_disk, device)
     torch.manual_seed(3)
     st = (load(released) if decay else None) or load(path)
     if st:
         net.load_state_dict(st["model"])
-        if st["opt"]:                                       # restore.py has no moments
+        if st["opt"]:                                       # none after restore.py and carry.py
             opt.load_state_dict(st["opt"])
         ema.restore(st["ema"])
         step, start, decay_from = st["step"], st.get("start", 0), st.get("decay_from")
@@ -124,8 +124,8 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         restore_random(st)
         if "ring" in st:
             ring.restore(st["ring"])
-    branch = decay_from if decay_from is not None else max(max_steps or 0, step) if decay else None
-    end = branch + decay if decay else (max_steps or 10 ** 9)
+    branch = max(step, max_steps or 0) if decay_from is None else decay_from       # where the rate begins to fall, if it does
+    end = branch + decay if decay else max_steps or 10 ** 9
 
     def save():
         ring.flush()
@@ -151,7 +151,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
     rows, due = log(), Every(save_seconds)
     sums, seen, t0 = [], 0, time.monotonic()
     while step < end and not stop.asked:
-        if step == branch and decay_from is None:
+        if decay and step == branch and decay_from is None:
             save()
             decay_from = branch
             rows = log()
@@ -159,7 +159,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
             threads.adapt()
             refill(ring, vae, clips(rng))
         tell = not still and rng.random() >= UNSAID
-        z, said = ring.draw(rng, size, tell)
+        z, said = ring.draw(size, tell)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
         t = timesteps(size, tell, device)
