@@ -413,12 +413,16 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
                         int width, vdm_error *err)
 {
     vdm_picture file;
-    if (e->x) return vdm_arc_render(p, output ? e->y : e->x, t, height, width, err);
+    if (e->x) {
+        vdm_grid seen = output ? *e->y : *e->x;
+        if (t->view) vdm_arc_apply(&seen, output ? e->y : e->x, t->view);
+        return vdm_arc_render(p, &seen, t, height, width, err);
+    }
     *p = (vdm_picture){0};
     if (vdm_picture_read(&file, output ? e->output : e->input, err)) return -1;
     int status = vdm_picture_resize(p, &file, width, height, err);
     vdm_picture_free(&file);
-    return status;
+    return status || !t->view ? status : vdm_view_picture(p, t, t->view, false, err);
 }
 
 vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e)
@@ -426,6 +430,11 @@ vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e)
     vdm_task g = *t;
     const vdm_grid *size = e->y ? e->y : e->x;
     if (size) g.grid_rows = size->rows, g.grid_cols = size->cols;
+    if (t->view && (t->view->symmetry & 4)) {
+        int held = g.grid_rows;
+        g.grid_rows = g.grid_cols;
+        g.grid_cols = held;
+    }
     return g;
 }
 
@@ -434,14 +443,12 @@ vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e)
 
 const uint8_t *vdm_palette_colour(vdm_palette p, int number)
 {
-    static const uint8_t arc[][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
-                                     {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
-                                     {127, 219, 255}, {135, 12, 37}},
-                         maze[][3] = {
-                             {71, 48, 45}, {255, 255, 255}, {244, 96, 54}, {72, 191, 132}, {46, 134, 171}},
-                         vivid[][3] = {{0, 0, 0},       {0, 0, 255},     {255, 0, 0},   {0, 170, 0},
-                                       {255, 255, 0},   {150, 150, 150}, {255, 0, 255}, {255, 128, 0},
-                                       {0, 255, 255}, {128, 0, 64}};
+    static const uint8_t
+        arc[][3] = {{0, 0, 0},       {0, 116, 217},  {255, 65, 54},  {46, 204, 64},   {255, 220, 0},
+                    {170, 170, 170}, {240, 18, 190}, {255, 133, 27}, {127, 219, 255}, {135, 12, 37}},
+        maze[][3] = {{71, 48, 45}, {255, 255, 255}, {244, 96, 54}, {72, 191, 132}, {46, 134, 171}},
+        vivid[][3] = {{0, 0, 0},       {0, 0, 255},   {255, 0, 0},   {0, 170, 0},   {255, 255, 0},
+                      {150, 150, 150}, {255, 0, 255}, {255, 128, 0}, {0, 255, 255}, {128, 0, 64}};
     int colours = p == VDM_PALETTE_MAZE ? 5 : 10;
     if (number < 0 || number >= colours) return NULL;
     return p == VDM_PALETTE_ARC ? arc[number] : p == VDM_PALETTE_MAZE ? maze[number] : vivid[number];

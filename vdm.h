@@ -809,6 +809,7 @@ typedef struct vdm_task {
     vdm_example *train, *test;       /* sorted by name */
     int n_train, n_test;
     vdm_arc arc;                     /* where the task is an ARC-AGI file: its grids, which the examples name */
+    const struct vdm_arc_view *view; /* what examples are shown in; NULL: as they are */
 } vdm_task;
 /* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
  * its pictures look like; grid_rows and grid_cols differ from example to example (vdm_example_grid). */
@@ -825,7 +826,7 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geomet
 /* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
  * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
 int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
-/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered. */
+/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
                         int width, vdm_error *err);
 /* The task's geometry with the size of that example's output (of its input, where the output isn't known). It
@@ -875,11 +876,16 @@ typedef struct vdm_arc_view {
     uint8_t number[10];
 } vdm_arc_view;
 /* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
- * `square`), each with a permutation of 1..9 of its own; 0, the background, stays. The permutation is also what
- * tells views apart: a rule such as "fall down" is another one in a mirrored view. */
-void vdm_arc_views(vdm_arc_view *views, int n, bool square, uint64_t seed);
+ * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
+ * `colours`. The permutation is also what tells views apart: a rule such as "fall down" is another one in a
+ * mirrored view. View k is the same among any n. */
+void vdm_arc_views(vdm_arc_view *views, int n, bool square, int first, int colours, uint64_t seed);
 void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
 void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
+/* The same for cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
+void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_arc_view *v, bool back);
+/* The grid in a picture, drawn anew in the view, or back from it; geometry: as p has it. */
+int vdm_view_picture(vdm_picture *p, const vdm_task *geometry, const vdm_arc_view *v, bool back, vdm_error *err);
 /* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
 int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err);
 /* The task whose examples are those grids; takes a's over, also where it fails. */

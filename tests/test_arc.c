@@ -331,8 +331,8 @@ static void check_views(void)
     vdm_arc_view views[24] = {0}, again[24] = {0};
     vdm_grid g, seen, back, all[8];
     random_grid(&g, 3, 5, 1);
-    vdm_arc_views(views, 24, true, 42);
-    vdm_arc_views(again, 24, true, 42);
+    vdm_arc_views(views, 24, true, 1, 10, 42);
+    vdm_arc_views(again, 24, true, 1, 10, 42);
     CHECK(memcmp(views, again, sizeof views) == 0, "the same seed, other views");
     for (int k = 0; k < 24; k++) {
         unsigned seen_numbers = 0;
@@ -350,8 +350,66 @@ static void check_views(void)
     }
     CHECK(all[1].cells[0] == g.cells[4] && all[2].cells[0] == g.cells[10], "mirrored");
     CHECK(all[4].rows == 5 && all[4].cols == 3 && all[4].cells[1] == g.cells[5], "transposed");
-    vdm_arc_views(views, 24, false, 42);
+    vdm_arc_views(views, 24, false, 1, 10, 42);
     for (int k = 0; k < 24; k++) CHECK(!(views[k].symmetry & 4), "transposed though not square");
+}
+
+/* Grids of any size and palette, in pictures and in a task's examples. */
+static void check_seen(void)
+{
+    enum { ROWS = 35, COLS = 3, CELL = 2 };
+    uint8_t cells[ROWS * COLS], seen[ROWS * COLS], back[ROWS * COLS];
+    vdm_arc_view views[24];
+    vdm_error err;
+    vdm_picture p, drawn;
+    vdm_task g = {
+        .grid_rows = ROWS, .grid_cols = COLS, .cell = CELL, .border = 1, .palette = VDM_PALETTE_MAZE};
+    for (int i = 0; i < ROWS * COLS; i++) cells[i] = (uint8_t)(i % 5);
+    vdm_arc_views(views, 24, true, 1, 5, 42);
+    for (int k = 0; k < 24; k++) {
+        vdm_view_cells(seen, cells, ROWS, COLS, &views[k], false);
+        bool turned = views[k].symmetry & 4;
+        vdm_view_cells(back, seen, turned ? COLS : ROWS, turned ? ROWS : COLS, &views[k], true);
+        CHECK(memcmp(back, cells, sizeof back) == 0, "view %d of a long grid", k);
+        if (!CHECK(vdm_grid_render(&p, cells, &g, 120, 120, &err) == 0, "%s", err.text)) return;
+        vdm_task shape = g;
+        if (turned) shape.grid_rows = COLS, shape.grid_cols = ROWS;
+        if (CHECK(vdm_view_picture(&p, &g, &views[k], false, &err) == 0 &&
+                      vdm_grid_render(&drawn, seen, &shape, 120, 120, &err) == 0,
+                  "%s", err.text)) {
+            CHECK(memcmp(p.rgb, drawn.rgb, (size_t)3 * 120 * 120) == 0, "picture in view %d", k);
+            vdm_picture_free(&drawn);
+        }
+        vdm_picture_free(&p);
+    }
+    vdm_picture small = {.width = 8, .height = 8, .rgb = (uint8_t[192]){0}};
+    CHECK(vdm_view_picture(&small, &g, &views[1], false, &err) != 0 && strstr(err.text, "35 x 3"), "no room");
+}
+
+static void check_task_in_view(void)
+{
+    vdm_task t;
+    vdm_error err;
+    vdm_picture p, drawn;
+    vdm_grid seen;
+    vdm_arc_view views[5];
+    if (!CHECK(vdm_task_read(&t, "tests/arc/move/fall.json", &err) == 0, "%s", err.text)) return;
+    vdm_arc_views(views, 5, true, 1, 10, 42);
+    CHECK(vdm_arc_layout(&t, &PAPER, 8, 8, &err) == 0, "%s", err.text);
+    vdm_task plain = vdm_example_grid(&t, &t.train[0]);
+    t.view = &views[4]; /* transposed */
+    vdm_task shape = vdm_example_grid(&t, &t.train[0]);
+    CHECK(shape.grid_rows == plain.grid_cols && shape.grid_cols == plain.grid_rows,
+          "the size of what is seen");
+    vdm_arc_apply(&seen, t.train[0].y, &views[4]);
+    if (CHECK(vdm_example_picture(&p, &t, &t.train[0], true, 400, 400, &err) == 0 &&
+                  vdm_arc_render(&drawn, &seen, &t, 400, 400, &err) == 0,
+              "%s", err.text)) {
+        CHECK(memcmp(p.rgb, drawn.rgb, (size_t)3 * 400 * 400) == 0, "an example in a view");
+        vdm_picture_free(&p);
+        vdm_picture_free(&drawn);
+    }
+    vdm_task_free(&t);
 }
 
 static void check_augment(void)
@@ -361,7 +419,7 @@ static void check_augment(void)
     vdm_arc_view views[3];
     vdm_error err;
     if (!CHECK(vdm_arc_read(&a, "tests/arc/move/fall.json", &err) == 0, "%s", err.text)) return;
-    vdm_arc_views(views, 3, true, 1);
+    vdm_arc_views(views, 3, true, 1, 10, 1);
     if (CHECK(vdm_arc_augment(&more, &a, views, 3, &err) == 0, "%s", err.text)) {
         vdm_grid seen;
         vdm_arc_apply(&seen, &a.train[1].y, &views[2]);
@@ -427,6 +485,8 @@ int main(void)
     check_shift();
     check_infer();
     check_views();
+    check_seen();
+    check_task_in_view();
     check_augment();
     check_task();
     check_votes();

@@ -209,6 +209,87 @@ static void check_fit_and_eval(void)
     expect(1, "that fits", "eval task --model model --steps 1 --size 16x48");
 }
 
+/* The folder `to` has the task as view k shows it. */
+static void write_seen(int k, const char *to)
+{
+    vdm_task t;
+    vdm_error err;
+    vdm_arc_view views[8];
+    vdm_arc_views(views, k + 1, false, 0, 10, 42);
+    expect_shell(0, "", "cp -r task %s", to);
+    if (!CHECK(vdm_task_read(&t, to, &err) == 0, "%s", err.text)) return;
+    for (int i = 0; i < 2 * (PAIRS + QUESTIONS); i++) {
+        const vdm_example *e = i / 2 < PAIRS ? &t.train[i / 2] : &t.test[i / 2 - PAIRS];
+        const char *path = i % 2 ? e->output : e->input;
+        vdm_picture p = {0};
+        CHECK(vdm_picture_read(&p, path, &err) == 0 &&
+                  vdm_view_picture(&p, &t, &views[k], false, &err) == 0 &&
+                  vdm_picture_write(&p, path, &err) == 0,
+              "%s", err.text);
+        vdm_picture_free(&p);
+    }
+    vdm_task_free(&t);
+}
+
+/* To learn and to answer in a view is to learn and answer what it shows, and to look at the answer without
+ * it. */
+static void check_view(void)
+{
+    vdm_error err;
+    vdm_task t;
+    vdm_arc_view views[4];
+    vdm_picture plain = {0}, seen = {0};
+    uint8_t cells[2][ROWS * COLS], back[ROWS * COLS];
+    int top, left;
+    write_seen(3, "seen");
+    expect(0, "", "fit seen --model model -o seen/run --steps 3 --rank 2 --watch-every 0");
+    expect(0, "", "fit task --model model -o view --steps 3 --rank 2 --watch-every 0 --view 3");
+    expect_same("view/lora.safetensors", "seen/run/lora.safetensors", true);
+    expect_same("view/lora.safetensors", "run/lora.safetensors", false);
+    expect(0, "", "eval seen --model model --steps 2 -o seen/answers --lora view/lora.safetensors");
+    expect(0, "", "eval task --model model --steps 2 -o view --lora view/lora.safetensors --view 3");
+    expect_same("view/scores.csv", "seen/answers/scores.csv", true);
+    bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
+              vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&
+              vdm_grid_read(cells[0], &top, &left, &plain, &t) == 0 &&
+              vdm_grid_read(cells[1], &top, &left, &seen, &t) == 0;
+    if (CHECK(ok, "%s", err.text)) {
+        vdm_arc_views(views, 4, false, 0, 10, 42);
+        vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], true);
+        CHECK(memcmp(back, cells[0], sizeof back) == 0, "an answer is written as the view shows it");
+    }
+    vdm_picture_free(&plain);
+    vdm_picture_free(&seen);
+    vdm_task_free(&t);
+    expect(2, "expected a whole number from 0 to 31", "eval task --model model --view 32");
+}
+
+static void check_vote(void)
+{
+    const char *pieces[] = {"vdm vote task right wrong right", "5 of 5 exact", "alt=\"answer of 4&amp;\""};
+    expect_shell(0, "",
+                 "mkdir right wrong few && for i in 0 1 2 3 4; do "
+                 "cp \"task/test/$i&.out.ppm\" \"right/$i&.ppm\" && "
+                 "cp \"task/test/$i&.in.ppm\" \"wrong/$i&.ppm\"; done && cp \"right/0&.ppm\" few");
+    expect(0, "exact 5 of 5 (1.0000)", "vote task right wrong right -o voted");
+    check_report("voted/report.html", pieces, 3);
+    expect_same("voted/3&.ppm", "right/3&.ppm", true);
+    expect(0, "exact 0 of 5", "vote task wrong right -o tie"); /* the earlier one */
+    expect_same("tie/3&.ppm", "wrong/3&.ppm", true);
+    expect(0, "exact 0 of 5", "vote task right wrong wrong -o voted");
+    expect(3, "exact 0 of 5", "vote task wrong -o voted --at-least 1");
+    expect(1, "few/1&.ppm", "vote task right few -o voted");
+    expect(0, "exact 1 of 1", "vote task right few -o voted --limit 1");
+    write_text("arc.json",
+               "{\"train\": [{\"input\": [[1]], \"output\": [[2]]}], \"test\": [{\"input\": [[1]]}]}");
+    expect(1, "found an ARC-AGI file", "vote arc.json right -o voted");
+    expect(2, "a task folder and folders of answers", "vote task -o voted");
+    expect(2, "expected -o DIR", "vote task right");
+    expect_shell(0, "", "mkdir wide && cp right/* wide");
+    write_text("wide/2&.ppm", "P3 1 1 255 0 0 0\n");
+    expect(1, "wide/2&.ppm: expected an answer of 32x48 pixels, found", "vote task wide -o voted");
+}
+
 static void check_demo(void)
 {
     const char *pieces[] = {"vdm demo task", "Learned from 8 pairs",     "(transition: discrete)",
@@ -291,6 +372,8 @@ int main(void)
     write_task();
     check_checker();
     check_fit_and_eval();
+    check_view();
+    check_vote();
     check_demo();
     check_made();
     check_killed();

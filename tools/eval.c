@@ -2,8 +2,6 @@
  * itself is in exam.c. */
 #include "tool.h"
 
-#include <math.h>
-
 enum { OWN_PAIRS = 8 }; /* training pairs that are answered too, unless --own says how many */
 
 /* Where the files go: paths in the output folder, NULL without one. */
@@ -36,35 +34,12 @@ static int run(session *s, exam *a, const struct files *f, const char *command, 
     return exam_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
 }
 
-/* The signs of failure and the result; BELOW where the mean is less than --at-least. */
-static int summary(const options *o, const exam *a)
-{
-    const char *metric = metric_name(a->task->metric);
-    signs_print(stdout, a->signs, a->task);
-    if (!a->scored) {
-        printf("%d answered, none has a known answer\n", a->n);
-        return DONE;
-    }
-    if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
-    printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
-           a->mean);
-    if (a->task->metric == VDM_METRIC_POSE)
-        printf(" of the joints within %.1f pixels",
-               0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));
-    if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
-    if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
-    printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
-           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->kept);
-    bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
-    return below ? BELOW : DONE;
-}
-
-static int prepare(session *s, exam *a, vdm_task *t, options *o, vdm_error *err)
+static int prepare(session *s, exam *a, vdm_task *t, vdm_arc_view *view, options *o, vdm_error *err)
 {
     int height, width;
-    if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err)) return -1;
+    if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err) ||
+        canvas_view(t, o, view, err))
+        return -1;
     int n = exam_asked(t, o->limit, err);
     int own = o->own >= 0 ? o->own : n < OWN_PAIRS ? n : OWN_PAIRS;
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
@@ -79,6 +54,7 @@ int command_eval(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_task task = {0};
+    vdm_arc_view view;
     exam a = {0};
     struct files files = {0};
     int status = options_read(&o, EVAL, argc, argv);
@@ -86,12 +62,12 @@ int command_eval(int argc, char **argv)
     if (o.n_operands != 1) return misuse("eval: expected one task folder, found %d", o.n_operands);
     console_watch_signals();
     char *command = command_line("eval", argc, argv, &err);
-    bool ok = command && !prepare(&s, &a, &task, &o, &err);
+    bool ok = command && !prepare(&s, &a, &task, &view, &o, &err);
     if (ok && o.plan)
         plan_print(&s, 0, a.own + a.asked, 0);
     else
         ok = ok && !prepare_output(&files, o.output, &err) && !run(&s, &a, &files, command, &err);
-    status = !ok ? fail(&err) : o.plan ? DONE : summary(&o, &a);
+    status = !ok ? fail(&err) : o.plan ? DONE : exam_summary(&o, &a);
     vdm_free(command);
     vdm_free(files.scores);
     vdm_free(files.page);

@@ -148,12 +148,19 @@ int film_frame(int i, int frames)
     return n > 1 ? (2 * i * (frames - 1) + n - 1) / (2 * (n - 1)) : 0;
 }
 
-static int write_last(const char *folder, const char *name, const vdm_picture *last, vdm_error *err)
+/* As the task is, not as its view shows it. */
+static int write_last(const exam *all, const char *folder, const char *name, const vdm_task *shape,
+                      const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
+    vdm_picture plain = {0};
+    const vdm_arc_view *view = all->task->view;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
-    int status = path ? vdm_picture_write(last, path, err) : -1;
+    int status = path ? vdm_picture_resize(&plain, last, last->width, last->height, err) : -1;
+    if (!status && view) status = vdm_view_picture(&plain, shape, view, true, err);
+    if (!status) status = vdm_picture_write(&plain, path, err);
+    vdm_picture_free(&plain);
     vdm_free(path);
     return status;
 }
@@ -187,7 +194,7 @@ static int take(exam *all, int i, const char *folder, const vdm_picture *input, 
                 raw = {g->width, g->height,
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = correct(&last, all, &shape, &raw, err);
-    if (!status && folder) status = write_last(folder, a->example->name, &last, err);
+    if (!status && folder) status = write_last(all, folder, a->example->name, &shape, &last, err);
     if (!status && a->example->output)
         status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
                          score(a, &shape, input, &raw, &last, &truth, err)
@@ -300,12 +307,10 @@ static void unpack(const exam *a, const struct group *g, int i)
     vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
 }
 
-/* Takes answer number i of the group. */
-static int take_next(exam *a, const struct group *g, int i, const char *folder, vdm_error *err)
+int exam_take(exam *a, const char *folder, const vdm_picture *input, uint8_t *bytes, vdm_error *err)
 {
     a->all[a->n].example = &a->task->test[a->n];
-    unpack(a, g, i);
-    if (take(a, a->n, folder, &g->inputs[i], g->bytes, err)) return -1;
+    if (take(a, a->n, folder, input, bytes, err)) return -1;
     a->n++;
     add_up(a);
     return 0;
@@ -385,7 +390,8 @@ int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
         int n = a->asked - a->n < g.room ? a->asked - a->n : g.room;
         status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            status = take_next(a, &g, i, folder, err);
+            unpack(a, &g, i);
+            status = exam_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -428,6 +434,30 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
         fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);
+}
+
+int exam_summary(const options *o, const exam *a)
+{
+    const char *metric = metric_name(a->task->metric);
+    if (a->geometry.frames > 1) signs_print(stdout, a->signs, a->task);
+    if (!a->scored) {
+        printf("%d answered, none has a known answer\n", a->n);
+        return DONE;
+    }
+    if (a->colours.kind != VDM_COLOUR_NONE)
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
+    printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
+           a->mean);
+    if (a->task->metric == VDM_METRIC_POSE)
+        printf(" of the joints within %.1f pixels",
+               0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));
+    if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
+    if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
+    printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
+           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->kept);
+    bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
+    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    return below ? BELOW : DONE;
 }
 
 void exam_say(const exam *a, char *text, size_t size)

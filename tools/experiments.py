@@ -1,16 +1,17 @@
 """The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [pure] [others] [why] [pure-shots] [bases] [shots] [phi] [sampling]
-                                    [rank] [sanity] [segmentation]
+    python tools/experiments.py run [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
+                                    [usual]
                                     [--base NAME=MODEL]... [--limit-seconds S]
     python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
 
-pure: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
-others: the same for the tasks on grids that `vdm tasks` has besides, with the base trained on motion.
-why: what each part of that recipe brings.  pure-shots: n = 3, 10, 100.
-bases, shots: the same tables with the usual recipe, as all that follow (RECIPES).  phi, sampling, rank: on four tasks.
+bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
+views: the same in eight views of a task, with fewer updates in each, and a vote.
+shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.  phi, rank, sampling: on four tasks, sampling with the recipe
+`usual`, since what is learned at the last timestep alone is answered in one step.
 sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
+why: what each part of the recipe brings.  usual: the bases with the paper's recipe (RECIPES).
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
 tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
@@ -38,8 +39,9 @@ OTHERS = {"flip-v": "-", "turn-180": "-", "turn-270": "-", "day-night": "below .
           "maze-rule": "below .9 / below .9", "langton-3": "-", "langton-5": ".25 / -", "langton-10": "-",
           **{f"rule-{r}": "-" for r in (8, 32, 128, 160, 4, 108, 250, 30, 45)}, "rule-90": "below .9 / below .9",
           "rule-150": "below .9 / below .9", **{f"rule-{r}": "-" for r in (110, 54, 62, 106)}, "shortest-path": "-"}
+PAPER = ["task", "paper: CogVideoX1.5-5B / Qwen3-4B"]
 GEOMETRY = ["flip-h", "turn-90"]
-FOUR = ["recolour", "gravity", "outline", "life"]
+FOUR = ["recolour", "turn-90", "outline", "rule-170"]
 SEEDS = [1, 2, 3]
 MOVED = ["flip-h", "shift", "transpose", "turn-90"]
 # Name: fit's options over the model's own, and eval's; what the table of `why` calls it.  Schedule (falling to 0), rank
@@ -49,43 +51,40 @@ LARGE, SMALL = ["--steps", 450, "--batch", 16], ["--steps", 1800, "--batch", 4]
 SLOW, FAST = ["--lr", 0.004, "--warmup", 0], ["--lr", 0.006, "--warmup", 150]
 ONE, TEN = ["--ensemble", 1, "--steps"], ["--ensemble", 10, "--steps"]
 RECIPES = {
-    "usual": (UNIFORM + LARGE + SLOW, ONE + [20], ["uniform", "450 x 16", "0.004", "1 video, 20 steps (f32)"]),
+    "usual": (BF16 + UNIFORM + LARGE + SLOW, BF16 + ONE + [20], ["uniform", "450 x 16", "0.004", "1 video, 20 steps"]),
     "mean": (BF16 + UNIFORM + LARGE + SLOW, BF16 + TEN + [2], ["uniform", "450 x 16", "0.004", "10 videos, 2 steps"]),
     "large": (BF16 + PURE + LARGE + SLOW, BF16 + TEN + [1], ["0.9 at 999", "450 x 16", "0.004", "10 videos, 1 step"]),
     "single": (BF16 + PURE + SMALL + SLOW, BF16 + ONE + [1], ["0.9 at 999", "1,800 x 4", "0.004", "1 video, 1 step"]),
     "slow": (BF16 + PURE + SMALL + SLOW, BF16 + TEN + [1], ["0.9 at 999", "1,800 x 4", "0.004", "10 videos, 1 step"]),
     "pure": (BF16 + PURE + SMALL + FAST, BF16 + TEN + [1],
              ["0.9 at 999", "1,800 x 4", "0.006, warmup 150", "10 videos, 1 step"]),
+    "views": (BF16 + PURE + ["--steps", 400, "--batch", 4] + FAST, BF16 + ["--ensemble", 2, "--steps", 1],
+              ["0.9 at 999", "8 views: 400 x 4 each", "0.006, warmup 150", "2 videos, 1 step, and a vote"]),
 }
-GROUPS = ["pure", "others", "why", "pure-shots", "bases", "shots", "phi", "sampling", "rank", "sanity",
-          "segmentation"]
+VIEWS = range(8)
+GROUPS = ["views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
 FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
           "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:8]
 
 
-def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank="", recipe="usual"):
+def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank="", recipe="pure"):
     return dict(zip(KEY, map(str, (task, base, n, seed, phi, sampling, rank, recipe))))
 
 
 def wanted(group, bases):
-    """The runs of one table; those of the usual recipe as it is are in `bases`."""
-    if group == "pure":
-        return [row(t, b, seed=s, recipe="pure") for s in SEEDS for t in TASKS for b in bases]
-    if group == "others":
-        return [row(t, seed=s, recipe="pure") for s in SEEDS for t in OTHERS]
-    if group == "why":
-        return [row(t, recipe=r) for r in RECIPES for t in MOVED]
-    if group == "pure-shots":
-        return [row(t, n=n, recipe="pure") for t in TASKS for n in (3, 10, 100)]
-    if group == "bases":
-        return [row(t, b, seed=s) for s in SEEDS for t in TASKS for b in bases]
+    if group in ("bases", "views", "usual"):
+        return [row(t, b, seed=s, recipe="pure" if group == "bases" else group) for s in SEEDS for t in TASKS for b in bases]
     if group == "shots":
         return [row(t, n=n) for t in TASKS for n in (3, 10, 100)]
+    if group == "others":
+        return [row(t, seed=s) for s in SEEDS for t in OTHERS]
+    if group == "why":
+        return [row(t, recipe=r) for r in RECIPES for t in MOVED]
     if group == "phi":
         return [row(t, phi=p) for t in FOUR for p in ("linear", "quadratic", "sqrt", "tiles:4x4")]
     if group == "sampling":
-        return [row(t, sampling=s) for t in FOUR for s in (5, 50)]
+        return [row(t, sampling=s, recipe="usual") for t in FOUR for s in (5, "", 50)]
     if group == "rank":
         return [row(t, rank=r) for t in FOUR for r in (4, 16)]
     if group == "sanity":
@@ -131,19 +130,26 @@ def run_one(program, r, model):
         # alpha follows the rank, so that the adapter acts as strongly
         fit, ask, _ = RECIPES[r["recipe"]]
         fit = [*fit, "--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
-        both = ["--model", model, "--seed", r["seed"], "--threads", 1]
-        start = time.monotonic()
-        vdm(program, "fit", task, *both, "--watch-every", 0, *fit, "-o", out)
-        learned = time.monotonic()
-        text = vdm(program, "eval", task, *both, "--lora", os.path.join(out, "lora.safetensors"),
-                   *ask, *(["--steps", r["sampling"]] if r["sampling"] else []), "-o", ans)
+        ask = [*ask, "--steps", r["sampling"]] if r["sampling"] else ask
+        views, clock = VIEWS if r["recipe"] == "views" else [0], [time.monotonic()]
+        for k in views:
+            both = ["--model", model, "--seed", r["seed"], "--threads", 1, "--view", k]
+            vdm(program, "fit", task, *both, "--watch-every", 0, *fit, "-o", out + str(k))
+        clock.append(time.monotonic())
+        for k in views:
+            both[-1] = k
+            text = vdm(program, "eval", task, *both, "--lora", os.path.join(out + str(k), "lora.safetensors"), "--own", 0,
+                       *ask, "-o", ans + str(k))
+        if len(views) > 1:
+            text = vdm(program, "vote", task, *(ans + str(k) for k in views), "-o", ans + "0")
+        clock.append(time.monotonic())
         exact, tests = re.search(r"exact (\d+) of (\d+)", text).groups()
-        with open(os.path.join(ans, "scores.csv"), newline="") as f:
+        with open(os.path.join(ans + "0", "scores.csv"), newline="") as f:
             scores = list(csv.DictReader(f))
     mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
     return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"),
                 copied=mean("copied"), kept=mean("kept"),
-                fit_seconds=round(learned - start, 1), eval_seconds=round(time.monotonic() - learned, 1),
+                fit_seconds=round(clock[1] - clock[0], 1), eval_seconds=round(clock[2] - clock[1], 1),
                 model=os.path.basename(os.path.realpath(model)))
 
 
@@ -191,34 +197,30 @@ def table(head, lines):
 
 
 def tables(rows):
-    seed = dict(seed=1)
+    seed, three = dict(seed=1), ("motion", "stills", "random")
+    bases = lambda recipe, column="exact": [([t, p], [share(found(rows, column, task=t, base=b, recipe=recipe)) for b in three])
+                                            for t, p in TASKS.items()]
     return {
-        "pure": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random", "cells, motion"],
-                      [([t, p], [share(found(rows, task=t, base=b, recipe="pure")) for b in ("motion", "stills", "random")]
-                        + [share(found(rows, "score", task=t, base="motion", recipe="pure"))])
-                       for t, p in TASKS.items()]),
-        "others": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "exact", "cells", "copying the input"],
-                        [([t, p], [share(found(rows, c, task=t, recipe="pure"))
-                                  for c in ("exact", "score", "copied")]) for t, p in OTHERS.items()]),
+        "views": table(PAPER + list(three), bases("views")),
+        "bases": table(PAPER + list(three), bases("pure")),
+        "cells": table(PAPER[:1] + list(three) + ["copying the input"],
+                       [(labels[:1], shares + [share(found(rows, "copied", task=labels[0]))])
+                        for labels, shares in bases("pure", "score")]),
+        "usual": table(PAPER + list(three), bases("usual")),
+        "shots": table(["task", "n = 3", "10", "30", "100"],
+                       [([t], [both(rows, task=t, n=n, **seed) for n in (3, 10, 30, 100)]) for t in TASKS]),
+        "others": table(PAPER + ["exact", "cells", "copying the input"],
+                        [([t, p], [share(found(rows, c, task=t)) for c in ("exact", "score", "copied")])
+                         for t, p in OTHERS.items()]),
         "why": table(["t, in learning", "updates x videos", "rate", "answered by"] + MOVED,
                      [(what, [share(found(rows, task=t, recipe=r, **seed)) for t in MOVED])
                       for r, (_, _, what) in RECIPES.items()]),
-        "pure-shots": table(["task", "n = 3", "10", "30", "100"],
-                            [([t], [both(rows, task=t, n=n, recipe="pure", **seed) for n in (3, 10, 30, 100)])
-                             for t in TASKS]),
-        "bases": table(["task", "paper: CogVideoX1.5-5B / Qwen3-4B", "motion", "stills", "random"],
-                       [([t, p], [share(found(rows, task=t, base=b)) for b in ("motion", "stills", "random")])
-                        for t, p in TASKS.items()]),
-        "cells": table(["task", "motion", "stills", "random", "copying the input"],
-                       [([t], [share(found(rows, "score", task=t, base=b)) for b in ("motion", "stills", "random")]
-                         + [share(found(rows, "copied", task=t, base="motion"))]) for t in TASKS]),
-        "shots": table(["task", "n = 3", "10", "30", "100"],
-                       [([t], [both(rows, task=t, n=n, **seed) for n in (3, 10, 30, 100)]) for t in TASKS]),
         "phi": table(["task", "discrete", "linear", "quadratic", "sqrt", "tiles:4x4"],
                      [([t], [both(rows, task=t, phi=p, **seed)
                              for p in ("discrete", "linear", "quadratic", "sqrt", "tiles:4x4")]) for t in FOUR]),
         "sampling": table(["task", "5 steps", "20", "50"],
-                          [([t], [both(rows, task=t, sampling=s, **seed) for s in (5, "", 50)]) for t in FOUR]),
+                          [([t], [both(rows, task=t, sampling=s, recipe="usual", **seed) for s in (5, "", 50)])
+                           for t in FOUR]),
         "rank": table(["task", "rank 4", "16", "64"],
                       [([t], [both(rows, task=t, rank=r, **seed) for r in (4, 16, "")]) for t in FOUR]),
         "sanity": table(["task", "pairs", "exact", "cells right", "copying the input", "cells as in the input"],

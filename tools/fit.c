@@ -8,6 +8,7 @@
 struct run {
     session s;
     vdm_task task;
+    vdm_arc_view view;
     lesson lesson;
     char *page; /* path */
     dump d;
@@ -184,7 +185,8 @@ int command_fit(int argc, char **argv)
     console_watch_signals();
     char *command = command_line("fit", argc, argv, &err);
     bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
-              !canvas_lay_out(&r.task, &o, true, &err) && !lesson_plan(&r.lesson, &r.s, &r.task, &o, &err);
+              !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
+              !lesson_plan(&r.lesson, &r.s, &r.task, &o, &err);
     if (ok && o.plan)
         plan_print(&r.s, o.steps, 0, r.lesson.pairs);
     else

@@ -13,6 +13,7 @@ static const struct {
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
+    {"vote", VOTE, command_vote, "of several answers to a task, what most of them say"},
     {"arc", ARC, command_arc, "answer ARC-AGI tasks: one, or a folder of them"},
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
     {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},

@@ -29,7 +29,7 @@ static const struct row {
     {"--model", "DIR", TEXT, AT(model), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN | PROMPT,
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
     {"-o", "PATH", TEXT, AT(output), 0, 0,
-     ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN | PROMPT, "where the result goes"},
+     ARC | FIT | PREDICT | EVAL | VOTE | INTERP | DEMO | TASKS | GOLDEN | PROMPT, "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
     {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL | GOLDEN,
@@ -93,14 +93,16 @@ static const struct row {
     {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, ARC | FIT, "steps between saved states (50)"},
     {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, ARC | FIT | DEMO,
      "steps between losses on the fixed set (10); 0: never"},
-    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | DEMO,
+    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | VOTE | DEMO,
      "answer the first N test pictures (all)"},
-    {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL,
+    {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL | VOTE,
      "exit with 3 where the mean score is below (mae: above)"},
     {"--colour", "none|shift|affine|palette", CHOICE, AT(colour), 0, 0, EVAL,
      "how an answer's colours are corrected: vdm.h tells (none)"},
     {"--own", "N", COUNT, AT(own), 0, VDM_MAX_PAIRS, EVAL,
      "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
+    {"--view", "K", COUNT, AT(view), 0, MAX_VIEWS - 1, FIT | EVAL,
+     "a task of grids with other colours, turned or mirrored: the K-th way; 0: as it is (0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN,
      "of the random numbers (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024,
@@ -204,6 +206,9 @@ static const struct usage {
      "Answers one picture: the last frame of its video."},
     {EVAL, "vdm eval TASK [-o DIR] [options]",
      "Answers a task folder's test/ pictures and prints the score."},
+    {VOTE, "vdm vote TASK DIR... -o DIR [options]",
+     "Answers of several runs of vdm eval become one: of every cell what most of them say, the earliest where\n"
+     "as many say another thing. Of views (--view 0, 1, 2, ... of fit and eval) each errs in its own way."},
     {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o PAGE.html]",
      "Learns an ARC-AGI task's pairs and answers its tests: in the terminal and in DIR/arc.html (arc).\n"
      "Or so all tasks of a folder, a line each; or merges what was written so, of any shards. A task\n"
@@ -536,7 +541,7 @@ static int read_words(options *o, int command, int argc, char **argv)
             return -1;
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
-            if (o->n_operands == (command & (BENCH | ARC) ? MAX_OPERANDS : 3))
+            if (o->n_operands == (command & (BENCH | ARC | VOTE) ? MAX_OPERANDS : 3))
                 return misuse("'%s': one word too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;

@@ -233,7 +233,7 @@ static void learning(struct writer *w)
 static void outline(struct writer *w, const struct answer *a)
 {
     const vdm_task shape = vdm_example_grid(w->p->task, a->example), *t = &shape;
-    const vdm_geometry *g = &w->p->session->geometry;
+    const vdm_geometry *g = &w->p->exam->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
     int top, left;
     if (!a->n_wrong || vdm_grid_read(NULL, &top, &left, &size, t)) return;
@@ -341,7 +341,7 @@ static void numbers(struct writer *w)
         say_mean(f, "Mean, colours as they came", a->task->metric, a->raw);
     }
     if (a->perfect) row(f, "Left out of the mean", "%d equal pictures, whose score is infinite", a->perfect);
-    row(f, "Seconds an answer", "%.2f", a->n ? a->seconds / a->n : 0);
+    if (a->n && w->p->session) row(f, "Seconds an answer", "%.2f", a->seconds / a->n);
     fputs("</tbody></table></section>\n", f);
 }
 
@@ -367,6 +367,7 @@ static void settings(struct writer *w)
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
     row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->width, g->height);
+    if (s->options->view) row(f, "View", "%d", s->options->view);
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);
@@ -437,9 +438,9 @@ int page_write(const page *p, const char *path, vdm_error *err)
     if (p->lesson) pairs(&w);
     if (p->lesson) learning(&w);
     if (p->exam) answer_cards(&w);
-    if (p->exam) answer_films(&w);
+    if (p->exam && p->session) answer_films(&w);
     if (p->exam) numbers(&w);
-    if (p->exam && p->exam->n) signs(&w);
+    if (p->exam && p->exam->n && p->session) signs(&w);
     if (p->sections) p->sections(&w, p->user);
     if (p->session) settings(&w);
     fputs("</main></body></html>\n", w.f);

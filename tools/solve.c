@@ -97,7 +97,7 @@ static int make_views(solver *s, vdm_error *err)
     s->n_views = 1 + s->learn.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
-    vdm_arc_views(s->views, s->n_views, square, s->learn.seed);
+    vdm_arc_views(s->views, s->n_views, square, 1, 10, s->learn.seed);
     return vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err) || vdm_arc_task(&s->task, &all, err) ? -1
                                                                                                           : 0;
 }

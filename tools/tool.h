@@ -10,9 +10,9 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };
 
 /* Commands, as bits: which options belong to which. */
 enum { INFO = 1, FIT = 2, PREDICT = 4, EVAL = 8, INTERP = 16, TASKS = 32, DEMO = 64, BENCH = 128, ARC = 256,
-       GOLDEN = 512, COMPARE = 1024, PROMPT = 2048 };
+       GOLDEN = 512, COMPARE = 1024, PROMPT = 2048, VOTE = 4096 };
 
-enum { MAX_LORAS = 16, MAX_OPERANDS = 1024 };
+enum { MAX_LORAS = 16, MAX_OPERANDS = 1024, MAX_VIEWS = 32 };
 typedef struct options {
     const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
@@ -40,6 +40,7 @@ typedef struct options {
     const char *annotations, *images, *category; /* tasks coco */
     char as[16];
     int own; /* eval: training pairs; -1: as many as seem right */
+    int view; /* fit, eval: 0: as the task is */
     const char *only, *map, *tol, *html; /* golden, compare */
     char what[16], computed_in[16];
     bool names;
@@ -164,6 +165,8 @@ void screen_print_grids(const screen *s, const vdm_grid *grids, const char *cons
  * arc, or as the paper has it. Where the canvas has to grow, o->batch shrinks: as many tokens a step as before.
  * answers: the test outputs' sizes count too. Other tasks stay as they are. (canvas.c) */
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
+/* Shows a task of grids in view o->view, a function of that number alone, which `view` keeps. After canvas_lay_out. */
+int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *err);
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };
@@ -237,6 +240,10 @@ int exam_group(const session *s, int asked); /* answers that are sampled at once
 int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_error *err);
 /* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err);
+/* Takes the next answer over: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
+int exam_take(exam *a, const char *folder, const vdm_picture *input, uint8_t *bytes, vdm_error *err);
+/* Prints the signs of failure and the result; BELOW where the mean is less than --at-least. */
+int exam_summary(const options *o, const exam *a);
 /* scores.csv: the numbers of struct answer */
 int exam_write(const exam *a, const char *path, vdm_error *err);
 /* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
@@ -256,7 +263,7 @@ const char *colour_name(const vdm_task *t, int number);
 struct writer;
 typedef struct page {
     const char *command; /* that repeats it */
-    const session *session; /* NULL: no settings are told */
+    const session *session; /* NULL: no model worked here: settings, videos and signs are not told */
     const vdm_task *task;
     const lesson *lesson; /* NULL: nothing was learned */
     const exam *exam;     /* NULL: nothing was answered */
@@ -310,6 +317,7 @@ int command_fit(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_predict(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_vote(int argc, char **argv);
 int command_interp(int argc, char **argv);
 int command_tasks(int argc, char **argv);
 int command_bench(int argc, char **argv);

@@ -1,0 +1,124 @@
+/* vdm vote: answers to the same pictures, of runs that differ in view or seed, become one.
+ *
+ *   answers [runs], each [H,W,3] -> cells [runs,rows,cols] -> the most frequent number of every cell ->
+ * [H,W,3]
+ *
+ * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
+ * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
+#include "tool.h"
+
+#include <string.h>
+
+struct vote {
+    vdm_task task;
+    exam exam;
+    const char *const *runs; /* [n_runs]: folders */
+    int n_runs;
+    char *scores, *page;
+};
+
+/* ballots [n,cells] -> winner [cells]: the earliest of what most of them say. */
+static void count(uint8_t *winner, const uint8_t *ballots, int n, int cells)
+{
+    for (int i = 0; i < cells; i++) {
+        int votes[VDM_MAX_COLOURS] = {0};
+        winner[i] = ballots[i];
+        for (int k = 0; k < n; k++) votes[ballots[k * cells + i]]++;
+        for (int k = 1; k < n; k++)
+            if (votes[ballots[k * cells + i]] > votes[winner[i]]) winner[i] = ballots[k * cells + i];
+    }
+}
+
+/* cells [rows,cols] of a run's answer. */
+static int read_ballot(uint8_t *cells, const char *run, const char *name, const vdm_task *shape,
+                       const vdm_geometry *g, vdm_error *err)
+{
+    char file[VDM_MAX_NAME];
+    vdm_picture p = {0};
+    int top, left;
+    snprintf(file, sizeof file, "%s.ppm", name);
+    char *path = vdm_path(run, file, err);
+    int status = path ? vdm_picture_read(&p, path, err) : -1;
+    if (!status && (p.height != g->height || p.width != g->width))
+        status = vdm_fail(err, "%s: expected an answer of %dx%d pixels, found %dx%d", path, g->height,
+                          g->width, p.height, p.width);
+    if (!status && vdm_grid_read(cells, &top, &left, &p, shape))
+        status = vdm_fail(err, "%s: expected %d rows and %d columns of %d pixels, found %dx%d pixels", path,
+                          shape->grid_rows, shape->grid_cols, shape->cell, p.height, p.width);
+    vdm_picture_free(&p);
+    vdm_free(path);
+    return status;
+}
+
+static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm_error *err)
+{
+    const vdm_geometry *g = &v->exam.geometry;
+    const vdm_task shape = vdm_example_grid(&v->task, e);
+    int cells = shape.grid_rows * shape.grid_cols, status = 0;
+    vdm_picture input = {0}, answer = {0};
+    uint8_t *ballots = vdm_alloc((size_t)(v->n_runs + 1) * (size_t)cells, 1, "the votes", err);
+    if (!ballots) return -1;
+    uint8_t *winner = ballots + v->n_runs * cells;
+    for (int k = 0; k < v->n_runs && !status; k++)
+        status = read_ballot(ballots + k * cells, v->runs[k], e->name, &shape, g, err);
+    if (!status) {
+        count(winner, ballots, v->n_runs, cells);
+        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
+                         vdm_grid_render(&answer, winner, &shape, g->height, g->width, err) ||
+                         exam_take(&v->exam, folder, &input, answer.rgb, err)
+                     ? -1
+                     : 0;
+    }
+    vdm_picture_free(&input);
+    vdm_picture_free(&answer);
+    vdm_free(ballots);
+    return status;
+}
+
+static int prepare(struct vote *v, const options *o, vdm_error *err)
+{
+    session s = {.options = o, .geometry = {.frames = 1}}; /* an answer is a video of one frame here */
+    vdm_task *t = &v->task;
+    if (vdm_task_read(t, o->operands[0], err)) return -1;
+    if (t->arc.path || t->metric != VDM_METRIC_CELLS)
+        return vdm_fail(err, "%s: expected a task folder of grids, metric cells, found %s", t->path,
+                        t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)" : metric_name(t->metric));
+    int n = exam_asked(t, o->limit, err);
+    if (n < 0 || size_of(o, t->test[0].input, &s.geometry.height, &s.geometry.width, err) ||
+        exam_plan(&v->exam, &s, t, n, 0, err) || make_folder(o->output, err))
+        return -1;
+    v->runs = o->operands + 1;
+    v->n_runs = o->n_operands - 1;
+    v->scores = vdm_path(o->output, "scores.csv", err);
+    v->page = vdm_path(o->output, "report.html", err);
+    return !v->scores || !v->page || writable(v->scores, err) || writable(v->page, err) ? -1 : 0;
+}
+
+static int run(struct vote *v, const options *o, const char *command, vdm_error *err)
+{
+    page p = {.command = command, .task = &v->task, .exam = &v->exam};
+    for (int i = 0; i < v->exam.asked; i++)
+        if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
+    return exam_write(&v->exam, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
+}
+
+int command_vote(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    struct vote v = {0};
+    int status = options_read(&o, VOTE, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands < 2)
+        return misuse("vote: expected a task folder and folders of answers, found %d", o.n_operands);
+    if (!o.output) return misuse("vote: expected -o DIR");
+    char *command = command_line("vote", argc, argv, &err);
+    bool ok = command && !prepare(&v, &o, &err) && !run(&v, &o, command, &err);
+    status = ok ? exam_summary(&o, &v.exam) : fail(&err);
+    vdm_free(command);
+    vdm_free(v.scores);
+    vdm_free(v.page);
+    exam_free(&v.exam);
+    vdm_task_free(&v.task);
+    return status;
+}
