@@ -1,13 +1,10 @@
 /* vdm vote: answers to the same pictures, of runs that differ in view or seed, become one.
  *
- *   answers [runs], each [H,W,3] -> cells [runs,rows,cols] -> the most frequent number of every cell ->
- * [H,W,3]
+ *   answers [runs,H,W,3] -> cells [runs,rows,cols] -> of every cell the most frequent number -> [H,W,3]
  *
  * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
  * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
 #include "tool.h"
-
-#include <string.h>
 
 struct vote {
     vdm_task task;
