@@ -352,6 +352,10 @@ static void check_views(void)
     CHECK(all[4].rows == 5 && all[4].cols == 3 && all[4].cells[1] == g.cells[5], "transposed");
     vdm_arc_views(views, 24, false, 1, 10, 42);
     for (int k = 0; k < 24; k++) CHECK(!(views[k].symmetry & 4), "transposed though not square");
+    int moved = 0;
+    vdm_arc_views(views, 24, true, 0, 10, 42);
+    for (int k = 0; k < 24; k++) moved += views[k].number[0] != 0;
+    CHECK(moved > 12, "the background has another colour in %d of 24 views", moved);
 }
 
 /* Grids of any size and palette, in pictures and in a task's examples. */

@@ -67,6 +67,7 @@ int command_eval(int argc, char **argv)
         plan_print(&s, 0, a.own + a.asked, 0);
     else
         ok = ok && !prepare_output(&files, o.output, &err) && !run(&s, &a, &files, command, &err);
+    if (ok && !o.plan) signs_print(stdout, a.signs, a.task);
     status = !ok ? fail(&err) : o.plan ? DONE : exam_summary(&o, &a);
     vdm_free(command);
     vdm_free(files.scores);

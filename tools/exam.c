@@ -153,13 +153,17 @@ static int write_last(const exam *all, const char *folder, const char *name, con
                       const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
-    vdm_picture plain = {0};
+    vdm_picture plain = {0}; /* in a view alone */
     const vdm_arc_view *view = all->task->view;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
-    int status = path ? vdm_picture_resize(&plain, last, last->width, last->height, err) : -1;
-    if (!status && view) status = vdm_view_picture(&plain, shape, view, true, err);
-    if (!status) status = vdm_picture_write(&plain, path, err);
+    int status = path ? 0 : -1;
+    if (!status && view)
+        status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
+                         vdm_view_picture(&plain, shape, view, true, err)
+                     ? -1
+                     : 0;
+    if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
     vdm_picture_free(&plain);
     vdm_free(path);
     return status;
@@ -439,7 +443,6 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
 int exam_summary(const options *o, const exam *a)
 {
     const char *metric = metric_name(a->task->metric);
-    if (a->geometry.frames > 1) signs_print(stdout, a->signs, a->task);
     if (!a->scored) {
         printf("%d answered, none has a known answer\n", a->n);
         return DONE;

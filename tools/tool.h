@@ -242,7 +242,7 @@ int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_
 int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err);
 /* Takes the next answer over: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
 int exam_take(exam *a, const char *folder, const vdm_picture *input, uint8_t *bytes, vdm_error *err);
-/* Prints the signs of failure and the result; BELOW where the mean is less than --at-least. */
+/* Prints the result; BELOW where the mean is less than --at-least. */
 int exam_summary(const options *o, const exam *a);
 /* scores.csv: the numbers of struct answer */
 int exam_write(const exam *a, const char *path, vdm_error *err);
