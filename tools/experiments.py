@@ -8,8 +8,9 @@ run again, so that the command may be stopped and repeated at any time.
 
 bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
-shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.  phi, rank, sampling: on four tasks, sampling with the recipe
-`usual`, since what is learned at the last timestep alone is answered in one step.
+shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.
+phi, rank, sampling: on four tasks, sampling with the recipe `usual`, since what is learned at the last timestep alone is
+answered in one step.
 sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
 why: what each part of the recipe brings.  usual: the bases with the paper's recipe (RECIPES).
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
