@@ -17,8 +17,7 @@ LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
-OPENMP := $(shell printf 'int main(void){return 0;}' > .omp-$$$$.c; \
-            $(CC) -fopenmp .omp-$$$$.c -o .omp-$$$$ 2>/dev/null && echo -fopenmp; rm -f .omp-$$$$*)
+OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
 
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
@@ -37,13 +36,16 @@ ISA_avx512amx = $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 
 # mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
 WINDOWS := $(findstring mingw,$(MACHINE))
-PLATFORM = $(if $(WINDOWS),-Iwindows -include windows/posix.h -D__USE_MINGW_ANSI_STDIO=1 -D__USE_MINGW_ACCESS -Wno-format -Wno-float-conversion \
+PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h -D__USE_MINGW_ANSI_STDIO=1 -D__USE_MINGW_ACCESS -Wno-format -Wno-float-conversion \
              -Wa$(comma)-muse-unaligned-vector-move)
 comma = ,
 
-LIB_SOURCES = $(filter-out kernels.c attention.c,$(wildcard *.c)) $(if $(WINDOWS),$(wildcard windows/*.c))
-LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(SETS:%=$(BUILD)/kernels_%.o) $(SETS:%=$(BUILD)/attention_%.o)
-TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c))
+# The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
+PER_SET = kernels/products.c kernels/attention.c
+ROOMS = kernels files text task
+LIB_SOURCES = $(filter-out $(PER_SET) kernels/plain.c,$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
+TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 
 all: vdm libvdm.a
@@ -61,15 +63,16 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
-$(BUILD)/kernels_%.o: kernels.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
-$(BUILD)/attention_%.o: attention.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(ISA_$*) -DVDM_SET_$* -MMD -c $< -o $@
+# kernels/products.c for avx2 is kernels/products@avx2.o
+define for_set
+$(BUILD)/kernels/%@$(1).o: kernels/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -c $$< -o $$@
+endef
+$(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
 # Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/kernels/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.
@@ -113,7 +116,7 @@ bench: $(BUILD)/vdm
 PEER_PYTHON = $(or $(VDM_VENV),build/venv)/bin/python
 bench-peer: $(BUILD)/vdm
 	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
-	VDM=$(BUILD)/vdm $(PEER_PYTHON) tools/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
+	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
 MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
 SHARE = $(DESTDIR)$(PREFIX)/share/vdm

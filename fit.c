@@ -14,7 +14,7 @@
  *
  * A state file holds the adapter, the moments, the step and the rows; random numbers are a function of seed
  * and step (seed_for), so that nothing else is needed to go on with the same bits. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <inttypes.h>
 #include <math.h>

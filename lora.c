@@ -9,7 +9,7 @@
  * Traps: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is
  * always written; eps of AdamW is added after the bias-corrected square root; weight decay shrinks the
  * parameter before the update and counts for A and B alike; with warmup the first update has lr 0. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
  * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front;
  * torch.randn rounds its angle to f32 before the cosine. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>

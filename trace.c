@@ -2,7 +2,7 @@
  *
  * Trap: a tap must not change what it looks at. What a layer doesn't keep is computed once more into
  * memory of the tap's own, never by another way through the layer. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <stdarg.h>
 #include <string.h>

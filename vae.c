@@ -18,7 +18,7 @@
  *
  * Memory: two activation buffers that take turns (a resnet reads one and writes the other), and a ring
  * of normalised frames between them and the convolutions, three frames or more. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -13,7 +13,7 @@
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
  * text's half of a modulation comes second though its rows come first; padded text attends like any
  * other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>

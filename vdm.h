@@ -8,7 +8,7 @@
  *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame -> task
  *
  * This header is the manual. Reading order of the sources: vdm.c, vae.c, sampler.c, lora.c, interp.c,
- * then kernels.c for how it is made fast, weights.c, model.c, io.c and task.c for files; text.c and
+ * then kernels.c for how it is made fast, safetensors.c, model.c, io.c and task.c for files; t5.c and
  * tokenizer.c for prompts.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
@@ -101,7 +101,7 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
 /* a + "/" + b in new memory (vdm_free), or NULL. */
 char *vdm_path(const char *a, const char *b, vdm_error *err);
 
-/* Sees every tensor of a computation as soon as it is complete (tap.c), under its name in diffusers, or one
+/* Sees every tensor of a computation as soon as it is complete (trace.c), under its name in diffusers, or one
  * of those below: to look at a model from inside, to check a port. The numbers that are computed have the same
  * bits with a tap and without.
  * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
@@ -184,7 +184,7 @@ uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
 uint16_t vdm_to_f16(float x);
 
 /* ------------------------------------------------------------------------------------------------
- * Tensors in files: JSON and safetensors (json.c, weights.c) */
+ * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
 
 size_t vdm_dtype_bytes(vdm_dtype dtype);
 const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
@@ -396,7 +396,7 @@ int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err)
 int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * Text (tokenizer.c, text.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
+ * Text (tokenizer.c, t5.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
 
 /* dir/spiece.model: a SentencePiece model of type unigram, with control pieces </s> and <pad>. */
 typedef struct vdm_tokenizer vdm_tokenizer;
@@ -1008,7 +1008,7 @@ void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p
 int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *geometry);
 
 /* ------------------------------------------------------------------------------------------------
- * Signs of failure (signs.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
+ * Signs of failure (diagnosis.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
  * model's own, before any correction of colours.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known

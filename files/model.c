@@ -16,7 +16,7 @@
  *   The schedulers' defaults (clip_sample, "leading", "epsilon") are not what any CogVideoX uses, so an
  *   absent key is refused like a wrong one.
  *   A convolution's weight is [out,in,kt,k,k] in the file, and [kt k k in, out] in the kernels. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <stdarg.h>
 #include <string.h>

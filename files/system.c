@@ -1,15 +1,11 @@
-/* The machine under the library: errors, memory, files, the clock, and the choice of kernels.
+/* The system under the library: errors, memory, files, the clock.
  *
  * Traps
  *   A file that is written in place and interrupted leaves half a file under a good name. Here every
  *   file is written beside its name, synced and renamed; the folder is synced too, or the new name
- *   itself may be lost with the power.
- *   A processor that has AVX-512 is not enough: the system must save its registers. The compilers'
- *   __builtin_cpu_supports asks for both. AMX's tiles the system gives to processes that ask, which then may
- *   have no small stacks for signals: so nobody asks for a set that is not about to be used.
- * This is the only file outside simd.h that knows the names of instruction sets. */
+ *   itself may be lost with the power. */
 #define _DEFAULT_SOURCE /* madvise */
-#include "kernels.h"
+#include "vdm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,20 +16,10 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-#ifdef VDM_HAS_avx512amx
-#include <sys/syscall.h>
-#endif
 
 enum {
-    ALIGNMENT = 64,       /* a cache line, and one 16-lane vector */
-    LARGE_PAGE = 2 << 20, /* of most processors; no harm is done where it's another */
-    MAX_THREADS = 1024    /* scratch memory grows with the threads */
+    ALIGNMENT = 64,      /* a cache line, and one 16-lane vector */
+    LARGE_PAGE = 2 << 20 /* of most processors; no harm is done where it's another */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -240,133 +226,6 @@ void vdm_file_abandon(vdm_file *f)
     fclose(f->stream);
     unlink(f->beside);
     file_release(f);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The processor and the clock */
-
-#if defined(__x86_64__)
-static bool has_avx2(void)
-{
-    unsigned eax, ebx, ecx, edx;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return false;
-    bool f16c = ecx & (1u << 29); /* not every compiler's builtin knows it */
-    return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-
-static bool has_avx512(void)
-{
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-
-#ifdef VDM_HAS_avx512bf16
-static bool has_avx512bf16(void)
-{
-    return has_avx512() && __builtin_cpu_supports("avx512bf16");
-}
-#endif
-
-#ifdef VDM_HAS_avx512amx
-/* Linux lets a process use the tiles, 8 KB of registers, once it has asked. */
-static bool has_avx512amx(void)
-{
-    const unsigned AMX_BF16 = 1u << 22, AMX_TILE = 1u << 24;
-    const int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
-    unsigned eax, ebx, ecx, edx;
-    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
-    return edx & AMX_BF16 && edx & AMX_TILE &&
-           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-}
-#endif
-#endif
-
-static bool always(void)
-{
-    return true;
-}
-
-/* VDM_ISA or the best one; NULL with a sentence where that name is unknown or can't run here. */
-static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
-{
-    static const struct {
-        const vdm_kernels *table;
-        bool (*runs)(void);
-    } sets[] = {
-#if defined(__x86_64__)
-#ifdef VDM_HAS_avx512amx
-        {&vdm_kernels_avx512amx, has_avx512amx},
-#define AMX_SET ", avx512amx"
-#else
-#define AMX_SET ""
-#endif
-#ifdef VDM_HAS_avx512bf16
-        {&vdm_kernels_avx512bf16, has_avx512bf16},
-#endif
-        {&vdm_kernels_avx512, has_avx512},
-        {&vdm_kernels_avx2, has_avx2},
-#define KNOWN_SETS "scalar, avx2, avx512, avx512bf16" AMX_SET
-#elif defined(__aarch64__)
-        {&vdm_kernels_neon, always},
-#define KNOWN_SETS "scalar or neon"
-#else
-#define KNOWN_SETS "scalar"
-#endif
-        {&vdm_kernels_scalar, always},
-    };
-    bool any = !wanted || !*wanted;
-    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        if (any ? sets[i].runs() : strcmp(wanted, sets[i].table->name) == 0) {
-            if (any || sets[i].runs()) return sets[i].table;
-            vdm_fail(err, "VDM_ISA: this processor can't run '%s'", wanted);
-            return NULL;
-        }
-    }
-    vdm_fail(err, "VDM_ISA: unknown instruction set '%s'; expected " KNOWN_SETS, wanted);
-    return NULL;
-}
-
-bool vdm_has_openmp(void)
-{
-#if defined(_OPENMP)
-    return true;
-#else
-    return false;
-#endif
-}
-
-static int default_threads(void)
-{
-#if defined(_OPENMP)
-    int threads = omp_get_max_threads(); /* OMP_NUM_THREADS, or the processors that we may use */
-    return threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
-#else
-    return 1;
-#endif
-}
-
-int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err)
-{
-    *cpu = (vdm_cpu){0};
-    if (threads < 0 || threads > MAX_THREADS)
-        return vdm_fail(err, "threads: found %d, expected 0 (one per core) to %d", threads, MAX_THREADS);
-    cpu->kernels = choose_kernels(getenv("VDM_ISA"), err);
-    if (!cpu->kernels) return -1;
-    cpu->threads = threads && vdm_has_openmp() ? threads : default_threads();
-    cpu->scratch =
-        vdm_alloc(cpu->kernels->scratch_floats(cpu->threads), sizeof(float), "scratch memory", err);
-    return cpu->scratch ? 0 : -1;
-}
-
-void vdm_cpu_free(vdm_cpu *cpu)
-{
-    vdm_free(cpu->scratch);
-    *cpu = (vdm_cpu){0};
-}
-
-const char *vdm_cpu_name(const vdm_cpu *cpu)
-{
-    return cpu->kernels->name;
 }
 
 double vdm_seconds(void)

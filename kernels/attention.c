@@ -1,5 +1,5 @@
 /* Attention of one instruction set, forward and backward, without scores of S x S: kernels.h has the
- * definition, tests/plain.c has it as loops.
+ * definition, kernels/plain.c has it as loops.
  *
  * Forward. One task is a group of queries of one head. Queries are in the lanes:
  *     scores [keys,queries] = K Q^T      left panels of keys, right panels of queries
@@ -15,7 +15,7 @@
  *
  * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew, at the latest in
  * every tile, or the sums lose digits as S grows. */
-#include "panel.h"
+#include "kernels/gemm.h"
 
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */

@@ -17,13 +17,13 @@
  * In bf16 (rule 5) a cell of a panel, a0 or p0 above, is a pair: numbers 2i and 2i + 1 of k, rounded, in the
  * low and high half of 32 bits. So a panel has half as many cells, of which nothing but the multiplication
  * knows what they hold; they are moved as floats. Rule 6 has the same cells, filled up to whole pieces of 16;
- * where the processor has tiles for it (simd.h, V16_AMX), left panels are 16 rows high, and of every 16 x 16
+ * where the processor has tiles for it (vector.h, V16_AMX), left panels are 16 rows high, and of every 16 x 16
  * cells row after row. */
 #ifndef VDM_PANEL_H
 #define VDM_PANEL_H
 
-#include "kernels.h"
-#include "simd.h"
+#include "kernels/kernels.h"
+#include "kernels/vector.h"
 
 enum { TILE_COLS = 16 * TILE_VECS };
 
@@ -653,7 +653,7 @@ _Static_assert((int)PRODUCT_FLOATS / 16 >=
                    (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
                "at least one step of Winograd's rows has room");
 
-/* attention.c, compiled like kernels.c once per instruction set */
+/* attention.c, compiled like products.c once per instruction set */
 #define JOIN_(a, b)   a##b
 #define JOIN(a, b)    JOIN_(a, b)
 #define FOR_SET(name) JOIN(name, SET_NAME)

@@ -1,8 +1,8 @@
 /* Kernels: the loops where the time goes, behind plain functions. Internal to the library.
  *
- * kernels.c and attention.c are compiled once per instruction set over the 16-lane vector of simd.h and the
- * panels of panel.h; each copy fills one table, and vdm_cpu_init picks a table. Whatever the copy, a result
- * is defined by these rules (tests/plain.c has them as plain loops):
+ * products.c and attention.c are compiled once per instruction set over the 16-lane vector of vector.h and the
+ * panels of gemm.h; each copy fills one table, and vdm_cpu_init picks a table. Whatever the copy, a result
+ * is defined by these rules (kernels/plain.c has them as plain loops):
  *   1. matmul and convolution: k is cut in pieces of VDM_CHAIN. Every piece is one chain of fused
  *      multiply-adds in order of k into an f32 that starts at 0; the pieces are added in order, to the
  *      output's value where it accumulates; the bias is added last. (One chain over all of K would lose
@@ -36,7 +36,7 @@
 
 #include "vdm.h"
 
-/* Taps (tap.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
+/* Taps (trace.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
  * tap_see: x is complete; SHAPE(...) is its rank and shape, the name is formatted as by printf. */
 #define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
 void tap_see(vdm_tap *tap, const float *x, int rank, const int64_t *shape, const char *format, ...)

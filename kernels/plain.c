@@ -1,8 +1,8 @@
 /* Every kernel of kernels.h as plain loops, one number at a time, in the order that the rules there give.
- * Read this to know what a kernel computes; kernels.c computes the same bits, faster.
+ * Read this to know what a kernel computes; products.c computes the same bits, faster.
  *
  * Trap: write a * b + c for fmaf(a, b, c), or let a loop run in another order, and the last bits differ. */
-#include "plain.h"
+#include "kernels/plain.h"
 
 #include <float.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #ifndef VDM_PLAIN_H
 #define VDM_PLAIN_H
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 extern const vdm_kernels vdm_kernels_plain;
 

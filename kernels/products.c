@@ -1,11 +1,11 @@
 /* The kernels of one instruction set: matmul, convolution, norms, and what works number by number. Compiled
  * once per set (-DVDM_SET_avx512 ...); the table at the end is what the rest of the library sees.
  *
- * kernels.h says what each computes, to the bit; tests/plain.c says it as plain loops; panel.h has the inner
+ * kernels.h says what each computes, to the bit; kernels/plain.c says it as plain loops; gemm.h has the inner
  * loop of products, attention.c the attention. Here is the way around them: which part is packed when, and
  * what each thread does. No choice here (blocks, threads, the order of tasks) changes a result: an output is
  * computed by one thread, in the order of k. */
-#include "panel.h"
+#include "kernels/gemm.h"
 
 /* ------------------------------------------------------------------------------------------------
  * Products: C [M,N] = A [M,K] B [K,N], for matmul and convolution
@@ -912,7 +912,7 @@ static double spin_tiles(float *out, int64_t steps)
 {
     _Alignas(64) float sum[256], x[256];
     for (int i = 0; i < 256; i += 16) v16_store(x + i, v16_pair(v16_set(1e-3f), v16_set(1e-3f)));
-    __asm__ volatile("" ::: "memory"); /* panel.h: a load of a tile says not what it reads */
+    __asm__ volatile("" ::: "memory"); /* gemm.h: a load of a tile says not what it reads */
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

@@ -1,8 +1,8 @@
-/* v16: sixteen f32 lanes, the one vector that kernels.c and attention.c are written in. Four forms of it,
+/* v16: sixteen f32 lanes, the one vector that products.c and attention.c are written in. Four forms of it,
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
  * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has
- * matrix tiles of them besides (V16_AMX: panel.h). Every operation gives the same bits in all.
+ * matrix tiles of them besides (V16_AMX: gemm.h). Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -13,7 +13,7 @@
  *   times_power(p,n)                      p 2^n, rounded once; n a whole number, |n| <= 150
  *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
  *   transpose(r)                          r[i] lane j <-> r[j] lane i
- * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (panel.h).
+ * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (gemm.h).
  * What products of bf16 need (kernels.h, rules 5 and 6) has plain forms at the end, which a form may replace:
  *   pair(a,b)         lane: the pair of a and b rounded to bf16, a in the low half
  *   pairs(a,b)        lanes: the pairs of the 32 numbers a, b

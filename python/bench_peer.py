@@ -2,7 +2,7 @@
 a time, so that what the machine does meanwhile happens to both. Prints for each job the ratio of the times,
 PyTorch's by vdm's (above 1: vdm is faster), its least, median and most over the rounds, and the peak memory.
 
-    python tools/bench_peer.py [NAME...] [--precision bf16|amx] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
+    python python/bench_peer.py [NAME...] [--precision bf16|amx] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
 
 Names and sizes are vdm's: the program is asked for them. The peer runs at its best:
   - OPENBLAS_*, MKL_*, OMP_*, ATEN_* ... of the environment are unset; OMP_NUM_THREADS = torch's threads = --threads

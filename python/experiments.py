@@ -1,10 +1,10 @@
-"""The experiments of EXPERIMENTS.md, with the vdm program; every run is one row of a CSV, and what is there is not
+"""The experiments of doc/experiments.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python tools/experiments.py run [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
+    python python/experiments.py run [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
                                     [usual]
                                     [--base NAME=MODEL]... [--limit-seconds S]
-    python tools/experiments.py tables            # the CSV -> the tables in EXPERIMENTS.md
+    python python/experiments.py tables            # the CSV -> the tables in doc/experiments.md
 
 bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
@@ -14,7 +14,7 @@ answered in one step.
 sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
 why: what each part of the recipe brings.  usual: the bases with the paper's recipe (RECIPES).
 A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
-tools/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
+python/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
 """
 import argparse
@@ -30,7 +30,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CSV = os.path.join(ROOT, "doc", "experiments.csv")
-PAGE = os.path.join(ROOT, "EXPERIMENTS.md")
+PAGE = os.path.join(ROOT, "doc", "experiments.md")
 
 # Published accuracies at n = 30 (paper's section 6): CogVideoX1.5-5B, fine-tuned Qwen3-4B; "-": not given there.
 TASKS = {"recolour": "-", "shift": "-", "flip-h": "-", "turn-90": "-", "transpose": "-", "gravity": "-",

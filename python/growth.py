@@ -1,7 +1,7 @@
 """How a block of the published 1.5-5B width grows with the number of tokens: time per token, attention's part of it,
 memory. A table, and a plot as PNG.
 
-    make && python tools/growth.py [--precision bf16|amx] [--runs 3] [--out growth.png]
+    make && python python/growth.py [--precision bf16|amx] [--runs 3] [--out growth.png]
 
 A process of `vdm bench growth.S` for each length, so that the largest resident memory is that length's, and one of
 growth.attention.S.

@@ -1,6 +1,6 @@
 """A task of real photographs, from those that scikit-image's package carries: mirror the picture.
 
-    python tools/photographs.py DIR      writes DIR/train/NAME.{in,out}.ppm and DIR/test/...
+    python python/photographs.py DIR      writes DIR/train/NAME.{in,out}.ppm and DIR/test/...
 """
 import pathlib
 import sys

@@ -4,7 +4,7 @@ Values are scaled so that activations stay finite and near 1; nothing sensible i
 text encoder too (T5-v1.1-XXL, 9.5 GB), and the tests' small vocabulary as its tokenizer.
 With --zeros the tensors are holes in the files: 11 GB that take no room, to measure how long loading takes.
 
-    python tools/random_checkpoint.py OUT [--layers 42] [--small] [--zeros] [--text] [--seed 0]
+    python python/random_checkpoint.py OUT [--layers 42] [--small] [--zeros] [--text] [--seed 0]
 
 Needs torch, diffusers and transformers (for names and shapes alone: no weights are held in memory)."""
 

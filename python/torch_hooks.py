@@ -1,7 +1,7 @@
 """Writes the tensors of a diffusers CogVideoX model under the names of `vdm golden`: how a port joins in.
 
     vdm golden MODEL -o golden.safetensors
-    python tools/torch_hooks.py MODEL golden.safetensors mine.safetensors [--dtype bfloat16]
+    python python/torch_hooks.py MODEL golden.safetensors mine.safetensors [--dtype bfloat16]
     vdm compare golden.safetensors mine.safetensors
 
 A port in another language does the same by hand: it runs on the inputs that the golden holds (x, text, t; of the

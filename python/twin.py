@@ -1,7 +1,7 @@
 """A twin of vdm in numpy: to study the algorithm on one page, and as a second opinion in float64.
 
     vdm golden models/tiny --what train --batch 2 -o golden.safetensors
-    python tools/twin.py models/tiny golden.safetensors twin.safetensors
+    python python/twin.py models/tiny golden.safetensors twin.safetensors
     vdm compare golden.safetensors twin.safetensors
 
 It runs on the inputs that the golden holds and writes every tensor that the golden names: the transformer,
@@ -697,5 +697,5 @@ def main(model, golden_path, out):
 
 if __name__ == "__main__":
     if len(sys.argv) != 4:
-        sys.exit("usage: python tools/twin.py MODEL golden.safetensors out.safetensors")
+        sys.exit("usage: python python/twin.py MODEL golden.safetensors out.safetensors")
     main(*sys.argv[1:])

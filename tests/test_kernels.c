@@ -4,7 +4,7 @@
  * of 16, tiles of 4, 6, 14 and 32 rows, chains of 128, blocks of 336 rows, 1024 deep, 1536 wide; of amx 256
  * and 2048. */
 #include "check.h"
-#include "plain.h"
+#include "kernels/plain.h"
 
 #include <float.h>
 #include <math.h>
@@ -21,7 +21,7 @@ static vdm_cpu cpus[MAX_CPUS];
 static int n_cpus;
 static vdm_cpu plain = {.kernels = &vdm_kernels_plain, .threads = 1};
 
-/* Under the sanitizers loops over registers are loops (simd.h), and rule 6 without tiles takes minutes. */
+/* Under the sanitizers loops over registers are loops (vector.h), and rule 6 without tiles takes minutes. */
 #ifdef __SANITIZE_ADDRESS__
 enum { FEW_OF_AMX = 1 };
 #else

@@ -1,6 +1,6 @@
 /* Errors, memory, whole-or-nothing files, the choice of kernels. */
 #include "check.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <dirent.h>
 #include <stdlib.h>

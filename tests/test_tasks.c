@@ -1,7 +1,7 @@
 /* The generators of vdm tasks: every rule against a plain check or a known case, and what the streams of
  * problems promise: nested, kept apart, reserved, the same everywhere. */
 #include "check.h"
-#include "tools/tasks.h"
+#include "tools/generate/tasks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -611,7 +611,7 @@ static void test_table(void)
     size_t size;
     vdm_error err;
     bool there =
-        CHECK(!vdm_read_file("tools/pretrain/README.md", 1 << 20, &text, &size, &err), "%s", err.text);
+        CHECK(!vdm_read_file("python/pretrain/README.md", 1 << 20, &text, &size, &err), "%s", err.text);
     int n = 0;
     for (const generator *g = generators; g->name; g++, n++) {
         snprintf(row, sizeof row, "\n| %s | ", g->kin);

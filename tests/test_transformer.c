@@ -2,7 +2,7 @@
  * themselves are held against diffusers by test_golden.c and by the live peer tests. */
 #include "check.h"
 #include "tiny.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  *
  * vae.c is included rather than linked, so that its allocations can be counted and made to fail. */
 #include "check.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <stdlib.h>

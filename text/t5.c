@@ -10,7 +10,7 @@
  * rows go to the transformer; an embedding can't be computed on the prompt's own tokens. RMS subtracts no
  * mean and has no bias. The activation is on wi_0's half. Activations are large, f16 would overflow: they are
  * f32, sums of squares and of softmax double. */
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>

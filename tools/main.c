@@ -1,5 +1,5 @@
 /* vdm: the program. Commands are in files of their own. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <string.h>
 

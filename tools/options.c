@@ -4,7 +4,7 @@
  * words of the command line. vdm.json is strict:
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  * Keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <errno.h>
 #include <math.h>

@@ -58,7 +58,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
 int options_say_own(const char *model, int commands, vdm_error *err);
 
 /* The folder of the model to use where --model names none: the environment's VDM_MODEL, or models/tiny near
- * the program (find.c). NULL where there is none. */
+ * the program (default_model.c). NULL where there is none. */
 const char *default_model(vdm_error *err);
 void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
 
@@ -172,7 +172,7 @@ int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *er
 enum { KEPT_SIDE = 256 };
 int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err);
 
-/* Learning a task folder's pairs: what fit and demo do (lesson.c). */
+/* Learning a task folder's pairs: what fit and demo do (training.c). */
 typedef struct lesson {
     session *session;
     const vdm_task *task;
@@ -199,7 +199,7 @@ int lesson_read(lesson *l, vdm_error *err);
 int lesson_run(lesson *l, vdm_error *err);
 void lesson_free(lesson *l);
 
-/* Answers to a task folder's test pictures: what eval and demo do (exam.c). */
+/* Answers to a task folder's test pictures: what eval and demo do (evaluation.c). */
 enum { SHOWN = 60, FILMS = 6, FILM_FRAMES = 9 };
 struct answer {
     const vdm_example *example;
@@ -251,7 +251,7 @@ void exam_say(const exam *a, char *text, size_t size);
 void exam_free(exam *a);
 const char *metric_name(vdm_metric m);
 
-/* Signs of failure in words (signs.c). */
+/* Signs of failure in words (diagnosis.c). */
 enum sign { SIGN_COLOUR, SIGN_LATE, SIGN_EDGES, SIGN_DRIFT, SIGN_MEMORY, N_SIGNS };
 const char *sign_name(enum sign sign);
 /* False where nothing is known of it. */
@@ -259,7 +259,7 @@ bool sign_say(enum sign sign, char *text, size_t size, const vdm_signs *s, const
 void signs_print(FILE *f, const vdm_signs *s, const vdm_task *t); /* a line for each */
 const char *colour_name(const vdm_task *t, int number);
 
-/* One page that shows it all, with nothing outside it (report.c). */
+/* One page that shows it all, with nothing outside it (page.c). */
 struct writer;
 typedef struct page {
     const char *command; /* that repeats it */

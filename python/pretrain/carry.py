@@ -1,6 +1,6 @@
 """A transformer that learned on the latents of one VAE goes on with those of another.
 
-    python tools/pretrain/carry.py --old DIR --new DIR      # states; DIR of --new has a vae.pt and no motion.pt yet
+    python python/pretrain/carry.py --old DIR --new DIR      # states; DIR of --new has a vae.pt and no motion.pt yet
 
 Two linear maps between the latents of the same clips, by least squares: new to old goes into the layer that reads
 latents, old to new into the one that writes them.  What lies between keeps what it knows; what the maps miss is learned

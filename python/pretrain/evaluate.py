@@ -1,6 +1,6 @@
 """Quick few-shot fits with the checkpoint of a state: how far is the base?
 
-    python tools/pretrain/evaluate.py --state DIR [--name motion] [--tasks flip,shift,recolour] [--n 30] [--steps 300]
+    python python/pretrain/evaluate.py --state DIR [--name motion] [--tasks flip,shift,recolour] [--n 30] [--steps 300]
 
 One LoRA per task (peft; q, k, v, o of every block) on n pairs with the discrete transition, then 50 unseen
 inputs: the share of grids and of cells that are right, beside what copying the input would score.

@@ -1,6 +1,6 @@
 """State -> a diffusers folder, EMA weights in bf16, as the published CogVideoX-1.5 image-to-video layout.
 
-    python tools/pretrain/export.py --state DIR --name motion --out models/tiny
+    python python/pretrain/export.py --state DIR --name motion --out models/tiny
 
 --name: motion, stills, their -release branches, or random.  Nothing is measured here; figures are in the logs.
 """
@@ -18,7 +18,7 @@ from model import prompt_embeds, scheduler
 
 LIMIT = 16 * 2 ** 20
 
-# What vdm takes as its defaults for this model: chosen with vdm fit on 30 pairs (EXPERIMENTS.md).
+# What vdm takes as its defaults for this model: chosen with vdm fit on 30 pairs (doc/experiments.md).
 DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "warmup": 150,
                     "rank": 64, "alpha": 64, "schedule": "linear"},
             "sample": {"steps": 1, "ensemble": 10, "guidance": 1},
@@ -34,8 +34,8 @@ minute on two cores. It is the model that `vdm` takes where no other is named.
   own defaults for it; diffusers ignores that file.
 - **Trained on** procedural clips alone, made as training went ({families} families of motion on grids and of shapes:
   translation, falling, growing, recolouring, turning, hiding, cell games, ...), in part with captions of their rules.
-  tools/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
-- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`); tools/pretrain/README.md tells of how many clips, on
+  python/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
+- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`); python/pretrain/README.md tells of how many clips, on
   which machines.
 - **With diffusers**: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
   `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`. An

@@ -1,6 +1,6 @@
 """One command: the VAE, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
 
-    python tools/pretrain/pretrain.py --state DIR [--variant motion|stills] [--steps N] [--decay N]
+    python python/pretrain/pretrain.py --state DIR [--variant motion|stills] [--steps N] [--decay N]
 """
 import argparse
 import os

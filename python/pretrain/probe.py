@@ -1,6 +1,6 @@
 """How much of a clip is in its latents, whatever a decoder makes of them?
 
-    python tools/pretrain/probe.py --vae models/tiny/vae
+    python python/pretrain/probe.py --vae models/tiny/vae
 
 Grids of 8x8 cells: the mean colours of the four frames that a latent holds are read from it by least squares and by a
 small network, with the 3x3 latents around it and the latent before.  PSNR of each of the four frames, on other clips.

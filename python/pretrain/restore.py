@@ -1,6 +1,6 @@
 """Exported model -> a state that pretrain.py goes on with, where the state itself is lost.
 
-    python tools/pretrain/restore.py --model models/tiny --state DIR
+    python python/pretrain/restore.py --model models/tiny --state DIR
 
 Weights come back rounded to bf16; moments and the ring of latents start anew, clips are ones that were not drawn yet.
 The VAE is done; the transformer goes on as `motion`.

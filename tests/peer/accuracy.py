@@ -1,6 +1,6 @@
 """How far every tensor of vdm golden is from float64, beside PyTorch's: models of the published width with bf16
 weights, diffusers and peft in float64 as the truth. Prints every precision by kind of tensor, and with --write makes
-tools/expected.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
+tools/golden/tolerances.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
 
 Learning is measured with the embedded model too, whose weights are trained: its gradients of q and k are small
 differences of large numbers, and where a gradient is near 0, AdamW makes a whole step of its rounding error.
@@ -43,7 +43,7 @@ PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16", "vdm amx")
 
 
 def kind_of(name):
-    """step.1.transformer_blocks.17.ff.net.0 -> transformer_blocks.*.ff.net.*, as tools/expected.c does."""
+    """step.1.transformer_blocks.17.ff.net.0 -> transformer_blocks.*.ff.net.*, as tools/golden/tolerances.c does."""
     name = re.sub(r"^((step|batch|chunk)\.\d+\.|tile\.\d+\.\d+\.|encode\.|decode\.)+", "", name)
     return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
 
@@ -128,7 +128,7 @@ def embedded_learner(c):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--write", action="store_true", help="tools/expected.h")
+    parser.add_argument("--write", action="store_true", help="tools/golden/tolerances.h")
     o = parser.parse_args()
     with Cases("accuracy", o.seed) as c:
         table = Table()
@@ -157,4 +157,4 @@ if __name__ == "__main__":
         c.check("vdm f32 is as accurate as PyTorch f32 in the median", median <= 1, f"{median:.3f}")
         c.check("vdm f32 is never more than 2 x worse", ratios[0][0] <= 2, f"{ratios[0][0]:.2f} at {ratios[0][1]}")
         if o.write:
-            table.write(ROOT / "tools" / "expected.h")
+            table.write(ROOT / "tools" / "golden" / "tolerances.h")

@@ -1,4 +1,4 @@
-"""vdm golden against diffusers through tools/torch_hooks.py, as a port would be checked: every tensor of the
+"""vdm golden against diffusers through python/torch_hooks.py, as a port would be checked: every tensor of the
 transformer of each variant, of the VAE both ways, of learning, must pass `vdm compare`; then mistakes are planted
 in copies of the diffusers model, and compare must name the first tensor that is wrong and, for most, the mistake."""
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from common import ROOT, VARIANTS, Cases, add_lora, options, sample, save, save_lora, scheduler, transformer, vae
 from common import lora_parameters, vdm
 
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "python"))
 import torch_hooks  # noqa: E402
 
 SIZE = ("--size", "64x96")

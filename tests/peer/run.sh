@@ -19,4 +19,4 @@ for script in $here/*.py; do
     esac
 done
 export PYTHON="$venv/bin/python" VDM_PEER_FULL=1 VDM="${VDM_PEER_BUILD:-build/peer}/vdm"
-exec tests/run.sh $programs tools/pretrain/test_pretrain.py
+exec tests/run.sh $programs python/pretrain/test_pretrain.py

@@ -1,4 +1,4 @@
-"""tools/twin.py, with numpy alone, against vdm: on goldens of models/tiny it must give every tensor, each
+"""python/twin.py, with numpy alone, against vdm: on goldens of models/tiny it must give every tensor, each
 within what `vdm compare` expects; velocities of random models of all variants are held against diffusers in
 float64. Then mistakes are planted, in what it wrote and in the program, and compare must name the first."""
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from common import ROOT, VARIANTS, Cases, both, options, save, transformer, vae, vdm, velocity
 from golden import golden
 
-TINY, TWIN = ROOT / "models" / "tiny", ROOT / "tools" / "twin.py"
+TINY, TWIN = ROOT / "models" / "tiny", ROOT / "python" / "twin.py"
 OTHERS = ("torch", "safetensors", "diffusers", "peft", "scipy", "ml_dtypes")  # what twin.py must do without
 ALONE = f"import runpy, sys; sys.modules.update(dict.fromkeys({OTHERS})); del sys.argv[0]; "
 ALONE += "runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -1,9 +1,9 @@
 /* vdm arc: one task (solve.c), a folder of them (shard.c), results in files (results.c), results merged
- * (merge.c), and what a VAE keeps of grids (kept.c). */
+ * (summary.c), and what a VAE keeps of grids (vae_roundtrip.c). */
 #ifndef VDM_ARC_H
 #define VDM_ARC_H
 
-#include "tool.h"
+#include "tools/tool.h"
 
 enum { MAX_ATTEMPTS = 8 };
 typedef struct arc_test {

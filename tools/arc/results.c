@@ -7,7 +7,7 @@
  *
  * Grids are their rows with / between; what is exact is worked out from them whenever it is asked for. The
  * same run gives the same bytes but for the seconds, which stand last. */
-#include "arc.h"
+#include "tools/arc/arc_run.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
  * was being learned goes on from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
-#include "arc.h"
+#include "tools/arc/arc_run.h"
 
 #include <dirent.h>
 #include <errno.h>

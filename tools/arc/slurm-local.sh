@@ -1,10 +1,10 @@
 #!/bin/bash
-# A real Slurm of one node on this machine, to try tools/arc.sbatch: munged, slurmctld and slurmd on loopback,
+# A real Slurm of one node on this machine, to try tools/arc/arc.sbatch: munged, slurmctld and slurmd on loopback,
 # everything they write in one folder. Debian: apt install slurmctld slurmd slurm-client munge. Root is needed.
 #
-#   tools/slurm-local.sh start [DIR]      then: export SLURM_CONF=DIR/slurm.conf (/tmp/vdm-slurm)
-#   tools/slurm-local.sh stop [DIR]
-#   tools/slurm-local.sh test TASKS [options of vdm arc...]     four shards of TASKS, one of them killed and one
+#   tools/arc/slurm-local.sh start [DIR]      then: export SLURM_CONF=DIR/slurm.conf (/tmp/vdm-slurm)
+#   tools/arc/slurm-local.sh stop [DIR]
+#   tools/arc/slurm-local.sh test TASKS [options of vdm arc...]     four shards of TASKS, one of them killed and one
 #                                                               requeued; one process; the same accuracy?
 set -euo pipefail
 
@@ -107,7 +107,7 @@ try() {
     start "$dir"
     out=$dir/out
     export VDM=${VDM:-$here/vdm} OMP_WAIT_POLICY=passive # waiting threads don't take the others' cores
-    line=$("$here/tools/arc.sbatch" "$tasks" "$out" 4 "$@")
+    line=$("$here/tools/arc/arc.sbatch" "$tasks" "$out" 4 "$@")
     echo "$line"
     array=$(sed -n 's/.*job \([0-9]*\); merged.*/\1/p' <<<"$line")
 

@@ -1,12 +1,12 @@
 /* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
  *
- *   grids -> views -> pictures -> adapter (lesson.c) -> per seed and view a video -> last frame -> grid, in
+ *   grids -> views -> pictures -> adapter (training.c) -> per seed and view a video -> last frame -> grid, in
  * the first view again -> votes -> answers
  *
  * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
  * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
  * that of the earlier seed, and the first view before others. */
-#include "arc.h"
+#include "tools/arc/arc_run.h"
 
 #include <math.h>
 #include <string.h>

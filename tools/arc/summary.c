@@ -4,8 +4,8 @@
  * ARC-AGI counts tasks: one is solved where every test has an exact answer. ConceptARC counts tests, and
  * takes the mean over its concepts, the folders: both stand in the table. A task that stands in several
  * files, as a task that was run again, counts once. */
-#include "page.h"
-#include "arc.h"
+#include "tools/report/page.h"
+#include "tools/arc/arc_run.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  *
  * One row for every size of cells on the canvas of --size, over all pairs that fit there; and, with --grow,
  * for every size of the canvas with cells of --cell. */
-#include "arc.h"
+#include "tools/arc/arc_run.h"
 
 #include <stdlib.h>
 

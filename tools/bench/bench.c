@@ -3,7 +3,7 @@
  * A machine's speed drifts, by a tenth within minutes. So the peak that bounds a job is measured again before
  * and after every run of it; a run's share is of the mean of these two, and what is printed is the median.
  * A run that is short is repeated until it takes SAMPLE seconds. */
-#include "bench.h"
+#include "tools/bench/bench.h"
 
 #include <math.h>
 #include <stdlib.h>

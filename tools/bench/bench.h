@@ -3,8 +3,8 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include "kernels.h"
-#include "tool.h"
+#include "kernels/kernels.h"
+#include "tools/tool.h"
 
 /* What bounds a job, and so what its speed is a share of. */
 enum limit { NO_LIMIT, FMA, BF16, AMX, MEMORY, LIMITS };

@@ -3,7 +3,7 @@
  * Operations are those of the definition, a multiply-add being two. Bytes are those that have to be read or
  * written once, whatever a kernel does: where it reads twice, or where a store first reads the line that it
  * overwrites, its figure is lower for it; where data stays in a cache, it may be higher than memory's. */
-#include "bench.h"
+#include "tools/bench/bench.h"
 
 #include <math.h>
 #include <string.h>

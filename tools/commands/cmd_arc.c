@@ -1,6 +1,6 @@
 /* vdm arc: ARC-AGI tasks, after the protocol of arXiv 2510.24448. One task is learned, answered and shown; a
- * folder of them becomes lines of results (shard.c); such lines become accuracy and a page (merge.c). */
-#include "arc.h"
+ * folder of them becomes lines of results (shard.c); such lines become accuracy and a page (summary.c). */
+#include "tools/arc/arc_run.h"
 
 #include <string.h>
 #include <sys/stat.h>

@@ -5,7 +5,7 @@
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
-#include "tasks.h"
+#include "tools/generate/tasks.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* vdm eval: answers a task's test pictures, as predict would with the same seed, and scores them; the work
- * itself is in exam.c. */
-#include "tool.h"
+ * itself is in evaluation.c. */
+#include "tools/tool.h"
 
 enum { OWN_PAIRS = 8 }; /* training pairs that are answered too, unless --own says how many */
 

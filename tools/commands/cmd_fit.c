@@ -1,5 +1,5 @@
-/* vdm fit: learns a task folder's train/ pairs; the work itself is in lesson.c. */
-#include "tool.h"
+/* vdm fit: learns a task folder's train/ pairs; the work itself is in training.c. */
+#include "tools/tool.h"
 
 #include <math.h>
 #include <string.h>

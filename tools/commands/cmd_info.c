@@ -1,5 +1,5 @@
 /* vdm info: what a model, an adapter, a task or any safetensors file is. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* vdm predict: answers one picture with the last frame of the video that is sampled from it. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <stdlib.h>
 #include <string.h>

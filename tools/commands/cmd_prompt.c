@@ -1,6 +1,6 @@
 /* vdm prompt: the embedding of a prompt, by the model's own text encoder, as a file for --prompt-embeds; and
  * the same for the commands that take --prompt. */
-#include "tool.h"
+#include "tools/tool.h"
 
 bool has_text_encoder(const char *model)
 {

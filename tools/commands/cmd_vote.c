@@ -4,7 +4,7 @@
  *
  * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
  * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
-#include "tool.h"
+#include "tools/tool.h"
 
 struct vote {
     vdm_task task;

@@ -13,11 +13,11 @@
  * a larger n keeps the pairs of a smaller one, tests are the same for any n, and the pictures that --list
  * names, converted alone, give the same task as all of them.
  *
- * The file is walked three times (skim.c): pictures and categories, which of them suit, and what is in the
+ * The file is walked three times (json_stream.c): pictures and categories, which of them suit, and what is in the
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
-#include "coco.h"
-#include "tasks.h"
+#include "tools/generate/coco.h"
+#include "tools/generate/tasks.h"
 
 #include <math.h>
 #include <stdlib.h>

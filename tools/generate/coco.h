@@ -2,9 +2,9 @@
 #ifndef VDM_COCO_H
 #define VDM_COCO_H
 
-#include "tool.h"
+#include "tools/tool.h"
 
-/* A large JSON file, item by item (skim.c). */
+/* A large JSON file, item by item (json_stream.c). */
 enum { MAX_SKIM_NAMES = 4 };
 struct skim {
     const char *names[MAX_SKIM_NAMES]; /* arrays of the root object: each has to be there, once */
@@ -16,7 +16,7 @@ struct skim {
 };
 int skim_json(const char *path, const struct skim *k, vdm_error *err);
 
-/* Masks (masks.c): sets `value` in mask [H,W] where the segmentation covers a pixel: polygons [[x0, y0, ...], ...],
+/* Masks (coco_masks.c): sets `value` in mask [H,W] where the segmentation covers a pixel: polygons [[x0, y0, ...], ...],
  * or {"size": [H, W], "counts": runs down the columns, as a list or in COCO's compressed text}. */
 int mask_draw(uint8_t *mask, int H, int W, uint8_t value, const vdm_json *j, const vdm_json_node *segmentation,
               const char *where, vdm_error *err);

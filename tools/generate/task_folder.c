@@ -1,7 +1,7 @@
 /* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
 #define _GNU_SOURCE /* syncfs */
-#include "coco.h"
-#include "tasks.h"
+#include "tools/generate/coco.h"
+#include "tools/generate/tasks.h"
 
 #include <dirent.h>
 #include <errno.h>

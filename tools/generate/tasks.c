@@ -6,11 +6,11 @@
  * are the first n of any larger number, and the test problems are the same for every n. All 8x8 inputs are
  * reserved ones (grid_reserved), which the tiny model has never met in training; elementary automata of width
  * 8 have too few inputs for that, but start with three colours, as no clip of automata in training does, and
- * their rules never occurred there (tools/pretrain/README.md).
+ * their rules never occurred there (python/pretrain/README.md).
  *
  * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
  * everywhere. */
-#include "tasks.h"
+#include "tools/generate/tasks.h"
 
 #include <stdlib.h>
 #include <string.h>

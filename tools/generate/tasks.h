@@ -6,7 +6,7 @@
 #ifndef VDM_TASKS_H
 #define VDM_TASKS_H
 
-#include "tool.h"
+#include "tools/tool.h"
 
 enum { GRID_SIDE = 32, SCENE_NUMBERS = 64 };
 typedef struct grid {
@@ -34,7 +34,7 @@ typedef struct recipe { /* a generator with its sizes settled */
 
 typedef struct generator {
     const char *name, *what;
-    const char *kin; /* its row in the table of kinship of tools/pretrain/README.md */
+    const char *kin; /* its row in the table of kinship of python/pretrain/README.md */
     bool (*input)(grid *x, const recipe *r, vdm_rng *rng);
     bool (*answer)(grid *y, const grid *x, const struct generator *g);
     int a, b;             /* of the rule */
@@ -65,7 +65,7 @@ bool inside(const grid *g, int row, int col);
 uint32_t grid_hash(const grid *g);
 bool grid_reserved(const grid *g);
 
-/* content.c: coloured objects, closed shapes; rows, cells and ants of automata */
+/* inputs.c: coloured objects, closed shapes; rows, cells and ants of automata */
 bool input_objects(grid *x, const recipe *r, vdm_rng *rng);
 bool input_shapes(grid *x, const recipe *r, vdm_rng *rng);
 bool input_cells(grid *x, const recipe *r, vdm_rng *rng);

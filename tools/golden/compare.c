@@ -3,9 +3,9 @@
  *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is
  * what is held against the tolerance; cosine; the first number that is off
  *
- * The first tensor out of its tolerance is the one to look at: what follows is wrong because of it. causes.c
+ * The first tensor out of its tolerance is the one to look at: what follows is wrong because of it. mistakes.c
  * tries mistakes on it. */
-#include "compare.h"
+#include "tools/golden/compare.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,9 +3,9 @@
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
 
-#include "tool.h"
+#include "tools/tool.h"
 
-/* Relative L2 distance from float64 that was measured for this kind of tensor (expected.c), of "f32" or
+/* Relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), of "f32" or
  * "bf16" arithmetic; -1 where the kind is not known. what: the golden's ("sample"), or NULL. */
 double expected_error(const char *what, const char *name, const char *precision);
 /* A name without "step.3." and the like; returns where the rest begins. */
@@ -43,7 +43,7 @@ typedef struct finding {
     enum verdict verdict;
 } finding;
 
-/* The mistake that would make `got` of `ref`: a sentence, or "" where none is known (causes.c). */
+/* The mistake that would make `got` of `ref`: a sentence, or "" where none is known (mistakes.c). */
 int cause_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);
 
 /* What was found, as a page (compare_page.c). */

@@ -1,8 +1,8 @@
 /* vdm compare --html: the error along the network, as one page with nothing outside it. A point for every
  * tensor, from left to right as they were computed, its relative L2 distance on a logarithmic axis; the line
  * is the tolerance. No script; light and dark are the reader's choice. */
-#include "compare.h"
-#include "page.h"
+#include "tools/golden/compare.h"
+#include "tools/report/page.h"
 
 #include <math.h>
 

@@ -4,10 +4,10 @@
  *   model, inputs (injected, or drawn from the seed) -> the library, with a tap -> golden.safetensors
  *
  * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
- * come. The metadata say what was run, how to run it again, and how far off each tensor may be (expected.c).
+ * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
  *
  * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
-#include "compare.h"
+#include "tools/golden/compare.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * Here: the search itself, and mistakes of any tensor: rounding, factors, axes, one tensor for another.
  *
  * Trap: a candidate must be much nearer than the reference is, or noise would be "explained". */
-#include "causes.h"
+#include "tools/golden/mistakes.h"
 
 #include <math.h>
 #include <stdarg.h>

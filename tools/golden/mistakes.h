@@ -1,9 +1,9 @@
-/* The search for a mistake: what causes.c (mistakes of any tensor) and causes_model.c (of this model's own
+/* The search for a mistake: what mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's own
  * layers) share. */
 #ifndef VDM_CAUSES_H
 #define VDM_CAUSES_H
 
-#include "compare.h"
+#include "tools/golden/compare.h"
 
 enum { MAX_LOANS = 64 };
 

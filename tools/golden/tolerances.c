@@ -1,7 +1,7 @@
 /* How far a port's tensor may be from vdm's, as a relative L2 distance: what two programs are apart of which
  * one is as far from float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with
  * diffusers, on random models of the published width and in learning on models/tiny, and wrote the table. */
-#include "compare.h"
+#include "tools/golden/compare.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,7 +10,7 @@ static const struct {
     const char *kind;       /* a name, numbers in it as * */
     double f32, bf16, ours; /* both computed in f32, in bf16; vdm's own in f32, for the record */
 } table[] = {
-#include "expected.h"
+#include "tools/golden/tolerances.h"
 };
 
 /* Half a unit in the last place of f32: nobody is asked for less, where what was measured is exact. */

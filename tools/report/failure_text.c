@@ -1,5 +1,5 @@
 /* The signs of failure, in words: for the terminal and the page. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
  * dark are the reader's choice (prefers-color-scheme). Whatever comes from files or the command line is
  * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
  * that a page of photographs stays a few MB. */
-#include "page.h"
+#include "tools/report/page.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
-/* What the sections of a page are written with (report.c), for commands that have sections of their own. */
+/* What the sections of a page are written with (page.c), for commands that have sections of their own. */
 #ifndef VDM_PAGE_H
 #define VDM_PAGE_H
 
-#include "tool.h"
+#include "tools/tool.h"
 
 enum { BUDGET = 1400000 }; /* base64 bytes of the pictures in a section */
 

@@ -1,5 +1,5 @@
 /* What a run leaves for people besides its page: the strip picture, and the command that repeats it. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * otherwise
  * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for
  * models that need cells of a certain size: their VAE loses smaller ones. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* What the program says while it works. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <math.h>
 #include <signal.h>

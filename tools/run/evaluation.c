@@ -7,7 +7,7 @@
  * Beside every score stands what copying the input would have scored: a task that changes little makes
  * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
  * the terminal; what a large task holds is bounded. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* What a run will take, said before it starts: bytes from the library's own layouts, time from counted
  * operations and a short measurement of this machine. */
-#include "tool.h"
-#include "kernels.h"
+#include "tools/tool.h"
+#include "kernels/kernels.h"
 
 #include <string.h>
 #include <sys/stat.h>

@@ -3,7 +3,7 @@
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
-#include "tool.h"
+#include "tools/tool.h"
 
 #include <math.h>
 #include <string.h>
