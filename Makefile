@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
-             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
+             -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. -Ifiles -Ikernels -Itask $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
              $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
 LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
@@ -124,7 +124,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	install -m 755 vdm $(DESTDIR)$(PREFIX)/bin
 	install -m 644 libvdm.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 vdm.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 vdm.h files/vdm_files.h kernels/vdm_math.h task/vdm_task.h $(DESTDIR)$(PREFIX)/include
 	for f in $(MODEL_FILES); do \
 	    install -d $(SHARE)/$${f%/*} && install -m 644 $$f $(SHARE)/$$f || exit 1; \
 	done

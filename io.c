@@ -18,6 +18,7 @@
  *   13, followed here, goes through the rows first where the height shrinks a lot; earlier versions
  *   always went through the columns first, and differ by a step or two there. */
 #include "vdm.h"
+#include "vdm_math.h"
 
 #include <math.h>
 #include <string.h>

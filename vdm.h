@@ -7,9 +7,9 @@
  *   pair -> interp -> video -> vae -> latents -> lora (vdm) -> adapter
  *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame -> task
  *
- * This header is the manual. Reading order of the sources: vdm.c, vae.c, sampler.c, lora.c, interp.c,
- * then kernels.c for how it is made fast, safetensors.c, model.c, io.c and task.c for files; t5.c and
- * tokenizer.c for prompts.
+ * This header is the manual. Reading order of the sources: vdm.c (transformer), vae.c, sampler.c, lora.c, fit.c,
+ * interp.c; kernels/plain.c defines every kernel as loops; text/ is for prompts. files/vdm_files.h has errors, memory
+ * and files, task/vdm_task.h tasks, grids and scores.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
  *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
@@ -33,73 +33,13 @@
 #ifndef VDM_H
 #define VDM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
+#include "vdm_files.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define VDM_VERSION "0.1.0"
-
-/* Limits of the readers, each with its reason. Whatever exceeds one is refused by name. */
-enum {
-    VDM_MAX_RANK = 8,                 /* dimensions of a tensor: weights have at most 5 */
-    VDM_MAX_HEADER = 100000000,       /* bytes of a safetensors header: the format's own limit */
-    VDM_MAX_TENSORS = 1000000,        /* tensors in a file: the largest published has 1,028 */
-    VDM_MAX_NAME = 1024,              /* bytes of a tensor's name */
-    VDM_MAX_JSON_DEPTH = 64,          /* nesting of JSON: configurations need 4 */
-    VDM_MAX_JSON = 64 * 1024 * 1024,  /* bytes of a JSON file other than a header */
-    VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
-    VDM_MAX_FRAMES = 1025,            /* frames of a video */
-    VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
-    VDM_MAX_PAIRS = 100000,           /* pictures in one part of a task folder */
-    VDM_MAX_TOKENIZER = 64 * 1024 * 1024, /* bytes of a spiece.model: T5's has 800,000 */
-    VDM_MAX_PIECES = 1000000,         /* a tokenizer's vocabulary: T5's has 32,000 */
-    VDM_MAX_PROMPT = 65536            /* bytes of a prompt: 226 tokens are some 1,000 */
-};
-
-/* ------------------------------------------------------------------------------------------------
- * Errors, memory, files, the machine (system.c) */
-
-typedef struct vdm_error {
-    char text[1024]; /* one sentence, no newline at its end */
-} vdm_error;
-
-/* Writes the sentence and returns -1, so that callers can say `return vdm_fail(err, ...)`. */
-int vdm_fail(vdm_error *err, const char *format, ...)
-#if defined(__GNUC__)
-    __attribute__((format(printf, 2, 3)))
-#endif
-    ;
-
-/* Names in files may hold anything. In place, what a terminal would not show becomes '?': control characters,
- * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
-void vdm_clean(char *text);
-/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin
- * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
-int vdm_utf8_length(const char *text, size_t size);
-/* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
-int vdm_character(const char *text);
-
-/* count * size bytes, zeroed, 64-byte aligned, checked for overflow; NULL with a sentence that says
- * what the memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
-void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err);
-void vdm_free(void *p);
-
-/* A file that appears whole or not at all: written beside its name, synced, then renamed.
- * After vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
-typedef struct vdm_file {
-    FILE *stream;
-    char *path, *beside;
-} vdm_file;
-int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
-int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
-void vdm_file_abandon(vdm_file *f);
-
-/* Reads a whole regular file of at most `limit` bytes; a NUL follows the data. vdm_free it. */
-int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm_error *err);
-
-/* a + "/" + b in new memory (vdm_free), or NULL. */
-char *vdm_path(const char *a, const char *b, vdm_error *err);
 
 /* Sees every tensor of a computation as soon as it is complete (trace.c), under its name in diffusers, or one
  * of those below: to look at a model from inside, to check a port. The numbers that are computed have the same
@@ -121,12 +61,6 @@ typedef struct vdm_tap {
     bool failed;  /* no memory for one: it was left out */
 } vdm_tap;
 void vdm_tap_free(vdm_tap *tap); /* its memory, not itself */
-
-typedef enum vdm_dtype {
-    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
-    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
-    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL
-} vdm_dtype;
 
 /* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1
  * and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
@@ -153,7 +87,6 @@ int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
 bool vdm_has_openmp(void);
-double vdm_seconds(void); /* a monotonic clock */
 
 /* Long work calls report after every step. A return other than 0 asks it to stop: it saves what it
  * has, and returns -1 with "interrupted" in the sentence. */
@@ -167,105 +100,6 @@ typedef struct vdm_progress {
     int (*report)(void *user, const vdm_report *r); /* may be NULL */
     void *user;
 } vdm_progress;
-
-/* ------------------------------------------------------------------------------------------------
- * Functions of one number, the same bits on every machine (math.c): C libraries differ.
- * Double precision, errors below 2 units in the last place for the arguments that vdm uses. */
-
-double vdm_exp(double x);
-double vdm_expm1(double x);
-double vdm_log(double x);             /* x > 0; log(0) = -inf */
-double vdm_pow(double x, double y);   /* x > 0, or any x with y a whole number */
-double vdm_sin(double x);             /* |x| < 2^52, NaN beyond: dynamic guidance reaches 3e15 */
-double vdm_cos(double x);
-float vdm_from_bf16(uint16_t bits);
-float vdm_from_f16(uint16_t bits);
-uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
-uint16_t vdm_to_f16(float x);
-
-/* ------------------------------------------------------------------------------------------------
- * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
-
-size_t vdm_dtype_bytes(vdm_dtype dtype);
-const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
-
-typedef struct vdm_tensor {
-    const char *name;
-    vdm_dtype dtype;
-    int rank;
-    int64_t shape[VDM_MAX_RANK];
-    const void *data; /* native byte order, any alignment */
-    size_t bytes;
-} vdm_tensor;
-int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
-
-/* One safetensors file, or the shards of one part of a model as one: mapped, read-only, checked
- * (names unique, ranges tile the file without gap or overlap, sizes match shapes). */
-typedef struct vdm_safetensors {
-    char *path;          /* the file or folder, for messages */
-    vdm_tensor *tensors; /* [count], sorted by name */
-    int64_t count;
-    struct vdm_mapping *files; /* private */
-    int n_files;
-} vdm_safetensors;
-int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err);
-/* dir/stem.safetensors, or the shards that dir/stem.safetensors.index.json lists. */
-int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err);
-void vdm_safetensors_close(vdm_safetensors *f);
-const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
-const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
-
-/* Copies a tensor, of a floating dtype, I64 or I32, to f32. -1 = any size in a dimension of the shape; a
- * leading dimension of 1 is dropped where one too many is found. NULL names tensor, found, expected. */
-float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
-                              const int64_t *shape, vdm_error *err);
-void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* of the dtypes above */
-
-/* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
- * Tensors are written in the order given. */
-int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
-                          const char *const (*metadata)[2], int n_metadata, vdm_error *err);
-
-/* The same, a tensor at a time, for what memory doesn't hold: begin, add, ..., then end or abandon. The header
- * is written last, into `reserve` bytes kept for it; where it is longer, the data moves. */
-typedef struct vdm_safetensors_writer {
-    vdm_file file;
-    FILE *entries;      /* the header so far, in memory: */
-    char *text;
-    size_t length;
-    uint64_t reserved, bytes; /* before the data, of the data */
-} vdm_safetensors_writer;
-int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t reserve, vdm_error *err);
-int vdm_safetensors_add(vdm_safetensors_writer *w, const vdm_tensor *t, vdm_error *err);
-int vdm_safetensors_end(vdm_safetensors_writer *w, const char *const (*metadata)[2], int n_metadata,
-                        vdm_error *err); /* ends in any case */
-void vdm_safetensors_abandon(vdm_safetensors_writer *w);
-
-/* A JSON document: an array of nodes in document order, the first is the root. */
-typedef enum vdm_json_kind {
-    VDM_JSON_NULL, VDM_JSON_FALSE, VDM_JSON_TRUE, VDM_JSON_NUMBER,
-    VDM_JSON_STRING, VDM_JSON_ARRAY, VDM_JSON_OBJECT
-} vdm_json_kind;
-typedef struct vdm_json_node {
-    vdm_json_kind kind;
-    int64_t next;       /* index of the next sibling, -1 after the last */
-    int64_t children;   /* items or members; the first child is at index + 1 */
-    const char *key;    /* in an object: unescaped, NUL-terminated */
-    const char *text;   /* string: unescaped; number: as written */
-    double number;
-} vdm_json_node;
-typedef struct vdm_json {
-    vdm_json_node *nodes;
-    int64_t count;
-    char *strings; /* private */
-} vdm_json;
-/* Strict RFC 8259 (UTF-8, no duplicate keys, no NUL in strings, depth <= VDM_MAX_JSON_DEPTH).
- * `path` is for messages. */
-int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path, vdm_error *err);
-int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
-void vdm_json_free(vdm_json *j);
-const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object, const char *key);
-const vdm_json_node *vdm_json_next(const vdm_json *j, const vdm_json_node *node); /* sibling or NULL */
 
 /* ------------------------------------------------------------------------------------------------
  * Models (model.c): a diffusers folder, read as published */
@@ -759,278 +593,8 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
 int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
                  int *attention);
 
-/* ------------------------------------------------------------------------------------------------
- * Tasks (task.c) */
-
-/* Pictures of grids: every number of a cell has a colour, as the authors paint them. */
-typedef enum vdm_palette {
-    VDM_PALETTE_ARC,  /* 0..9: ARC's symbols, as the authors and the ARC site paint them */
-    VDM_PALETTE_MAZE, /* 0..4: wall, way, end, start, path; also of their automata and ants */
-    VDM_PALETTE_VIVID /* 0..9: ARC's symbols in colours that are further apart from each other */
-} vdm_palette;
-const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
-enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette, at most */
-
-typedef enum vdm_metric {
-    VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE,
-    VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
-} vdm_metric;
-const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
-
-/* A grid of an ARC-AGI task. */
-enum { VDM_MAX_GRID = 30, VDM_MAX_ARC_PAIRS = 10000 }; /* cells a side, by ARC's rules; with --augment's views */
-typedef struct vdm_grid {
-    int rows, cols;                             /* 0 x 0: not known */
-    uint8_t cells[VDM_MAX_GRID * VDM_MAX_GRID]; /* [rows,cols]: 0..9 */
-} vdm_grid;
-typedef struct vdm_arc_pair {
-    vdm_grid x, y; /* y is 0 x 0 where a test's answer is kept back */
-} vdm_arc_pair;
-typedef struct vdm_arc {
-    char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
-    vdm_arc_pair *train, *test;
-    int n_train, n_test;
-} vdm_arc;
-
-typedef struct vdm_example {
-    char *name;               /* "cat" of train/cat.in.ppm */
-    char *input, *output;     /* paths; output NULL where a test has no answer */
-    const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
-} vdm_example;
-typedef struct vdm_task {
-    char *path, *name, *prompt;      /* name: the folder's unless task.json says so; prompt may be NULL */
-    bool has_phi, has_metric;        /* task.json says so */
-    vdm_phi phi;
-    vdm_metric metric;
-    int grid_rows, grid_cols, cell, border; /* geometry of the cells metric; 0: not given */
-    int align;                       /* the grid's corner is at multiples of it, near the centre; 0: as 1 */
-    bool grey;                       /* beyond the grid: the separators' grey, not black */
-    vdm_palette palette;
-    vdm_example *train, *test;       /* sorted by name */
-    int n_train, n_test;
-    vdm_arc arc;                     /* where the task is an ARC-AGI file: its grids, which the examples name */
-    const struct vdm_arc_view *view; /* what examples are shown in; NULL: as they are */
-} vdm_task;
-/* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
- * its pictures look like; grid_rows and grid_cols differ from example to example (vdm_example_grid). */
-int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
-void vdm_task_free(vdm_task *t);
-
-/* Scores of one answer against the truth, of the same size. NaN where sizes differ or the grid doesn't fit.
- * cells: share of grid cells whose mean colour is nearest to the same palette colour. */
-double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
-/* cells [rows,cols] as a picture of height x width pixels, black beyond the grid, which stands in the centre;
- * 0 x 0: as large as the grid. Separators (85,85,85) of `border` pixels run between cells and around. */
-int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geometry, int height, int width,
-                    vdm_error *err);
-/* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
- * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
-int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
-/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
-int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
-                        int width, vdm_error *err);
-/* The task's geometry with the size of that example's output (of its input, where the output isn't known). It
- * owns nothing. */
-vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e);
-
-/* ------------------------------------------------------------------------------------------------
- * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
-
-/* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
- * 1 to 30 a side. A test may lack its output. Other keys are left alone: published files have some. */
-int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
-void vdm_arc_free(vdm_arc *a);
-
-struct vdm_colour_map;
-
-/* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
-typedef struct vdm_arc_canvas {
-    int height, width; /* pixels */
-    int cell;          /* pixels of a cell, at most; 0: as large as fits */
-    int border;        /* pixels between cells and around */
-    int align;         /* the grid's corner is at multiples of it */
-    bool grey;         /* what is beyond the grid */
-    vdm_palette palette;
-} vdm_arc_canvas;
-/* The largest height and width of the task's grids; answers: those of the test outputs too, where known. */
-void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
-/* One cell size c for all grids of a task: with the largest rows R and columns C, c = min(floor((W -
- * border (C + 1)) / C), floor((H - border (R + 1)) / R)). Fills in geometry's cell, border, align, grey and
- * palette. Fails where c < 1. */
-int vdm_arc_layout(vdm_task *geometry, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
-int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *geometry, int height, int width,
-                   vdm_error *err);
-/* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
- * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry,
-                   const struct vdm_colour_map *colours, vdm_error *err);
-/* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
- * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
- * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
-int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry, vdm_error *err);
-
-/* A view of a task: its grids mirrored (symmetry & 1: left and right, & 2: up and down), then transposed (& 4),
- * and each number c replaced by number[c]. */
-typedef struct vdm_arc_view {
-    int symmetry;
-    uint8_t number[10];
-} vdm_arc_view;
-/* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
- * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
- * `colours`. The permutation is also what tells views apart: a rule such as "fall down" is another one in a
- * mirrored view. View k is the same among any n. */
-void vdm_arc_views(vdm_arc_view *views, int n, bool square, int first, int colours, uint64_t seed);
-void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
-void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
-/* The same for cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
-void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_arc_view *v, bool back);
-/* The grid in a picture, drawn anew in the view, or back from it; geometry: as p has it. */
-int vdm_view_picture(vdm_picture *p, const vdm_task *geometry, const vdm_arc_view *v, bool back, vdm_error *err);
-/* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
-int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err);
-/* The task whose examples are those grids; takes a's over, also where it fails. */
-int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err);
-
-bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b);
-/* best [most]: of each of the most frequent grids the index of its first; votes [most], or NULL. The earlier one
- * first where they are equally frequent. Returns how many. */
-int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n);
-
-/* ------------------------------------------------------------------------------------------------
- * Scores of answers (score.c: pixels and masks; pose.c: stick figures; vdm_score_cells above: grids)
- *
- * Of one answer against the truth, of the same size; NaN where sizes differ. The mean over a task's pictures is
- * the task's score. arXiv 2506.07280 publishes no rule for its masks and poses; these are the usual ones.
- *
- * psnr  10 log10(255^2 / mean squared error) over all pixels and channels, infinite when equal
- *       (skimage.metrics.peak_signal_noise_ratio, data_range=255).
- * ssim  Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
- *       by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
- *       windows that lie inside, then over channels. NaN where a side is below 7.
- * mae   mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
- * iou   |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
- *       0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
- *       (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
- * miou  every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
- *       the mean IoU over the classes that occur in either picture (jaccard_score, average="macro"). */
-double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_mae(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette);
-
-/* Stick figures, as the paper paints poses: face white, torso blue, arms red, legs green, on black; discs of 11
- * and lines of 4 pixels where the shorter side has 480, in proportion elsewhere, but at least 3 and 1.5. */
-typedef enum vdm_part { VDM_FACE, VDM_TORSO, VDM_ARM, VDM_LEG } vdm_part;
-const uint8_t *vdm_pose_colour(vdm_part part); /* RGB */
-typedef struct vdm_joint {
-    double y, x; /* pixels; the first one's centre is at 0.5, 0.5 */
-    vdm_part part;
-} vdm_joint;
-typedef struct vdm_limb { /* a line between two joints, in the colour of its own part */
-    int from, to;
-    vdm_part part;
-} vdm_limb;
-enum { VDM_MAX_JOINTS = 1024 }; /* in a picture: 60 people */
-/* Over what the picture holds: lines first, then discs. */
-void vdm_pose_draw(vdm_picture *p, const vdm_joint *joints, int n, const vdm_limb *limbs, int n_limbs);
-/* joints [VDM_MAX_JOINTS]; their number, or -1 without memory. A joint is where a disc around a pixel is covered
- * by a part's colour to 0.65 or more, and no less than anywhere near. Joints under others stay hidden. */
-int vdm_pose_read(vdm_joint *joints, const vdm_picture *p, vdm_error *err);
-/* Joints of the truth that have a joint of the answer: of the same part, at most `within` pixels away, none
- * taken twice, as many as can be (maximum matching). */
-int vdm_pose_pairs(const vdm_joint *truth, int n_truth, const vdm_joint *answer, int n_answer, double within);
-
-/* pose  match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
- *       (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
- * pck   percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
- *       around the truth's joints; in pictures of several people the box of all. */
-typedef struct vdm_pose_match {
-    int joints, found, matched; /* of the truth; of the answer; of the truth with a partner */
-    double within;              /* pixels */
-    double share;               /* the score; NaN where sizes differ */
-} vdm_pose_match;
-int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, bool pck,
-                   vdm_error *err);
-
-/* By the task's metric. exact: equal pixels (psnr, ssim, mae), equal masks or cells, or every joint matched and
- * none too many. Fails only without memory. */
-int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *answer,
-              const vdm_picture *truth, vdm_error *err);
-
-/* The colours that a task's metric tells apart: the palette's (cells, miou), black and white (iou), black and
- * the parts' (pose, pck); none for psnr, ssim, mae. NULL beyond the last. */
-const uint8_t *vdm_task_colour(const vdm_task *t, int number);
-int vdm_nearest_colour(const vdm_task *t, const double rgb[3]); /* its number; the first of equals */
-
-/* ------------------------------------------------------------------------------------------------
- * Colours that a model shifts (colour.c)
- *
- * arXiv 2510.24448 shifts an answer's colours before it reads the grid, and leaves learned maps open. A map is
- * learned from the answers to the model's own training pairs, never from what is asked. Of grids (metric cells)
- * the cells count, of other pictures the pixels; geometry and colours are the task's. */
-typedef enum vdm_colour {
-    VDM_COLOUR_NONE,
-    VDM_COLOUR_SHIFT,  /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
-                          changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
-                          whole numbers) to the picture, within 0..255. Learns nothing */
-    VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
-                          cells) to the colour; of all pixels where the metric tells no colours apart. With a
-                          ridge (levels in 0..1) towards rgb' = rgb of 1e-4, and 0.3 times the share of the
-                          task's colours that no training answer should have had */
-    VDM_COLOUR_PALETTE /* the colour whose place of coming out is nearest; of colours that were not seen, where
-                          the affine map from true to seen ones expects them */
-} vdm_colour;
-int vdm_colour_parse(vdm_colour *kind, const char *word); /* "none", "shift", "affine", "palette"; -1: others */
-
-/* What came out where each colour should have been. Zeroed at first; 100 KB. */
-typedef struct vdm_colour_study {
-    bool right_only;                          /* count only what is nearest to the right colour already */
-    uint64_t seen[VDM_MAX_COLOURS];           /* cells or pixels */
-    uint64_t level[VDM_MAX_COLOURS][3][256];  /* how many of them had each level */
-    double zz[4][4], zd[4][3], pixels;        /* equations over all pixels, where there are no colours */
-} vdm_colour_study;
-/* Adds one answer. Pictures of other sizes than the truth, and grids that don't fit, add nothing. */
-void vdm_colour_add(vdm_colour_study *s, const vdm_task *t, const vdm_picture *answer,
-                    const vdm_picture *truth);
-
-typedef struct vdm_colour_map {
-    vdm_colour kind;
-    double affine[3][4];               /* r', g', b' from r, g, b, 1; levels of 0..255 */
-    double centre[VDM_MAX_COLOURS][3]; /* palette: where each colour comes out */
-} vdm_colour_map;
-/* From a study without answers: the identity. -1 where the metric tells no colours apart and the map needs it. */
-int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, const vdm_task *t,
-                     vdm_error *err);
-/* Corrects a picture in place, rounding to whole levels. */
-void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p);
-/* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
-int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *geometry);
-
-/* ------------------------------------------------------------------------------------------------
- * Signs of failure (diagnosis.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
- * model's own, before any correction of colours.
- *
- * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
- *               answers that are read right; of all pixels where the metric tells no colours apart.
- * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
- *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
- *               frame's edges against the truth's, below 1 where it is smeared.
- * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
- * memorising    the share of training pairs answered exactly beside that of held-out ones. */
-typedef struct vdm_signs {
-    int answers, known; /* known: with a truth */
-    double late, moved, edges, truth_edges, drift;
-    int train, train_exact, test, test_exact; /* of memorising: counted by the caller */
-    vdm_colour_study colours;
-} vdm_signs;
-/* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
-void vdm_signs_add(vdm_signs *s, const vdm_task *t, const uint8_t *frames, int T, const vdm_picture *query,
-                   const vdm_picture *truth);
-/* The shift of one colour of the task (0: of the whole picture where it has none), and how many cells or pixels
- * it is the mean of; 0 and NaN where there are none. */
-int64_t vdm_signs_shift(double shift[3], const vdm_signs *s, const vdm_task *t, int number);
-/* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */
-double vdm_edge_energy(const vdm_picture *p);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

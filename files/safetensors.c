@@ -14,7 +14,7 @@
  *   A shape may multiply to more than 64 bits, offsets may be inverted or far away: check, then multiply.
  *   A mapped file that another program cuts short kills us with SIGBUS. Replace files by renaming, as
  *   vdm does; the old pages then stay valid. */
-#include "vdm.h"
+#include "vdm_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,77 +36,7 @@ typedef struct vdm_mapping {
 } vdm_mapping;
 
 /* ------------------------------------------------------------------------------------------------
- * Numbers of a type */
-
-static const struct {
-    const char *name;
-    size_t bytes;
-} dtypes[] = {
-    [VDM_F32] = {"F32", 4},   [VDM_F16] = {"F16", 2}, [VDM_BF16] = {"BF16", 2}, [VDM_F64] = {"F64", 8},
-    [VDM_I64] = {"I64", 8},   [VDM_I32] = {"I32", 4}, [VDM_I16] = {"I16", 2},   [VDM_I8] = {"I8", 1},
-    [VDM_U64] = {"U64", 8},   [VDM_U32] = {"U32", 4}, [VDM_U16] = {"U16", 2},   [VDM_U8] = {"U8", 1},
-    [VDM_BOOL] = {"BOOL", 1},
-};
-enum { N_DTYPES = sizeof dtypes / sizeof *dtypes };
-
-size_t vdm_dtype_bytes(vdm_dtype dtype)
-{
-    return dtypes[dtype].bytes;
-}
-
-const char *vdm_dtype_name(vdm_dtype dtype)
-{
-    return dtypes[dtype].name;
-}
-
-int64_t vdm_tensor_count(const vdm_tensor *t)
-{
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++) n *= t->shape[i];
-    return n;
-}
-
-static uint16_t load16(const unsigned char *from)
-{
-    uint16_t bits;
-    memcpy(&bits, from, sizeof bits);
-    return bits;
-}
-
-static void widen_f64(float *to, const unsigned char *from, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double x;
-        memcpy(&x, from + 8 * i, sizeof x);
-        to[i] = (float)x;
-    }
-}
-
-/* Exact up to 2^24, which timesteps and indices stay below. */
-static void widen_whole(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        int64_t wide;
-        int32_t narrow;
-        if (dtype == VDM_I64)
-            memcpy(&wide, from + i * (int64_t)sizeof wide, sizeof wide);
-        else
-            memcpy(&narrow, from + i * (int64_t)sizeof narrow, sizeof narrow), wide = narrow;
-        to[i] = (float)wide;
-    }
-}
-
-void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
-{
-    const unsigned char *p = from;
-    if (dtype == VDM_F64) widen_f64(to, p, n);
-    if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
-    if (dtype == VDM_I64 || dtype == VDM_I32) widen_whole(to, p, dtype, n);
-    if (dtype == VDM_F16)
-        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
-    if (dtype == VDM_BF16)
-        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_bf16(load16(p + 2 * i));
-}
+ * Byte order */
 
 static bool big_endian(void)
 {
@@ -143,9 +73,9 @@ static int read_dtype(vdm_tensor *t, const vdm_json_node *node, const char *path
 {
     if (!node || node->kind != VDM_JSON_STRING)
         return vdm_fail(err, "%s: tensor '%s': dtype: expected a string", path, t->name);
-    for (int i = 0; i < N_DTYPES; i++) {
+    for (int i = 0; i < VDM_DTYPES; i++) {
         t->dtype = (vdm_dtype)i;
-        if (strcmp(node->text, dtypes[i].name) == 0) return 0;
+        if (strcmp(node->text, vdm_dtype_name(t->dtype)) == 0) return 0;
     }
     return vdm_fail(err, "%s: tensor '%s': dtype: found '%s', expected F32, F16, BF16 or another known type",
                     path, t->name, node->text);
@@ -161,7 +91,7 @@ static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *nod
     if (node->children > VDM_MAX_RANK)
         return vdm_fail(err, "%s: tensor '%s': shape: found %lld dimensions, at most %d are allowed", path,
                         t->name, (long long)node->children, VDM_MAX_RANK);
-    int64_t product = (int64_t)dtypes[t->dtype].bytes;
+    int64_t product = (int64_t)vdm_dtype_bytes(t->dtype);
     bool zero = false;
     for (const vdm_json_node *n = node->children ? node + 1 : NULL; n; n = vdm_json_next(j, n)) {
         int64_t *size = &t->shape[t->rank++];
@@ -330,7 +260,7 @@ static int to_native(vdm_mapping *m, const char *data, vdm_error *err)
     for (int64_t i = 0; i < m->count; i++) {
         vdm_tensor *t = &m->tensors[i];
         char *to = m->swapped + ((const char *)t->data - data);
-        copy_swapped(to, t->data, t->bytes, dtypes[t->dtype].bytes);
+        copy_swapped(to, t->data, t->bytes, vdm_dtype_bytes(t->dtype));
         t->data = to;
     }
     return 0;
@@ -696,7 +626,7 @@ static void put_metadata(FILE *to, const char *const (*metadata)[2], int n_metad
 static void put_entry(FILE *to, const vdm_tensor *t, uint64_t at)
 {
     put_json_string(to, t->name);
-    fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", dtypes[t->dtype].name);
+    fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", vdm_dtype_name(t->dtype));
     for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
     fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
             (unsigned long long)(at + t->bytes));
@@ -720,7 +650,7 @@ static void put_header(FILE *to, const vdm_tensor *tensors, int64_t count, const
 
 static void put_data(FILE *to, const vdm_tensor *t)
 {
-    size_t width = dtypes[t->dtype].bytes;
+    size_t width = vdm_dtype_bytes(t->dtype);
     char number[8];
     if (!big_endian()) {
         if (t->bytes) fwrite(t->data, 1, t->bytes, to);
@@ -736,7 +666,7 @@ static void put_data(FILE *to, const vdm_tensor *t)
 static int check_tensor(const char *path, const vdm_tensor *t, vdm_error *err)
 {
     if (check_name(t->name, path, err)) return -1;
-    if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bytes)
+    if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * vdm_dtype_bytes(t->dtype))
         return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
     return 0;
 }

@@ -5,7 +5,7 @@
  *   file is written beside its name, synced and renamed; the folder is synced too, or the new name
  *   itself may be lost with the power. */
 #define _DEFAULT_SOURCE /* madvise */
-#include "vdm.h"
+#include "vdm_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,34 @@ enum {
 
 /* ------------------------------------------------------------------------------------------------
  * Errors and memory */
+
+int vdm_utf8_length(const char *text, size_t size)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    unsigned char first = at[0], low = 0x80, high = 0xbf;
+    size_t n = first < 0x80   ? 1
+               : first < 0xc2 ? 0
+               : first < 0xe0 ? 2
+               : first < 0xf0 ? 3
+               : first < 0xf5 ? 4
+                              : 0;
+    if (n == 0 || n > size) return 0;
+    if (first == 0xe0) low = 0xa0;
+    if (first == 0xed) high = 0x9f;
+    if (first == 0xf0) low = 0x90;
+    if (first == 0xf4) high = 0x8f;
+    for (size_t i = 1; i < n; i++, low = 0x80, high = 0xbf)
+        if (at[i] < low || at[i] > high) return 0;
+    return (int)n;
+}
+
+/* C1, U+0080 to U+009F, are control characters too: U+009B begins a terminal's commands as ESC [ does. */
+int vdm_character(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    if (at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return 0;
+    return vdm_utf8_length(text, strnlen(text, 4));
+}
 
 void vdm_clean(char *text)
 {

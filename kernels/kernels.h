@@ -35,6 +35,7 @@
 #define VDM_KERNELS_H
 
 #include "vdm.h"
+#include "vdm_math.h"
 
 /* Taps (trace.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
  * tap_see: x is complete; SHAPE(...) is its rank and shape, the name is formatted as by printf. */

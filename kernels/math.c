@@ -1,5 +1,4 @@
-/* Functions of one number that give the same bits on every machine: exp, expm1, log, pow, sin, cos,
- * and the 16 bit floats.
+/* Functions of one number that give the same bits on every machine: exp, expm1, log, pow, sin, cos.
  *
  * C libraries differ in the last place of these, so the noise, the schedule and the weights of a run
  * would differ from machine to machine. Here everything is IEEE addition, multiplication, division and
@@ -10,10 +9,11 @@
  *
  * Traps: reduce with the rounded constant alone and sin(1e8) has 8 digits left; compute pow as
  * exp(y log x) in double and x^y with a result near 2^1000 loses 10 bits. */
-#include "vdm.h"
+#include "vdm_math.h"
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #if FLT_EVAL_METHOD != 0
@@ -46,19 +46,6 @@ static double double_of(uint64_t u)
     memcpy(&x, &u, 8);
     return x;
 }
-static uint32_t bits_of_float(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
-static float float_of(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
-
 /* c[0] + c[1] x + ... + c[n-1] x^(n-1) */
 static double polynomial(const double *c, int n, double x)
 {
@@ -323,46 +310,4 @@ double vdm_sin(double x)
 double vdm_cos(double x)
 {
     return sin_turned(x, 1);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * 16 bit floats. bf16: the upper half of an f32. f16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
-
-float vdm_from_bf16(uint16_t bits)
-{
-    return float_of((uint32_t)bits << 16);
-}
-
-float vdm_from_f16(uint16_t bits)
-{
-    uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = bits >> 10 & 31u, fraction = bits & 0x3ffu;
-    if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
-    if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
-    float size = (float)fraction * 0x1p-24f; /* subnormal, exact */
-    return sign ? -size : size;
-}
-
-/* Adds just under half of the last kept place, one more where that place is odd: nearest, ties to even.
- * A carry out of the fraction lands in the exponent, as it should. */
-static uint32_t drop_bits(uint32_t u, int n)
-{
-    return (u + (1u << (n - 1)) - 1 + (u >> n & 1)) >> n;
-}
-
-uint16_t vdm_to_bf16(float x)
-{
-    uint32_t u = bits_of_float(x);
-    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet, lest the fraction be cut to 0 = inf */
-    return (uint16_t)drop_bits(u, 16);
-}
-
-uint16_t vdm_to_f16(float x)
-{
-    uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000u, size = u & 0x7fffffffu;
-    if (size > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (size >> 13 & 0x3ffu)); /* NaN */
-    if (size >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 2^16 and more: inf */
-    if (size >= 0x38800000u) return (uint16_t)(sign | drop_bits(size - (112u << 23), 13));
-    /* subnormal, below 2^-14: in units of 2^-24; adding 2^23 rounds to a whole number, ties to even */
-    float units = float_of(size) * 0x1p24f + 0x1p23f;
-    return (uint16_t)(sign | (bits_of_float(units) - 0x4b000000u));
 }

@@ -11,7 +11,7 @@
  * there: vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. A view (vdm_arc_view) turns a
  * rule into another one: the same views have to be learned and asked. */
 #define _POSIX_C_SOURCE 200809L
-#include "vdm.h"
+#include "vdm_task.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -18,7 +18,7 @@
  * Traps
  *   A training answer may be wrong: where a colour comes out is the median over its cells, not the mean.
  *   The authors' loop works in float32 and truncates means to whole numbers: so does vdm_colour_read. */
-#include "vdm.h"
+#include "vdm_task.h"
 
 #include <math.h>
 #include <string.h>

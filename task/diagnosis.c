@@ -5,7 +5,7 @@
  *   video [T,H,W,3], query [H,W,3], truth [H,W,3] or none  ->  sums over the answers
  *
  * Frames are taken as the model gave them, before any correction of colours. */
-#include "vdm.h"
+#include "vdm_task.h"
 
 #include <math.h>
 

@@ -15,7 +15,7 @@
  *   a line has the colour too, but fills less of the shape.
  *   Edges are blended with what lies under them: the cover by a colour goes from 1 to 0 with the distance
  * from it, and reaches 0 where black is. */
-#include "vdm.h"
+#include "vdm_task.h"
 
 #include <math.h>
 #include <string.h>

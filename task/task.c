@@ -15,7 +15,7 @@
  * Grids are painted and read as the authors of arXiv 2510.24448 do; other scores are in score.c and pose.c.
  */
 #define _XOPEN_SOURCE 700 /* realpath */
-#include "vdm.h"
+#include "vdm_task.h"
 
 #include <dirent.h>
 #include <errno.h>

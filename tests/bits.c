@@ -8,6 +8,7 @@
  * what is computed changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of
  * that change. */
 #include "check.h"
+#include "vdm_math.h"
 #include "kernels/kernels.h"
 #include "tiny.h"
 

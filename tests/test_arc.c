@@ -1,6 +1,7 @@
 /* ARC-AGI tasks: the reader and what it refuses, pictures and back, sizes, views, votes. The public tasks are
  * tried where they are: in VDM_ARC_DATA, or ../shared/data/arc-agi; own ones (tests/arc) always. */
 #include "check.h"
+#include "vdm_task.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* COCO's annotations: masks by hand, large files item by item, task folders, and whatever may be wrong with
  * them. */
 #include "check.h"
+#include "vdm_task.h"
 #include "tools/generate/coco.h"
 
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* Colour maps: what they learn and do, by hand; and the published shifts on rendered answers. */
 #include "check.h"
+#include "vdm_task.h"
 
 #include <dirent.h>
 #include <math.h>

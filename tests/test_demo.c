@@ -1,5 +1,6 @@
 /* vdm demo, and the pages that fit, eval and demo write: on a tiny random model, from the command line. */
 #include "program.h"
+#include "vdm_task.h"
 #include "tiny.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* Signs of failure, on videos of a few pixels worked out by hand. */
 #include "check.h"
+#include "vdm_task.h"
 
 #include <math.h>
 #include <stdlib.h>

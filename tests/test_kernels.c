@@ -4,6 +4,7 @@
  * of 16, tiles of 4, 6, 14 and 32 rows, chains of 128, blocks of 336 rows, 1024 deep, 1536 wide; of amx 256
  * and 2048. */
 #include "check.h"
+#include "vdm_math.h"
 #include "kernels/plain.h"
 
 #include <float.h>

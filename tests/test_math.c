@@ -1,6 +1,7 @@
 /* math.c against the C library (whose errors are below 1 unit in the last place as well), its
  * special values, and fixed bit patterns: those must be the same on every machine. */
 #include "check.h"
+#include "vdm_math.h"
 
 #include <math.h>
 #include <string.h>

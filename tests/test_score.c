@@ -1,5 +1,6 @@
 /* Scores of pixels, masks and poses, worked out by hand; joints drawn and found again. */
 #include "check.h"
+#include "vdm_task.h"
 
 #include <math.h>
 #include <stdlib.h>

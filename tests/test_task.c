@@ -1,5 +1,6 @@
 /* Task folders, good and bad, and scores worked out by hand. */
 #include "check.h"
+#include "vdm_task.h"
 
 #include <dirent.h>
 #include <math.h>

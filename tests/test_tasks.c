@@ -1,6 +1,7 @@
 /* The generators of vdm tasks: every rule against a plain check or a known case, and what the streams of
  * problems promise: nested, kept apart, reserved, the same everywhere. */
 #include "check.h"
+#include "vdm_task.h"
 #include "tools/generate/tasks.h"
 
 #include <math.h>

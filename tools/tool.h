@@ -3,7 +3,7 @@
 #ifndef VDM_TOOL_H
 #define VDM_TOOL_H
 
-#include "vdm.h"
+#include "vdm_task.h"
 
 /* Exit statuses. */
 enum { DONE = 0, FAILED = 1, USAGE = 2, BELOW = 3 };

@@ -32,7 +32,8 @@
  *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
  * step, alphas [1000] f64, timesteps [steps] i64, guidance [steps] f64 (dynamic) steps=50 sampler=ddim|dpm
  * guidance=6 */
-#include "vdm.h"
+#include "vdm_math.h"
+#include "vdm_task.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

@@ -8,6 +8,7 @@
  *
  * Two problems are compared on a coarse map of MAP cells along the shorter side (problem.x, problem.y). */
 #include "tools/generate/tasks.h"
+#include "vdm_math.h"
 
 #include <math.h>
 

@@ -2,6 +2,7 @@
  * tensor, from left to right as they were computed, its relative L2 distance on a logarithmic axis; the line
  * is the tolerance. No script; light and dark are the reader's choice. */
 #include "tools/golden/compare.h"
+#include "vdm_math.h"
 #include "tools/report/page.h"
 
 #include <math.h>

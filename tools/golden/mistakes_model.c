@@ -1,6 +1,7 @@
 /* Mistakes of CogVideoX's own layers, each made on the inputs of the layer as the reference has them. Which
  * ones are tried depends on the tensor's name; the numbers of the model are the golden's metadata. */
 #include "tools/golden/mistakes.h"
+#include "vdm_math.h"
 
 #include <math.h>
 #include <stdlib.h>

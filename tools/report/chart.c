@@ -2,6 +2,7 @@
  * set, over the steps. The loss is on a logarithmic axis: it falls by a factor, and what matters happens at
  * its lower end. Colours are the page's (classes train, watch, grid, key). */
 #include "tools/tool.h"
+#include "vdm_math.h"
 
 #include <math.h>
 

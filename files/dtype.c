@@ -1,0 +1,132 @@
+/* Number formats of files: their names and sizes, the 16-bit floats, and conversion to f32. */
+#include "vdm_files.h"
+
+#include <math.h>
+#include <string.h>
+
+static uint32_t bits_of_float(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    return u;
+}
+static float float_of(uint32_t u)
+{
+    float x;
+    memcpy(&x, &u, 4);
+    return x;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * 16 bit floats. bf16: the upper half of an f32. f16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
+
+float vdm_from_bf16(uint16_t bits)
+{
+    return float_of((uint32_t)bits << 16);
+}
+
+float vdm_from_f16(uint16_t bits)
+{
+    uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = bits >> 10 & 31u, fraction = bits & 0x3ffu;
+    if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
+    if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+    float size = (float)fraction * 0x1p-24f; /* subnormal, exact */
+    return sign ? -size : size;
+}
+
+/* Adds just under half of the last kept place, one more where that place is odd: nearest, ties to even.
+ * A carry out of the fraction lands in the exponent, as it should. */
+static uint32_t drop_bits(uint32_t u, int n)
+{
+    return (u + (1u << (n - 1)) - 1 + (u >> n & 1)) >> n;
+}
+
+uint16_t vdm_to_bf16(float x)
+{
+    uint32_t u = bits_of_float(x);
+    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet, lest the fraction be cut to 0 = inf */
+    return (uint16_t)drop_bits(u, 16);
+}
+
+uint16_t vdm_to_f16(float x)
+{
+    uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000u, size = u & 0x7fffffffu;
+    if (size > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (size >> 13 & 0x3ffu)); /* NaN */
+    if (size >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 2^16 and more: inf */
+    if (size >= 0x38800000u) return (uint16_t)(sign | drop_bits(size - (112u << 23), 13));
+    /* subnormal, below 2^-14: in units of 2^-24; adding 2^23 rounds to a whole number, ties to even */
+    float units = float_of(size) * 0x1p24f + 0x1p23f;
+    return (uint16_t)(sign | (bits_of_float(units) - 0x4b000000u));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Numbers of a type */
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[] = {
+    [VDM_F32] = {"F32", 4},   [VDM_F16] = {"F16", 2}, [VDM_BF16] = {"BF16", 2}, [VDM_F64] = {"F64", 8},
+    [VDM_I64] = {"I64", 8},   [VDM_I32] = {"I32", 4}, [VDM_I16] = {"I16", 2},   [VDM_I8] = {"I8", 1},
+    [VDM_U64] = {"U64", 8},   [VDM_U32] = {"U32", 4}, [VDM_U16] = {"U16", 2},   [VDM_U8] = {"U8", 1},
+    [VDM_BOOL] = {"BOOL", 1},
+};
+
+size_t vdm_dtype_bytes(vdm_dtype dtype)
+{
+    return dtypes[dtype].bytes;
+}
+
+const char *vdm_dtype_name(vdm_dtype dtype)
+{
+    return dtypes[dtype].name;
+}
+
+int64_t vdm_tensor_count(const vdm_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->shape[i];
+    return n;
+}
+
+static uint16_t load16(const unsigned char *from)
+{
+    uint16_t bits;
+    memcpy(&bits, from, sizeof bits);
+    return bits;
+}
+
+static void widen_f64(float *to, const unsigned char *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double x;
+        memcpy(&x, from + 8 * i, sizeof x);
+        to[i] = (float)x;
+    }
+}
+
+/* Exact up to 2^24, which timesteps and indices stay below. */
+static void widen_whole(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int64_t wide;
+        int32_t narrow;
+        if (dtype == VDM_I64)
+            memcpy(&wide, from + i * (int64_t)sizeof wide, sizeof wide);
+        else
+            memcpy(&narrow, from + i * (int64_t)sizeof narrow, sizeof narrow), wide = narrow;
+        to[i] = (float)wide;
+    }
+}
+
+void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
+{
+    const unsigned char *p = from;
+    if (dtype == VDM_F64) widen_f64(to, p, n);
+    if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
+    if (dtype == VDM_I64 || dtype == VDM_I32) widen_whole(to, p, dtype, n);
+    if (dtype == VDM_F16)
+        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
+    if (dtype == VDM_BF16)
+        for (int64_t i = 0; i < n; i++) to[i] = vdm_from_bf16(load16(p + 2 * i));
+}

@@ -1,0 +1,178 @@
+/* vdm_files: what the library stands on: errors, memory, files that appear whole, JSON, safetensors. vdm.h includes it.
+ * A program that learns and answers needs of it vdm_error and vdm_free alone. */
+#ifndef VDM_FILES_H
+#define VDM_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Limits of the readers, each with its reason. Whatever exceeds one is refused by name. */
+enum {
+    VDM_MAX_RANK = 8,                 /* dimensions of a tensor: weights have at most 5 */
+    VDM_MAX_HEADER = 100000000,       /* bytes of a safetensors header: the format's own limit */
+    VDM_MAX_TENSORS = 1000000,        /* tensors in a file: the largest published has 1,028 */
+    VDM_MAX_NAME = 1024,              /* bytes of a tensor's name */
+    VDM_MAX_JSON_DEPTH = 64,          /* nesting of JSON: configurations need 4 */
+    VDM_MAX_JSON = 64 * 1024 * 1024,  /* bytes of a JSON file other than a header */
+    VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
+    VDM_MAX_FRAMES = 1025,            /* frames of a video */
+    VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
+    VDM_MAX_PAIRS = 100000,           /* pictures in one part of a task folder */
+    VDM_MAX_TOKENIZER = 64 * 1024 * 1024, /* bytes of a spiece.model: T5's has 800,000 */
+    VDM_MAX_PIECES = 1000000,         /* a tokenizer's vocabulary: T5's has 32,000 */
+    VDM_MAX_PROMPT = 65536            /* bytes of a prompt: 226 tokens are some 1,000 */
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Errors, memory, files, the clock (system.c) */
+
+typedef struct vdm_error {
+    char text[1024]; /* one sentence, no newline at its end */
+} vdm_error;
+
+/* Writes the sentence and returns -1, so that callers can say `return vdm_fail(err, ...)`. */
+int vdm_fail(vdm_error *err, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+/* Names in files may hold anything. In place, what a terminal would not show becomes '?': control characters,
+ * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
+void vdm_clean(char *text);
+/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin
+ * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
+int vdm_utf8_length(const char *text, size_t size);
+/* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
+int vdm_character(const char *text);
+
+/* count * size bytes, zeroed, 64-byte aligned, checked for overflow; NULL with a sentence that says
+ * what the memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
+void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err);
+void vdm_free(void *p);
+
+/* A file that appears whole or not at all: written beside its name, synced, then renamed.
+ * After vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
+typedef struct vdm_file {
+    FILE *stream;
+    char *path, *beside;
+} vdm_file;
+int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
+int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
+void vdm_file_abandon(vdm_file *f);
+
+/* Reads a whole regular file of at most `limit` bytes; a NUL follows the data. vdm_free it. */
+int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm_error *err);
+
+/* a + "/" + b in new memory (vdm_free), or NULL. */
+char *vdm_path(const char *a, const char *b, vdm_error *err);
+
+double vdm_seconds(void); /* a monotonic clock */
+
+/* ------------------------------------------------------------------------------------------------
+ * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
+
+typedef enum vdm_dtype {
+    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
+    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
+    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL,
+    VDM_DTYPES /* how many there are */
+} vdm_dtype;
+
+size_t vdm_dtype_bytes(vdm_dtype dtype);
+const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
+
+typedef struct vdm_tensor {
+    const char *name;
+    vdm_dtype dtype;
+    int rank;
+    int64_t shape[VDM_MAX_RANK];
+    const void *data; /* native byte order, any alignment */
+    size_t bytes;
+} vdm_tensor;
+int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
+
+void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* from a floating dtype, I64 or I32 */
+float vdm_from_bf16(uint16_t bits);
+float vdm_from_f16(uint16_t bits);
+uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
+uint16_t vdm_to_f16(float x);
+
+/* One safetensors file, or the shards of one part of a model as one: mapped, read-only, checked
+ * (names unique, ranges tile the file without gap or overlap, sizes match shapes). */
+typedef struct vdm_safetensors {
+    char *path;          /* the file or folder, for messages */
+    vdm_tensor *tensors; /* [count], sorted by name */
+    int64_t count;
+    struct vdm_mapping *files; /* private */
+    int n_files;
+} vdm_safetensors;
+int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err);
+/* dir/stem.safetensors, or the shards that dir/stem.safetensors.index.json lists. */
+int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err);
+void vdm_safetensors_close(vdm_safetensors *f);
+const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
+const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
+
+/* Copies a tensor, of a floating dtype, I64 or I32, to f32. -1 = any size in a dimension of the shape; a
+ * leading dimension of 1 is dropped where one too many is found. NULL names tensor, found, expected. */
+float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
+                              const int64_t *shape, vdm_error *err);
+
+/* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
+ * Tensors are written in the order given. */
+int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
+                          const char *const (*metadata)[2], int n_metadata, vdm_error *err);
+
+/* The same, a tensor at a time, for what memory doesn't hold: begin, add, ..., then end or abandon. The header
+ * is written last, into `reserve` bytes kept for it; where it is longer, the data moves. */
+typedef struct vdm_safetensors_writer {
+    vdm_file file;
+    FILE *entries;      /* the header so far, in memory: */
+    char *text;
+    size_t length;
+    uint64_t reserved, bytes; /* before the data, of the data */
+} vdm_safetensors_writer;
+int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t reserve, vdm_error *err);
+int vdm_safetensors_add(vdm_safetensors_writer *w, const vdm_tensor *t, vdm_error *err);
+int vdm_safetensors_end(vdm_safetensors_writer *w, const char *const (*metadata)[2], int n_metadata,
+                        vdm_error *err); /* ends in any case */
+void vdm_safetensors_abandon(vdm_safetensors_writer *w);
+
+/* A JSON document: an array of nodes in document order, the first is the root. */
+typedef enum vdm_json_kind {
+    VDM_JSON_NULL, VDM_JSON_FALSE, VDM_JSON_TRUE, VDM_JSON_NUMBER,
+    VDM_JSON_STRING, VDM_JSON_ARRAY, VDM_JSON_OBJECT
+} vdm_json_kind;
+typedef struct vdm_json_node {
+    vdm_json_kind kind;
+    int64_t next;       /* index of the next sibling, -1 after the last */
+    int64_t children;   /* items or members; the first child is at index + 1 */
+    const char *key;    /* in an object: unescaped, NUL-terminated */
+    const char *text;   /* string: unescaped; number: as written */
+    double number;
+} vdm_json_node;
+typedef struct vdm_json {
+    vdm_json_node *nodes;
+    int64_t count;
+    char *strings; /* private */
+} vdm_json;
+/* Strict RFC 8259 (UTF-8, no duplicate keys, no NUL in strings, depth <= VDM_MAX_JSON_DEPTH).
+ * `path` is for messages. */
+int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path, vdm_error *err);
+int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
+void vdm_json_free(vdm_json *j);
+const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object, const char *key);
+const vdm_json_node *vdm_json_next(const vdm_json *j, const vdm_json_node *node); /* sibling or NULL */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
