@@ -2,7 +2,8 @@
  * them. */
 #include "check.h"
 #include "vdm_task.h"
-#include "tools/generate/coco.h"
+#include "tools/generate/coco_masks.h"
+#include "tools/generate/json_stream.h"
 
 #include <stdlib.h>
 #include <string.h>

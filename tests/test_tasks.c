@@ -2,7 +2,8 @@
  * problems promise: nested, kept apart, reserved, the same everywhere. */
 #include "check.h"
 #include "vdm_task.h"
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
+#include "tools/generate/task_folder.h"
 
 #include <math.h>
 #include <stdlib.h>

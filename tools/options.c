@@ -4,7 +4,8 @@
  * words of the command line. vdm.json is strict:
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  * Keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
-#include "tools/tool.h"
+#include "tools/options.h"
+#include "tools/messages.h"
 
 #include <errno.h>
 #include <math.h>
@@ -263,18 +264,6 @@ static void options_help(int command, const char *model)
     else
         printf(".\n");
     if (model && options_say_own(model, command, &err)) printf("  %s\n", err.text);
-}
-
-int misuse(const char *format, ...)
-{
-    char text[2048];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    vdm_clean(text);
-    fprintf(stderr, "vdm: %s\n", text);
-    return USAGE;
 }
 
 static bool read_number(const char *text, double *value)

@@ -4,7 +4,11 @@
  * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
  * was being learned goes on from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
-#include "tools/arc/arc_run.h"
+#include "tools/arc/shard.h"
+#include "tools/arc/solve.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -215,7 +219,7 @@ static void clear_work(const char *folder)
 static void say(shard *s, const arc_result *r, int at, int all)
 {
     char text[256], seconds[32];
-    solver_say(r, text, sizeof text);
+    result_say(r, text, sizeof text);
     format_seconds(seconds, sizeof seconds, r->seconds);
     s->failed += r->error != NULL;
     s->answered += !r->error;

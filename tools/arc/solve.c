@@ -6,7 +6,10 @@
  * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
  * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
  * that of the earlier seed, and the first view before others. */
-#include "tools/arc/arc_run.h"
+#include "tools/arc/solve.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/evaluation.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,38 +1,20 @@
 /* vdm arc: ARC-AGI tasks, after the protocol of arXiv 2510.24448. One task is learned, answered and shown; a
  * folder of them becomes lines of results (shard.c); such lines become accuracy and a page (summary.c). */
-#include "tools/arc/arc_run.h"
+#include "tools/commands/commands.h"
+#include "tools/arc/shard.h"
+#include "tools/arc/solve.h"
+#include "tools/arc/summary.h"
+#include "tools/arc/vae_roundtrip.h"
+#include "tools/messages.h"
+#include "tools/report/screen.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
 static const char DEFAULT_FOLDER[] = "arc";
 enum { SHOWN_PAIRS = 10 };
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-void solver_say(const arc_result *r, char *text, size_t size)
-{
-    int known = 0, n = 0;
-    for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
-    if (!known) {
-        snprintf(text, size, "%d test%s answered, no answer is known", r->n_tests,
-                 r->n_tests == 1 ? "" : "s");
-        return;
-    }
-    for (int k = 1; k <= r->attempts && n >= 0 && (size_t)n < size; k++) {
-        int exact = 0;
-        for (int i = 0; i < r->n_tests; i++) exact += arc_exact(&r->tests[i], k);
-        if (k == 1)
-            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known,
-                         known == 1 ? "" : "s");
-        else
-            n += snprintf(text + n, size - (size_t)n, ", %d with %d", exact, k);
-    }
-}
 
 /* ------------------------------------------------------------------------------------------------
  * In the terminal */
@@ -94,7 +76,7 @@ static int single(const options *o, const char *command, vdm_error *err)
                      ? -1
                      : 0;
     if (!status) {
-        solver_say(&s.result, text, sizeof text);
+        result_say(&s.result, text, sizeof text);
         format_seconds(seconds, sizeof seconds, s.result.seconds);
         show_pairs(&s);
         show_answers(&s);

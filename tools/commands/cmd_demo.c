@@ -5,7 +5,16 @@
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
-#include "tools/generate/tasks.h"
+#include "tools/commands/commands.h"
+#include "tools/generate/generators.h"
+#include "tools/generate/task_folder.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/report/screen.h"
+#include "tools/report/strip.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +38,6 @@ struct demo {
 
 /* ------------------------------------------------------------------------------------------------
  * The task */
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 static int remove_file(const char *dir, const char *name, vdm_error *err)
 {

@@ -1,6 +1,13 @@
 /* vdm eval: answers a task's test pictures, as predict would with the same seed, and scores them; the work
  * itself is in evaluation.c. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/report/failure_text.h"
+#include "tools/report/page.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
+#include "tools/run/plan.h"
 
 enum { OWN_PAIRS = 8 }; /* training pairs that are answered too, unless --own says how many */
 

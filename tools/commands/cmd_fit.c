@@ -1,5 +1,12 @@
 /* vdm fit: learns a task folder's train/ pairs; the work itself is in training.c. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/dump.h"
+#include "tools/run/files.h"
+#include "tools/run/plan.h"
 
 #include <math.h>
 #include <string.h>

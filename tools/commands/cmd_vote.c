@@ -4,7 +4,10 @@
  *
  * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
  * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/run/files.h"
 
 struct vote {
     vdm_task task;
@@ -79,7 +82,8 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (vdm_task_read(t, o->operands[0], err)) return -1;
     if (t->arc.path || t->metric != VDM_METRIC_CELLS)
         return vdm_fail(err, "%s: expected a task folder of grids, metric cells, found %s", t->path,
-                        t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)" : metric_name(t->metric));
+                        t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)"
+                                    : vdm_metric_name(t->metric));
     int n = exam_asked(t, o->limit, err);
     if (n < 0 || size_of(o, t->test[0].input, &s.geometry.height, &s.geometry.width, err) ||
         exam_plan(&v->exam, &s, t, n, 0, err) || make_folder(o->output, err))

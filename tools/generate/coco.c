@@ -17,7 +17,12 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
-#include "tools/generate/tasks.h"
+#include "tools/generate/coco_masks.h"
+#include "tools/generate/generators.h"
+#include "tools/generate/json_stream.h"
+#include "tools/generate/task_folder.h"
+#include "tools/messages.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <stdlib.h>

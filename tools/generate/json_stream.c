@@ -5,7 +5,7 @@
  *   {"images": [{...}, {...}], "info": {...}, "annotations": [{...}, ...]}
  *
  * What isn't asked for is only walked over, by its brackets and quotes: other faults in it stay unseen. */
-#include "tools/generate/coco.h"
+#include "tools/generate/json_stream.h"
 
 #include <errno.h>
 #include <string.h>

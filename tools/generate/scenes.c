@@ -7,7 +7,7 @@
  *           poses: vdm_pose_draw (arXiv 2506.07280; metric pose)
  *
  * Two problems are compared on a coarse map of MAP cells along the shorter side (problem.x, problem.y). */
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 #include "vdm_math.h"
 
 #include <math.h>

@@ -11,6 +11,7 @@
  * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
  * everywhere. */
 #include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 
 #include <stdlib.h>
 #include <string.h>

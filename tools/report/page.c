@@ -5,6 +5,8 @@
  * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
  * that a page of photographs stays a few MB. */
 #include "tools/report/page.h"
+#include "tools/report/chart.h"
+#include "tools/report/failure_text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -259,7 +261,7 @@ static void mark(struct writer *w, const struct answer *a)
         fprintf(w->f, "<strong class=\"wrong\">&#10007; %d cell%s wrong</strong>", a->n_wrong,
                 a->n_wrong == 1 ? "" : "s");
     else
-        fprintf(w->f, "<strong>%s %.3f</strong>", metric_name(w->p->task->metric), a->score);
+        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric), a->score);
 }
 
 static void one_answer(struct writer *w, const struct answer *a)
@@ -324,7 +326,7 @@ static void say_mean(FILE *f, const char *name, vdm_metric m, double mean)
     if (m == VDM_METRIC_CELLS)
         row(f, name, "%.1f %% of the cells are right", 100 * mean);
     else
-        row(f, name, "%.4f (%s)", mean, metric_name(m));
+        row(f, name, "%.4f (%s)", mean, vdm_metric_name(m));
 }
 
 static void numbers(struct writer *w)

@@ -1,5 +1,5 @@
 /* Named tensors collected for --dump, and written as one safetensors file. */
-#include "tools/tool.h"
+#include "tools/run/dump.h"
 
 #include <stdlib.h>
 #include <string.h>

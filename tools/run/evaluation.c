@@ -7,15 +7,12 @@
  * Beside every score stands what copying the input would have scored: a task that changes little makes
  * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
  * the terminal; what a large task holds is bounded. */
-#include "tools/tool.h"
+#include "tools/run/evaluation.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
 
 #include <math.h>
 #include <string.h>
-
-const char *metric_name(vdm_metric m)
-{
-    return vdm_metric_name(m);
-}
 
 int exam_asked(const vdm_task *t, int limit, vdm_error *err)
 {
@@ -297,7 +294,8 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
 static void say_score(const struct answer *a, vdm_metric m)
 {
     if (a->known)
-        printf("%s %s %.4f%s\n", clean(a->example->name), metric_name(m), a->score, a->exact ? " exact" : "");
+        printf("%s %s %.4f%s\n", clean(a->example->name), vdm_metric_name(m), a->score,
+               a->exact ? " exact" : "");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -432,7 +430,7 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", metric_name(a->task->metric), e->score, e->exact,
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", vdm_metric_name(a->task->metric), e->score, e->exact,
                 e->copied, e->kept);
         if (corrected) fprintf(f.stream, ",%.9g", e->raw);
         fputc('\n', f.stream);
@@ -442,7 +440,7 @@ int exam_write(const exam *a, const char *path, vdm_error *err)
 
 int exam_summary(const options *o, const exam *a)
 {
-    const char *metric = metric_name(a->task->metric);
+    const char *metric = vdm_metric_name(a->task->metric);
     if (!a->scored) {
         printf("%d answered, none has a known answer\n", a->n);
         return DONE;
@@ -479,8 +477,8 @@ void exam_say(const exam *a, char *text, size_t size)
         snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean,
                  100 * a->copied);
     else
-        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", metric_name(a->task->metric), a->mean,
-                 a->copied);
+        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", vdm_metric_name(a->task->metric),
+                 a->mean, a->copied);
 }
 
 void exam_free(exam *a)

@@ -1,6 +1,8 @@
 /* What a run will take, said before it starts: bytes from the library's own layouts, time from counted
  * operations and a short measurement of this machine. */
-#include "tools/tool.h"
+#include "tools/run/plan.h"
+#include "tools/messages.h"
+#include "tools/run/evaluation.h"
 #include "kernels/kernels.h"
 
 #include <string.h>

@@ -3,7 +3,10 @@
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
-#include "tools/tool.h"
+#include "tools/run/training.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <string.h>
