@@ -3,7 +3,10 @@
 #include "check.h"
 #include "vdm_task.h"
 #include "tools/generate/generators.h"
+#include "tools/commands/commands.h"
 #include "tools/generate/task_folder.h"
+#include "tools/options.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <stdlib.h>

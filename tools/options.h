@@ -45,13 +45,13 @@ typedef struct options {
     int attempts, augment, align, grow; /* arc; align, grow: -1: not given */
     const char *shard, *out;
     char colour[16], size_rule[16], outside[16], palette[16]; /* outside, palette: or "" */
-    bool report, kept;
+    bool report, vae_roundtrip;
     int runs; /* bench */
     const char *json;
     bool quick;
     const char *annotations, *images, *category; /* tasks coco */
     char as[16];
-    int own;                             /* eval: training pairs; -1: as many as seem right */
+    int train_pairs;                     /* eval: training pairs; -1: as many as seem right */
     int view;                            /* fit, eval: 0: as the task is */
     const char *only, *map, *tol, *html; /* golden, compare */
     char what[16], computed_in[16];

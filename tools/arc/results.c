@@ -260,23 +260,23 @@ static int read_result(const struct line *l, arc_result *r)
                : 0;
 }
 
-static int make_room(arc_results *all, vdm_error *err)
+static int grow(arc_results *all, vdm_error *err)
 {
-    if (all->n < all->room) return 0;
-    int room = all->room ? 2 * all->room : 64;
-    arc_result *larger = vdm_alloc((size_t)room, sizeof *larger, "results", err);
+    if (all->n < all->capacity) return 0;
+    int capacity = all->capacity ? 2 * all->capacity : 64;
+    arc_result *larger = vdm_alloc((size_t)capacity, sizeof *larger, "results", err);
     if (!larger) return -1;
     if (all->n) memcpy(larger, all->all, (size_t)all->n * sizeof *larger);
     vdm_free(all->all);
     all->all = larger;
-    all->room = room;
+    all->capacity = capacity;
     return 0;
 }
 
 static int add_line(arc_results *all, const char *text, size_t size, const char *where, vdm_error *err)
 {
     struct line l = {.where = where, .err = err};
-    if (make_room(all, err) || vdm_json_parse(&l.j, text, size, where, err)) return -1;
+    if (grow(all, err) || vdm_json_parse(&l.j, text, size, where, err)) return -1;
     arc_result *r = &all->all[all->n++];
     *r = (arc_result){0};
     int status = read_result(&l, r);

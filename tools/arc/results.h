@@ -33,7 +33,7 @@ const char *rule_of(const arc_result *r, const char **said);  /* "oracle", and w
  * whole. */
 typedef struct arc_results {
     arc_result *all;
-    int n, room;
+    int n, capacity;
 } arc_results;
 int results_read(arc_results *all, const char *path, size_t *complete, vdm_error *err);
 void results_free(arc_results *all);

@@ -25,14 +25,15 @@ enum { DEEPEST = 4, MOST_TASKS = 1000000 };
 
 static int list_add(arc_list *l, const char *prefix, const char *file, size_t n, vdm_error *err)
 {
-    if (l->n == l->room) {
-        int room = l->room ? 2 * l->room : 256;
-        char **names = room > MOST_TASKS ? NULL : vdm_alloc((size_t)room, sizeof *names, "the tasks", err);
-        if (!names) return room > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
+    if (l->n == l->capacity) {
+        int capacity = l->capacity ? 2 * l->capacity : 256;
+        char **names =
+            capacity > MOST_TASKS ? NULL : vdm_alloc((size_t)capacity, sizeof *names, "the tasks", err);
+        if (!names) return capacity > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
         if (l->n) memcpy(names, l->names, (size_t)l->n * sizeof *names);
         vdm_free(l->names);
         l->names = names;
-        l->room = room;
+        l->capacity = capacity;
     }
     size_t size = strlen(prefix) + n + 1;
     char *name = vdm_alloc(size, 1, "a task's name", err);

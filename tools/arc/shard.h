@@ -9,7 +9,7 @@ int shard_run(const options *o, vdm_error *err);
 /* *.json in the folder and below it, sorted: paths from the folder on, without the ending. */
 typedef struct arc_list {
     char **names;
-    int n, room;
+    int n, capacity;
 } arc_list;
 int list_read(arc_list *l, const char *dir, vdm_error *err);
 void list_free(arc_list *l);

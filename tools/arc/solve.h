@@ -13,7 +13,7 @@ typedef struct solver {
     int n_views;
     vdm_task task; /* in all views */
     session session;
-    lesson lesson;
+    training training;
     vdm_colour_map colours; /* with which answers are read */
     vdm_picture *frames;    /* [attempts * tests]: answers in the first view as they were generated; NULL */
     arc_result result;

@@ -305,7 +305,7 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     return page_write(&p, path, err);
 }
 
-int merge_run(const options *o, const char *command, vdm_error *err)
+int summary_run(const options *o, const char *command, vdm_error *err)
 {
     const char *path = o->output ? o->output : "arc.html", *said;
     arc_results all = {0};

@@ -4,6 +4,6 @@
 
 #include "tools/options.h"
 
-int merge_run(const options *o, const char *command, vdm_error *err);
+int summary_run(const options *o, const char *command, vdm_error *err);
 
 #endif

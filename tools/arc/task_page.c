@@ -42,12 +42,12 @@ int solver_page(const solver *s, const char *command, const char *path, vdm_erro
 {
     char said[256], result[384];
     result_say(&s->result, said, sizeof said);
-    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train, s->lesson.seconds,
-             said);
+    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train,
+             s->training.seconds, said);
     page p = {.command = command,
               .session = &s->session,
               .task = &s->task,
-              .lesson = &s->lesson,
+              .training = &s->training,
               .result = result,
               .sections = task_sections,
               .user = s};

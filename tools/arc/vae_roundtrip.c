@@ -153,7 +153,7 @@ static void print_rows(struct count *c)
     }
 }
 
-int kept_run(const options *o, vdm_error *err)
+int vae_roundtrip_run(const options *o, vdm_error *err)
 {
     struct count c = {.o = o};
     arc_list list = {0};

@@ -4,6 +4,6 @@
 
 #include "tools/options.h"
 
-int kept_run(const options *o, vdm_error *err);
+int vae_roundtrip_run(const options *o, vdm_error *err);
 
 #endif

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 static const char DEFAULT_FOLDER[] = "arc";
-enum { SHOWN_PAIRS = 10 };
+enum { SHTRAIN_PAIRS = 10 };
 
 /* ------------------------------------------------------------------------------------------------
  * In the terminal */
@@ -24,7 +24,7 @@ static void show_pairs(const solver *s)
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
-    for (int i = 0; i < s->arc.n_train && i < SHOWN_PAIRS; i++) {
+    for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.palette);
         printf("\n");
@@ -101,16 +101,17 @@ int command_arc(int argc, char **argv)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
     bool folder = !o.report && is_folder(o.operands[0]);
-    if (folder && !o.kept && !o.out) return misuse("arc: expected --out RESULTS.jsonl with a folder");
-    if (!folder && (o.out || o.shard || o.limit || o.kept))
-        return misuse("arc: --out, --shard, --limit and --kept go with a folder of tasks");
+    if (folder && !o.vae_roundtrip && !o.out)
+        return misuse("arc: expected --out RESULTS.jsonl with a folder");
+    if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))
+        return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command) return fail(&err);
     if (o.report)
-        status = merge_run(&o, command, &err);
-    else if (o.kept)
-        status = kept_run(&o, &err);
+        status = summary_run(&o, command, &err);
+    else if (o.vae_roundtrip)
+        status = vae_roundtrip_run(&o, &err);
     else
         status = folder ? shard_run(&o, &err) : single(&o, command, &err);
     vdm_free(command);

@@ -42,7 +42,7 @@ typedef struct generator {
     unsigned must, avoid; /* colours that every input has, or none has, as bits */
     bool square;          /* the answer would have other sides */
     int compare;          /* CELLS, PATHS, OBJECTS: how far problems are from each other, see distance() */
-    double apart, apart_paper; /* least distance of a test problem to every train problem */
+    double min_distance, min_distance_paper; /* least distance of a test problem to every train problem */
     struct size {
         int rows, cols, cell, border;
     } tiny, paper;

@@ -4,15 +4,15 @@
 
 #include "vdm_files.h"
 
-enum { MAX_SKIM_NAMES = 4 };
-struct skim {
-    const char *names[MAX_SKIM_NAMES]; /* arrays of the root object: each has to be there, once */
+enum { MAX_STREAM_NAMES = 4 };
+struct json_stream {
+    const char *names[MAX_STREAM_NAMES]; /* arrays of the root object: each has to be there, once */
     int n;
     /* item j of array names[name]; text: as it stands in the file, NUL-terminated. where: for messages. Other than
      * 0 stops. */
     int (*item)(void *user, int name, const vdm_json *j, const char *text, const char *where, vdm_error *err);
     void *user;
 };
-int skim_json(const char *path, const struct skim *k, vdm_error *err);
+int json_stream_read(const char *path, const struct json_stream *k, vdm_error *err);
 
 #endif

@@ -15,7 +15,7 @@ static void paste(vdm_picture *to, const vdm_picture *p, int top, int left, int 
 }
 
 /* One answer a column: input, answer, truth below each other, on white. */
-int strip_write(const exam *a, int columns, const char *path, vdm_error *err)
+int strip_write(const evaluation *a, int columns, const char *path, vdm_error *err)
 {
     int n = a->n < columns ? a->n : columns;
     if (!n) return 0;

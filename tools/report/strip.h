@@ -5,6 +5,6 @@
 #include "tools/run/evaluation.h"
 
 /* Input, answer and truth below each other, a column for each, as one picture: the README's. */
-int strip_write(const exam *a, int columns, const char *path, vdm_error *err);
+int strip_write(const evaluation *a, int columns, const char *path, vdm_error *err);
 
 #endif

@@ -8,7 +8,7 @@
 typedef struct dump {
     const char *path; /* NULL: nothing is kept */
     vdm_tensor *tensors;
-    int64_t count, room;
+    int64_t count, capacity;
     int status; /* of dump_see: the first failure, told by dump_write */
     vdm_error err;
 } dump;

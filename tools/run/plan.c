@@ -150,7 +150,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     if (training_steps) {
         run = plan_learning(s, &f, pairs);
     } else {
-        p.videos = exam_group(s, answers);
+        p.videos = evaluation_group(s, answers);
         run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
         print_line("answering", run);
     }
