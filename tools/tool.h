@@ -123,6 +123,11 @@ int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);
 void session_free(session *s);
+/* One --lora, FILE or FILE:WEIGHT; it says on stderr what was applied. */
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err);
+/* All of --lora as one adapter; rank 0 where there is none. */
+int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err);
 
 /* prompt.c. texts [n] -> to [n], [L,Dt] each, by MODEL's text encoder; a NULL text leaves its place alone. */
 int encode_prompts(float **to, const char *const *texts, int n, const char *model, const vdm_transformer_config *c,
