@@ -372,7 +372,7 @@ typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image
 double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
 
 /* ------------------------------------------------------------------------------------------------
- * Random numbers, schedule, sampling (sampler.c) */
+ * Random numbers (random.c), schedule, sampling (sampler.c) */
 
 /* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
  * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
@@ -516,7 +516,7 @@ typedef enum vdm_fit_use {
                       * and no t if that is below it), then the noise of all */
     VDM_FIT_WATCH    /* element of the fixed set: noise */
 } vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
 
 /* What the pairs become, once for the whole run. */
 typedef struct vdm_fit_data {
