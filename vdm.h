@@ -283,16 +283,20 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
                       vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * LoRA adapters (vdm.c computes with them, lora.c makes, reads and trains them): y += scale (x A^T) B^T
- * beside to_q, to_k, to_v, to_out.0 of every block */
+ * LoRA adapters (lora.c; in memory and in files: files/adapter.c): y += scale (x A^T) B^T for to_q, to_k, to_v,
+ * to_out.0 of every block */
 
 typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
+const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
 typedef struct vdm_lora {
     int layers, width, rank; /* width: D */
     float scale;             /* alpha / rank */
     double alpha;
     float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
 } vdm_lora;
+/* All zero: neither A nor B is drawn. */
+int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
+void vdm_lora_free(vdm_lora *a);
 int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
 /* A, B of one module in `params`: a->params, or a gradient of the same layout. */
 float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
@@ -305,7 +309,6 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
 struct vdm_rng;
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
                   struct vdm_rng *rng, vdm_error *err);
-void vdm_lora_free(vdm_lora *a);
 
 /* Files as diffusers and peft write them: keys transformer.transformer_blocks.{i}.attn1.{to_q|to_k|
  * to_v|to_out.0}.lora_{A|B}.weight, rank and alpha in the metadata; without metadata alpha = rank,
@@ -372,7 +375,7 @@ typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image
 double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
 
 /* ------------------------------------------------------------------------------------------------
- * Random numbers, schedule, sampling (sampler.c) */
+ * Random numbers (random.c), schedule, sampling (sampler.c) */
 
 /* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
  * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
@@ -518,7 +521,7 @@ typedef enum vdm_fit_use {
                       * and no t if that is below it), then the noise of all */
     VDM_FIT_WATCH    /* element of the fixed set: noise */
 } vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
 
 /* What the pairs become, once for the whole run. */
 typedef struct vdm_fit_data {
