@@ -114,6 +114,18 @@ double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
     return either ? (double)both / (double)either : 1;
 }
 
+const uint8_t *vdm_task_colour(const vdm_task *t, int number)
+{
+    static const uint8_t black[3] = {0, 0, 0}, white[3] = {255, 255, 255};
+    bool grid = t->metric == VDM_METRIC_CELLS || t->metric == VDM_METRIC_MIOU,
+         pose = t->metric == VDM_METRIC_POSE || t->metric == VDM_METRIC_PCK;
+    if (grid) return vdm_palette_colour(t->palette, number);
+    if (!pose && t->metric != VDM_METRIC_IOU) return NULL;
+    if (number == 0) return black;
+    if (pose) return number > 0 && number <= VDM_LEG + 1 ? vdm_pose_colour((vdm_part)(number - 1)) : NULL;
+    return number == 1 ? white : NULL;
+}
+
 int vdm_nearest_colour(const vdm_task *t, const double rgb[3])
 {
     int best = 0;
