@@ -1,15 +1,13 @@
 /* ARC-AGI: tasks of grids, their pictures, and the grids in pictures.
  *
- *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or
- * not
+ *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or not
  *
- * The protocol of arXiv 2510.24448 and of its published code: grey block with painted cells in the centre of
- * a black canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to
- * three shifts of the whole picture towards the palette.
+ * The protocol of arXiv 2510.24448 and of its published code: grey block with painted cells in the centre of a black
+ * canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to three shifts of
+ * the whole picture towards the palette.
  *
- * Traps: the size of the answer, and through the cell size that of the canvas, come from the stored answer
- * there: vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. A view (vdm_arc_view) turns a
- * rule into another one: the same views have to be learned and asked. */
+ * A trap: the size of the answer, and through the cell size that of the canvas, come from the stored answer there.
+ * vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. */
 #define _POSIX_C_SOURCE 200809L
 #include "vdm_task.h"
 
@@ -182,7 +180,7 @@ void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols)
     }
 }
 
-int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
+int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
 {
     if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
         return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
@@ -192,44 +190,34 @@ int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm
     if (c->cell && c->cell < cell) cell = c->cell;
     if (cell < 1)
         return vdm_fail(
-            err,
-            "a canvas of %dx%d pixels: expected room for %d rows and %d columns with borders of %d "
-            "pixels, found none",
+            err, "a canvas of %dx%d pixels: too small for %d rows and %d columns with borders of %d pixels",
             c->height, c->width, rows, cols, c->border);
-    t->cell = cell;
-    t->border = c->border;
-    t->align = c->align;
-    t->grey = c->grey;
-    t->palette = c->palette;
+    *g = (vdm_grid_layout){
+        .cell = cell, .border = c->border, .align = c->align, .grey = c->grey, .palette = c->palette};
     return 0;
 }
 
-/* The geometry of a grid of that size. It owns nothing. */
-static vdm_task sized(const vdm_task *t, const vdm_grid *g)
+vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g)
 {
-    return (vdm_task){.metric = VDM_METRIC_CELLS,
-                      .grid_rows = g->rows,
-                      .grid_cols = g->cols,
-                      .cell = t->cell,
-                      .border = t->border,
-                      .align = t->align,
-                      .grey = t->grey,
-                      .palette = t->palette};
+    vdm_grid_layout to = *layout;
+    to.rows = g->rows;
+    to.cols = g->cols;
+    return to;
 }
 
-int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *t, int height, int width,
+int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err)
 {
-    vdm_task size = sized(t, g);
-    return vdm_grid_render(p, g->cells, &size, height, width, err);
+    vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    return vdm_grid_render(p, g->cells, &of_grid, height, width, err);
 }
 
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *t, const vdm_colour_map *colours,
-                   vdm_error *err)
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
+                   const vdm_colour_map *colours, vdm_error *err)
 {
     static const vdm_colour_map none = {.kind = VDM_COLOUR_NONE};
-    vdm_task size = sized(t, g);
-    if (vdm_colour_read(g->cells, colours ? colours : &none, p, &size) == 0) return 0;
+    vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    if (vdm_colour_read(g->cells, colours ? colours : &none, p, &of_grid) == 0) return 0;
     return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
                     p->height, p->width);
 }
@@ -275,71 +263,82 @@ static int64_t misfit(const int64_t sum[4], int64_t n, const uint8_t *colour)
     return e;
 }
 
-/* Squared distance of the picture to a grid of that size, read and rendered again. */
-static int64_t distance_of(const sums *s, const vdm_task *t, int top, int left)
+/* The least misfit of a cell to a colour of the palette. */
+static int64_t least_misfit(const int64_t sum[4], int64_t n, vdm_palette palette)
 {
-    static const uint8_t grey[3] = {85, 85, 85}, black[3] = {0};
-    int step = t->cell + t->border, rows = t->grid_rows, cols = t->grid_cols;
-    int64_t around[4], block[4], cell[4], area = (int64_t)t->cell * t->cell, distance = 0;
-    int height = rows * step + t->border, width = cols * step + t->border;
-    int64_t beyond = (int64_t)s->height * s->width - (int64_t)height * width,
-            between = (int64_t)height * width - rows * cols * area;
-    sum_box(around, s, 0, 0, s->height, s->width);
-    sum_box(block, s, top - t->border, left - t->border, height, width);
-    for (int c = 0; c < 4; c++) around[c] -= block[c];
-    for (int i = 0; i < rows * cols; i++) {
-        int64_t least = INT64_MAX;
-        const uint8_t *colour;
-        sum_box(cell, s, top + i / cols * step, left + i % cols * step, t->cell, t->cell);
-        for (int k = 0; (colour = vdm_palette_colour(t->palette, k)); k++) {
-            int64_t e = misfit(cell, area, colour);
-            if (e < least) least = e;
-        }
-        distance += least + 16 * 16 * 3 * area; /* what a cell has to make up for */
-        for (int c = 0; c < 4; c++) block[c] -= cell[c];
+    const uint8_t *colour;
+    int64_t best = INT64_MAX;
+    for (int k = 0; (colour = vdm_palette_colour(palette, k)); k++) {
+        int64_t e = misfit(sum, n, colour);
+        if (e < best) best = e;
     }
-    return distance + misfit(around, beyond, t->grey ? grey : black) + misfit(block, between, grey);
+    return best;
 }
 
-int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *t, vdm_error *err)
+/* Squared distance of the picture to a grid of that layout, read and rendered again. first: its first cell */
+static int64_t distance_of(const sums *s, const vdm_grid_layout *g, vdm_pixel first)
+{
+    static const uint8_t grey[3] = {VDM_SEPARATOR, VDM_SEPARATOR, VDM_SEPARATOR}, black[3] = {0};
+    int height = (int)vdm_grid_side(g, g->rows), width = (int)vdm_grid_side(g, g->cols);
+    int64_t area = (int64_t)g->cell * g->cell, n = (int64_t)g->rows * g->cols;
+    int64_t beyond = (int64_t)s->height * s->width - (int64_t)height * width,
+            between = (int64_t)height * width - n * area;
+    int64_t around[4], block[4], cell[4], distance = 0;
+    sum_box(around, s, 0, 0, s->height, s->width);
+    sum_box(block, s, first.y - g->border, first.x - g->border, height, width);
+    for (int c = 0; c < 4; c++) around[c] -= block[c];
+    for (int i = 0; i < n; i++) {
+        vdm_pixel at = vdm_grid_cell(g, first, i);
+        sum_box(cell, s, at.y, at.x, g->cell, g->cell);
+        distance +=
+            least_misfit(cell, area, g->palette) + 16 * 16 * 3 * area; /* what a cell has to make up for */
+        for (int c = 0; c < 4; c++) block[c] -= cell[c];
+    }
+    return distance + misfit(around, beyond, g->grey ? grey : black) + misfit(block, between, grey);
+}
+
+int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, vdm_error *err)
 {
     sums s;
-    int top, left;
-    int64_t least = INT64_MAX;
+    vdm_pixel first;
+    int64_t nearest = INT64_MAX;
     if (sums_make(&s, p, err)) return -1;
     g->rows = g->cols = 0;
     for (int rows = 1; rows <= VDM_MAX_GRID; rows++)
         for (int cols = 1; cols <= VDM_MAX_GRID; cols++) {
-            vdm_grid size = {.rows = rows, .cols = cols};
-            vdm_task geometry = sized(t, &size);
-            if (vdm_grid_read(NULL, &top, &left, p, &geometry)) continue;
-            int64_t distance = distance_of(&s, &geometry, top, left);
-            if (distance >= least) continue;
-            least = distance;
+            vdm_grid_layout tried = *layout;
+            tried.rows = rows;
+            tried.cols = cols;
+            if (!vdm_grid_place(&first, &tried, p->height, p->width)) continue;
+            int64_t distance = distance_of(&s, &tried, first);
+            if (distance >= nearest) continue;
+            nearest = distance;
             g->rows = rows;
             g->cols = cols;
         }
     vdm_free(s.at);
-    return g->rows ? 0
-                   : vdm_fail(err, "a picture of %dx%d has no room for a cell of %d", p->height, p->width,
-                              t->cell);
+    if (g->rows) return 0;
+    return vdm_fail(err, "a picture of %dx%d pixels is too small for a cell of %d", p->height, p->width,
+                    layout->cell);
 }
 
-static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_arc_view *views, int n)
+/* ------------------------------------------------------------------------------------------------
+ * Views and votes */
+
+static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_view *views, int n)
 {
     for (int i = 0; i < n * pairs; i++) {
-        vdm_arc_apply(&to[i].x, &from[i % pairs].x, &views[i / pairs]);
-        vdm_arc_apply(&to[i].y, &from[i % pairs].y, &views[i / pairs]);
+        vdm_view_grid(&to[i].x, &from[i % pairs].x, &views[i / pairs], false);
+        vdm_view_grid(&to[i].y, &from[i % pairs].y, &views[i / pairs], false);
     }
 }
 
-int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err)
+int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int n, vdm_error *err)
 {
-    int most = from->n_train > from->n_test ? from->n_train : from->n_test;
+    int pairs = from->n_train > from->n_test ? from->n_train : from->n_test,
+        max = VDM_MAX_ARC_PAIRS / (pairs ? pairs : 1);
     *to = (vdm_arc){0};
-    if (n < 1 || n > VDM_MAX_ARC_PAIRS / (most ? most : 1))
-        return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n,
-                        VDM_MAX_ARC_PAIRS / (most ? most : 1));
+    if (n < 1 || n > max) return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n, max);
     to->path = copy_text(from->path, strlen(from->path), err);
     to->name = copy_text(from->name, strlen(from->name), err);
     to->train = vdm_alloc((size_t)(n * from->n_train), sizeof *to->train, "the views of a task", err);
@@ -355,9 +354,6 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views,
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------
- * Votes */
-
 /* How many grids equal grid i; 0 where an earlier one does. */
 static int count_equal(const vdm_grid *grids, int n, int i)
 {
@@ -370,20 +366,20 @@ static int count_equal(const vdm_grid *grids, int n, int i)
     return count;
 }
 
-int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n)
+int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
 {
-    int have = 0, least = n + 1, from = -1; /* the last one chosen: its votes, its index */
-    while (have < most) {
+    int have = 0, last = n + 1, from = -1; /* the last one chosen: its votes, its index */
+    while (have < max) {
         int next = -1, count = 0;
         for (int i = 0; i < n; i++) {
             int c = count_equal(grids, n, i);
-            bool taken = c > least || (c == least && i <= from);
+            bool taken = c > last || (c == last && i <= from);
             if (c > count && !taken) count = c, next = i;
         }
         if (next < 0) break;
         best[have] = from = next;
         if (votes) votes[have] = count;
-        least = count;
+        last = count;
         have++;
     }
     return have;

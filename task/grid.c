@@ -1,15 +1,19 @@
+/* Grids in pictures: painted, found and read, as the authors of arXiv 2510.24448 do.
+ *
+ *   cells [rows,cols] of palette numbers  ->  picture [H,W,3]  ->  cells [rows,cols]
+ *
+ *   +---+------+---+------+---+   Separators of `border` pixels run between cells and around the grid, which stands
+ *   |   | cell |   | cell |   |   in the centre of the picture. A cell's number is that of the palette colour nearest
+ *   +---+------+---+------+---+   to its mean colour, the mean cut to whole levels as the authors do.
+ *
+ * Every other file asks vdm_grid_place and vdm_grid_cell where a cell is. */
 #include "vdm_task.h"
 
 #include <math.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Grids in pictures */
-
-static int64_t grid_side(int cells, const vdm_task *t)
-{
-    return (int64_t)cells * (t->cell + t->border) + t->border;
-}
+ * Colours */
 
 const uint8_t *vdm_palette_colour(vdm_palette p, int number)
 {
@@ -24,103 +28,163 @@ const uint8_t *vdm_palette_colour(vdm_palette p, int number)
     return p == VDM_PALETTE_ARC ? arc[number] : p == VDM_PALETTE_MAZE ? maze[number] : vivid[number];
 }
 
-/* The palette colour nearest to the mean of the size x size pixels at (top, left); the first of equals. The
- * mean is truncated to whole numbers, as the authors do. */
-static int read_cell(const vdm_picture *p, size_t top, size_t left, const vdm_task *g)
+void vdm_palette_colours(vdm_colours *c, vdm_palette p)
 {
-    size_t size = (size_t)g->cell;
-    uint64_t sum[3] = {0};
-    for (size_t y = top; y < top + size; y++) {
-        const uint8_t *rgb = p->rgb + (y * (size_t)p->width + left) * 3;
-        for (size_t x = 0; x < size; x++, rgb += 3)
-            for (int c = 0; c < 3; c++) sum[c] += rgb[c];
-    }
-    int best = 0, least = 3 * 255 * 255 + 1;
-    const uint8_t *colour;
-    for (int k = 0; (colour = vdm_palette_colour(g->palette, k)); k++) {
-        int distance = 0;
-        for (int c = 0; c < 3; c++) {
-            int d = (int)(sum[c] / (size * size)) - colour[c];
-            distance += d * d;
-        }
-        if (distance < least) {
-            least = distance;
-            best = k;
-        }
+    const uint8_t *rgb;
+    for (c->n = 0; (rgb = vdm_palette_colour(p, c->n)); c->n++)
+        for (int i = 0; i < 3; i++) c->rgb[c->n][i] = rgb[i];
+}
+
+int vdm_nearest_colour(const vdm_colours *c, const double rgb[3])
+{
+    int best = 0;
+    double nearest = (double)INFINITY;
+    for (int k = 0; k < c->n; k++) {
+        double distance = 0;
+        for (int i = 0; i < 3; i++) distance += (rgb[i] - c->rgb[k][i]) * (rgb[i] - c->rgb[k][i]);
+        if (distance < nearest) nearest = distance, best = k;
     }
     return best;
 }
 
-static void fill_block(const vdm_picture *p, int top, int left, int height, int width, const uint8_t *rgb)
+int vdm_luminance(const uint8_t *rgb)
 {
-    for (int y = top; y < top + height; y++)
-        for (int x = left; x < left + width; x++)
-            memcpy(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), rgb, 3);
+    return 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2];
 }
 
-/* Where the grid's upper left corner is in a picture. */
-static int corner(int64_t picture, int64_t side, const vdm_task *g)
+void vdm_mean_colour(double mean[3], const vdm_picture *p, vdm_pixel at, int height, int width)
+{
+    uint64_t sum[3] = {0};
+    for (int y = at.y; y < at.y + height; y++) {
+        const uint8_t *rgb = p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)at.x);
+        for (int x = 0; x < width; x++, rgb += 3)
+            for (int c = 0; c < 3; c++) sum[c] += rgb[c];
+    }
+    for (int c = 0; c < 3; c++) mean[c] = (double)sum[c] / ((double)height * width);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Places */
+
+int64_t vdm_grid_side(const vdm_grid_layout *g, int n)
+{
+    return (int64_t)n * (g->cell + g->border) + g->border;
+}
+
+/* Where a grid of `side` pixels begins in `picture` pixels. */
+static int corner(int64_t picture, int64_t side, const vdm_grid_layout *g)
 {
     int64_t at = (picture - side) / 2;
     return (int)(g->align > 1 ? at - at % g->align : at);
 }
 
-int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *g, int height, int width,
+bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width)
+{
+    int64_t grid_height = vdm_grid_side(g, g->rows), grid_width = vdm_grid_side(g, g->cols);
+    if (g->rows < 1 || g->cols < 1 || g->cell < 1 || grid_height > height || grid_width > width) return false;
+    first->y = corner(height, grid_height, g) + g->border;
+    first->x = corner(width, grid_width, g) + g->border;
+    return true;
+}
+
+vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i)
+{
+    int step = g->cell + g->border;
+    return (vdm_pixel){first.y + i / g->cols * step, first.x + i % g->cols * step};
+}
+
+/* n pixels of `from` in `to` of them; -1 where that is no whole number. */
+static int scaled(int n, int from, int to)
+{
+    int64_t product = (int64_t)n * to;
+    return product % from ? -1 : (int)(product / from);
+}
+
+int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int height, int width,
                     vdm_error *err)
 {
-    static const uint8_t separator[3] = {85, 85, 85};
-    int64_t grid_height = grid_side(g->grid_rows, g), grid_width = grid_side(g->grid_cols, g);
+    vdm_grid_layout to = *g;
+    vdm_pixel before, after;
+    if (from_height == height && from_width == width) return 0;
+    to.cell = scaled(g->cell, from_height, height);
+    to.border = scaled(g->border, from_height, height);
+    bool same_factor = (int64_t)from_height * width == (int64_t)from_width * height;
+    if (same_factor && to.cell > 0 && to.border >= 0 && vdm_grid_place(&before, g, from_height, from_width) &&
+        vdm_grid_place(&after, &to, height, width) && after.y == scaled(before.y, from_height, height) &&
+        after.x == scaled(before.x, from_width, width)) {
+        *g = to;
+        return 0;
+    }
+    return vdm_fail(
+        err,
+        "a grid of %d rows and %d columns of %d pixels with borders of %d in pictures of %dx%d: expected "
+        "a size in which cells and borders have whole numbers of pixels too, as %dx%d, found %dx%d",
+        g->rows, g->cols, g->cell, g->border, from_height, from_width, 2 * from_height, 2 * from_width,
+        height, width);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Painting and reading */
+
+static void fill_block(const vdm_picture *p, vdm_pixel at, int height, int width, const uint8_t *rgb)
+{
+    for (int y = at.y; y < at.y + height; y++)
+        for (int x = at.x; x < at.x + width; x++)
+            memcpy(p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x), rgb, 3);
+}
+
+/* The picture before its cells are painted. */
+static void fill_separators(const vdm_picture *p, const vdm_grid_layout *g, vdm_pixel first)
+{
+    static const uint8_t separator[3] = {VDM_SEPARATOR, VDM_SEPARATOR, VDM_SEPARATOR};
+    vdm_pixel grid = {first.y - g->border, first.x - g->border};
+    if (g->grey) fill_block(p, (vdm_pixel){0, 0}, p->height, p->width, separator);
+    fill_block(p, grid, (int)vdm_grid_side(g, g->rows), (int)vdm_grid_side(g, g->cols), separator);
+}
+
+int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *g, int height, int width,
+                    vdm_error *err)
+{
+    int64_t grid_height = vdm_grid_side(g, g->rows), grid_width = vdm_grid_side(g, g->cols);
+    vdm_pixel first;
     *p =
         (vdm_picture){.width = width ? width : (int)grid_width, .height = height ? height : (int)grid_height};
-    if (g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || grid_height > p->height ||
-        grid_width > p->width || p->height > VDM_MAX_SIDE || p->width > VDM_MAX_SIDE)
+    if (p->height > VDM_MAX_SIDE || p->width > VDM_MAX_SIDE ||
+        !vdm_grid_place(&first, g, p->height, p->width))
         return vdm_fail(err, "a grid of %lld x %lld pixels: found a picture of %d x %d, at most %d a side",
                         (long long)grid_width, (long long)grid_height, p->width, p->height, VDM_MAX_SIDE);
     p->rgb = vdm_alloc((size_t)p->height * (size_t)p->width, 3, "a picture", err);
     if (!p->rgb) return -1;
-    int top = corner(p->height, grid_height, g), left = corner(p->width, grid_width, g);
-    if (g->grey) fill_block(p, 0, 0, p->height, p->width, separator);
-    fill_block(p, top, left, (int)grid_height, (int)grid_width, separator);
-    for (int i = 0; i < g->grid_rows * g->grid_cols; i++) {
+    fill_separators(p, g, first);
+    for (int i = 0; i < g->rows * g->cols; i++) {
         const uint8_t *rgb = vdm_palette_colour(g->palette, cells[i]);
         if (!rgb) {
-            int number = cells[i];
             vdm_picture_free(p);
             return vdm_fail(err, "a grid: found the number %d in a cell, expected one of the palette",
-                            number);
+                            cells[i]);
         }
-        fill_block(p, top + i / g->grid_cols * (g->cell + g->border) + g->border,
-                   left + i % g->grid_cols * (g->cell + g->border) + g->border, g->cell, g->cell, rgb);
+        fill_block(p, vdm_grid_cell(g, first, i), g->cell, g->cell, rgb);
     }
     return 0;
 }
 
-/* The grid, with a border around every cell, stands in the centre of the picture. */
-int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *g)
+int vdm_grid_cell_number(const vdm_picture *p, vdm_pixel at, int cell, const vdm_colours *colours)
 {
-    int64_t height = grid_side(g->grid_rows, g), width = grid_side(g->grid_cols, g);
-    if (g->grid_rows < 1 || g->grid_cols < 1 || g->cell < 1 || height > p->height || width > p->width)
-        return -1;
-    size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
-    *top = corner(p->height, height, g) + g->border;
-    *left = corner(p->width, width, g) + g->border;
-    for (size_t i = 0; cells && i < rows * cols; i++)
-        cells[i] = (uint8_t)read_cell(p, (size_t)*top + i / cols * step, (size_t)*left + i % cols * step, g);
-    return 0;
+    double mean[3];
+    vdm_mean_colour(mean, p, at, cell, cell);
+    for (int c = 0; c < 3; c++) mean[c] = floor(mean[c]);
+    return vdm_nearest_colour(colours, mean);
 }
 
-double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *g)
+int vdm_grid_read(uint8_t *cells, const vdm_picture *p, const vdm_grid_layout *g)
 {
-    int top, left;
-    bool same_size = a->width == b->width && a->height == b->height;
-    if (!same_size || vdm_grid_read(NULL, &top, &left, a, g)) return (double)NAN;
-    size_t step = (size_t)(g->cell + g->border), rows = (size_t)g->grid_rows, cols = (size_t)g->grid_cols;
-    size_t equal = 0;
-    for (size_t i = 0; i < rows * cols; i++) {
-        size_t y = (size_t)top + i / cols * step, x = (size_t)left + i % cols * step;
-        equal += read_cell(a, y, x, g) == read_cell(b, y, x, g);
-    }
-    return (double)equal / ((double)rows * (double)cols);
+    vdm_pixel first;
+    vdm_colours colours;
+    if (!vdm_grid_place(&first, g, p->height, p->width)) return -1;
+    vdm_palette_colours(&colours, g->palette);
+    for (int i = 0; i < g->rows * g->cols; i++)
+        cells[i] = (uint8_t)vdm_grid_cell_number(p, vdm_grid_cell(g, first, i), g->cell, &colours);
+    return 0;
 }
 
 bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b)

@@ -1,19 +1,16 @@
-/* Tasks: a folder of picture pairs, and the scores of answers.
+/* Tasks: a folder of picture pairs, or an ARC-AGI file.
  *
  *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   what is asked; the answer is used for the score only
- *   DIR/task.json                           optional, every key optional: {"name": "flip",
- *       "prompt": "...", "phi": "discrete",
- *       "metric": "psnr" | "ssim" | "mae" | "iou" | "miou" | "cells" | "pose" | "pck", "palette": "arc" |
- * "maze", "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
+ *   DIR/task.json                           optional, every key optional:
+ *       {"name": "flip", "prompt": "...", "phi": "discrete",
+ *        "metric": "psnr" | "ssim" | "mae" | "iou" | "miou" | "cells" | "pose" | "pck",
+ *        "palette": "arc" | "maze",
+ *        "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
  * The palette is that of grids and of miou; it may stand in "grid" too.
- * .pgm is taken wherever .ppm is; names that begin with a dot are left alone; anything else that is out of
- * place is refused by name, since a misspelt file would silently be a smaller task. Pictures are
- * not opened here, and may differ in size.
- *
- * Grids are painted and read as the authors of arXiv 2510.24448 do; other scores are in score.c and pose.c.
- */
+ * .pgm is taken wherever .ppm is; names that begin with a dot are ignored; anything else that is out of place is
+ * refused by name, since a misspelt file would silently be a smaller task. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "vdm_task.h"
 
@@ -231,23 +228,12 @@ static int read_phi(const settings *s, const vdm_json_node *v)
     return 0;
 }
 
-static const char *const METRICS[] = {"psnr", "iou", "cells", "pose", "miou", "pck", "ssim", "mae"};
-enum { N_METRICS = sizeof METRICS / sizeof METRICS[0] };
-
-const char *vdm_metric_name(vdm_metric m)
-{
-    return METRICS[m];
-}
-
 static int read_metric(const settings *s, const vdm_json_node *v)
 {
-    for (int i = 0; i < N_METRICS && v->kind == VDM_JSON_STRING; i++)
-        if (strcmp(v->text, METRICS[i]) == 0) {
-            s->task->metric = (vdm_metric)i;
-            s->task->has_metric = true;
-            return 0;
-        }
-    return refuse_node(s, "metric", v, "psnr, iou, cells, pose, miou, pck, ssim or mae");
+    if (v->kind != VDM_JSON_STRING || vdm_metric_parse(&s->task->metric, v->text))
+        return refuse_node(s, "metric", v, "psnr, iou, cells, pose, miou, pck, ssim or mae");
+    s->task->has_metric = true;
+    return 0;
 }
 
 static int read_count(const settings *s, const char *field, const vdm_json_node *v, int low, int *to)
@@ -267,22 +253,22 @@ static int read_palette(const settings *s, const char *field, const vdm_json_nod
     bool maze = v->kind == VDM_JSON_STRING && strcmp(v->text, "maze") == 0;
     if (!maze && (v->kind != VDM_JSON_STRING || strcmp(v->text, "arc") != 0))
         return refuse_node(s, field, v, "\"arc\" or \"maze\"");
-    s->task->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
+    s->task->grid.palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
     return 0;
 }
 
 /* The four numbers are needed; the palette is ARC's where none is named. */
 static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *grid)
 {
-    vdm_task *t = s->task;
+    vdm_grid_layout *g = &s->task->grid;
     struct {
         const char *key, *field;
         int low, *to;
         bool found;
-    } known[] = {{"rows", "grid.rows", 1, &t->grid_rows, false},
-                 {"cols", "grid.cols", 1, &t->grid_cols, false},
-                 {"cell", "grid.cell", 1, &t->cell, false},
-                 {"border", "grid.border", 0, &t->border, false}};
+    } known[] = {{"rows", "grid.rows", 1, &g->rows, false},
+                 {"cols", "grid.cols", 1, &g->cols, false},
+                 {"cell", "grid.cell", 1, &g->cell, false},
+                 {"border", "grid.border", 0, &g->border, false}};
     if (grid->kind != VDM_JSON_OBJECT) return refuse_node(s, "grid", grid, "an object");
     for (const vdm_json_node *v = grid->children ? grid + 1 : NULL; v; v = vdm_json_next(j, v)) {
         int i = 0;
@@ -319,10 +305,10 @@ static int read_member(const settings *s, const vdm_json *j, const vdm_json_node
 static int check_grid(const settings *s)
 {
     const vdm_task *t = s->task;
-    if (t->has_metric && t->metric == VDM_METRIC_CELLS && !t->grid_rows)
+    if (t->has_metric && t->metric == VDM_METRIC_CELLS && !t->grid.rows)
         return vdm_fail(
             s->err, "%s: grid: found none, expected rows, cols, cell, border: the metric is cells", s->path);
-    int64_t height = grid_side(t->grid_rows, t), width = grid_side(t->grid_cols, t);
+    int64_t height = vdm_grid_side(&t->grid, t->grid.rows), width = vdm_grid_side(&t->grid, t->grid.cols);
     if (height <= VDM_MAX_SIDE && width <= VDM_MAX_SIDE) return 0;
     return vdm_fail(s->err, "%s: grid: found a grid of %lld x %lld pixels, expected at most %d a side",
                     s->path, (long long)width, (long long)height, VDM_MAX_SIDE);
@@ -381,7 +367,7 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err)
     *t = (vdm_task){0};
     if (length > 5 && strcmp(dir + length - 5, ".json") == 0 && !is_folder(dir)) {
         vdm_arc a;
-        return vdm_arc_read(&a, dir, err) || vdm_arc_task(t, &a, err) ? -1 : 0;
+        return vdm_arc_read(&a, dir, err) || vdm_task_of_arc(t, &a, err) ? -1 : 0;
     }
     if (!exists(dir) || !is_folder(dir))
         return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/, or an ARC-AGI .json", dir,
@@ -410,27 +396,24 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
     vdm_picture file;
     if (e->x) {
         vdm_grid seen = output ? *e->y : *e->x;
-        if (t->view) vdm_arc_apply(&seen, output ? e->y : e->x, t->view);
-        return vdm_arc_render(p, &seen, t, height, width, err);
+        if (t->view) vdm_view_grid(&seen, output ? e->y : e->x, t->view, false);
+        return vdm_arc_render(p, &seen, &t->grid, height, width, err);
     }
     *p = (vdm_picture){0};
     if (vdm_picture_read(&file, output ? e->output : e->input, err)) return -1;
     int status = vdm_picture_resize(p, &file, width, height, err);
     vdm_picture_free(&file);
-    return status || !t->view ? status : vdm_view_picture(p, t, t->view, false, err);
+    return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, false, err);
 }
 
-vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e)
+vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e)
 {
-    vdm_task g = *t;
     const vdm_grid *size = e->y ? e->y : e->x;
-    if (size) g.grid_rows = size->rows, g.grid_cols = size->cols;
-    if (t->view && (t->view->symmetry & 4)) {
-        int held = g.grid_rows;
-        g.grid_rows = g.grid_cols;
-        g.grid_cols = held;
-    }
-    return g;
+    vdm_grid_layout g = size ? vdm_arc_sized(&t->grid, size) : t->grid, turned = g;
+    if (!t->view || !(t->view->symmetry & 4)) return g;
+    turned.rows = g.cols;
+    turned.cols = g.rows;
+    return turned;
 }
 
 /* Examples are called by their number: "2". */
@@ -455,7 +438,7 @@ static int name_examples(vdm_example **list, int *n, const vdm_arc_pair *pairs, 
     return 0;
 }
 
-int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err)
+int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err)
 {
     *t = (vdm_task){.arc = *a, .has_metric = true, .metric = VDM_METRIC_CELLS};
     *a = (vdm_arc){0};

@@ -153,9 +153,9 @@ typedef struct screen {
 } screen;
 screen screen_of_stdout(void);
 /* Prints n pictures side by side, the caption under each; one without pixels leaves its place empty. grid:
- * the task whose cells they show, or NULL. */
+ * the layout of the cells they show, or NULL. */
 void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
-                  const vdm_task *grid);
+                  const vdm_grid_layout *grid);
 
 /* The same for grids, each of its own size; one of 0 x 0 leaves its place empty. */
 void screen_print_grids(const screen *s, const vdm_grid *grids, const char *const *captions, int n,
@@ -166,7 +166,7 @@ void screen_print_grids(const screen *s, const vdm_grid *grids, const char *cons
  * answers: the test outputs' sizes count too. Other tasks stay as they are. (canvas.c) */
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Shows a task of grids in view o->view, a function of that number alone, which `view` keeps. After canvas_lay_out. */
-int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *err);
+int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };
@@ -231,7 +231,7 @@ typedef struct exam {
     int own;            /* training pairs that are answered too, first: to learn colours from, and to see whether
                            they were memorised */
     vdm_colour_map colours;
-    vdm_signs *signs;
+    vdm_diagnosis *signs;
 } exam;
 /* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
 int exam_asked(const vdm_task *t, int limit, vdm_error *err);
@@ -255,8 +255,8 @@ const char *metric_name(vdm_metric m);
 enum sign { SIGN_COLOUR, SIGN_LATE, SIGN_EDGES, SIGN_DRIFT, SIGN_MEMORY, N_SIGNS };
 const char *sign_name(enum sign sign);
 /* False where nothing is known of it. */
-bool sign_say(enum sign sign, char *text, size_t size, const vdm_signs *s, const vdm_task *t);
-void signs_print(FILE *f, const vdm_signs *s, const vdm_task *t); /* a line for each */
+bool sign_say(enum sign sign, char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t);
+void signs_print(FILE *f, const vdm_diagnosis *s, const vdm_task *t); /* a line for each */
 const char *colour_name(const vdm_task *t, int number);
 
 /* One page that shows it all, with nothing outside it (page.c). */

@@ -44,7 +44,7 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
 typedef struct solver {
     options learn, ask;
     vdm_arc arc; /* as the file has it */
-    vdm_arc_view *views;
+    vdm_view *views;
     int n_views;
     vdm_task task; /* in all views */
     session session;

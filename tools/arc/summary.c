@@ -211,10 +211,10 @@ static const char ROW[] = "<div style=\"display:grid;gap:.5rem;grid-template-col
 /* A grid as a picture with thin separators. */
 static void draw(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what, const char *name)
 {
-    vdm_task t = {.cell = PIXELS, .border = 1, .palette = palette};
+    vdm_grid_layout layout = {.cell = PIXELS, .border = 1, .palette = palette};
     vdm_picture p = {0};
     if (w->status) return;
-    w->status = vdm_arc_render(&p, g, &t, 0, 0, w->err);
+    w->status = vdm_arc_render(&p, g, &layout, 0, 0, w->err);
     if (!w->status) picture(w, &p, what, name);
     vdm_picture_free(&p);
 }
@@ -413,7 +413,7 @@ static void task_sections(struct writer *w, const void *user)
     fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
     row(w->f, "Size rule", "%s: %s", rule, said);
     row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
-        s->task.cell, s->task.border);
+        s->task.grid.cell, s->task.grid.border);
     row(w->f, "Attempts", "%d", s->learn.attempts);
     row(w->f, "Colours", "%s", s->learn.colour);
     if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);

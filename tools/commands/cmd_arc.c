@@ -44,7 +44,7 @@ static void show_pairs(const solver *s)
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHOWN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
-        screen_print_grids(&t, pair, captions, 2, s->task.palette);
+        screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");
     }
     fflush(stdout);
@@ -74,7 +74,7 @@ static void show_answers(const solver *s)
         grids[test->n + 1] = test->truth;
         captions[test->n + 1] = test->truth.rows ? "truth" : "";
         printf("test %d:\n\n", i + 1);
-        screen_print_grids(&t, grids, captions, test->n + 2, s->task.palette);
+        screen_print_grids(&t, grids, captions, test->n + 2, s->task.grid.palette);
         printf("\n");
     }
 }

@@ -192,7 +192,7 @@ static void show_pairs(const struct demo *d)
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
-        screen_print(&s, row, captions, two ? 4 : 2, &d->task);
+        screen_print(&s, row, captions, two ? 4 : 2, &d->task.grid);
         printf("\n");
     }
     fflush(stdout); /* before the progress on stderr */
@@ -210,8 +210,8 @@ static void show_answers(const struct demo *d)
         if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
         if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
-        const vdm_task shape = vdm_example_grid(&d->task, e->example);
-        screen_print(&s, row, captions, 3, &shape);
+        const vdm_grid_layout layout = vdm_example_grid(&d->task, e->example);
+        screen_print(&s, row, captions, 3, &layout);
         printf("\n");
     }
 }

@@ -8,7 +8,7 @@
 struct run {
     session s;
     vdm_task task;
-    vdm_arc_view view;
+    vdm_view view;
     lesson lesson;
     char *page; /* path */
     dump d;

@@ -262,8 +262,8 @@ static int render(vdm_picture *x, vdm_picture *y, const problem *p, const recipe
                   vdm_error *err)
 {
     if (!r->g->draw)
-        return vdm_grid_render(x, p->x.cells, t, r->height, r->width, err) ||
-                       vdm_grid_render(y, p->y.cells, t, r->height, r->width, err)
+        return vdm_grid_render(x, p->x.cells, &t->grid, r->height, r->width, err) ||
+                       vdm_grid_render(y, p->y.cells, &t->grid, r->height, r->width, err)
                    ? -1
                    : 0;
     vdm_picture *both[] = {x, y};
@@ -294,11 +294,11 @@ static int describe(made_task *t, const recipe *r, vdm_error *err)
                          .phi = {.kind = VDM_PHI_DISCRETE},
                          .has_metric = true,
                          .metric = r->g->metric,
-                         .grid_rows = r->rows,
-                         .grid_cols = r->cols,
-                         .cell = r->cell,
-                         .border = r->border,
-                         .palette = r->palette};
+                         .grid = {.rows = r->rows,
+                                  .cols = r->cols,
+                                  .cell = r->cell,
+                                  .border = r->border,
+                                  .palette = r->palette}};
     t->task.name = vdm_alloc(n, 1, "a name", err);
     if (!t->task.name) return -1;
     memcpy(t->task.name, r->g->name, n);
