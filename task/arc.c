@@ -8,8 +8,8 @@
  *
  * A trap: the size of the answer, and through the cell size that of the canvas, come from the stored answer there.
  * vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. */
-#define _POSIX_C_SOURCE 200809L
 #include "vdm_task.h"
+#include "files/fields.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -28,20 +28,13 @@ typedef struct place {
 
 static int refuse(const place *p, const vdm_json_node *v, const char *expected)
 {
-    static const char *const kinds[] = {"null", "false", "true", "", "", "an array", "an object"};
-    char at[160], found[96] = "nothing";
+    char at[160];
     int n = snprintf(at, sizeof at, "%s", p->part);
     if (p->pair >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->pair);
     if (p->side) n += snprintf(at + n, sizeof at - (size_t)n, ".%s", p->side);
     if (p->row >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->row);
     if (p->col >= 0) snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->col);
-    if (v && (v->kind == VDM_JSON_STRING || v->kind == VDM_JSON_NUMBER))
-        snprintf(found, sizeof found, "'%.60s'", v->text);
-    else if (v && v->kind == VDM_JSON_ARRAY)
-        snprintf(found, sizeof found, "an array of %lld", (long long)v->children);
-    else if (v)
-        snprintf(found, sizeof found, "%s", kinds[v->kind]);
-    return vdm_fail(p->err, "%s: %s: found %s, expected %s", p->path, at, found, expected);
+    return vdm_refuse_value(p->err, p->path, at, v, expected);
 }
 
 static const vdm_json_node *first_child(const vdm_json_node *v)
@@ -65,7 +58,7 @@ static int read_row(place *p, const vdm_json_node *row, vdm_grid *g)
     for (const vdm_json_node *v = first_child(row); v; v = vdm_json_next(p->j, v), p->col++) {
         if (v->kind != VDM_JSON_NUMBER || !(v->number >= 0 && v->number <= 9) ||
             v->number != floor(v->number))
-            return refuse(p, v, "a whole number from 0 to 9");
+            return refuse(p, v, "an integer from 0 to 9");
         g->cells[p->row * g->cols + p->col] = (uint8_t)v->number;
     }
     p->col = -1;
@@ -114,21 +107,14 @@ static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair 
     return 0;
 }
 
-static char *copy_text(const char *text, size_t n, vdm_error *err)
-{
-    char *copy = vdm_alloc(n + 1, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* path; and "0a1b" of "tasks/0a1b.json" as name. */
 static int name_task(vdm_arc *a, const char *path, vdm_error *err)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name);
     if (n > 5 && strcmp(name + n - 5, ".json") == 0) n -= 5;
-    a->path = copy_text(path, strlen(path), err);
-    a->name = copy_text(name, n, err);
+    a->path = vdm_copy_text(path, err);
+    a->name = vdm_copy_bytes(name, n, err);
     return a->path && a->name ? 0 : -1;
 }
 
@@ -339,8 +325,8 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
         max = VDM_MAX_ARC_PAIRS / (pairs ? pairs : 1);
     *to = (vdm_arc){0};
     if (n < 1 || n > max) return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n, max);
-    to->path = copy_text(from->path, strlen(from->path), err);
-    to->name = copy_text(from->name, strlen(from->name), err);
+    to->path = vdm_copy_text(from->path, err);
+    to->name = vdm_copy_text(from->name, err);
     to->train = vdm_alloc((size_t)(n * from->n_train), sizeof *to->train, "the views of a task", err);
     to->test = vdm_alloc((size_t)(n * from->n_test), sizeof *to->test, "the views of a task", err);
     if (!to->path || !to->name || !to->train || !to->test) {

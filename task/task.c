@@ -13,29 +13,16 @@
  * refused by name, since a misspelt file would silently be a smaller task. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "vdm_task.h"
+#include "files/fields.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 /* ------------------------------------------------------------------------------------------------
  * Folders of pairs */
-
-static char *copy_text(const char *text, size_t n, vdm_error *err)
-{
-    char *copy = vdm_alloc(n + 1, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
 
 static bool exists(const char *path)
 {
@@ -104,7 +91,7 @@ static int part_add(part *p, const char *file, vdm_error *err)
                         p->dir, file, file);
     if (part_grow(p, err)) return -1;
     vdm_example *e = &p->list[p->n++];
-    e->name = copy_text(file, length, err);
+    e->name = vdm_copy_bytes(file, length, err);
     char *path = vdm_path(p->dir, file, err);
     if (output)
         e->output = path;
@@ -195,139 +182,78 @@ static int read_part(vdm_example **list, int *n, const char *dir, const char *na
 /* ------------------------------------------------------------------------------------------------
  * task.json */
 
-typedef struct settings { /* what the members of task.json are read with */
-    vdm_task *task;
-    const char *path;
-    vdm_error *err;
-} settings;
-
-/* "path: field: found ..., expected ..." */
-static int refuse_node(const settings *s, const char *field, const vdm_json_node *v, const char *expected)
-{
-    static const char *const kinds[] = {"null",     "false",    "true",     "a number",
-                                        "a string", "an array", "an object"};
-    if (v->kind == VDM_JSON_STRING || v->kind == VDM_JSON_NUMBER)
-        return vdm_fail(s->err, "%s: %s: found '%.60s', expected %s", s->path, field, v->text, expected);
-    return vdm_fail(s->err, "%s: %s: found %s, expected %s", s->path, field, kinds[v->kind], expected);
-}
-
-static int read_string(const settings *s, const char *field, const vdm_json_node *v, char **text)
-{
-    if (v->kind != VDM_JSON_STRING) return refuse_node(s, field, v, "a string");
-    vdm_free(*text);
-    *text = copy_text(v->text, strlen(v->text), s->err);
-    return *text ? 0 : -1;
-}
-
-static int read_phi(const settings *s, const vdm_json_node *v)
+static void read_phi(vdm_task *t, vdm_fields *f)
 {
     vdm_error why;
-    if (v->kind != VDM_JSON_STRING) return refuse_node(s, "phi", v, "a string");
-    if (vdm_phi_parse(&s->task->phi, v->text, &why)) return vdm_fail(s->err, "%s: %.900s", s->path, why.text);
-    s->task->has_phi = true;
-    return 0;
+    const char *text = vdm_field(f, "phi") ? vdm_field_text(f, "phi", NULL) : NULL;
+    if (!text || f->failed) return;
+    t->has_phi = vdm_phi_parse(&t->phi, text, &why) == 0;
+    f->failed = !t->has_phi;
+    if (f->failed) vdm_fail(f->err, "%s: %.900s", f->path, why.text);
 }
 
-static int read_metric(const settings *s, const vdm_json_node *v)
+static void read_metric(vdm_task *t, vdm_fields *f)
 {
-    if (v->kind != VDM_JSON_STRING || vdm_metric_parse(&s->task->metric, v->text))
-        return refuse_node(s, "metric", v, "psnr, iou, cells, pose, miou, pck, ssim or mae");
-    s->task->has_metric = true;
-    return 0;
+    const vdm_json_node *v = vdm_field(f, "metric");
+    if (!v) return;
+    t->has_metric = v->kind == VDM_JSON_STRING && vdm_metric_parse(&t->metric, v->text) == 0;
+    if (!t->has_metric) vdm_field_refuse(f, "metric", "psnr, iou, cells, pose, miou, pck, ssim or mae");
 }
 
-static int read_count(const settings *s, const char *field, const vdm_json_node *v, int low, int *to)
+static void read_palette(vdm_grid_layout *g, vdm_fields *f)
 {
-    if (v->kind == VDM_JSON_NUMBER && v->number >= low && v->number <= VDM_MAX_SIDE &&
-        v->number == floor(v->number)) {
-        *to = (int)v->number;
-        return 0;
-    }
-    char expected[64];
-    snprintf(expected, sizeof expected, "a whole number from %d to %d", low, VDM_MAX_SIDE);
-    return refuse_node(s, field, v, expected);
-}
-
-static int read_palette(const settings *s, const char *field, const vdm_json_node *v)
-{
-    bool maze = v->kind == VDM_JSON_STRING && strcmp(v->text, "maze") == 0;
-    if (!maze && (v->kind != VDM_JSON_STRING || strcmp(v->text, "arc") != 0))
-        return refuse_node(s, field, v, "\"arc\" or \"maze\"");
-    s->task->grid.palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
-    return 0;
+    const vdm_json_node *v = vdm_field(f, "palette");
+    if (!v) return;
+    bool text = v->kind == VDM_JSON_STRING, maze = text && strcmp(v->text, "maze") == 0;
+    if (!maze && (!text || strcmp(v->text, "arc") != 0))
+        vdm_field_refuse(f, "palette", "\"arc\" or \"maze\"");
+    g->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
 }
 
 /* The four numbers are needed; the palette is ARC's where none is named. */
-static int read_grid(const settings *s, const vdm_json *j, const vdm_json_node *grid)
+static void read_grid(vdm_grid_layout *g, vdm_fields *outer)
 {
-    vdm_grid_layout *g = &s->task->grid;
-    struct {
-        const char *key, *field;
-        int low, *to;
-        bool found;
-    } known[] = {{"rows", "grid.rows", 1, &g->rows, false},
-                 {"cols", "grid.cols", 1, &g->cols, false},
-                 {"cell", "grid.cell", 1, &g->cell, false},
-                 {"border", "grid.border", 0, &g->border, false}};
-    if (grid->kind != VDM_JSON_OBJECT) return refuse_node(s, "grid", grid, "an object");
-    for (const vdm_json_node *v = grid->children ? grid + 1 : NULL; v; v = vdm_json_next(j, v)) {
-        int i = 0;
-        while (i < 4 && strcmp(v->key, known[i].key) != 0) i++;
-        if (i == 4 && strcmp(v->key, "palette") == 0) {
-            if (read_palette(s, "grid.palette", v)) return -1;
-            continue;
-        }
-        if (i == 4)
-            return vdm_fail(s->err,
-                            "%s: grid: found the key '%.60s', expected rows, cols, cell, border, palette",
-                            s->path, v->key);
-        if (read_count(s, known[i].field, v, known[i].low, known[i].to)) return -1;
-        known[i].found = true;
-    }
-    for (int i = 0; i < 4; i++)
-        if (!known[i].found)
-            return vdm_fail(s->err, "%s: %s: found none, expected a number", s->path, known[i].field);
-    return 0;
+    static const char *const keys[] = {"rows", "cols", "cell", "border", "palette"};
+    vdm_fields f;
+    if (!vdm_field(outer, "grid")) return;
+    vdm_fields_inside(&f, outer, "grid");
+    vdm_fields_only(&f, keys, 5);
+    g->rows = vdm_field_int(&f, "rows", 0, 1, VDM_MAX_SIDE);
+    g->cols = vdm_field_int(&f, "cols", 0, 1, VDM_MAX_SIDE);
+    g->cell = vdm_field_int(&f, "cell", 0, 1, VDM_MAX_SIDE);
+    g->border = vdm_field_int(&f, "border", -1, 0, VDM_MAX_SIDE);
+    read_palette(g, &f);
+    outer->failed = f.failed;
 }
 
-static int read_member(const settings *s, const vdm_json *j, const vdm_json_node *v)
+static int check_grid(const vdm_task *t, const char *path, vdm_error *err)
 {
-    if (strcmp(v->key, "name") == 0) return read_string(s, "name", v, &s->task->name);
-    if (strcmp(v->key, "prompt") == 0) return read_string(s, "prompt", v, &s->task->prompt);
-    if (strcmp(v->key, "phi") == 0) return read_phi(s, v);
-    if (strcmp(v->key, "metric") == 0) return read_metric(s, v);
-    if (strcmp(v->key, "palette") == 0) return read_palette(s, "palette", v);
-    if (strcmp(v->key, "grid") == 0) return read_grid(s, j, v);
-    return vdm_fail(s->err, "%s: found the key '%.60s', expected name, prompt, phi, metric, palette, grid",
-                    s->path, v->key);
-}
-
-static int check_grid(const settings *s)
-{
-    const vdm_task *t = s->task;
-    if (t->has_metric && t->metric == VDM_METRIC_CELLS && !t->grid.rows)
-        return vdm_fail(
-            s->err, "%s: grid: found none, expected rows, cols, cell, border: the metric is cells", s->path);
     int64_t height = vdm_grid_side(&t->grid, t->grid.rows), width = vdm_grid_side(&t->grid, t->grid.cols);
+    if (t->has_metric && t->metric == VDM_METRIC_CELLS && !t->grid.rows)
+        return vdm_fail(err, "%s: grid: found none, expected rows, cols, cell, border: the metric is cells",
+                        path);
     if (height <= VDM_MAX_SIDE && width <= VDM_MAX_SIDE) return 0;
-    return vdm_fail(s->err, "%s: grid: found a grid of %lld x %lld pixels, expected at most %d a side",
-                    s->path, (long long)width, (long long)height, VDM_MAX_SIDE);
+    return vdm_fail(err, "%s: grid: found a grid of %lld x %lld pixels, expected at most %d a side", path,
+                    (long long)width, (long long)height, VDM_MAX_SIDE);
 }
 
 static int read_settings(vdm_task *t, const char *path, vdm_error *err)
 {
-    settings s = {.task = t, .path = path, .err = err};
+    static const char *const keys[] = {"name", "prompt", "phi", "metric", "palette", "grid"};
     vdm_json j;
+    vdm_fields f;
     if (!exists(path)) return 0;
     if (vdm_json_read(&j, path, err)) return -1;
-    int status = 0;
-    const vdm_json_node *root = j.nodes;
-    if (root->kind != VDM_JSON_OBJECT) status = refuse_node(&s, "document", root, "an object");
-    const vdm_json_node *v = !status && root->children ? root + 1 : NULL;
-    for (; v && !status; v = vdm_json_next(&j, v)) status = read_member(&s, &j, v);
-    if (!status) status = check_grid(&s);
+    vdm_fields_open(&f, &j, j.nodes, path, err);
+    vdm_fields_only(&f, keys, 6);
+    vdm_field_copy(&f, "name", &t->name);
+    vdm_field_copy(&f, "prompt", &t->prompt);
+    read_phi(t, &f);
+    read_metric(t, &f);
+    read_palette(&t->grid, &f);
+    read_grid(&t->grid, &f);
     vdm_json_free(&j);
-    return status;
+    return f.failed ? -1 : check_grid(t, path, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -339,14 +265,14 @@ static int name_after_folder(vdm_task *t, const char *dir, vdm_error *err)
     char *full = realpath(dir, NULL);
     if (!full) return vdm_fail(err, "%s: %s", dir, strerror(errno));
     const char *name = strrchr(full, '/') + 1;
-    t->name = copy_text(name, strlen(name), err);
+    t->name = vdm_copy_text(name, err);
     free(full);
     return t->name ? 0 : -1;
 }
 
 static int read_parts(vdm_task *t, const char *dir, vdm_error *err)
 {
-    t->path = copy_text(dir, strlen(dir), err);
+    t->path = vdm_copy_text(dir, err);
     if (!t->path || name_after_folder(t, dir, err)) return -1;
     if (read_part(&t->train, &t->n_train, dir, "train", true, err) ||
         read_part(&t->test, &t->n_test, dir, "test", false, err))
@@ -365,11 +291,11 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err)
 {
     size_t length = strlen(dir);
     *t = (vdm_task){0};
-    if (length > 5 && strcmp(dir + length - 5, ".json") == 0 && !is_folder(dir)) {
+    if (length > 5 && strcmp(dir + length - 5, ".json") == 0 && !vdm_is_folder(dir)) {
         vdm_arc a;
         return vdm_arc_read(&a, dir, err) || vdm_task_of_arc(t, &a, err) ? -1 : 0;
     }
-    if (!exists(dir) || !is_folder(dir))
+    if (!exists(dir) || !vdm_is_folder(dir))
         return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/, or an ARC-AGI .json", dir,
                         exists(dir) ? "no folder" : "nothing");
     if (read_parts(t, dir, err) == 0) return 0;
@@ -427,10 +353,10 @@ static int name_examples(vdm_example **list, int *n, const vdm_arc_pair *pairs, 
         vdm_example *e = &(*list)[i];
         char name[16];
         bool known = pairs[i].y.rows > 0;
-        int length = snprintf(name, sizeof name, "%d", i);
-        e->name = copy_text(name, (size_t)length, err);
-        e->input = copy_text(path, strlen(path), err);
-        e->output = known ? copy_text(path, strlen(path), err) : NULL;
+        snprintf(name, sizeof name, "%d", i);
+        e->name = vdm_copy_text(name, err);
+        e->input = vdm_copy_text(path, err);
+        e->output = known ? vdm_copy_text(path, err) : NULL;
         if (!e->name || !e->input || (known && !e->output)) return -1;
         e->x = &pairs[i].x;
         e->y = known ? &pairs[i].y : NULL;
@@ -442,8 +368,8 @@ int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err)
 {
     *t = (vdm_task){.arc = *a, .has_metric = true, .metric = VDM_METRIC_CELLS};
     *a = (vdm_arc){0};
-    t->path = copy_text(t->arc.path, strlen(t->arc.path), err);
-    t->name = copy_text(t->arc.name, strlen(t->arc.name), err);
+    t->path = vdm_copy_text(t->arc.path, err);
+    t->name = vdm_copy_text(t->arc.name, err);
     int status = !t->path || !t->name ||
                          name_examples(&t->train, &t->n_train, t->arc.train, t->arc.n_train, t->path, err) ||
                          name_examples(&t->test, &t->n_test, t->arc.test, t->arc.n_test, t->path, err)

@@ -83,7 +83,7 @@ static void check_reader(void)
     with_input("[1, 2]", "train[1].input[0]: found '1'");
     with_input("[[1, 2], [3]]", "train[1].input[1]: found an array of 1, expected 2 numbers");
     with_input("[[1], [2, 3]]", "train[1].input[1]: found an array of 2, expected 1 numbers");
-    with_input("[[1, 10]]", "train[1].input[0][1]: found '10', expected a whole number from 0 to 9");
+    with_input("[[1, 10]]", "train[1].input[0][1]: found '10', expected an integer from 0 to 9");
     with_input("[[-1]]", "found '-1'");
     with_input("[[0.5]]", "found '0.5'");
     with_input("[[1e400]]", "");

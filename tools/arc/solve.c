@@ -72,14 +72,6 @@ char *solver_settings(const options *o, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-static char *copy_text(const char *text, vdm_error *err)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = vdm_alloc(n, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
 static int check_rule(const solver *s, vdm_error *err)
 {
@@ -108,7 +100,7 @@ static int make_views(solver *s, vdm_error *err)
 static int start_result(solver *s, vdm_error *err)
 {
     arc_result *r = &s->result;
-    r->task = copy_text(s->arc.name, err);
+    r->task = vdm_copy_text(s->arc.name, err);
     r->run = solver_settings(&s->learn, err);
     r->tests = vdm_alloc((size_t)s->arc.n_test, sizeof *r->tests, "the answers", err);
     if (!r->task || !r->run || !r->tests) return -1;

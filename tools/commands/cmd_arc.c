@@ -100,7 +100,7 @@ int command_arc(int argc, char **argv)
     if (!o.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.report && is_folder(o.operands[0]);
+    bool folder = !o.report && vdm_is_folder(o.operands[0]);
     if (folder && !o.vae_roundtrip && !o.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))

@@ -105,9 +105,9 @@ static int clear_task(const char *dir, vdm_error *err)
     vdm_error other;
     char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
     if (!unfinished) return -1;
-    bool killed = is_folder(unfinished);
+    bool killed = vdm_is_folder(unfinished);
     int status = killed ? set_aside(dir, err) : 0;
-    if (!killed && is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
+    if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
         if (is_made(&old)) status = make_folder(unfinished, err) || remove_task(&old, dir, err) ? -1 : 0;
         vdm_task_free(&old);
     }
@@ -133,7 +133,7 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *name = d->learn.n_operands ? d->learn.operands[0] : DEFAULT_TASK;
-    if (is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     return !d->made || make_task(d, name, err) || vdm_task_read(&d->task, d->made, err) ? -1 : 0;
 }
