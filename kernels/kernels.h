@@ -37,21 +37,6 @@
 #include "vdm.h"
 #include "vdm_math.h"
 
-/* Taps (trace.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
- * tap_see: x is complete; SHAPE(...) is its rank and shape, the name is formatted as by printf. */
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
-void tap_see(vdm_tap *tap, const float *x, int rank, const int64_t *shape, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-/* x is shape[0] pieces, `stride` floats apart: shown as one tensor. */
-void tap_pieces(vdm_tap *tap, const float *x, int64_t stride, int rank, const int64_t *shape, const char *format,
-                ...) __attribute__((format(printf, 6, 7)));
-/* For a tensor that no layer keeps: room for it where it is wanted, else NULL; filled, then shown by tap_show. */
-float *tap_room(vdm_tap *tap, int rank, const int64_t *shape, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void tap_show(vdm_tap *tap, int rank, const int64_t *shape);
-/* Puts a prefix in front of the names that follow; "" takes it away. */
-void tap_prefix(vdm_tap *tap, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
  * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL.
