@@ -417,16 +417,12 @@ static void embed_timesteps(const vdm_transformer *m, const vdm_cpu *cpu, vdm_ta
     linear_forward(cpu, t->head_modulation, t->emb_silu, &m->norm_out_linear, B);
 }
 
-/* One norm's modulation: pointers to [B,6D] rows; video's three vectors first, then text's. */
-struct modulation {
-    const float *shift, *scale, *gate, *text_shift, *text_scale, *text_gate;
-    int64_t stride;
-};
-static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
+/* One norm's modulation: a row [6D] for every video; video's three vectors first, then text's. */
+static vdm_modulation modulation_of(const vdm_tape *t, int layer, int which)
 {
     int64_t D = t->D;
     const float *p = t->modulation + ((int64_t)layer * 2 + which) * t->shape.B * 6 * D;
-    struct modulation m = {p, p + D, p + 2 * D, p + 3 * D, p + 4 * D, p + 5 * D, 6 * D};
+    vdm_modulation m = {p, p + D, p + 2 * D, p + 3 * D, p + 4 * D, p + 5 * D, 6 * D};
     return m;
 }
 
@@ -632,27 +628,49 @@ static vdm_attention_args attention_of(const vdm_tape *t, const struct activatio
     return a;
 }
 
+static vdm_rope_args rope_of(const vdm_tape *t, float *x, float sign)
+{
+    vdm_rope_args r = {.B = t->shape.B,
+                       .S = t->S,
+                       .L = t->L,
+                       .A = t->A,
+                       .Dh = t->Dh,
+                       .x = x,
+                       .cos = t->rope_cos,
+                       .sin = t->rope_sin,
+                       .sign = sign};
+    return r;
+}
+
 /* norm over Dh, then the rotation of the video rows; q_pre is what the norm's backward needs, or q itself */
 static void qk_forward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, int layer,
                        char which, float *q, const float *q_pre, const vdm_norm *norm, float *mean,
                        float *rstd)
 {
-    vdm_rows heads = head_rows(t);
     int B = t->shape.B, S = t->S, A = t->A, Dh = t->Dh;
-    cpu->kernels->layer_norm(cpu, q, q_pre, &heads, norm, QK_NORM_EPS, NULL, NULL, NULL, NULL, 0, mean, rstd);
+    cpu->kernels->layer_norm(cpu, &(vdm_norm_args){.rows = head_rows(t),
+                                                   .y = q,
+                                                   .x = q_pre,
+                                                   .norm = norm,
+                                                   .eps = QK_NORM_EPS,
+                                                   .mean = mean,
+                                                   .rstd = rstd});
     tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.norm_%c", layer, which);
     if (!c->rotary) return;
-    cpu->kernels->rope(cpu, q, B, S, t->L, A, Dh, t->rope_cos, t->rope_sin, 1);
+    vdm_rope_args rope = rope_of(t, q, 1);
+    cpu->kernels->rope(cpu, &rope);
     tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.rope_%c", layer, which);
 }
 /* dq in place: the rotation back, then the norm's backward */
 static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *dq,
-                        const float *q_pre, const vdm_norm *norm, const float *mean, const float *rstd)
+                        const float *q_pre, const vdm_norm *norm, float *mean, float *rstd)
 {
-    vdm_rows heads = head_rows(t);
-    if (c->rotary)
-        cpu->kernels->rope(cpu, dq, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, -1);
-    cpu->kernels->layer_norm_backward(cpu, dq, dq, q_pre, &heads, norm, NULL, NULL, 0, mean, rstd, false);
+    vdm_rope_args rope = rope_of(t, dq, -1);
+    if (c->rotary) cpu->kernels->rope(cpu, &rope);
+    cpu->kernels->layer_norm_backward(
+        cpu,
+        &(vdm_norm_args){
+            .rows = head_rows(t), .dx = dq, .dy = dq, .x = q_pre, .norm = norm, .mean = mean, .rstd = rstd});
 }
 
 /* What a norm is made of: the modulation vectors, and the norm before them, which no layer keeps. */
@@ -661,17 +679,17 @@ static void see_norm(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tap
 {
     static const char *const chunks[] = {"shift", "scale", "gate", "enc_shift", "enc_scale", "enc_gate"};
     const vdm_norm *norm = which ? &m->blocks[layer].norm2.norm : &m->blocks[layer].norm1.norm;
-    struct modulation mod = modulation_of(t, layer, which);
+    vdm_modulation mod = modulation_of(t, layer, which);
     int64_t B = t->shape.B, D = t->D;
-    vdm_rows r = rows_of(t);
     tap_see(t->tap, mod.shift, SHAPE(B, 6 * D), "transformer_blocks.%d.norm%d.linear", layer, which + 1);
     for (int i = 0; i < 6; i++)
         tap_pieces(t->tap, mod.shift + i * D, mod.stride, SHAPE(B, D), "transformer_blocks.%d.norm%d.%s",
                    layer, which + 1, chunks[i]);
     float *y = tap_room(t->tap, SHAPE(B, t->S, D), "transformer_blocks.%d.norm%d.norm", layer, which + 1);
     if (!y) return;
-    cpu->kernels->layer_norm(cpu, y, x, &r, norm, (float)m->config.norm_eps, NULL, NULL, NULL, NULL, 0, NULL,
-                             NULL);
+    cpu->kernels->layer_norm(
+        cpu,
+        &(vdm_norm_args){.rows = rows_of(t), .y = y, .x = x, .norm = norm, .eps = (float)m->config.norm_eps});
     tap_show(t->tap, SHAPE(B, t->S, D));
 }
 
@@ -681,11 +699,15 @@ static void norm_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
 {
     const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, which);
-    vdm_rows r = rows_of(t);
-    cpu->kernels->layer_norm(cpu, t->n, x, &r, which ? &b->norm2.norm : &b->norm1.norm,
-                             (float)m->config.norm_eps, mod.text_scale, mod.text_shift, mod.scale, mod.shift,
-                             mod.stride, which ? act->mean2 : act->mean1, which ? act->rstd2 : act->rstd1);
+    vdm_norm_args norm = {.rows = rows_of(t),
+                          .y = t->n,
+                          .x = x,
+                          .norm = which ? &b->norm2.norm : &b->norm1.norm,
+                          .modulation = modulation_of(t, layer, which),
+                          .eps = (float)m->config.norm_eps,
+                          .mean = which ? act->mean2 : act->mean1,
+                          .rstd = which ? act->rstd2 : act->rstd1};
+    cpu->kernels->layer_norm(cpu, &norm);
     if (t->tap) see_norm(m, cpu, t, layer, which, x);
     see(t, t->n, t->D, layer, which ? "norm2" : "norm1");
 }
@@ -711,13 +733,13 @@ static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, co
 {
     const struct activations *act = activations_of(t, layer);
     const struct adapted out = {VDM_OUT, &m->blocks[layer].out, t->y};
-    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_modulation mod = modulation_of(t, layer, 0);
     vdm_rows r = rows_of(t);
     vdm_attention_args a = attention_of(t, act);
     cpu->kernels->attention_forward(cpu, &a);
     see(t, act->o, t->D, layer, "attn1.attention");
     adapted_forward(cpu, lora, t, layer, &out, 1, act->o, (int64_t)r.B * r.S);
-    cpu->kernels->gated_add(cpu, act->h1, h, t->y, &r, mod.text_gate, mod.gate, mod.stride);
+    cpu->kernels->gated_add(cpu, act->h1, h, t->y, &r, &mod);
 }
 
 /* dh += gradient through y = attention half of h, y having been added as gate * y.
@@ -728,12 +750,12 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
     const vdm_kernels *k = cpu->kernels;
     const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 0);
+    vdm_modulation mod = modulation_of(t, layer, 0);
     vdm_rows r = rows_of(t);
     int64_t n = (int64_t)t->shape.B * t->S;
     bool first = layer == 0;
     /* h1 = h + gate * y */
-    k->gate(cpu, t->dn, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    k->gate(cpu, t->dn, t->dh, &r, &mod);
     /* y = to_out(o) */
     adapted_backward(cpu, lora, grad, t, t->dy, false, t->dn, act->o, &b->out, layer, VDM_OUT, n);
     /* o = attention(q, k, v), dL/do in dy */
@@ -748,8 +770,15 @@ static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, c
     adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dv, t->n, &b->v, layer, VDM_V, n);
     if (first) return;
     /* n = norm1(h)(1 + scale) + shift */
-    k->layer_norm_backward(cpu, t->dh, t->dn, h, &r, &b->norm1.norm, mod.text_scale, mod.scale, mod.stride,
-                           act->mean1, act->rstd1, true);
+    k->layer_norm_backward(cpu, &(vdm_norm_args){.rows = r,
+                                                 .dx = t->dh,
+                                                 .dy = t->dn,
+                                                 .x = h,
+                                                 .norm = &b->norm1.norm,
+                                                 .modulation = mod,
+                                                 .mean = act->mean1,
+                                                 .rstd = act->rstd1,
+                                                 .add = true});
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -843,11 +872,11 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
 {
     const struct activations *act = activations_of(t, layer);
     const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 1);
+    vdm_modulation mod = modulation_of(t, layer, 1);
     vdm_rows r = rows_of(t);
     int64_t rows = (int64_t)t->shape.B * t->S;
     /* h = h1 + gate * y */
-    cpu->kernels->gate(cpu, t->dy, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    cpu->kernels->gate(cpu, t->dy, t->dh, &r, &mod);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
         /* y = down(gelu(up)), up = ff_up(n); y is not needed */
         struct part p = part_of(t, b, act, i);
@@ -858,8 +887,16 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
         linear_backward_input(cpu, t->dn, t->dhidden, &p.up, rows, i > 0);
     }
     /* n = norm2(h1)(1 + scale) + shift */
-    cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, act->h1, &r, &b->norm2.norm, mod.text_scale,
-                                      mod.scale, mod.stride, act->mean2, act->rstd2, true);
+    vdm_norm_args norm = {.rows = r,
+                          .dx = t->dh,
+                          .dy = t->dn,
+                          .x = act->h1,
+                          .norm = &b->norm2.norm,
+                          .modulation = mod,
+                          .mean = act->mean2,
+                          .rstd = act->rstd2,
+                          .add = true};
+    cpu->kernels->layer_norm_backward(cpu, &norm);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -868,7 +905,7 @@ static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
 static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
                           int layer)
 {
-    struct modulation mod = modulation_of(t, layer, 1);
+    vdm_modulation mod = modulation_of(t, layer, 1);
     vdm_rows r = rows_of(t);
     const float *h = h_at(t, layer), *h1 = activations_of(t, layer)->h1;
     float *next = h_at(t, layer + 1);
@@ -876,7 +913,7 @@ static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const 
     attention_forward(m, lora, cpu, t, layer, h);
     see(t, h1, t->D, layer, "h1");
     feed_forward(m, cpu, t, layer, h1);
-    cpu->kernels->gated_add(cpu, next, h1, t->y, &r, mod.text_gate, mod.gate, mod.stride);
+    cpu->kernels->gated_add(cpu, next, h1, t->y, &r, &mod);
     tap_see(t->tap, next, SHAPE(r.B, r.S, r.D), "transformer_blocks.%d", layer);
 }
 
@@ -911,32 +948,52 @@ static vdm_rows video_rows(const vdm_tape *t)
     return r;
 }
 
+/* Of norm_out; the rows are all video's. */
+static vdm_modulation head_modulation(const vdm_tape *t)
+{
+    vdm_modulation m = {.shift = t->head_modulation, .scale = t->head_modulation + t->D, .stride = 2 * t->D};
+    return m;
+}
+
 /* n = norm_final(h), y = norm_out(n)(1 + scale) + shift: [B,V,D] */
 static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t)
 {
-    const float *shift = t->head_modulation, *scale = shift + t->D;
-    vdm_rows r = video_rows(t);
     float eps = (float)m->config.norm_eps;
+    vdm_norm_args first = {.rows = video_rows(t),
+                           .y = t->n,
+                           .x = t->y,
+                           .norm = &m->norm_final,
+                           .eps = eps,
+                           .mean = t->head_mean[0],
+                           .rstd = t->head_rstd[0]};
+    vdm_norm_args second = {.rows = video_rows(t),
+                            .y = t->y,
+                            .x = t->n,
+                            .norm = &m->norm_out,
+                            .modulation = head_modulation(t),
+                            .eps = eps,
+                            .mean = t->head_mean[1],
+                            .rstd = t->head_rstd[1]};
     take_video_rows(t, t->y, h_at(t, t->layers));
-    cpu->kernels->layer_norm(cpu, t->n, t->y, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
-                             t->head_mean[0], t->head_rstd[0]);
-    cpu->kernels->layer_norm(cpu, t->y, t->n, &r, &m->norm_out, eps, scale, shift, scale, shift, 2 * t->D,
-                             t->head_mean[1], t->head_rstd[1]);
+    cpu->kernels->layer_norm(cpu, &first);
+    cpu->kernels->layer_norm(cpu, &second);
 }
 
 /* first [B,V,D]: what norm_final gave, norm_out's input */
 static void see_head(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, const float *first)
 {
     int64_t B = t->shape.B, D = t->D;
-    vdm_rows r = {1, (int)B * t->V, 0, D};
     tap_see(t->tap, first, SHAPE(B, t->V, D), "norm_final");
     tap_see(t->tap, t->head_modulation, SHAPE(B, 2 * D), "norm_out.linear");
     tap_pieces(t->tap, t->head_modulation, 2 * D, SHAPE(B, D), "norm_out.shift");
     tap_pieces(t->tap, t->head_modulation + D, 2 * D, SHAPE(B, D), "norm_out.scale");
     float *y = tap_room(t->tap, SHAPE(B, t->V, D), "norm_out.norm");
     if (!y) return;
-    cpu->kernels->layer_norm(cpu, y, first, &r, &m->norm_out, (float)m->config.norm_eps, NULL, NULL, NULL,
-                             NULL, 0, NULL, NULL);
+    cpu->kernels->layer_norm(cpu, &(vdm_norm_args){.rows = {1, (int)B * t->V, 0, D},
+                                                   .y = y,
+                                                   .x = first,
+                                                   .norm = &m->norm_out,
+                                                   .eps = (float)m->config.norm_eps});
     tap_show(t->tap, SHAPE(B, t->V, D));
 }
 
@@ -959,19 +1016,30 @@ static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape
     const vdm_kernels *k = cpu->kernels;
     const vdm_transformer_config *c = &m->config;
     int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
-    const float *scale = t->head_modulation + t->D;
-    vdm_rows r = video_rows(t);
+    vdm_norm_args first = {.rows = video_rows(t),
+                           .dx = t->dn,
+                           .dy = t->dn,
+                           .x = t->y,
+                           .norm = &m->norm_final,
+                           .mean = t->head_mean[0],
+                           .rstd = t->head_rstd[0]};
+    vdm_norm_args second = {.rows = video_rows(t),
+                            .dx = t->dn,
+                            .dy = t->dn,
+                            .x = t->n,
+                            .norm = &m->norm_out,
+                            .modulation = head_modulation(t),
+                            .mean = t->head_mean[1],
+                            .rstd = t->head_rstd[1]};
     head_norms(m, cpu, t);
     /* v = unpatchify(patches), patches = proj_out(second) */
     for (int64_t b = 0; b < B; b++)
         patchify(t->patches + b * t->V * t->patch_out, dv + b * video, t, c, c->out_channels);
     linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, B * t->V, false);
     /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
-    k->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 2 * t->D, t->head_mean[1],
-                           t->head_rstd[1], false);
+    k->layer_norm_backward(cpu, &second);
     take_video_rows(t, t->y, h_at(t, t->layers));
-    k->layer_norm_backward(cpu, t->dn, t->dn, t->y, &r, &m->norm_final, NULL, NULL, 0, t->head_mean[0],
-                           t->head_rstd[0], false);
+    k->layer_norm_backward(cpu, &first);
     join_rows(t, t->dh, NULL, t->dn);
 }
 
