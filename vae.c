@@ -444,8 +444,18 @@ static void norm_frame(struct run *r, float *y, const float *x, const vdm_vae_no
     const float *mean = r->buffer[STATS], *times = NULL, *plus = NULL;
     const int32_t *index = spatial ? (void *)r->buffer[INDEX] : NULL;
     if (spatial) times = r->buffer[TIMES] + skip, plus = r->buffer[PLUS] + skip;
-    r->cpu->kernels->group_norm(r->cpu, y, x, P, C, groups, mean, mean + groups, &n->norm, times, plus, index,
-                                silu);
+    r->cpu->kernels->group_norm(r->cpu, &(vdm_group_norm_args){.P = P,
+                                                               .C = C,
+                                                               .groups = groups,
+                                                               .y = y,
+                                                               .x = x,
+                                                               .mean = mean,
+                                                               .rstd = mean + groups,
+                                                               .norm = &n->norm,
+                                                               .times = times,
+                                                               .plus = plus,
+                                                               .index = index,
+                                                               .silu = silu});
 }
 
 /* The norm before silu, which no buffer holds; in the decoder also what it modulates. */
