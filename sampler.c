@@ -472,6 +472,11 @@ static int run_pipeline(struct run *r, const float *images, const float *prompt,
     return status;
 }
 
+void vdm_sample_defaults(vdm_sample_options *o)
+{
+    *o = (vdm_sample_options){.steps = 50, .guidance = 6, .ensemble = 1, .seed = 42};
+}
+
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
                const vdm_cpu *cpu, const vdm_sample_options *o, const float *images, const float *prompt,
                const float *negative, float *videos, const vdm_progress *progress, vdm_error *err)

@@ -435,6 +435,8 @@ typedef struct vdm_sample_options {
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
     const float *step_noise;   /* [steps,2,M,F,C,h,w] */
 } vdm_sample_options;
+/* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
+void vdm_sample_defaults(vdm_sample_options *o);
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
  * videos [N,T,3,H,W] in 0..1. lora may be NULL. A trace sees "image_latents" and, for step K = 1..steps,
@@ -599,6 +601,65 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
 /* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
 int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
                  int *attention);
+
+/* ------------------------------------------------------------------------------------------------
+ * The whole method: open, learn, answer (pipeline.c) */
+
+/* Everything that learning takes. */
+typedef struct vdm_learn_options {
+    vdm_geometry geometry;       /* {0}: the model's */
+    vdm_phi phi;                 /* discrete: how x becomes y within the video */
+    vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
+    bool tiled;                  /* false: the VAE works in tiles */
+    bool augment;                /* true: noise on the first frame (vdm_fit_data_options) */
+    int rank;                    /* 64 */
+    double alpha;                /* 32 */
+    vdm_fit_options fit;         /* vdm_fit_defaults */
+    vdm_fit_row *rows;           /* [fit.steps + 1], filled in by vdm_learn; NULL: not wanted */
+} vdm_learn_options;
+/* The paper's: those that a model without a vdm.json is learned with. */
+void vdm_learn_defaults(vdm_learn_options *o);
+
+/* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
+ * geometry may be changed, and so may prompt and negative [L,Dt] in place. */
+typedef struct vdm_model {
+    vdm_model_config *config;
+    vdm_transformer *transformer;
+    vdm_vae *vae;
+    vdm_schedule *schedule;
+    vdm_cpu *cpu;
+    float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
+    float *negative;            /* [L,Dt]: zeros */
+    bool has_prompt;            /* DIR has that file */
+    vdm_geometry geometry;      /* T, H, W of its videos: DIR/vdm.json's, or 9 frames of its sample size, at most
+                                 * 480x720. Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, err) */
+    vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
+    vdm_sample_options *sample; /* the same */
+    void *parts;                /* private */
+} vdm_model;
+/* dir: a folder of an image-to-video model as diffusers publishes it. threads 0: one per core. On failure there is
+ * nothing to close. */
+int vdm_model_open(vdm_model *m, const char *dir, int threads, vdm_error *err);
+void vdm_model_close(vdm_model *m);
+
+/* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the scheduler's
+ * configuration names, and over them dir/vdm.json. Of the geometries only frames, height and width are set, where
+ * the file gives them; else 0. */
+int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
+                       const char *dir, vdm_error *err);
+/* dir/vdm.json alone: replaces what the file gives; nothing where there is no such file. */
+int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir, vdm_error *err);
+
+/* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the geometry's
+ * height and width (vdm_picture_resize), its aspect is not kept. options NULL: m's; progress may be NULL. The adapter
+ * has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on failure there is none. */
+int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
+              const vdm_learn_options *options, const vdm_progress *progress, vdm_error *err);
+/* Answers one picture: the last frame of the video sampled from it, of the geometry's size, to which the query is
+ * resized. lora NULL: the model as it is; options NULL: m's; progress may be NULL. The answer has the bits of
+ * `vdm predict`. Free it with vdm_picture_free; on failure there is none. */
+int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
+               const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
 
 #ifdef __cplusplus
 }
