@@ -30,7 +30,7 @@ int main(int argc, char **argv)
     vdm_model model;
     vdm_lora lora;
     vdm_picture x[MAX_PAIRS], y[MAX_PAIRS], query, answer;
-    vdm_progress progress = {report, NULL};
+    vdm_progress progress = {report, NULL, NULL};
     int pairs = (argc - 5) / 2;
     if (argc < 7 || argc % 2 == 0 || pairs > MAX_PAIRS) {
         fprintf(stderr, "few_shot MODEL STEPS QUERY.ppm ANSWER.png X1.ppm Y1.ppm X2.ppm Y2.ppm ...\n");

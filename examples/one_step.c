@@ -72,7 +72,8 @@ int main(int argc, char **argv)
     /* x_t, and behind the channels of every frame those of the image, which is frame 0; the others are zero */
     int64_t frame = (int64_t)data.C * data.h * data.w, n = data.F * frame;
     float *noise = floats(n), *xt = floats(2 * n), *target = floats(n), *v = floats(n), *dv = floats(n);
-    float a = (float)sqrt(vdm_schedule_alpha(m.schedule, T)), b = (float)sqrt(1 - vdm_schedule_alpha(m.schedule, T));
+    float a = (float)sqrt(vdm_schedule_alpha(m.schedule, T)),
+          b = (float)sqrt(1 - vdm_schedule_alpha(m.schedule, T));
     vdm_rng rng;
     vdm_rng_seed(&rng, 42);
     vdm_randn(&rng, noise, n);
@@ -94,15 +95,16 @@ int main(int argc, char **argv)
 
     /* forward, backward, update, and forward again */
     double t = T;
-    vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, xt, m.prompt, &t, v);
+    vdm_transformer_input in = {.x = xt, .text = m.prompt, .t = &t};
+    vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, &in, v);
     double loss = loss_of(dv, v, target, n);
-    vdm_transformer_backward(m.transformer, &lora, m.cpu, tape, dv, grad);
+    vdm_transformer_backward(m.transformer, &lora, m.cpu, tape, dv, grad, NULL);
     float *B = vdm_lora_b(&lora, grad, 0, VDM_Q);
     printf("loss %.6f\n", loss);
     printf("grad transformer_blocks.0.attn1.to_q.lora_B[0][0] %.6e\n", (double)B[0]);
     printf("grad norm %.6e\n", vdm_clip_grad(m.cpu, grad, adamw.n, 1.0));
     vdm_adamw_update(&adamw, m.cpu, lora.params, grad, 6e-3);
-    vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, xt, m.prompt, &t, v);
+    vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, &in, v);
     printf("loss after the step %.6f\n", loss_of(dv, v, target, n));
 
     float *buffers[] = {noise, xt, target, v, dv, grad};
