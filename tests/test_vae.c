@@ -621,7 +621,7 @@ static void test_progress(const vdm_vae *m)
     float *moments = numbers(moments_count(&m->config, 17, 64, 64), 1, 0);
     float *out = numbers(video_count(&m->config, 7, 8, 8), 1, 0);
     struct counter k = {0};
-    vdm_progress progress = {count, &k};
+    vdm_progress progress = {.report = count, .user = &k};
     CHECK(!vdm_vae_encode(m, &cpu, video, 17, 64, 64, true, moments, &progress, &err), "%s", err.text);
     CHECK(k.calls == 8 && k.last == 8 && k.of == 8, "encode: 2 chunks of 2 x 2 tiles, %d reports", k.calls);
     CHECK(strcmp(k.phase, "encode") == 0, "phase %s", k.phase);
