@@ -415,7 +415,7 @@ static int check_run(const struct run *r, vdm_error *err)
                         o->batch, o->accumulate);
     const struct {
         const char *name;
-        double value, least, most;
+        double value, min, max;
     } numbers[] = {{"lr", o->lr, 0, 1e6},
                    {"beta1", o->beta1, 0, 1},
                    {"beta2", o->beta2, 0, 1},
@@ -424,9 +424,9 @@ static int check_run(const struct run *r, vdm_error *err)
                    {"pure_noise", o->pure_noise, 0, 1},
                    {"clip", o->clip, 0, (double)INFINITY}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
+        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
             return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
-                            numbers[i].least, numbers[i].most, numbers[i].value);
+                            numbers[i].min, numbers[i].max, numbers[i].value);
     int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
     for (int64_t i = 0; o->t && i < n; i++)
         if (o->t[i] < 0 || o->t[i] >= r->schedule->config.train_timesteps)

@@ -10,7 +10,7 @@ enum { MOST = 600, B = 2, F = 4, C = 16, H = 4, W = 6, RANK = 3 };
 
 /* Everything that a trace has shown. */
 struct shown {
-    char name[VDM_TAP_NAME];
+    char name[VDM_TRACE_NAME];
     uint64_t hash;
     int64_t n;
     float *data;

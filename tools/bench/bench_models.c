@@ -70,8 +70,8 @@ static vdm_vae_config vae_config_of(int which, bool quick)
 static void fill_block(vdm_block *b, const vdm_transformer_config *c, vdm_dtype dtype, struct work *w)
 {
     int D = c->heads * c->head_dim, E = c->time_dim;
-    b->norm1.linear = work_linear(w, 6 * D, E, dtype), b->norm1.norm = work_norm(w, D);
-    b->norm2.linear = work_linear(w, 6 * D, E, dtype), b->norm2.norm = work_norm(w, D);
+    b->norm[0].linear = work_linear(w, 6 * D, E, dtype), b->norm[0].norm = work_norm(w, D);
+    b->norm[1].linear = work_linear(w, 6 * D, E, dtype), b->norm[1].norm = work_norm(w, D);
     b->q = work_linear(w, D, D, dtype), b->k = work_linear(w, D, D, dtype);
     b->v = work_linear(w, D, D, dtype), b->out = work_linear(w, D, D, dtype);
     b->norm_q = work_norm(w, c->head_dim), b->norm_k = work_norm(w, c->head_dim);
