@@ -238,7 +238,7 @@ static void test_vae(bool decode, bool tiled, int expected)
 
 int main(void)
 {
-    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("tap");
+    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("trace");
     test_transformer(TINY_2B, 98, 3, "2b");
     test_transformer(TINY_5B_I2V, 104, 3, "5b-I2V");
     test_transformer(TINY_15_I2V, 108, 3, "1.5-5B-I2V");
@@ -246,5 +246,5 @@ int main(void)
     test_vae(true, false, 158);
     test_vae(false, true, 298);
     vdm_cpu_free(&cpu);
-    return check_end("tap");
+    return check_end("trace");
 }
