@@ -28,7 +28,7 @@ struct run {
     const vdm_fit_options *o;
     vdm_trace *trace;
     vdm_lora *lora;
-    int64_t n, frame, video;   /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
+    int64_t n, frame, video; /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
     vdm_tape *tape;
     float *text;               /* [B,L,Dt]: the same in every row */
     float *x;                  /* [B,F,2C,h,w] */
@@ -146,7 +146,8 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
  * videos, pairs in turn, t evenly spread (the last one for the share pure_noise), noise of their own. */
 static double watch_loss(struct run *r)
 {
-    int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B, T = r->schedule->config.train_timesteps;
+    int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,
+        T = r->schedule->config.train_timesteps;
     double sum = 0;
     vdm_trace trace = vdm_trace_inside(r->trace, "watch.%d.", r->adamw.step);
     for (int i = 0; i < videos; i++) {
@@ -210,9 +211,8 @@ static int step_gradient(struct run *r, vdm_fit_row *row, vdm_error *err)
     vdm_fit_rng(&rng, o->seed, VDM_FIT_STEP, step);
     memset(r->grad, 0, (size_t)r->n * sizeof(float));
     for (int i = 0; i < o->accumulate; i++) {
-        vdm_trace trace = o->accumulate > 1
-                              ? vdm_trace_inside(r->trace, "step.%d.batch.%d.", step + 1, i + 1)
-                              : vdm_trace_inside(r->trace, "step.%d.", step + 1);
+        vdm_trace trace = o->accumulate > 1 ? vdm_trace_inside(r->trace, "step.%d.batch.%d.", step + 1, i + 1)
+                                            : vdm_trace_inside(r->trace, "step.%d.", step + 1);
         draw_batch(r, ((int64_t)step * o->accumulate + i) * o->batch, &rng);
         double loss = batch_loss(r, &trace);
         if (!isfinite(loss)) return fail_step(r, "the loss", loss, err);
