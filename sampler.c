@@ -13,6 +13,7 @@
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
  * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front. */
 #include "kernels/kernels.h"
+#include "kernels/trace.h"
 
 #include <math.h>
 #include <string.h>
@@ -145,8 +146,8 @@ void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, i
 }
 
 /* t is a timestep (0..999), steps a count: (steps - t) / steps reaches -998, its fifth power -1e15, and the
- * cosine of that jumps about. The models were published with it, so it stays;
- * pow and cos must be accurate. */
+ * cosine of that is effectively random. The models were published with it, so it stays; pow and cos must be
+ * accurate. */
 double vdm_dynamic_guidance(double guidance, int steps, int t)
 {
     double turn = vdm_pow((double)(steps - t) / steps, 5);
@@ -166,10 +167,11 @@ struct run {
     const vdm_cpu *cpu;
     const vdm_sample_options *o;
     const vdm_progress *progress;
+    vdm_trace *trace;
     vdm_rng rng;
     vdm_tape *tape;
     int M, K, B; /* K: M of image 0, M of image 1, ...; B: K, or 2K with guidance: negative prompt first */
-    int64_t frame, n; /* numbers in a latent frame, in a video */
+    int64_t frame, n; /* elements of a latent frame, of a video */
     float *memory;
     float *x;           /* [K,F,C,h,w]: the noisy latents, at last the latents */
     float *image;       /* [K,F,C,h,w]: the image's latents in frame 0, zeros behind */
@@ -228,12 +230,12 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     const vdm_geometry *g = &o->geometry;
     size_t latents = run_layout(&r, &c->transformer, o, NULL) * sizeof(float);
     vdm_tape_shape shape = tape_shape(&r, o, rank);
-    size_t most = vdm_tape_bytes(&c->transformer, &shape); /* encoder, tape and decoder follow each other */
+    size_t max = vdm_tape_bytes(&c->transformer, &shape); /* encoder, tape and decoder follow each other */
     size_t encoder = vdm_vae_encode_bytes(&c->vae, 1, g->height, g->width, o->tiled);
     size_t decoder = vdm_vae_decode_bytes(&c->vae, g->latent_frames, g->h, g->w, o->tiled);
-    if (encoder > most) most = encoder;
-    if (decoder > most) most = decoder;
-    return latents + most;
+    if (encoder > max) max = encoder;
+    if (decoder > max) max = decoder;
+    return latents + max;
 }
 
 /* Says what is wrong with the options, the model, or the two together. */
@@ -254,14 +256,14 @@ static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config 
     return 0;
 }
 
-enum { MOST_VIDEOS = 10000 }; /* images, and videos of an image */
+enum { MAX_VIDEOS = 10000 }; /* images, and videos of an image */
 
 static int check_options(const struct run *r, const float *negative, vdm_error *err)
 {
     const vdm_transformer_config *c = &r->model->config;
     const vdm_vae_config *vae = &r->vae->config;
     const vdm_sample_options *o = r->o;
-    int most = r->schedule->config.train_timesteps, width = c->heads * c->head_dim;
+    int max_steps = r->schedule->config.train_timesteps, width = c->heads * c->head_dim;
     if (c->in_channels != 2 * c->out_channels)
         return vdm_fail(
             err,
@@ -273,13 +275,13 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
                         "sample: the VAE has %d channels and %d latent channels, expected 3 and the "
                         "transformer's %d",
                         vae->channels, vae->latent_channels, c->out_channels);
-    if (o->steps < 1 || o->steps > most)
-        return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, most);
+    if (o->steps < 1 || o->steps > max_steps)
+        return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, max_steps);
     if (o->sampler != VDM_DDIM && o->sampler != VDM_DPM)
         return vdm_fail(err, "sample: unknown sampler %d", (int)o->sampler);
-    if (o->videos > MOST_VIDEOS || o->ensemble > MOST_VIDEOS)
+    if (o->videos > MAX_VIDEOS || o->ensemble > MAX_VIDEOS)
         return vdm_fail(err, "sample: %d videos, ensembles of %d: expected at most %d", o->videos,
-                        o->ensemble, MOST_VIDEOS);
+                        o->ensemble, MAX_VIDEOS);
     if (!(fabs(o->guidance) <= 1e6)) /* NaN too */
         return vdm_fail(err, "sample: guidance is %g, expected a number of at most a million", o->guidance);
     if (o->guidance > 1 && !negative)
@@ -294,15 +296,22 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
     return check_geometry(c, vae, &o->geometry, err);
 }
 
-/* "image_latents", "latents.3": without a prefix */
+/* "image_latents", "latents.3" */
 static void see(const struct run *r, const float *data, const char *name, int step)
 {
     const vdm_geometry *g = &r->o->geometry;
-    char number[16] = "";
-    if (step) snprintf(number, sizeof number, ".%d", step);
-    tap_prefix(r->cpu->tap, "%s", "");
-    tap_see(r->cpu->tap, data, SHAPE((int64_t)r->K * g->F, r->model->config.out_channels, g->h, g->w), "%s%s",
-            name, number);
+    char suffix[16] = "";
+    if (step) snprintf(suffix, sizeof suffix, ".%d", step);
+    vdm_trace_see(r->trace, data, SHAPE((int64_t)r->K * g->F, r->model->config.out_channels, g->h, g->w),
+                  "%s%s", name, suffix);
+}
+
+/* What the VAE reports, and shows behind a prefix. */
+static vdm_progress progress_inside(const struct run *r, vdm_trace *trace)
+{
+    vdm_progress progress = r->progress ? *r->progress : (vdm_progress){0};
+    progress.trace = trace;
+    return progress;
 }
 
 /* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
@@ -314,11 +323,12 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     int64_t pixels = (int64_t)3 * g->height * g->width;
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
-    tap_prefix(r->cpu->tap, "encode.");
+    vdm_trace trace = vdm_trace_inside(r->trace, "encode.");
+    const vdm_progress progress = progress_inside(r, &trace);
     for (int i = 0; i < r->K / r->M; i++) {
         float *image = r->image + i * r->M * r->n;
         if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
-                           r->moments, r->progress, err))
+                           r->moments, &progress, err))
             return -1;
         vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
@@ -348,12 +358,13 @@ static void prepare_input(struct run *r, const float *prompt, const float *negat
 }
 
 /* r->v [K,F,C,h,w]: the velocity at t, guided */
-static void predict(struct run *r, int t)
+static void predict(struct run *r, int t, vdm_trace *trace)
 {
     int64_t n = r->K * r->n;
     put_latents(r, r->x, 0);
     for (int b = 0; b < r->B; b++) r->t[b] = t;
-    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, r->t, r->v);
+    const vdm_transformer_input in = {r->input, r->text, r->t, trace};
+    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, &in, r->v);
     if (r->B == r->K) return;
     double guidance = r->o->guidance;
     if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
@@ -361,7 +372,7 @@ static void predict(struct run *r, int t)
     for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
 }
 
-/* Noise for the M videos of an image, one after another: what the first starts from is what it has alone. */
+/* Noise for the M videos of an image, one after another: video 0 starts from the same noise as it would without an ensemble. */
 static void draw(struct run *r)
 {
     for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->start + m * r->n, r->n);
@@ -398,8 +409,8 @@ static int denoise(struct run *r, vdm_error *err)
     vdm_schedule_timesteps(r->schedule, steps, timesteps);
     for (int k = 0; k < steps; k++) {
         int t = timesteps[k];
-        tap_prefix(r->cpu->tap, "step.%d.", k + 1);
-        predict(r, t);
+        vdm_trace trace = vdm_trace_inside(r->trace, "step.%d.", k + 1);
+        predict(r, t, &trace);
         see(r, r->v, "velocity", k + 1);
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
@@ -429,8 +440,9 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
     const float scale = (float)(1 / r->vae->config.scaling_factor);
     float *latents = r->x + (int64_t)i * r->M * r->n + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
-    tap_prefix(r->cpu->tap, "decode.");
-    if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
+    vdm_trace trace = vdm_trace_inside(r->trace, "decode.");
+    const vdm_progress progress = progress_inside(r, &trace);
+    if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, &progress,
                        err))
         return -1;
     int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
@@ -438,7 +450,6 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
         float y = video[j] * 0.5f + 0.5f;
         video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
     }
-    tap_prefix(r->cpu->tap, "%s", "");
     return 0;
 }
 
@@ -472,6 +483,7 @@ int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule 
 {
     struct run r = {
         .model = m, .vae = vae, .schedule = s, .lora = lora, .cpu = cpu, .o = o, .progress = progress};
+    r.trace = progress ? progress->trace : NULL;
     if (check_options(&r, negative, err)) return -1;
     size_t floats = run_layout(&r, &m->config, o, NULL);
     r.memory = vdm_alloc(floats, sizeof(float), "the latents of the video", err);

@@ -41,26 +41,27 @@ extern "C" {
 
 #define VDM_VERSION "0.1.0"
 
-/* Sees every tensor of a computation as soon as it is complete (trace.c), under its name in diffusers, or one
- * of those below: to look at a model from inside, to check a port. The numbers that are computed have the same
- * bits with a tap and without.
+/* Shows every tensor of a computation as soon as it is complete (kernels/trace.c), under its name in diffusers, or one
+ * of those below: to look at a model from inside, to check a port. The results have the same bits with a trace and
+ * without.
  * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
  * prefix where a model runs several times: "step.K." for sampling and learning, K = 1, 2, ...; for the VAE
- * "chunk.I." where a video goes through it in chunks. Where a module gives video and text apart, they are one
+ * "chunk.I." where a video goes through it in chunks. Where a module gives video and text separately, they are one
  * tensor [B,S,D] here, text first; queries and keys are [B,S,A,Dh]; inside the VAE tensors are
- * channels-last [T,H,W,C]. `vdm golden --names` explains the names that PyTorch hasn't. */
-enum { VDM_TAP_NAME = 192 };
-typedef struct vdm_tap {
+ * channels-last [T,H,W,C]. `vdm golden --names` lists the names that have no PyTorch counterpart. */
+enum { VDM_TRACE_NAME = 192 };
+typedef struct vdm_trace {
     bool (*wants)(void *user, const char *name); /* NULL: every tensor */
     void (*see)(void *user, const char *name, const float *data, int rank, const int64_t *shape);
     void *user;
+    bool failed; /* no memory for a tensor: it was left out */
     /* private */
-    char prefix[64], name[VDM_TAP_NAME];
-    float *space; /* for tensors that are gathered, or that no layer keeps */
-    size_t room;
-    bool failed;  /* no memory for one: it was left out */
-} vdm_tap;
-void vdm_tap_free(vdm_tap *tap); /* its memory, not itself */
+    char prefix[VDM_TRACE_NAME], name[VDM_TRACE_NAME];
+    struct vdm_trace *root; /* of a part's trace: the caller's */
+    float *space;           /* for tensors that are gathered, or that no layer keeps */
+    size_t capacity;
+} vdm_trace;
+void vdm_trace_free(vdm_trace *trace); /* its memory, not itself */
 
 /* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1
  * and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
@@ -76,7 +77,6 @@ typedef struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
     int threads;                       /* 1 without OpenMP */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
-    vdm_tap *tap;                      /* shown every tensor; NULL: none, at no cost */
     vdm_precision precision;           /* of products */
 } vdm_cpu;
 
@@ -88,8 +88,8 @@ void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
 bool vdm_has_openmp(void);
 
-/* Long work calls report after every step. A return other than 0 asks it to stop: it saves what it
- * has, and returns -1 with "interrupted" in the sentence. */
+/* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step. A return
+ * other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the sentence. */
 typedef struct vdm_report {
     const char *phase;    /* "prompt", "encode", "train", "sample", "decode" */
     int step, of;         /* steps done, steps in all */
@@ -99,6 +99,7 @@ typedef struct vdm_report {
 typedef struct vdm_progress {
     int (*report)(void *user, const vdm_report *r); /* may be NULL */
     void *user;
+    vdm_trace *trace; /* NULL: tensors are shown to nobody, at no cost */
 } vdm_progress;
 
 /* ------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ typedef struct vdm_block { /* CogVideoXBlock */
     struct vdm_modulated_norm {   /* CogVideoXLayerNormZero */
         vdm_linear linear;        /* [6D, E]: shift, scale, gate (video), then the same for text */
         vdm_norm norm;            /* [D] */
-    } norm1, norm2;
+    } norm[2];                    /* norm1, norm2 */
     vdm_linear q, k, v, out;      /* [D, D] */
     vdm_norm norm_q, norm_k;      /* [Dh] */
     vdm_linear ff_up, ff_down;    /* [4D, D], [D, 4D] */
@@ -336,16 +337,19 @@ size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
 void vdm_tape_free(vdm_tape *tape);
 
-/* v = model(x, text, t): the velocity.
- * x [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents; text [B,L,Dt];
- * t [B]: 0..999; v [B,F,out_channels,h,w]. lora may be NULL. */
-void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                             vdm_tape *tape, const float *x, const float *text, const double *t,
-                             float *v);
+/* v = model(x, text, t): the velocity [B,F,out_channels,h,w]. lora may be NULL. */
+typedef struct vdm_transformer_input {
+    const float *x;    /* [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents */
+    const float *text; /* [B,L,Dt] */
+    const double *t;   /* [B]: 0..999 */
+    vdm_trace *trace;  /* or NULL */
+} vdm_transformer_input;
+void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *tape,
+                             const vdm_transformer_input *in, float *v);
 /* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
- * pass on the same tape. Kept activations or computed again: the same bits. */
+ * pass on the same tape. Kept activations or computed again: the same bits. trace may be NULL. */
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                              vdm_tape *tape, const float *dv, float *grad);
+                              vdm_tape *tape, const float *dv, float *grad, vdm_trace *trace);
 
 /* ------------------------------------------------------------------------------------------------
  * The VAE (vae.c) */
@@ -435,7 +439,7 @@ typedef struct vdm_sample_options {
 void vdm_sample_defaults(vdm_sample_options *o);
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
- * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
+ * videos [N,T,3,H,W] in 0..1. lora may be NULL. A trace sees "image_latents" and, for step K = 1..steps,
  * "velocity.K" (guided) and "latents.K" (after it), all [N*M*F,C,h,w]; besides what the models show, behind
  * "encode.", "step.K." and "decode.". */
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
@@ -584,7 +588,7 @@ typedef struct vdm_fit_row {
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
  * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
  * is not finite stops it: the sentence names step and pairs, and the state is that before the step.
- * A tap sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
+ * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
  * shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of the block's
  * output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after the update
  * "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */

@@ -424,50 +424,53 @@ static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, c
     return part ? part + i / r->S * stride : NULL;
 }
 
-static void layer_norm(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
-                       float eps, const float *text_scale, const float *text_shift, const float *video_scale,
-                       const float *video_shift, int64_t stride, float *mean, float *rstd)
+static void layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
     (void)cpu;
+    const vdm_rows *r = &n->rows;
+    const vdm_modulation *m = &n->modulation;
     int64_t D = r->D;
-    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, y += D) {
-        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
-        const float *shift = vector_of(r, i, text_shift, video_shift, stride);
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
+        const float *x = n->x + i * D;
+        const float *scale = vector_of(r, i, m->text_scale, m->scale, m->stride);
+        const float *shift = vector_of(r, i, m->text_shift, m->shift, m->stride);
+        float *y = n->y + i * D;
         float mu = row_sum(x, NULL, D) / (float)D, partial[16] = {0};
         for (int64_t d = 0; d < D; d++) partial[d % 16] = fmaf(x[d] - mu, x[d] - mu, partial[d % 16]);
-        float rs = 1 / sqrtf(row_sum(partial, NULL, 16) / (float)D + eps);
-        if (mean) mean[i] = mu;
-        if (rstd) rstd[i] = rs;
+        float rs = 1 / sqrtf(row_sum(partial, NULL, 16) / (float)D + n->eps);
+        if (n->mean) n->mean[i] = mu;
+        if (n->rstd) n->rstd[i] = rs;
         for (int64_t d = 0; d < D; d++) {
-            y[d] = fmaf((x[d] - mu) * rs, n->gamma[d], n->beta[d]);
+            y[d] = fmaf((x[d] - mu) * rs, n->norm->gamma[d], n->norm->beta[d]);
             if (scale) y[d] = fmaf(y[d], 1 + scale[d], shift[d]);
         }
     }
 }
 
-static void layer_norm_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
-                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
-                                const float *video_scale, int64_t stride, const float *mean,
-                                const float *rstd, bool add)
+static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
     (void)cpu;
+    const vdm_rows *r = &n->rows;
+    const vdm_modulation *m = &n->modulation;
+    const float *gamma = n->norm->gamma;
     int64_t D = r->D;
-    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, dx += D, dy += D) {
-        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
+    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
+        const float *x = n->x + i * D, *dy = n->dy + i * D;
+        float mean = n->mean[i], rstd = n->rstd[i];
+        const float *scale = vector_of(r, i, m->text_scale, m->scale, m->stride);
+        float *dx = n->dx + i * D;
         float q_sum[16] = {0}, q_xhat_sum[16] = {0};
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
-                  xhat = (x[d] - mean[i]) * rstd[i];
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
             q_sum[d % 16] += q;
             q_xhat_sum[d % 16] = fmaf(q, xhat, q_xhat_sum[d % 16]);
         }
         float q_mean = row_sum(q_sum, NULL, 16) / (float)D,
               q_xhat_mean = row_sum(q_xhat_sum, NULL, 16) / (float)D;
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
-                  xhat = (x[d] - mean[i]) * rstd[i];
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
             float change = fmaf(-xhat, q_xhat_mean, q - q_mean);
-            dx[d] = add ? fmaf(rstd[i], change, dx[d]) : rstd[i] * change;
+            dx[d] = n->add ? fmaf(rstd, change, dx[d]) : rstd * change;
         }
     }
 }
@@ -502,18 +505,18 @@ static void group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const
     }
 }
 
-static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
-                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
-                       const float *plus, const int32_t *index, bool silu)
+static void group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
 {
     (void)cpu;
-    for (int64_t p = 0; p < P; p++) {
+    int C = n->C;
+    for (int64_t p = 0; p < n->P; p++) {
         for (int c = 0; c < C; c++) {
-            int g = c / (C / groups);
-            float v = fmaf((x[p * C + c] - mean[g]) * rstd[g], n->gamma[c], n->beta[c]);
-            if (times) v *= times[(int64_t)index[p] * C + c];
-            if (plus) v += plus[(int64_t)index[p] * C + c];
-            y[p * C + c] = silu ? times_sigmoid(v, v) : v;
+            int g = c / (C / n->groups);
+            float v = (n->x[p * C + c] - n->mean[g]) * n->rstd[g];
+            v = fmaf(v, n->norm->gamma[c], n->norm->beta[c]);
+            if (n->times) v *= n->times[(int64_t)n->index[p] * C + c];
+            if (n->plus) v += n->plus[(int64_t)n->index[p] * C + c];
+            n->y[p * C + c] = n->silu ? times_sigmoid(v, v) : v;
         }
     }
 }
@@ -521,17 +524,16 @@ static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, 
 /* ------------------------------------------------------------------------------------------------
  * Element by element */
 
-static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cosine,
-                 const float *sine, float sign)
+static void rope(const vdm_cpu *cpu, const vdm_rope_args *r)
 {
     (void)cpu;
-    for (int b = 0; b < B; b++) {
-        for (int s = L; s < S; s++) {
-            for (int head = 0; head < A; head++) {
-                float *row = x + (((int64_t)b * S + s) * A + head) * Dh;
-                for (int j = 0; j < Dh / 2; j++) {
-                    float c = cosine[(int64_t)(s - L) * (Dh / 2) + j];
-                    float sn = sign * sine[(int64_t)(s - L) * (Dh / 2) + j];
+    for (int b = 0; b < r->B; b++) {
+        for (int s = r->L; s < r->S; s++) {
+            for (int head = 0; head < r->A; head++) {
+                float *row = r->x + (((int64_t)b * r->S + s) * r->A + head) * r->Dh;
+                for (int j = 0; j < r->Dh / 2; j++) {
+                    float c = r->cos[(int64_t)(s - r->L) * (r->Dh / 2) + j];
+                    float sn = r->sign * r->sin[(int64_t)(s - r->L) * (r->Dh / 2) + j];
                     float x0 = row[2 * j], x1 = row[2 * j + 1];
                     row[2 * j] = x0 * c - x1 * sn;
                     row[2 * j + 1] = x1 * c + x0 * sn;
@@ -570,22 +572,21 @@ static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 }
 
 static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
-                      const float *text_gate, const float *video_gate, int64_t stride)
+                      const vdm_modulation *m)
 {
     (void)cpu;
     for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
-        const float *gate = vector_of(r, i, text_gate, video_gate, stride);
+        const float *gate = vector_of(r, i, m->text_gate, m->gate, m->stride);
         for (int64_t d = 0; d < r->D; d++)
             sum[i * r->D + d] = fmaf(gate[d], y[i * r->D + d], h[i * r->D + d]);
     }
 }
 
-static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const float *text_gate,
-                 const float *video_gate, int64_t stride)
+static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const vdm_modulation *m)
 {
     (void)cpu;
     for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
-        const float *g = vector_of(r, i, text_gate, video_gate, stride);
+        const float *g = vector_of(r, i, m->text_gate, m->gate, m->stride);
         for (int64_t d = 0; d < r->D; d++) dy[i * r->D + d] = g[d] * dh[i * r->D + d];
     }
 }

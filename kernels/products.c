@@ -558,9 +558,15 @@ INLINE v16 centred(const float *x, v16 mean, int64_t lanes)
     return lanes == 16 ? d : v16_first(d, lanes);
 }
 
-static void norm_row(float *y, const float *x, int64_t D, const vdm_norm *n, float eps, const float *scale,
-                     const float *shift, float *mean, float *rstd)
+static void norm_row(const vdm_norm_args *n, int64_t row)
 {
+    const vdm_modulation *m = &n->modulation;
+    const float *scale = vector_of(&n->rows, row, m->text_scale, m->scale, m->stride);
+    const float *shift = vector_of(&n->rows, row, m->text_shift, m->shift, m->stride);
+    const float *gamma = n->norm->gamma, *beta = n->norm->beta;
+    int64_t D = n->rows.D;
+    const float *x = n->x + row * D;
+    float *y = n->y + row * D;
     v16 sum = v16_set(0), squares = v16_set(0), one = v16_set(1);
     EACH_16(i, lanes, D) sum = v16_add(sum, v16_load_n(x + i, lanes));
     float mu = v16_sum(sum) / (float)D;
@@ -569,30 +575,23 @@ static void norm_row(float *y, const float *x, int64_t D, const vdm_norm *n, flo
         v16 d = centred(x + i, v16_set(mu), lanes);
         squares = v16_fma(d, d, squares);
     }
-    float rs = 1 / sqrtf(v16_sum(squares) / (float)D + eps);
+    float rs = 1 / sqrtf(v16_sum(squares) / (float)D + n->eps);
     EACH_16(i, lanes, D)
     {
         v16 xhat = v16_mul(centred(x + i, v16_set(mu), lanes), v16_set(rs));
-        v16 v = v16_fma(xhat, v16_load_n(n->gamma + i, lanes), v16_load_n(n->beta + i, lanes));
+        v16 v = v16_fma(xhat, v16_load_n(gamma + i, lanes), v16_load_n(beta + i, lanes));
         if (scale) v = v16_fma(v, v16_add(one, v16_load_n(scale + i, lanes)), v16_load_n(shift + i, lanes));
         v16_store_n(y + i, v, lanes);
     }
-    *mean = mu, *rstd = rs;
+    if (n->mean) n->mean[row] = mu;
+    if (n->rstd) n->rstd[row] = rs;
 }
 
-static void layer_norm(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
-                       float eps, const float *text_scale, const float *text_shift, const float *video_scale,
-                       const float *video_shift, int64_t stride, float *mean, float *rstd)
+static void layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
-    int64_t D = r->D, rows = (int64_t)r->B * r->S;
-    PARALLEL_FOR(threads_for(cpu, rows * D))
-    for (int64_t i = 0; i < rows; i++) {
-        float mu, rs;
-        norm_row(y + i * D, x + i * D, D, n, eps, vector_of(r, i, text_scale, video_scale, stride),
-                 vector_of(r, i, text_shift, video_shift, stride), &mu, &rs);
-        if (mean) mean[i] = mu;
-        if (rstd) rstd[i] = rs;
-    }
+    int64_t rows = (int64_t)n->rows.B * n->rows.S;
+    PARALLEL_FOR(threads_for(cpu, rows * n->rows.D))
+    for (int64_t i = 0; i < rows; i++) norm_row(n, i);
 }
 
 /* q = dy (1 + scale) gamma */
@@ -603,10 +602,16 @@ INLINE v16 norm_q(const float *dy, const float *gamma, const float *scale, int64
     return v16_mul(q, v16_load_n(gamma + i, lanes));
 }
 
-static void norm_row_backward(float *dx, const float *dy, const float *x, int64_t D, const float *gamma,
-                              const float *scale, float mean, float rstd, bool add)
+static void norm_row_backward(const vdm_norm_args *n, int64_t row)
 {
-    v16 q_sum = v16_set(0), q_xhat_sum = v16_set(0), mu = v16_set(mean), rs = v16_set(rstd);
+    const vdm_modulation *m = &n->modulation;
+    const float *scale = vector_of(&n->rows, row, m->text_scale, m->scale, m->stride);
+    const float *gamma = n->norm->gamma;
+    int64_t D = n->rows.D;
+    const float *dy = n->dy + row * D, *x = n->x + row * D;
+    float *dx = n->dx + row * D;
+    const bool add = n->add;
+    v16 q_sum = v16_set(0), q_xhat_sum = v16_set(0), mu = v16_set(n->mean[row]), rs = v16_set(n->rstd[row]);
     EACH_16(i, lanes, D)
     {
         v16 q = norm_q(dy, gamma, scale, i, lanes);
@@ -623,16 +628,11 @@ static void norm_row_backward(float *dx, const float *dy, const float *x, int64_
     }
 }
 
-static void layer_norm_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
-                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
-                                const float *video_scale, int64_t stride, const float *mean,
-                                const float *rstd, bool add)
+static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
-    int64_t D = r->D, rows = (int64_t)r->B * r->S;
-    PARALLEL_FOR(threads_for(cpu, rows * D))
-    for (int64_t i = 0; i < rows; i++)
-        norm_row_backward(dx + i * D, dy + i * D, x + i * D, D, n->gamma,
-                          vector_of(r, i, text_scale, video_scale, stride), mean[i], rstd[i], add);
+    int64_t rows = (int64_t)n->rows.B * n->rows.S;
+    PARALLEL_FOR(threads_for(cpu, rows * n->rows.D))
+    for (int64_t i = 0; i < rows; i++) norm_row_backward(n, i);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -707,24 +707,23 @@ INLINE v16 times_sigmoid(v16 x, v16 z)
     return v16_div(x, v16_add(v16_set(1), v16_exp(v16_neg(z))));
 }
 
-static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
-                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
-                       const float *plus, const int32_t *index, bool silu)
+static void group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
 {
-    float *channel_mean = cpu->scratch, *channel_rstd = cpu->scratch + C;
-    for (int c = 0; c < C; c++)
-        channel_mean[c] = mean[c / (C / groups)], channel_rstd[c] = rstd[c / (C / groups)];
-    PARALLEL_FOR(threads_for(cpu, P * C))
-    for (int64_t p = 0; p < P; p++) {
-        int64_t z = index ? (int64_t)index[p] * C : 0;
+    const int C = n->C, size = C / n->groups;
+    const float *x = n->x, *times = n->times, *plus = n->plus, *gamma = n->norm->gamma, *beta = n->norm->beta;
+    float *y = n->y, *channel_mean = cpu->scratch, *channel_rstd = cpu->scratch + C;
+    for (int c = 0; c < C; c++) channel_mean[c] = n->mean[c / size], channel_rstd[c] = n->rstd[c / size];
+    PARALLEL_FOR(threads_for(cpu, n->P * C))
+    for (int64_t p = 0; p < n->P; p++) {
+        int64_t z = n->index ? (int64_t)n->index[p] * C : 0;
         EACH_16(c, lanes, C)
         {
             v16 v = v16_sub(v16_load_n(x + p * C + c, lanes), v16_load_n(channel_mean + c, lanes));
             v = v16_mul(v, v16_load_n(channel_rstd + c, lanes));
-            v = v16_fma(v, v16_load_n(n->gamma + c, lanes), v16_load_n(n->beta + c, lanes));
+            v = v16_fma(v, v16_load_n(gamma + c, lanes), v16_load_n(beta + c, lanes));
             if (times) v = v16_mul(v, v16_load_n(times + z + c, lanes));
             if (plus) v = v16_add(v, v16_load_n(plus + z + c, lanes));
-            v16_store_n(y + p * C + c, silu ? times_sigmoid(v, v) : v, lanes);
+            v16_store_n(y + p * C + c, n->silu ? times_sigmoid(v, v) : v, lanes);
         }
     }
 }
@@ -744,14 +743,13 @@ static void rope_row(float *x, int A, int Dh, const float *cosine, const float *
     }
 }
 
-static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cosine,
-                 const float *sine, float sign)
+static void rope(const vdm_cpu *cpu, const vdm_rope_args *r)
 {
-    int64_t D = (int64_t)A * Dh, V = S > L ? S - L : 0, half = Dh / 2;
-    PARALLEL_FOR(threads_for(cpu, B * V * D))
-    for (int64_t i = 0; i < B * V; i++) {
-        int64_t row = i / V * S + L + i % V;
-        rope_row(x + row * D, A, Dh, cosine + i % V * half, sine + i % V * half, sign);
+    int64_t D = (int64_t)r->A * r->Dh, V = r->S > r->L ? r->S - r->L : 0, half = r->Dh / 2;
+    PARALLEL_FOR(threads_for(cpu, r->B * V * D))
+    for (int64_t i = 0; i < r->B * V; i++) {
+        int64_t row = i / V * r->S + r->L + i % V, angle = i % V * half;
+        rope_row(r->x + row * D, r->A, r->Dh, r->cos + angle, r->sin + angle, r->sign);
     }
 }
 
@@ -843,12 +841,12 @@ static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float 
 }
 
 static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
-                      const float *text_gate, const float *video_gate, int64_t stride)
+                      const vdm_modulation *m)
 {
     int64_t D = r->D, rows = (int64_t)r->B * r->S;
     PARALLEL_FOR(threads_for(cpu, rows * D))
     for (int64_t row = 0; row < rows; row++) {
-        const float *g = vector_of(r, row, text_gate, video_gate, stride);
+        const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride);
         EACH_16(i, lanes, D)
         {
             int64_t at = row * D + i;
@@ -858,13 +856,12 @@ static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const floa
     }
 }
 
-static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const float *text_gate,
-                 const float *video_gate, int64_t stride)
+static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const vdm_modulation *m)
 {
     int64_t D = r->D, rows = (int64_t)r->B * r->S;
     PARALLEL_FOR(threads_for(cpu, rows * D))
     for (int64_t row = 0; row < rows; row++) {
-        const float *g = vector_of(r, row, text_gate, video_gate, stride), *from = dh + row * D;
+        const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride), *from = dh + row * D;
         EACH_16(i, lanes, D)
         v16_store_n(dy + row * D + i, v16_mul(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes)), lanes);
     }

@@ -211,7 +211,7 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
     solver *s = t->s;
     session *m = &s->session;
     const vdm_geometry *g = &m->geometry;
-    const vdm_progress progress = {report, t};
+    const vdm_progress progress = {.report = report, .user = t};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_sample_options p = sample_options(m);
     p.videos = n;
