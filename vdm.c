@@ -101,8 +101,8 @@ static float *take(struct cursor *c, size_t count)
 
 static bool computes_positions(const vdm_transformer_config *c, int F)
 {
-    int sample = (c->sample_frames - 1) / c->temporal_compression + 1;
-    return !c->rotary || (c->learned_positions && F != sample);
+    int frames = (F - 1) * c->temporal_compression + 1;
+    return !c->rotary || (c->learned_positions && frames != c->sample_frames);
 }
 
 /* Number n of two arrays [B,S,D] that lie in one [B*S,P]; P is at least 2D. */
