@@ -6,6 +6,7 @@
  * The first tensor out of its tolerance is the one to look at: what follows is wrong because of it. mistakes.c
  * tries mistakes on it. */
 #include "tools/golden/compare.h"
+#include "tools/messages.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -286,23 +287,15 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
     return c->first >= 0 ? cause_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
 }
 
-int command_compare(int argc, char **argv)
+int compare_run(const options *o, const char *command, bool *differs, vdm_error *err)
 {
-    options o;
-    vdm_error err;
     both b = {0};
-    int status = options_read(&o, COMPARE, argc, argv);
-    if (status) return status < 0 ? DONE : status;
-    if (o.n_operands != 2) return misuse("compare: expected two files, the reference first");
-    char *command = command_line("compare", argc, argv, &err);
     comparison c = {.b = &b, .command = command, .first = -1};
-    bool ok = command && !both_open(&b, o.operands[0], o.operands[1], o.map, &err) &&
-              !compare_all(&c, &b, &o, &err);
-    if (ok) print_all(&c, o.list);
-    if (ok && o.html) ok = !comparison_page(&c, o.html, &err);
-    status = !ok ? fail(&err) : c.first >= 0 ? BELOW : DONE;
+    bool ok = !both_open(&b, o->operands[0], o->operands[1], o->map, err) && !compare_all(&c, &b, o, err);
+    if (ok) print_all(&c, o->list);
+    if (ok && o->html) ok = !comparison_page(&c, o->html, err);
+    *differs = c.first >= 0;
     vdm_free(c.all);
-    vdm_free(command);
     both_close(&b);
-    return status;
+    return ok ? 0 : -1;
 }

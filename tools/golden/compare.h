@@ -2,7 +2,10 @@
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
 
-#include "tools/tool.h"
+#include "tools/options.h"
+
+/* Prints the comparison of the two files that are the operands; differs: one tensor leaves its tolerance. */
+int compare_run(const options *o, const char *command, bool *differs, vdm_error *err);
 
 /* Relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), of "f32" or
  * "bf16" arithmetic; -1 where the kind is not known. what: the golden's ("sample"), or NULL. */

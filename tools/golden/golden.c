@@ -7,7 +7,10 @@
  * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
  *
  * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
+#include "tools/golden/golden.h"
 #include "tools/golden/compare.h"
+#include "tools/messages.h"
+#include "tools/run/model_session.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -822,26 +825,14 @@ static void release(struct golden *g)
     if (g->in.path) vdm_safetensors_close(&g->in);
 }
 
-int command_golden(int argc, char **argv)
+int golden_run(const options *o, const char *command, vdm_error *err)
 {
-    options o;
-    vdm_error err;
     static struct golden g; /* too large for the stack of a small machine */
-    int status = options_read(&o, GOLDEN, argc, argv);
-    if (status) return status < 0 ? DONE : status;
-    if (o.names) {
-        golden_names();
-        return DONE;
-    }
-    if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
-    if (!o.output) return misuse("golden: expected -o FILE");
-    char *command = command_line("golden", argc, argv, &err);
-    g = (struct golden){.o = &o, .what = o.what};
-    bool ok = command && !begin(&g, &err);
+    g = (struct golden){.o = o, .what = o->what};
+    bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
-        if (strcmp(jobs[i].name, o.what) == 0) ok = !jobs[i].run(&g, &err);
-    ok = ok && !finish(&g, command, &err);
+        if (strcmp(jobs[i].name, o->what) == 0) ok = !jobs[i].run(&g, err);
+    ok = ok && !finish(&g, command, err);
     release(&g);
-    vdm_free(command);
-    return ok ? DONE : fail(&err);
+    return ok ? 0 : -1;
 }

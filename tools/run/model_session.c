@@ -1,5 +1,7 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
-#include "tools/tool.h"
+#include "tools/run/model_session.h"
+#include "tools/messages.h"
+#include "tools/run/prompts.h"
 
 #include <errno.h>
 #include <math.h>
@@ -214,27 +216,6 @@ vdm_sample_options sample_options(const session *s)
                             .image_scale = image_scale_of(o),
                             .seed = o->seed};
     return p;
-}
-
-int writable(const char *path, vdm_error *err)
-{
-    vdm_file f;
-    struct stat st;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return vdm_fail(err, "%s: expected a file to write, found something else", path);
-    if (vdm_file_open(&f, path, err)) return -1;
-    vdm_file_abandon(&f);
-    return 0;
-}
-
-int make_folder(const char *path, vdm_error *err)
-{
-    struct stat st;
-    if (mkdir(path, 0777) && errno != EEXIST)
-        return vdm_fail(err, "%s: can't make this folder: %s", path, strerror(errno));
-    if (stat(path, &st) || !S_ISDIR(st.st_mode))
-        return vdm_fail(err, "%s: expected a folder, found a file", path);
-    return 0;
 }
 
 int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
