@@ -62,12 +62,12 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 # kernels/products.c for avx2 is kernels/products@avx2.o
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -c $$< -o $$@
+	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 

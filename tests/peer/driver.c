@@ -545,10 +545,10 @@ static void score(call *c)
 {
     bool one = vdm_safetensors_find(&c->in, "pair") != NULL;
     int64_t n = one ? 1 : numbered(c, "pair");
-    vdm_task t = {.grid_rows = number(c, "rows", "0"),
-                  .grid_cols = number(c, "cols", "0"),
-                  .cell = number(c, "cell", "0"),
-                  .border = number(c, "border", "0")};
+    vdm_grid_layout g = {.rows = number(c, "rows", "0"),
+                         .cols = number(c, "cols", "0"),
+                         .cell = number(c, "cell", "0"),
+                         .border = number(c, "border", "0")};
     double *psnr = output(c, "psnr", VDM_F64, 1, &n), *iou = output(c, "iou", VDM_F64, 1, &n),
            *cells = output(c, "cells", VDM_F64, 1, &n), *mae = output(c, "mae", VDM_F64, 1, &n),
            *ssim = output(c, "ssim", VDM_F64, 1, &n), *miou = output(c, "miou", VDM_F64, 1, &n);
@@ -559,7 +559,7 @@ static void score(call *c)
         input_named_pair(c, one ? "pair" : name, p);
         psnr[i] = vdm_score_psnr(&p[0], &p[1]);
         iou[i] = vdm_score_iou(&p[0], &p[1]);
-        cells[i] = vdm_score_cells(&p[0], &p[1], &t);
+        cells[i] = vdm_score_cells(&p[0], &p[1], &g);
         mae[i] = vdm_score_mae(&p[0], &p[1]);
         ssim[i] = vdm_score_ssim(&p[0], &p[1]);
         miou[i] = vdm_score_miou(&p[0], &p[1], VDM_PALETTE_ARC);

@@ -72,14 +72,6 @@ char *solver_settings(const options *o, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-static char *copy_text(const char *text, vdm_error *err)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = vdm_alloc(n, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
 static int check_rule(const solver *s, vdm_error *err)
 {
@@ -100,15 +92,15 @@ static int make_views(solver *s, vdm_error *err)
     s->n_views = 1 + s->learn.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
-    vdm_arc_views(s->views, s->n_views, square, 1, 10, s->learn.seed);
-    return vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err) || vdm_arc_task(&s->task, &all, err) ? -1
+    vdm_views_make(s->views, s->n_views, square, 1, 10, s->learn.seed);
+    return vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err) || vdm_task_of_arc(&s->task, &all, err) ? -1
                                                                                                           : 0;
 }
 
 static int start_result(solver *s, vdm_error *err)
 {
     arc_result *r = &s->result;
-    r->task = copy_text(s->arc.name, err);
+    r->task = vdm_copy_text(s->arc.name, err);
     r->run = solver_settings(&s->learn, err);
     r->tests = vdm_alloc((size_t)s->arc.n_test, sizeof *r->tests, "the answers", err);
     if (!r->task || !r->run || !r->tests) return -1;
@@ -135,8 +127,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     /* in the order of these: what is asked has the canvas, what is learned its own batch */
     if (canvas_lay_out(&s->task, o, strcmp(o->size_rule, "oracle") == 0, err) || set_ask(&s->ask, o, err))
         return -1;
-    s->result.cell = s->task.cell;
-    s->result.palette = s->task.palette;
+    s->result.cell = s->task.grid.cell;
+    s->result.palette = s->task.grid.palette;
     s->ask.height = s->result.height = o->height;
     s->ask.width = s->result.width = o->width;
     return training_plan(&s->training, &s->session, &s->task, o, err) ||
@@ -174,7 +166,7 @@ static int find_size(vdm_grid *g, const solver *s, int q, const vdm_picture *las
 {
     const vdm_arc_pair *pair = &s->task.arc.test[q];
     const char *rule = s->learn.size_rule;
-    if (strcmp(rule, "infer") == 0) return vdm_arc_infer_size(g, last, &s->task, err);
+    if (strcmp(rule, "infer") == 0) return vdm_arc_infer_size(g, last, &s->task.grid, err);
     const vdm_grid *like = strcmp(rule, "same") == 0 ? &pair->x : &pair->y;
     g->rows = like->rows;
     g->cols = like->cols;
@@ -191,9 +183,9 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     vdm_picture last = {g->width, g->height, t->bytes};
     vdm_grid seen = {0};
     vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
-    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task, &s->colours, err))
+    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
-    vdm_arc_undo(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view]);
+    vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view], true);
     if (!s->frames || view) return 0;
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
@@ -203,12 +195,12 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
 {
     const solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
-    const vdm_task shape = vdm_example_grid(&s->task, &s->task.train[q]);
+    const vdm_grid_layout grid = vdm_example_grid(&s->task, &s->task.train[q]);
     vdm_picture truth, last = {g->width, g->height, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
     if (vdm_example_picture(&truth, &s->task, &s->task.train[q], true, g->height, g->width, err)) return -1;
-    vdm_colour_add(colours, &shape, &last, &truth);
+    vdm_colour_add(colours, s->task.metric, &grid, &last, &truth);
     vdm_picture_free(&truth);
     return 0;
 }
@@ -253,7 +245,7 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
     int n = s->arc.n_train, status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
         status = answer(t, 0, q, n - q < t->group ? n - q : t->group, seen, err);
-    if (!status) status = vdm_colour_learn(&s->colours, s->colours.kind, seen, &s->task, err);
+    if (!status) status = vdm_colour_learn(&s->colours, s->colours.kind, seen, s->task.metric, s->task.grid.palette, err);
     vdm_free(seen);
     return status;
 }

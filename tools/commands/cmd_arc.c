@@ -26,7 +26,7 @@ static void show_pairs(const solver *s)
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
-        screen_print_grids(&t, pair, captions, 2, s->task.palette);
+        screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");
     }
     fflush(stdout);
@@ -56,7 +56,7 @@ static void show_answers(const solver *s)
         grids[test->n + 1] = test->truth;
         captions[test->n + 1] = test->truth.rows ? "truth" : "";
         printf("test %d:\n\n", i + 1);
-        screen_print_grids(&t, grids, captions, test->n + 2, s->task.palette);
+        screen_print_grids(&t, grids, captions, test->n + 2, s->task.grid.palette);
         printf("\n");
     }
 }
@@ -100,7 +100,7 @@ int command_arc(int argc, char **argv)
     if (!o.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.report && is_folder(o.operands[0]);
+    bool folder = !o.report && vdm_is_folder(o.operands[0]);
     if (folder && !o.vae_roundtrip && !o.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))

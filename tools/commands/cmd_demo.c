@@ -105,9 +105,9 @@ static int clear_task(const char *dir, vdm_error *err)
     vdm_error other;
     char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
     if (!unfinished) return -1;
-    bool killed = is_folder(unfinished);
+    bool killed = vdm_is_folder(unfinished);
     int status = killed ? set_aside(dir, err) : 0;
-    if (!killed && is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
+    if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
         if (is_made(&old)) status = make_folder(unfinished, err) || remove_task(&old, dir, err) ? -1 : 0;
         vdm_task_free(&old);
     }
@@ -133,7 +133,7 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *name = d->learn.n_operands ? d->learn.operands[0] : DEFAULT_TASK;
-    if (is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     return !d->made || make_task(d, name, err) || vdm_task_read(&d->task, d->made, err) ? -1 : 0;
 }
@@ -196,7 +196,7 @@ static void show_pairs(const struct demo *d)
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
-        screen_print(&s, row, captions, two ? 4 : 2, &d->task);
+        screen_print(&s, row, captions, two ? 4 : 2, &d->task.grid);
         printf("\n");
     }
     fflush(stdout); /* before the progress on stderr */
@@ -214,8 +214,8 @@ static void show_answers(const struct demo *d)
         if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
         if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
-        const vdm_task shape = vdm_example_grid(&d->task, e->example);
-        screen_print(&s, row, captions, 3, &shape);
+        const vdm_grid_layout layout = vdm_example_grid(&d->task, e->example);
+        screen_print(&s, row, captions, 3, &layout);
         printf("\n");
     }
 }

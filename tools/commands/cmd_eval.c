@@ -41,7 +41,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     return evaluation_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
 }
 
-static int prepare(session *s, evaluation *a, vdm_task *t, vdm_arc_view *view, options *o, vdm_error *err)
+static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
 {
     int height, width;
     if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err) ||
@@ -61,7 +61,7 @@ int command_eval(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_task task = {0};
-    vdm_arc_view view;
+    vdm_view view;
     evaluation a = {0};
     struct files files = {0};
     int status = options_read(&o, EVAL, argc, argv);

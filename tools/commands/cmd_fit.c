@@ -15,7 +15,7 @@
 struct run {
     session s;
     vdm_task task;
-    vdm_arc_view view;
+    vdm_view view;
     training training;
     char *page; /* path */
     dump d;

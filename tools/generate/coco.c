@@ -17,6 +17,7 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
+#include "files/hash.h"
 #include "tools/generate/coco_masks.h"
 #include "tools/generate/generators.h"
 #include "tools/generate/json_stream.h"
@@ -132,13 +133,10 @@ static char *stem_of(const char *file, const char *where, vdm_error *err)
     return stem;
 }
 
-/* The end of splitmix64: of id and seed. */
+/* Of id and seed: what the pictures are drawn by. */
 static uint64_t number_of(int64_t id, uint64_t seed)
 {
-    uint64_t z = seed * 0x9E3779B97F4A7C15u + (uint64_t)id;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return vdm_hash_mix(seed * 0x9E3779B97F4A7C15u + (uint64_t)id);
 }
 
 static int take_picture(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)

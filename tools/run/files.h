@@ -7,7 +7,6 @@
 /* Refuses early where a file could not be written at the end. */
 int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
-bool is_folder(const char *path);
 bool has(const char *folder, const char *name); /* something of that name is in there */
 
 #endif
