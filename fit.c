@@ -28,7 +28,7 @@ struct run {
     const vdm_fit_options *o;
     vdm_trace *trace;
     vdm_lora *lora;
-    int64_t n, frame, video;   /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
+    int64_t n, frame, video; /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
     vdm_tape *tape;
     float *text;               /* [B,L,Dt]: the same in every row */
     float *x;                  /* [B,F,2C,h,w] */
@@ -146,7 +146,8 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
  * videos, pairs in turn, t evenly spread (the last one for the share pure_noise), noise of their own. */
 static double watch_loss(struct run *r)
 {
-    int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B, T = r->schedule->config.train_timesteps;
+    int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,
+        T = r->schedule->config.train_timesteps;
     double sum = 0;
     vdm_trace trace = vdm_trace_inside(r->trace, "watch.%d.", r->adamw.step);
     for (int i = 0; i < videos; i++) {
@@ -210,9 +211,8 @@ static int step_gradient(struct run *r, vdm_fit_row *row, vdm_error *err)
     vdm_fit_rng(&rng, o->seed, VDM_FIT_STEP, step);
     memset(r->grad, 0, (size_t)r->n * sizeof(float));
     for (int i = 0; i < o->accumulate; i++) {
-        vdm_trace trace = o->accumulate > 1
-                              ? vdm_trace_inside(r->trace, "step.%d.batch.%d.", step + 1, i + 1)
-                              : vdm_trace_inside(r->trace, "step.%d.", step + 1);
+        vdm_trace trace = o->accumulate > 1 ? vdm_trace_inside(r->trace, "step.%d.batch.%d.", step + 1, i + 1)
+                                            : vdm_trace_inside(r->trace, "step.%d.", step + 1);
         draw_batch(r, ((int64_t)step * o->accumulate + i) * o->batch, &rng);
         double loss = batch_loss(r, &trace);
         if (!isfinite(loss)) return fail_step(r, "the loss", loss, err);
@@ -415,7 +415,7 @@ static int check_run(const struct run *r, vdm_error *err)
                         o->batch, o->accumulate);
     const struct {
         const char *name;
-        double value, least, most;
+        double value, min, max;
     } numbers[] = {{"lr", o->lr, 0, 1e6},
                    {"beta1", o->beta1, 0, 1},
                    {"beta2", o->beta2, 0, 1},
@@ -424,9 +424,9 @@ static int check_run(const struct run *r, vdm_error *err)
                    {"pure_noise", o->pure_noise, 0, 1},
                    {"clip", o->clip, 0, (double)INFINITY}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
+        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
             return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
-                            numbers[i].least, numbers[i].most, numbers[i].value);
+                            numbers[i].min, numbers[i].max, numbers[i].value);
     int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
     for (int64_t i = 0; o->t && i < n; i++)
         if (o->t[i] < 0 || o->t[i] >= r->schedule->config.train_timesteps)

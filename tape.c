@@ -59,8 +59,7 @@ static void lay_out_passing(vdm_tape *t, struct cursor *at)
     a->o = t->n;
     a->h1 = t->h;
     a->lse = take(at, rows * t->A);
-    for (int i = 0; i < 4; i++)
-        a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
+    for (int i = 0; i < 4; i++) a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
 }
 
 /* What attention gave, and the rest but for `up` */
@@ -126,8 +125,8 @@ static void lay_out_gradients(vdm_tape *t, struct cursor *at)
 
 static bool computes_positions(const vdm_transformer_config *c, int F)
 {
-    int sample = (c->sample_frames - 1) / c->temporal_compression + 1;
-    return !c->rotary || (c->learned_positions && F != sample);
+    int frames = (F - 1) * c->temporal_compression + 1;
+    return !c->rotary || (c->learned_positions && frames != c->sample_frames);
 }
 
 /* Lays all buffers out at at->base; where that is NULL only at->used is of interest. */

@@ -176,7 +176,8 @@ static int check_size(const vdm_vae_config *c, bool decode, const struct vae_siz
     return 0;
 }
 
-int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *s, vdm_error *err)
+int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *s,
+                 vdm_error *err)
 {
     *p = (struct plan){0};
     if (check_size(c, decode, s, err)) return -1;

@@ -110,6 +110,7 @@ struct plan {
 };
 
 /* The plan for T frames of H x W, of pixels to encode or latents to decode. */
-int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *size, vdm_error *err);
+int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *size,
+                 vdm_error *err);
 
 #endif

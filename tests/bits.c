@@ -236,8 +236,9 @@ static void transformer(tiny_variant variant, vdm_dtype dtype, int F, const char
     vdm_tape_shape shape = {.B = B, .F = F, .h = H, .w = W, .rank = lora.rank, .backward = true};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die();
-    vdm_transformer_forward(&m, &lora, &cpu, tape, x, text, (double[]){999, 123}, v);
-    vdm_transformer_backward(&m, &lora, &cpu, tape, dv, grad);
+    vdm_transformer_input in = {x, text, (double[]){999, 123}, NULL};
+    vdm_transformer_forward(&m, &lora, &cpu, tape, &in, v);
+    vdm_transformer_backward(&m, &lora, &cpu, tape, dv, grad, NULL);
     snprintf(label, sizeof label, "transformer %s", name);
     print(label, v, numbers);
     snprintf(label, sizeof label, "transformer %s, gradient", name);
@@ -389,7 +390,8 @@ static void golden_transformer(const char *variant)
     vdm_tape_shape shape = {.B = (int)s[0], .F = (int)s[1], .h = (int)s[3], .w = (int)s[4]};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die();
-    vdm_transformer_forward(&m, NULL, &cpu, tape, x, text, (double[]){(double)t[0], (double)t[1]}, v);
+    vdm_transformer_input in = {x, text, (double[]){(double)t[0], (double)t[1]}, NULL};
+    vdm_transformer_forward(&m, NULL, &cpu, tape, &in, v);
     snprintf(label, sizeof label, "golden transformer %s", variant);
     print(label, v, numbers);
     vdm_tape_free(tape);
@@ -470,13 +472,12 @@ static void golden_sample(const struct model *m, vdm_sampler sampler)
                             .dynamic_guidance = dpm,
                             .image_scale = VDM_IMAGE_PIPELINE,
                             .seed = 7};
-    vdm_tap tap = {.wants = is_last_latents, .see = print_last_latents, .user = label};
-    cpu.tap = &tap;
+    vdm_trace trace = {.wants = is_last_latents, .see = print_last_latents, .user = label};
+    vdm_progress progress = {.trace = &trace};
     need(vdm_geometry_init(&o.geometry, &m->config, T, H, W, &err));
     need(vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, image, prompt, negative, video,
-                    NULL, &err));
-    cpu.tap = NULL;
-    vdm_tap_free(&tap);
+                    &progress, &err));
+    vdm_trace_free(&trace);
     snprintf(label, sizeof label, "golden sample %s, video", dpm ? "dpm" : "ddim");
     print(label, video, T * 3 * H * W);
     vdm_bytes_from_video(frames, video, T, H, W);

@@ -138,7 +138,7 @@ static void test_data(void)
 
     /* what is refused, and a stop */
     int reported = 0;
-    vdm_progress progress = {stop_at_once, &reported};
+    vdm_progress progress = {.report = stop_at_once, .user = &reported};
     CHECK(vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 2, &progress, &err) &&
               strstr(err.text, "interrupted") && reported == 1 && !one.videos,
           "stop: %s", err.text);
@@ -296,7 +296,7 @@ static void test_resume(void)
 {
     static struct result whole, parts;
     struct stopper p = {.stop = 7, .copy = 6};
-    vdm_progress progress = {watch_steps, &p};
+    vdm_progress progress = {.report = watch_steps, .user = &p};
     vdm_fit_options o = small_options();
     o.accumulate = 2;
     o.schedule = VDM_LR_COSINE;
@@ -350,12 +350,11 @@ static void test_pure_noise(void)
     o.watch_every = 0;
     for (int i = 0; i < 3; i++) {
         struct times n = {0};
-        vdm_tap tap = {.see = count_times, .user = &n};
+        vdm_trace trace = {.see = count_times, .user = &n};
+        const vdm_progress show = {.trace = &trace};
         o.pure_noise = shares[i];
-        s.cpu.tap = &tap;
-        run(&r, &o, NULL);
-        s.cpu.tap = NULL;
-        vdm_tap_free(&tap);
+        run(&r, &o, &show);
+        vdm_trace_free(&trace);
         double expected = shares[i] * n.all, low = (n.all - expected) / 2; /* within 4 standard deviations */
         CHECK(n.all == 2 * MAX_STEPS && fabs(n.last - expected) <= (i == 1 ? 25 : 2) &&
                   fabs(n.low - low) <= 25,
@@ -513,11 +512,10 @@ static void test_step(void)
     o.t = t;
     o.pair = pair;
     o.noise = noise;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
-    run(&r, &o, NULL);
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
+    run(&r, &o, &show);
+    vdm_trace_free(&trace);
     CHECK(!r.status, "%s", r.err.text);
     for (int b = 0; b < 2; b++) {
         double abar = vdm_schedule_alpha(&s.schedule, t[b]), signal = sqrt(abar), sigma = sqrt(1 - abar);
@@ -558,14 +556,13 @@ static void test_gradient(void)
     o.accumulate = 2;
     o.t = t;
     o.pair = pair;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
-    run_from(&r, &o, &s.cpu, start, RANK, NULL);
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
+    run_from(&r, &o, &s.cpu, start, RANK, &show);
     CHECK(!r.status && isnan(r.rows[0].watch), "%s", r.err.text);
     for (int i = 0; i < n; i++) length += (double)d.grad[i] * (double)d.grad[i];
     length = sqrt(length);
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < n; i++) there[i] = start[i] + (k ? -1e-2f : 1e-2f) * d.grad[i] / (float)length;
         run_from(&r, &o, &s.cpu, there, RANK, NULL);
@@ -585,13 +582,13 @@ static void test_epochs(void)
     o.steps = 1;
     o.batch = 1;
     o.accumulate = PAIRS;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
     for (uint64_t seed = 0; seed < 12; seed++) {
         d.at = 0;
         o.seed = seed;
         o.watch_every = 0;
-        run(&r, &o, NULL);
+        run(&r, &o, &show);
         for (int p = 0; p < PAIRS; p++)
             if (check_same_bits(d.input + LATENT, s.images + p * LATENT, LATENT * 4)) seen[p]++;
     }
@@ -604,8 +601,7 @@ static void test_epochs(void)
     double losses[2];
     o.t = t;
     o.noise = noise;
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     for (int k = 0; k < 2; k++) {
         o.pair = k ? each : NULL;
         run(&r, &o, NULL);

@@ -433,16 +433,15 @@ static int tiny_sample(const struct tiny *m, vdm_sample_options o, int threads, 
                        struct seen *seen, vdm_error *err)
 {
     vdm_cpu cpu;
-    vdm_progress progress = {see_report, seen};
+    vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = seen};
+    vdm_progress progress = {.report = see_report, .user = seen, .trace = &trace};
     int stop_after = seen->stop_after;
     *seen = (struct seen){.stop_after = stop_after};
-    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = seen};
     if (vdm_cpu_init(&cpu, threads, err)) return -1;
-    cpu.tap = &tap;
     int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, m->image, m->prompt,
                             o.guidance > 1 ? m->negative : NULL, video, &progress, err);
     vdm_cpu_free(&cpu);
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     return status;
 }
 

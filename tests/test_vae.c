@@ -1,7 +1,7 @@
 /* The VAE held against itself: properties that must hold whatever the weights are. How near it is to
  * diffusers is measured by peer/vae.py and by golden files.
  *
- * vae.c is included rather than linked, so that its allocations can be counted and made to fail. */
+ * vae.c (and vae_plan.c) is included rather than linked, so that its allocations can be counted and made to fail. */
 #include "check.h"
 #include "kernels/kernels.h"
 
@@ -43,6 +43,7 @@ static void counted_free(void *p)
 
 #define vdm_alloc counted_alloc
 #define vdm_free  counted_free
+#include "vae_plan.c"
 #include "vae.c"
 #undef vdm_alloc
 #undef vdm_free
@@ -440,7 +441,7 @@ static void test_resnet(const vdm_vae *m, int in, int out)
     define_norm(u, v, &b.norm2, z, out, groups);
     if (in != out) define_conv(y, x, &b.shortcut, false);
     define_conv(y, u, &b.conv2, true);
-    resnet(&r, &b, FIXED_EPS);
+    resnet(&r, &b, FIXED_EPS, NULL);
     float *expected = numbers(FRAMES * PIXELS * out, 1, 0);
     for (int i = 0; i < FRAMES * PIXELS * out; i++) expected[i] = (float)y[i];
     double d = check_distance(r.x, expected, FRAMES * PIXELS * out);
@@ -621,7 +622,7 @@ static void test_progress(const vdm_vae *m)
     float *moments = numbers(moments_count(&m->config, 17, 64, 64), 1, 0);
     float *out = numbers(video_count(&m->config, 7, 8, 8), 1, 0);
     struct counter k = {0};
-    vdm_progress progress = {count, &k};
+    vdm_progress progress = {.report = count, .user = &k};
     CHECK(!vdm_vae_encode(m, &cpu, video, 17, 64, 64, true, moments, &progress, &err), "%s", err.text);
     CHECK(k.calls == 8 && k.last == 8 && k.of == 8, "encode: 2 chunks of 2 x 2 tiles, %d reports", k.calls);
     CHECK(strcmp(k.phase, "encode") == 0, "phase %s", k.phase);

@@ -19,7 +19,7 @@ struct run {
     training training;
     char *page; /* path */
     dump d;
-    vdm_tap tap;
+    vdm_trace trace;
     /* --inject; each may be NULL */
     float *t, *pair, *noise, *video_noise, *image_noise, *image_pixel_noise, *image_sigma;
     int *t_whole, *pair_whole;
@@ -148,8 +148,8 @@ static int write_dump(struct run *r, vdm_error *err)
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
-    r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
-    if (o->dump && o->dump_grads) r->s.cpu.tap = &r->tap;
+    r->trace = (vdm_trace){.wants = wants_step, .see = see_step, .user = &r->d};
+    if (o->dump && o->dump_grads) r->training.trace = &r->trace;
     if (training_output(&r->training, o->output, true, err)) return -1;
     r->page = vdm_path(o->output, "report.html", err);
     return !r->page || writable(r->page, err) || (o->dump && writable(o->dump, err)) ? -1 : 0;
@@ -173,7 +173,7 @@ static void release(struct run *r)
     vdm_free(r->t_whole);
     vdm_free(r->pair_whole);
     training_free(&r->training);
-    vdm_tap_free(&r->tap);
+    vdm_trace_free(&r->trace);
     dump_free(&r->d);
     session_free(&r->s);
     vdm_task_free(&r->task);

@@ -93,7 +93,7 @@ static int answer(session *s, vdm_error *err)
     const vdm_geometry *g = &s->geometry;
     struct injected in = {0};
     struct latents l = {{.path = o->dump}, o->steps};
-    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = &l};
+    vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
     vdm_sample_options p;
@@ -104,7 +104,7 @@ static int answer(session *s, vdm_error *err)
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
-    if (o->dump) s->cpu.tap = &tap;
+    if (o->dump) progress.trace = &trace;
     if (read_image(&image, o->image, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
@@ -120,8 +120,7 @@ end:
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
-    s->cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     dump_free(&l.d);
     return status;
 }

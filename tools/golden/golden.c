@@ -1,7 +1,7 @@
 /* vdm golden: every intermediate tensor of a computation, in a file that a port of the model is checked
  * against (vdm compare, or anything that reads safetensors).
  *
- *   model, inputs (injected, or drawn from the seed) -> the library, with a tap -> golden.safetensors
+ *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
  *
  * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
  * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
@@ -38,11 +38,12 @@ struct golden {
         size_t size;
     } expected[2]; /* f32, bf16 */
     vdm_cpu cpu;
-    vdm_tap tap;
+    vdm_trace trace;
+    vdm_progress progress; /* shows the tensors to trace */
     vdm_rng rng;
     vdm_safetensors in; /* --inject; path NULL: none */
     float *memory[MAX_INPUTS];
-    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a tap shows them */
+    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a trace shows them */
     int n_inputs;
     char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
     int n_facts;
@@ -234,7 +235,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
-    if (g->tap.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
+    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
 }
@@ -496,7 +497,8 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     float *v = times ? vdm_alloc((size_t)xs[0] * latents, sizeof *v, "the velocity", err) : NULL;
     vdm_tape *tape = v ? vdm_tape_new(m, &shape, err) : NULL;
     for (int64_t b = 0; tape && b < xs[0]; b++) times[b] = (double)t[b];
-    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, x, text, times, v);
+    const vdm_transformer_input in = {x, text, times, &g->trace};
+    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, &in, v);
     int status = tape ? 0 : -1;
     vdm_tape_free(tape);
     vdm_free(v);
@@ -563,7 +565,7 @@ static int vae_encode(struct golden *g, vdm_error *err)
     size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
     float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
     int status = moments ? vdm_vae_encode(&m, &g->cpu, video, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                          moments, NULL, err)
+                                          moments, &g->progress, err)
                          : -1;
     vdm_free(moments);
     vdm_vae_free(&m);
@@ -586,7 +588,7 @@ static int vae_decode(struct golden *g, vdm_error *err)
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
     float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
     int status = video ? vdm_vae_decode(&m, &g->cpu, latents, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                        video, NULL, err)
+                                        video, &g->progress, err)
                        : -1;
     vdm_free(video);
     vdm_vae_free(&m);
@@ -636,7 +638,7 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
         vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
     if (!video) return -1;
     int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, m->lora.rank ? &m->lora : NULL, &g->cpu,
-                            &p, image, prompt, negative, video, NULL, err);
+                            &p, image, prompt, negative, video, &g->progress, err);
     if (!status) see(g, "video", video, 4, video_shape);
     vdm_free(video);
     return status;
@@ -698,7 +700,7 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     fact(g, "clip", p.clip);
     if (times && pairs && rows)
         status =
-            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, NULL, err);
+            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, &g->progress, err);
     vdm_free(times);
     vdm_free(pairs);
     vdm_free(rows);
@@ -767,7 +769,7 @@ static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_er
     if (x && !given) keep_input(g, "ids", x, 1, &L);
     int *ids = integers(g, "ids", x, L, m->config.vocabulary, err);
     float *to = ids ? vdm_alloc((size_t)(L * m->config.width), sizeof *to, "the embedding", err) : NULL;
-    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, NULL, err) : -1;
+    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, &g->progress, err) : -1;
     vdm_free(ids), vdm_free(to);
     return status;
 }
@@ -806,8 +808,8 @@ static int begin(struct golden *g, vdm_error *err)
         if (!(g->expected[i].f = open_memstream(&g->expected[i].text, &g->expected[i].size)))
             return vdm_fail(err, "no memory for the expected errors");
     vdm_rng_seed(&g->rng, o->seed);
-    g->tap = (vdm_tap){.wants = wants, .see = see, .user = g};
-    g->cpu.tap = &g->tap;
+    g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
+    g->progress.trace = &g->trace;
     g->hash = 14695981039346656037u;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
@@ -820,7 +822,7 @@ static void release(struct golden *g)
         free(g->expected[i].text);
     }
     for (int i = 0; i < g->n_inputs; i++) vdm_free(g->memory[i]);
-    vdm_tap_free(&g->tap);
+    vdm_trace_free(&g->trace);
     vdm_cpu_free(&g->cpu);
     if (g->in.path) vdm_safetensors_close(&g->in);
 }

@@ -282,7 +282,7 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
                   int n, vdm_error *err)
 {
     int H = s->geometry.height, W = s->geometry.width;
-    const vdm_progress progress = {report_one, b};
+    const vdm_progress progress = {.report = report_one, .user = b};
     vdm_sample_options p = sample_options(s);
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {

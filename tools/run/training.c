@@ -152,6 +152,7 @@ int training_run(training *l, vdm_error *err)
     session *s = l->session;
     console c;
     vdm_progress progress = console_progress(&c);
+    progress.trace = l->trace;
     vdm_error other;
     double start = vdm_seconds();
     int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->pairs, &progress, err);
