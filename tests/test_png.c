@@ -401,7 +401,7 @@ static const struct {
     {{GREY_HEAD, {"ab d", "", 0}}, "chunk type at byte 37: expected four letters"},
     {{GREY_HEAD, PIXELS, {"IEND", "x", 1}}, "IEND: found 1 bytes, expected 0"},
     {{GREY_HEAD, PIXELS, LAST, LAST}, "end: found 12 bytes after IEND, expected one picture a file"},
-    {{GREY_HEAD, {"IDAT", ROW, 5}, {"tEXt", "a", 1}, {"IDAT", ROW + 5, 9}, LAST},
+    {{GREY_HEAD, {"IDAT", ROW, 5}, {"tEXt", "a", 1}, {"IDAT", &ROW[5], 9}, LAST},
      "IDAT: found another chunk between two of them"},
     {{GREY_HEAD, {"PLTE", "abc", 3}}, "PLTE: found a palette, but the picture is grey"},
     {{PALETTE_HEAD, PIXELS}, "PLTE: found none before IDAT, expected a palette"},
