@@ -141,7 +141,7 @@ def run_one(program, r, model):
         clock.append(time.monotonic())
         for k in views:
             both[-1] = k
-            text = vdm(program, "eval", task, *both, "--lora", os.path.join(out + str(k), "lora.safetensors"), "--own", 0,
+            text = vdm(program, "eval", task, *both, "--lora", os.path.join(out + str(k), "lora.safetensors"), "--train-pairs", 0,
                        *ask, "-o", ans + str(k))
         if len(views) > 1:
             text = vdm(program, "vote", task, *(ans + str(k) for k in views), "-o", ans + "0")
@@ -151,7 +151,7 @@ def run_one(program, r, model):
             scores = list(csv.DictReader(f))
     mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
     return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"),
-                copied=mean("copied"), kept=mean("kept"),
+                copied=mean("copied"), kept=mean("against_input"),
                 fit_seconds=round(clock[1] - clock[0], 1), eval_seconds=round(clock[2] - clock[1], 1),
                 model=os.path.basename(os.path.realpath(model)))
 

@@ -3,6 +3,8 @@
 #include "check.h"
 #include "vdm_task.h"
 #include "tools/generate/coco.h"
+#include "tools/generate/coco_masks.h"
+#include "tools/generate/json_stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -130,12 +132,12 @@ static int note_item(void *user, int name, const vdm_json *j, const char *text, 
     return user && strcmp(text, user) == 0 ? vdm_fail(e, "stopped") : 0;
 }
 
-static const char *skim(const char *text, const char *stop)
+static const char *stream(const char *text, const char *stop)
 {
-    struct skim k = {.names = {"a", "b"}, .n = 2, .item = note_item, .user = (void *)stop};
+    struct json_stream k = {.names = {"a", "b"}, .n = 2, .item = note_item, .user = (void *)stop};
     items[0] = err.text[0] = '\0';
-    write_file("skim.json", text, strlen(text));
-    return skim_json(path_of("skim.json"), &k, &err) ? err.text : items;
+    write_file("stream.json", text, strlen(text));
+    return json_stream_read(path_of("stream.json"), &k, &err) ? err.text : items;
 }
 
 static void test_skim(void)
@@ -169,30 +171,30 @@ static void test_skim(void)
         {"{\"c\":", "expected a value, found the end"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *found = skim(cases[i][0], NULL);
+        const char *found = stream(cases[i][0], NULL);
         bool good = i < 3 ? strcmp(found, cases[i][1]) == 0
-                          : strstr(found, cases[i][1]) && strstr(found, "skim.json");
+                          : strstr(found, cases[i][1]) && strstr(found, "stream.json");
         CHECK(good, "%s: '%s'", cases[i][0], found);
     }
-    CHECK(strcmp(skim("{\"a\":[1,2,3],\"b\":[]}", "2"), "stopped") == 0 && strcmp(items, "0:1;0:2;") == 0,
+    CHECK(strcmp(stream("{\"a\":[1,2,3],\"b\":[]}", "2"), "stopped") == 0 && strcmp(items, "0:1;0:2;") == 0,
           "an item stops it: %s", items);
     const char *whole = cases[1][0];
     int refused = 0, n = (int)strlen(whole);
     for (int i = 0; i < n - 2; i++) { /* cut off anywhere before the last bracket */
         char cut[200] = "";
         memcpy(cut, whole, (size_t)i);
-        refused += skim(cut, NULL) == err.text;
+        refused += stream(cut, NULL) == err.text;
     }
     CHECK(refused == n - 2, "%d of %d cuts were refused", refused, n - 2);
-    struct skim k = {.names = {"a"}, .n = 1, .item = note_item};
-    CHECK(skim_json(path_of("nothing"), &k, &err) && strstr(err.text, "nothing: "), "%s", err.text);
-    CHECK(skim_json(dir, &k, &err) && strstr(err.text, "expected a file"), "%s", err.text);
+    struct json_stream k = {.names = {"a"}, .n = 1, .item = note_item};
+    CHECK(json_stream_read(path_of("nothing"), &k, &err) && strstr(err.text, "nothing: "), "%s", err.text);
+    CHECK(json_stream_read(dir, &k, &err) && strstr(err.text, "expected a file"), "%s", err.text);
 }
 
 /* An item beyond the limit, brackets without end: refused in bounded memory. */
 static void test_skim_limits(void)
 {
-    struct skim k = {.names = {"a"}, .n = 1, .item = note_item};
+    struct json_stream k = {.names = {"a"}, .n = 1, .item = note_item};
     FILE *f = fopen(path_of("long.json"), "wb");
     char block[4096];
     if (!CHECK(f != NULL, "the test can't write")) return;
@@ -200,12 +202,12 @@ static void test_skim_limits(void)
     fputs("{\"c\": ", f);
     for (int i = 0; i < 500; i++) fwrite(block, 1, sizeof block, f);
     fclose(f);
-    CHECK(skim_json(path_of("long.json"), &k, &err) && strstr(err.text, "the end of a value"), "%s",
+    CHECK(json_stream_read(path_of("long.json"), &k, &err) && strstr(err.text, "the end of a value"), "%s",
           err.text);
     f = fopen(path_of("long.json"), "wb");
     fputs("{\"a\": [[", f); /* and a hole, which takes no room on the disk */
     CHECK(fclose(f) == 0 && truncate(path_of("long.json"), VDM_MAX_JSON + 100) == 0, "the test can't write");
-    CHECK(skim_json(path_of("long.json"), &k, &err) && strstr(err.text, "items of at most 67108864 bytes"),
+    CHECK(json_stream_read(path_of("long.json"), &k, &err) && strstr(err.text, "items of at most 67108864 bytes"),
           "%s", err.text);
     remove(path_of("long.json"));
 }

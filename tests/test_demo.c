@@ -192,20 +192,20 @@ static void check_fit_and_eval(void)
     CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, said);
     check_report("answers/report.html", eval, 6);
     slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "name,metric,score,exact,copied,kept\n0&,cells,") == said, "scores.csv: %s", said);
+    CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s", said);
     check_kept(said);
     CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
-    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --own 0");
+    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --train-pairs 0");
     CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
     expect(0, "0 of 2 training pairs right, 0 of 1 others",
-           "eval task --model model --steps 1 --limit 1 --own 2 --color palette -o answers");
+           "eval task --model model --steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
     CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
     check_report("answers/report.html", signs, 4);
     slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "exact,copied,kept,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
-    expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --own 9 --colour shift");
+    CHECK(strstr(said, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
+    expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
-           "eval task --model model --own 0 --colour affine");
+           "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
     expect(1, "that fits", "eval task --model model --steps 1 --size 16x48");
 }

@@ -175,7 +175,7 @@ static void check_task_commands(void)
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
-    expect(0, "cells kept", "arc tasks/a --kept %s --shots 1", canvas);
+    expect(0, "cells kept", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
 }
 
 int main(void)

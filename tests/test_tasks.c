@@ -2,7 +2,11 @@
  * problems promise: nested, kept apart, reserved, the same everywhere. */
 #include "check.h"
 #include "vdm_task.h"
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
+#include "tools/commands/commands.h"
+#include "tools/generate/task_folder.h"
+#include "tools/options.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <stdlib.h>

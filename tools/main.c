@@ -1,5 +1,7 @@
 /* vdm: the program. Commands are in files of their own. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/options.h"
 
 #include <string.h>
 

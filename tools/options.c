@@ -4,7 +4,8 @@
  * words of the command line. vdm.json is strict:
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  * Keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
-#include "tools/tool.h"
+#include "tools/options.h"
+#include "tools/messages.h"
 
 #include <errno.h>
 #include <math.h>
@@ -21,7 +22,7 @@ static const struct row {
     const char *name, *value; /* how the value is called in the help; NULL for a flag */
     enum kind kind;
     size_t offset; /* in struct options */
-    double least, most;
+    double min, max;
     int commands;
     const char *help;
 } rows[] = {
@@ -99,7 +100,7 @@ static const struct row {
      "exit with 3 where the mean score is below (mae: above)"},
     {"--colour", "none|shift|affine|palette", CHOICE, AT(colour), 0, 0, EVAL,
      "how an answer's colours are corrected: vdm.h tells (none)"},
-    {"--own", "N", COUNT, AT(own), 0, VDM_MAX_PAIRS, EVAL,
+    {"--train-pairs", "N", COUNT, AT(train_pairs), 0, VDM_MAX_PAIRS, EVAL,
      "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
     {"--view", "K", COUNT, AT(view), 0, MAX_VIEWS - 1, FIT | EVAL,
      "a task of grids with other colours, turned or mirrored: the K-th way; 0: as it is (0)"},
@@ -136,7 +137,7 @@ static const struct row {
     {"--limit", "K", COUNT, AT(limit), 1, 1000000, ARC, "of a folder: the first K tasks, before --shard"},
     {"--out", "FILE", TEXT, AT(out), 0, 0, ARC, "one line for every task of a folder; goes on where it ends"},
     {"--report", NULL, FLAG, AT(report), 0, 0, ARC, "merge such files: accuracy, and a page of pictures"},
-    {"--kept", NULL, FLAG, AT(kept), 0, 0, ARC,
+    {"--vae-roundtrip", NULL, FLAG, AT(vae_roundtrip), 0, 0, ARC,
      "the share of a folder's cells that come back through the model's VAE, by cell size"},
     {"--what", "transformer|vae-encode|vae-decode|sample|train|text", CHOICE, AT(what), 0, 0, GOLDEN,
      "what is computed (transformer)"},
@@ -265,18 +266,6 @@ static void options_help(int command, const char *model)
     if (model && options_say_own(model, command, &err)) printf("  %s\n", err.text);
 }
 
-int misuse(const char *format, ...)
-{
-    char text[2048];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    vdm_clean(text);
-    fprintf(stderr, "vdm: %s\n", text);
-    return USAGE;
-}
-
 static bool read_number(const char *text, double *value)
 {
     char *end;
@@ -288,8 +277,8 @@ static bool read_number(const char *text, double *value)
 static int read_count(const struct row *r, const char *text, int *value, vdm_error *err)
 {
     double x;
-    if (!read_number(text, &x) || x != floor(x) || x < r->least || x > r->most || strpbrk(text, ".eE"))
-        return vdm_fail(err, "expected a whole number from %.0f to %.0f, found '%.100s'", r->least, r->most,
+    if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
+        return vdm_fail(err, "expected a whole number from %.0f to %.0f, found '%.100s'", r->min, r->max,
                         text);
     *value = (int)x;
     return 0;
@@ -298,8 +287,8 @@ static int read_count(const struct row *r, const char *text, int *value, vdm_err
 static int read_real(const struct row *r, const char *text, double *value, vdm_error *err)
 {
     double x;
-    if (!read_number(text, &x) || x < r->least || x > r->most)
-        return vdm_fail(err, "expected a number from %g to %g, found '%.100s'", r->least, r->most, text);
+    if (!read_number(text, &x) || x < r->min || x > r->max)
+        return vdm_fail(err, "expected a number from %g to %g, found '%.100s'", r->min, r->max, text);
     *value = x;
     return 0;
 }
@@ -517,7 +506,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                    .weight_decay = 1e-4,
                    .at_least = -INFINITY,
                    .seed = 42,
-                   .own = -1,
+                   .train_pairs = -1,
                    .as = "mask",
                    .image_scale = "pipeline",
                    .schedule = "constant",

@@ -7,7 +7,7 @@
  *
  * Grids are their rows with / between; what is exact is worked out from them whenever it is asked for. The
  * same run gives the same bytes but for the seconds, which stand last. */
-#include "tools/arc/arc_run.h"
+#include "tools/arc/results.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,6 +56,26 @@ const char *rule_of(const arc_result *r, const char **said)
         }
     *said = "not known";
     return "unknown";
+}
+
+void result_say(const arc_result *r, char *text, size_t size)
+{
+    int known = 0, n = 0;
+    for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
+    if (!known) {
+        snprintf(text, size, "%d test%s answered, no answer is known", r->n_tests,
+                 r->n_tests == 1 ? "" : "s");
+        return;
+    }
+    for (int k = 1; k <= r->attempts && n >= 0 && (size_t)n < size; k++) {
+        int exact = 0;
+        for (int i = 0; i < r->n_tests; i++) exact += arc_exact(&r->tests[i], k);
+        if (k == 1)
+            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known,
+                         known == 1 ? "" : "s");
+        else
+            n += snprintf(text + n, size - (size_t)n, ", %d with %d", exact, k);
+    }
 }
 
 void result_free(arc_result *r)
@@ -240,23 +260,23 @@ static int read_result(const struct line *l, arc_result *r)
                : 0;
 }
 
-static int make_room(arc_results *all, vdm_error *err)
+static int grow(arc_results *all, vdm_error *err)
 {
-    if (all->n < all->room) return 0;
-    int room = all->room ? 2 * all->room : 64;
-    arc_result *larger = vdm_alloc((size_t)room, sizeof *larger, "results", err);
+    if (all->n < all->capacity) return 0;
+    int capacity = all->capacity ? 2 * all->capacity : 64;
+    arc_result *larger = vdm_alloc((size_t)capacity, sizeof *larger, "results", err);
     if (!larger) return -1;
     if (all->n) memcpy(larger, all->all, (size_t)all->n * sizeof *larger);
     vdm_free(all->all);
     all->all = larger;
-    all->room = room;
+    all->capacity = capacity;
     return 0;
 }
 
 static int add_line(arc_results *all, const char *text, size_t size, const char *where, vdm_error *err)
 {
     struct line l = {.where = where, .err = err};
-    if (make_room(all, err) || vdm_json_parse(&l.j, text, size, where, err)) return -1;
+    if (grow(all, err) || vdm_json_parse(&l.j, text, size, where, err)) return -1;
     arc_result *r = &all->all[all->n++];
     *r = (arc_result){0};
     int status = read_result(&l, r);

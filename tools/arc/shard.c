@@ -4,7 +4,11 @@
  * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
  * was being learned goes on from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
-#include "tools/arc/arc_run.h"
+#include "tools/arc/shard.h"
+#include "tools/arc/solve.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,14 +25,15 @@ enum { DEEPEST = 4, MOST_TASKS = 1000000 };
 
 static int list_add(arc_list *l, const char *prefix, const char *file, size_t n, vdm_error *err)
 {
-    if (l->n == l->room) {
-        int room = l->room ? 2 * l->room : 256;
-        char **names = room > MOST_TASKS ? NULL : vdm_alloc((size_t)room, sizeof *names, "the tasks", err);
-        if (!names) return room > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
+    if (l->n == l->capacity) {
+        int capacity = l->capacity ? 2 * l->capacity : 256;
+        char **names =
+            capacity > MOST_TASKS ? NULL : vdm_alloc((size_t)capacity, sizeof *names, "the tasks", err);
+        if (!names) return capacity > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
         if (l->n) memcpy(names, l->names, (size_t)l->n * sizeof *names);
         vdm_free(l->names);
         l->names = names;
-        l->room = room;
+        l->capacity = capacity;
     }
     size_t size = strlen(prefix) + n + 1;
     char *name = vdm_alloc(size, 1, "a task's name", err);
@@ -215,7 +220,7 @@ static void clear_work(const char *folder)
 static void say(shard *s, const arc_result *r, int at, int all)
 {
     char text[256], seconds[32];
-    solver_say(r, text, sizeof text);
+    result_say(r, text, sizeof text);
     format_seconds(seconds, sizeof seconds, r->seconds);
     s->failed += r->error != NULL;
     s->answered += !r->error;

@@ -6,7 +6,10 @@
  * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
  * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
  * that of the earlier seed, and the first view before others. */
-#include "tools/arc/arc_run.h"
+#include "tools/arc/solve.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/evaluation.h"
 
 #include <math.h>
 #include <string.h>
@@ -36,16 +39,16 @@ static int set_ask(options *a, const options *l, vdm_error *err)
 /* Everything that the numbers depend on, but the task itself. */
 char *solver_settings(const options *o, vdm_error *err)
 {
-    enum { ROOM = 4096 };
+    enum { MAX_SETTINGS = 4096 };
     options a;
     if (set_ask(&a, o, err)) return NULL;
-    char *text = vdm_alloc(ROOM, 1, "the settings", err);
+    char *text = vdm_alloc(MAX_SETTINGS, 1, "the settings", err);
     if (!text) return NULL;
     char pure[32] = "", ensemble[32] = ""; /* said where they are used: older results go on */
     if (o->pure_noise > 0) snprintf(pure, sizeof pure, ", pure noise %g", o->pure_noise);
     if (a.ensemble > 1) snprintf(ensemble, sizeof ensemble, ", ensemble %d", a.ensemble);
     int n = snprintf(
-        text, ROOM,
+        text, MAX_SETTINGS,
         "%s; %s; learn %d steps of %d x %d%s, lr %g %s %d, decay %g, clip %g, rank %d, alpha %g, "
         "phi %s, frames %d, shots %d, image %s%s%s%s%s; ask %d steps%s%s%s, guidance %g%s%s%s%s; seed %llu; "
         "canvas %dx%d, cell %d, border %d, align %d, grow %d, outside %s, palette %s; "
@@ -60,9 +63,9 @@ char *solver_settings(const options *o, vdm_error *err)
         o->border < 0 ? 2 : o->border, o->align < 0 ? 1 : o->align, o->grow < 0 ? 0 : o->grow,
         *o->outside ? o->outside : "black", *o->palette ? o->palette : "arc", o->size_rule, o->attempts,
         o->augment, o->colour);
-    if (n > 0 && n < ROOM) return text;
+    if (n > 0 && n < MAX_SETTINGS) return text;
     vdm_free(text);
-    vdm_fail(err, "paths in the options: expected less than %d bytes, found %d", ROOM, n);
+    vdm_fail(err, "paths in the options: expected less than %d bytes, found %d", MAX_SETTINGS, n);
     return NULL;
 }
 
@@ -93,7 +96,7 @@ static int check_rule(const solver *s, vdm_error *err)
 static int make_views(solver *s, vdm_error *err)
 {
     vdm_arc all;
-    bool square = s->learn.height == s->learn.width; /* others have no room for every transposed grid */
+    bool square = s->learn.height == s->learn.width; /* others have no space for every transposed grid */
     s->n_views = 1 + s->learn.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
@@ -136,8 +139,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.palette = s->task.palette;
     s->ask.height = s->result.height = o->height;
     s->ask.width = s->result.width = o->width;
-    return lesson_plan(&s->lesson, &s->session, &s->task, o, err) ||
-                   lesson_output(&s->lesson, work, resumable, err)
+    return training_plan(&s->training, &s->session, &s->task, o, err) ||
+                   training_output(&s->training, work, resumable, err)
                ? -1
                : 0;
 }
@@ -146,7 +149,7 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
  * Answers */
 
 /* All samples: grids [tests][attempts][views], in the first view. */
-struct sheet {
+struct samples {
     solver *s;
     vdm_grid *grids;
     float *images, *videos; /* [group,3,H,W], [group,T,3,H,W] */
@@ -159,7 +162,7 @@ struct sheet {
 
 static int report(void *user, const vdm_report *r)
 {
-    const struct sheet *a = user;
+    const struct samples *a = user;
     int step = a->done + (strcmp(r->phase, "sample") == 0 ? r->step : 0);
     vdm_report all = {"answer", step < a->of ? step : a->of - 1, a->of, vdm_seconds() - a->start,
                       (double)NAN};
@@ -179,7 +182,7 @@ static int find_size(vdm_grid *g, const solver *s, int q, const vdm_picture *las
 }
 
 /* Takes the last frame of question q's video, of seed number a. video [T,3,H,W] */
-static int take(struct sheet *t, int a, int q, const float *video, vdm_error *err)
+static int take(struct samples *t, int a, int q, const float *video, vdm_error *err)
 {
     solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
@@ -196,7 +199,7 @@ static int take(struct sheet *t, int a, int q, const float *video, vdm_error *er
 }
 
 /* What came out for training pair q, beside what should have. video [T,3,H,W] */
-static int study(struct sheet *t, vdm_colour_study *colours, int q, const float *video, vdm_error *err)
+static int study(struct samples *t, vdm_colour_study *colours, int q, const float *video, vdm_error *err)
 {
     const solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
@@ -211,7 +214,7 @@ static int study(struct sheet *t, vdm_colour_study *colours, int q, const float 
 }
 
 /* Answers n questions from q on, with seed number a; with `colours` set training pairs, to study them. */
-static int answer(struct sheet *t, int a, int q, int n, vdm_colour_study *colours, vdm_error *err)
+static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colours, vdm_error *err)
 {
     solver *s = t->s;
     session *m = &s->session;
@@ -244,7 +247,7 @@ static bool learns_colours(const solver *s)
 }
 
 /* From the answers to the pairs that were learned, in the first view. */
-static int learn_colours(solver *s, struct sheet *t, vdm_error *err)
+static int learn_colours(solver *s, struct samples *t, vdm_error *err)
 {
     vdm_colour_study *seen = vdm_alloc(1, sizeof *seen, "a study of colours", err);
     int n = s->arc.n_train, status = seen ? 0 : -1;
@@ -265,14 +268,14 @@ static void vote(solver *s, const vdm_grid *grids)
     }
 }
 
-static int answer_all(solver *s, struct sheet *t, vdm_error *err)
+static int answer_all(solver *s, struct samples *t, vdm_error *err)
 {
     const vdm_geometry *g = &s->session.geometry;
     console c;
     int questions = s->task.n_test, attempts = s->learn.attempts, status = 0, studied = s->arc.n_train;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     if (!learns_colours(s)) studied = 0;
-    t->group = exam_group(&s->session, questions > studied ? questions : studied);
+    t->group = evaluation_group(&s->session, questions > studied ? questions : studied);
     int groups = attempts * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
     t->of = groups * s->ask.steps;
     t->grids = vdm_alloc((size_t)(attempts * questions), sizeof *t->grids, "the answers", err);
@@ -295,11 +298,11 @@ static int answer_all(solver *s, struct sheet *t, vdm_error *err)
 
 static int answer_tests(solver *s, bool frames, vdm_error *err)
 {
-    struct sheet t = {.s = s};
+    struct samples t = {.s = s};
     size_t n = (size_t)(s->learn.attempts * s->arc.n_test);
     if (frames && !(s->frames = vdm_alloc(n, sizeof *s->frames, "the answers", err))) return -1;
     s->session.options = &s->ask;
-    s->session.lora = s->lesson.adapter; /* lent for the answers */
+    s->session.lora = s->training.adapter; /* lent for the answers */
     int status = answer_all(s, &t, err);
     s->session.lora = (vdm_lora){0};
     vdm_free(t.grids);
@@ -316,8 +319,8 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
     *s = (solver){.learn = *o};
     if (vdm_colour_parse(&s->colours.kind, o->colour))
         return vdm_fail(err, "--colour: found '%s', expected none, shift, affine or palette", o->colour);
-    int status = prepare(s, path, work, resumable, err) || lesson_read(&s->lesson, err) ||
-                         session_load(&s->session, err) || lesson_run(&s->lesson, err) ||
+    int status = prepare(s, path, work, resumable, err) || training_read(&s->training, err) ||
+                         session_load(&s->session, err) || training_run(&s->training, err) ||
                          answer_tests(s, frames, err)
                      ? -1
                      : 0;
@@ -329,7 +332,7 @@ void solver_free(solver *s)
 {
     for (int i = 0; s->frames && i < s->learn.attempts * s->arc.n_test; i++) vdm_picture_free(&s->frames[i]);
     vdm_free(s->frames);
-    lesson_free(&s->lesson);
+    training_free(&s->training);
     session_free(&s->session);
     vdm_task_free(&s->task);
     vdm_arc_free(&s->arc);

@@ -4,8 +4,10 @@
  * ARC-AGI counts tasks: one is solved where every test has an exact answer. ConceptARC counts tests, and
  * takes the mean over its concepts, the folders: both stand in the table. A task that stands in several
  * files, as a task that was run again, counts once. */
-#include "tools/report/page.h"
-#include "tools/arc/arc_run.h"
+#include "tools/arc/summary.h"
+#include "tools/arc/task_card.h"
+#include "tools/messages.h"
+#include "tools/run/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -205,64 +207,7 @@ static void print_tally(const struct tally *t, int twice)
 /* ------------------------------------------------------------------------------------------------
  * Pages */
 
-enum { FIRST = 24, PIXELS = 6 };
-static const char ROW[] = "<div style=\"display:grid;gap:.5rem;grid-template-columns:repeat(%d,1fr)\">";
-
-/* A grid as a picture with thin separators. */
-static void draw(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what, const char *name)
-{
-    vdm_task t = {.cell = PIXELS, .border = 1, .palette = palette};
-    vdm_picture p = {0};
-    if (w->status) return;
-    w->status = vdm_arc_render(&p, g, &t, 0, 0, w->err);
-    if (!w->status) picture(w, &p, what, name);
-    vdm_picture_free(&p);
-}
-
-static void figure(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what,
-                   const char *name)
-{
-    char text[64];
-    snprintf(text, sizeof text, "%s of ", what);
-    fputs("<figure>", w->f);
-    if (g->rows) draw(w, g, palette, text, name);
-    fprintf(w->f, "<figcaption>%s</figcaption></figure>", what);
-}
-
-/* Input, answers, truth of a test. */
-static void test_figures(struct writer *w, const arc_result *r, int i)
-{
-    const arc_test *t = &r->tests[i];
-    fprintf(w->f, ROW, t->n + 2);
-    figure(w, &t->input, r->palette, "input", r->task);
-    for (int k = 0; k < t->n; k++) {
-        int wrong = arc_wrong(&t->answers[k], &t->truth);
-        char what[48];
-        if (!t->truth.rows)
-            snprintf(what, sizeof what, "answer %d", k + 1);
-        else if (wrong < 0)
-            snprintf(what, sizeof what, "answer %d, another size", k + 1);
-        else
-            snprintf(what, sizeof what, wrong ? "answer %d, %d wrong" : "answer %d, exact", k + 1, wrong);
-        figure(w, &t->answers[k], r->palette, what, r->task);
-    }
-    figure(w, &t->truth, r->palette, "truth", r->task);
-    fputs("</div>\n", w->f);
-}
-
-static void card(struct writer *w, const arc_result *r)
-{
-    char said[256];
-    solver_say(r, said, sizeof said);
-    fputs("<article class=\"card\"><header><span>", w->f);
-    escape(w->f, r->task);
-    fputs("</span><span class=\"note\">", w->f);
-    escape(w->f, said);
-    fputs("</span></header>", w->f);
-    for (int i = 0; i < r->n_tests; i++) test_figures(w, r, i);
-    fputs("</article>\n", w->f);
-}
-
+enum { FIRST = 24 };
 /* Those that were solved (or not), with pictures until the budget is spent. */
 static void cards(struct writer *w, const arc_results *all, bool solved)
 {
@@ -276,7 +221,7 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
         if (shown == 0) fputs("<div class=\"cards\">\n", w->f);
         if (shown == FIRST)
             fprintf(w->f, "</div>\n<details><summary>%d more</summary>\n<div class=\"cards\">\n", n - shown);
-        card(w, &all->all[i]);
+        task_card(w, &all->all[i]);
         shown++;
     }
     if (shown) fputs("</div>\n", w->f);
@@ -360,7 +305,7 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     return page_write(&p, path, err);
 }
 
-int merge_run(const options *o, const char *command, vdm_error *err)
+int summary_run(const options *o, const char *command, vdm_error *err)
 {
     const char *path = o->output ? o->output : "arc.html", *said;
     arc_results all = {0};
@@ -380,59 +325,4 @@ int merge_run(const options *o, const char *command, vdm_error *err)
     vdm_free(t.folders);
     results_free(&all);
     return status;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The page of one task */
-
-/* The first view's last frames, as they were generated: what the answers were read from. */
-static void generated(struct writer *w, const solver *s)
-{
-    int n = s->learn.attempts;
-    for (int i = 0; i < s->arc.n_test; i++) {
-        fprintf(w->f, ROW, n);
-        for (int a = 0; a < n; a++) {
-            fputs("<figure>", w->f);
-            picture(w, &s->frames[i * n + a], "generated for ", s->arc.name);
-            fprintf(w->f, "<figcaption>test %d, seed %llu</figcaption></figure>", i + 1,
-                    (unsigned long long)s->learn.seed + (unsigned long long)a);
-        }
-        fputs("</div>\n", w->f);
-    }
-}
-
-static void task_sections(struct writer *w, const void *user)
-{
-    const solver *s = user;
-    const char *said, *rule = rule_of(&s->result, &said);
-    fputs("<section><h2>The tests</h2>\n", w->f);
-    w->spent = 0;
-    card(w, &s->result);
-    fputs("</section>\n<section><h2>As generated</h2>\n", w->f);
-    generated(w, s);
-    fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
-    row(w->f, "Size rule", "%s: %s", rule, said);
-    row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
-        s->task.cell, s->task.border);
-    row(w->f, "Attempts", "%d", s->learn.attempts);
-    row(w->f, "Colours", "%s", s->learn.colour);
-    if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
-    row(w->f, "Run", "%s", s->result.run);
-    fputs("</tbody></table></section>\n", w->f);
-}
-
-int solver_page(const solver *s, const char *command, const char *path, vdm_error *err)
-{
-    char said[256], result[384];
-    solver_say(&s->result, said, sizeof said);
-    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train, s->lesson.seconds,
-             said);
-    page p = {.command = command,
-              .session = &s->session,
-              .task = &s->task,
-              .lesson = &s->lesson,
-              .result = result,
-              .sections = task_sections,
-              .user = s};
-    return page_write(&p, path, err);
 }

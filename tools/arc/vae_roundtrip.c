@@ -5,7 +5,12 @@
  *
  * One row for every size of cells on the canvas of --size, over all pairs that fit there; and, with --grow,
  * for every size of the canvas with cells of --cell. */
-#include "tools/arc/arc_run.h"
+#include "tools/arc/vae_roundtrip.h"
+#include "tools/arc/results.h"
+#include "tools/arc/shard.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/model_session.h"
 
 #include <stdlib.h>
 
@@ -148,7 +153,7 @@ static void print_rows(struct count *c)
     }
 }
 
-int kept_run(const options *o, vdm_error *err)
+int vae_roundtrip_run(const options *o, vdm_error *err)
 {
     struct count c = {.o = o};
     arc_list list = {0};

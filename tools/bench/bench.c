@@ -4,6 +4,8 @@
  * and after every run of it; a run's share is of the mean of these two, and what is printed is the median.
  * A run that is short is repeated until it takes SAMPLE seconds. */
 #include "tools/bench/bench.h"
+#include "tools/messages.h"
+#include "tools/run/model_session.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -75,7 +77,7 @@ static int pick_jobs(struct bench *b, vdm_error *err)
     return b->results ? 0 : -1;
 }
 
-static bool known(const char *word)
+bool bench_knows(const char *word)
 {
     for (int t = 0; t < TABLES; t++)
         for (const struct job *j = tables[t]; j->name; j++)
@@ -83,7 +85,7 @@ static bool known(const char *word)
     return false;
 }
 
-static void print_list(void)
+void bench_list(void)
 {
     for (int t = 0; t < TABLES; t++)
         for (const struct job *j = tables[t]; j->name; j++)
@@ -286,21 +288,10 @@ static int run_all(struct bench *b, vdm_error *err)
     return b->o->json ? write_json(b, err) : 0;
 }
 
-int command_bench(int argc, char **argv)
+int bench_run(const options *o, vdm_error *err)
 {
-    options o;
-    vdm_error err;
-    int status = options_read(&o, BENCH, argc, argv);
-    if (status) return status < 0 ? DONE : status;
-    for (int i = 0; i < o.n_operands; i++)
-        if (!known(o.operands[i]))
-            return misuse("bench: '%.100s' names no job; 'vdm bench --list' lists them", o.operands[i]);
-    if (o.list) {
-        print_list();
-        return DONE;
-    }
-    struct bench b = {.o = &o};
-    status = (o.json && writable(o.json, &err)) || run_all(&b, &err) ? fail(&err) : DONE;
+    struct bench b = {.o = o};
+    int status = run_all(&b, err);
     vdm_cpu_free(&b.cpu);
     vdm_free(b.jobs);
     vdm_free(b.results);

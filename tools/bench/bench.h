@@ -4,7 +4,11 @@
 #define BENCH_H
 
 #include "kernels/kernels.h"
-#include "tools/tool.h"
+#include "tools/options.h"
+
+int bench_run(const options *o, vdm_error *err);
+void bench_list(void);              /* prints the names of the jobs */
+bool bench_knows(const char *name); /* a job, or the first parts of some */
 
 /* What bounds a job, and so what its speed is a share of. */
 enum limit { NO_LIMIT, FMA, BF16, AMX, MEMORY, LIMITS };

@@ -1,38 +1,20 @@
 /* vdm arc: ARC-AGI tasks, after the protocol of arXiv 2510.24448. One task is learned, answered and shown; a
  * folder of them becomes lines of results (shard.c); such lines become accuracy and a page (summary.c). */
-#include "tools/arc/arc_run.h"
+#include "tools/commands/commands.h"
+#include "tools/arc/shard.h"
+#include "tools/arc/solve.h"
+#include "tools/arc/summary.h"
+#include "tools/arc/vae_roundtrip.h"
+#include "tools/messages.h"
+#include "tools/report/screen.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
 static const char DEFAULT_FOLDER[] = "arc";
-enum { SHOWN_PAIRS = 10 };
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-void solver_say(const arc_result *r, char *text, size_t size)
-{
-    int known = 0, n = 0;
-    for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
-    if (!known) {
-        snprintf(text, size, "%d test%s answered, no answer is known", r->n_tests,
-                 r->n_tests == 1 ? "" : "s");
-        return;
-    }
-    for (int k = 1; k <= r->attempts && n >= 0 && (size_t)n < size; k++) {
-        int exact = 0;
-        for (int i = 0; i < r->n_tests; i++) exact += arc_exact(&r->tests[i], k);
-        if (k == 1)
-            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known,
-                         known == 1 ? "" : "s");
-        else
-            n += snprintf(text + n, size - (size_t)n, ", %d with %d", exact, k);
-    }
-}
+enum { SHTRAIN_PAIRS = 10 };
 
 /* ------------------------------------------------------------------------------------------------
  * In the terminal */
@@ -42,7 +24,7 @@ static void show_pairs(const solver *s)
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
-    for (int i = 0; i < s->arc.n_train && i < SHOWN_PAIRS; i++) {
+    for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.palette);
         printf("\n");
@@ -94,7 +76,7 @@ static int single(const options *o, const char *command, vdm_error *err)
                      ? -1
                      : 0;
     if (!status) {
-        solver_say(&s.result, text, sizeof text);
+        result_say(&s.result, text, sizeof text);
         format_seconds(seconds, sizeof seconds, s.result.seconds);
         show_pairs(&s);
         show_answers(&s);
@@ -119,16 +101,17 @@ int command_arc(int argc, char **argv)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
     bool folder = !o.report && is_folder(o.operands[0]);
-    if (folder && !o.kept && !o.out) return misuse("arc: expected --out RESULTS.jsonl with a folder");
-    if (!folder && (o.out || o.shard || o.limit || o.kept))
-        return misuse("arc: --out, --shard, --limit and --kept go with a folder of tasks");
+    if (folder && !o.vae_roundtrip && !o.out)
+        return misuse("arc: expected --out RESULTS.jsonl with a folder");
+    if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))
+        return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command) return fail(&err);
     if (o.report)
-        status = merge_run(&o, command, &err);
-    else if (o.kept)
-        status = kept_run(&o, &err);
+        status = summary_run(&o, command, &err);
+    else if (o.vae_roundtrip)
+        status = vae_roundtrip_run(&o, &err);
     else
         status = folder ? shard_run(&o, &err) : single(&o, command, &err);
     vdm_free(command);

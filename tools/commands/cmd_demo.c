@@ -5,7 +5,16 @@
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
-#include "tools/generate/tasks.h"
+#include "tools/commands/commands.h"
+#include "tools/generate/generators.h"
+#include "tools/generate/task_folder.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/report/screen.h"
+#include "tools/report/strip.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,14 +23,14 @@
 
 /* What `vdm demo` does without further words. */
 static const char DEFAULT_TASK[] = "transpose", DEFAULT_FOLDER[] = "demo";
-enum { PAIRS = 30, ANSWERS = 50, SHOWN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
+enum { PAIRS = 30, ANSWERS = 50, SHTRAIN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
 
 struct demo {
     options learn, ask; /* those of vdm fit, and of vdm eval */
     session s;
     vdm_task task;
-    lesson lesson;
-    exam exam;
+    training training;
+    evaluation evaluation;
     char what[128]; /* what the generator says of its task */
     char *command, *made, *scores, *strip, *page;
     double start;
@@ -29,12 +38,6 @@ struct demo {
 
 /* ------------------------------------------------------------------------------------------------
  * The task */
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 static int remove_file(const char *dir, const char *name, vdm_error *err)
 {
@@ -77,11 +80,11 @@ static int remove_task(const vdm_task *t, const char *dir, vdm_error *err)
 /* The folder as it is, to DIR.0, or the first number that is free. */
 static int set_aside(const char *dir, vdm_error *err)
 {
-    size_t room = strlen(dir) + 16;
-    char *to = vdm_alloc(room, 1, dir, err);
+    size_t size = strlen(dir) + 16;
+    char *to = vdm_alloc(size, 1, dir, err);
     bool moved = false;
     for (int k = 0; to && !moved && k < 1000; k++) {
-        snprintf(to, room, "%s.%d", dir, k);
+        snprintf(to, size, "%s.%d", dir, k);
         moved = access(to, F_OK) != 0 && rename(dir, to) == 0;
     }
     if (moved)
@@ -163,9 +166,10 @@ static int prepare(struct demo *d, vdm_error *err)
     if (make_folder(folder, err) || find_task(d, folder, err) ||
         canvas_lay_out(&d->task, &d->learn, true, err) || set_ask(d, err))
         return -1;
-    int n = exam_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
-    if (n < 0 || lesson_plan(&d->lesson, &d->s, &d->task, &d->learn, err) ||
-        exam_plan(&d->exam, &d->s, &d->task, n, 0, err) || lesson_output(&d->lesson, folder, false, err))
+    int n = evaluation_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
+    if (n < 0 || training_plan(&d->training, &d->s, &d->task, &d->learn, err) ||
+        evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
+        training_output(&d->training, folder, false, err))
         return -1;
     d->scores = vdm_path(folder, "scores.csv", err);
     d->strip = vdm_path(folder, "strip.png", err);
@@ -181,14 +185,14 @@ static int prepare(struct demo *d, vdm_error *err)
 
 static void show_pairs(const struct demo *d)
 {
-    const lesson *l = &d->lesson;
+    const training *l = &d->training;
     const char *captions[] = {"input", "output", "input", "output"};
     screen s = screen_of_stdout();
     printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
     printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
-           l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
-    for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
+           l->pairs > SHTRAIN_PAIRS ? ", the first of them" : "");
+    for (int i = 0; i < l->pairs && i < SHTRAIN_PAIRS; i += 2) {
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
@@ -200,7 +204,7 @@ static void show_pairs(const struct demo *d)
 
 static void show_answers(const struct demo *d)
 {
-    const exam *a = &d->exam;
+    const evaluation *a = &d->evaluation;
     screen s = screen_of_stdout();
     printf("\nThe first answers to pictures that were not among the pairs:\n\n");
     for (int i = 0; i < a->n && i < SHOWN_ANSWERS; i++) {
@@ -218,10 +222,13 @@ static void show_answers(const struct demo *d)
 
 static int write_files(const struct demo *d, vdm_error *err)
 {
-    page p = {
-        .command = d->command, .session = &d->s, .task = &d->task, .lesson = &d->lesson, .exam = &d->exam};
-    return exam_write(&d->exam, d->scores, err) || strip_write(&d->exam, STRIP, d->strip, err) ||
-                   page_write(&p, d->page, err)
+    page p = {.command = d->command,
+              .session = &d->s,
+              .task = &d->task,
+              .training = &d->training,
+              .evaluation = &d->evaluation};
+    return evaluation_write(&d->evaluation, d->scores, err) ||
+                   strip_write(&d->evaluation, STRIP, d->strip, err) || page_write(&p, d->page, err)
                ? -1
                : 0;
 }
@@ -233,13 +240,13 @@ static int answer_all(struct demo *d, vdm_error *err)
 {
     char text[256], seconds[32];
     d->s.options = &d->ask;
-    d->s.lora = d->lesson.adapter; /* lent for the answers */
-    int status = exam_run(&d->exam, &d->s, NULL, false, err);
+    d->s.lora = d->training.adapter; /* lent for the answers */
+    int status = evaluation_run(&d->evaluation, &d->s, NULL, false, err);
     if (!status) status = write_files(d, err);
     d->s.lora = (vdm_lora){0};
     if (status) return -1;
     show_answers(d);
-    exam_say(&d->exam, text, sizeof text);
+    evaluation_say(&d->evaluation, text, sizeof text);
     format_seconds(seconds, sizeof seconds, vdm_seconds() - d->start);
     printf("%s (%s in all)\n%s shows everything\n", text, seconds, clean(d->page));
     return 0;
@@ -247,15 +254,15 @@ static int answer_all(struct demo *d, vdm_error *err)
 
 static int run(struct demo *d, vdm_error *err)
 {
-    if (lesson_read(&d->lesson, err)) return -1;
+    if (training_read(&d->training, err)) return -1;
     show_pairs(d);
-    return session_load(&d->s, err) || lesson_run(&d->lesson, err) || answer_all(d, err) ? -1 : 0;
+    return session_load(&d->s, err) || training_run(&d->training, err) || answer_all(d, err) ? -1 : 0;
 }
 
 static void release(struct demo *d)
 {
-    lesson_free(&d->lesson);
-    exam_free(&d->exam);
+    training_free(&d->training);
+    evaluation_free(&d->evaluation);
     session_free(&d->s);
     vdm_task_free(&d->task);
     vdm_free(d->command);

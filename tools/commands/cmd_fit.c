@@ -1,15 +1,22 @@
 /* vdm fit: learns a task folder's train/ pairs; the work itself is in training.c. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/run/canvas.h"
+#include "tools/run/console.h"
+#include "tools/run/dump.h"
+#include "tools/run/files.h"
+#include "tools/run/plan.h"
 
 #include <math.h>
 #include <string.h>
 
-/* One run: what it reads and writes beside the lesson. */
+/* One run: what it reads and writes beside the training. */
 struct run {
     session s;
     vdm_task task;
     vdm_arc_view view;
-    lesson lesson;
+    training training;
     char *page; /* path */
     dump d;
     vdm_tap tap;
@@ -42,16 +49,17 @@ static int read_video_noise(struct run *r, const vdm_safetensors *f, vdm_error *
 {
     const vdm_geometry *g = &r->s.geometry;
     int64_t C = r->s.config.transformer.out_channels, T = g->latent_frames, pixels = (int64_t)g->h * g->w;
-    int64_t posterior[] = {r->lesson.pairs, C, T, g->h, g->w},
-            latents[] = {r->lesson.pairs, T, C, g->h, g->w};
+    int64_t posterior[] = {r->training.pairs, C, T, g->h, g->w},
+            latents[] = {r->training.pairs, T, C, g->h, g->w};
     const vdm_tensor *t = vdm_safetensors_find(f, "video_noise");
     if (!t) return 0;
     bool turned = t->rank == 5 && C != T && t->shape[1] == T && t->shape[2] == C;
     float *x = vdm_safetensors_floats(f, "video_noise", 5, turned ? latents : posterior, err);
     r->video_noise = x;
     if (!x || !turned) return x ? 0 : -1;
-    r->video_noise = vdm_alloc((size_t)(r->lesson.pairs * C * T * pixels), sizeof(float), "video_noise", err);
-    for (int64_t i = 0; r->video_noise && i < r->lesson.pairs * C * T; i++) {
+    r->video_noise =
+        vdm_alloc((size_t)(r->training.pairs * C * T * pixels), sizeof(float), "video_noise", err);
+    for (int64_t i = 0; r->video_noise && i < r->training.pairs * C * T; i++) {
         int64_t pair = i / (C * T), c = i / T % C, k = i % T;
         memcpy(r->video_noise + i * pixels, x + ((pair * T + k) * C + c) * pixels,
                (size_t)pixels * sizeof(float));
@@ -65,7 +73,7 @@ static int inject(struct run *r, vdm_error *err)
     const options *o = r->s.options;
     const vdm_geometry *g = &r->s.geometry;
     int64_t C = r->s.config.transformer.out_channels, steps = o->steps,
-            batch = (int64_t)o->batch * o->accumulate, n = r->lesson.pairs;
+            batch = (int64_t)o->batch * o->accumulate, n = r->training.pairs;
     const struct {
         const char *name;
         float **to;
@@ -88,16 +96,16 @@ static int inject(struct run *r, vdm_error *err)
     vdm_safetensors_close(&f);
     if (!status && r->t && !(r->t_whole = whole(r->t, steps * batch, 1000, "t", o->inject, err))) status = -1;
     if (!status && r->pair &&
-        !(r->pair_whole = whole(r->pair, steps * batch, r->lesson.pairs, "pair", o->inject, err)))
+        !(r->pair_whole = whole(r->pair, steps * batch, r->training.pairs, "pair", o->inject, err)))
         status = -1;
-    vdm_fit_data_options *how = &r->lesson.how;
+    vdm_fit_data_options *how = &r->training.how;
     how->video_noise = r->video_noise;
     how->image_noise = r->image_noise;
     how->image_pixel_noise = r->image_pixel_noise;
     how->image_sigma = r->image_sigma;
-    r->lesson.fit.t = r->t_whole;
-    r->lesson.fit.pair = r->pair_whole;
-    r->lesson.fit.noise = r->noise;
+    r->training.fit.t = r->t_whole;
+    r->training.fit.pair = r->pair_whole;
+    r->training.fit.noise = r->noise;
     return status;
 }
 
@@ -118,12 +126,12 @@ static void see_step(void *user, const char *name, const float *data, int rank, 
 
 static int write_dump(struct run *r, vdm_error *err)
 {
-    int64_t steps = r->lesson.done;
+    int64_t steps = r->training.done;
     float *numbers = vdm_alloc((size_t)(2 * steps), sizeof(float), "the dump", err);
     if (!numbers) return -1;
     for (int i = 0; i < steps; i++) {
-        numbers[i] = (float)r->lesson.rows[i + 1].loss;
-        numbers[steps + i] = (float)r->lesson.rows[i + 1].grad_norm;
+        numbers[i] = (float)r->training.rows[i + 1].loss;
+        numbers[steps + i] = (float)r->training.rows[i + 1].grad_norm;
     }
     int status = dump_add(&r->d, "loss", numbers, 1, &steps, err) ||
                          dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err) ||
@@ -142,18 +150,18 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     r->d.path = o->dump;
     r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
     if (o->dump && o->dump_grads) r->s.cpu.tap = &r->tap;
-    if (lesson_output(&r->lesson, o->output, true, err)) return -1;
+    if (training_output(&r->training, o->output, true, err)) return -1;
     r->page = vdm_path(o->output, "report.html", err);
     return !r->page || writable(r->page, err) || (o->dump && writable(o->dump, err)) ? -1 : 0;
 }
 
 static int learn(struct run *r, const options *o, const char *command, vdm_error *err)
 {
-    lesson *l = &r->lesson;
-    page p = {.command = command, .session = &r->s, .task = &r->task, .lesson = l};
-    if (lesson_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
+    training *l = &r->training;
+    page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
+    if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
     plan_print(&r->s, o->steps, 0, l->pairs);
-    return lesson_run(l, err) || (o->dump && write_dump(r, err)) || page_write(&p, r->page, err) ? -1 : 0;
+    return training_run(l, err) || (o->dump && write_dump(r, err)) || page_write(&p, r->page, err) ? -1 : 0;
 }
 
 static void release(struct run *r)
@@ -164,7 +172,7 @@ static void release(struct run *r)
     vdm_free(r->page);
     vdm_free(r->t_whole);
     vdm_free(r->pair_whole);
-    lesson_free(&r->lesson);
+    training_free(&r->training);
     vdm_tap_free(&r->tap);
     dump_free(&r->d);
     session_free(&r->s);
@@ -186,9 +194,9 @@ int command_fit(int argc, char **argv)
     char *command = command_line("fit", argc, argv, &err);
     bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
               !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
-              !lesson_plan(&r.lesson, &r.s, &r.task, &o, &err);
+              !training_plan(&r.training, &r.s, &r.task, &o, &err);
     if (ok && o.plan)
-        plan_print(&r.s, o.steps, 0, r.lesson.pairs);
+        plan_print(&r.s, o.steps, 0, r.training.pairs);
     else
         ok = ok && !prepare_output(&r, &o, &err) && !learn(&r, &o, command, &err);
     release(&r);

@@ -1,25 +1,12 @@
 /* vdm info: what a model, an adapter, a task or any safetensors file is. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/run/files.h"
+#include "tools/run/plan.h"
 
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-bool has(const char *folder, const char *name)
-{
-    vdm_error err;
-    struct stat st;
-    char *path = vdm_path(folder, name, &err);
-    bool there = path && stat(path, &st) == 0;
-    vdm_free(path);
-    return there;
-}
 
 static const char *variant_of(const vdm_transformer_config *c)
 {

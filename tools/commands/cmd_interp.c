@@ -1,5 +1,8 @@
 /* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/run/files.h"
+#include "tools/run/model_session.h"
 
 #include <string.h>
 

@@ -1,5 +1,10 @@
 /* vdm predict: answers one picture with the last frame of the video that is sampled from it. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
+#include "tools/run/dump.h"
+#include "tools/run/files.h"
+#include "tools/run/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,30 +4,33 @@
  *
  * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
  * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
-#include "tools/tool.h"
+#include "tools/commands/commands.h"
+#include "tools/messages.h"
+#include "tools/report/page.h"
+#include "tools/run/files.h"
 
 struct vote {
     vdm_task task;
-    exam exam;
+    evaluation evaluation;
     const char *const *runs; /* [n_runs]: folders */
     int n_runs;
     char *scores, *page;
 };
 
-/* ballots [n,cells] -> winner [cells]: the earliest of what most of them say. */
-static void count(uint8_t *winner, const uint8_t *ballots, int n, int cells)
+/* answers [n,cells] -> winner [cells]: the earliest of what most of them say. */
+static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {
         int votes[VDM_MAX_COLOURS] = {0};
-        winner[i] = ballots[i];
-        for (int k = 0; k < n; k++) votes[ballots[k * cells + i]]++;
+        winner[i] = answers[i];
+        for (int k = 0; k < n; k++) votes[answers[k * cells + i]]++;
         for (int k = 1; k < n; k++)
-            if (votes[ballots[k * cells + i]] > votes[winner[i]]) winner[i] = ballots[k * cells + i];
+            if (votes[answers[k * cells + i]] > votes[winner[i]]) winner[i] = answers[k * cells + i];
     }
 }
 
 /* cells [rows,cols] of a run's answer. */
-static int read_ballot(uint8_t *cells, const char *run, const char *name, const vdm_task *shape,
+static int read_answer(uint8_t *cells, const char *run, const char *name, const vdm_task *shape,
                        const vdm_geometry *g, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
@@ -49,26 +52,26 @@ static int read_ballot(uint8_t *cells, const char *run, const char *name, const 
 
 static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm_error *err)
 {
-    const vdm_geometry *g = &v->exam.geometry;
+    const vdm_geometry *g = &v->evaluation.geometry;
     const vdm_task shape = vdm_example_grid(&v->task, e);
     int cells = shape.grid_rows * shape.grid_cols, status = 0;
     vdm_picture input = {0}, answer = {0};
-    uint8_t *ballots = vdm_alloc((size_t)(v->n_runs + 1) * (size_t)cells, 1, "the votes", err);
-    if (!ballots) return -1;
-    uint8_t *winner = ballots + v->n_runs * cells;
+    uint8_t *answers = vdm_alloc((size_t)(v->n_runs + 1) * (size_t)cells, 1, "the votes", err);
+    if (!answers) return -1;
+    uint8_t *winner = answers + v->n_runs * cells;
     for (int k = 0; k < v->n_runs && !status; k++)
-        status = read_ballot(ballots + k * cells, v->runs[k], e->name, &shape, g, err);
+        status = read_answer(answers + k * cells, v->runs[k], e->name, &shape, g, err);
     if (!status) {
-        count(winner, ballots, v->n_runs, cells);
+        count(winner, answers, v->n_runs, cells);
         status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
                          vdm_grid_render(&answer, winner, &shape, g->height, g->width, err) ||
-                         exam_take(&v->exam, folder, &input, answer.rgb, err)
+                         evaluation_take(&v->evaluation, folder, &input, answer.rgb, err)
                      ? -1
                      : 0;
     }
     vdm_picture_free(&input);
     vdm_picture_free(&answer);
-    vdm_free(ballots);
+    vdm_free(answers);
     return status;
 }
 
@@ -79,10 +82,11 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (vdm_task_read(t, o->operands[0], err)) return -1;
     if (t->arc.path || t->metric != VDM_METRIC_CELLS)
         return vdm_fail(err, "%s: expected a task folder of grids, metric cells, found %s", t->path,
-                        t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)" : metric_name(t->metric));
-    int n = exam_asked(t, o->limit, err);
+                        t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)"
+                                    : vdm_metric_name(t->metric));
+    int n = evaluation_asked(t, o->limit, err);
     if (n < 0 || size_of(o, t->test[0].input, &s.geometry.height, &s.geometry.width, err) ||
-        exam_plan(&v->exam, &s, t, n, 0, err) || make_folder(o->output, err))
+        evaluation_plan(&v->evaluation, &s, t, n, 0, err) || make_folder(o->output, err))
         return -1;
     v->runs = o->operands + 1;
     v->n_runs = o->n_operands - 1;
@@ -93,10 +97,10 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
 
 static int run(struct vote *v, const options *o, const char *command, vdm_error *err)
 {
-    page p = {.command = command, .task = &v->task, .exam = &v->exam};
-    for (int i = 0; i < v->exam.asked; i++)
+    page p = {.command = command, .task = &v->task, .evaluation = &v->evaluation};
+    for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
-    return exam_write(&v->exam, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
+    return evaluation_write(&v->evaluation, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
 }
 
 int command_vote(int argc, char **argv)
@@ -111,11 +115,11 @@ int command_vote(int argc, char **argv)
     if (!o.output) return misuse("vote: expected -o DIR");
     char *command = command_line("vote", argc, argv, &err);
     bool ok = command && !prepare(&v, &o, &err) && !run(&v, &o, command, &err);
-    status = ok ? exam_summary(&o, &v.exam) : fail(&err);
+    status = ok ? evaluation_summary(&o, &v.evaluation) : fail(&err);
     vdm_free(command);
     vdm_free(v.scores);
     vdm_free(v.page);
-    exam_free(&v.exam);
+    evaluation_free(&v.evaluation);
     vdm_task_free(&v.task);
     return status;
 }

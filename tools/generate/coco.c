@@ -17,7 +17,12 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
-#include "tools/generate/tasks.h"
+#include "tools/generate/coco_masks.h"
+#include "tools/generate/generators.h"
+#include "tools/generate/json_stream.h"
+#include "tools/generate/task_folder.h"
+#include "tools/messages.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -36,7 +41,7 @@ struct shot { /* a picture of the file */
     int keypoints; /* of the person that has most */
     bool chosen;
     char **notes; /* [n_notes]: annotations of the category, as they stand in the file */
-    int n_notes, room;
+    int n_notes, capacity;
 };
 
 struct coco {
@@ -46,7 +51,7 @@ struct coco {
     char names[MOST_CATEGORIES][64];
     int n_categories;
     struct shot *shots; /* [n], sorted by id after the first walk */
-    int64_t n, room;
+    int64_t n, capacity;
     struct shot **train, **test;   /* [n_train], [n_test] */
     int64_t n_train, n_test, suit; /* suit: whether they are in DIR or not */
     bool keep;                     /* the third walk */
@@ -144,15 +149,15 @@ static int take_picture(struct coco *c, const vdm_json *j, const char *where, vd
         whole(j, "height", 1, VDM_MAX_SIDE, &height, where, err) ||
         whole(j, "width", 1, VDM_MAX_SIDE, &width, where, err))
         return -1;
-    if (c->n == c->room) {
-        int64_t room = c->room ? 2 * c->room : 1024;
-        if (room > MOST_PICTURES) return vdm_fail(err, "%s: more than %d pictures", where, MOST_PICTURES);
-        struct shot *shots = vdm_alloc((size_t)room, sizeof *shots, "the pictures' names", err);
+    if (c->n == c->capacity) {
+        int64_t capacity = c->capacity ? 2 * c->capacity : 1024;
+        if (capacity > MOST_PICTURES) return vdm_fail(err, "%s: more than %d pictures", where, MOST_PICTURES);
+        struct shot *shots = vdm_alloc((size_t)capacity, sizeof *shots, "the pictures' names", err);
         if (!shots) return -1;
         if (c->n) memcpy(shots, c->shots, (size_t)c->n * sizeof *shots);
         vdm_free(c->shots);
         c->shots = shots;
-        c->room = room;
+        c->capacity = capacity;
     }
     struct shot *s = &c->shots[c->n];
     *s = (struct shot){
@@ -185,8 +190,8 @@ static int by_number(const void *a, const void *b)
 
 static int find_pictures(struct coco *c, vdm_error *err)
 {
-    struct skim k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
-    if (skim_json(c->o->annotations, &k, err)) return -1;
+    struct json_stream k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
+    if (json_stream_read(c->o->annotations, &k, err)) return -1;
     for (int i = 0; i < c->n_categories; i++)
         if (c->category[i] < 0)
             return vdm_fail(err, "%s: categories: expected one named '%s', found none", c->o->annotations,
@@ -240,14 +245,14 @@ static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS],
 
 static int keep_note(struct shot *s, const char *text, vdm_error *err)
 {
-    if (s->n_notes == s->room) {
-        int room = s->room ? 2 * s->room : 8;
-        char **notes = vdm_alloc((size_t)room, sizeof *notes, "annotations", err);
+    if (s->n_notes == s->capacity) {
+        int capacity = s->capacity ? 2 * s->capacity : 8;
+        char **notes = vdm_alloc((size_t)capacity, sizeof *notes, "annotations", err);
         if (!notes) return -1;
         if (s->n_notes) memcpy(notes, s->notes, (size_t)s->n_notes * sizeof *notes);
         vdm_free(s->notes);
         s->notes = notes;
-        s->room = room;
+        s->capacity = capacity;
     }
     size_t size = strlen(text) + 1;
     char *copy = vdm_alloc(size, 1, "an annotation", err);
@@ -289,9 +294,9 @@ static int take_note(void *user, int name, const vdm_json *j, const char *text, 
 
 static int walk_notes(struct coco *c, bool keep, vdm_error *err)
 {
-    struct skim k = {.names = {"annotations"}, .n = 1, .item = take_note, .user = c};
+    struct json_stream k = {.names = {"annotations"}, .n = 1, .item = take_note, .user = c};
     c->keep = keep;
-    return skim_json(c->o->annotations, &k, err);
+    return json_stream_read(c->o->annotations, &k, err);
 }
 
 static bool suits(const struct coco *c, const struct shot *s)

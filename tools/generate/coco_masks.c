@@ -7,7 +7,7 @@
  * to the next, the pixels below change. What a pixel's centre decides follows from the rounding of maskApi.c
  * (rleFrPoly), which is kept, its quirks included: coordinates are cut towards zero after + 0.5, so that
  * negative ones round otherwise. */
-#include "tools/generate/coco.h"
+#include "tools/generate/coco_masks.h"
 
 #include <math.h>
 #include <stdlib.h>

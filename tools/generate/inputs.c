@@ -1,6 +1,6 @@
 /* What is on a grid before a rule acts on it. Every generator draws [rows,cols] numbers of palette colours, 0
  * being the background, and refuses what has too little on it for the rule to show. */
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 
 int below(vdm_rng *rng, int n)
 {

@@ -5,29 +5,29 @@
  *   {"images": [{...}, {...}], "info": {...}, "annotations": [{...}, ...]}
  *
  * What isn't asked for is only walked over, by its brackets and quotes: other faults in it stay unseen. */
-#include "tools/generate/coco.h"
+#include "tools/generate/json_stream.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
-struct skimmer {
+struct stream_reader {
     FILE *f;
     const char *path;
     int64_t at; /* bytes read */
     int next;   /* the byte to come, or EOF */
     char *text; /* of the item */
-    size_t size, room;
+    size_t size, capacity;
     vdm_error *err;
 };
 
-static void advance(struct skimmer *s)
+static void advance(struct stream_reader *s)
 {
     s->next = getc_unlocked(s->f);
     s->at++;
 }
 
-static int refuse(const struct skimmer *s, const char *expected)
+static int refuse(const struct stream_reader *s, const char *expected)
 {
     if (ferror(s->f)) return vdm_fail(s->err, "%s: %s", s->path, strerror(errno));
     char found[32] = "the end";
@@ -39,32 +39,32 @@ static int refuse(const struct skimmer *s, const char *expected)
                     found);
 }
 
-static void skip_space(struct skimmer *s)
+static void skip_space(struct stream_reader *s)
 {
     while (s->next == ' ' || s->next == '\n' || s->next == '\r' || s->next == '\t') advance(s);
 }
 
 /* Keeps the byte to come, and goes on. */
-static int keep(struct skimmer *s)
+static int keep(struct stream_reader *s)
 {
     if (s->size == VDM_MAX_JSON)
         return vdm_fail(s->err, "%s: JSON, byte %lld: expected items of at most %d bytes, found a longer one",
                         s->path, (long long)s->at, VDM_MAX_JSON);
-    if (s->size + 1 >= s->room) { /* a NUL follows */
-        size_t room = s->room ? 2 * s->room : 4096;
-        char *text = vdm_alloc(room, 1, "an item of a JSON file", s->err);
+    if (s->size + 1 >= s->capacity) { /* a NUL follows */
+        size_t capacity = s->capacity ? 2 * s->capacity : 4096;
+        char *text = vdm_alloc(capacity, 1, "an item of a JSON file", s->err);
         if (!text) return -1;
         if (s->size) memcpy(text, s->text, s->size);
         vdm_free(s->text);
         s->text = text;
-        s->room = room;
+        s->capacity = capacity;
     }
     s->text[s->size++] = (char)s->next;
     advance(s);
     return 0;
 }
 
-static int walk_string(struct skimmer *s, bool kept)
+static int walk_string(struct stream_reader *s, bool kept)
 {
     for (bool first = true; first || s->next != '"'; first = false) {
         if (s->next == EOF) return refuse(s, "the end of a string");
@@ -82,7 +82,7 @@ static int walk_string(struct skimmer *s, bool kept)
 }
 
 /* One value, by its brackets and quotes; kept in s->text where asked for. */
-static int walk_value(struct skimmer *s, bool kept)
+static int walk_value(struct stream_reader *s, bool kept)
 {
     int64_t depth = 0;
     s->size = 0;
@@ -105,7 +105,7 @@ static int walk_value(struct skimmer *s, bool kept)
 }
 
 /* After an item or a member: *more, or the closing bracket is taken. */
-static int between(struct skimmer *s, char close, bool *more)
+static int between(struct stream_reader *s, char close, bool *more)
 {
     skip_space(s);
     *more = s->next == ',';
@@ -116,24 +116,24 @@ static int between(struct skimmer *s, char close, bool *more)
     return 0;
 }
 
-static int hand_over(struct skimmer *s, const struct skim *k, int name, int64_t number)
+static int hand_over(struct stream_reader *s, const struct json_stream *k, int name, int64_t number)
 {
     vdm_json j;
     char where[512];
     snprintf(where, sizeof where, "%.400s: %s[%lld]", s->path, k->names[name], (long long)number);
     if (vdm_json_parse(&j, s->text, s->size, where, s->err)) return -1;
-    s->text[s->size] = '\0'; /* keep() leaves room for it */
+    s->text[s->size] = '\0'; /* keep() leaves space for it */
     int status = k->item(k->user, name, &j, s->text, where, s->err);
     vdm_json_free(&j);
     return status;
 }
 
-static int walk_array(struct skimmer *s, const struct skim *k, int name)
+static int walk_array(struct stream_reader *s, const struct json_stream *k, int name)
 {
     bool more = true;
     if (s->next != '[') {
         vdm_error why;
-        struct skimmer at = *s;
+        struct stream_reader at = *s;
         at.err = &why;
         refuse(&at, "an array");
         return vdm_fail(s->err, "%.700s, in %s", why.text, k->names[name]);
@@ -149,7 +149,7 @@ static int walk_array(struct skimmer *s, const struct skim *k, int name)
     return 0;
 }
 
-static int walk_member(struct skimmer *s, const struct skim *k, bool *seen)
+static int walk_member(struct stream_reader *s, const struct json_stream *k, bool *seen)
 {
     int name = 0;
     if (s->next != '"') return refuse(s, "a key in quotes");
@@ -168,9 +168,9 @@ static int walk_member(struct skimmer *s, const struct skim *k, bool *seen)
     return walk_array(s, k, name);
 }
 
-static int walk_document(struct skimmer *s, const struct skim *k)
+static int walk_document(struct stream_reader *s, const struct json_stream *k)
 {
-    bool more, seen[MAX_SKIM_NAMES] = {0};
+    bool more, seen[MAX_STREAM_NAMES] = {0};
     advance(s);
     skip_space(s);
     if (s->next != '{') return refuse(s, "'{'");
@@ -188,10 +188,10 @@ static int walk_document(struct skimmer *s, const struct skim *k)
     return 0;
 }
 
-int skim_json(const char *path, const struct skim *k, vdm_error *err)
+int json_stream_read(const char *path, const struct json_stream *k, vdm_error *err)
 {
     struct stat st;
-    struct skimmer s = {.path = path, .err = err};
+    struct stream_reader s = {.path = path, .err = err};
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return vdm_fail(err, "%s: expected a file, found something else", path);
     s.f = fopen(path, "rb");

@@ -1,7 +1,7 @@
 /* Mazes and obstacles, and the shortest way through them: numbers of cells as the authors have them (WALL 0,
  * WAY 1, END 2, START 3, PATH 4). The answer adds the path. Where several ways are shortest it is the one
  * that a breadth-first search finds first which tries down, right, up, left, as the authors' does. */
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 
 static const int STEP[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}}; /* down, right, up, left */
 

@@ -1,6 +1,6 @@
 /* Rules: the answer [rows,cols] to an input [rows,cols]. One function a family; the number that tells its
  * members apart is in the generator. */
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 
 #include <string.h>
 

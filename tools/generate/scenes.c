@@ -7,7 +7,7 @@
  *           poses: vdm_pose_draw (arXiv 2506.07280; metric pose)
  *
  * Two problems are compared on a coarse map of MAP cells along the shorter side (problem.x, problem.y). */
-#include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 #include "vdm_math.h"
 
 #include <math.h>
@@ -95,13 +95,13 @@ static double shape_distance(const double *s, double y, double x)
 static bool place(double *s, const double *others, int n, double height, double width, vdm_rng *rng)
 {
     s[RADIUS] = between(rng, 6, 11);
-    double room = 1.15 * s[RADIUS];
-    s[Y] = between(rng, room, height - room);
-    s[X] = between(rng, room, width - room);
+    double margin = 1.15 * s[RADIUS];
+    s[Y] = between(rng, margin, height - margin);
+    s[X] = between(rng, margin, width - margin);
     for (int i = 0; i < n; i++) {
         const double *o = others + i * SHAPE;
-        double dy = s[Y] - o[Y], dx = s[X] - o[X], apart = room + 1.15 * o[RADIUS] + 1;
-        if (dy * dy + dx * dx < apart * apart) return false;
+        double dy = s[Y] - o[Y], dx = s[X] - o[X], distance = margin + 1.15 * o[RADIUS] + 1;
+        if (dy * dy + dx * dx < distance * distance) return false;
     }
     return true;
 }
@@ -224,8 +224,8 @@ bool scene_figure(problem *p, const recipe *r, vdm_rng *rng)
     pose(at, n[0], rng);
     if (n[1] == n[2]) return false;
     for (int i = 0; i < JOINTS; i++) {
-        double room = i == HEAD ? 5 * n[0] : 2;
-        if (at[i][0] < room || at[i][0] > height - room || at[i][1] < room || at[i][1] > width - room)
+        double margin = i == HEAD ? 5 * n[0] : 2;
+        if (at[i][0] < margin || at[i][0] > height - margin || at[i][1] < margin || at[i][1] > width - margin)
             return false;
     }
     figure_map(&p->x, (const double(*)[2])at, height, width);

@@ -1,16 +1,13 @@
-/* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
+/* A task folder as it is written (vdm_task_read tells the layout). */
 #define _GNU_SOURCE /* syncfs */
-#include "tools/generate/coco.h"
-#include "tools/generate/tasks.h"
+#include "tools/generate/task_folder.h"
+#include "tools/run/files.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ------------------------------------------------------------------------------------------------
- * A folder of pairs */
 
 /* dir, new or empty, and nothing else. */
 int make_empty(const char *dir, vdm_error *err)
@@ -68,7 +65,7 @@ static int task_write_settings(const vdm_task *t, const char *dir, vdm_error *er
     vdm_free(path);
     if (status) return -1;
     fprintf(f.stream, "{\"name\": \"%s\", \"phi\": \"discrete\", \"metric\": \"%s\"", t->name,
-            metric_name(t->metric));
+            vdm_metric_name(t->metric));
     if (t->grid_rows)
         fprintf(f.stream, ",\n \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": %d%s}",
                 t->grid_rows, t->grid_cols, t->cell, t->border,
@@ -135,80 +132,4 @@ int task_write(const made_task *t, const char *dir, vdm_error *err)
                      : 0;
     vdm_free(unfinished);
     return status;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The command */
-
-static void list(void)
-{
-    static const char *const words[] = {"its own", "dense", "sparse", "", "blobs"};
-    printf("%-14s %-7s %-8s %-11s %s\n", "task", "metric", "content", "paper's", "what is learned");
-    for (const generator *g = generators; g->name; g++) {
-        char paper[32];
-        const struct size *s = &g->paper;
-        snprintf(paper, sizeof paper, g->draw ? "480x720 px" : "%dx%d %d/%d", s->rows, s->cols, s->cell,
-                 s->border);
-        printf("%-14s %-7s %-8s %-11s %s\n", g->name, metric_name(g->metric), words[g->usual], paper,
-               g->what);
-    }
-    printf("\n"
-           "64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns,\n"
-           "cell/border pixels and palette. content: dense (every cell one of ten colours), sparse (cells\n"
-           "of 2 to 4 colours on black) or blobs (2 to 4 objects on black) is what --content replaces.\n"
-           "Test inputs differ from all 300 possible pairs in a quarter of the cells or more, paths and\n"
-           "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of grids that\n"
-           "pretraining never starts with; not so the 254 rows of rule-N at width 8 (at most 127 pairs and\n"
-           "127 tests), which look like no training clip of automata.\n"
-           "\n"
-           "vdm tasks coco makes one from pictures and annotations of COCO: --help tells how.\n");
-}
-
-static int write_task(const char *name, const options *o, vdm_error *err)
-{
-    made_task t;
-    task_options to = {.seed = o->seed,
-                       .n = o->pairs,
-                       .tests = o->tests,
-                       .paper = o->paper,
-                       .content = o->content[0] ? o->content : NULL,
-                       .rows = o->grid[0],
-                       .cols = o->grid[1],
-                       .cell = o->cell,
-                       .border = o->border,
-                       .height = o->height,
-                       .width = o->width};
-    if (task_make(&t, name, &to, err)) return -1;
-    int status = task_write(&t, o->output, err);
-    if (!status)
-        fprintf(stderr, "%s: %d pairs and %d tests of %dx%d pixels in %s\n", name, t.n_train, t.n_test,
-                t.n_train ? t.train_x[0].height : t.test_x[0].height,
-                t.n_train ? t.train_x[0].width : t.test_x[0].width, clean(o->output));
-    made_task_free(&t);
-    return status;
-}
-
-static int coco(const options *o)
-{
-    vdm_error err;
-    if (!o->annotations || !o->category)
-        return misuse("tasks coco: expected --annotations F --category NAME");
-    if (!o->list && (!o->images || !o->output)) return misuse("tasks coco: expected --images DIR -o DIR");
-    return coco_run(o, &err) ? fail(&err) : DONE;
-}
-
-int command_tasks(int argc, char **argv)
-{
-    options o;
-    vdm_error err;
-    int status = options_read(&o, TASKS, argc, argv);
-    if (status) return status < 0 ? DONE : status;
-    if (o.n_operands == 0 || (o.list && strcmp(o.operands[0], "coco") != 0)) {
-        list();
-        return DONE;
-    }
-    if (o.n_operands == 1 && strcmp(o.operands[0], "coco") == 0) return coco(&o);
-    if (o.n_operands > 1) return misuse("tasks: expected one name, found %d", o.n_operands);
-    if (!o.output) return misuse("tasks: expected -o DIR");
-    return write_task(o.operands[0], &o, &err) ? fail(&err) : DONE;
 }

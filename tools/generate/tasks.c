@@ -2,7 +2,7 @@
  * 2510.24448).
  *
  * From a name and a seed come two streams of problems. The first gives PAIRS pairs, of which the first n are
- * handed out; the second gives test problems, each at least `apart` away from all PAIRS pairs: so the n pairs
+ * handed out; the second gives test problems, each at least `min_distance` away from all PAIRS pairs: so the n pairs
  * are the first n of any larger number, and the test problems are the same for every n. All 8x8 inputs are
  * reserved ones (grid_reserved), which the tiny model has never met in training; elementary automata of width
  * 8 have too few inputs for that, but start with three colours, as no clip of automata in training does, and
@@ -11,19 +11,21 @@
  * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
  * everywhere. */
 #include "tools/generate/tasks.h"
+#include "tools/generate/generators.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before it is given up */
 
-#define ANY             (DENSE | SPARSE | BLOBS)
-#define COLOURED        .input = input_objects, .contents = ANY, .usual = BLOBS, .apart = 0.25
-#define SPACED(content) .input = input_objects, .contents = SPARSE | BLOBS, .usual = content, .apart = 0.25
-#define EIGHT           .tiny = {8, 8, 8, 0}, .paper = {8, 8, 30, 2}, .metric = VDM_METRIC_CELLS
-#define GEOMETRY(kind)  .answer = answer_geometry, .a = kind, EIGHT, COLOURED
+#define ANY      (DENSE | SPARSE | BLOBS)
+#define COLOURED .input = input_objects, .contents = ANY, .usual = BLOBS, .min_distance = 0.25
+#define SPACED(content) \
+    .input = input_objects, .contents = SPARSE | BLOBS, .usual = content, .min_distance = 0.25
+#define EIGHT          .tiny = {8, 8, 8, 0}, .paper = {8, 8, 30, 2}, .metric = VDM_METRIC_CELLS
+#define GEOMETRY(kind) .answer = answer_geometry, .a = kind, EIGHT, COLOURED
 #define GAME(birth, survival) \
-    .input = input_cells, .answer = answer_life, .a = birth, .b = survival, EIGHT, .apart = 0.25
+    .input = input_cells, .answer = answer_life, .a = birth, .b = survival, EIGHT, .min_distance = 0.25
 #define B(n) (1 << (n))
 #define RULE(n)                                                                                  \
     {                                                                                            \
@@ -31,11 +33,11 @@ enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem befo
         .kin = "elementary automata", .input = input_row, .answer = answer_elementary, .a = n,   \
         .tiny = {8, 8, 8, 0}, .paper = {8, 16, 16, 0}, .metric = VDM_METRIC_CELLS                \
     }
-#define ANT(n)                                                                                           \
-    {                                                                                                    \
-        .name = "langton-" #n, .what = "Langton's ant, " #n " steps on a torus", .kin = "Langton's ant", \
-        .input = input_ant, .answer = answer_langton, .a = n, .apart = 0.25, .tiny = {8, 8, 8, 0},       \
-        .paper = {8, 8, 16, 0}, .metric = VDM_METRIC_CELLS                                               \
+#define ANT(n)                                                                                            \
+    {                                                                                                     \
+        .name = "langton-" #n, .what = "Langton's ant, " #n " steps on a torus", .kin = "Langton's ant",  \
+        .input = input_ant, .answer = answer_langton, .a = n, .min_distance = 0.25, .tiny = {8, 8, 8, 0}, \
+        .paper = {8, 8, 16, 0}, .metric = VDM_METRIC_CELLS                                                \
     }
 
 /* clang-format off */
@@ -56,7 +58,7 @@ const generator generators[] = {
     {.name = "outline", .what = "a red outline around objects", .kin = "outline",
      .answer = answer_outline, .avoid = B(2), EIGHT, SPACED(BLOBS)},
     {.name = "fill", .what = "yellow inside closed shapes", .kin = "fill",
-     .input = input_shapes, .answer = answer_fill, .avoid = B(4), .apart = 0.25, EIGHT},
+     .input = input_shapes, .answer = answer_fill, .avoid = B(4), .min_distance = 0.25, EIGHT},
     {.name = "gravity", .what = "cells fall to the ground", .kin = "gravity",
      .answer = answer_gravity, EIGHT, SPACED(SPARSE)},
     {.name = "life", .what = "one step of Life, B3/S23", .kin = "Life", GAME(B(3), B(2) | B(3))},
@@ -70,15 +72,15 @@ const generator generators[] = {
     RULE(30), RULE(45), RULE(90), RULE(150), RULE(110), RULE(54), RULE(62), RULE(106),
     ANT(2), ANT(3), ANT(5), ANT(10),
     {.name = "shortest-path", .what = "the shortest path around obstacles", .kin = "shortest path",
-     .input = input_obstacles, .answer = answer_path, .compare = PATHS, .apart = 0.5,
+     .input = input_obstacles, .answer = answer_path, .compare = PATHS, .min_distance = 0.5,
      .tiny = {8, 8, 8, 0}, .paper = {15, 15, 16, 0}, .metric = VDM_METRIC_CELLS},
     {.name = "maze", .what = "the path through a maze", .kin = "maze",
-     .input = input_maze, .answer = answer_path, .a = 9, .compare = PATHS, .apart = 0.3, .apart_paper = 0.5,
+     .input = input_maze, .answer = answer_path, .a = 9, .compare = PATHS, .min_distance = 0.3, .min_distance_paper = 0.5,
      .tiny = {8, 8, 8, 0}, .paper = {21, 21, 16, 0}, .metric = VDM_METRIC_CELLS},
     {.name = "segmentation", .what = "white where the disc is, among other shapes", .kin = "segmentation",
-     .scene = scene_shapes, .draw = draw_shapes, .compare = OBJECTS, .apart = 0.5, .metric = VDM_METRIC_IOU},
+     .scene = scene_shapes, .draw = draw_shapes, .compare = OBJECTS, .min_distance = 0.5, .metric = VDM_METRIC_IOU},
     {.name = "pose", .what = "the limbs of a figure, each kind in its colour", .kin = "pose",
-     .scene = scene_figure, .draw = draw_figure, .compare = OBJECTS, .apart = 0.5, .metric = VDM_METRIC_POSE},
+     .scene = scene_figure, .draw = draw_figure, .compare = OBJECTS, .min_distance = 0.5, .metric = VDM_METRIC_POSE},
     {.name = NULL}};
 /* clang-format on */
 
@@ -195,7 +197,7 @@ static double distance(const problem *p, const problem *q, const recipe *r)
 static double least_distance(const recipe *r, bool paper)
 {
     if (r->g->input == input_row) return r->cols < 16 ? 0 : 2.0 / (r->rows * r->cols);
-    return paper && r->g->apart_paper > 0 ? r->g->apart_paper : r->g->apart;
+    return paper && r->g->min_distance_paper > 0 ? r->g->min_distance_paper : r->g->min_distance;
 }
 
 /* Pairs that are drawn. A row of few cells has few inputs: half of them are for pairs. */
@@ -228,7 +230,7 @@ static bool is_new(const problem *p, const problem *list, int n)
     return true;
 }
 
-static bool is_apart(const problem *p, const problem *list, int n, const recipe *r, double least)
+static bool is_distant(const problem *p, const problem *list, int n, const recipe *r, double least)
 {
     for (int i = 0; i < n; i++)
         if (distance(p, &list[i], r) < least) return false;
@@ -248,7 +250,7 @@ static int draw_problems(problem *list, int n, const problem *others, int n_othe
                                 "larger grid or another content",
                                 r->g->name, i, n, DRAWS);
             if (draw_problem(&list[i], r, rng) && is_new(&list[i], list, i) &&
-                is_new(&list[i], others, n_others) && is_apart(&list[i], others, n_others, r, least))
+                is_new(&list[i], others, n_others) && is_distant(&list[i], others, n_others, r, least))
                 break;
         }
     }

@@ -1,7 +1,7 @@
 /* The loss curve as inline SVG: the training loss, smoothed over a window of steps, and the loss on the fixed
  * set, over the steps. The loss is on a logarithmic axis: it falls by a factor, and what matters happens at
  * its lower end. Colours are the page's (classes train, watch, grid, key). */
-#include "tools/tool.h"
+#include "tools/report/chart.h"
 #include "vdm_math.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* The signs of failure, in words: for the terminal and the page. */
-#include "tools/tool.h"
+#include "tools/report/failure_text.h"
 
 #include <math.h>
 

@@ -5,6 +5,8 @@
  * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
  * that a page of photographs stays a few MB. */
 #include "tools/report/page.h"
+#include "tools/report/chart.h"
+#include "tools/report/failure_text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -169,13 +171,13 @@ static void end_items(struct writer *w, int shown, int first, int all, const cha
  * counter i gives (vdm_fit_use). frames [T,H,W,3] is work space. */
 static void pair_film(struct writer *w, int i, uint8_t *frames)
 {
-    const lesson *l = w->p->lesson;
+    const training *l = w->p->training;
     const vdm_geometry *g = &w->p->session->geometry;
     size_t size = (size_t)g->height * (size_t)g->width * 3;
     int n = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
     vdm_picture small[FILM_FRAMES] = {0};
     vdm_rng rng;
-    vdm_fit_rng(&rng, l->how.seed + 0x9E3779B97F4A7C15u * (uint64_t)i, VDM_FIT_LATENTS);
+    vdm_fit_rng(&rng, l->how.seed, VDM_FIT_LATENTS, i);
     w->status = vdm_interp(&l->phi, &l->x[i], &l->y[i], g->frames, &rng, frames, w->err);
     for (int k = 0; k < n && !w->status; k++) {
         vdm_picture p = {g->width, g->height, frames + (size_t)film_frame(k, g->frames) * size};
@@ -187,7 +189,7 @@ static void pair_film(struct writer *w, int i, uint8_t *frames)
 
 static void pairs(struct writer *w)
 {
-    const lesson *l = w->p->lesson;
+    const training *l = w->p->training;
     const vdm_geometry *g = &w->p->session->geometry;
     uint8_t *frames =
         vdm_alloc((size_t)g->frames * (size_t)g->height * (size_t)g->width, 3, "a video", w->err);
@@ -214,7 +216,7 @@ static void pairs(struct writer *w)
 
 static void learning(struct writer *w)
 {
-    const lesson *l = w->p->lesson;
+    const training *l = w->p->training;
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
@@ -233,7 +235,7 @@ static void learning(struct writer *w)
 static void outline(struct writer *w, const struct answer *a)
 {
     const vdm_task shape = vdm_example_grid(w->p->task, a->example), *t = &shape;
-    const vdm_geometry *g = &w->p->exam->geometry;
+    const vdm_geometry *g = &w->p->evaluation->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
     int top, left;
     if (!a->n_wrong || vdm_grid_read(NULL, &top, &left, &size, t)) return;
@@ -259,7 +261,7 @@ static void mark(struct writer *w, const struct answer *a)
         fprintf(w->f, "<strong class=\"wrong\">&#10007; %d cell%s wrong</strong>", a->n_wrong,
                 a->n_wrong == 1 ? "" : "s");
     else
-        fprintf(w->f, "<strong>%s %.3f</strong>", metric_name(w->p->task->metric), a->score);
+        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric), a->score);
 }
 
 static void one_answer(struct writer *w, const struct answer *a)
@@ -285,7 +287,7 @@ static void one_answer(struct writer *w, const struct answer *a)
 
 static void answer_cards(struct writer *w)
 {
-    const exam *a = w->p->exam;
+    const evaluation *a = w->p->evaluation;
     fputs("<section><h2>The answers</h2>\n", w->f);
     if (w->p->task->metric == VDM_METRIC_CELLS)
         fputs("<p>Pictures that were not among the pairs. Wrong cells are outlined in red.</p>\n", w->f);
@@ -305,7 +307,7 @@ static void answer_cards(struct writer *w)
 
 static void answer_films(struct writer *w)
 {
-    const exam *a = w->p->exam;
+    const evaluation *a = w->p->evaluation;
     fputs("<section><h2>The videos</h2>\n"
           "<p>An answer is the last frame of a video that begins with the question.</p>\n",
           w->f);
@@ -324,12 +326,12 @@ static void say_mean(FILE *f, const char *name, vdm_metric m, double mean)
     if (m == VDM_METRIC_CELLS)
         row(f, name, "%.1f %% of the cells are right", 100 * mean);
     else
-        row(f, name, "%.4f (%s)", mean, metric_name(m));
+        row(f, name, "%.4f (%s)", mean, vdm_metric_name(m));
 }
 
 static void numbers(struct writer *w)
 {
-    const exam *a = w->p->exam;
+    const evaluation *a = w->p->evaluation;
     FILE *f = w->f;
     if (!a->scored) return;
     fputs("<section><h2>In numbers</h2>\n<table><tbody>\n", f);
@@ -349,7 +351,7 @@ static void numbers(struct writer *w)
 static void signs(struct writer *w)
 {
     static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};
-    const vdm_signs *s = w->p->exam->signs;
+    const vdm_signs *s = w->p->evaluation->signs;
     char text[512];
     fputs("<section><h2>Signs of failure</h2>\n<table><tbody>\n", w->f);
     for (int k = 0; k < N_SIGNS; k++)
@@ -362,7 +364,7 @@ static void settings(struct writer *w)
 {
     const session *s = w->p->session;
     const vdm_geometry *g = &s->geometry;
-    const lesson *l = w->p->lesson;
+    const training *l = w->p->training;
     FILE *f = w->f;
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
@@ -381,18 +383,18 @@ static void settings(struct writer *w)
     } else {
         row(f, "Adapter", "none");
     }
-    if (w->p->exam) {
+    if (w->p->evaluation) {
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d steps, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
             o.guidance);
         row(f, "Ensemble", "%d", o.ensemble);
     }
-    if (w->p->exam) row(f, "Colour map", "%s", s->options->colour);
+    if (w->p->evaluation) row(f, "Colour map", "%s", s->options->colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");
     if (l) row(f, "Seconds of learning", "%.1f", l->seconds);
-    if (w->p->exam) row(f, "Seconds of answering", "%.1f", w->p->exam->seconds);
+    if (w->p->evaluation) row(f, "Seconds of answering", "%.1f", w->p->evaluation->seconds);
     row(f, "Program", "vdm %s", VDM_VERSION);
     fputs("</tbody></table></section>\n", f);
 }
@@ -414,15 +416,16 @@ static void header(struct writer *w)
     fputs("</h1>\n<p class=\"result\">", w->f);
     if (p->result) {
         escape(w->f, p->result);
-    } else if (p->exam) {
-        exam_say(p->exam, result, sizeof result);
-        if (p->lesson)
-            fprintf(w->f, "Learned from %d pair%s in %.0f s. On pictures it had not seen: ", p->lesson->pairs,
-                    p->lesson->pairs == 1 ? "" : "s", p->lesson->seconds);
+    } else if (p->evaluation) {
+        evaluation_say(p->evaluation, result, sizeof result);
+        if (p->training)
+            fprintf(w->f,
+                    "Learned from %d pair%s in %.0f s. On pictures it had not seen: ", p->training->pairs,
+                    p->training->pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {
-        fprintf(w->f, "Learned from %d pair%s in %d steps", p->lesson->pairs,
-                p->lesson->pairs == 1 ? "" : "s", p->lesson->done);
+        fprintf(w->f, "Learned from %d pair%s in %d steps", p->training->pairs,
+                p->training->pairs == 1 ? "" : "s", p->training->done);
     }
     fputs(".</p>\n<pre><code>", w->f);
     escape(w->f, p->command);
@@ -435,12 +438,12 @@ int page_write(const page *p, const char *path, vdm_error *err)
     if (vdm_file_open(&file, path, err)) return -1;
     struct writer w = {.f = file.stream, .p = p, .err = err};
     header(&w);
-    if (p->lesson) pairs(&w);
-    if (p->lesson) learning(&w);
-    if (p->exam) answer_cards(&w);
-    if (p->exam && p->session) answer_films(&w);
-    if (p->exam) numbers(&w);
-    if (p->exam && p->exam->n && p->session) signs(&w);
+    if (p->training) pairs(&w);
+    if (p->training) learning(&w);
+    if (p->evaluation) answer_cards(&w);
+    if (p->evaluation && p->session) answer_films(&w);
+    if (p->evaluation) numbers(&w);
+    if (p->evaluation && p->evaluation->n && p->session) signs(&w);
     if (p->sections) p->sections(&w, p->user);
     if (p->session) settings(&w);
     fputs("</main></body></html>\n", w.f);

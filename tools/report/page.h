@@ -1,8 +1,24 @@
-/* What the sections of a page are written with (page.c), for commands that have sections of their own. */
+/* One page that shows a run, and what its sections are written with: commands may have sections of their own. */
 #ifndef VDM_PAGE_H
 #define VDM_PAGE_H
 
-#include "tools/tool.h"
+#include "tools/run/evaluation.h"
+#include "tools/run/training.h"
+
+/* One page that shows it all, with nothing outside it. */
+struct writer;
+typedef struct page {
+    const char *command;    /* that repeats it */
+    const session *session; /* NULL: no model worked here: settings, videos and signs are not told */
+    const vdm_task *task;
+    const training *training;     /* NULL: nothing was learned */
+    const evaluation *evaluation; /* NULL: nothing was answered */
+    const char *title,
+        *result; /* instead of the task's name, and of what is said of training and evaluation; or NULL */
+    void (*sections)(struct writer *w, const void *user); /* more of them, before the settings; or NULL */
+    const void *user;
+} page;
+int page_write(const page *p, const char *path, vdm_error *err);
 
 enum { BUDGET = 1400000 }; /* base64 bytes of the pictures in a section */
 

@@ -1,5 +1,5 @@
-/* What a run leaves for people besides its page: the strip picture, and the command that repeats it. */
-#include "tools/tool.h"
+/* Answers as one picture. */
+#include "tools/report/strip.h"
 
 #include <string.h>
 
@@ -15,7 +15,7 @@ static void paste(vdm_picture *to, const vdm_picture *p, int top, int left, int 
 }
 
 /* One answer a column: input, answer, truth below each other, on white. */
-int strip_write(const exam *a, int columns, const char *path, vdm_error *err)
+int strip_write(const evaluation *a, int columns, const char *path, vdm_error *err)
 {
     int n = a->n < columns ? a->n : columns;
     if (!n) return 0;
@@ -34,29 +34,4 @@ int strip_write(const exam *a, int columns, const char *path, vdm_error *err)
     int status = vdm_picture_write(&p, path, err);
     vdm_free(p.rgb);
     return status;
-}
-
-/* Words of other than these characters stand in single quotes. */
-static const char PLAIN[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=,+@%";
-
-char *command_line(const char *name, int argc, char **argv, vdm_error *err)
-{
-    size_t size = strlen(name) + 8;
-    for (int i = 0; i < argc; i++) size += 4 * strlen(argv[i]) + 3; /* a quote takes four bytes: '\'' */
-    char *line = vdm_alloc(size, 1, "the command", err), *to = line;
-    if (!line) return NULL;
-    to += snprintf(to, size, "vdm %s", name);
-    for (int i = 0; i < argc; i++) {
-        bool plain = *argv[i] && strspn(argv[i], PLAIN) == strlen(argv[i]);
-        *to++ = ' ';
-        if (!plain) *to++ = '\'';
-        for (const char *c = argv[i]; *c; c++) {
-            if (*c == '\'')
-                memcpy(to, "'\\''", 4), to += 4;
-            else
-                *to++ = *c;
-        }
-        if (!plain) *to++ = '\'';
-    }
-    return line;
 }

@@ -9,7 +9,7 @@
  *
  * A grid is cut at its cells: two characters side by side each (a character has half the width of its
  * height), or one where the pictures would be too wide side by side. */
-#include "tools/tool.h"
+#include "tools/report/screen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,14 +106,14 @@ static void shrink_grid(struct small *s, const vdm_picture *p, const vdm_task *g
 static int shrink(struct small *s, const vdm_picture *p, const vdm_task *g, const screen *t, int n)
 {
     vdm_error err;
-    int top, left, room = (t->columns + GAP) / n - GAP;
+    int top, left, columns = (t->columns + GAP) / n - GAP;
     *s = (struct small){0};
     if (!p->rgb) return 0;
     if (!g || vdm_grid_read(NULL, &top, &left, p, g) || g->grid_cols > MOST || g->grid_rows > MOST) {
-        shrink_picture(s, p, t->colour, at_least_1(room, MAX_COLUMNS));
+        shrink_picture(s, p, t->colour, at_least_1(columns, MAX_COLUMNS));
         return 0;
     }
-    int zoom = 2 * g->grid_cols <= room && 2 * g->grid_cols <= MOST && 2 * g->grid_rows <= MOST ? 2 : 1;
+    int zoom = 2 * g->grid_cols <= columns && 2 * g->grid_cols <= MOST && 2 * g->grid_rows <= MOST ? 2 : 1;
     uint8_t *cells = vdm_alloc((size_t)g->grid_rows * (size_t)g->grid_cols, 1, "a grid", &err);
     if (!cells) return -1;
     vdm_grid_read(cells, &top, &left, p, g);

@@ -4,7 +4,7 @@
  * otherwise
  * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for
  * models that need cells of a certain size: their VAE loses smaller ones. */
-#include "tools/tool.h"
+#include "tools/run/canvas.h"
 
 #include <string.h>
 
@@ -75,7 +75,7 @@ int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *er
     if (!o->view) return 0;
     if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid_rows))
         return vdm_fail(err, "%s: --view %d: expected a task of grids, metric cells, found metric %s",
-                        t->path, o->view, metric_name(t->metric));
+                        t->path, o->view, vdm_metric_name(t->metric));
     bool square = t->arc.path ? o->height == o->width : t->grid_rows == t->grid_cols;
     while (colours < 10 && vdm_palette_colour(t->palette, colours)) colours++;
     vdm_arc_views(views, o->view + 1, square, 0, colours, 42);

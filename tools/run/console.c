@@ -1,5 +1,6 @@
 /* What the program says while it works. */
-#include "tools/tool.h"
+#include "tools/run/console.h"
+#include "tools/messages.h"
 
 #include <math.h>
 #include <signal.h>
@@ -25,44 +26,6 @@ void console_watch_signals(void)
 bool console_stopped(void)
 {
     return stopped;
-}
-
-int fail(const vdm_error *err)
-{
-    fprintf(stderr, "vdm: %s\n", err->text);
-    return FAILED;
-}
-
-const char *clean(const char *text)
-{
-    static char copies[4][4096];
-    static int turn;
-    char *copy = copies[turn = (turn + 1) % 4];
-    snprintf(copy, sizeof copies[0], "%s", text);
-    vdm_clean(copy);
-    return copy;
-}
-
-void format_bytes(char *text, size_t size, double bytes)
-{
-    const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    int u = 0;
-    while (bytes >= 1024 && u < 4) bytes /= 1024, u++;
-    snprintf(text, size, u ? "%.1f %s" : "%.0f %s", bytes, units[u]);
-}
-
-void format_seconds(char *text, size_t size, double s)
-{
-    if (s < 0.1)
-        snprintf(text, size, "%.0f ms", 1000 * s);
-    else if (s < 10)
-        snprintf(text, size, "%.1f s", s);
-    else if (s < 100)
-        snprintf(text, size, "%.0f s", s);
-    else if (s < 2 * 3600)
-        snprintf(text, size, "%.0f min", s / 60);
-    else
-        snprintf(text, size, "%.1f h", s / 3600);
 }
 
 static void print_bar(const vdm_report *r)

@@ -1,19 +1,19 @@
 /* Named tensors collected for --dump, and written as one safetensors file. */
-#include "tools/tool.h"
+#include "tools/run/dump.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static int make_room(dump *d, vdm_error *err)
+static int grow(dump *d, vdm_error *err)
 {
-    if (d->count < d->room) return 0;
-    int64_t room = d->room ? 2 * d->room : 64;
-    vdm_tensor *more = vdm_alloc((size_t)room, sizeof *more, "the dump", err);
+    if (d->count < d->capacity) return 0;
+    int64_t capacity = d->capacity ? 2 * d->capacity : 64;
+    vdm_tensor *more = vdm_alloc((size_t)capacity, sizeof *more, "the dump", err);
     if (!more) return -1;
     if (d->count) memcpy(more, d->tensors, (size_t)d->count * sizeof *more);
     vdm_free(d->tensors);
     d->tensors = more;
-    d->room = room;
+    d->capacity = capacity;
     return 0;
 }
 
@@ -21,7 +21,7 @@ static int make_room(dump *d, vdm_error *err)
 int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err)
 {
     if (!d->path) return 0;
-    if (make_room(d, err)) return -1;
+    if (grow(d, err)) return -1;
     vdm_tensor t = {.dtype = VDM_F32, .rank = rank, .bytes = sizeof(float)};
     for (int i = 0; i < rank; i++) {
         t.shape[i] = shape[i];

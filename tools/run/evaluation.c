@@ -7,43 +7,44 @@
  * Beside every score stands what copying the input would have scored: a task that changes little makes
  * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
  * the terminal; what a large task holds is bounded. */
-#include "tools/tool.h"
+#include "tools/run/evaluation.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
 
 #include <math.h>
 #include <string.h>
 
-const char *metric_name(vdm_metric m)
-{
-    return vdm_metric_name(m);
-}
-
-int exam_asked(const vdm_task *t, int limit, vdm_error *err)
+int evaluation_asked(const vdm_task *t, int limit, vdm_error *err)
 {
     if (!t->n_test) return vdm_fail(err, "%s/test: expected pictures NAME.in.ppm, found none", t->path);
     return limit && limit < t->n_test ? limit : t->n_test;
 }
 
 /* Whether the map that is asked for can be learned, before any work. */
-static int plan_colours(exam *a, const session *s, vdm_error *err)
+static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
     vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
     if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task, &why))
         return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
-    if (kind >= VDM_COLOUR_AFFINE && !a->own)
-        return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --own 0",
+    if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
+        return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
                         a->task->path, s->options->colour);
     return 0;
 }
 
-int exam_plan(exam *a, const session *s, const vdm_task *t, int n, int own, vdm_error *err)
+int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, int train_pairs,
+                    vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
     vdm_picture size = {.width = g->width, .height = g->height};
     vdm_task first = vdm_example_grid(t, &t->test[0]);
     int top, left;
-    *a = (exam){.task = t, .geometry = *g, .asked = n, .own = own < t->n_train ? own : t->n_train};
+    *a = (evaluation){.task = t,
+                      .geometry = *g,
+                      .asked = n,
+                      .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
     if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, &first))
         return vdm_fail(err,
                         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
@@ -83,15 +84,15 @@ static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, 
     a->known = true;
     if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
         vdm_score(&a->copied, &same, t, input, truth, err) ||
-        vdm_score(&a->kept, &same, t, last, input, err) ||
+        vdm_score(&a->against_input, &same, t, last, input, err) ||
         vdm_score(&a->raw, &a->raw_exact, t, raw, truth, err))
         return -1;
     return mark_cells(a, t, last, truth, err);
 }
 
-static void add_up(exam *a)
+static void add_up(evaluation *a)
 {
-    double sum = 0, copied = 0, kept = 0, raw = 0;
+    double sum = 0, copied = 0, against_input = 0, raw = 0;
     int n = 0, m = 0, k = 0, r = 0;
     a->scored = a->exact = a->raw_exact = 0;
     for (int i = 0; i < a->n; i++) {
@@ -103,7 +104,7 @@ static void add_up(exam *a)
         if (isfinite(e->raw)) raw += e->raw, r++;
         if (isfinite(e->score)) sum += e->score, n++;
         if (isfinite(e->copied)) copied += e->copied, m++;
-        if (isfinite(e->kept)) kept += e->kept, k++;
+        if (isfinite(e->against_input)) against_input += e->against_input, k++;
     }
     a->perfect = a->scored - n;
     a->mean = n ? sum / n : (double)INFINITY;
@@ -111,7 +112,7 @@ static void add_up(exam *a)
     a->signs->test = a->scored;
     a->signs->test_exact = a->exact;
     a->copied = m ? copied / m : (double)INFINITY;
-    a->kept = k ? kept / k : (double)INFINITY;
+    a->against_input = k ? against_input / k : (double)INFINITY;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ int film_frame(int i, int frames)
 }
 
 /* As the task is, not as its view shows it. */
-static int write_last(const exam *all, const char *folder, const char *name, const vdm_task *shape,
+static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_task *shape,
                       const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
@@ -170,7 +171,7 @@ static int write_last(const exam *all, const char *folder, const char *name, con
 }
 
 /* A copy with its colours corrected. */
-static int correct(vdm_picture *to, const exam *all, const vdm_task *shape, const vdm_picture *raw,
+static int correct(vdm_picture *to, const evaluation *all, const vdm_task *shape, const vdm_picture *raw,
                    vdm_error *err)
 {
     if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
@@ -188,7 +189,7 @@ static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_p
 }
 
 /* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
-static int take(exam *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
+static int take(evaluation *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
                 vdm_error *err)
 {
     const vdm_geometry *g = &all->geometry;
@@ -216,7 +217,7 @@ static int take(exam *all, int i, const char *folder, const vdm_picture *input, 
 struct bar {
     vdm_progress inner;
     console console;
-    const exam *all;
+    const evaluation *all;
     int each;  /* sampling steps */
     int done;  /* answers, to training pairs too */
     int group; /* answers that are sampled together now */
@@ -225,7 +226,7 @@ struct bar {
 
 static int report_all(const struct bar *b, int step)
 {
-    vdm_report r = {"answer", step, (b->all->own + b->all->asked) * b->each, vdm_seconds() - b->start,
+    vdm_report r = {"answer", step, (b->all->train_pairs + b->all->asked) * b->each, vdm_seconds() - b->start,
                     (double)NAN};
     return b->inner.report(b->inner.user, &r);
 }
@@ -235,29 +236,29 @@ static int report_one(void *user, const vdm_report *r)
     const struct bar *b = user;
     int done = strcmp(r->phase, "sample") == 0 ? r->step : strcmp(r->phase, "decode") == 0 ? b->each : 0;
     int step = b->done * b->each + done * b->group,
-        last = (b->all->own + b->all->asked) * b->each - 1; /* the end comes after the score */
+        last = (b->all->train_pairs + b->all->asked) * b->each - 1; /* the end comes after the score */
     return report_all(b, step < last ? step : last);
 }
 
-int exam_group(const session *s, int asked)
+int evaluation_group(const session *s, int asked)
 {
     int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
     int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 
-/* Work space for `room` answers at once. */
+/* Work space for `capacity` answers at once. */
 struct group {
-    int room;
-    vdm_picture *inputs; /* [room] */
-    float *images;       /* [room,3,H,W] */
-    float *videos;       /* [room,T,3,H,W] */
+    int capacity;
+    vdm_picture *inputs; /* [capacity] */
+    float *images;       /* [capacity,3,H,W] */
+    float *videos;       /* [capacity,T,3,H,W] */
     uint8_t *bytes;      /* [T,H,W,3] */
 };
 
 static void group_free(struct group *g)
 {
-    for (int i = 0; g->inputs && i < g->room; i++) vdm_picture_free(&g->inputs[i]);
+    for (int i = 0; g->inputs && i < g->capacity; i++) vdm_picture_free(&g->inputs[i]);
     vdm_free(g->inputs);
     vdm_free(g->images);
     vdm_free(g->videos);
@@ -268,11 +269,11 @@ static int group_new(struct group *g, const session *s, int asked, vdm_error *er
 {
     size_t frame = (size_t)s->geometry.height * (size_t)s->geometry.width * 3,
            video = (size_t)s->geometry.frames * frame;
-    int room = exam_group(s, asked);
-    *g = (struct group){.room = room};
-    g->inputs = vdm_alloc((size_t)room, sizeof *g->inputs, "the pictures", err);
-    g->images = vdm_alloc((size_t)room * frame, sizeof(float), "the pictures", err);
-    g->videos = vdm_alloc((size_t)room * video, sizeof(float), "the videos", err);
+    int capacity = evaluation_group(s, asked);
+    *g = (struct group){.capacity = capacity};
+    g->inputs = vdm_alloc((size_t)capacity, sizeof *g->inputs, "the pictures", err);
+    g->images = vdm_alloc((size_t)capacity * frame, sizeof(float), "the pictures", err);
+    g->videos = vdm_alloc((size_t)capacity * video, sizeof(float), "the videos", err);
     g->bytes = vdm_alloc(video, 1, "the video's frames", err);
     return g->inputs && g->images && g->videos && g->bytes ? 0 : -1;
 }
@@ -297,21 +298,23 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
 static void say_score(const struct answer *a, vdm_metric m)
 {
     if (a->known)
-        printf("%s %s %.4f%s\n", clean(a->example->name), metric_name(m), a->score, a->exact ? " exact" : "");
+        printf("%s %s %.4f%s\n", clean(a->example->name), vdm_metric_name(m), a->score,
+               a->exact ? " exact" : "");
 }
 
 /* ------------------------------------------------------------------------------------------------
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static void unpack(const exam *a, const struct group *g, int i)
+static void unpack(const evaluation *a, const struct group *g, int i)
 {
     const vdm_geometry *size = &a->geometry;
     int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
     vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
 }
 
-int exam_take(exam *a, const char *folder, const vdm_picture *input, uint8_t *bytes, vdm_error *err)
+int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
+                    vdm_error *err)
 {
     a->all[a->n].example = &a->task->test[a->n];
     if (take(a, a->n, folder, input, bytes, err)) return -1;
@@ -320,18 +323,19 @@ int exam_take(exam *a, const char *folder, const vdm_picture *input, uint8_t *by
     return 0;
 }
 
-/* Answers to the first training pairs: last frames [own], and what they should have been. */
-struct own {
+/* Answers to the first training pairs: last frames [train_pairs], and what they should have been. */
+struct train_answers {
     vdm_picture *last, *truth;
 };
 
-static int answer_own(struct own *o, exam *a, session *s, struct bar *b, struct group *g, vdm_error *err)
+static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s, struct bar *b,
+                              struct group *g, vdm_error *err)
 {
     const vdm_geometry *size = &a->geometry;
     size_t frame = (size_t)size->height * (size_t)size->width * 3;
-    while (b->done < a->own) {
+    while (b->done < a->train_pairs) {
         const vdm_example *list = a->task->train + b->done;
-        int n = a->own - b->done < g->room ? a->own - b->done : g->room;
+        int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a->task, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
             unpack(a, g, i);
@@ -347,17 +351,17 @@ static int answer_own(struct own *o, exam *a, session *s, struct bar *b, struct 
 }
 
 /* Learns the colour map, and counts the training pairs that are right with it. */
-static int learn_own(const struct own *o, exam *a, vdm_error *err)
+static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, vdm_error *err)
 {
     vdm_colour_study *study = vdm_alloc(1, sizeof *study, "the colours of the answers", err);
     if (!study) return -1;
-    for (int i = 0; i < a->own; i++) {
+    for (int i = 0; i < a->train_pairs; i++) {
         vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
         vdm_colour_add(study, &shape, &o->last[i], &o->truth[i]);
     }
     int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task, err);
     vdm_free(study);
-    for (int i = 0; i < a->own && !status; i++) {
+    for (int i = 0; i < a->train_pairs && !status; i++) {
         double score;
         bool exact;
         vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
@@ -365,16 +369,20 @@ static int learn_own(const struct own *o, exam *a, vdm_error *err)
         status = vdm_score(&score, &exact, &shape, &o->last[i], &o->truth[i], err);
         a->signs->train_exact += !status && exact;
     }
-    a->signs->train = a->own;
+    a->signs->train = a->train_pairs;
     return status;
 }
 
-static int look_at_own(exam *a, session *s, struct bar *b, struct group *g, vdm_error *err)
+static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct group *g, vdm_error *err)
 {
-    struct own o = {vdm_alloc((size_t)a->own, sizeof *o.last, "the answers to training pairs", err),
-                    vdm_alloc((size_t)a->own, sizeof *o.truth, "the training pairs", err)};
-    int status = !o.last || !o.truth || answer_own(&o, a, s, b, g, err) || learn_own(&o, a, err) ? -1 : 0;
-    for (int i = 0; i < a->own; i++) {
+    struct train_answers o = {
+        vdm_alloc((size_t)a->train_pairs, sizeof *o.last, "the answers to training pairs", err),
+        vdm_alloc((size_t)a->train_pairs, sizeof *o.truth, "the training pairs", err)};
+    int status =
+        !o.last || !o.truth || answer_train_pairs(&o, a, s, b, g, err) || learn_from_train_pairs(&o, a, err)
+            ? -1
+            : 0;
+    for (int i = 0; i < a->train_pairs; i++) {
         if (o.last) vdm_picture_free(&o.last[i]);
         if (o.truth) vdm_picture_free(&o.truth[i]);
     }
@@ -383,19 +391,19 @@ static int look_at_own(exam *a, session *s, struct bar *b, struct group *g, vdm_
     return status;
 }
 
-int exam_run(exam *a, session *s, const char *folder, bool live, vdm_error *err)
+int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
     struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
-    if (!status && a->own) status = look_at_own(a, s, &b, &g, err);
+    if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
     while (a->n < a->asked && !status) {
-        int n = a->asked - a->n < g.room ? a->asked - a->n : g.room;
+        int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
             unpack(a, &g, i);
-            status = exam_take(a, folder, &g.inputs[i], g.bytes, err);
+            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -422,27 +430,27 @@ static void write_name(FILE *f, const char *name)
     if (quoted) fputc('"', f);
 }
 
-int exam_write(const exam *a, const char *path, vdm_error *err)
+int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, path, err)) return -1;
     bool corrected = a->colours.kind != VDM_COLOUR_NONE;
-    fprintf(f.stream, "name,metric,score,exact,copied,kept%s\n", corrected ? ",raw" : "");
+    fprintf(f.stream, "name,metric,score,exact,copied,against_input%s\n", corrected ? ",raw" : "");
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
         if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", metric_name(a->task->metric), e->score, e->exact,
-                e->copied, e->kept);
+        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", vdm_metric_name(a->task->metric), e->score, e->exact,
+                e->copied, e->against_input);
         if (corrected) fprintf(f.stream, ",%.9g", e->raw);
         fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);
 }
 
-int exam_summary(const options *o, const exam *a)
+int evaluation_summary(const options *o, const evaluation *a)
 {
-    const char *metric = metric_name(a->task->metric);
+    const char *metric = vdm_metric_name(a->task->metric);
     if (!a->scored) {
         printf("%d answered, none has a known answer\n", a->n);
         return DONE;
@@ -457,13 +465,13 @@ int exam_summary(const options *o, const exam *a)
     if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
     if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
-           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->kept);
+           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
     bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
     return below ? BELOW : DONE;
 }
 
-void exam_say(const exam *a, char *text, size_t size)
+void evaluation_say(const evaluation *a, char *text, size_t size)
 {
     int n = a->scored;
     if (!n) {
@@ -479,11 +487,11 @@ void exam_say(const exam *a, char *text, size_t size)
         snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean,
                  100 * a->copied);
     else
-        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", metric_name(a->task->metric), a->mean,
-                 a->copied);
+        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", vdm_metric_name(a->task->metric),
+                 a->mean, a->copied);
 }
 
-void exam_free(exam *a)
+void evaluation_free(evaluation *a)
 {
     for (int i = 0; a->all && i < a->asked; i++) {
         struct answer *e = &a->all[i];
@@ -495,5 +503,5 @@ void exam_free(exam *a)
     }
     vdm_free(a->all);
     vdm_free(a->signs);
-    *a = (exam){0};
+    *a = (evaluation){0};
 }

@@ -1,5 +1,7 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
-#include "tools/tool.h"
+#include "tools/run/model_session.h"
+#include "tools/messages.h"
+#include "tools/run/prompts.h"
 
 #include <errno.h>
 #include <math.h>
@@ -107,7 +109,8 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
 }
 
 /* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
-static int read_lora(session *s, const char *text, vdm_lora *part, double *weight, vdm_error *err)
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -121,7 +124,7 @@ static int read_lora(session *s, const char *text, vdm_lora *part, double *weigh
     if (!path) return -1;
     memcpy(path, text, length);
     int applied, modules;
-    int status = vdm_lora_read(part, path, &s->config.transformer, &applied, &modules, err);
+    int status = vdm_lora_read(part, path, c, &applied, &modules, err);
     if (!status)
         fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
@@ -129,16 +132,16 @@ static int read_lora(session *s, const char *text, vdm_lora *part, double *weigh
     return status;
 }
 
-static int read_loras(session *s, vdm_error *err)
+int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err)
 {
     vdm_lora parts[MAX_LORAS] = {0};
     double weights[MAX_LORAS];
     int n = 0, status = 0;
-    while (n < s->options->n_loras && !status) {
-        status = read_lora(s, s->options->loras[n], &parts[n], &weights[n], err);
+    while (n < o->n_loras && !status) {
+        status = lora_read_option(&parts[n], &weights[n], o->loras[n], c, err);
         if (!status) n++;
     }
-    if (!status && n) status = vdm_lora_join(&s->lora, parts, weights, n, err);
+    if (!status && n) status = vdm_lora_join(all, parts, weights, n, err);
     for (int i = 0; i < n; i++) vdm_lora_free(&parts[i]);
     return status;
 }
@@ -160,7 +163,7 @@ int session_load(session *s, vdm_error *err)
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
     int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
-                         vdm_vae_load(&s->vae, vae, err) || read_loras(s, err)
+                         vdm_vae_load(&s->vae, vae, err) || loras_read(&s->lora, s->options, &s->config.transformer, err)
                      ? -1
                      : 0;
     vdm_free(transformer);
@@ -213,27 +216,6 @@ vdm_sample_options sample_options(const session *s)
                             .image_scale = image_scale_of(o),
                             .seed = o->seed};
     return p;
-}
-
-int writable(const char *path, vdm_error *err)
-{
-    vdm_file f;
-    struct stat st;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return vdm_fail(err, "%s: expected a file to write, found something else", path);
-    if (vdm_file_open(&f, path, err)) return -1;
-    vdm_file_abandon(&f);
-    return 0;
-}
-
-int make_folder(const char *path, vdm_error *err)
-{
-    struct stat st;
-    if (mkdir(path, 0777) && errno != EEXIST)
-        return vdm_fail(err, "%s: can't make this folder: %s", path, strerror(errno));
-    if (stat(path, &st) || !S_ISDIR(st.st_mode))
-        return vdm_fail(err, "%s: expected a folder, found a file", path);
-    return 0;
 }
 
 int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)

@@ -1,6 +1,8 @@
 /* What a run will take, said before it starts: bytes from the library's own layouts, time from counted
  * operations and a short measurement of this machine. */
-#include "tools/tool.h"
+#include "tools/run/plan.h"
+#include "tools/messages.h"
+#include "tools/run/evaluation.h"
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -148,7 +150,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     if (training_steps) {
         run = plan_learning(s, &f, pairs);
     } else {
-        p.videos = exam_group(s, answers);
+        p.videos = evaluation_group(s, answers);
         run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
         print_line("answering", run);
     }

@@ -1,15 +1,18 @@
-/* A lesson: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+/* A training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
-#include "tools/tool.h"
+#include "tools/run/training.h"
+#include "tools/messages.h"
+#include "tools/run/console.h"
+#include "tools/run/files.h"
 
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static void set_options(lesson *l, const options *o)
+static void set_options(training *l, const options *o)
 {
     vdm_fit_options *f = &l->fit;
     const char *names[] = {"constant", "warmup", "linear", "cosine"};
@@ -48,10 +51,10 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
-int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
+int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
-    *l = (lesson){.session = s, .task = t, .phi = t->phi};
+    *l = (training){.session = s, .task = t, .phi = t->phi};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     l->pairs = o->shots && o->shots < t->n_train ? o->shots : t->n_train;
@@ -64,7 +67,7 @@ int lesson_plan(lesson *l, session *s, const vdm_task *t, const options *o, vdm_
     return 0;
 }
 
-int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err)
+int training_output(training *l, const char *folder, bool keep_state, vdm_error *err)
 {
     struct stat st;
     if (make_folder(folder, err)) return -1;
@@ -82,7 +85,7 @@ int lesson_output(lesson *l, const char *folder, bool keep_state, vdm_error *err
     return writable(l->lora, err) || writable(l->table, err) ? -1 : 0;
 }
 
-static int read_pair(lesson *l, int i, vdm_error *err)
+static int read_pair(training *l, int i, vdm_error *err)
 {
     const vdm_geometry *g = &l->session->geometry;
     vdm_picture *to[] = {&l->x[i], &l->y[i]};
@@ -92,7 +95,7 @@ static int read_pair(lesson *l, int i, vdm_error *err)
     return 0;
 }
 
-int lesson_read(lesson *l, vdm_error *err)
+int training_read(training *l, vdm_error *err)
 {
     l->x = vdm_alloc((size_t)l->pairs, sizeof *l->x, "the pairs", err);
     l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
@@ -101,14 +104,14 @@ int lesson_read(lesson *l, vdm_error *err)
     return status;
 }
 
-static int start_adapter(lesson *l, vdm_error *err)
+static int start_adapter(training *l, vdm_error *err)
 {
     const options *o = l->session->options;
     const vdm_transformer_config *c = &l->session->config.transformer;
     vdm_rng rng;
     int applied, modules;
     if (!o->init) {
-        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER);
+        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
         return vdm_lora_init(&l->adapter, c, o->rank, o->alpha, &rng, err);
     }
     if (vdm_lora_read(&l->adapter, o->init, c, &applied, &modules, err)) return -1;
@@ -118,7 +121,7 @@ static int start_adapter(lesson *l, vdm_error *err)
 }
 
 /* The rows of steps done so far: also when the run was stopped. */
-static int write_table(const lesson *l, vdm_error *err)
+static int write_table(const training *l, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, l->table, err)) return -1;
@@ -134,7 +137,7 @@ static int write_table(const lesson *l, vdm_error *err)
     return vdm_file_commit(&f, err);
 }
 
-static void say_what_was_learned(const lesson *l)
+static void say_what_was_learned(const training *l)
 {
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
@@ -144,7 +147,7 @@ static void say_what_was_learned(const lesson *l)
     fputc('\n', stderr);
 }
 
-int lesson_run(lesson *l, vdm_error *err)
+int training_run(training *l, vdm_error *err)
 {
     session *s = l->session;
     console c;
@@ -169,7 +172,7 @@ int lesson_run(lesson *l, vdm_error *err)
     return 0;
 }
 
-void lesson_free(lesson *l)
+void training_free(training *l)
 {
     for (int i = 0; i < l->pairs; i++) {
         if (l->x) vdm_picture_free(&l->x[i]);
@@ -183,5 +186,5 @@ void lesson_free(lesson *l)
     vdm_free(l->state);
     vdm_fit_data_free(&l->data);
     vdm_lora_free(&l->adapter);
-    *l = (lesson){0};
+    *l = (training){0};
 }

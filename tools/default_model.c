@@ -7,7 +7,7 @@
  *
  * The program's file is what /proc/self/exe points to; elsewhere than on Linux it is found as the shell found
  * it: argv[0] where that holds a slash, else the first such file in PATH. */
-#include "tools/tool.h"
+#include "tools/options.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,0 +1,45 @@
+/* Results of ARC-AGI tasks: what they mean, and their lines in files. */
+#ifndef VDM_RESULTS_H
+#define VDM_RESULTS_H
+
+#include "vdm_task.h"
+
+enum { MAX_ATTEMPTS = 8 };
+typedef struct arc_test {
+    vdm_grid input, truth; /* truth 0 x 0: not known */
+    vdm_grid answers[MAX_ATTEMPTS];
+    int n; /* answers: fewer than attempts where some were the same */
+} arc_test;
+
+/* What became of a task: a line of the results. */
+typedef struct arc_result {
+    char *task;  /* its path in the folder, without .json */
+    char *run;   /* settings: what is merged has to have the same */
+    char *error; /* NULL: it was answered */
+    int of;      /* tasks in the folder, over all shards; 0: a task by itself */
+    int attempts, pairs, cell, height, width;
+    vdm_palette palette;
+    arc_test *tests;
+    int n_tests;
+    double seconds;
+} arc_result;
+void result_free(arc_result *r);
+bool arc_exact(const arc_test *t, int attempts);              /* among the first answers */
+bool arc_solved(const arc_result *r, int attempts);           /* every test of it is */
+int arc_wrong(const vdm_grid *answer, const vdm_grid *truth); /* cells; -1: another size */
+const char *rule_of(const arc_result *r, const char **said);  /* "oracle", and what there is to say of it */
+
+/* Results of a file, or several; a last line that isn't ended is left out. complete: bytes of lines that are
+ * whole. */
+typedef struct arc_results {
+    arc_result *all;
+    int n, capacity;
+} arc_results;
+int results_read(arc_results *all, const char *path, size_t *complete, vdm_error *err);
+void results_free(arc_results *all);
+int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err); /* free() the line */
+
+/* "2 of 3 tests exact with 1 attempt, 3 with 2" */
+void result_say(const arc_result *r, char *text, size_t size);
+
+#endif

@@ -1,0 +1,17 @@
+/* A folder of ARC-AGI tasks, or a part of it. */
+#ifndef VDM_SHARD_H
+#define VDM_SHARD_H
+
+#include "tools/options.h"
+
+int shard_run(const options *o, vdm_error *err);
+
+/* *.json in the folder and below it, sorted: paths from the folder on, without the ending. */
+typedef struct arc_list {
+    char **names;
+    int n, capacity;
+} arc_list;
+int list_read(arc_list *l, const char *dir, vdm_error *err);
+void list_free(arc_list *l);
+
+#endif

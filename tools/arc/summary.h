@@ -1,0 +1,9 @@
+/* Results merged: accuracy, and a page of pictures. */
+#ifndef VDM_SUMMARY_H
+#define VDM_SUMMARY_H
+
+#include "tools/options.h"
+
+int summary_run(const options *o, const char *command, vdm_error *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* The page of one ARC-AGI task: its tests, what was generated for them, the protocol. */
+#include "tools/arc/solve.h"
+#include "tools/arc/task_card.h"
+
+/* The first view's last frames, as they were generated: what the answers were read from. */
+static void generated(struct writer *w, const solver *s)
+{
+    int n = s->learn.attempts;
+    for (int i = 0; i < s->arc.n_test; i++) {
+        fprintf(w->f, FIGURE_ROW, n);
+        for (int a = 0; a < n; a++) {
+            fputs("<figure>", w->f);
+            picture(w, &s->frames[i * n + a], "generated for ", s->arc.name);
+            fprintf(w->f, "<figcaption>test %d, seed %llu</figcaption></figure>", i + 1,
+                    (unsigned long long)s->learn.seed + (unsigned long long)a);
+        }
+        fputs("</div>\n", w->f);
+    }
+}
+
+static void task_sections(struct writer *w, const void *user)
+{
+    const solver *s = user;
+    const char *said, *rule = rule_of(&s->result, &said);
+    fputs("<section><h2>The tests</h2>\n", w->f);
+    w->spent = 0;
+    task_card(w, &s->result);
+    fputs("</section>\n<section><h2>As generated</h2>\n", w->f);
+    generated(w, s);
+    fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
+    row(w->f, "Size rule", "%s: %s", rule, said);
+    row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
+        s->task.cell, s->task.border);
+    row(w->f, "Attempts", "%d", s->learn.attempts);
+    row(w->f, "Colours", "%s", s->learn.colour);
+    if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
+    row(w->f, "Run", "%s", s->result.run);
+    fputs("</tbody></table></section>\n", w->f);
+}
+
+int solver_page(const solver *s, const char *command, const char *path, vdm_error *err)
+{
+    char said[256], result[384];
+    result_say(&s->result, said, sizeof said);
+    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train,
+             s->training.seconds, said);
+    page p = {.command = command,
+              .session = &s->session,
+              .task = &s->task,
+              .training = &s->training,
+              .result = result,
+              .sections = task_sections,
+              .user = s};
+    return page_write(&p, path, err);
+}

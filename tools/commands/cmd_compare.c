@@ -1,0 +1,21 @@
+/* vdm compare: where a port's tensors leave the reference's, and why. */
+#include "tools/commands/commands.h"
+#include "tools/golden/compare.h"
+#include "tools/messages.h"
+
+int command_compare(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    bool differs = false;
+    int status = options_read(&o, COMPARE, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.n_operands != 2) return misuse("compare: expected two files, the reference first");
+    char *command = command_line("compare", argc, argv, &err);
+    if (!command || compare_run(&o, command, &differs, &err))
+        status = fail(&err);
+    else
+        status = differs ? BELOW : DONE;
+    vdm_free(command);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* vdm golden: every intermediate tensor of a computation, to check a port against. */
+#include "tools/commands/commands.h"
+#include "tools/golden/golden.h"
+#include "tools/messages.h"
+
+int command_golden(int argc, char **argv)
+{
+    options o;
+    vdm_error err;
+    int status = options_read(&o, GOLDEN, argc, argv);
+    if (status) return status < 0 ? DONE : status;
+    if (o.names) {
+        golden_names();
+        return DONE;
+    }
+    if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
+    if (!o.output) return misuse("golden: expected -o FILE");
+    char *command = command_line("golden", argc, argv, &err);
+    status = command && !golden_run(&o, command, &err) ? DONE : fail(&err);
+    vdm_free(command);
+    return status;
+}

@@ -1,0 +1,22 @@
+/* Pictures and grids in the terminal. */
+#ifndef VDM_SCREEN_H
+#define VDM_SCREEN_H
+
+#include "vdm_task.h"
+
+/* Pictures in the terminal: two pixels a character in 24-bit colour, plain text elsewhere. */
+typedef struct screen {
+    bool colour;
+    int columns;
+} screen;
+screen screen_of_stdout(void);
+/* Prints n pictures side by side, the caption under each; one without pixels leaves its place empty. grid:
+ * the task whose cells they show, or NULL. */
+void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
+                  const vdm_task *grid);
+
+/* The same for grids, each of its own size; one of 0 x 0 leaves its place empty. */
+void screen_print_grids(const screen *s, const vdm_grid *grids, const char *const *captions, int n,
+                        vdm_palette palette);
+
+#endif

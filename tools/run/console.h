@@ -1,0 +1,21 @@
+/* Progress on the terminal, and the signals that stop the work. */
+#ifndef VDM_CONSOLE_H
+#define VDM_CONSOLE_H
+
+#include "vdm.h"
+
+/* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT and SIGTERM ask the
+ * work to stop. */
+typedef struct console {
+    bool terminal;
+    double last;       /* when something was printed */
+    const char *phase; /* what is on the line now */
+    char note[64];     /* said at the end of the line */
+} console;
+vdm_progress console_progress(console *c);
+void console_end(console *c);   /* finishes the line */
+void console_clear(console *c); /* takes the line away, for another to be printed above the bar */
+void console_watch_signals(void);
+bool console_stopped(void); /* a signal came: what fails now was stopped */
+
+#endif

@@ -1,0 +1,43 @@
+/* Files and folders of a command. */
+#include "tools/run/files.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int writable(const char *path, vdm_error *err)
+{
+    vdm_file f;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return vdm_fail(err, "%s: expected a file to write, found something else", path);
+    if (vdm_file_open(&f, path, err)) return -1;
+    vdm_file_abandon(&f);
+    return 0;
+}
+
+int make_folder(const char *path, vdm_error *err)
+{
+    struct stat st;
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return vdm_fail(err, "%s: can't make this folder: %s", path, strerror(errno));
+    if (stat(path, &st) || !S_ISDIR(st.st_mode))
+        return vdm_fail(err, "%s: expected a folder, found a file", path);
+    return 0;
+}
+
+bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool has(const char *folder, const char *name)
+{
+    vdm_error err;
+    struct stat st;
+    char *path = vdm_path(folder, name, &err);
+    bool there = path && stat(path, &st) == 0;
+    vdm_free(path);
+    return there;
+}

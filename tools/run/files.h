@@ -1,0 +1,13 @@
+/* Files and folders of a command. */
+#ifndef VDM_TOOL_FILES_H
+#define VDM_TOOL_FILES_H
+
+#include "vdm.h"
+
+/* Refuses early where a file could not be written at the end. */
+int writable(const char *path, vdm_error *err);
+int make_folder(const char *path, vdm_error *err);
+bool is_folder(const char *path);
+bool has(const char *folder, const char *name); /* something of that name is in there */
+
+#endif

@@ -1,0 +1,48 @@
+/* The model that a command works with. */
+#ifndef VDM_MODEL_SESSION_H
+#define VDM_MODEL_SESSION_H
+
+#include "tools/options.h"
+
+/* A model folder opened for a command: configuration and size first, then weights. */
+typedef struct session {
+    const options *options;
+    vdm_model_config config;
+    vdm_geometry geometry;
+    vdm_cpu cpu;
+    vdm_transformer transformer;
+    vdm_vae vae;
+    vdm_schedule schedule;
+    float *prompt, *negative; /* [L,Dt] */
+    bool same_prompts;        /* then guidance has no effect, and is left out */
+    bool no_prompt;           /* neither an option nor the model gives an embedding */
+    const char *texts[2];     /* what prompt and negative are to become the embeddings of, or NULL */
+    vdm_lora lora;            /* all of --lora as one; rank 0: none */
+} session;
+/* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
+int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
+/* A task's own prompt (or NULL) holds where the model has a text encoder and no option says otherwise: before
+ * the model's own embedding. Between session_plan and session_load. */
+void session_task_prompt(session *s, const char *text);
+/* Encodes prompts, loads the weights and adapters, and says what it took. */
+int session_load(session *s, vdm_error *err);
+/* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
+void session_use_prompts(session *s, float *prompt, float *negative);
+void session_free(session *s);
+/* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err);
+/* All of --lora as one adapter; rank 0 if there is none. */
+int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err);
+
+vdm_sample_options sample_options(const session *s);
+vdm_image_scale image_scale_of(const options *o);
+size_t memory_of(const options *o); /* bytes that --memory asks for */
+vdm_precision precision_of(const options *o);
+/* Reads a picture and brings it to the session's size; read_image: as [3,H,W] in -1..1. */
+int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err);
+int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err);
+/* The size that a picture has, or that --size asks for. */
+int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err);
+
+#endif

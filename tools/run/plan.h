@@ -1,0 +1,10 @@
+/* Memory and time of a run before it starts. */
+#ifndef VDM_PLAN_H
+#define VDM_PLAN_H
+
+#include "tools/run/model_session.h"
+
+/* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
+void plan_print(const session *s, int training_steps, int answers, int pairs);
+
+#endif

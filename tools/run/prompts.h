@@ -1,0 +1,12 @@
+/* Prompts through the model's own text encoder. */
+#ifndef VDM_PROMPTS_H
+#define VDM_PROMPTS_H
+
+#include "vdm.h"
+
+/* texts [n] -> to [n], [L,Dt] each, by MODEL's text encoder; a NULL text leaves its place alone. */
+int encode_prompts(float **to, const char *const *texts, int n, const char *model,
+                   const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err);
+bool has_text_encoder(const char *model);
+
+#endif

@@ -1,0 +1,34 @@
+/* A task folder's pairs are learned. */
+#ifndef VDM_TRAINING_H
+#define VDM_TRAINING_H
+
+#include "tools/run/model_session.h"
+
+/* Learning a task folder's pairs: what fit and demo do. */
+typedef struct training {
+    session *session;
+    const vdm_task *task;
+    int pairs;
+    vdm_phi phi;
+    char phi_name[32];        /* as --phi takes it */
+    vdm_picture *x, *y;       /* [pairs], of the session's size */
+    vdm_fit_data_options how; /* what the pairs become: may be changed before training_run */
+    vdm_fit_options fit;      /* the same */
+    vdm_fit_data data;
+    vdm_lora adapter;
+    vdm_fit_row *rows; /* [fit.steps + 1] */
+    int done;          /* steps */
+    double seconds;
+    char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
+} training;
+/* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
+int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
+/* Makes the folder, and refuses early where it can't be written. keep_state: the run can be resumed. */
+int training_output(training *l, const char *folder, bool keep_state, vdm_error *err);
+/* Reads the pairs. */
+int training_read(training *l, vdm_error *err);
+/* Encodes, learns, and writes the adapter and train.csv; the session's weights are loaded. */
+int training_run(training *l, vdm_error *err);
+void training_free(training *l);
+
+#endif
