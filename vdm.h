@@ -480,8 +480,14 @@ void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int
 /* ------------------------------------------------------------------------------------------------
  * Pictures and videos (io.c) */
 
-/* PPM and PGM, ASCII and binary (P2, P3, P5, P6), 8 and 16 bit, comments. */
+/* PNG of every kind; PBM, PGM and PPM, ASCII and binary (P1 to P6), 8 and 16 bit, comments. path: a file, a pipe, or
+ * "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes them, of PNM rounded. */
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
+int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
+/* The same from the bytes of a file; notes may be NULL. */
+int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
+                       vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
