@@ -453,7 +453,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
  * Transitions (interp.c) */
 
 typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
-    int width, height;
+    int height, width;
     uint8_t *rgb;            /* vdm_free */
 } vdm_picture;
 
@@ -494,7 +494,7 @@ int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
 /* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 

@@ -327,7 +327,7 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
     }
     *p = (vdm_picture){0};
     if (vdm_picture_read(&file, output ? e->output : e->input, err)) return -1;
-    int status = vdm_picture_resize(p, &file, width, height, err);
+    int status = vdm_picture_resize(p, &file, height, width, err);
     vdm_picture_free(&file);
     return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, false, err);
 }

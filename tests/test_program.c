@@ -12,7 +12,7 @@ static void write_picture(const char *name, uint32_t seed, int height, int width
 {
     static float noise[64];
     vdm_error err;
-    vdm_picture p = {width, height, vdm_alloc((size_t)(3 * width * height), 1, "a picture", &err)};
+    vdm_picture p = {height, width, vdm_alloc((size_t)(3 * width * height), 1, "a picture", &err)};
     check_random(noise, 64, seed, 1);
     for (int i = 0; i < width * height * 3; i++) {
         int y = i / 3 / width, x = i / 3 % width;

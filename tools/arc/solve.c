@@ -180,7 +180,7 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     const vdm_geometry *g = &s->session.geometry;
     int tests = s->arc.n_test, view = q / tests, test = q % tests, attempts = s->learn.attempts;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    vdm_picture last = {g->width, g->height, t->bytes};
+    vdm_picture last = {g->height, g->width, t->bytes};
     vdm_grid seen = {0};
     vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
     if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))

@@ -38,7 +38,7 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
     int height, width, status = size_of(o, o->operands[0], &height, &width, err);
     for (int i = 0; i < 2 && !status; i++) {
         status = vdm_picture_read(&pair[i], o->operands[i], err);
-        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], width, height, err);
+        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], height, width, err);
     }
     if (!status) {
         vdm_rng rng;

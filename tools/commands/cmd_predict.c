@@ -77,7 +77,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
-    vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
+    vdm_picture last = {g->height, g->width, bytes + (size_t)(g->frames - 1) * frame};
     int status = vdm_picture_write(&last, o->output, err) ||
                          (o->video && vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err)) ||
                          dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)

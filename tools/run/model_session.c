@@ -222,7 +222,7 @@ int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_err
 {
     vdm_picture p;
     if (vdm_picture_read(&p, path, err)) return -1;
-    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
+    int status = vdm_picture_resize(to, &p, g->height, g->width, err);
     vdm_picture_free(&p);
     return status;
 }
