@@ -43,7 +43,7 @@ comma = ,
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
 PER_SET = kernels/products.c kernels/attention.c
 ROOMS = kernels files text task
-LIB_SOURCES = $(filter-out $(PER_SET) kernels/plain.c,$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+LIB_SOURCES = $(filter-out $(PER_SET),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -62,17 +62,17 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
 # kernels/products.c for avx2 is kernels/products@avx2.o
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -c $$< -o $$@
+	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
-# Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/kernels/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
+# Tests: one program per file of the library.
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.
