@@ -42,8 +42,9 @@ comma = ,
 
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
 PER_SET = kernels/products.c kernels/attention.c
+SET_PARTS = $(patsubst %,kernels/%.c,conv winograd norms elementwise peak set)
 ROOMS = kernels files text task
-LIB_SOURCES = $(filter-out $(PER_SET),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
