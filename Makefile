@@ -41,8 +41,8 @@ PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h 
 comma = ,
 
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
-PER_SET = kernels/products.c kernels/attention.c
-SET_PARTS = $(patsubst %,kernels/%.c,conv winograd norms elementwise peak set)
+PER_SET = kernels/set.c
+SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
 LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
@@ -64,7 +64,7 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
-# kernels/products.c for avx2 is kernels/products@avx2.o
+# kernels/set.c for avx2 is kernels/set@avx2.o
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
