@@ -41,9 +41,10 @@ PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h 
 comma = ,
 
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
-PER_SET = kernels/products.c kernels/attention.c
+PER_SET = kernels/set.c
+SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
-LIB_SOURCES = $(filter-out $(PER_SET) kernels/plain.c,$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -63,7 +64,7 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
-# kernels/products.c for avx2 is kernels/products@avx2.o
+# kernels/set.c for avx2 is kernels/set@avx2.o
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
@@ -71,8 +72,8 @@ $(BUILD)/kernels/%@$(1).o: kernels/%.c
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
-# Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/kernels/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
+# Tests: one program per file of the library.
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.

@@ -81,8 +81,9 @@ typedef struct vdm_cpu {
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, avx512amx, neon. The precision is f32; whoever
- * wants a faster one sets it afterwards. */
+ * variable VDM_ISA names: plain, scalar, avx2, avx512, avx512bf16, avx512amx, neon. plain is the definition
+ * itself, kernels/plain.c: loops for a debugger, on one thread. All sets give the same bits. The precision is
+ * f32; set cpu->precision afterwards for faster arithmetic. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */

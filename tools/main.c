@@ -33,7 +33,7 @@ static void help(void)
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
            "3 a score below what was asked for, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
-           "VDM_ISA=scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
+           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
 }
 
 int main(int argc, char **argv)
