@@ -59,8 +59,7 @@ static void lay_out_passing(vdm_tape *t, struct cursor *at)
     a->o = t->n;
     a->h1 = t->h;
     a->lse = take(at, rows * t->A);
-    for (int i = 0; i < 4; i++)
-        a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
+    for (int i = 0; i < 4; i++) a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
 }
 
 /* What attention gave, and the rest but for `up` */

@@ -55,19 +55,19 @@ struct vdm_tape {
     float *modulation;      /* [layers,2,B,6D] */
     float *head_modulation; /* [B,2D]: shift, scale */
     /* the pass */
-    float *patches;    /* [B,V,max(patch_in,patch_out)] */
-    float *h;          /* [layers+1,B,S,D]: the residual stream, one block's input after another, then the last
+    float *patches;   /* [B,V,max(patch_in,patch_out)] */
+    float *h;         /* [layers+1,B,S,D]: the residual stream, one block's input after another, then the last
                           one's output; forward alone [B,S,D] for all (h_at) */
-    float *text_rows;  /* [B,L,D] */
-    float *video_rows; /* [B,V,D] */
-    float *n;          /* [B,S,D]: after norm1 or norm2 */
-    float *y;          /* [B,S,D]: output of attention or feed-forward */
-    float *hidden;     /* [B*S,P]: a part of the feed-forward */
-    struct activations shared; /* of the block at work, where it doesn't keep its own */
-    struct activations *kept;  /* [shape.keep_attention + shape.keep]: of the last blocks */
-    struct {                   /* u = norm_out(n), n = norm_final(x) */
-        float *x, *n, *u;      /* [B,V,D] */
-        float *du;             /* [B,V,D], then in place dn, dx */
+    float *text_rows; /* [B,L,D] */
+    float *video_rows;            /* [B,V,D] */
+    float *n;                     /* [B,S,D]: after norm1 or norm2 */
+    float *y;                     /* [B,S,D]: output of attention or feed-forward */
+    float *hidden;                /* [B*S,P]: a part of the feed-forward */
+    struct activations shared;    /* of the block at work, where it doesn't keep its own */
+    struct activations *kept;     /* [shape.keep_attention + shape.keep]: of the last blocks */
+    struct {                      /* u = norm_out(n), n = norm_final(x) */
+        float *x, *n, *u;         /* [B,V,D] */
+        float *du;                /* [B,V,D], then in place dn, dx */
         float *mean[2], *rstd[2]; /* [B,V]: of norm_final, norm_out */
     } head;
     /* backward only */

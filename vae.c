@@ -171,12 +171,13 @@ static void norm_frame(struct run *r, float *y, const float *x, const vdm_vae_no
 }
 
 /* The norm before silu, which no buffer holds; in the decoder also what it modulates */
-static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C, const char *which, vdm_trace *trace)
+static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C, const char *which,
+                     vdm_trace *trace)
 {
     const int64_t shape[] = {r->T, r->H, r->W, C}, frame = (int64_t)r->H * r->W * C;
     for (int spatial = 0; spatial <= (n->y.in > 0); spatial++) {
-        float *y = vdm_trace_space(trace, 4, shape, ".norm%s%s", which,
-                                   n->y.in && !spatial ? ".norm_layer" : "");
+        float *y =
+            vdm_trace_space(trace, 4, shape, ".norm%s%s", which, n->y.in && !spatial ? ".norm_layer" : "");
         for (int t = 0; y && t < r->T; t++)
             norm_frame(r, y + t * frame, x + t * frame, n, C, t, spatial, false);
         if (y) vdm_trace_show(trace, 4, shape);
@@ -186,7 +187,7 @@ static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C
 /* y = conv(silu(norm(x))) + residual, or conv(x) + residual where there is no norm: x [T,H,W,in], y [T,H,W,out].
  * With a norm y may be x: the frames that are still needed lie in the ring. */
 struct causal {
-    const char *name; /* "1" of norm1 and conv1 */
+    const char *name;      /* "1" of norm1 and conv1 */
     const vdm_vae_norm *n; /* or NULL */
     float eps;
     const vdm_conv *w;
@@ -373,7 +374,8 @@ static void encoder(struct run *r, vdm_trace *chunk)
         vdm_trace part = vdm_trace_inside(&whole, ".mid_block.resnets.%d", i);
         resnet(r, &e->mid[i], eps, &part);
     }
-    causal_conv(r, (struct causal){"_out", &e->norm_out, FIXED_EPS, &e->conv_out, .x = r->x, .y = r->y}, &whole);
+    causal_conv(r, (struct causal){"_out", &e->norm_out, FIXED_EPS, &e->conv_out, .x = r->x, .y = r->y},
+                &whole);
     turn(r);
     if (r->m->quant.in == 0) return;
     pointwise(r->cpu, r->y, r->x, (int64_t)r->T * r->H * r->W, &r->m->quant, false);
@@ -401,7 +403,8 @@ static void decoder(struct run *r, vdm_trace *chunk)
         vdm_trace part = vdm_trace_inside(&whole, ".up_blocks.%d.upsamplers.0", l);
         if (level->resample.in) upsample(r, &level->resample, level->compress_time, &part);
     }
-    causal_conv(r, (struct causal){"_out", &d->norm_out, FIXED_EPS, &d->conv_out, .x = r->x, .y = r->y}, &whole);
+    causal_conv(r, (struct causal){"_out", &d->norm_out, FIXED_EPS, &d->conv_out, .x = r->x, .y = r->y},
+                &whole);
     turn(r);
 }
 
@@ -593,7 +596,7 @@ static int run_alloc(struct run *r, vdm_error *err)
 }
 
 /* x [T,C,H,W] -> out [T',C',H',W'] */
-static int run(struct run *r, const struct vae_size *s, const float *x, float *out, vdm_error *err)
+static int run(struct run *r, const vdm_vae_size *s, const float *x, float *out, vdm_error *err)
 {
     const vdm_vae_config *c = &r->m->config;
     vdm_trace *trace = r->progress ? r->progress->trace : NULL;
@@ -606,8 +609,8 @@ static int run(struct run *r, const struct vae_size *s, const float *x, float *o
     vdm_trace_see(trace, x, SHAPE(s->T, in_channels, s->H, s->W), r->decode ? "latents" : "video");
     int status = run_alloc(r, err);
     if (!status)
-        status = r->plan.tiled ? run_tiles(r, in, s->T, out, trace, err)
-                               : run_pane(r, in, s->T, out, trace, err);
+        status =
+            r->plan.tiled ? run_tiles(r, in, s->T, out, trace, err) : run_pane(r, in, s->T, out, trace, err);
     if (!status)
         vdm_trace_see(trace, out,
                       SHAPE(vdm_vae_frames(c, s->T, r->decode), out_channels, side_out(c, s->H, r->decode),
@@ -617,18 +620,18 @@ static int run(struct run *r, const struct vae_size *s, const float *x, float *o
     return status;
 }
 
-int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, int T, int H, int W, bool tiled,
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
                    float *moments, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.m = m, .cpu = cpu, .progress = progress};
-    return run(&r, &(struct vae_size){T, H, W, tiled}, video, moments, err);
+    return run(&r, size, video, moments, err);
 }
 
-int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, int F, int h, int w,
-                   bool tiled, float *video, const vdm_progress *progress, vdm_error *err)
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
+                   float *video, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.m = m, .cpu = cpu, .decode = true, .progress = progress};
-    return run(&r, &(struct vae_size){F, h, w, tiled}, latents, video, err);
+    return run(&r, size, latents, video, err);
 }
 
 void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w)

@@ -394,14 +394,12 @@ struct head_norm {
 static struct head_norm norm_q_of(const struct block *b)
 {
     const struct activations *a = b->act;
-    return (struct head_norm){'q',        a->q_pre,  a->q, b->t->attention.dq, &b->w->norm_q,
-                              a->q_mean, a->q_rstd};
+    return (struct head_norm){'q', a->q_pre, a->q, b->t->attention.dq, &b->w->norm_q, a->q_mean, a->q_rstd};
 }
 static struct head_norm norm_k_of(const struct block *b)
 {
     const struct activations *a = b->act;
-    return (struct head_norm){'k',        a->k_pre,  a->k, b->t->attention.dk, &b->w->norm_k,
-                              a->k_mean, a->k_rstd};
+    return (struct head_norm){'k', a->k_pre, a->k, b->t->attention.dk, &b->w->norm_k, a->k_mean, a->k_rstd};
 }
 
 static vdm_norm_args head_norm_args(const vdm_tape *t, const struct head_norm *h)

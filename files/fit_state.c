@@ -26,7 +26,8 @@ uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width)
 uint64_t vdm_hash_model(const vdm_transformer *m)
 {
     const vdm_transformer_config *c = &m->config;
-    int32_t sizes[] = {c->layers, c->heads, c->head_dim, c->in_channels, c->patch, c->patch_t, c->text_tokens};
+    int32_t sizes[] = {c->layers, c->heads,   c->head_dim,   c->in_channels,
+                       c->patch,  c->patch_t, c->text_tokens};
     uint64_t h = vdm_hash(VDM_HASH_START, sizes, sizeof sizes / sizeof *sizes, sizeof *sizes);
     for (int64_t i = 0; i < m->file.count; i++) {
         const vdm_tensor *t = &m->file.tensors[i];

@@ -11,7 +11,8 @@ typedef struct vdm_fit_setting {
     double number;
     uint64_t hash;
     const char *word;
-    const char *default_before; /* the value in files from before the setting existed, which is not written; or NULL */
+    const char *
+        default_before; /* the value in files from before the setting existed, which is not written; or NULL */
 } vdm_fit_setting;
 
 typedef struct vdm_fit_state {

@@ -6,7 +6,11 @@
 #include "vdm.h"
 
 /* Rank and shape: two arguments of the functions below */
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
+#define SHAPE(...)                                                               \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) \
+    {                                                                            \
+        __VA_ARGS__                                                              \
+    }
 
 /* The trace of a part: names get this after the prefix of the whole. It is a value, so that nothing has to be undone
  * when the part is finished. The names of one layer are `inside` a block, and so on. outer may be NULL. */

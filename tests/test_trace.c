@@ -198,9 +198,10 @@ static void convert(vdm_trace *trace, int i)
 {
     int h = v.tiled ? 5 : 2, w = v.tiled ? 7 : 3;
     const vdm_progress progress = {.trace = trace};
-    int status =
-        v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, 5, h, w, v.tiled, v.decoded[i], &progress, &err)
-                 : vdm_vae_encode(&v.m, &cpu, v.video, 17, 8 * h, 8 * w, v.tiled, v.moments[i], &progress, &err);
+    int status = v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, &(vdm_vae_size){5, h, w, v.tiled},
+                                           v.decoded[i], &progress, &err)
+                          : vdm_vae_encode(&v.m, &cpu, v.video, &(vdm_vae_size){17, 8 * h, 8 * w, v.tiled},
+                                           v.moments[i], &progress, &err);
     CHECK(!status, "%s", status ? err.text : "");
 }
 
@@ -238,7 +239,7 @@ static void test_vae(bool decode, bool tiled, int expected)
 
 int main(void)
 {
-    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("tap");
+    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("trace");
     test_transformer(TINY_2B, 98, 3, "2b");
     test_transformer(TINY_5B_I2V, 104, 3, "5b-I2V");
     test_transformer(TINY_15_I2V, 108, 3, "1.5-5B-I2V");
@@ -246,5 +247,5 @@ int main(void)
     test_vae(true, false, 158);
     test_vae(false, true, 298);
     vdm_cpu_free(&cpu);
-    return check_end("tap");
+    return check_end("trace");
 }

@@ -213,6 +213,7 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
     const vdm_geometry *g = &m->geometry;
     const vdm_progress progress = {.report = report, .user = t};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
+    const vdm_pipeline pipeline = session_pipeline(m);
     vdm_sample_options p = sample_options(m);
     p.videos = n;
     p.seed += (uint64_t)a;
@@ -223,8 +224,7 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
         vdm_video_from_bytes(t->images + (size_t)i * frame, input.rgb, 1, g->height, g->width);
         vdm_picture_free(&input);
     }
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, &m->lora, &m->cpu, &p, t->images,
-                            m->prompt, m->negative, t->videos, &progress, err);
+    int status = vdm_sample(&pipeline, &p, t->images, t->videos, &progress, err);
     for (int i = 0; i < n && !status; i++) {
         const float *video = t->videos + (size_t)(i * g->frames) * frame;
         status = colours ? study(t, colours, q + i, video, err) : take(t, a, q + i, video, err);

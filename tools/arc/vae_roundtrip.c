@@ -47,10 +47,13 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
     float *mode = vdm_alloc(latents, sizeof(float), "latents", err);
     int status = video && moments && mode ? 0 : -1;
     if (!status) vdm_video_from_bytes(video, frames, T, H, W);
-    if (!status) status = vdm_vae_encode(&s->vae, &s->cpu, video, T, H, W, c->o->tiled, moments, NULL, err);
+    if (!status)
+        status = vdm_vae_encode(&s->vae, &s->cpu, video, &(vdm_vae_size){T, H, W, c->o->tiled}, moments, NULL,
+                                err);
     if (!status) {
         vdm_vae_sample(mode, moments, NULL, F, C, g->h, g->w);
-        status = vdm_vae_decode(&s->vae, &s->cpu, mode, F, g->h, g->w, c->o->tiled, video, NULL, err);
+        status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
+                                NULL, err);
     }
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */

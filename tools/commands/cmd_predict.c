@@ -110,8 +110,8 @@ static int answer(session *s, vdm_error *err)
                       "the video", err);
     if (!video) goto end;
     plan_print(s, 0, 1, 0);
-    status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                        image, s->prompt, s->negative, video, &progress, err);
+    const vdm_pipeline pipeline = session_pipeline(s);
+    status = vdm_sample(&pipeline, &p, image, video, &progress, err);
     console_end(&c);
     if (!status) status = write_results(s, &l.d, video, err);
 end:

@@ -564,7 +564,8 @@ static int vae_encode(struct golden *g, vdm_error *err)
     int F = vdm_vae_latent_frames(&m.config, (int)s[0]);
     size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
     float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
-    int status = moments ? vdm_vae_encode(&m, &g->cpu, video, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
+    int status = moments ? vdm_vae_encode(&m, &g->cpu, video,
+                                          &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled},
                                           moments, &g->progress, err)
                          : -1;
     vdm_free(moments);
@@ -587,8 +588,9 @@ static int vae_decode(struct golden *g, vdm_error *err)
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
     float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
-    int status = video ? vdm_vae_decode(&m, &g->cpu, latents, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                        video, &g->progress, err)
+    int status = video ? vdm_vae_decode(&m, &g->cpu, latents,
+                                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled}, video,
+                                        &g->progress, err)
                        : -1;
     vdm_free(video);
     vdm_vae_free(&m);
@@ -637,8 +639,14 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     float *video =
         vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
     if (!video) return -1;
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, m->lora.rank ? &m->lora : NULL, &g->cpu,
-                            &p, image, prompt, negative, video, &g->progress, err);
+    int status = vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                            .vae = &m->vae,
+                                            .schedule = &m->schedule,
+                                            .lora = m->lora.rank ? &m->lora : NULL,
+                                            .cpu = &g->cpu,
+                                            .prompt = prompt,
+                                            .negative = negative},
+                            &p, image, video, &g->progress, err);
     if (!status) see(g, "video", video, 4, video_shape);
     vdm_free(video);
     return status;
@@ -699,8 +707,10 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     fact(g, "weight_decay", p.weight_decay);
     fact(g, "clip", p.clip);
     if (times && pairs && rows)
-        status =
-            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, &g->progress, err);
+        status = vdm_fit(
+            &(vdm_pipeline){
+                .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &g->cpu, .prompt = text},
+            &m->lora, d, &p, rows, &done, &g->progress, err);
     vdm_free(times);
     vdm_free(pairs);
     vdm_free(rows);

@@ -290,8 +290,8 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
         if (vdm_example_picture(&g->inputs[i], t, &list[i], false, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                      g->images, s->prompt, s->negative, g->videos, &progress, err);
+    const vdm_pipeline pipeline = session_pipeline(s);
+    return vdm_sample(&pipeline, &p, g->images, g->videos, &progress, err);
 }
 
 static void say_score(const struct answer *a, vdm_metric m)

@@ -175,6 +175,17 @@ int session_load(session *s, vdm_error *err)
     return status;
 }
 
+vdm_pipeline session_pipeline(const session *s)
+{
+    return (vdm_pipeline){.transformer = &s->transformer,
+                          .vae = &s->vae,
+                          .schedule = &s->schedule,
+                          .lora = s->lora.rank ? &s->lora : NULL,
+                          .cpu = &s->cpu,
+                          .prompt = s->prompt,
+                          .negative = s->negative};
+}
+
 void session_free(session *s)
 {
     vdm_lora_free(&s->lora);

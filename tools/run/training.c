@@ -153,15 +153,15 @@ int training_run(training *l, vdm_error *err)
     console c;
     vdm_progress progress = console_progress(&c);
     progress.trace = l->trace;
+    const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
-    int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->pairs, &progress, err);
+    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->pairs, &progress, err);
     if (status) console_end(&c);
     if (status || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
-    status = vdm_fit(&s->transformer, &s->schedule, &s->cpu, &l->data, s->prompt, &l->fit, &l->adapter,
-                     l->rows, &l->done, &progress, err);
+    status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
     console_end(&c);
     l->seconds = vdm_seconds() - start;
     if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
