@@ -61,7 +61,7 @@ static void write_tasks(void)
 static void check_single(void)
 {
     const char *pieces[] = {"The tests",        "As generated",
-                            "size rule oracle", "alt=\"truth of fall\"",
+                            "--size-rule oracle", "alt=\"truth of fall\"",
                             "<polyline",        "isn&#39;t known to someone"};
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
@@ -173,7 +173,7 @@ static void check_task_commands(void)
     const char *canvas = "--model model --size 32x32 --cell 4 --border 0";
     expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o fit --steps 2 --rank 2 --batch 1", canvas);
     expect(0, "1 answered, 1 scored, mean cells",
-           "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --steps 1", canvas);
+           "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
     expect(0, "cells kept", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
 }

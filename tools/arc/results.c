@@ -48,9 +48,9 @@ const char *rule_of(const arc_result *r, const char **said)
         {"infer",
          "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
          "an outer black row or column is taken for what is around the grid"}};
-    const char *text = r->run ? strstr(r->run, "size rule ") : NULL;
+    const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
     for (int i = 0; text && i < 3; i++)
-        if (strncmp(text + 10, rules[i][0], strlen(rules[i][0])) == 0) {
+        if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
             *said = rules[i][1];
             return rules[i][0];
         }

@@ -138,7 +138,7 @@ static int lock(shard *s, vdm_error *err)
         s->lock = -1;
     }
     if (status && taken)
-        vdm_fail(err, "%s: another run is writing these results", s->o->out);
+        vdm_fail(err, "%s: another run is writing these results", s->o->arc.out);
     else if (status)
         vdm_fail(err, "%s: can't be locked: %s", path, strerror(why));
     vdm_free(path);
@@ -155,7 +155,7 @@ static bool is_done(const shard *s, const char *name)
 
 static int open_results(shard *s, vdm_error *err)
 {
-    const char *path = s->o->out;
+    const char *path = s->o->arc.out;
     size_t complete = 0;
     s->fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
     if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
@@ -179,10 +179,10 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
         if (n > 0)
             at += (size_t)n;
         else if (n < 0 && errno != EINTR)
-            status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+            status = vdm_fail(err, "%s: %s", s->o->arc.out, strerror(errno));
     }
     free(line);
-    if (!status && fsync(s->fd)) status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+    if (!status && fsync(s->fd)) status = vdm_fail(err, "%s: %s", s->o->arc.out, strerror(errno));
     return status;
 }
 
@@ -309,10 +309,10 @@ static void unlock(shard *s)
 static int try_out(shard *s, vdm_error *err)
 {
     session m = {0};
-    size_t n = strlen(s->o->out) + 8;
+    size_t n = strlen(s->o->arc.out) + 8;
     s->work = vdm_alloc(n, 1, "a path", err);
     if (!s->work) return -1;
-    snprintf(s->work, n, "%s.work", s->o->out);
+    snprintf(s->work, n, "%s.work", s->o->arc.out);
     int status = make_folder(s->work, err) ? -1 : session_plan(&m, s->o, s->o->height, s->o->width, err);
     session_free(&m);
     return status;
@@ -321,9 +321,9 @@ static int try_out(shard *s, vdm_error *err)
 int shard_run(const options *o, vdm_error *err)
 {
     shard s = {.o = o, .fd = -1, .lock = -1};
-    int status = read_part(&s, o->shard, err) || list_read(&s.list, o->operands[0], err) ? -1 : 0;
+    int status = read_part(&s, o->arc.shard, err) || list_read(&s.list, o->operands[0], err) ? -1 : 0;
     s.tasks = o->limit && o->limit < s.list.n ? o->limit : s.list.n;
-    s.run = status ? NULL : solver_settings(o, err);
+    s.run = status ? NULL : options_key(o, err);
     if (!s.run || try_out(&s, err) || lock(&s, err) || open_results(&s, err)) status = -1;
     for (int i = 0; i < s.done.n && !status; i++) {
         const arc_result *r = &s.done.all[i];
@@ -331,10 +331,10 @@ int shard_run(const options *o, vdm_error *err)
         s.answered += !r->error;
         s.solved += !r->error && arc_solved(r, r->attempts);
     }
-    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->out), s.done.n);
+    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->arc.out), s.done.n);
     if (!status) status = all_tasks(&s, err);
     if (!status)
-        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", clean(o->out),
+        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", clean(o->arc.out),
                s.answered + s.failed, s.solved, s.failed);
     if (s.fd >= 0) close(s.fd);
     if (s.lock >= 0) unlock(&s);

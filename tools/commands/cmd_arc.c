@@ -97,20 +97,20 @@ int command_arc(int argc, char **argv)
     int status = options_read(&o, ARC, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (!o.n_operands) return misuse("arc: expected a task, a folder of tasks, or --report and results");
-    if (!o.report && o.n_operands > 1)
+    if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
-    if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.report && is_folder(o.operands[0]);
-    if (folder && !o.vae_roundtrip && !o.out)
+    if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
+    bool folder = !o.arc.report && is_folder(o.operands[0]);
+    if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
-    if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))
+    if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command) return fail(&err);
-    if (o.report)
+    if (o.arc.report)
         status = summary_run(&o, command, &err);
-    else if (o.vae_roundtrip)
+    else if (o.arc.vae_roundtrip)
         status = vae_roundtrip_run(&o, &err);
     else
         status = folder ? shard_run(&o, &err) : single(&o, command, &err);

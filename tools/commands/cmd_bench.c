@@ -17,5 +17,5 @@ int command_bench(int argc, char **argv)
         bench_list();
         return DONE;
     }
-    return (o.json && writable(o.json, &err)) || bench_run(&o, &err) ? fail(&err) : DONE;
+    return (o.bench.json && writable(o.bench.json, &err)) || bench_run(&o, &err) ? fail(&err) : DONE;
 }

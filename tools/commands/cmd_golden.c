@@ -3,18 +3,22 @@
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
 
+#include <string.h>
+
 int command_golden(int argc, char **argv)
 {
     options o;
     vdm_error err;
     int status = options_read(&o, GOLDEN, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (o.names) {
+    if (o.golden.names) {
         golden_names();
         return DONE;
     }
     if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
     if (!o.output) return misuse("golden: expected -o FILE");
+    if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
+        o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
     status = command && !golden_run(&o, command, &err) ? DONE : fail(&err);
     vdm_free(command);

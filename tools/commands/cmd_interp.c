@@ -68,6 +68,7 @@ int command_interp(int argc, char **argv)
     if (o.n_operands != 2)
         return misuse("interp: expected two pictures, X.ppm Y.ppm, found %d", o.n_operands);
     if (!o.output) return misuse("interp: expected -o V.y4m or a strip, V.png");
-    if (vdm_phi_parse(&phi, o.phi ? o.phi : "discrete", &err)) return misuse("--phi: %s", err.text);
+    if (vdm_phi_parse(&phi, o.learn.phi ? o.learn.phi : "discrete", &err))
+        return misuse("--phi: %s", err.text);
     return writable(o.output, &err) || make_video(&o, &phi, &err) ? fail(&err) : DONE;
 }

@@ -192,11 +192,14 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     const char *says = vdm_safetensors_metadata(&b->got, "precision");
     *t = (struct tolerances){.fixed = -1};
     if (says && strcmp(says, "amx") == 0) says = "bf16"; /* the same rounding */
-    snprintf(t->precision, sizeof t->precision, "%s", *o->computed_in ? o->computed_in : says ? says : "f32");
-    if (o->tol && strcmp(o->tol, "expected") != 0) {
-        t->fixed = strtod(o->tol, &end);
-        if (!*o->tol || *end || !(t->fixed >= 0))
-            return vdm_fail(err, "--tol: expected 'expected' or a number, found '%s'", o->tol);
+    snprintf(t->precision, sizeof t->precision, "%s",
+             *o->compare.computed_in ? o->compare.computed_in
+             : says                  ? says
+                                     : "f32");
+    if (o->compare.tol && strcmp(o->compare.tol, "expected") != 0) {
+        t->fixed = strtod(o->compare.tol, &end);
+        if (!*o->compare.tol || *end || !(t->fixed >= 0))
+            return vdm_fail(err, "--tol: expected 'expected' or a number, found '%s'", o->compare.tol);
     }
     snprintf(key, sizeof key, "expected_%s", t->precision);
     const char *text = vdm_safetensors_metadata(&b->ref, key);
@@ -324,9 +327,10 @@ int compare_run(const options *o, const char *command, bool *differs, vdm_error 
 {
     both b = {0};
     comparison c = {.b = &b, .command = command, .first = -1};
-    bool ok = !both_open(&b, o->operands[0], o->operands[1], o->map, err) && !compare_all(&c, &b, o, err);
+    bool ok =
+        !both_open(&b, o->operands[0], o->operands[1], o->compare.map, err) && !compare_all(&c, &b, o, err);
     if (ok) print_all(&c, o->list);
-    if (ok && o->html) ok = !comparison_page(&c, o->html, err);
+    if (ok && o->compare.html) ok = !comparison_page(&c, o->compare.html, err);
     *differs = c.first >= 0;
     vdm_free(c.all);
     both_close(&b);

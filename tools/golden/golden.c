@@ -302,11 +302,11 @@ static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool 
     vdm_lora_name(name + 8, 0, VDM_Q, false);
     const vdm_tensor *first = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
     const char *alpha = g->in.path ? vdm_safetensors_metadata(&g->in, "lora_alpha") : NULL;
-    if (!first && g->o->n_loras) {
-        if (vdm_lora_read(a, g->o->loras[0], c, &applied, &modules, err)) return -1;
+    if (!first && g->o->sample.n_loras) {
+        if (vdm_lora_read(a, g->o->sample.loras[0], c, &applied, &modules, err)) return -1;
     } else if (first || needed) {
-        int rank = first ? (int)first->shape[0] : g->o->rank;
-        if (vdm_lora_init(a, c, rank, alpha ? atof(alpha) : g->o->alpha, &g->rng, err)) return -1;
+        int rank = first ? (int)first->shape[0] : g->o->learn.rank;
+        if (vdm_lora_init(a, c, rank, alpha ? atof(alpha) : g->o->learn.alpha, &g->rng, err)) return -1;
     }
     for (int i = 0; i < a->layers * 8; i++) {
         bool b = i % 2;
@@ -318,7 +318,7 @@ static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool 
             if (!x) return -1;
             memcpy(to, x, (size_t)n * sizeof(float));
             vdm_free(x);
-        } else if (b && !g->o->n_loras) {
+        } else if (b && !g->o->sample.n_loras) {
             vdm_randn(&g->rng, to, n);
             for (int64_t k = 0; k < n; k++) to[k] *= 0.05f;
         }
@@ -428,7 +428,7 @@ static int transformer(struct golden *g, vdm_error *err)
     bool given = g->in.path && vdm_safetensors_find(&g->in, "x");
     int status = given ? 0 : geometry_of(g, &c, &size, err);
     if (!status) {
-        int64_t xs[] = {g->o->batch, given ? 0 : size.F, m.config.in_channels, given ? 0 : size.h,
+        int64_t xs[] = {g->o->learn.batch, given ? 0 : size.F, m.config.in_channels, given ? 0 : size.h,
                         given ? 0 : size.w};
         shape_of(g, "x", 5, xs);
         status = check_size(&m.config, xs, err) || read_adapter(g, &m.config, false, &lora, err) ||
@@ -500,12 +500,12 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     const int64_t C = c->out_channels, image_shape[] = {3, s->height, s->width},
                   noise[] = {s->F, C, s->h, s->w}, words[] = {c->text_tokens, c->text_dim},
                   of_image[] = {C, s->h, s->w}, video_shape[] = {s->frames, 3, s->height, s->width};
-    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : m->schedule.config.dpm;
+    bool dpm = *o->sample.sampler ? strcmp(o->sample.sampler, "dpm") == 0 : m->schedule.config.dpm;
     vdm_sample_options p = {.geometry = *s,
-                            .steps = o->steps ? o->steps : 20,
+                            .steps = o->sample.steps,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,
-                            .guidance = o->guidance,
-                            .dynamic_guidance = o->dynamic_guidance,
+                            .guidance = o->sample.guidance,
+                            .dynamic_guidance = o->sample.dynamic_guidance,
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
@@ -564,11 +564,11 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     vdm_fit_options p;
     vdm_fit_defaults(&p);
     p.steps = g->last_step;
-    p.batch = o->batch;
-    p.accumulate = o->accumulate;
-    p.lr = o->lr;
-    p.clip = o->clip;
-    p.weight_decay = o->weight_decay;
+    p.batch = o->learn.batch;
+    p.accumulate = o->learn.accumulate;
+    p.lr = o->learn.lr;
+    p.clip = o->learn.clip;
+    p.weight_decay = o->learn.weight_decay;
     p.memory = memory_of(o);
     p.watch_every = p.save_every = 0;
     int64_t N = (int64_t)p.batch * p.accumulate, drawn[] = {p.steps, N},
@@ -611,7 +611,7 @@ static int train(struct golden *g, vdm_error *err)
     int status = geometry_of(g, &sizes, &m.geometry, err);
     vdm_fit_data d = {
         .pairs = 2, .F = m.geometry.F, .C = c->out_channels, .h = m.geometry.h, .w = m.geometry.w};
-    int64_t videos[] = {d.pairs, d.F, d.C, d.h, d.w}, t[] = {g->o->steps ? g->o->steps : 3, 1};
+    int64_t videos[] = {d.pairs, d.F, d.C, d.h, d.w}, t[] = {g->o->learn.steps ? g->o->learn.steps : 3, 1};
     shape_of(g, "videos", 5, videos);
     shape_of(g, "t", 2, t);
     d = (vdm_fit_data){.pairs = (int)videos[0],
@@ -633,7 +633,7 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
     vdm_tokenizer *t = dir ? vdm_tokenizer_load(dir, err) : NULL;
     int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
     float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
-    bool bad = x && vdm_tokenize(t, g->o->prompt ? g->o->prompt : "", ids, (int)L, err);
+    bool bad = x && vdm_tokenize(t, g->o->prompt.text ? g->o->prompt.text : "", ids, (int)L, err);
     for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
     vdm_tokenizer_free(t);
     vdm_free(ids), vdm_free(dir);
@@ -713,10 +713,10 @@ static void release(struct golden *g)
 int golden_run(const options *o, const char *command, vdm_error *err)
 {
     static struct golden g; /* too large for the stack of a small machine */
-    g = (struct golden){.o = o, .what = o->what};
+    g = (struct golden){.o = o, .what = o->golden.what};
     bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
-        if (strcmp(jobs[i].name, o->what) == 0) ok = !jobs[i].run(&g, err);
+        if (strcmp(jobs[i].name, o->golden.what) == 0) ok = !jobs[i].run(&g, err);
     ok = ok && !finish(&g, command, err);
     release(&g);
     return ok ? 0 : -1;
