@@ -13,7 +13,7 @@
  * image half of the input is not zero.
  *
  * A state file holds the adapter, the moments, the step and the rows; random numbers are a function of seed
- * and step (seed_for), so that nothing else is needed to go on with the same bits. */
+ * and step (vdm_fit_rng), so that nothing else is needed to go on with the same bits. */
 #include "kernels/kernels.h"
 
 #include <inttypes.h>
@@ -21,17 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void seed_for(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
 {
     uint64_t z = seed + 0x9E3779B97F4A7C15u * (((uint64_t)use << 32) + (uint64_t)counter);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     vdm_rng_seed(r, z ^ (z >> 31));
-}
-
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use)
-{
-    seed_for(r, seed, use, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -139,7 +134,7 @@ static int encode_pair(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, 
                             k ? "output" : "input", g->width, g->height, both[k]->width, both[k]->height);
     int64_t latent = (int64_t)d->C * d->h * d->w;
     vdm_rng rng;
-    seed_for(&rng, o->seed, VDM_FIT_LATENTS, i);
+    vdm_fit_rng(&rng, o->seed, VDM_FIT_LATENTS, i);
     if (vdm_interp(o->phi, x, y, g->frames, &rng, e->frames, err)) return -1;
     vdm_video_from_bytes(e->video, e->frames, g->frames, g->height, g->width);
     if (encode_video(d->videos + i * d->F * latent, vae, cpu, o, i, e, &rng, err)) return -1;
@@ -352,7 +347,7 @@ static int pair_of(struct run *r, int64_t i)
     if (i / n != r->epoch) {
         vdm_rng rng;
         r->epoch = i / n;
-        seed_for(&rng, r->o->seed, VDM_FIT_EPOCH, r->epoch);
+        vdm_fit_rng(&rng, r->o->seed, VDM_FIT_EPOCH, r->epoch);
         for (int j = 0; j < n; j++) r->order[j] = j;
         for (int j = n - 1; j > 0; j--) {
             int k = (int)vdm_randint(&rng, j + 1), kept = r->order[j];
@@ -435,7 +430,7 @@ static double watch_loss(struct run *r)
         int b = i % B;
         r->pair[b] = i % r->data->pairs;
         r->t[b] = i < r->o->pure_noise * of ? T - 1 : (2 * i + 1) * T / (2 * of);
-        seed_for(&rng, r->o->seed, VDM_FIT_WATCH, i);
+        vdm_fit_rng(&rng, r->o->seed, VDM_FIT_WATCH, i);
         vdm_randn(&rng, r->noise + b * r->video, r->video);
         if (b == B - 1) sum += batch_loss(r);
     }
@@ -487,7 +482,7 @@ static int train_step(struct run *r, vdm_error *err)
     int64_t videos = (int64_t)o->batch * o->accumulate;
     vdm_fit_row *row = &r->rows[step + 1];
     vdm_rng rng;
-    seed_for(&rng, o->seed, VDM_FIT_STEP, step);
+    vdm_fit_rng(&rng, o->seed, VDM_FIT_STEP, step);
     memset(r->grad, 0, (size_t)r->n * sizeof(float));
     *row = (vdm_fit_row){.watch = (double)NAN};
     for (int i = 0; i < o->accumulate; i++) {

@@ -18,6 +18,7 @@
  *   13, followed here, goes through the rows first where the height shrinks a lot; earlier versions
  *   always went through the columns first, and differ by a step or two there. */
 #include "vdm.h"
+#include "png.h"
 #include "vdm_math.h"
 
 #include <math.h>
@@ -265,183 +266,11 @@ void vdm_picture_free(vdm_picture *p)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * DEFLATE (RFC 1951) with its fixed codes: one hash table finds earlier bytes. Flat colours, the pictures
- * of grids and masks, shrink to a few percent; a photograph stays as large as it was. */
-
-enum { HASH_BITS = 13, MIN_MATCH = 4, MAX_MATCH = 258, MAX_DISTANCE = 32768 };
-
-typedef struct bits { /* the lowest bit first */
-    uint8_t *to;
-    size_t size;
-    uint32_t held;
-    int count;
-} bits;
-
-static void put_bits(bits *b, uint32_t value, int count)
-{
-    b->held |= value << b->count;
-    for (b->count += count; b->count >= 8; b->count -= 8, b->held >>= 8) b->to[b->size++] = (uint8_t)b->held;
-}
-
-/* A Huffman code goes highest bit first. */
-static void put_code(bits *b, uint32_t code, int count)
-{
-    uint32_t reversed = 0;
-    for (int i = 0; i < count; i++) reversed |= (code >> i & 1) << (count - 1 - i);
-    put_bits(b, reversed, count);
-}
-
-/* The fixed code of a literal 0..255, the end 256, or a length 257..285. */
-static void put_symbol(bits *b, uint32_t symbol)
-{
-    if (symbol < 144)
-        put_code(b, 0x30 + symbol, 8);
-    else if (symbol < 256)
-        put_code(b, 0x190 + symbol - 144, 9);
-    else if (symbol < 280)
-        put_code(b, symbol - 256, 7);
-    else
-        put_code(b, 0xc0 + symbol - 280, 8);
-}
-
-static int log2_floor(uint32_t v)
-{
-    int n = 0;
-    while (v >>= 1) n++;
-    return n;
-}
-
-/* "Copy `length` bytes from `distance` back": both in classes of powers of two, 4 classes of lengths and
- * 2 of distances for each, with the low bits after the class. */
-static void put_match(bits *b, uint32_t length, uint32_t distance)
-{
-    uint32_t l = length - 3, d = distance - 1;
-    int extra = l < 8 ? 0 : log2_floor(l) - 2;
-    if (length == MAX_MATCH) {
-        put_symbol(b, 285);
-    } else {
-        put_symbol(b, 257 + 4 * (uint32_t)extra + (l >> extra));
-        put_bits(b, l & ((1u << extra) - 1), extra);
-    }
-    extra = d < 4 ? 0 : log2_floor(d) - 1;
-    put_code(b, 2 * (uint32_t)extra + (d >> extra), 5);
-    put_bits(b, d & ((1u << extra) - 1), extra);
-}
-
-/* The place that the last four bytes with the hash of those at i were seen, and i put there instead. */
-static size_t swap_seen(uint32_t *seen, const uint8_t *data, size_t i)
-{
-    uint32_t four = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 | (uint32_t)data[i + 2] << 16 |
-                    (uint32_t)data[i + 3] << 24;
-    uint32_t *slot = &seen[four * 2654435761u >> (32 - HASH_BITS)];
-    size_t before = *slot;
-    *slot = (uint32_t)i;
-    return before;
-}
-
-/* data [n] -> to: at most 9 n / 8 + 8 bytes, since a literal takes at most 9 bits, and a match of four
- * bytes or more fewer than its literals. n < 2^32. Returns the bytes written. */
-static size_t deflate(uint8_t *to, const uint8_t *data, size_t n)
-{
-    bits b = {.to = to};
-    uint32_t seen[1 << HASH_BITS] = {0};
-    put_bits(&b, 1 | 1 << 1, 3); /* the last block; its kind 1: fixed codes */
-    for (size_t i = 0; i < n;) {
-        size_t length = 0, from = i + MIN_MATCH <= n ? swap_seen(seen, data, i) : i;
-        if (from < i && i - from <= MAX_DISTANCE)
-            while (length < MAX_MATCH && i + length < n && data[from + length] == data[i + length]) length++;
-        if (length < MIN_MATCH) {
-            put_symbol(&b, data[i++]);
-            continue;
-        }
-        put_match(&b, (uint32_t)length, (uint32_t)(i - from));
-        for (size_t end = i + length; ++i < end;)
-            if (i + MIN_MATCH <= n) swap_seen(seen, data, i);
-    }
-    put_symbol(&b, 256);
-    put_bits(&b, 0, 7); /* fills the last byte */
-    return b.size;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Writing PNG (W3C, third edition) and PPM */
-
-static uint32_t adler32(const uint8_t *data, size_t n)
-{
-    uint32_t a = 1, b = 0;
-    for (size_t i = 0; i < n; i++) {
-        a = (a + data[i]) % 65521;
-        b = (b + a) % 65521;
-    }
-    return b << 16 | a;
-}
-
-/* Continues crc (0 at the start) over n more bytes, four bits at a time. */
-static uint32_t crc32(uint32_t crc, const void *data, size_t n)
-{
-    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-                                       0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    const uint8_t *p = data;
-    crc = ~crc;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= p[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
-    return ~crc;
-}
-
-static void store_be32(uint8_t *to, uint32_t v)
-{
-    for (int i = 0; i < 4; i++) to[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-/* Length, type, data, CRC of type and data. */
-static void write_chunk(FILE *f, const char *type, const uint8_t *data, size_t n)
-{
-    uint8_t word[4];
-    store_be32(word, (uint32_t)n);
-    fwrite(word, 1, 4, f);
-    fwrite(type, 1, 4, f);
-    fwrite(data, 1, n, f);
-    store_be32(word, crc32(crc32(0, type, 4), data, n));
-    fwrite(word, 1, 4, f);
-}
-
-/* Rows [H, 1 + 3W]: a filter byte (0: none), then the pixels. -> a zlib stream (RFC 1950) in new memory. */
-static uint8_t *zlib_rows(const vdm_picture *p, size_t *size, vdm_error *err)
-{
-    size_t row = (size_t)p->width * 3, n = (size_t)p->height * (row + 1);
-    uint8_t *rows = vdm_alloc(n, 1, "a PNG picture's rows", err);
-    uint8_t *z = rows ? vdm_alloc(n / 8 * 9 + 32, 1, "a PNG picture", err) : NULL;
-    if (z) {
-        for (size_t y = 0; y < (size_t)p->height; y++)
-            memcpy(rows + y * (row + 1) + 1, p->rgb + y * row, row);
-        z[0] = 0x78; /* deflate, a window of 32 KiB */
-        z[1] = 0x01; /* makes the two bytes a multiple of 31 */
-        *size = 2 + deflate(z + 2, rows, n);
-        store_be32(z + *size, adler32(rows, n));
-        *size += 4;
-    }
-    vdm_free(rows);
-    return z;
-}
+ * Writing PNG and PPM */
 
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err)
 {
-    size_t size;
-    uint8_t *z = zlib_rows(p, &size, err);
-    uint8_t head[13] = {[8] = 8, [9] = 2}; /* 8 bits, RGB; no interlace */
-    if (!z) return -1;
-    store_be32(head, (uint32_t)p->width);
-    store_be32(head + 4, (uint32_t)p->height);
-    fwrite("\x89PNG\r\n\x1a\n", 1, 8, to);
-    write_chunk(to, "IHDR", head, sizeof head);
-    write_chunk(to, "IDAT", z, size);
-    write_chunk(to, "IEND", head, 0);
-    vdm_free(z);
-    return 0;
+    return vdm_png_encode(p->rgb, p->height, p->width, to, err);
 }
 
 static int write_png(const vdm_picture *p, const char *path, vdm_error *err)

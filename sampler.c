@@ -1,131 +1,23 @@
-/* From noise to a video: random numbers, noise schedule, DDIM and DPM steps, guidance, and the loop of
- * diffusers' CogVideoXImageToVideoPipeline.
+/* From noise to a video: noise schedule, DDIM and DPM steps, guidance, and the loop of diffusers'
+ * CogVideoXImageToVideoPipeline.
  *
  *   image [3,H,W] --VAE encode, posterior sample, scale--> latent frame 0 of image_latents [F,C,h,w]
  *   x [F,C,h,w] ~ N(0,1);  for t in timesteps: v = model(x | image_latents, text, t);  x = step(x, v, t)
  *   x --drop the padding frames, VAE decode--> video [T,3,H,W]
  *
- * Mirrors CogVideoXDDIMScheduler, CogVideoXDPMScheduler and PyTorch's CPU generator. Coefficients are
- * doubles, rounded once to f32 where they meet a tensor; tensors are f32, each product and sum rounded.
+ * Mirrors CogVideoXDDIMScheduler and CogVideoXDPMScheduler. Coefficients are doubles, rounded once to f32
+ * where they meet a tensor; tensors are f32, each product and sum rounded.
  *
  * Traps, each at its place below: the step goes from t to t - floor(1000/N), which is not always the next
  * t; alpha is 0 at t = 999, so logarithms of it are infinite and must meet only what absorbs them; DPM
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
- * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front;
- * torch.randn rounds its angle to f32 before the cosine. */
+ * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front. */
 #include "kernels/kernels.h"
 
 #include <math.h>
 #include <string.h>
 
 static const double PI = 0x1.921fb54442d18p+1;
-
-/* ------------------------------------------------------------------------------------------------
- * MT19937 (Matsumoto and Nishimura 1998), as at::mt19937 */
-
-void vdm_rng_seed(vdm_rng *r, uint64_t seed)
-{
-    r->state[0] = (uint32_t)seed; /* PyTorch too drops the upper half */
-    for (uint32_t i = 1; i < 624; i++) {
-        uint32_t s = r->state[i - 1];
-        r->state[i] = 1812433253u * (s ^ s >> 30) + i;
-    }
-    r->next = 624;
-    r->spare = 0;
-    r->has_spare = false;
-}
-
-static void twist(uint32_t *state)
-{
-    for (int i = 0; i < 624; i++) {
-        uint32_t mixed = (state[i] & 0x80000000u) | (state[(i + 1) % 624] & 0x7fffffffu);
-        state[i] = state[(i + 397) % 624] ^ mixed >> 1 ^ (mixed & 1 ? 0x9908b0dfu : 0);
-    }
-}
-
-uint32_t vdm_rng_u32(vdm_rng *r)
-{
-    if (r->next >= 624) {
-        twist(r->state);
-        r->next = 0;
-    }
-    uint32_t y = r->state[r->next++];
-    y ^= y >> 11;
-    y ^= y << 7 & 0x9d2c5680u;
-    y ^= y << 15 & 0xefc60000u;
-    return y ^ y >> 18;
-}
-
-uint64_t vdm_rng_u64(vdm_rng *r)
-{
-    uint64_t high = vdm_rng_u32(r);
-    return high << 32 | vdm_rng_u32(r);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * PyTorch's fills (aten/src/ATen/native/cpu/DistributionTemplates.h) */
-
-static float uniform_float(vdm_rng *r)
-{
-    return (float)(vdm_rng_u32(r) & 0xffffffu) * 0x1p-24f;
-}
-static double uniform_double(vdm_rng *r)
-{
-    return (double)(vdm_rng_u64(r) & 0x1fffffffffffffu) * 0x1p-53;
-}
-
-void vdm_rand(vdm_rng *r, float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) x[i] = uniform_float(r);
-}
-
-/* Below 2^28 one draw, from there two; the slight skew of the modulus is PyTorch's. */
-int64_t vdm_randint(vdm_rng *r, int64_t below)
-{
-    if (below <= 0) return 0;
-    uint64_t range = (uint64_t)below;
-    return (int64_t)(range >= 1u << 28 ? vdm_rng_u64(r) % range : vdm_rng_u32(r) % range);
-}
-
-/* Box and Muller in place, normal_fill_16: 16 uniforms become 16 normals; i and i + 8 make a pair. */
-static void box_muller_16(float *x)
-{
-    const float two_pi = (float)(2 * PI);
-    for (int i = 0; i < 8; i++) {
-        float u1 = 1 - x[i]; /* exact, in (0, 1] */
-        float radius = sqrtf(-2 * (float)vdm_log((double)u1));
-        float angle = two_pi * x[i + 8]; /* rounded to f32: as much as 2e-7 of the angle */
-        x[i] = radius * (float)vdm_cos((double)angle);
-        x[i + 8] = radius * (float)vdm_sin((double)angle);
-    }
-}
-
-/* normal_distribution<double>: one number; its twin is kept for the next call, however that comes */
-static double normal_double(vdm_rng *r)
-{
-    if (r->has_spare) {
-        r->has_spare = false;
-        return r->spare;
-    }
-    double u1 = uniform_double(r), u2 = uniform_double(r);
-    double radius = sqrt(-2 * vdm_log(1 - u2)), angle = 2 * PI * u1; /* 1 - u2 is exact */
-    r->spare = radius * vdm_sin(angle);
-    r->has_spare = true;
-    return radius * vdm_cos(angle);
-}
-
-void vdm_randn(vdm_rng *r, float *x, int64_t n)
-{
-    if (n < 16) {
-        for (int64_t i = 0; i < n; i++) x[i] = (float)normal_double(r);
-        return;
-    }
-    vdm_rand(r, x, n);
-    for (int64_t i = 0; i + 16 <= n; i += 16) box_muller_16(x + i);
-    if (n % 16 == 0) return;
-    vdm_rand(r, x + n - 16, 16); /* the last 16 are drawn again, whatever stood there */
-    box_muller_16(x + n - 16);
-}
 
 /* ------------------------------------------------------------------------------------------------
  * Schedule */
@@ -567,6 +459,11 @@ static int run_pipeline(struct run *r, const float *images, const float *prompt,
         status = decode(r, i, videos + (int64_t)i * g->frames * 3 * g->height * g->width, err);
     }
     return status;
+}
+
+void vdm_sample_defaults(vdm_sample_options *o)
+{
+    *o = (vdm_sample_options){.steps = 50, .guidance = 6, .ensemble = 1, .seed = 42};
 }
 
 int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,

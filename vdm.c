@@ -506,28 +506,11 @@ static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape 
 /* ------------------------------------------------------------------------------------------------
  * A linear layer with an adapter: y = x W^T + b + s (x A^T) B^T */
 
-int64_t vdm_lora_count(const vdm_lora *a)
-{
-    return (int64_t)a->layers * 4 * 2 * a->rank * a->width;
-}
-
-float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t)
-{
-    return params + ((int64_t)block * 4 + (int64_t)t) * 2 * a->rank * a->width;
-}
-
-float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t)
-{
-    return vdm_lora_a(a, params, block, t) + (int64_t)a->rank * a->width;
-}
-
 static vdm_linear matrix(const float *data, int64_t rows, int64_t cols)
 {
     vdm_linear l = {.weight = {data, VDM_F32, rows, cols}};
     return l;
 }
-
-static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
 
 /* A tensor of a block, [B,S,width]. */
 static void see(const vdm_tape *t, const float *x, int64_t width, int layer, const char *name)
@@ -538,7 +521,7 @@ static void see_target(const vdm_tape *t, const float *x, int64_t width, int lay
                        const char *part)
 {
     tap_see(t->tap, x, SHAPE(t->shape.B, t->S, width), "transformer_blocks.%d.attn1.%s%s", layer,
-            target_names[which], part);
+            vdm_target_name(which), part);
 }
 
 /* A linear layer that may have an adapter, and where its output goes. */

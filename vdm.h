@@ -283,16 +283,20 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
                       vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * LoRA adapters (vdm.c computes with them, lora.c makes, reads and trains them): y += scale (x A^T) B^T
- * beside to_q, to_k, to_v, to_out.0 of every block */
+ * LoRA adapters (lora.c; in memory and in files: files/adapter.c): y += scale (x A^T) B^T for to_q, to_k, to_v,
+ * to_out.0 of every block */
 
 typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
+const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
 typedef struct vdm_lora {
     int layers, width, rank; /* width: D */
     float scale;             /* alpha / rank */
     double alpha;
     float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
 } vdm_lora;
+/* All zero: neither A nor B is drawn. */
+int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
+void vdm_lora_free(vdm_lora *a);
 int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
 /* A, B of one module in `params`: a->params, or a gradient of the same layout. */
 float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
@@ -305,7 +309,6 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
 struct vdm_rng;
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
                   struct vdm_rng *rng, vdm_error *err);
-void vdm_lora_free(vdm_lora *a);
 
 /* Files as diffusers and peft write them: keys transformer.transformer_blocks.{i}.attn1.{to_q|to_k|
  * to_v|to_out.0}.lora_{A|B}.weight, rank and alpha in the metadata; without metadata alpha = rank,
@@ -372,7 +375,7 @@ typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image
 double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
 
 /* ------------------------------------------------------------------------------------------------
- * Random numbers, schedule, sampling (sampler.c) */
+ * Random numbers (random.c), schedule, sampling (sampler.c) */
 
 /* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
  * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
@@ -428,6 +431,8 @@ typedef struct vdm_sample_options {
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
     const float *step_noise;   /* [steps,2,M,F,C,h,w] */
 } vdm_sample_options;
+/* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
+void vdm_sample_defaults(vdm_sample_options *o);
 
 /* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
  * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
@@ -516,7 +521,7 @@ typedef enum vdm_fit_use {
                       * and no t if that is below it), then the noise of all */
     VDM_FIT_WATCH    /* element of the fixed set: noise */
 } vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use); /* counter 0: the others are vdm_fit's own */
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
 
 /* What the pairs become, once for the whole run. */
 typedef struct vdm_fit_data {
@@ -592,6 +597,65 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
 /* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
 int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
                  int *attention);
+
+/* ------------------------------------------------------------------------------------------------
+ * The whole method: open, learn, answer (pipeline.c) */
+
+/* Everything that learning takes. */
+typedef struct vdm_learn_options {
+    vdm_geometry geometry;       /* {0}: the model's */
+    vdm_phi phi;                 /* discrete: how x becomes y within the video */
+    vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
+    bool tiled;                  /* false: the VAE works in tiles */
+    bool augment;                /* true: noise on the first frame (vdm_fit_data_options) */
+    int rank;                    /* 64 */
+    double alpha;                /* 32 */
+    vdm_fit_options fit;         /* vdm_fit_defaults */
+    vdm_fit_row *rows;           /* [fit.steps + 1], filled in by vdm_learn; NULL: not wanted */
+} vdm_learn_options;
+/* The paper's: those that a model without a vdm.json is learned with. */
+void vdm_learn_defaults(vdm_learn_options *o);
+
+/* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
+ * geometry may be changed, and so may prompt and negative [L,Dt] in place. */
+typedef struct vdm_model {
+    vdm_model_config *config;
+    vdm_transformer *transformer;
+    vdm_vae *vae;
+    vdm_schedule *schedule;
+    vdm_cpu *cpu;
+    float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
+    float *negative;            /* [L,Dt]: zeros */
+    bool has_prompt;            /* DIR has that file */
+    vdm_geometry geometry;      /* T, H, W of its videos: DIR/vdm.json's, or 9 frames of its sample size, at most
+                                 * 480x720. Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, err) */
+    vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
+    vdm_sample_options *sample; /* the same */
+    void *parts;                /* private */
+} vdm_model;
+/* dir: a folder of an image-to-video model as diffusers publishes it. threads 0: one per core. On failure there is
+ * nothing to close. */
+int vdm_model_open(vdm_model *m, const char *dir, int threads, vdm_error *err);
+void vdm_model_close(vdm_model *m);
+
+/* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the scheduler's
+ * configuration names, and over them dir/vdm.json. Of the geometries only frames, height and width are set, where
+ * the file gives them; else 0. */
+int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
+                       const char *dir, vdm_error *err);
+/* dir/vdm.json alone: replaces what the file gives; nothing where there is no such file. */
+int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir, vdm_error *err);
+
+/* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the geometry's
+ * height and width (vdm_picture_resize), its aspect is not kept. options NULL: m's; progress may be NULL. The adapter
+ * has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on failure there is none. */
+int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
+              const vdm_learn_options *options, const vdm_progress *progress, vdm_error *err);
+/* Answers one picture: the last frame of the video sampled from it, of the geometry's size, to which the query is
+ * resized. lora NULL: the model as it is; options NULL: m's; progress may be NULL. The answer has the bits of
+ * `vdm predict`. Free it with vdm_picture_free; on failure there is none. */
+int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
+               const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
 
 #ifdef __cplusplus
 }

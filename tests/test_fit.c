@@ -178,7 +178,7 @@ static void run_from(struct result *r, const vdm_fit_options *o, const vdm_cpu *
 {
     vdm_rng rng;
     vdm_lora lora;
-    vdm_fit_rng(&rng, 7, VDM_FIT_ADAPTER);
+    vdm_fit_rng(&rng, 7, VDM_FIT_ADAPTER, 0);
     for (int i = 0; i <= o->steps; i++) r->rows[i] = (vdm_fit_row){-1, -1, -1, -1};
     CHECK(!vdm_lora_init(&lora, &s.m.config, rank, 2 * rank, &rng, &r->err), "%s", r->err.text);
     size_t bytes = (size_t)vdm_lora_count(&lora) * sizeof(float);

@@ -13,10 +13,19 @@
 #include "tools/run/model_session.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INPUTS = 32, MAX_FACTS = 40 };
+enum {
+    MAX_INPUTS = 32,
+    MAX_FACTS = 40,
+    MAX_BATCH = 256,     /* videos in one forward pass, and in a step of learning */
+    MAX_TOKENS = 4096,   /* of a prompt: the text encoder holds a square of them */
+    MAX_DRAWN = 1 << 28, /* elements of an input that is drawn: 1 GiB; published sizes need a tenth */
+    MAX_STEPS = 100000,  /* of learning */
+    MAX_ALPHA = 1000000
+};
 
 /* One golden while it is made. */
 struct golden {
@@ -253,30 +262,74 @@ static float *keep_input(struct golden *g, const char *name, float *x, int rank,
     return g->memory[g->n_inputs++] = x;
 }
 
-/* An input: injected or drawn, and written. shape: -1 where --inject may say anything. */
+static const vdm_tensor *injected(const struct golden *g, const char *name)
+{
+    return g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
+}
+
+/* An input: injected or drawn, and written. What is injected has this shape, and no NaN or Inf. */
 static float *input(struct golden *g, const char *name, int rank, const int64_t *shape, enum draw how,
                     vdm_error *err)
 {
-    int64_t n = 1;
-    for (int i = 0; i < rank; i++) n *= shape[i];
+    double n = 1;
+    for (int i = 0; i < rank; i++) n *= (double)shape[i];
     if (g->n_inputs == MAX_INPUTS) {
         vdm_fail(err, "golden: more than %d inputs", MAX_INPUTS);
         return NULL;
     }
-    bool given = g->in.path && vdm_safetensors_find(&g->in, name);
+    bool given = injected(g, name);
+    if (!given && n > MAX_DRAWN) {
+        vdm_fail(err, "golden: %s: %.0f elements would be drawn, at most %d are: inject it", name, n, MAX_DRAWN);
+        return NULL;
+    }
     float *x = given ? vdm_safetensors_floats(&g->in, name, rank, shape, err)
                      : vdm_alloc((size_t)n, sizeof(float), name, err);
     if (!x) return NULL;
-    if (!given) draw(g, x, n, how);
+    if (!given) draw(g, x, (int64_t)n, how);
+    for (int64_t i = 0; i < (int64_t)n; i++) {
+        if (isfinite(x[i])) continue;
+        vdm_fail(err, "%s: tensor '%s': element %" PRId64 ": expected a finite number, found %g", g->in.path,
+                 name, i, (double)x[i]);
+        vdm_free(x);
+        return NULL;
+    }
     return keep_input(g, name, x, rank, shape);
 }
 
-/* The shape that --inject says, where it has the tensor; dimensions from the end, so that a missing batch
- * doesn't matter. */
-static void shape_of(const struct golden *g, const char *name, int rank, int64_t *shape)
+/* The shape of an input that --inject may give: shape has -1 where it decides, and gets what it has; the drawn shape
+ * where it has no such tensor. Every size must be from 1 to its limit, so that it is an int as well. */
+static int shape_of(const struct golden *g, const char *name, int rank, int64_t *shape, const int64_t *drawn,
+                    const int *limits, vdm_error *err)
 {
-    const vdm_tensor *t = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
-    for (int i = 1; t && i <= rank && i <= t->rank; i++) shape[rank - i] = t->shape[t->rank - i];
+    const vdm_tensor *t = injected(g, name);
+    if (!t) {
+        memcpy(shape, drawn, (size_t)rank * sizeof *shape);
+        return 0;
+    }
+    if (vdm_tensor_check(t, g->in.path, rank, shape, err)) return -1;
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 1 || shape[i] > limits[i])
+            return vdm_fail(err, "%s: tensor '%s': dimension %d: expected 1 to %d, found %" PRId64,
+                            g->in.path, name, i, limits[i], shape[i]);
+    return 0;
+}
+
+/* Integers of an input, from 0 to below `limit`. */
+static int *integers(const struct golden *g, const char *name, const float *x, int64_t n, int limit,
+                     vdm_error *err)
+{
+    int *to = x ? vdm_alloc((size_t)n, sizeof *to, "injected integers", err) : NULL;
+    for (int64_t i = 0; to && i < n; i++) {
+        if (x[i] >= 0 && x[i] < (float)limit && x[i] <= (float)(int)x[i]) {
+            to[i] = (int)x[i];
+            continue;
+        }
+        vdm_fail(err, "%s: tensor '%s': element %" PRId64 ": expected an integer from 0 to %d, found %g",
+                 g->in.path ? g->in.path : "golden", name, i, limit - 1, (double)x[i]);
+        vdm_free(to);
+        return NULL;
+    }
+    return to;
 }
 
 /* The latents' size: --size, or the model's own, up to 480x720. */
@@ -291,29 +344,67 @@ static int geometry_of(const struct golden *g, const vdm_model_config *c, vdm_ge
     return vdm_geometry_init(to, c, g->o->frames, height, width, err);
 }
 
+/* Of --inject: rank and alpha are checked before memory of their size is asked for. */
+static int new_injected_adapter(struct golden *g, const vdm_transformer_config *c, const char *first,
+                                vdm_lora *a, vdm_error *err)
+{
+    int64_t shape[] = {-1, (int64_t)c->heads * c->head_dim};
+    const char *text = vdm_safetensors_metadata(&g->in, "lora_alpha");
+    char *end = NULL;
+    if (vdm_tensor_check(injected(g, first), g->in.path, 2, shape, err)) return -1;
+    if (shape[0] > VDM_MAX_LORA_RANK)
+        return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %" PRId64, g->in.path, first,
+                        VDM_MAX_LORA_RANK, shape[0]);
+    double alpha = text ? strtod(text, &end) : g->o->learn.alpha;
+    if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
+        return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
+                        g->in.path, MAX_ALPHA, MAX_ALPHA, text);
+    return vdm_lora_init(a, c, (int)shape[0], alpha, &g->rng, err);
+}
+
+/* A single --lora is taken as its file has it; several, or one with a weight, are joined as in predict. */
+static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns, vdm_lora *a,
+                             vdm_error *err)
+{
+    double weight = 1;
+    if (g->o->sample.n_loras > 1) {
+        if (learns)
+            return vdm_fail(err, "golden --what train: expected one --lora, which is learned further, found %d",
+                            g->o->sample.n_loras);
+        return loras_read(a, g->o, c, err);
+    }
+    if (lora_read_option(a, &weight, g->o->sample.loras[0], c, err)) return -1;
+    if (weight >= 1 && weight <= 1) return 0;
+    vdm_lora part = *a;
+    int status = vdm_lora_join(a, &part, &weight, 1, err);
+    vdm_lora_free(&part);
+    return status;
+}
+
+static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, const char *first,
+                       vdm_lora *a, vdm_error *err)
+{
+    if (injected(g, first)) return new_injected_adapter(g, c, first, a, err);
+    if (g->o->sample.n_loras) return read_lora_options(g, c, needed, a, err);
+    return needed ? vdm_lora_init(a, c, g->o->learn.rank, g->o->learn.alpha, &g->rng, err) : 0;
+}
+
 /* The matrices of an adapter as inputs, "adapter.NAME": from --inject, --lora, or drawn; B is not zero, so
  * that every gradient says something. rank 0: there is none. */
 static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, vdm_lora *a,
                         vdm_error *err)
 {
-    int applied, modules;
     char name[VDM_LORA_NAME + 8] = "adapter.";
     *a = (vdm_lora){0};
     vdm_lora_name(name + 8, 0, VDM_Q, false);
-    const vdm_tensor *first = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
-    const char *alpha = g->in.path ? vdm_safetensors_metadata(&g->in, "lora_alpha") : NULL;
-    if (!first && g->o->sample.n_loras) {
-        if (vdm_lora_read(a, g->o->sample.loras[0], c, &applied, &modules, err)) return -1;
-    } else if (first || needed) {
-        int rank = first ? (int)first->shape[0] : g->o->learn.rank;
-        if (vdm_lora_init(a, c, rank, alpha ? atof(alpha) : g->o->learn.alpha, &g->rng, err)) return -1;
-    }
+    bool given = injected(g, name);
+    if (new_adapter(g, c, needed, name, a, err)) return -1;
     for (int i = 0; i < a->layers * 8; i++) {
         bool b = i % 2;
         int64_t shape[2] = {b ? a->width : a->rank, b ? a->rank : a->width}, n = shape[0] * shape[1];
         float *to = a->params + i * n;
         vdm_lora_name(name + 8, i / 8, (vdm_target)(i / 2 % 4), b);
-        if (first) {
+        if (given) {
             float *x = vdm_safetensors_floats(&g->in, name, 2, shape, err);
             if (!x) return -1;
             memcpy(to, x, (size_t)n * sizeof(float));
@@ -359,19 +450,25 @@ static char *part(const struct golden *g, const char *name, vdm_error *err)
 static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err)
 {
     char *dir = part(g, "transformer", err);
-    int status = dir && !vdm_transformer_load(m, dir, err) ? hash_part(g, "transformer", WEIGHTS, err) : -1;
+    int status = dir ? vdm_transformer_load(m, dir, err) : -1;
     vdm_free(dir);
-    if (!status) transformer_facts(g, &m->config);
-    return status;
+    if (status) return -1;
+    transformer_facts(g, &m->config);
+    if (!hash_part(g, "transformer", WEIGHTS, err)) return 0;
+    vdm_transformer_free(m);
+    return -1;
 }
 
 static int load_vae(struct golden *g, vdm_vae *m, vdm_error *err)
 {
     char *dir = part(g, "vae", err);
-    int status = dir && !vdm_vae_load(m, dir, err) ? hash_part(g, "vae", WEIGHTS, err) : -1;
+    int status = dir ? vdm_vae_load(m, dir, err) : -1;
     vdm_free(dir);
-    if (!status) vae_facts(g, &m->config);
-    return status;
+    if (status) return -1;
+    vae_facts(g, &m->config);
+    if (!hash_part(g, "vae", WEIGHTS, err)) return 0;
+    vdm_vae_free(m);
+    return -1;
 }
 
 static int load_schedule(struct golden *g, vdm_schedule *s, vdm_error *err)
@@ -407,35 +504,42 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
-static int check_size(const vdm_transformer_config *c, const int64_t *xs, vdm_error *err)
+/* Sizes that the transformer takes, as vdm_geometry_init has them for videos. latents: F, h, w */
+static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
+                         vdm_error *err)
 {
-    int pt = c->patch_t ? c->patch_t : 1;
-    if (xs[1] > 0 && xs[3] > 0 && xs[4] > 0 && xs[1] % pt == 0 && xs[3] % c->patch == 0 &&
-        xs[4] % c->patch == 0 &&
-        (!c->learned_positions || (xs[3] == c->sample_height && xs[4] == c->sample_width)))
-        return 0;
-    return vdm_fail(err, "x: %" PRId64 " frames of %" PRId64 " x %" PRId64 " latents don't suit this model",
-                    xs[1], xs[3], xs[4]);
+    int pt = c->patch_t ? c->patch_t : 1, p = c->patch;
+    bool sampled = h == c->sample_height && w == c->sample_width;
+    bool sliced = c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width);
+    if (F % pt || h % p || w % p)
+        return vdm_fail(err,
+                        "%s: %" PRId64 " latent frames of %" PRId64 "x%" PRId64
+                        ": expected multiples of the patch, %d frames of %dx%d",
+                        name, F, h, w, pt, p, p);
+    if ((c->learned_positions && !sampled) || sliced)
+        return vdm_fail(err,
+                        "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %s%dx%d",
+                        name, h, w, sliced ? "at most " : "", c->sample_height, c->sample_width);
+    if (F / pt * (h / p) * (w / p) > 1 << 24)
+        return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
+    return 0;
 }
 
 static int transformer(struct golden *g, vdm_error *err)
 {
     vdm_transformer m;
     vdm_lora lora = {0};
-    vdm_geometry size;
+    vdm_geometry size = {0};
     if (load_transformer(g, &m, err)) return -1;
     vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
-    bool given = g->in.path && vdm_safetensors_find(&g->in, "x");
-    int status = given ? 0 : geometry_of(g, &c, &size, err);
-    if (!status) {
-        int64_t xs[] = {g->o->learn.batch, given ? 0 : size.F, m.config.in_channels, given ? 0 : size.h,
-                        given ? 0 : size.w};
-        shape_of(g, "x", 5, xs);
-        status = check_size(&m.config, xs, err) || read_adapter(g, &m.config, false, &lora, err) ||
-                         forward(g, &m, lora.rank ? &lora : NULL, xs, err)
-                     ? -1
-                     : 0;
-    }
+    int status = injected(g, "x") ? 0 : geometry_of(g, &c, &size, err);
+    const int limits[] = {MAX_BATCH, VDM_MAX_FRAMES, m.config.in_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    const int64_t drawn[] = {g->o->learn.batch, size.F, m.config.in_channels, size.h, size.w};
+    int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
+    if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, err);
+    if (!status) status = check_latents(&m.config, "x", xs[1], xs[3], xs[4], err);
+    if (!status) status = read_adapter(g, &m.config, false, &lora, err);
+    if (!status) status = forward(g, &m, lora.rank ? &lora : NULL, xs, err);
     vdm_lora_free(&lora);
     vdm_transformer_free(&m);
     return status;
@@ -447,10 +551,14 @@ static int vae_encode(struct golden *g, vdm_error *err)
     vdm_vae m;
     if (load_vae(g, &m, err)) return -1;
     int down = 1 << (m.config.blocks - 1);
-    int64_t s[] = {g->o->frames, m.config.channels, g->o->height ? g->o->height : 8 * down,
-                   g->o->width ? g->o->width : 8 * down};
-    shape_of(g, "video", 4, s);
-    const float *video = input(g, "video", 4, s, UNIFORM, err);
+    const int64_t drawn[] = {g->o->frames, m.config.channels, g->o->height ? g->o->height : 8 * down,
+                             g->o->width ? g->o->width : 8 * down};
+    const int limits[] = {VDM_MAX_FRAMES, 3, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    int64_t s[] = {-1, m.config.channels, -1, -1};
+    bool fits = !shape_of(g, "video", 4, s, drawn, limits, err);
+    if (fits && (s[2] % down || s[3] % down))
+        fits = !vdm_fail(err, "video: %" PRId64 "x%" PRId64 ": expected multiples of %d", s[2], s[3], down);
+    const float *video = fits ? input(g, "video", 4, s, UNIFORM, err) : NULL;
     int F = vdm_vae_latent_frames(&m.config, (int)s[0]);
     size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
     float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
@@ -468,10 +576,12 @@ static int vae_decode(struct golden *g, vdm_error *err)
     vdm_vae m;
     if (load_vae(g, &m, err)) return -1;
     int up = 1 << (m.config.blocks - 1);
-    int64_t s[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
-                   g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
-    shape_of(g, "latents", 4, s);
-    const float *latents = input(g, "latents", 4, s, NORMAL, err);
+    const int64_t drawn[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
+                             g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
+    const int limits[] = {VDM_MAX_FRAMES, m.config.latent_channels, VDM_MAX_SIDE / up, VDM_MAX_SIDE / up};
+    int64_t s[] = {-1, m.config.latent_channels, -1, -1};
+    bool fits = !shape_of(g, "latents", 4, s, drawn, limits, err);
+    const float *latents = fits ? input(g, "latents", 4, s, NORMAL, err) : NULL;
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
     float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
@@ -549,14 +659,6 @@ static int sample(struct golden *g, vdm_error *err)
     return status;
 }
 
-/* Whole numbers of an input. */
-static int *whole(const float *x, int64_t n, vdm_error *err)
-{
-    int *to = x ? vdm_alloc((size_t)n, sizeof *to, "injected numbers", err) : NULL;
-    for (int64_t i = 0; to && i < n; i++) to[i] = (int)x[i];
-    return to;
-}
-
 static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_error *err)
 {
     const options *o = g->o;
@@ -583,7 +685,8 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     const float *pair = t ? input(g, "pair", 2, drawn, PAIRS, err) : NULL;
     p.noise = pair ? input(g, "noise", 6, noise, NORMAL, err) : NULL;
     if (!p.noise || read_adapter(g, c, true, &m->lora, err)) return -1;
-    int *times = whole(t, p.steps * N, err), *pairs = whole(pair, p.steps * N, err), done;
+    int *times = integers(g, "t", t, p.steps * N, m->schedule.config.train_timesteps, err), done;
+    int *pairs = times ? integers(g, "pair", pair, p.steps * N, d->pairs, err) : NULL;
     vdm_fit_row *rows = vdm_alloc((size_t)p.steps + 1, sizeof *rows, "rows", err);
     int status = -1;
     p.t = times;
@@ -602,24 +705,35 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     return status;
 }
 
+/* Sizes of what is learned, and how many steps: those injected, or the options'. */
+static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_fit_data *d, vdm_error *err)
+{
+    vdm_geometry size;
+    vdm_model_config sizes = {.transformer = *c, .vae = {.blocks = 4, .temporal_compression = 4}};
+    if (geometry_of(g, &sizes, &size, err)) return -1;
+    const int64_t drawn[] = {2, size.F, c->out_channels, size.h, size.w};
+    const int limits[] = {VDM_MAX_PAIRS, VDM_MAX_FRAMES, c->out_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    int64_t videos[] = {-1, -1, c->out_channels, -1, -1}, N = (int64_t)g->o->learn.batch * g->o->learn.accumulate,
+            t[] = {-1, N};
+    if (shape_of(g, "videos", 5, videos, drawn, limits, err) ||
+        check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
+        shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N}, (int[]){MAX_STEPS, (int)N}, err))
+        return -1;
+    *d = (vdm_fit_data){.pairs = (int)videos[0],
+                        .F = (int)videos[1],
+                        .C = (int)videos[2],
+                        .h = (int)videos[3],
+                        .w = (int)videos[4]};
+    g->last_step = (int)t[0];
+    return 0;
+}
+
 static int train(struct golden *g, vdm_error *err)
 {
     struct model m = {0};
+    vdm_fit_data d = {0};
     if (load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)) return -1;
-    const vdm_transformer_config *c = &m.transformer.config;
-    vdm_model_config sizes = {.transformer = *c, .vae = {.blocks = 4, .temporal_compression = 4}};
-    int status = geometry_of(g, &sizes, &m.geometry, err);
-    vdm_fit_data d = {
-        .pairs = 2, .F = m.geometry.F, .C = c->out_channels, .h = m.geometry.h, .w = m.geometry.w};
-    int64_t videos[] = {d.pairs, d.F, d.C, d.h, d.w}, t[] = {g->o->learn.steps ? g->o->learn.steps : 3, 1};
-    shape_of(g, "videos", 5, videos);
-    shape_of(g, "t", 2, t);
-    d = (vdm_fit_data){.pairs = (int)videos[0],
-                       .F = (int)videos[1],
-                       .C = (int)videos[2],
-                       .h = (int)videos[3],
-                       .w = (int)videos[4]};
-    g->last_step = (int)t[0];
+    int status = training_data(g, &m.transformer.config, &d, err);
     if (!status) status = train_with(g, &m, &d, err); /* d's numbers are inputs, freed with them */
     vdm_lora_free(&m.lora);
     vdm_transformer_free(&m.transformer);
@@ -645,13 +759,14 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
 /* ids [L], injected or the prompt's -> encoder.final_layer_norm [L,Dt] */
 static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_error *err)
 {
-    bool given = g->in.path && vdm_safetensors_find(&g->in, "ids");
-    shape_of(g, "ids", 1, &L);
+    bool given = injected(g, "ids");
+    int64_t own = L;
+    L = -1;
+    if (shape_of(g, "ids", 1, &L, &own, (int[]){MAX_TOKENS}, err)) return -1;
     float *x = given ? input(g, "ids", 1, &L, ZEROS, err) : tokens(g, L, err);
     if (x && !given) keep_input(g, "ids", x, 1, &L);
-    int32_t *ids = x ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
+    int *ids = integers(g, "ids", x, L, m->config.vocabulary, err);
     float *to = ids ? vdm_alloc((size_t)(L * m->config.width), sizeof *to, "the embedding", err) : NULL;
-    for (int64_t i = 0; to && i < L; i++) ids[i] = (int32_t)x[i];
     int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, NULL, err) : -1;
     vdm_free(ids), vdm_free(to);
     return status;

@@ -177,7 +177,7 @@ static void pair_film(struct writer *w, int i, uint8_t *frames)
     int n = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
     vdm_picture small[FILM_FRAMES] = {0};
     vdm_rng rng;
-    vdm_fit_rng(&rng, l->how.seed + 0x9E3779B97F4A7C15u * (uint64_t)i, VDM_FIT_LATENTS);
+    vdm_fit_rng(&rng, l->how.seed, VDM_FIT_LATENTS, i);
     w->status = vdm_interp(&l->phi, &l->x[i], &l->y[i], g->frames, &rng, frames, w->err);
     for (int k = 0; k < n && !w->status; k++) {
         vdm_picture p = {g->width, g->height, frames + (size_t)film_frame(k, g->frames) * size};

@@ -111,7 +111,8 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
 }
 
 /* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
-static int read_lora(session *s, const char *text, vdm_lora *part, double *weight, vdm_error *err)
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -125,7 +126,7 @@ static int read_lora(session *s, const char *text, vdm_lora *part, double *weigh
     if (!path) return -1;
     memcpy(path, text, length);
     int applied, modules;
-    int status = vdm_lora_read(part, path, &s->config.transformer, &applied, &modules, err);
+    int status = vdm_lora_read(part, path, c, &applied, &modules, err);
     if (!status)
         fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
@@ -133,16 +134,16 @@ static int read_lora(session *s, const char *text, vdm_lora *part, double *weigh
     return status;
 }
 
-static int read_loras(session *s, vdm_error *err)
+int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err)
 {
     vdm_lora parts[MAX_LORAS] = {0};
     double weights[MAX_LORAS];
     int n = 0, status = 0;
-    while (n < s->options->sample.n_loras && !status) {
-        status = read_lora(s, s->options->sample.loras[n], &parts[n], &weights[n], err);
+    while (n < o->sample.n_loras && !status) {
+        status = lora_read_option(&parts[n], &weights[n], o->sample.loras[n], c, err);
         if (!status) n++;
     }
-    if (!status && n) status = vdm_lora_join(&s->lora, parts, weights, n, err);
+    if (!status && n) status = vdm_lora_join(all, parts, weights, n, err);
     for (int i = 0; i < n; i++) vdm_lora_free(&parts[i]);
     return status;
 }
@@ -164,7 +165,7 @@ int session_load(session *s, vdm_error *err)
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
     int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
-                         vdm_vae_load(&s->vae, vae, err) || read_loras(s, err)
+                         vdm_vae_load(&s->vae, vae, err) || loras_read(&s->lora, s->options, &s->config.transformer, err)
                      ? -1
                      : 0;
     vdm_free(transformer);

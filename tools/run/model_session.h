@@ -29,6 +29,11 @@ int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);
 void session_free(session *s);
+/* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err);
+/* All of --lora as one adapter; rank 0 if there is none. */
+int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err);
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);

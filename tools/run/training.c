@@ -113,7 +113,7 @@ static int start_adapter(training *l, vdm_error *err)
     vdm_rng rng;
     int applied, modules;
     if (!o->learn.init) {
-        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER);
+        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
         return vdm_lora_init(&l->adapter, c, o->learn.rank, o->learn.alpha, &rng, err);
     }
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
