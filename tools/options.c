@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct option_row *find_row(int command, const char *name)
 {
@@ -348,6 +349,18 @@ static int read_words(options *o, int command, int argc, char **argv)
     return DONE;
 }
 
+static void warn_of_threads(int threads)
+{
+#ifdef _SC_NPROCESSORS_ONLN
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores > 0 && threads > cores)
+        fprintf(stderr, "--threads %d: more than the %ld cores of this machine, which is slower\n", threads,
+                cores);
+#else
+    (void)threads;
+#endif
+}
+
 /* Twice: the model has to be known before its defaults, which the words replace. */
 int options_read(options *o, int command, int argc, char **argv)
 {
@@ -358,7 +371,9 @@ int options_read(options *o, int command, int argc, char **argv)
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
     /* what only reads results needs no model */
     if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
-    return read_words(o, command, argc, argv);
+    status = read_words(o, command, argc, argv);
+    if (status == DONE) warn_of_threads(o->threads);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ const struct option_row option_rows[] = {
      ARC | FIT | PREDICT | EVAL | VOTE | INTERP | DEMO | TASKS | GOLDEN | PROMPT, NO_KEY,
      "where the result goes"},
     {"--image", "X.ppm", TEXT, AT(predict.image), 0, 0, PREDICT, READS, "the picture to answer"},
-    {"--video", "V.y4m", TEXT, AT(predict.video), 0, 0, PREDICT, WRITES, "the whole video too"},
+    {"--video", "V.y4m", TEXT, AT(predict.video), 0, 0, PREDICT, WRITES | VIDEO, "the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL | GOLDEN, READS,
      "an adapter; may be given several times"},
     {"--phi", "NAME", TEXT, AT(learn.phi), 0, 0, ARC | FIT | INTERP | DEMO, KEY,

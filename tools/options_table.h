@@ -15,6 +15,7 @@ enum {
     NO_KEY = 4,  /* vdm arc: the results are the same with any value */
     READS = 8,   /* a file that is read */
     WRITES = 16, /* a file that is written */
+    VIDEO = 32,  /* that is a video */
 };
 
 struct option_row {

@@ -31,6 +31,13 @@ bool arc_exact(const arc_test *t, int attempts)
     return false;
 }
 
+bool arc_known(const arc_result *r)
+{
+    for (int i = 0; i < r->n_tests; i++)
+        if (!r->tests[i].truth.rows) return false;
+    return true;
+}
+
 bool arc_solved(const arc_result *r, int attempts)
 {
     for (int i = 0; i < r->n_tests; i++)
@@ -236,6 +243,15 @@ static int read_tests(const struct line *l, arc_result *r)
     return 0;
 }
 
+/* "HxW", in digits alone */
+static bool read_canvas(const char *text, int *height, int *width)
+{
+    int n = 0, m = 0;
+    if (strspn(text, "0123456789x") != strlen(text)) return false;
+    if (sscanf(text, "%5dx%n%5d%n", height, &n, width, &m) != 2 || !n || text[m]) return false;
+    return *height >= 1 && *width >= 1;
+}
+
 static int read_result(const struct line *l, arc_result *r)
 {
     const vdm_json_node *palette, *canvas, *seconds;
@@ -250,8 +266,7 @@ static int read_result(const struct line *l, arc_result *r)
     canvas = vdm_json_get(&l->j, l->j.nodes, "canvas");
     if (palette && palette->kind == VDM_JSON_STRING && strcmp(palette->text, "vivid") == 0)
         r->palette = VDM_PALETTE_VIVID;
-    if (!canvas || canvas->kind != VDM_JSON_STRING ||
-        sscanf(canvas->text, "%5dx%5d", &r->height, &r->width) != 2)
+    if (!canvas || canvas->kind != VDM_JSON_STRING || !read_canvas(canvas->text, &r->height, &r->width))
         return refuse(l, "canvas", "HxW");
     return read_count(l, "attempts", 1, MAX_ATTEMPTS, &r->attempts) ||
                    read_count(l, "pairs", 1, VDM_MAX_ARC_PAIRS, &r->pairs) ||

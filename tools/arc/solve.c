@@ -83,10 +83,13 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.palette = s->task.palette;
     s->result.height = o->height;
     s->result.width = o->width;
-    return training_plan(&s->training, &s->session, &s->task, o, err) ||
-                   training_output(&s->training, work, resumable, err)
-               ? -1
-               : 0;
+    if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
+    paths p = {0};
+    if (paths_of_options(&p, o, ARC, err) || training_output(&s->training, work, resumable, &p, err)) {
+        paths_free(&p);
+        return -1;
+    }
+    return paths_check(&p, err);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include "tools/report/screen.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -64,17 +65,38 @@ static void show_answers(const solver *s)
 /* ------------------------------------------------------------------------------------------------
  * One task */
 
+/* page: the page of one task, or of results that are merged; NULL: --out is the output. */
+static int check_paths(const options *o, const char *page, vdm_error *err)
+{
+    paths p = {0};
+    int status = paths_of_options(&p, o, ARC, err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
+    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) return paths_check(&p, err);
+    paths_free(&p);
+    return -1;
+}
+
+static int summary(const options *o, const char *command, vdm_error *err)
+{
+    const char *page = o->output ? o->output : "arc.html";
+    return check_paths(o, page, err) ? -1 : summary_run(o, page, command, err);
+}
+
+static int folder_of_tasks(const options *o, vdm_error *err)
+{
+    return check_paths(o, NULL, err) ? -1 : shard_run(o, err);
+}
+
 static int single(const options *o, const char *command, vdm_error *err)
 {
     const char *folder = o->output ? o->output : DEFAULT_FOLDER, *said;
     char text[256], seconds[32];
     solver s = {0};
     char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
-    int status = !html || writable(html, err) ||
-                         solver_run(&s, o, o->operands[0], folder, false, true, err) ||
-                         solver_page(&s, command, html, err)
-                     ? -1
-                     : 0;
+    int status = html ? check_paths(o, html, err) : -1;
+    if (!status) status = solver_run(&s, o, o->operands[0], folder, false, true, err);
+    if (!status) status = solver_page(&s, command, html, err);
     if (!status) {
         result_say(&s.result, text, sizeof text);
         format_seconds(seconds, sizeof seconds, s.result.seconds);
@@ -105,15 +127,17 @@ int command_arc(int argc, char **argv)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
+    if (o.arc.shard && !shard_is_legal(o.arc.shard))
+        return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command) return fail(&err);
     if (o.arc.report)
-        status = summary_run(&o, command, &err);
+        status = summary(&o, command, &err);
     else if (o.arc.vae_roundtrip)
         status = vae_roundtrip_run(&o, &err);
     else
-        status = folder ? shard_run(&o, &err) : single(&o, command, &err);
+        status = folder ? folder_of_tasks(&o, &err) : single(&o, command, &err);
     vdm_free(command);
     return status ? fail(&err) : DONE;
 }

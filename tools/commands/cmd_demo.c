@@ -141,24 +141,34 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-static int prepare(struct demo *d, vdm_error *err)
+static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
 {
-    const char *folder = d->options.output ? d->options.output : DEFAULT_FOLDER;
-    if (make_folder(folder, err) || find_task(d, folder, err) ||
-        canvas_lay_out(&d->task, &d->options, true, err))
-        return -1;
-    int n = evaluation_asked(&d->task, d->options.limit ? d->options.limit : ANSWERS, err);
-    if (n < 0 || training_plan(&d->training, &d->s, &d->task, &d->options, err) ||
-        evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
-        training_output(&d->training, folder, false, err))
-        return -1;
+    int status = -1;
+    paths p = {0};
+    if (paths_of_options(&p, &d->options, DEMO, err) || paths_read_task(&p, &d->task, err)) goto end;
+    if (training_output(&d->training, folder, false, &p, err)) goto end;
     d->scores = vdm_path(folder, "scores.csv", err);
     d->strip = vdm_path(folder, "strip.png", err);
     d->page = vdm_path(folder, "demo.html", err);
-    return !d->scores || !d->strip || !d->page || writable(d->scores, err) || writable(d->strip, err) ||
-                   writable(d->page, err)
-               ? -1
-               : 0;
+    if (!d->scores || !d->strip || !d->page) goto end;
+    if (paths_write(&p, d->scores, NULL, err) || paths_write(&p, d->strip, NULL, err)) goto end;
+    if (paths_write(&p, d->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
+}
+
+static int prepare(struct demo *d, vdm_error *err)
+{
+    options *o = &d->options;
+    const char *folder = o->output ? o->output : DEFAULT_FOLDER;
+    if (make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    if (canvas_lay_out(&d->task, o, true, err)) return -1;
+    int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
+    if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
+    if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err)) return -1;
+    return prepare_output(d, folder, err);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -150,9 +150,16 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     r->d.path = o->dump;
     r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
     if (o->dump && o->learn.dump_grads) r->s.cpu.tap = &r->tap;
-    if (training_output(&r->training, o->output, true, err)) return -1;
+    int status = -1;
+    paths p = {0};
+    if (paths_of_options(&p, o, FIT, err) || paths_read_task(&p, &r->task, err)) goto end;
+    if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
-    return !r->page || writable(r->page, err) || (o->dump && writable(o->dump, err)) ? -1 : 0;
+    if (!r->page || paths_write(&p, r->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int learn(struct run *r, const options *o, const char *command, vdm_error *err)

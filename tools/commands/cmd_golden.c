@@ -2,6 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
+#include "tools/run/paths.h"
 
 #include <string.h>
 
@@ -20,7 +21,9 @@ int command_golden(int argc, char **argv)
     if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
         o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
-    status = command && !golden_run(&o, command, &err) ? DONE : fail(&err);
+    status = command && !paths_check_command(&o, GOLDEN, NULL, &err) && !golden_run(&o, command, &err)
+                 ? DONE
+                 : fail(&err);
     vdm_free(command);
     return status;
 }

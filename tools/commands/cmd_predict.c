@@ -3,7 +3,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
-#include "tools/run/files.h"
+#include "tools/run/paths.h"
 #include "tools/run/plan.h"
 
 #include <stdlib.h>
@@ -78,12 +78,13 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     if (!bytes) return -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
     vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
-    int status = vdm_picture_write(&last, o->output, err) ||
-                         (o->predict.video &&
-                          vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, err)) ||
-                         dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)
-                     ? -1
-                     : 0;
+    vdm_error later; /* what fails first is said, and the rest is written still */
+    int status = vdm_picture_write(&last, o->output, err);
+    if (o->predict.video &&
+        vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))
+        status = -1;
+    if (dump_add(d, "frames", video, 4, shape, status ? &later : err) || dump_write(d, status ? &later : err))
+        status = -1;
     vdm_free(bytes);
     return status;
 }
@@ -138,16 +139,14 @@ int command_predict(int argc, char **argv)
         return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
     if (!o.predict.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
-    if (o.output && strcmp(o.predict.image, o.output) == 0)
-        return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();
     bool ok =
         !size_of(&o, o.predict.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
     if (ok && o.plan) {
         plan_print(&s, 0, 1, 0);
     } else {
-        ok = ok && !writable(o.output, &err) && !(o.predict.video && writable(o.predict.video, &err)) &&
-             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &err);
+        ok = ok && !paths_check_command(&o, PREDICT, PICTURE_ENDINGS, &err) && !session_load(&s, &err) &&
+             !answer(&s, &err);
     }
     session_free(&s);
     return ok ? DONE : fail(&err);

@@ -418,12 +418,15 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
+ * an apostrophe where a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
-    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    const char *text = clean(name);
+    bool quoted = text[strcspn(text, ",\"")] != '\0';
     if (quoted) fputc('"', f);
-    for (const char *c = name; *c; c++) {
+    if (*text && strchr("=+-@", *text)) fputc('\'', f);
+    for (const char *c = text; *c; c++) {
         if (*c == '"') fputc('"', f);
         fputc(*c, f);
     }

@@ -69,22 +69,24 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
     return 0;
 }
 
-int training_output(training *l, const char *folder, bool keep_state, vdm_error *err)
+int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
 {
+    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
     struct stat st;
-    if (make_folder(folder, err)) return -1;
-    l->lora = vdm_path(folder, "lora.safetensors", err);
-    l->table = vdm_path(folder, "train.csv", err);
-    l->state = keep_state ? vdm_path(folder, "state.safetensors", err) : NULL;
+    if (make_folder(folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
+    remove_leftovers(folder, names, 4);
+    l->lora = vdm_path(folder, names[0], err);
+    l->table = vdm_path(folder, names[1], err);
+    l->state = keep_state ? vdm_path(folder, names[2], err) : NULL;
     if (!l->lora || !l->table || (keep_state && !l->state)) return -1;
     bool begun = keep_state && stat(l->state, &st) == 0;
     if (!l->fit.resume && begun)
-        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume goes on with it",
-                        folder);
+        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume continues it", folder);
     if (l->fit.resume && !begun)
-        return vdm_fail(err, "%s: expected the state of a run to go on with, found none", l->state);
+        return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    return writable(l->lora, err) || writable(l->table, err) ? -1 : 0;
+    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
+    return paths_write(p, l->state, NULL, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
@@ -176,6 +178,7 @@ int training_run(training *l, vdm_error *err)
 
 void training_free(training *l)
 {
+    lock_release(&l->lock);
     for (int i = 0; i < l->pairs; i++) {
         if (l->x) vdm_picture_free(&l->x[i]);
         if (l->y) vdm_picture_free(&l->y[i]);
