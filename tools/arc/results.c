@@ -56,6 +56,7 @@ const char *rule_of(const arc_result *r, const char **said)
          "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
          "an outer black row or column is taken for what is around the grid"}};
     const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
+    if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
     for (int i = 0; text && i < 3; i++)
         if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
             *said = rules[i][1];
