@@ -127,7 +127,7 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
     options grown = *c->o;
     if (vdm_task_read(&t, path, err)) return -1;
     int status = canvas_lay_out(&t, &grown, true, err), cell = t.grid.cell;
-    int n = c->o->shots && c->o->shots < t.n_train ? c->o->shots : t.n_train;
+    int n = c->o->learn.shots && c->o->learn.shots < t.n_train ? c->o->learn.shots : t.n_train;
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
         t.grid.cell = cell;

@@ -3,7 +3,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
-#include "tools/run/files.h"
+#include "tools/run/paths.h"
 #include "tools/run/plan.h"
 
 #include <stdlib.h>
@@ -27,9 +27,9 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
     int64_t C = c->out_channels, text[] = {c->text_tokens, c->text_dim};
-    int64_t frames = (int64_t)s->options->ensemble * g->F;
+    int64_t frames = (int64_t)s->options->sample.ensemble * g->F;
     int64_t noise[] = {frames, C, g->h, g->w}, image[] = {C, g->h, g->w},
-            step[] = {s->options->steps, 2, frames, C, g->h, g->w};
+            step[] = {s->options->sample.steps, 2, frames, C, g->h, g->w};
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
@@ -78,11 +78,13 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     if (!bytes) return -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
     vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
-    int status = vdm_picture_write(&last, o->output, err) ||
-                         (o->video && vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err)) ||
-                         dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)
-                     ? -1
-                     : 0;
+    vdm_error later; /* what fails first is said, and the rest is written still */
+    int status = vdm_picture_write(&last, o->output, err);
+    if (o->predict.video &&
+        vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))
+        status = -1;
+    if (dump_add(d, "frames", video, 4, shape, status ? &later : err) || dump_write(d, status ? &later : err))
+        status = -1;
     vdm_free(bytes);
     return status;
 }
@@ -92,7 +94,7 @@ static int answer(session *s, vdm_error *err)
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     struct injected in = {0};
-    struct latents l = {{.path = o->dump}, o->steps};
+    struct latents l = {{.path = o->dump}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
@@ -105,7 +107,7 @@ static int answer(session *s, vdm_error *err)
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
     if (o->dump) progress.trace = &trace;
-    if (read_image(&image, o->image, g, err)) goto end;
+    if (read_image(&image, o->predict.image, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
     if (!video) goto end;
@@ -134,17 +136,16 @@ int command_predict(int argc, char **argv)
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
         return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
-    if (!o.image) return misuse("predict: expected --image X.ppm");
+    if (!o.predict.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
-    if (o.output && strcmp(o.image, o.output) == 0)
-        return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();
-    bool ok = !size_of(&o, o.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
+    bool ok =
+        !size_of(&o, o.predict.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
     if (ok && o.plan) {
         plan_print(&s, 0, 1, 0);
     } else {
-        ok = ok && !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
-             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &err);
+        ok = ok && !paths_check_command(&o, PREDICT, PICTURE_ENDINGS, &err) && !session_load(&s, &err) &&
+             !answer(&s, &err);
     }
     session_free(&s);
     return ok ? DONE : fail(&err);

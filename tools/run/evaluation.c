@@ -25,12 +25,12 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
-    vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
+    vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
     if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task->metric, a->task->grid.palette, &why))
-        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
+        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
     if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
-                        a->task->path, s->options->colour);
+                        a->task->path, s->options->eval.colour);
     return 0;
 }
 
@@ -242,7 +242,7 @@ static int report_one(void *user, const vdm_report *r)
 int evaluation_group(const session *s, int asked)
 {
     int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
-    int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
+    int fit = GROUP_TOKENS / (tokens * s->options->sample.ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 
@@ -393,7 +393,7 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
-    struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
+    struct bar b = {.all = a, .each = s->options->sample.steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
@@ -417,12 +417,15 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
+ * an apostrophe where a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
-    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    const char *text = clean(name);
+    bool quoted = text[strcspn(text, ",\"")] != '\0';
     if (quoted) fputc('"', f);
-    for (const char *c = name; *c; c++) {
+    if (*text && strchr("=+-@", *text)) fputc('\'', f);
+    for (const char *c = text; *c; c++) {
         if (*c == '"') fputc('"', f);
         fputc(*c, f);
     }
@@ -455,7 +458,7 @@ int evaluation_summary(const options *o, const evaluation *a)
         return DONE;
     }
     if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->eval.colour, metric, a->raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
            a->mean);
     if (a->task->metric == VDM_METRIC_POSE)
@@ -466,7 +469,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
            a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    bool below = less ? isfinite(o->eval.at_least) && a->mean > o->eval.at_least : a->mean < o->eval.at_least;
     return below ? BELOW : DONE;
 }
 
