@@ -4,6 +4,7 @@
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 
 #include <stdlib.h>
@@ -76,18 +77,20 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
-    vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
-    vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
-    int status = vdm_picture_write(&last, o->output, err) ||
-                         (o->video && vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err)) ||
-                         dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)
-                     ? -1
-                     : 0;
+    int status = dump_add(d, "frames", video, 4, shape, err);
+    if (!status) status = dump_write(d, err); /* NaN too: to look for its cause */
+    if (!status) status = vdm_video_check(video, g->frames, g->height, g->width, err);
+    if (!status) {
+        vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
+        vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
+        status = vdm_picture_write(&last, o->output, err);
+        if (!status && o->video) status = vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err);
+    }
     vdm_free(bytes);
     return status;
 }
 
-static int answer(session *s, vdm_error *err)
+static int answer(session *s, const vdm_picture *query, vdm_error *err)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
@@ -105,7 +108,7 @@ static int answer(session *s, vdm_error *err)
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
     if (o->dump) s->cpu.tap = &tap;
-    if (read_image(&image, o->image, g, err)) goto end;
+    if (image_of(&image, query, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
     if (!video) goto end;
@@ -131,7 +134,8 @@ int command_predict(int argc, char **argv)
     options o;
     vdm_error err;
     session s = {0};
-    int height, width, status = options_read(&o, PREDICT, argc, argv);
+    vdm_picture query = {0};
+    int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
         return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
@@ -140,13 +144,16 @@ int command_predict(int argc, char **argv)
     if (o.output && strcmp(o.image, o.output) == 0)
         return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();
-    bool ok = !size_of(&o, o.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
+    bool ok = !(o.output && vdm_picture_name_check(o.output, &err)) &&
+              !(o.video && vdm_video_name_check(o.video, &err)) && !read_picture(&query, o.image, &err) && /* once: it may be a pipe */
+              !session_plan(&s, &o, o.height ? o.height : query.height, o.height ? o.width : query.width, &err);
     if (ok && o.plan) {
         plan_print(&s, 0, 1, 0);
     } else {
         ok = ok && !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
-             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &err);
+             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &query, &err);
     }
     session_free(&s);
+    vdm_picture_free(&query);
     return ok ? DONE : fail(&err);
 }
