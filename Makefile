@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -130,6 +130,18 @@ install: all
 	    install -d $(SHARE)/$${f%/*} && install -m 644 $$f $(SHARE)/$$f || exit 1; \
 	done
 
+# Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
+# FUZZ: options for each, as -max_total_time=600.
+FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ ?= -max_total_time=300
+fuzz:
+	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 OPENMP= SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
+fuzz-run: $(FUZZERS)
+	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
+	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
+	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
 # Learns a task with the embedded model and answers: about a minute.
 demo: vdm
 	./vdm demo
@@ -137,6 +149,6 @@ demo: vdm
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -493,20 +493,31 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
+/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
  * Pictures and videos (io.c) */
 
-/* PPM and PGM, ASCII and binary (P2, P3, P5, P6), 8 and 16 bit, comments. */
+/* PNG of every kind; PBM, PGM and PPM, ASCII and binary (P1 to P6), 8 and 16 bit, comments. path: a file, a pipe, or
+ * "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes them, of PNM rounded. */
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
+int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
+/* The same from the bytes of a file; notes may be NULL. */
+int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
+                       vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
-/* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
+/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
+int vdm_picture_name_check(const char *path, vdm_error *err);
+int vdm_video_name_check(const char *path, vdm_error *err);
+/* By the ending of the name: .png or .ppm. */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
-/* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
+/* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------

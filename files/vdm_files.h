@@ -80,6 +80,19 @@ bool vdm_is_folder(const char *path); /* links are followed */
 double vdm_seconds(void); /* a monotonic clock */
 
 /* ------------------------------------------------------------------------------------------------
+ * Pictures in files (png.c; the rest is in vdm.h) */
+
+/* What was lost when a picture was read: bits of a set. */
+enum {
+    VDM_NOTE_ALPHA = 1,   /* pixels that are not opaque: they were put over black */
+    VDM_NOTE_DEPTH = 2,   /* 16 bits a sample: reduced to 8 */
+    VDM_NOTE_PROFILE = 4, /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_GAMMA = 8,   /* a gamma other than that of sRGB: ignored */
+    VDM_NOTE_FRAMES = 16, /* an animation: its first picture alone */
+    VDM_NOTES = 5         /* how many there are */
+};
+
+/* ------------------------------------------------------------------------------------------------
  * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
 
 typedef enum vdm_dtype {

@@ -129,7 +129,9 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_picture last = {g->width, g->height, t->bytes};
     vdm_grid seen = {0};
-    vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
+    const float *last_frame = video + (size_t)(g->frames - 1) * frame;
+    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
+    vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
     vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view], true);
@@ -145,7 +147,9 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
     const vdm_grid_layout grid = vdm_example_grid(&s->task, &s->task.train[q]);
     vdm_picture truth, last = {g->width, g->height, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
+    const float *last_frame = video + (size_t)(g->frames - 1) * frame;
+    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
+    vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (vdm_example_picture(&truth, &s->task, &s->task.train[q], true, g->height, g->width, err)) return -1;
     vdm_colour_add(colours, s->task.metric, &grid, &last, &truth);
     vdm_picture_free(&truth);

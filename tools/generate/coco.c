@@ -303,17 +303,18 @@ static bool suits(const struct coco *c, const struct shot *s)
     return s->area >= LEAST_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.ppm or .pgm, or NULL where there is neither. */
+/* DIR/NAME.png, .ppm, .pgm or .pbm, or NULL if there is none. */
 static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
 {
-    for (int i = 0; i < 2; i++) {
+    static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
+    for (int i = 0; i < 4; i++) {
         char file[256];
-        snprintf(file, sizeof file, "%s.%s", s->name, i ? "pgm" : "ppm");
+        snprintf(file, sizeof file, "%s.%s", s->name, endings[i]);
         char *path = vdm_path(c->o->tasks.images, file, err);
         if (!path || access(path, R_OK) == 0) return path;
         vdm_free(path);
     }
-    vdm_fail(err, "%s/%s.ppm: expected this picture, found none", c->o->tasks.images, s->name);
+    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images, s->name);
     return NULL;
 }
 

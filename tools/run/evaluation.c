@@ -10,6 +10,7 @@
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -305,11 +306,13 @@ static void say_score(const struct answer *a, vdm_metric m)
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static void unpack(const evaluation *a, const struct group *g, int i)
+static int unpack(const evaluation *a, const struct group *g, int i, vdm_error *err)
 {
     const vdm_geometry *size = &a->geometry;
-    int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
-    vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
+    const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
+    if (vdm_video_check(video, size->frames, size->height, size->width, err)) return -1;
+    vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
+    return 0;
 }
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
@@ -337,7 +340,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a->task, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            unpack(a, g, i);
+            if (unpack(a, g, i, err)) return -1;
             vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
@@ -401,8 +404,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            unpack(a, &g, i);
-            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
+            status = unpack(a, &g, i, err);
+            if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -412,6 +415,7 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
+    say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;

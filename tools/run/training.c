@@ -7,6 +7,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -105,6 +106,7 @@ int training_read(training *l, vdm_error *err)
     l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->pairs && !status; i++) status = read_pair(l, i, err);
+    say_task_notes(l->task);
     return status;
 }
 
