@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -82,7 +82,11 @@ $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options: 
 
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm
-	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
+	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
+	tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+# Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
+floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
+	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
@@ -149,6 +153,6 @@ demo: vdm
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
