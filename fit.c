@@ -21,9 +21,7 @@
 #include <string.h>
 
 struct run {
-    const vdm_transformer *m;
-    const vdm_schedule *schedule;
-    const vdm_cpu *cpu;
+    const vdm_pipeline *p;
     const vdm_fit_data *data;
     const vdm_fit_options *o;
     vdm_trace *trace;
@@ -47,16 +45,16 @@ struct run {
 /* x [F,2C,h,w] = [x_t ; c] and v* [F,C,h,w] of video b of the batch */
 static void mix(struct run *r, int b)
 {
-    const vdm_kernels *k = r->cpu->kernels;
+    const vdm_kernels *k = r->p->cpu->kernels;
     int64_t frame = r->frame;
-    float abar = (float)vdm_schedule_alpha(r->schedule, (int)r->t[b]);
+    float abar = (float)vdm_schedule_alpha(r->p->schedule, (int)r->t[b]);
     float signal = sqrtf(abar), sigma = sqrtf(1 - abar);
     const float *z = r->data->videos + r->pair[b] * r->video, *noise = r->noise + b * r->video;
     float *x = r->x + b * 2 * r->video;
-    k->blend(r->cpu, r->target + b * r->video, signal, noise, -sigma, z, r->video);
+    k->blend(r->p->cpu, r->target + b * r->video, signal, noise, -sigma, z, r->video);
     memset(x, 0, 2 * (size_t)r->video * sizeof(float));
     for (int f = 0; f < r->data->F; f++)
-        k->blend(r->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
+        k->blend(r->p->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
     memcpy(x + frame, r->data->images + r->pair[b] * frame, (size_t)frame * sizeof(float));
 }
 
@@ -68,7 +66,7 @@ static double batch_loss(struct run *r, vdm_trace *trace)
     for (int b = 0; b < r->o->batch; b++) mix(r, b);
     vdm_trace_see(trace, r->target, SHAPE(r->o->batch, d->F, d->C, d->h, d->w), "target");
     const vdm_transformer_input in = {r->x, r->text, r->t, trace};
-    vdm_transformer_forward(r->m, r->lora, r->cpu, r->tape, &in, r->v);
+    vdm_transformer_forward(r->p->transformer, r->lora, r->p->cpu, r->tape, &in, r->v);
     for (int b = 0; b < r->o->batch; b++) {
         const float *v = r->v + b * r->video, *target = r->target + b * r->video;
         double squares = 0;
@@ -122,7 +120,7 @@ static int pair_of(struct run *r, int64_t i)
 /* The last t for the share pure_noise of the videos, else any. */
 static int draw_t(const struct run *r, vdm_rng *rng)
 {
-    int T = r->schedule->config.train_timesteps;
+    int T = r->p->schedule->config.train_timesteps;
     float coin = 1;
     if (r->o->pure_noise > 0) vdm_rand(rng, &coin, 1);
     return (double)coin < r->o->pure_noise ? T - 1 : (int)vdm_randint(rng, T);
@@ -147,7 +145,7 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
 static double watch_loss(struct run *r)
 {
     int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,
-        T = r->schedule->config.train_timesteps;
+        T = r->p->schedule->config.train_timesteps;
     double sum = 0;
     vdm_trace trace = vdm_trace_inside(r->trace, "watch.%d.", r->adamw.step);
     for (int i = 0; i < videos; i++) {
@@ -218,7 +216,7 @@ static int step_gradient(struct run *r, vdm_fit_row *row, vdm_error *err)
         if (!isfinite(loss)) return fail_step(r, "the loss", loss, err);
         row->loss += loss / o->accumulate;
         loss_gradient(r);
-        vdm_transformer_backward(r->m, r->lora, r->cpu, r->tape, r->v, r->grad, &trace);
+        vdm_transformer_backward(r->p->transformer, r->lora, r->p->cpu, r->tape, r->v, r->grad, &trace);
     }
     return 0;
 }
@@ -234,10 +232,10 @@ static int train_step(struct run *r, vdm_error *err)
     if (step_gradient(r, row, err)) return -1;
     see_number(&trace, row->loss, "loss");
     see_adapter(r->lora, &trace, r->grad, "grad");
-    row->grad_norm = vdm_clip_grad(r->cpu, r->grad, r->n, o->clip);
+    row->grad_norm = vdm_clip_grad(r->p->cpu, r->grad, r->n, o->clip);
     if (!isfinite(row->grad_norm)) return fail_step(r, "the norm of the gradient", row->grad_norm, err);
     row->lr = o->lr * vdm_lr_factor(o->schedule, step, o->warmup, o->steps);
-    vdm_adamw_update(&r->adamw, r->cpu, r->lora->params, r->grad, row->lr);
+    vdm_adamw_update(&r->adamw, r->p->cpu, r->lora->params, r->grad, row->lr);
     see_number(&trace, row->grad_norm, "grad_norm");
     see_number(&trace, row->lr, "lr");
     see_adapter(r->lora, &trace, r->lora->params, "adapter");
@@ -286,14 +284,15 @@ static struct settings settings_of(const struct run *r)
 {
     const vdm_fit_options *o = r->o;
     const vdm_lora *a = r->lora;
-    size_t prompt = (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim;
+    size_t prompt =
+        (size_t)r->p->transformer->config.text_tokens * (size_t)r->p->transformer->config.text_dim;
     int warmup = o->schedule == VDM_LR_CONSTANT ? 0 : o->warmup;
     int steps = o->schedule >= VDM_LR_LINEAR ? o->steps : 0;
     uint64_t adapter = vdm_hash(VDM_HASH_START, a->params, (size_t)r->n, sizeof *a->params);
     uint64_t text = vdm_hash(VDM_HASH_START, r->text, prompt, sizeof *r->text);
     return (struct settings){{
-        {"model", VDM_SETTING_HASH, .hash = vdm_hash_model(r->m)},
-        {"precision", VDM_SETTING_WORD, .word = precision_name(r->cpu), .default_before = "F32"},
+        {"model", VDM_SETTING_HASH, .hash = vdm_hash_model(r->p->transformer)},
+        {"precision", VDM_SETTING_WORD, .word = precision_name(r->p->cpu), .default_before = "F32"},
         {"pairs", VDM_SETTING_HASH, .hash = hash_pairs(r)},
         {"prompt", VDM_SETTING_HASH, .hash = text},
         {"rank", VDM_SETTING_NUMBER, .number = a->rank},
@@ -398,7 +397,7 @@ int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const v
 /* What a caller may get wrong; files and geometry have been checked where they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
-    const vdm_transformer_config *c = &r->m->config;
+    const vdm_transformer_config *c = &r->p->transformer->config;
     const vdm_fit_options *o = r->o;
     const vdm_fit_data *d = r->data;
     if (c->in_channels != 2 * c->out_channels || d->C != c->out_channels)
@@ -429,9 +428,9 @@ static int check_run(const struct run *r, vdm_error *err)
                             numbers[i].min, numbers[i].max, numbers[i].value);
     int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
     for (int64_t i = 0; o->t && i < n; i++)
-        if (o->t[i] < 0 || o->t[i] >= r->schedule->config.train_timesteps)
+        if (o->t[i] < 0 || o->t[i] >= r->p->schedule->config.train_timesteps)
             return vdm_fail(err, "injected t: element %" PRId64 ": expected 0 to %d, found %d", i,
-                            r->schedule->config.train_timesteps - 1, o->t[i]);
+                            r->p->schedule->config.train_timesteps - 1, o->t[i]);
     for (int64_t i = 0; o->pair && i < n; i++)
         if (o->pair[i] < 0 || o->pair[i] >= d->pairs)
             return vdm_fail(err, "injected pair: element %" PRId64 ": expected 0 to %d, found %d", i,
@@ -455,13 +454,14 @@ static void run_free(struct run *r)
     vdm_adamw_free(&r->adamw);
 }
 
-static int run_new(struct run *r, const float *text, vdm_error *err)
+static int run_new(struct run *r, vdm_error *err)
 {
     const vdm_fit_options *o = r->o;
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
-    size_t prompt = (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim;
-    vdm_tape_shape shape = shape_of(&r->m->config, o, d->F, d->h, d->w, r->lora->rank);
+    size_t prompt =
+        (size_t)r->p->transformer->config.text_tokens * (size_t)r->p->transformer->config.text_dim;
+    vdm_tape_shape shape = shape_of(&r->p->transformer->config, o, d->F, d->h, d->w, r->lora->rank);
     if (vdm_adamw_init(&r->adamw, r->n, err)) return -1;
     r->adamw.lr = o->lr;
     r->adamw.beta1 = o->beta1;
@@ -478,9 +478,9 @@ static int run_new(struct run *r, const float *text, vdm_error *err)
         !(r->losses = vdm_alloc(B, sizeof(double), "losses", err)) ||
         !(r->pair = vdm_alloc(B, sizeof(int), "pairs", err)) ||
         !(r->order = vdm_alloc((size_t)d->pairs, sizeof(int), "the order of the pairs", err)) ||
-        !(r->tape = vdm_tape_new(r->m, &shape, err)))
+        !(r->tape = vdm_tape_new(r->p->transformer, &shape, err)))
         return -1;
-    for (size_t b = 0; b < B; b++) memcpy(r->text + b * prompt, text, prompt * sizeof(float));
+    for (size_t b = 0; b < B; b++) memcpy(r->text + b * prompt, r->p->prompt, prompt * sizeof(float));
     r->epoch = -1;
     return 0;
 }
@@ -524,18 +524,17 @@ static int run_all(struct run *r, const vdm_progress *progress, vdm_error *err)
     return status;
 }
 
-int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
-            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
-            const vdm_progress *progress, vdm_error *err)
+int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
+            vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err)
 {
-    struct run r = {.m = m, .schedule = s, .cpu = cpu, .data = data, .o = o, .lora = lora, .rows = rows};
+    struct run r = {.p = p, .data = data, .o = o, .lora = lora, .rows = rows};
     r.n = vdm_lora_count(lora);
     r.frame = (int64_t)data->C * data->h * data->w;
     r.video = data->F * r.frame;
     r.trace = progress ? progress->trace : NULL;
     *done = 0;
     int status = check_run(&r, err);
-    if (!status) status = run_new(&r, text, err);
+    if (!status) status = run_new(&r, err);
     if (!status) status = run_all(&r, progress, err);
     *done = r.adamw.step;
     run_free(&r);
@@ -545,8 +544,13 @@ int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu,
 /* ------------------------------------------------------------------------------------------------
  * Data: pairs become latents */
 
-/* Buffers to encode one pair */
+/* Encoding of pairs, one after another, and its buffers */
 struct encoding {
+    const vdm_vae *vae;
+    const vdm_cpu *cpu;
+    const vdm_fit_data_options *o;
+    int i; /* of the pair */
+    vdm_rng rng;
     uint8_t *frames;         /* [T,H,W,3] */
     float *video;            /* [T,3,H,W] */
     float *pixels;           /* [3,H,W] */
@@ -564,18 +568,18 @@ static void encoding_free(struct encoding *e)
     vdm_free(e->by_frame);
 }
 
-static int encoding_new(struct encoding *e, const vdm_geometry *g, int C, vdm_error *err)
+static int encoding_new(struct encoding *e, vdm_error *err)
 {
+    const vdm_geometry *g = &e->o->geometry;
     size_t picture = (size_t)g->height * (size_t)g->width * 3, T = (size_t)g->frames;
-    size_t latent = (size_t)C * (size_t)g->h * (size_t)g->w, F = (size_t)g->latent_frames;
-    *e = (struct encoding){
-        .frames = vdm_alloc(T, picture, "a pair's video", err),
-        .video = vdm_alloc(T * picture, sizeof(float), "a pair's video", err),
-        .pixels = vdm_alloc(picture, sizeof(float), "a pair's picture", err),
-        .moments = vdm_alloc(F * 2 * latent, sizeof(float), "a pair's moments", err),
-        .noise = vdm_alloc(F * latent, sizeof(float), "a pair's noise", err),
-        .by_frame = vdm_alloc(F * latent, sizeof(float), "a pair's noise", err),
-    };
+    size_t F = (size_t)g->latent_frames;
+    size_t latent = (size_t)e->vae->config.latent_channels * (size_t)g->h * (size_t)g->w;
+    e->frames = vdm_alloc(T, picture, "a pair's video", err);
+    e->video = vdm_alloc(T * picture, sizeof(float), "a pair's video", err);
+    e->pixels = vdm_alloc(picture, sizeof(float), "a pair's picture", err);
+    e->moments = vdm_alloc(F * 2 * latent, sizeof(float), "a pair's moments", err);
+    e->noise = vdm_alloc(F * latent, sizeof(float), "a pair's noise", err);
+    e->by_frame = vdm_alloc(F * latent, sizeof(float), "a pair's noise", err);
     return e->frames && e->video && e->pixels && e->moments && e->noise && e->by_frame ? 0 : -1;
 }
 
@@ -593,88 +597,89 @@ static void scale_by(float *x, double factor, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= f;
 }
 
-/* z [F,C,h,w] of pair i: latent frame 0 comes `pad` times more, in front. */
-static int encode_video(float *z, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                        int i, struct encoding *e, vdm_rng *rng, vdm_error *err)
+/* z [F,C,h,w] of the pair: latent frame 0 comes `pad` times more, in front. */
+static int encode_video(struct encoding *e, float *z, vdm_error *err)
 {
+    const vdm_fit_data_options *o = e->o;
     const vdm_geometry *g = &o->geometry;
-    int C = vae->config.latent_channels, F = g->latent_frames;
+    const vdm_vae_size size = {g->frames, g->height, g->width, o->tiled};
+    int C = e->vae->config.latent_channels, F = g->latent_frames;
     int64_t P = (int64_t)g->h * g->w, n = F * C * P;
-    if (vdm_vae_encode(vae, cpu, e->video, g->frames, g->height, g->width, o->tiled, e->moments, NULL, err))
-        return -1;
-    vdm_randn(rng, e->noise, n);
-    const float *noise = o->video_noise ? o->video_noise + i * n : e->noise;
+    if (vdm_vae_encode(e->vae, e->cpu, e->video, &size, e->moments, NULL, err)) return -1;
+    vdm_randn(&e->rng, e->noise, n);
+    const float *noise = o->video_noise ? o->video_noise + e->i * n : e->noise;
     swap_axes(e->by_frame, noise, C, F, P);
     float *first = z + g->pad * C * P;
     vdm_vae_sample(first, e->moments, e->by_frame, F, C, g->h, g->w);
-    scale_by(first, vae->config.scaling_factor, n);
+    scale_by(first, e->vae->config.scaling_factor, n);
     for (int p = 0; p < g->pad; p++) memcpy(z + p * C * P, first, (size_t)(C * P) * sizeof(float));
     return 0;
 }
 
-/* c [C,h,w] of pair i, from frame 0 of its video, which is x. */
-static int encode_image(float *c, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                        int i, struct encoding *e, vdm_rng *rng, vdm_error *err)
+/* c [C,h,w] of the pair, from frame 0 of its video, which is x. */
+static int encode_image(struct encoding *e, float *c, vdm_error *err)
 {
+    const vdm_fit_data_options *o = e->o;
     const vdm_geometry *g = &o->geometry;
-    int C = vae->config.latent_channels;
+    const vdm_vae_size size = {1, g->height, g->width, o->tiled};
+    int C = e->vae->config.latent_channels;
     int64_t P = (int64_t)g->h * g->w, pixels = (int64_t)3 * g->height * g->width;
     if (o->augment) {
         float normal, sigma;
-        vdm_randn(rng, &normal, 1);
-        vdm_randn(rng, e->pixels, pixels);
-        sigma = o->image_sigma ? o->image_sigma[i] : (float)vdm_exp((double)(-3 + 0.5f * normal));
-        const float *noise = o->image_pixel_noise ? o->image_pixel_noise + i * pixels : e->pixels;
-        cpu->kernels->blend(cpu, e->video, 1, e->video, sigma, noise, pixels);
+        vdm_randn(&e->rng, &normal, 1);
+        vdm_randn(&e->rng, e->pixels, pixels);
+        sigma = o->image_sigma ? o->image_sigma[e->i] : (float)vdm_exp((double)(-3 + 0.5f * normal));
+        const float *noise = o->image_pixel_noise ? o->image_pixel_noise + e->i * pixels : e->pixels;
+        e->cpu->kernels->blend(e->cpu, e->video, 1, e->video, sigma, noise, pixels);
     }
-    if (vdm_vae_encode(vae, cpu, e->video, 1, g->height, g->width, o->tiled, e->moments, NULL, err))
-        return -1;
-    vdm_randn(rng, e->noise, C * P);
-    const float *noise = o->image_noise ? o->image_noise + i * C * P : e->noise;
+    if (vdm_vae_encode(e->vae, e->cpu, e->video, &size, e->moments, NULL, err)) return -1;
+    vdm_randn(&e->rng, e->noise, C * P);
+    const float *noise = o->image_noise ? o->image_noise + e->i * C * P : e->noise;
     vdm_vae_sample(c, e->moments, noise, 1, C, g->h, g->w);
-    scale_by(c, vdm_image_latent_scale(&vae->config, o->image_scale), C * P);
+    scale_by(c, vdm_image_latent_scale(&e->vae->config, o->image_scale), C * P);
     return 0;
 }
 
-static int encode_pair(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                       int i, const vdm_picture *x, const vdm_picture *y, struct encoding *e, vdm_error *err)
+/* The pair (x, y), number e->i, -> its video's and its image's latents in d */
+static int encode_pair(struct encoding *e, vdm_fit_data *d, const vdm_picture *x, const vdm_picture *y,
+                       vdm_error *err)
 {
-    const vdm_geometry *g = &o->geometry;
+    const vdm_geometry *g = &e->o->geometry;
     const vdm_picture *both[2] = {x, y};
     for (int k = 0; k < 2; k++)
         if (both[k]->width != g->width || both[k]->height != g->height)
-            return vdm_fail(err, "pair %d: %s: expected a picture of %d x %d, found %d x %d", i + 1,
+            return vdm_fail(err, "pair %d: %s: expected a picture of %d x %d, found %d x %d", e->i + 1,
                             k ? "output" : "input", g->width, g->height, both[k]->width, both[k]->height);
     int64_t latent = (int64_t)d->C * d->h * d->w;
-    vdm_rng rng;
-    vdm_fit_rng(&rng, o->seed, VDM_FIT_LATENTS, i);
-    if (vdm_interp(o->phi, x, y, g->frames, &rng, e->frames, err)) return -1;
+    vdm_fit_rng(&e->rng, e->o->seed, VDM_FIT_LATENTS, e->i);
+    if (vdm_interp(e->o->phi, x, y, g->frames, &e->rng, e->frames, err)) return -1;
     vdm_video_from_bytes(e->video, e->frames, g->frames, g->height, g->width);
-    if (encode_video(d->videos + i * d->F * latent, vae, cpu, o, i, e, &rng, err)) return -1;
-    return encode_image(d->images + i * latent, vae, cpu, o, i, e, &rng, err);
+    if (encode_video(e, d->videos + e->i * d->F * latent, err)) return -1;
+    return encode_image(e, d->images + e->i * latent, err);
 }
 
-int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data_options *o,
                       const vdm_picture *x, const vdm_picture *y, int pairs, const vdm_progress *progress,
                       vdm_error *err)
 {
     const vdm_geometry *g = &o->geometry;
-    *d = (vdm_fit_data){.pairs = pairs, .F = g->F, .C = vae->config.latent_channels, .h = g->h, .w = g->w};
+    int C = p->vae->config.latent_channels;
+    *d = (vdm_fit_data){.pairs = pairs, .F = g->F, .C = C, .h = g->h, .w = g->w};
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)
         return vdm_fail(err, "pairs: expected 1 to %d, found %d", VDM_MAX_PAIRS, pairs);
     size_t latent = (size_t)d->C * (size_t)d->h * (size_t)d->w * sizeof(float);
-    struct encoding e = {0};
+    struct encoding e = {.vae = p->vae, .cpu = p->cpu, .o = o};
     int status = -1;
     double start = vdm_seconds();
     d->videos = vdm_alloc((size_t)pairs * (size_t)d->F, latent, "the videos' latents", err);
     d->images = vdm_alloc((size_t)pairs, latent, "the images' latents", err);
-    if (d->videos && d->images) status = encoding_new(&e, g, d->C, err);
-    for (int i = 0; i < pairs && !status; i++) {
-        status = encode_pair(d, vae, cpu, o, i, &x[i], &y[i], &e, err);
-        vdm_report report = {"encode", i + 1, pairs, vdm_seconds() - start, (double)NAN};
+    if (d->videos && d->images) status = encoding_new(&e, err);
+    for (; e.i < pairs && !status; e.i++) {
+        status = encode_pair(&e, d, &x[e.i], &y[e.i], err);
+        vdm_report report = {"encode", e.i + 1, pairs, vdm_seconds() - start, (double)NAN};
         if (!status && progress && progress->report && progress->report(progress->user, &report) &&
-            i + 1 < pairs)
-            status = vdm_fail(err, "interrupted after encoding pair %d of %d", i + 1, pairs);
+            e.i + 1 < pairs)
+            status = vdm_fail(err, "interrupted after encoding pair %d of %d", e.i + 1, pairs);
     }
     encoding_free(&e);
     if (status) vdm_fit_data_free(d);

@@ -187,7 +187,23 @@ void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int
                     (float)frames[(t * pixels + i) * 3 + c] / 255.0f * 2.0f - 1.0f;
 }
 
-/* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 -> frames [T,H,W,3] */
+/* video [T,3,H,W]: all elements are finite, or the sentence names the last frame that has others. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err)
+{
+    size_t n = (size_t)H * (size_t)W * 3;
+    for (size_t t = (size_t)T; t-- > 0;) {
+        size_t bad = 0;
+        for (size_t i = 0; i < n; i++) bad += isfinite(video[t * n + i]) ? 0 : 1;
+        if (bad)
+            return vdm_fail(err,
+                            "video: frame %zu of %d: found %zu of %zu values that are NaN or infinite: a weight, an "
+                            "adapter or an embedding is not finite or far too large",
+                            t + 1, T, bad, n);
+    }
+    return 0;
+}
+
+/* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 (vdm_video_check finds it) -> frames [T,H,W,3] */
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W)
 {
     size_t pixels = (size_t)H * (size_t)W;

@@ -418,16 +418,35 @@ static bool legal_side(int side)
     return side >= 1 && side <= VDM_MAX_SIDE;
 }
 
+static const char *ending_of(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && !strchr(dot, '/') ? dot : "";
+}
+
+int vdm_picture_name_check(const char *path, vdm_error *err)
+{
+    const char *ending = ending_of(path);
+    if (strcmp(ending, ".png") == 0 || strcmp(ending, ".ppm") == 0) return 0;
+    return vdm_fail(err, "%s: ending of the name: found '%s', expected .png or .ppm", path, ending);
+}
+
+int vdm_video_name_check(const char *path, vdm_error *err)
+{
+    const char *ending = ending_of(path);
+    if (strcmp(ending, ".y4m") == 0) return 0;
+    return vdm_fail(err,
+                    "%s: ending of the name: found '%s', expected .y4m (`ffmpeg -i V.y4m V.mp4` converts it)",
+                    path, ending);
+}
+
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
 {
-    const char *ending = strrchr(path, '.');
+    if (vdm_picture_name_check(path, err)) return -1;
     if (!legal_side(p->width) || !legal_side(p->height))
         return vdm_fail(err, "%s: size: found %d x %d, expected sides of 1 to %d", path, p->width, p->height,
                         VDM_MAX_SIDE);
-    if (ending && strcmp(ending, ".ppm") == 0) return write_ppm(p, path, err);
-    if (ending && strcmp(ending, ".png") == 0) return write_png(p, path, err);
-    return vdm_fail(err, "%s: ending of the name: found '%s', expected .ppm or .png", path,
-                    ending && !strchr(ending, '/') ? ending : "");
+    return strcmp(ending_of(path), ".png") == 0 ? write_png(p, path, err) : write_ppm(p, path, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -446,6 +465,7 @@ static uint8_t to_yuv(const uint8_t *rgb, int plane)
 
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
 {
+    if (vdm_video_name_check(path, err)) return -1;
     if (!legal_side(H) || !legal_side(W) || T < 1 || T > VDM_MAX_FRAMES)
         return vdm_fail(err, "%s: size: found %d frames of %d x %d, expected 1 to %d of sides 1 to %d", path,
                         T, W, H, VDM_MAX_FRAMES, VDM_MAX_SIDE);

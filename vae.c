@@ -596,7 +596,7 @@ static int run_alloc(struct run *r, vdm_error *err)
 }
 
 /* x [T,C,H,W] -> out [T',C',H',W'] */
-static int run(struct run *r, const struct vae_size *s, const float *x, float *out, vdm_error *err)
+static int run(struct run *r, const vdm_vae_size *s, const float *x, float *out, vdm_error *err)
 {
     const vdm_vae_config *c = &r->m->config;
     vdm_trace *trace = r->progress ? r->progress->trace : NULL;
@@ -620,18 +620,18 @@ static int run(struct run *r, const struct vae_size *s, const float *x, float *o
     return status;
 }
 
-int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, int T, int H, int W, bool tiled,
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
                    float *moments, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.m = m, .cpu = cpu, .progress = progress};
-    return run(&r, &(struct vae_size){T, H, W, tiled}, video, moments, err);
+    return run(&r, size, video, moments, err);
 }
 
-int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, int F, int h, int w,
-                   bool tiled, float *video, const vdm_progress *progress, vdm_error *err)
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
+                   float *video, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.m = m, .cpu = cpu, .decode = true, .progress = progress};
-    return run(&r, &(struct vae_size){F, h, w, tiled}, latents, video, err);
+    return run(&r, size, latents, video, err);
 }
 
 void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w)

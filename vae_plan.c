@@ -165,7 +165,7 @@ static void plan_tiles(struct plan *p, const vdm_vae_config *c, bool decode, int
 }
 
 /* Sides and number of frames that the VAE takes at all */
-static int check_size(const vdm_vae_config *c, bool decode, const struct vae_size *s, vdm_error *err)
+static int check_size(const vdm_vae_config *c, bool decode, const vdm_vae_size *s, vdm_error *err)
 {
     const char *verb = decode ? "decode" : "encode";
     int max = decode ? side_out(c, VDM_MAX_SIDE, false) : VDM_MAX_SIDE;
@@ -176,8 +176,7 @@ static int check_size(const vdm_vae_config *c, bool decode, const struct vae_siz
     return 0;
 }
 
-int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *s,
-                 vdm_error *err)
+int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const vdm_vae_size *s, vdm_error *err)
 {
     *p = (struct plan){0};
     if (check_size(c, decode, s, err)) return -1;
@@ -195,7 +194,7 @@ int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const str
     return 0;
 }
 
-static size_t plan_bytes(const vdm_vae_config *c, bool decode, const struct vae_size *s)
+static size_t plan_bytes(const vdm_vae_config *c, bool decode, const vdm_vae_size *s)
 {
     struct plan p;
     vdm_error ignored;
@@ -207,10 +206,10 @@ static size_t plan_bytes(const vdm_vae_config *c, bool decode, const struct vae_
 
 size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled)
 {
-    return plan_bytes(c, false, &(struct vae_size){T, H, W, tiled});
+    return plan_bytes(c, false, &(vdm_vae_size){T, H, W, tiled});
 }
 
 size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled)
 {
-    return plan_bytes(c, true, &(struct vae_size){F, h, w, tiled});
+    return plan_bytes(c, true, &(vdm_vae_size){F, h, w, tiled});
 }

@@ -93,11 +93,6 @@ enum buffer {
     BUFFERS
 };
 
-struct vae_size {
-    int T, H, W;
-    bool tiled;
-};
-
 struct plan {
     size_t floats[BUFFERS];
     int frames;      /* the maximum of frames that a convolution is given, its past included */
@@ -110,7 +105,7 @@ struct plan {
 };
 
 /* The plan for T frames of H x W, of pixels to encode or latents to decode. */
-int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const struct vae_size *size,
+int vdm_vae_plan(struct plan *p, const vdm_vae_config *c, bool decode, const vdm_vae_size *size,
                  vdm_error *err);
 
 #endif

@@ -81,8 +81,9 @@ typedef struct vdm_cpu {
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, avx512amx, neon. The precision is f32; whoever
- * wants a faster one sets it afterwards. */
+ * variable VDM_ISA names: plain, scalar, avx2, avx512, avx512bf16, avx512amx, neon. plain is the definition
+ * itself, kernels/plain.c: loops for a debugger, on one thread. All sets give the same bits. The precision is
+ * f32; set cpu->precision afterwards for faster arithmetic. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
@@ -356,12 +357,16 @@ void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, co
 
 /* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
  * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
-int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, int T, int H, int W,
-                   bool tiled, float *moments, const vdm_progress *progress, vdm_error *err);
+typedef struct vdm_vae_size { /* to encode: frames and pixels; to decode: latent frames, height, width */
+    int T, H, W;
+    bool tiled;
+} vdm_vae_size;
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
+                   float *moments, const vdm_progress *progress, vdm_error *err);
 /* latents [F',C,h,w] (already divided by the scaling factor) -> video [T,3,H,W]. F' odd: T = 4(F'-1)+1;
  * even: 4F'. */
-int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, int F, int h, int w,
-                   bool tiled, float *video, const vdm_progress *progress, vdm_error *err);
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
+                   float *video, const vdm_progress *progress, vdm_error *err);
 int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
 int vdm_vae_video_frames(const vdm_vae_config *c, int F);
 size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
@@ -412,10 +417,24 @@ void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, 
 /* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
  * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
  * drops the other). */
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x,
-                  const float *v, float *old, const float *noise, int64_t n);
+typedef struct vdm_step {
+    int steps, t, t_back; /* steps in all; from timestep t */
+} vdm_step;
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
+                  float *old, const float *noise, int64_t n);
 /* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
+
+/* What sampling and learning run with (diffusers: CogVideoXImageToVideoPipeline) */
+typedef struct vdm_pipeline {
+    const vdm_transformer *transformer;
+    const vdm_vae *vae;
+    const vdm_schedule *schedule;
+    const vdm_lora *lora; /* sampling: or NULL */
+    const vdm_cpu *cpu;
+    const float *prompt;   /* [L,Dt] */
+    const float *negative; /* [L,Dt]: with guidance */
+} vdm_pipeline;
 
 typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
 typedef struct vdm_sample_options {
@@ -438,13 +457,11 @@ typedef struct vdm_sample_options {
 /* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
 void vdm_sample_defaults(vdm_sample_options *o);
 
-/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
- * videos [N,T,3,H,W] in 0..1. lora may be NULL. A trace sees "image_latents" and, for step K = 1..steps,
+/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; videos [N,T,3,H,W] in
+ * 0..1. A trace sees "image_latents" and, for step K = 1..steps,
  * "velocity.K" (guided) and "latents.K" (after it), all [N*M*F,C,h,w]; besides what the models show, behind
  * "encode.", "step.K." and "decode.". */
-int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
-               const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
-               const float *prompt, const float *negative, float *videos,
+int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *images, float *videos,
                const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_sample takes beyond the weights, at its peak. */
 size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
@@ -476,6 +493,8 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
+/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
  * Pictures and videos (io.c) */
@@ -489,13 +508,16 @@ int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vd
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
                        vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
-/* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
+/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
+int vdm_picture_name_check(const char *path, vdm_error *err);
+int vdm_video_name_check(const char *path, vdm_error *err);
+/* By the ending of the name: .png or .ppm. */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
-/* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
+/* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
@@ -552,10 +574,10 @@ typedef struct vdm_fit_data_options {
     const float *image_pixel_noise; /* [pairs,3,H,W] */
     const float *image_sigma;       /* [pairs] */
 } vdm_fit_data_options;
-/* Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
-int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                      const vdm_picture *x, const vdm_picture *y, int pairs,
-                      const vdm_progress *progress, vdm_error *err);
+/* With p's vae and cpu. Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data_options *o,
+                      const vdm_picture *x, const vdm_picture *y, int pairs, const vdm_progress *progress,
+                      vdm_error *err);
 void vdm_fit_data_free(vdm_fit_data *d);
 
 typedef struct vdm_fit_options {
@@ -588,7 +610,8 @@ typedef struct vdm_fit_row {
     double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
 } vdm_fit_row;
 
-/* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
+/* Trains `lora` from what it holds, with p's transformer, schedule, cpu and prompt. rows [steps + 1], filled as the run
+ * proceeds; *done: steps.
  * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise;
  * x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
@@ -598,9 +621,8 @@ typedef struct vdm_fit_row {
  * shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of the block's
  * output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after the update
  * "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
-int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
-            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
-            const vdm_progress *progress, vdm_error *err);
+int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
+            vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank);

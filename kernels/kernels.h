@@ -1,8 +1,9 @@
-/* Kernels: the loops where the time goes, behind plain functions. Internal to the library.
+/* Kernels: the loops that take the time, behind a table of functions. Internal to the library.
  *
- * products.c and attention.c are compiled once per instruction set over the 16-lane vector of vector.h and the
- * panels of gemm.h; each copy fills one table, and vdm_cpu_init picks a table. Whatever the copy, a result
- * is defined by these rules (kernels/plain.c has them as plain loops):
+ * Read plain.c first: it defines every kernel as plain loops over elements, the formula above them. The same
+ * kernels are written once more over the 16-lane vector of vector.h and the packed panels of gemm.h, and
+ * compiled once per instruction set; each copy fills one table, and vdm_cpu_init picks a table (cpu.c). Every
+ * table, plain.c's too, computes the same bits, which these rules define:
  *   1. matmul and convolution: k is cut in pieces of VDM_CHAIN. Every piece is one chain of fused
  *      multiply-adds in order of k into an f32 that starts at 0; the pieces are added in order, to the
  *      output's value where it accumulates; the bias is added last. (One chain over all of K would lose
@@ -222,7 +223,7 @@ static inline size_t vdm_winograd_floats(int kt, int in, int out)
     return 16 * (size_t)kt * (size_t)in * (((size_t)out + 31) / 32 * 32);
 }
 
-extern const vdm_kernels vdm_kernels_scalar;
+extern const vdm_kernels vdm_kernels_plain, vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)
 extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx512bf16,
     vdm_kernels_avx512amx;

@@ -108,7 +108,8 @@ static void encode(const vdm_vae *m, const vdm_safetensors *f, const char *from,
     int T = (int)s[0], H = (int)s[2], W = (int)s[3];
     int64_t shape[] = {vdm_vae_latent_frames(&m->config, T), 2 * m->config.latent_channels, H / 8, W / 8};
     float *moments = space(shape[0] * shape[1] * shape[2] * shape[3]);
-    if (CHECK(!vdm_vae_encode(m, &cpu, video, T, H, W, tiled, moments, NULL, &err), "%s", err.text))
+    if (CHECK(!vdm_vae_encode(m, &cpu, video, &(vdm_vae_size){T, H, W, tiled}, moments, NULL, &err), "%s",
+              err.text))
         compare(f, to, moments, 4, shape);
     vdm_free(video);
     vdm_free(moments);
@@ -122,7 +123,8 @@ static void decode(const vdm_vae *m, const vdm_safetensors *f, const char *from,
     int F = (int)s[0], h = (int)s[2], w = (int)s[3];
     int64_t shape[] = {vdm_vae_video_frames(&m->config, F), 3, 8 * h, 8 * w};
     float *video = space(shape[0] * shape[1] * shape[2] * shape[3]);
-    if (CHECK(!vdm_vae_decode(m, &cpu, latents, F, h, w, tiled, video, NULL, &err), "%s", err.text))
+    if (CHECK(!vdm_vae_decode(m, &cpu, latents, &(vdm_vae_size){F, h, w, tiled}, video, NULL, &err), "%s",
+              err.text))
         compare(f, to, video, 4, shape);
     vdm_free(latents);
     vdm_free(video);
@@ -201,8 +203,13 @@ static void test_sample(struct model *m, vdm_sampler sampler)
     bool there =
         image && prompt && negative && noise && image_noise && video && (step_noise || sampler != VDM_DPM);
     if (there && CHECK(!vdm_geometry_init(&o.geometry, &m->config, 9, 32, 48, &err), "%s", err.text) &&
-        CHECK(!vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, image, prompt, negative,
-                          video, &progress, &err),
+        CHECK(!vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                          .vae = &m->vae,
+                                          .schedule = &m->schedule,
+                                          .cpu = &cpu,
+                                          .prompt = prompt,
+                                          .negative = negative},
+                          &o, image, video, &progress, &err),
               "%s", err.text))
         compare(&f, "video", video, 4, shape);
     vdm_trace_free(&trace);
@@ -273,7 +280,10 @@ static void test_learning(struct model *m)
     vdm_trace trace = {.see = compare_gradient, .user = &f};
     const vdm_progress progress = {.trace = &trace};
     if (there &&
-        CHECK(!vdm_fit(&m->transformer, &m->schedule, &cpu, &data, text, &o, &lora, rows, &done, &progress, &err),
+        CHECK(!vdm_fit(
+                  &(vdm_pipeline){
+                      .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &cpu, .prompt = text},
+                  &lora, &data, &o, rows, &done, &progress, &err),
               "%s", err.text)) {
         float loss[STEPS], norm[STEPS];
         for (int i = 0; i < STEPS; i++) {

@@ -3,8 +3,12 @@
 #include "check.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
  * Helpers */
@@ -341,6 +345,69 @@ static void test_mutations(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Pipes */
+
+/* Writes n bytes into a pipe of that name, piece by piece; `then` more zeros follow. */
+static void feed(const char *path, const void *data, size_t n, size_t then)
+{
+    static const uint8_t zeros[4096];
+    FILE *f = fopen(path, "wb");
+    if (!f) _exit(1);
+    signal(SIGPIPE, SIG_DFL);
+    for (size_t i = 0; i < n; i += 7) {
+        fwrite((const uint8_t *)data + i, 1, n - i < 7 ? n - i : 7, f);
+        fflush(f);
+    }
+    for (; then; then--) fwrite(zeros, 1, sizeof zeros, f);
+    fclose(f);
+    _exit(0);
+}
+
+static const char *read_pipe(vdm_picture *p, const void *data, size_t n, size_t then)
+{
+    static vdm_error err;
+    int state;
+    remove(file_path("pipe"));
+    if (mkfifo(file_path("pipe"), 0600)) return "no pipe";
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) feed(file_path("pipe"), data, n, then);
+    err.text[0] = 0;
+    vdm_picture_read(p, file_path("pipe"), &err);
+    waitpid(child, &state, 0);
+    return err.text;
+}
+
+static void test_pipes(void)
+{
+    enum { W = 300, H = 251 }; /* more than one buffer */
+    vdm_picture p, given = random_picture(W, H, 4);
+    static char data[W * H * 3 + 20];
+    size_t n = (size_t)snprintf(data, sizeof data, "P6 %d %d 255 ", W, H);
+    memcpy(data + n, given.rgb, W * H * 3);
+    const char *why = read_pipe(&p, data, n + W * H * 3, 0);
+    CHECK(p.rgb && same_pictures(&p, &given), "%s", why);
+    vdm_picture_free(&p);
+    why = read_pipe(&p, "P1 1 1 0", 8, 0);
+    CHECK(p.rgb && p.rgb[0] == 255, "%s", why);
+    vdm_picture_free(&p);
+    why = read_pipe(&p, "P6 1", 4, 0);
+    CHECK(!p.rgb && strstr(why, "height: found the end of the file"), "%s", why);
+    why = read_pipe(&p, "", 0, 0);
+    CHECK(!p.rgb && strstr(why, "found an empty file"), "%s", why);
+    why = read_pipe(&p, "GIF89a\0\0\0", 9, 1 << 20); /* 4 GiB follow, which nobody reads */
+    CHECK(!p.rgb && strstr(why, "found a GIF picture"), "%s", why);
+    vdm_error err = {""};
+    CHECK(vdm_picture_read(&p, "/dev/zero", &err) == -1 &&
+              strstr(err.text, "/dev/zero: magic number: found the byte 0x00"),
+          "%s", err.text);
+    CHECK(vdm_picture_read(&p, "/dev/null", &err) == -1 &&
+              strstr(err.text, "/dev/null: magic number: found an empty"),
+          "%s", err.text);
+    vdm_picture_free(&given);
+}
+
+/* ------------------------------------------------------------------------------------------------
  * What is written */
 
 static uint8_t *load(const char *name, size_t *n)
@@ -370,8 +437,12 @@ static void test_write_refused(void)
     vdm_picture p = random_picture(2, 2, 1);
     vdm_error err;
     CHECK(vdm_picture_write(&p, file_path("a.jpg"), &err) == -1 &&
-              strstr(err.text, "found '.jpg', expected .ppm or .png"),
+              strstr(err.text, "found '.jpg', expected .png or .ppm"),
           "%s", err.text);
+    CHECK(vdm_y4m_write(file_path("a.mp4"), p.rgb, 1, 2, 2, &err) == -1 &&
+              strstr(err.text, "found '.mp4', expected .y4m (`ffmpeg -i V.y4m V.mp4` converts it)"),
+          "%s", err.text);
+    CHECK(!vdm_video_name_check("a.b/c.y4m", &err) && vdm_video_name_check("a.y4m/c", &err) == -1, "endings");
     CHECK(vdm_picture_write(&p, file_path("a.d/b"), &err) == -1 && strstr(err.text, "found '', expected"),
           "%s", err.text);
     CHECK(vdm_picture_write(&p, file_path("no/a.png"), &err) == -1 && strstr(err.text, "no/a.png"), "%s",
@@ -636,6 +707,7 @@ int main(void)
     test_bad();
     test_truncation();
     test_mutations();
+    test_pipes();
     test_ppm();
     test_write_refused();
     test_png();

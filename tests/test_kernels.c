@@ -5,7 +5,7 @@
  * and 2048. */
 #include "check.h"
 #include "vdm_math.h"
-#include "kernels/plain.h"
+#include "kernels/kernels.h"
 
 #include <float.h>
 #include <math.h>

@@ -198,9 +198,10 @@ static void convert(vdm_trace *trace, int i)
 {
     int h = v.tiled ? 5 : 2, w = v.tiled ? 7 : 3;
     const vdm_progress progress = {.trace = trace};
-    int status =
-        v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, 5, h, w, v.tiled, v.decoded[i], &progress, &err)
-                 : vdm_vae_encode(&v.m, &cpu, v.video, 17, 8 * h, 8 * w, v.tiled, v.moments[i], &progress, &err);
+    int status = v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, &(vdm_vae_size){5, h, w, v.tiled},
+                                           v.decoded[i], &progress, &err)
+                          : vdm_vae_encode(&v.m, &cpu, v.video, &(vdm_vae_size){17, 8 * h, 8 * w, v.tiled},
+                                           v.moments[i], &progress, &err);
     CHECK(!status, "%s", status ? err.text : "");
 }
 

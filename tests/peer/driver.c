@@ -197,7 +197,8 @@ static void vae_encode(call *c)
     const float *video = input(c, "video", 4, s, false);
     int64_t moments[] = {vdm_vae_latent_frames(&m.config, (int)s[0]), 2 * m.config.latent_channels,
                          s[2] / down, s[3] / down};
-    need(vdm_vae_encode(&m, &c->cpu, video, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+    need(vdm_vae_encode(&m, &c->cpu, video,
+                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0")},
                         output(c, "moments", VDM_F32, 4, moments), NULL, &err),
          &err);
     vdm_vae_free(&m);
@@ -211,7 +212,8 @@ static void vae_decode(call *c)
     int64_t s[] = {-1, m.config.latent_channels, -1, -1}, up = 1 << (m.config.blocks - 1);
     const float *latents = input(c, "latents", 4, s, false);
     int64_t video[] = {vdm_vae_video_frames(&m.config, (int)s[0]), m.config.channels, s[2] * up, s[3] * up};
-    need(vdm_vae_decode(&m, &c->cpu, latents, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+    need(vdm_vae_decode(&m, &c->cpu, latents,
+                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0")},
                         output(c, "video", VDM_F32, 4, video), NULL, &err),
          &err);
     vdm_vae_free(&m);
@@ -275,8 +277,14 @@ static void sample(call *c)
     need(vdm_vae_load(&vae, part(c, "vae"), &err), &err);
     need(vdm_schedule_init(&schedule, &config.scheduler, &err), &err);
     const vdm_lora *lora = read_lora(c, &adapter, &m.config);
-    need(vdm_sample(&m, &vae, &schedule, lora, &c->cpu, &o, image, prompt, negative,
-                    output(c, "video", VDM_F32, 4, video), &c->progress, &err),
+    need(vdm_sample(&(vdm_pipeline){.transformer = &m,
+                                    .vae = &vae,
+                                    .schedule = &schedule,
+                                    .lora = lora,
+                                    .cpu = &c->cpu,
+                                    .prompt = prompt,
+                                    .negative = negative},
+                    &o, image, output(c, "video", VDM_F32, 4, video), &c->progress, &err),
          &err);
     vdm_lora_free(&adapter);
     vdm_vae_free(&vae);
@@ -337,7 +345,8 @@ static void fit(call *c)
     c->fit = true;
     vdm_fit_row *rows = new (c, steps + 1, sizeof *rows);
     const float *prompt = input(c, "text", 2, text, false);
-    need(vdm_fit(&m, &schedule, &c->cpu, &d, prompt, &o, &lora, rows, &done, &c->progress, &err),
+    need(vdm_fit(&(vdm_pipeline){.transformer = &m, .schedule = &schedule, .cpu = &c->cpu, .prompt = prompt},
+                 &lora, &d, &o, rows, &done, &c->progress, &err),
          &err);
     double *loss = output(c, "loss", VDM_F64, 1, &steps), *norm = output(c, "grad_norm", VDM_F64, 1, &steps);
     double *lr = output(c, "lr", VDM_F64, 1, &steps);
@@ -388,7 +397,8 @@ static void fit_data(call *c)
     o.image_noise = input(c, "image_noise", 4, image, false);
     o.image_pixel_noise = input(c, "image_pixel_noise", 4, pixels, true);
     o.image_sigma = input(c, "image_sigma", 1, &P, true);
-    need(vdm_fit_data_make(&d, &vae, &c->cpu, &o, x, y, (int)P, NULL, &err), &err);
+    need(vdm_fit_data_make(&d, &(vdm_pipeline){.vae = &vae, .cpu = &c->cpu}, &o, x, y, (int)P, NULL, &err),
+         &err);
     size_t latent = (size_t)(P * C) * (size_t)g->h * (size_t)g->w * sizeof(float);
     memcpy(output(c, "videos", VDM_F32, 5, video), d.videos, latent * (size_t)g->F);
     memcpy(output(c, "images", VDM_F32, 4, image), d.images, latent);
@@ -453,7 +463,8 @@ static void steps(call *c)
         timesteps[k] = t[k];
         dynamic[k] = vdm_dynamic_guidance(guidance, N, t[k]);
         if (dpm)
-            vdm_dpm_step(&s, &c->cpu, N, t[k], k ? t[k - 1] : -1, x, v + k * n, old, noise + 2 * k * n, n);
+            vdm_dpm_step(&s, &c->cpu, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old,
+                         noise + 2 * k * n, n);
         else
             vdm_ddim_step(&s, &c->cpu, N, t[k], x, v + k * n, n);
         memcpy(latents + k * n, x, (size_t)n * sizeof *x);

@@ -47,10 +47,13 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
     float *mode = vdm_alloc(latents, sizeof(float), "latents", err);
     int status = video && moments && mode ? 0 : -1;
     if (!status) vdm_video_from_bytes(video, frames, T, H, W);
-    if (!status) status = vdm_vae_encode(&s->vae, &s->cpu, video, T, H, W, c->o->tiled, moments, NULL, err);
+    if (!status)
+        status = vdm_vae_encode(&s->vae, &s->cpu, video, &(vdm_vae_size){T, H, W, c->o->tiled}, moments, NULL,
+                                err);
     if (!status) {
         vdm_vae_sample(mode, moments, NULL, F, C, g->h, g->w);
-        status = vdm_vae_decode(&s->vae, &s->cpu, mode, F, g->h, g->w, c->o->tiled, video, NULL, err);
+        status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
+                                NULL, err);
     }
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */
@@ -124,7 +127,7 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
     options grown = *c->o;
     if (vdm_task_read(&t, path, err)) return -1;
     int status = canvas_lay_out(&t, &grown, true, err), cell = t.grid.cell;
-    int n = c->o->shots && c->o->shots < t.n_train ? c->o->shots : t.n_train;
+    int n = c->o->learn.shots && c->o->learn.shots < t.n_train ? c->o->learn.shots : t.n_train;
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
         t.grid.cell = cell;

@@ -359,13 +359,15 @@ static void prepare_decoder(struct work *w, const int *n)
 static void run_encoder(struct work *w)
 {
     const struct coder *c = w->state;
-    if (vdm_vae_encode(&c->m, &w->cpu, c->from, c->T, c->H, c->W, false, c->to, NULL, w->err))
+    if (vdm_vae_encode(&c->m, &w->cpu, c->from, &(vdm_vae_size){c->T, c->H, c->W, false}, c->to, NULL,
+                       w->err))
         w->failed = true;
 }
 static void run_decoder(struct work *w)
 {
     const struct coder *c = w->state;
-    if (vdm_vae_decode(&c->m, &w->cpu, c->from, c->T, c->H, c->W, false, c->to, NULL, w->err))
+    if (vdm_vae_decode(&c->m, &w->cpu, c->from, &(vdm_vae_size){c->T, c->H, c->W, false}, c->to, NULL,
+                       w->err))
         w->failed = true;
 }
 

@@ -8,6 +8,7 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 struct vote {
     vdm_task task;
@@ -91,7 +92,17 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->n_runs = o->n_operands - 1;
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
-    return !v->scores || !v->page || writable(v->scores, err) || writable(v->page, err) ? -1 : 0;
+    if (!v->scores || !v->page) return -1;
+    int status = -1;
+    paths p = {0};
+    if (paths_read_task(&p, t, err)) goto end;
+    for (int i = 0; i < v->n_runs; i++)
+        if (paths_read_folder(&p, v->runs[i], err)) goto end;
+    if (paths_write(&p, v->scores, NULL, err) || paths_write(&p, v->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int run(struct vote *v, const options *o, const char *command, vdm_error *err)

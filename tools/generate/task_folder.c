@@ -16,10 +16,12 @@ int make_empty(const char *dir, vdm_error *err)
     DIR *d = opendir(dir);
     if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
     int status = 0;
-    for (const struct dirent *e; !status && (e = readdir(d));)
+    errno = 0;
+    for (const struct dirent *e; !status && (e = readdir(d)); errno = 0)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             status =
                 vdm_fail(err, "%s: found '%.100s' in it, expected a new or an empty folder", dir, e->d_name);
+    if (!status && errno) status = vdm_fail(err, "%s: %s", dir, strerror(errno));
     closedir(d);
     return status;
 }
