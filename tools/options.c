@@ -554,5 +554,7 @@ int options_read(options *o, int command, int argc, char **argv)
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
     /* what only reads results needs no model */
     if (options_defaults(o, first.report ? TASKS : command, first.model, &err)) return fail(&err);
+    o->asked_rank = first.rank;
+    o->asked_alpha = first.alpha;
     return read_words(o, command, argc, argv);
 }

@@ -52,6 +52,8 @@ typedef struct options {
     const char *annotations, *images, *category; /* tasks coco */
     char as[16];
     int train_pairs;                     /* eval: training pairs; -1: as many as seem right */
+    int asked_rank;                      /* --rank, --alpha of the command line; 0: not given */
+    double asked_alpha;
     int view;                            /* fit, eval: 0: as the task is */
     const char *only, *map, *tol, *html; /* golden, compare */
     char what[16], computed_in[16];

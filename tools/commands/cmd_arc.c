@@ -9,6 +9,7 @@
 #include "tools/report/screen.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/training.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -107,7 +108,7 @@ int command_arc(int argc, char **argv)
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
-    if (!command) return fail(&err);
+    if (!command || (!o.report && !o.vae_roundtrip && training_init_options(&o, &err))) return fail(&err);
     if (o.report)
         status = summary_run(&o, command, &err);
     else if (o.vae_roundtrip)

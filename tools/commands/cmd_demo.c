@@ -283,7 +283,7 @@ int command_demo(int argc, char **argv)
     if (d.learn.phi && vdm_phi_parse(&phi, d.learn.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);
+    bool ok = d.command && !training_init_options(&d.learn, &err) && !prepare(&d, &err) && !run(&d, &err);
     release(&d);
     return ok ? DONE : fail(&err);
 }

@@ -21,6 +21,8 @@ typedef struct training {
     double seconds;
     char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
 } training;
+/* --init, --rank, --alpha: what they come to is in o->rank and o->alpha then. Comes before training_plan. */
+int training_init_options(options *o, vdm_error *err);
 /* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
 int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
 /* Makes the folder, and refuses early where it can't be written. keep_state: the run can be resumed. */
