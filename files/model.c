@@ -213,16 +213,16 @@ static void take_block(loader *l, vdm_block *b, const vdm_transformer_config *c,
     char block[64], name[128];
     snprintf(block, sizeof block, "transformer_blocks.%d.", index);
 #define NAMED(text) (snprintf(name, sizeof name, "%s%s", block, text), name)
-    take_linear(l, &b->norm1.linear, 6 * D, E, NAMED("norm1.linear"));
-    take_norm(l, &b->norm1.norm, D, NAMED("norm1.norm"));
+    take_linear(l, &b->norm[0].linear, 6 * D, E, NAMED("norm1.linear"));
+    take_norm(l, &b->norm[0].norm, D, NAMED("norm1.norm"));
     take_norm(l, &b->norm_q, Dh, NAMED("attn1.norm_q"));
     take_norm(l, &b->norm_k, Dh, NAMED("attn1.norm_k"));
     take_linear(l, &b->q, D, D, NAMED("attn1.to_q"));
     take_linear(l, &b->k, D, D, NAMED("attn1.to_k"));
     take_linear(l, &b->v, D, D, NAMED("attn1.to_v"));
     take_linear(l, &b->out, D, D, NAMED("attn1.to_out.0"));
-    take_linear(l, &b->norm2.linear, 6 * D, E, NAMED("norm2.linear"));
-    take_norm(l, &b->norm2.norm, D, NAMED("norm2.norm"));
+    take_linear(l, &b->norm[1].linear, 6 * D, E, NAMED("norm2.linear"));
+    take_norm(l, &b->norm[1].norm, D, NAMED("norm2.norm"));
     take_linear(l, &b->ff_up, 4 * D, D, NAMED("ff.net.0.proj"));
     take_linear(l, &b->ff_down, D, 4 * D, NAMED("ff.net.2"));
 #undef NAMED

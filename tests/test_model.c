@@ -639,7 +639,7 @@ static void test_transformer(void)
         CHECK(same_matrix(&m.blocks[1].ff_down.weight, l, "transformer_blocks.1.ff.net.2.weight", 32, 128),
               "ff_down");
         CHECK(same_values(m.blocks[1].norm_k.beta, l, "transformer_blocks.1.attn1.norm_k.bias"), "norm_k");
-        CHECK(same_values(m.blocks[0].norm2.linear.bias, l, "transformer_blocks.0.norm2.linear.bias"),
+        CHECK(same_values(m.blocks[0].norm[1].linear.bias, l, "transformer_blocks.0.norm2.linear.bias"),
               "norm2.linear");
         CHECK(same_matrix(&m.norm_out_linear.weight, l, "norm_out.linear.weight", 64, 6), "norm_out.linear");
         CHECK(same_values(m.norm_out.gamma, l, "norm_out.norm.weight"), "norm_out");

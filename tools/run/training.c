@@ -7,6 +7,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,26 +18,26 @@ static void set_options(training *l, const options *o)
     vdm_fit_options *f = &l->fit;
     const char *names[] = {"constant", "warmup", "linear", "cosine"};
     vdm_fit_defaults(f);
-    f->steps = o->steps;
-    f->batch = o->batch;
-    f->accumulate = o->accumulate;
-    f->lr = o->lr;
+    f->steps = o->learn.steps;
+    f->batch = o->learn.batch;
+    f->accumulate = o->learn.accumulate;
+    f->lr = o->learn.lr;
     f->memory = memory_of(o);
-    f->weight_decay = o->weight_decay;
-    f->clip = o->clip;
-    f->pure_noise = o->pure_noise;
+    f->weight_decay = o->learn.weight_decay;
+    f->clip = o->learn.clip;
+    f->pure_noise = o->learn.pure_noise;
     for (int i = 0; i < 4; i++)
-        if (strcmp(o->schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
-    f->warmup = o->warmup;
+        if (strcmp(o->learn.schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
+    f->warmup = o->learn.warmup;
     f->seed = o->seed;
-    f->watch_every = o->watch_every;
-    f->save_every = o->save_every;
-    f->resume = o->resume;
+    f->watch_every = o->learn.watch_every;
+    f->save_every = o->learn.save_every;
+    f->resume = o->learn.resume;
     l->how = (vdm_fit_data_options){.geometry = l->session->geometry,
                                     .phi = &l->phi,
                                     .image_scale = image_scale_of(o),
                                     .tiled = o->tiled,
-                                    .augment = !o->no_image_noise,
+                                    .augment = !o->learn.no_image_noise,
                                     .seed = o->seed};
 }
 
@@ -57,8 +58,10 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
     *l = (training){.session = s, .task = t, .phi = t->phi};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
-    l->pairs = o->shots && o->shots < t->n_train ? o->shots : t->n_train;
-    if ((o->phi || !t->has_phi) && vdm_phi_parse(&l->phi, o->phi ? o->phi : "discrete", err)) return -1;
+    l->pairs = o->learn.shots && o->learn.shots < t->n_train ? o->learn.shots : t->n_train;
+    if ((o->learn.phi || !t->has_phi) &&
+        vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
+        return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
     if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
@@ -67,22 +70,24 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
     return 0;
 }
 
-int training_output(training *l, const char *folder, bool keep_state, vdm_error *err)
+int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
 {
+    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
     struct stat st;
-    if (make_folder(folder, err)) return -1;
-    l->lora = vdm_path(folder, "lora.safetensors", err);
-    l->table = vdm_path(folder, "train.csv", err);
-    l->state = keep_state ? vdm_path(folder, "state.safetensors", err) : NULL;
+    if (make_folder(folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
+    remove_leftovers(folder, names, 4);
+    l->lora = vdm_path(folder, names[0], err);
+    l->table = vdm_path(folder, names[1], err);
+    l->state = keep_state ? vdm_path(folder, names[2], err) : NULL;
     if (!l->lora || !l->table || (keep_state && !l->state)) return -1;
     bool begun = keep_state && stat(l->state, &st) == 0;
     if (!l->fit.resume && begun)
-        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume goes on with it",
-                        folder);
+        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume continues it", folder);
     if (l->fit.resume && !begun)
-        return vdm_fail(err, "%s: expected the state of a run to go on with, found none", l->state);
+        return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    return writable(l->lora, err) || writable(l->table, err) ? -1 : 0;
+    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
+    return paths_write(p, l->state, NULL, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
@@ -101,6 +106,7 @@ int training_read(training *l, vdm_error *err)
     l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->pairs && !status; i++) status = read_pair(l, i, err);
+    say_task_notes(l->task);
     return status;
 }
 
@@ -111,19 +117,20 @@ int training_init_options(options *o, vdm_error *err)
     vdm_model_config c;
     vdm_lora a;
     int applied, modules;
-    if (!o->init) return 0;
+    if (!o->learn.init) return 0;
     if (vdm_model_config_read(&c, o->model, err) ||
-        vdm_lora_read(&a, o->init, &c.transformer, &applied, &modules, err))
+        vdm_lora_read(&a, o->learn.init, &c.transformer, &applied, &modules, err))
         return -1;
     int rank = a.rank;
     double alpha = a.alpha;
     vdm_lora_free(&a);
-    if (o->asked_rank && o->asked_rank < rank)
-        return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank, o->init,
-                        o->asked_rank);
-    o->rank = o->asked_rank ? o->asked_rank : rank;
+    if (o->learn.asked_rank && o->learn.asked_rank < rank)
+        return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank, o->learn.init,
+                        o->learn.asked_rank);
+    o->learn.rank = o->learn.asked_rank ? o->learn.asked_rank : rank;
     /* alpha: at a larger rank the same scale, if --alpha does not say otherwise */
-    o->alpha = o->asked_alpha != 0 ? o->asked_alpha : o->rank == rank ? alpha : alpha / rank * o->rank;
+    if (o->learn.rank != rank) alpha = alpha / rank * o->learn.rank;
+    o->learn.alpha = o->learn.asked_alpha != 0 ? o->learn.asked_alpha : alpha;
     return 0;
 }
 
@@ -131,22 +138,24 @@ static int start_adapter(training *l, vdm_error *err)
 {
     const options *o = l->session->options;
     const vdm_transformer_config *c = &l->session->config.transformer;
+    const int rank = o->learn.rank;
+    const double alpha = o->learn.alpha;
     vdm_rng rng;
     int applied, modules;
     vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
-    if (!o->init) return vdm_lora_init(&l->adapter, c, o->rank, o->alpha, &rng, err);
-    if (vdm_lora_read(&l->adapter, o->init, c, &applied, &modules, err)) return -1;
-    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->init), applied, modules,
+    if (!o->learn.init) return vdm_lora_init(&l->adapter, c, rank, alpha, &rng, err);
+    if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
+    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
-    bool same = o->rank == l->adapter.rank && o->alpha >= l->adapter.alpha && o->alpha <= l->adapter.alpha;
-    if (!same && vdm_lora_resize(&l->adapter, o->rank, o->alpha, err)) return -1;
+    bool same = rank == l->adapter.rank && alpha >= l->adapter.alpha && alpha <= l->adapter.alpha;
+    if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
     int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
     if (!same)
-        fprintf(stderr, "it is learned further at rank %d, alpha %g; it starts as the same adapter\n", o->rank,
-                o->alpha);
+        fprintf(stderr, "it is learned further at rank %d, alpha %g; it starts as the same adapter\n", rank,
+                alpha);
     if (rows)
         fprintf(stderr, "%lld of %lld rows of A are drawn anew: the file has nothing there\n", (long long)rows,
-                (long long)(4LL * c->layers * o->rank));
+                (long long)(4LL * c->layers * rank));
     return 0;
 }
 
@@ -182,15 +191,16 @@ int training_run(training *l, vdm_error *err)
     session *s = l->session;
     console c;
     vdm_progress progress = console_progress(&c);
+    progress.trace = l->trace;
+    const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
-    int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->pairs, &progress, err);
+    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->pairs, &progress, err);
     if (status) console_end(&c);
     if (status || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
-    status = vdm_fit(&s->transformer, &s->schedule, &s->cpu, &l->data, s->prompt, &l->fit, &l->adapter,
-                     l->rows, &l->done, &progress, err);
+    status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
     console_end(&c);
     l->seconds = vdm_seconds() - start;
     if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
@@ -204,6 +214,7 @@ int training_run(training *l, vdm_error *err)
 
 void training_free(training *l)
 {
+    lock_release(&l->lock);
     for (int i = 0; i < l->pairs; i++) {
         if (l->x) vdm_picture_free(&l->x[i]);
         if (l->y) vdm_picture_free(&l->y[i]);
