@@ -312,10 +312,17 @@ struct vdm_rng;
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
                   struct vdm_rng *rng, vdm_error *err);
 
-/* Files as diffusers and peft write them: keys transformer.transformer_blocks.{i}.attn1.{to_q|to_k|
- * to_v|to_out.0}.lora_{A|B}.weight, rank and alpha in the metadata; without metadata alpha = rank,
- * as diffusers takes it. *applied of *modules were found; none at all is an error, as are keys that
- * match nothing. Targets that the file leaves out act as zero. */
+/* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not smaller; new
+ * rows of A and columns of B are zeros. */
+int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err);
+/* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks) neither would
+ * ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
+int64_t vdm_lora_redraw(vdm_lora *a, struct vdm_rng *rng);
+
+/* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha of each
+ * module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha = rank, as diffusers
+ * takes it. *applied of *modules were found; none at all is an error, as are names that match nothing. Targets that
+ * the file leaves out act as zero. */
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
                   int *modules, vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);

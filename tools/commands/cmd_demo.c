@@ -274,7 +274,7 @@ int command_demo(int argc, char **argv)
         return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);
+    bool ok = d.command && !training_init_options(&d.options, &err) && !prepare(&d, &err) && !run(&d, &err);
     release(&d);
     return ok ? DONE : fail(&err);
 }

@@ -199,7 +199,7 @@ int command_fit(int argc, char **argv)
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();
     char *command = command_line("fit", argc, argv, &err);
-    bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
+    bool ok = command && !training_init_options(&o, &err) && !vdm_task_read(&r.task, o.operands[0], &err) &&
               !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
               !training_plan(&r.training, &r.s, &r.task, &o, &err);
     if (ok && o.plan)
