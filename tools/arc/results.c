@@ -269,11 +269,10 @@ static int read_result(const struct line *l, arc_result *r)
         r->palette = VDM_PALETTE_VIVID;
     if (!canvas || canvas->kind != VDM_JSON_STRING || !read_canvas(canvas->text, &r->height, &r->width))
         return refuse(l, "canvas", "HxW");
-    return read_count(l, "attempts", 1, MAX_ATTEMPTS, &r->attempts) ||
-                   read_count(l, "pairs", 1, VDM_MAX_ARC_PAIRS, &r->pairs) ||
-                   read_count(l, "cell", 1, VDM_MAX_SIDE, &r->cell) || read_tests(l, r)
-               ? -1
-               : 0;
+    if (read_count(l, "attempts", 1, MAX_ATTEMPTS, &r->attempts)) return -1;
+    if (read_count(l, "pairs", 1, VDM_MAX_ARC_PAIRS, &r->pairs)) return -1;
+    if (read_count(l, "cell", 1, VDM_MAX_SIDE, &r->cell)) return -1;
+    return read_tests(l, r);
 }
 
 static int grow(arc_results *all, vdm_error *err)

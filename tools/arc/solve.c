@@ -47,8 +47,8 @@ static int make_views(solver *s, vdm_error *err)
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
     vdm_arc_views(s->views, s->n_views, square, 1, 10, s->options.seed);
-    return vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err) || vdm_arc_task(&s->task, &all, err) ? -1
-                                                                                                          : 0;
+    if (vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err)) return -1;
+    return vdm_arc_task(&s->task, &all, err);
 }
 
 static int start_result(solver *s, vdm_error *err)
@@ -265,11 +265,11 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
     *s = (solver){.options = *o};
     if (vdm_colour_parse(&s->colours.kind, o->eval.colour))
         return vdm_fail(err, "--colour: found '%s', expected none, shift, affine or palette", o->eval.colour);
-    int status = prepare(s, path, work, resumable, err) || training_read(&s->training, err) ||
-                         session_load(&s->session, err) || training_run(&s->training, err) ||
-                         answer_tests(s, frames, err)
-                     ? -1
-                     : 0;
+    int status = prepare(s, path, work, resumable, err);
+    if (!status) status = training_read(&s->training, err);
+    if (!status) status = session_load(&s->session, err);
+    if (!status) status = training_run(&s->training, err);
+    if (!status) status = answer_tests(s, frames, err);
     s->result.seconds = vdm_seconds() - start;
     return status;
 }

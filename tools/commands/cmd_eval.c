@@ -57,7 +57,8 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
         return -1;
     }
     page p = {.command = command, .session = s, .task = a->task, .evaluation = a};
-    return evaluation_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
+    if (evaluation_write(a, f->scores, err)) return -1;
+    return page_write(&p, f->page, err);
 }
 
 static int prepare(session *s, evaluation *a, vdm_task *t, vdm_arc_view *view, options *o, vdm_error *err)

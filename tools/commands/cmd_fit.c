@@ -133,11 +133,9 @@ static int write_dump(struct run *r, vdm_error *err)
         numbers[i] = (float)r->training.rows[i + 1].loss;
         numbers[steps + i] = (float)r->training.rows[i + 1].grad_norm;
     }
-    int status = dump_add(&r->d, "loss", numbers, 1, &steps, err) ||
-                         dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err) ||
-                         dump_write(&r->d, err)
-                     ? -1
-                     : 0;
+    int status = dump_add(&r->d, "loss", numbers, 1, &steps, err);
+    if (!status) status = dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err);
+    if (!status) status = dump_write(&r->d, err);
     vdm_free(numbers);
     return status;
 }
@@ -168,7 +166,9 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
     plan_print(&r->s, o->learn.steps, 0, l->pairs);
-    return training_run(l, err) || (o->dump && write_dump(r, err)) || page_write(&p, r->page, err) ? -1 : 0;
+    if (training_run(l, err)) return -1;
+    if (o->dump && write_dump(r, err)) return -1;
+    return page_write(&p, r->page, err);
 }
 
 static void release(struct run *r)

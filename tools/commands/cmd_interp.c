@@ -45,10 +45,9 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
         vdm_rng_seed(&rng, o->seed);
         frames =
             vdm_alloc((size_t)o->frames * (size_t)height * (size_t)width * 3, 1, "the video's frames", err);
-        status = !frames || vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err) ||
-                         write_frames(o->output, frames, o->frames, height, width, err)
-                     ? -1
-                     : 0;
+        status = frames ? 0 : -1;
+        if (!status) status = vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err);
+        if (!status) status = write_frames(o->output, frames, o->frames, height, width, err);
     }
     vdm_free(frames);
     for (int i = 0; i < 2; i++) {

@@ -33,13 +33,11 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
-    int status = inject_one(&in->noise, &f, "noise", 4, noise, err) ||
-                         inject_one(&in->image_noise, &f, "image_noise", 3, image, err) ||
-                         inject_one(&in->step_noise, &f, "step_noise", 6, step, err) ||
-                         inject_one(&prompt, &f, "prompt_embeds", 2, text, err) ||
-                         inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err)
-                     ? -1
-                     : 0;
+    int status = inject_one(&in->noise, &f, "noise", 4, noise, err);
+    if (!status) status = inject_one(&in->image_noise, &f, "image_noise", 3, image, err);
+    if (!status) status = inject_one(&in->step_noise, &f, "step_noise", 6, step, err);
+    if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
+    if (!status) status = inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err);
     vdm_safetensors_close(&f);
     session_use_prompts(s, prompt, negative);
     return status;

@@ -64,11 +64,9 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
         status = read_answer(answers + k * cells, v->runs[k], e->name, &shape, g, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
-        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
-                         vdm_grid_render(&answer, winner, &shape, g->height, g->width, err) ||
-                         evaluation_take(&v->evaluation, folder, &input, answer.rgb, err)
-                     ? -1
-                     : 0;
+        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err);
+        if (!status) status = vdm_grid_render(&answer, winner, &shape, g->height, g->width, err);
+        if (!status) status = evaluation_take(&v->evaluation, folder, &input, answer.rgb, err);
     }
     vdm_picture_free(&input);
     vdm_picture_free(&answer);
@@ -111,7 +109,8 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
     page p = {.command = command, .task = &v->task, .evaluation = &v->evaluation};
     for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
-    return evaluation_write(&v->evaluation, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
+    if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
+    return page_write(&p, v->page, err);
 }
 
 int command_vote(int argc, char **argv)

@@ -159,11 +159,8 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
-    if (!status && view)
-        status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
-                         vdm_view_picture(&plain, shape, view, true, err)
-                     ? -1
-                     : 0;
+    if (!status && view) status = vdm_picture_resize(&plain, last, last->width, last->height, err);
+    if (!status && view) status = vdm_view_picture(&plain, shape, view, true, err);
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
     vdm_picture_free(&plain);
     vdm_free(path);
@@ -182,10 +179,10 @@ static int correct(vdm_picture *to, const evaluation *all, const vdm_task *shape
 static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_picture *last,
                          const vdm_picture *truth, vdm_error *err)
 {
-    return picture_shrink(&a->input, input, err) || picture_shrink(&a->last, last, err) ||
-                   (truth->rgb && picture_shrink(&a->truth, truth, err))
-               ? -1
-               : 0;
+    if (picture_shrink(&a->input, input, err)) return -1;
+    if (picture_shrink(&a->last, last, err)) return -1;
+    if (truth->rgb && picture_shrink(&a->truth, truth, err)) return -1;
+    return 0;
 }
 
 /* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
@@ -200,11 +197,10 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = correct(&last, all, &shape, &raw, err);
     if (!status && folder) status = write_last(all, folder, a->example->name, &shape, &last, err);
-    if (!status && a->example->output)
-        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, &shape, input, &raw, &last, &truth, err)
-                     ? -1
-                     : 0;
+    if (!status && a->example->output) {
+        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err);
+        if (!status) status = score(a, &shape, input, &raw, &last, &truth, err);
+    }
     if (!status) vdm_signs_add(all->signs, &shape, bytes, g->frames, input, truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
@@ -378,10 +374,9 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
     struct train_answers o = {
         vdm_alloc((size_t)a->train_pairs, sizeof *o.last, "the answers to training pairs", err),
         vdm_alloc((size_t)a->train_pairs, sizeof *o.truth, "the training pairs", err)};
-    int status =
-        !o.last || !o.truth || answer_train_pairs(&o, a, s, b, g, err) || learn_from_train_pairs(&o, a, err)
-            ? -1
-            : 0;
+    int status = o.last && o.truth ? 0 : -1;
+    if (!status) status = answer_train_pairs(&o, a, s, b, g, err);
+    if (!status) status = learn_from_train_pairs(&o, a, err);
     for (int i = 0; i < a->train_pairs; i++) {
         if (o.last) vdm_picture_free(&o.last[i]);
         if (o.truth) vdm_picture_free(&o.truth[i]);
