@@ -1,4 +1,4 @@
-/* A training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+/* Training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
