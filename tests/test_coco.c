@@ -149,7 +149,8 @@ static void test_skim(void)
         {"{\"a\":[[1,[2]],-3.5e1,null],\"b\":[\"\"],\"d\":\"\\\\\"}", "0:[1,[2]];0:-3.5e1;0:null;1:\"\";"},
         {"", "byte 1: expected '{', found the end"},
         {"[]", "expected '{', found '['"},
-        {"\xef\xbb\xbf{}", "expected '{', found byte 0xef"},
+        {"\xef\xbb\xbf{}", "expected an array \"a\", found none"}, /* a byte order mark is skipped */
+        {"\xef\xbb{}", "expected a byte order mark, found"},
         {"{}", "expected an array \"a\", found none"},
         {"{\"a\":[]}", "expected an array \"b\", found none"},
         {"{\"a\":{},\"b\":[]}", "expected an array, found '{', in a"},

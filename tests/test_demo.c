@@ -152,7 +152,7 @@ static void check_kept(const char *scores)
     bool ok = vdm_task_read(&task, "task", &err) == 0 &&
               vdm_picture_read(&answer, "answers/0&.ppm", &err) == 0 &&
               vdm_picture_read(&input, "task/test/0&.in.ppm", &err) == 0 &&
-              vdm_score(&score, &exact, &task, &answer, &input, &err) == 0;
+              vdm_score(&score, &exact, task.metric, &task.grid, &answer, &input, &err) == 0;
     CHECK(ok, "%s", err.text);
     CHECK(written >= 0 && fabs(written - score) < 1e-8, "kept is %.9g, expected %.9g", written, score);
     vdm_free(answer.rgb);
@@ -215,8 +215,8 @@ static void write_seen(int k, const char *to)
 {
     vdm_task t;
     vdm_error err;
-    vdm_arc_view views[8];
-    vdm_arc_views(views, k + 1, false, 0, 10, 42);
+    vdm_view views[8];
+    vdm_views_make(views, k + 1, false, 0, 10, 42);
     expect_shell(0, "", "cp -r task %s", to);
     if (!CHECK(vdm_task_read(&t, to, &err) == 0, "%s", err.text)) return;
     for (int i = 0; i < 2 * (PAIRS + QUESTIONS); i++) {
@@ -224,7 +224,7 @@ static void write_seen(int k, const char *to)
         const char *path = i % 2 ? e->output : e->input;
         vdm_picture p = {0};
         CHECK(vdm_picture_read(&p, path, &err) == 0 &&
-                  vdm_view_picture(&p, &t, &views[k], false, &err) == 0 &&
+                  vdm_view_picture(&p, &t.grid, &views[k], false, &err) == 0 &&
                   vdm_picture_write(&p, path, &err) == 0,
               "%s", err.text);
         vdm_picture_free(&p);
@@ -238,10 +238,9 @@ static void check_view(void)
 {
     vdm_error err;
     vdm_task t;
-    vdm_arc_view views[4];
+    vdm_view views[4];
     vdm_picture plain = {0}, seen = {0};
     uint8_t cells[2][ROWS * COLS], back[ROWS * COLS];
-    int top, left;
     write_seen(3, "seen");
     expect(0, "", "fit seen --model model -o seen/run --steps 3 --rank 2 --watch-every 0");
     expect(0, "", "fit task --model model -o view --steps 3 --rank 2 --watch-every 0 --view 3");
@@ -252,10 +251,10 @@ static void check_view(void)
     expect_same("view/scores.csv", "seen/answers/scores.csv", true);
     bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
               vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&
-              vdm_grid_read(cells[0], &top, &left, &plain, &t) == 0 &&
-              vdm_grid_read(cells[1], &top, &left, &seen, &t) == 0;
+              vdm_grid_read(cells[0], &plain, &t.grid) == 0 &&
+              vdm_grid_read(cells[1], &seen, &t.grid) == 0;
     if (CHECK(ok, "%s", err.text)) {
-        vdm_arc_views(views, 4, false, 0, 10, 42);
+        vdm_views_make(views, 4, false, 0, 10, 42);
         vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], true);
         CHECK(memcmp(back, cells[0], sizeof back) == 0, "an answer is written as the view shows it");
     }

@@ -5,6 +5,7 @@
  * was being learned goes on from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
 #include "tools/arc/shard.h"
+#include "files/hash.h"
 #include "tools/arc/solve.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
@@ -192,10 +193,9 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
 
 static char *work_folder(const shard *s, const char *name, vdm_error *err)
 {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a: other settings, another folder */
+    uint64_t hash =
+        vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), name); /* other settings, another folder */
     char text[24];
-    for (const char *c = s->run; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-    for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return vdm_path(s->work, text, err);
 }
@@ -247,20 +247,12 @@ static void say(shard *s, const arc_result *r, int at, int all)
     fflush(stdout);
 }
 
-static char *copy_text(const char *text, vdm_error *err)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = vdm_alloc(n, 1, "a result", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* A task that can't be answered has a line that says why. */
 static int keep_error(arc_result *r, const char *run, const char *why, vdm_error *err)
 {
     result_free(r);
-    r->run = copy_text(run, err);
-    r->error = copy_text(why, err);
+    r->run = vdm_copy_text(run, err);
+    r->error = vdm_copy_text(why, err);
     return r->run && r->error ? 0 : -1;
 }
 
@@ -281,7 +273,7 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
             status = keep_error(r, s->run, why.text, err);
         if (!status) {
             vdm_free(r->task);
-            r->task = copy_text(name, err);
+            r->task = vdm_copy_text(name, err);
             r->of = s->tasks;
             status = r->task ? append(s, r, err) : -1;
         }

@@ -18,14 +18,6 @@
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-static char *copy_text(const char *text, vdm_error *err)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = vdm_alloc(n, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
 static int check_rule(const solver *s, vdm_error *err)
 {
@@ -46,15 +38,15 @@ static int make_views(solver *s, vdm_error *err)
     s->n_views = 1 + s->options.arc.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
-    vdm_arc_views(s->views, s->n_views, square, 1, 10, s->options.seed);
+    vdm_views_make(s->views, s->n_views, square, 1, 10, s->options.seed);
     if (vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err)) return -1;
-    return vdm_arc_task(&s->task, &all, err);
+    return vdm_task_of_arc(&s->task, &all, err);
 }
 
 static int start_result(solver *s, vdm_error *err)
 {
     arc_result *r = &s->result;
-    r->task = copy_text(s->arc.name, err);
+    r->task = vdm_copy_text(s->arc.name, err);
     r->run = options_key(&s->options, err);
     r->tests = vdm_alloc((size_t)s->arc.n_test, sizeof *r->tests, "the answers", err);
     if (!r->task || !r->run || !r->tests) return -1;
@@ -79,8 +71,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     if (vdm_arc_read(&s->arc, path, err) || check_rule(s, err) || start_result(s, err) || make_views(s, err))
         return -1;
     if (canvas_lay_out(&s->task, o, strcmp(o->arc.size_rule, "oracle") == 0, err)) return -1;
-    s->result.cell = s->task.cell;
-    s->result.palette = s->task.palette;
+    s->result.cell = s->task.grid.cell;
+    s->result.palette = s->task.grid.palette;
     s->result.height = o->height;
     s->result.width = o->width;
     if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
@@ -121,7 +113,7 @@ static int find_size(vdm_grid *g, const solver *s, int q, const vdm_picture *las
 {
     const vdm_arc_pair *pair = &s->task.arc.test[q];
     const char *rule = s->options.arc.size_rule;
-    if (strcmp(rule, "infer") == 0) return vdm_arc_infer_size(g, last, &s->task, err);
+    if (strcmp(rule, "infer") == 0) return vdm_arc_infer_size(g, last, &s->task.grid, err);
     const vdm_grid *like = strcmp(rule, "same") == 0 ? &pair->x : &pair->y;
     g->rows = like->rows;
     g->cols = like->cols;
@@ -137,10 +129,12 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_picture last = {g->width, g->height, t->bytes};
     vdm_grid seen = {0};
-    vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
-    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task, &s->colours, err))
+    const float *last_frame = video + (size_t)(g->frames - 1) * frame;
+    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
+    vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
+    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
-    vdm_arc_undo(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view]);
+    vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view], true);
     if (!s->frames || view) return 0;
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
@@ -150,12 +144,14 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
 {
     const solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
-    const vdm_task shape = vdm_example_grid(&s->task, &s->task.train[q]);
+    const vdm_grid_layout grid = vdm_example_grid(&s->task, &s->task.train[q]);
     vdm_picture truth, last = {g->width, g->height, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    vdm_bytes_from_video(t->bytes, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
+    const float *last_frame = video + (size_t)(g->frames - 1) * frame;
+    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
+    vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (vdm_example_picture(&truth, &s->task, &s->task.train[q], true, g->height, g->width, err)) return -1;
-    vdm_colour_add(colours, &shape, &last, &truth);
+    vdm_colour_add(colours, s->task.metric, &grid, &last, &truth);
     vdm_picture_free(&truth);
     return 0;
 }
@@ -166,8 +162,9 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
     solver *s = t->s;
     session *m = &s->session;
     const vdm_geometry *g = &m->geometry;
-    const vdm_progress progress = {report, t};
+    const vdm_progress progress = {.report = report, .user = t};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
+    const vdm_pipeline pipeline = session_pipeline(m);
     vdm_sample_options p = sample_options(m);
     p.videos = n;
     p.seed += (uint64_t)a;
@@ -178,8 +175,7 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
         vdm_video_from_bytes(t->images + (size_t)i * frame, input.rgb, 1, g->height, g->width);
         vdm_picture_free(&input);
     }
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, &m->lora, &m->cpu, &p, t->images,
-                            m->prompt, m->negative, t->videos, &progress, err);
+    int status = vdm_sample(&pipeline, &p, t->images, t->videos, &progress, err);
     for (int i = 0; i < n && !status; i++) {
         const float *video = t->videos + (size_t)(i * g->frames) * frame;
         status = colours ? study(t, colours, q + i, video, err) : take(t, a, q + i, video, err);
@@ -200,7 +196,9 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
     int n = s->arc.n_train, status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
         status = answer(t, 0, q, n - q < t->group ? n - q : t->group, seen, err);
-    if (!status) status = vdm_colour_learn(&s->colours, s->colours.kind, seen, &s->task, err);
+    if (!status)
+        status =
+            vdm_colour_learn(&s->colours, s->colours.kind, seen, s->task.metric, s->task.grid.palette, err);
     vdm_free(seen);
     return status;
 }

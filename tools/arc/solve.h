@@ -9,7 +9,7 @@
 typedef struct solver {
     options options;
     vdm_arc arc; /* as the file has it */
-    vdm_arc_view *views;
+    vdm_view *views;
     int n_views;
     vdm_task task; /* in all views */
     session session;

@@ -30,7 +30,7 @@ static void task_sections(struct writer *w, const void *user)
     fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
     row(w->f, "Size rule", "%s: %s", rule, said);
     row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
-        s->task.cell, s->task.border);
+        s->task.grid.cell, s->task.grid.border);
     row(w->f, "Attempts", "%d", s->options.arc.attempts);
     row(w->f, "Colours", "%s", s->options.eval.colour);
     if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);

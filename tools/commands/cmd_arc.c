@@ -27,7 +27,7 @@ static void show_pairs(const solver *s)
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
-        screen_print_grids(&t, pair, captions, 2, s->task.palette);
+        screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");
     }
     fflush(stdout);
@@ -57,7 +57,7 @@ static void show_answers(const solver *s)
         grids[test->n + 1] = test->truth;
         captions[test->n + 1] = test->truth.rows ? "truth" : "";
         printf("test %d:\n\n", i + 1);
-        screen_print_grids(&t, grids, captions, test->n + 2, s->task.palette);
+        screen_print_grids(&t, grids, captions, test->n + 2, s->task.grid.palette);
         printf("\n");
     }
 }
@@ -71,7 +71,7 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
     for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
-    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) status = paths_write(&p, page, ANY_FILE, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;
@@ -122,7 +122,7 @@ int command_arc(int argc, char **argv)
     if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.arc.report && is_folder(o.operands[0]);
+    bool folder = !o.arc.report && vdm_is_folder(o.operands[0]);
     if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))

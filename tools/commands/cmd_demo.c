@@ -105,9 +105,9 @@ static int clear_task(const char *dir, vdm_error *err)
     vdm_error other;
     char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
     if (!unfinished) return -1;
-    bool killed = is_folder(unfinished);
+    bool killed = vdm_is_folder(unfinished);
     int status = killed ? set_aside(dir, err) : 0;
-    if (!killed && is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
+    if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
         bool made = is_made(&old);
         if (made) status = make_folder(unfinished, err);
         if (made && !status) status = remove_task(&old, dir, err);
@@ -136,7 +136,7 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
-    if (is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     if (!d->made) return -1;
     if (make_task(d, name, err)) return -1;
@@ -156,8 +156,8 @@ static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
     d->strip = vdm_path(folder, "strip.png", err);
     d->page = vdm_path(folder, "demo.html", err);
     if (!d->scores || !d->strip || !d->page) goto end;
-    if (paths_write(&p, d->scores, NULL, err) || paths_write(&p, d->strip, NULL, err)) goto end;
-    if (paths_write(&p, d->page, NULL, err)) goto end;
+    if (paths_write(&p, d->scores, ANY_FILE, err) || paths_write(&p, d->strip, ANY_FILE, err)) goto end;
+    if (paths_write(&p, d->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:
     paths_free(&p);
@@ -192,7 +192,7 @@ static void show_pairs(const struct demo *d)
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
-        screen_print(&s, row, captions, two ? 4 : 2, &d->task);
+        screen_print(&s, row, captions, two ? 4 : 2, &d->task.grid);
         printf("\n");
     }
     fflush(stdout); /* before the progress on stderr */
@@ -210,8 +210,8 @@ static void show_answers(const struct demo *d)
         if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
         if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
-        const vdm_task shape = vdm_example_grid(&d->task, e->example);
-        screen_print(&s, row, captions, 3, &shape);
+        const vdm_grid_layout layout = vdm_example_grid(&d->task, e->example);
+        screen_print(&s, row, captions, 3, &layout);
         printf("\n");
     }
 }

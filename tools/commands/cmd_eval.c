@@ -28,7 +28,7 @@ static int prepare_output(struct files *f, const options *o, const vdm_task *t, 
         f->scores = vdm_path(o->output, "scores.csv", err);
         f->page = vdm_path(o->output, "report.html", err);
         if (!f->scores || !f->page || make_folder(o->output, err)) goto end;
-        if (paths_write(&p, f->scores, NULL, err) || paths_write(&p, f->page, NULL, err)) goto end;
+        if (paths_write(&p, f->scores, ANY_FILE, err) || paths_write(&p, f->page, ANY_FILE, err)) goto end;
     }
     status = paths_check(&p, err);
     if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
@@ -61,7 +61,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     return page_write(&p, f->page, err);
 }
 
-static int prepare(session *s, evaluation *a, vdm_task *t, vdm_arc_view *view, options *o, vdm_error *err)
+static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
 {
     int height, width;
     if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err) ||
@@ -81,7 +81,7 @@ int command_eval(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_task task = {0};
-    vdm_arc_view view;
+    vdm_view view;
     evaluation a = {0};
     struct files files = {0};
     int status = options_read(&o, EVAL, argc, argv);

@@ -15,11 +15,11 @@
 struct run {
     session s;
     vdm_task task;
-    vdm_arc_view view;
+    vdm_view view;
     training training;
     char *page; /* path */
     dump d;
-    vdm_tap tap;
+    vdm_trace trace;
     /* --inject; each may be NULL */
     float *t, *pair, *noise, *video_noise, *image_noise, *image_pixel_noise, *image_sigma;
     int *t_whole, *pair_whole;
@@ -146,14 +146,14 @@ static int write_dump(struct run *r, vdm_error *err)
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
-    r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
-    if (o->dump && o->learn.dump_grads) r->s.cpu.tap = &r->tap;
+    r->trace = (vdm_trace){.wants = wants_step, .see = see_step, .user = &r->d};
+    if (o->dump && o->learn.dump_grads) r->training.trace = &r->trace;
     int status = -1;
     paths p = {0};
     if (paths_of_options(&p, o, FIT, err) || paths_read_task(&p, &r->task, err)) goto end;
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
-    if (!r->page || paths_write(&p, r->page, NULL, err)) goto end;
+    if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:
     paths_free(&p);
@@ -180,7 +180,7 @@ static void release(struct run *r)
     vdm_free(r->t_whole);
     vdm_free(r->pair_whole);
     training_free(&r->training);
-    vdm_tap_free(&r->tap);
+    vdm_trace_free(&r->trace);
     dump_free(&r->d);
     session_free(&r->s);
     vdm_task_free(&r->task);

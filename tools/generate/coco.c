@@ -17,6 +17,7 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
+#include "files/hash.h"
 #include "tools/generate/coco_masks.h"
 #include "tools/generate/generators.h"
 #include "tools/generate/json_stream.h"
@@ -132,13 +133,10 @@ static char *stem_of(const char *file, const char *where, vdm_error *err)
     return stem;
 }
 
-/* The end of splitmix64: of id and seed. */
+/* Of id and seed: what the pictures are drawn by. */
 static uint64_t number_of(int64_t id, uint64_t seed)
 {
-    uint64_t z = seed * 0x9E3779B97F4A7C15u + (uint64_t)id;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return vdm_hash_mix(seed * 0x9E3779B97F4A7C15u + (uint64_t)id);
 }
 
 static int take_picture(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
@@ -305,17 +303,19 @@ static bool suits(const struct coco *c, const struct shot *s)
     return s->area >= LEAST_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.ppm or .pgm, or NULL where there is neither. */
+/* DIR/NAME.png, .ppm, .pgm or .pbm, or NULL if there is none. */
 static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
 {
-    for (int i = 0; i < 2; i++) {
+    static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
+    for (int i = 0; i < 4; i++) {
         char file[256];
-        snprintf(file, sizeof file, "%s.%s", s->name, i ? "pgm" : "ppm");
+        snprintf(file, sizeof file, "%s.%s", s->name, endings[i]);
         char *path = vdm_path(c->o->tasks.images, file, err);
         if (!path || access(path, R_OK) == 0) return path;
         vdm_free(path);
     }
-    vdm_fail(err, "%s/%s.ppm: expected this picture, found none", c->o->tasks.images, s->name);
+    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images,
+             s->name);
     return NULL;
 }
 

@@ -54,20 +54,20 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
                         .grey = strcmp(o->canvas.outside, "grey") == 0,
                         .palette =
                             strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
-    return vdm_arc_layout(t, &c, rows, cols, err);
+    return vdm_arc_layout(&t->grid, &c, rows, cols, err);
 }
 
-int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *err)
+int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)
 {
-    vdm_arc_view views[MAX_VIEWS];
+    vdm_view views[MAX_VIEWS];
     int colours = 0;
     if (!o->eval.view) return 0;
-    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid_rows))
+    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
         return vdm_fail(err, "%s: --view %d: expected a task of grids, metric cells, found metric %s",
                         t->path, o->eval.view, vdm_metric_name(t->metric));
-    bool square = t->arc.path ? o->height == o->width : t->grid_rows == t->grid_cols;
-    while (colours < 10 && vdm_palette_colour(t->palette, colours)) colours++;
-    vdm_arc_views(views, o->eval.view + 1, square, 0, colours, 42);
+    bool square = t->arc.path ? o->height == o->width : t->grid.rows == t->grid.cols;
+    while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
+    vdm_views_make(views, o->eval.view + 1, square, 0, colours, 42);
     *view = views[o->eval.view];
     t->view = view;
     return 0;

@@ -82,6 +82,6 @@ void console_clear(console *c)
 vdm_progress console_progress(console *c)
 {
     *c = (console){.terminal = isatty(STDERR_FILENO) == 1};
-    vdm_progress p = {report, c};
+    vdm_progress p = {.report = report, .user = c};
     return p;
 }

@@ -26,12 +26,6 @@ int make_folder(const char *path, vdm_error *err)
     return 0;
 }
 
-bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 bool has(const char *folder, const char *name)
 {
     vdm_error err;

@@ -178,6 +178,17 @@ int session_load(session *s, vdm_error *err)
     return status;
 }
 
+vdm_pipeline session_pipeline(const session *s)
+{
+    return (vdm_pipeline){.transformer = &s->transformer,
+                          .vae = &s->vae,
+                          .schedule = &s->schedule,
+                          .lora = s->lora.rank ? &s->lora : NULL,
+                          .cpu = &s->cpu,
+                          .prompt = s->prompt,
+                          .negative = s->negative};
+}
+
 void session_free(session *s)
 {
     vdm_lora_free(&s->lora);
@@ -219,25 +230,6 @@ vdm_sample_options sample_options(const session *s)
         .image_scale = image_scale_of(o),
         .seed = o->seed};
     return p;
-}
-
-int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
-{
-    vdm_picture p;
-    if (vdm_picture_read(&p, path, err)) return -1;
-    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
-    vdm_picture_free(&p);
-    return status;
-}
-
-int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err)
-{
-    vdm_picture p = {0};
-    if (read_sized(&p, path, g, err)) return -1;
-    *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
-    if (*image) vdm_video_from_bytes(*image, p.rgb, 1, g->height, g->width);
-    vdm_picture_free(&p);
-    return *image ? 0 : -1;
 }
 
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err)

@@ -7,6 +7,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -85,8 +86,8 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
-    return paths_write(p, l->state, NULL, err);
+    if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
+    return paths_write(p, l->state, ANY_FILE, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
@@ -105,6 +106,7 @@ int training_read(training *l, vdm_error *err)
     l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->pairs && !status; i++) status = read_pair(l, i, err);
+    say_task_notes(l->task);
     return status;
 }
 
@@ -156,15 +158,16 @@ int training_run(training *l, vdm_error *err)
     session *s = l->session;
     console c;
     vdm_progress progress = console_progress(&c);
+    progress.trace = l->trace;
+    const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
-    int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->pairs, &progress, err);
+    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->pairs, &progress, err);
     if (status) console_end(&c);
     if (status || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
-    status = vdm_fit(&s->transformer, &s->schedule, &s->cpu, &l->data, s->prompt, &l->fit, &l->adapter,
-                     l->rows, &l->done, &progress, err);
+    status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
     console_end(&c);
     l->seconds = vdm_seconds() - start;
     if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */

@@ -18,6 +18,7 @@ typedef struct training {
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;
     vdm_lora adapter;
+    vdm_trace *trace;  /* shown the tensors of learning; or NULL */
     vdm_fit_row *rows; /* [fit.steps + 1] */
     int done;          /* steps */
     double seconds;
