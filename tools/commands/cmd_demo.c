@@ -280,7 +280,8 @@ int command_demo(int argc, char **argv)
         return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);
+    status = d.command ? prepare(&d, &err) : -1;
+    if (!status) status = run(&d, &err);
     release(&d);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

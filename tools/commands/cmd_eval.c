@@ -89,13 +89,15 @@ int command_eval(int argc, char **argv)
     if (o.n_operands != 1) return misuse("eval: expected one task folder, found %d", o.n_operands);
     console_watch_signals();
     char *command = command_line("eval", argc, argv, &err);
-    bool ok = command && !prepare(&s, &a, &task, &view, &o, &err);
-    if (ok && o.plan)
+    status = command ? prepare(&s, &a, &task, &view, &o, &err) : -1;
+    if (!status && o.plan) {
         plan_print(&s, 0, a.train_pairs + a.asked, 0);
-    else
-        ok = ok && !prepare_output(&files, &o, &task, &err) && !run(&s, &a, &files, command, &err);
-    if (ok && !o.plan) signs_print(stdout, a.signs, a.task);
-    status = !ok ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
+    } else if (!status) {
+        status = prepare_output(&files, &o, &task, &err);
+        if (!status) status = run(&s, &a, &files, command, &err);
+        if (!status) signs_print(stdout, a.signs, a.task);
+    }
+    status = status ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
     vdm_free(command);
     files_free(&files);
     evaluation_free(&a);

@@ -186,6 +186,20 @@ static void release(struct run *r)
     vdm_task_free(&r->task);
 }
 
+static int fit(struct run *r, options *o, const char *command, vdm_error *err)
+{
+    if (vdm_task_read(&r->task, o->operands[0], err)) return -1;
+    if (canvas_lay_out(&r->task, o, true, err)) return -1;
+    if (canvas_view(&r->task, o, &r->view, err)) return -1;
+    if (training_plan(&r->training, &r->s, &r->task, o, err)) return -1;
+    if (o->plan) {
+        plan_print(&r->s, o->learn.steps, 0, r->training.pairs);
+        return 0;
+    }
+    if (prepare_output(r, o, err)) return -1;
+    return learn(r, o, command, err);
+}
+
 int command_fit(int argc, char **argv)
 {
     options o;
@@ -199,14 +213,9 @@ int command_fit(int argc, char **argv)
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();
     char *command = command_line("fit", argc, argv, &err);
-    bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
-              !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
-              !training_plan(&r.training, &r.s, &r.task, &o, &err);
-    if (ok && o.plan)
-        plan_print(&r.s, o.learn.steps, 0, r.training.pairs);
-    else
-        ok = ok && !prepare_output(&r, &o, &err) && !learn(&r, &o, command, &err);
+    if (!command) return fail(&err);
+    status = fit(&r, &o, command, &err);
     release(&r);
     vdm_free(command);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

@@ -131,6 +131,20 @@ end:
     return status;
 }
 
+static int predict(session *s, vdm_picture *query, const options *o, vdm_error *err)
+{
+    if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
+    if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
+    int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
+    if (session_plan(s, o, height, width, err)) return -1;
+    if (o->plan) {
+        plan_print(s, 0, 1, 0);
+        return 0;
+    }
+    if (session_load(s, err)) return -1;
+    return answer(s, query, err);
+}
+
 int command_predict(int argc, char **argv)
 {
     options o;
@@ -144,15 +158,8 @@ int command_predict(int argc, char **argv)
     if (!o.predict.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
     console_watch_signals();
-    bool ok =
-        !paths_check_command(&o, PREDICT, PICTURE_FILE, &err) &&
-        !read_picture(&query, o.predict.image, &err) /* once: it may be a pipe */
-        && !session_plan(&s, &o, o.height ? o.height : query.height, o.height ? o.width : query.width, &err);
-    if (ok && o.plan)
-        plan_print(&s, 0, 1, 0);
-    else
-        ok = ok && !session_load(&s, &err) && !answer(&s, &query, &err);
+    status = predict(&s, &query, &o, &err);
     session_free(&s);
     vdm_picture_free(&query);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

@@ -123,8 +123,9 @@ int command_vote(int argc, char **argv)
         return misuse("vote: expected a task folder and folders of answers, found %d", o.n_operands);
     if (!o.output) return misuse("vote: expected -o DIR");
     char *command = command_line("vote", argc, argv, &err);
-    bool ok = command && !prepare(&v, &o, &err) && !run(&v, &o, command, &err);
-    status = ok ? evaluation_summary(&o, &v.evaluation) : fail(&err);
+    status = command ? prepare(&v, &o, &err) : -1;
+    if (!status) status = run(&v, &o, command, &err);
+    status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
     vdm_free(command);
     vdm_free(v.scores);
     vdm_free(v.page);
