@@ -1,11 +1,11 @@
 /* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
  *
- *   grids -> views -> pictures -> adapter (training.c) -> per seed and view a video -> last frame -> grid, in
- * the first view again -> votes -> answers
+ *   grids -> views -> pictures -> adapter (training.c)
+ *         -> per seed and view a video -> last frame -> grid, turned back to the first view -> votes -> answers
  *
- * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
- * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
- * that of the earlier seed, and the first view before others. */
+ * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views and
+ * seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones, that of the earlier seed,
+ * and the first view before others. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"

@@ -6,7 +6,7 @@
 #include "tools/arc/summary.h"
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"

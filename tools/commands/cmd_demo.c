@@ -10,7 +10,7 @@
 #include "tools/generate/task_folder.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/report/strip.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
