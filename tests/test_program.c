@@ -52,7 +52,7 @@ static void check_usage(void)
     expect(2, "after it", "predict --image");
     expect(2, "--image", "predict --model @/model -o @/y.ppm");
     expect(2, "--phi", "fit @/task --model @/model -o @/run --phi cubic");
-    expect(2, "the picture to answer",
+    expect(1, "would replace",
            "predict --model @/model --image @/task/test/p3.in.ppm -o @/task/test/p3.in.ppm");
 }
 

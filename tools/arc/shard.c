@@ -193,7 +193,8 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
 
 static char *work_folder(const shard *s, const char *name, vdm_error *err)
 {
-    uint64_t hash = vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), name); /* other settings, another folder */
+    uint64_t hash =
+        vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), name); /* other settings, another folder */
     char text[24];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return vdm_path(s->work, text, err);

@@ -6,7 +6,7 @@
 #include "tools/arc/summary.h"
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
@@ -72,7 +72,7 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
     for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
-    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) status = paths_write(&p, page, ANY_FILE, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;

@@ -1,4 +1,4 @@
-/* A training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+/* Training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
@@ -86,8 +86,8 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
-    return paths_write(p, l->state, NULL, err);
+    if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
+    return paths_write(p, l->state, ANY_FILE, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
