@@ -258,6 +258,21 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err)
     return status;
 }
 
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err)
+{
+    char *data;
+    pnm h;
+    scan s = {.path = path, .err = err};
+    if (vdm_read_file(path, MAX_PNM, &data, &s.size, err)) return -1;
+    s.data = (const uint8_t *)data;
+    int status = scan_header(&s, &h);
+    vdm_free(data);
+    if (status) return -1;
+    *height = (int)h.height;
+    *width = (int)h.width;
+    return 0;
+}
+
 void vdm_picture_free(vdm_picture *p)
 {
     vdm_free(p->rgb);

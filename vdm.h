@@ -473,6 +473,7 @@ void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int
 
 /* PPM and PGM, ASCII and binary (P2, P3, P5, P6), 8 and 16 bit, comments. */
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err); /* of a .ppm or .pgm: its header */
 void vdm_picture_free(vdm_picture *p);
 /* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);

@@ -297,6 +297,7 @@ typedef struct vdm_task {
     int n_train, n_test;
     vdm_arc arc;                   /* where the task is an ARC-AGI file: its grids, which the examples name */
     const vdm_view *view;          /* what examples are shown in; NULL: as they are */
+    int height, width;             /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
 /* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
  * its pictures look like; rows and columns differ from example to example (vdm_example_grid). */
@@ -304,6 +305,11 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 /* The task whose examples are those grids; takes a's over, also where it fails. */
 int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
 void vdm_task_free(vdm_task *t);
+/* Brings the grid's layout to pictures of height x width, the size that vdm_example_picture will be asked for, and
+ * counts the pictures (of test/ too, if test) that it will resize to it. Where the metric is cells, all pictures must
+ * have one size, and the layout whole pixels after it (vdm_grid_resize); elsewhere a layout that doesn't survive is
+ * dropped. ARC-AGI tasks are drawn in any size: vdm_arc_layout is theirs. */
+int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized, vdm_error *err);
 
 /* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,

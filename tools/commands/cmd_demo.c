@@ -168,6 +168,7 @@ static int prepare(struct demo *d, vdm_error *err)
         return -1;
     int n = evaluation_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, &d->learn, err) ||
+        canvas_resize(&d->task, true, d->s.geometry.height, d->s.geometry.width, err) ||
         evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
         training_output(&d->training, folder, false, err))
         return -1;

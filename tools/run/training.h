@@ -22,7 +22,7 @@ typedef struct training {
     char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
 } training;
 /* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
-int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
+int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
 /* Makes the folder, and refuses early where it can't be written. keep_state: the run can be resumed. */
 int training_output(training *l, const char *folder, bool keep_state, vdm_error *err);
 /* Reads the pairs. */
