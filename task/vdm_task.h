@@ -8,7 +8,8 @@
  *   score.c      an answer's score against the truth, by metric
  *   colour.c     what a model does to colours, and the correction of it
  *   views.c      the same grid mirrored, transposed, with its colours exchanged
- *   arc.c        ARC-AGI files, and the protocol of arXiv 2510.24448
+ *   arc_file.c   ARC-AGI files
+ *   arc.c        their pictures and answers, after the protocol of arXiv 2510.24448
  *   task.c       a task on disk: its examples, its metric, its layout
  *   diagnosis.c  how answers fail */
 #ifndef VDM_TASK_H
@@ -241,9 +242,19 @@ typedef struct vdm_arc {
     int n_train, n_test;
 } vdm_arc;
 /* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
- * 1 to 30 a side. A test may lack its output. Other keys are ignored: published files have some. */
+ * 1 to 30 a side. A test's output may be missing or null. Other keys are ignored: published files have some.
+ * A list of pairs is a task of re-arc; its last pair is the test. FILE.json/ID.json is a task of a collection,
+ * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are taken from the file whose name has
+ * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
+/* The tasks of a collection, in the file's order; none where the file is anything else. */
+typedef struct vdm_arc_ids {
+    char **id;
+    int n;
+} vdm_arc_ids;
+int vdm_arc_ids_read(vdm_arc_ids *ids, const char *path, vdm_error *err);
+void vdm_arc_ids_free(vdm_arc_ids *ids);
 
 /* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
 typedef struct vdm_arc_canvas {
