@@ -64,17 +64,50 @@ uint16_t vdm_to_f16(float x)
 
 static const struct {
     const char *name;
-    size_t bytes;
+    size_t bits;
 } dtypes[] = {
-    [VDM_F32] = {"F32", 4},   [VDM_F16] = {"F16", 2}, [VDM_BF16] = {"BF16", 2}, [VDM_F64] = {"F64", 8},
-    [VDM_I64] = {"I64", 8},   [VDM_I32] = {"I32", 4}, [VDM_I16] = {"I16", 2},   [VDM_I8] = {"I8", 1},
-    [VDM_U64] = {"U64", 8},   [VDM_U32] = {"U32", 4}, [VDM_U16] = {"U16", 2},   [VDM_U8] = {"U8", 1},
-    [VDM_BOOL] = {"BOOL", 1},
+    [VDM_F32] = {"F32", 32},
+    [VDM_F16] = {"F16", 16},
+    [VDM_BF16] = {"BF16", 16},
+    [VDM_F64] = {"F64", 64},
+    [VDM_I64] = {"I64", 64},
+    [VDM_I32] = {"I32", 32},
+    [VDM_I16] = {"I16", 16},
+    [VDM_I8] = {"I8", 8},
+    [VDM_U64] = {"U64", 64},
+    [VDM_U32] = {"U32", 32},
+    [VDM_U16] = {"U16", 16},
+    [VDM_U8] = {"U8", 8},
+    [VDM_BOOL] = {"BOOL", 8},
+    [VDM_C64] = {"C64", 64},
+    [VDM_F8_E4M3] = {"F8_E4M3", 8},
+    [VDM_F8_E5M2] = {"F8_E5M2", 8},
+    [VDM_F8_E8M0] = {"F8_E8M0", 8},
+    [VDM_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
+    [VDM_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
+    [VDM_F6_E2M3] = {"F6_E2M3", 6},
+    [VDM_F6_E3M2] = {"F6_E3M2", 6},
+    [VDM_F4] = {"F4", 4},
 };
+
+size_t vdm_dtype_bits(vdm_dtype dtype)
+{
+    return dtypes[dtype].bits;
+}
 
 size_t vdm_dtype_bytes(vdm_dtype dtype)
 {
-    return dtypes[dtype].bytes;
+    return dtypes[dtype].bits / 8;
+}
+
+bool vdm_dtype_floating(vdm_dtype dtype)
+{
+    return dtype <= VDM_F64;
+}
+
+bool vdm_dtype_integer(vdm_dtype dtype)
+{
+    return dtype >= VDM_I64 && dtype <= VDM_BOOL;
 }
 
 const char *vdm_dtype_name(vdm_dtype dtype)
@@ -87,6 +120,11 @@ int64_t vdm_tensor_count(const vdm_tensor *t)
     int64_t n = 1;
     for (int i = 0; i < t->rank; i++) n *= t->shape[i];
     return n;
+}
+
+size_t vdm_tensor_bytes(const vdm_tensor *t)
+{
+    return (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bits / 8;
 }
 
 static uint16_t load16(const unsigned char *from)

@@ -46,6 +46,13 @@ static bool big_endian(void)
     return first == 0;
 }
 
+/* Bytes of an element that a machine of the other order has reversed; C64 is two floats. */
+static size_t swapped_bytes(vdm_dtype dtype)
+{
+    size_t bytes = vdm_dtype_bytes(dtype);
+    return dtype == VDM_C64 ? 4 : bytes ? bytes : 1;
+}
+
 /* Copies n numbers of `width` bytes, each with its bytes reversed. */
 static void copy_swapped(char *to, const char *from, size_t bytes, size_t width)
 {
@@ -91,7 +98,7 @@ static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *nod
     if (node->children > VDM_MAX_RANK)
         return vdm_fail(err, "%s: tensor '%s': shape: found %lld dimensions, at most %d are allowed", path,
                         t->name, (long long)node->children, VDM_MAX_RANK);
-    int64_t product = (int64_t)vdm_dtype_bytes(t->dtype);
+    int64_t product = (int64_t)vdm_dtype_bits(t->dtype); /* bits; elements of 4 or 6 share bytes */
     bool zero = false;
     for (const vdm_json_node *n = node->children ? node + 1 : NULL; n; n = vdm_json_next(j, n)) {
         int64_t *size = &t->shape[t->rank++];
@@ -103,7 +110,10 @@ static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *nod
         if (*size > 0) product *= *size;
         zero |= *size == 0;
     }
-    t->bytes = zero ? 0 : (size_t)product;
+    if (!zero && product % 8)
+        return vdm_fail(err, "%s: tensor '%s': shape: %lld bits are not whole bytes", path, t->name,
+                        (long long)product);
+    t->bytes = zero ? 0 : (size_t)product / 8;
     return 0;
 }
 
@@ -260,7 +270,7 @@ static int to_native(vdm_mapping *m, const char *data, vdm_error *err)
     for (int64_t i = 0; i < m->count; i++) {
         vdm_tensor *t = &m->tensors[i];
         char *to = m->swapped + ((const char *)t->data - data);
-        copy_swapped(to, t->data, t->bytes, vdm_dtype_bytes(t->dtype));
+        copy_swapped(to, t->data, t->bytes, swapped_bytes(t->dtype));
         t->data = to;
     }
     return 0;
@@ -567,28 +577,34 @@ static const char *shape_text(char text[static 256], int rank, const int64_t *sh
     return text;
 }
 
+int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *shape, vdm_error *err)
+{
+    int skip = t->rank == rank + 1 && t->shape[0] == 1;
+    bool fits = t->rank == rank + skip;
+    for (int i = 0; fits && i < rank; i++)
+        fits = shape[i] < 0 ? t->shape[i + skip] > 0 : t->shape[i + skip] == shape[i];
+    char expected[256], found[256];
+    if (!fits)
+        return vdm_fail(err, "%s: tensor '%s': expected %s, found %s", path, t->name,
+                        shape_text(expected, rank, shape), shape_text(found, t->rank, t->shape));
+    if (t->dtype > VDM_I32) /* floating types come first, then wide whole numbers */
+        return vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16, F64, I64 or I32, found %s", path,
+                        t->name, vdm_dtype_name(t->dtype));
+    for (int i = 0; i < rank; i++) shape[i] = t->shape[i + skip];
+    return 0;
+}
+
 float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
                               vdm_error *err)
 {
+    int64_t needed[VDM_MAX_RANK];
     const vdm_tensor *t = vdm_safetensors_find(f, name);
     if (!t) {
         vdm_fail(err, "%s: tensor '%s' is missing", f->path, name);
         return NULL;
     }
-    int skip = t->rank == rank + 1 && t->shape[0] == 1;
-    bool fits = t->rank == rank + skip;
-    for (int i = 0; fits && i < rank; i++) fits = shape[i] < 0 || shape[i] == t->shape[i + skip];
-    char expected[256], found[256];
-    if (!fits) {
-        vdm_fail(err, "%s: tensor '%s': expected %s, found %s", f->path, name,
-                 shape_text(expected, rank, shape), shape_text(found, t->rank, t->shape));
-        return NULL;
-    }
-    if (t->dtype > VDM_I32) { /* floating types come first, then wide whole numbers */
-        vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16, F64, I64 or I32, found %s", f->path, name,
-                 vdm_dtype_name(t->dtype));
-        return NULL;
-    }
+    if (rank) memcpy(needed, shape, (size_t)rank * sizeof *needed);
+    if (vdm_tensor_check(t, f->path, rank, needed, err)) return NULL;
     float *floats = vdm_alloc((size_t)vdm_tensor_count(t), sizeof *floats, name, err);
     if (floats) vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
     return floats;
@@ -650,7 +666,7 @@ static void put_header(FILE *to, const vdm_tensor *tensors, int64_t count, const
 
 static void put_data(FILE *to, const vdm_tensor *t)
 {
-    size_t width = vdm_dtype_bytes(t->dtype);
+    size_t width = swapped_bytes(t->dtype);
     char number[8];
     if (!big_endian()) {
         if (t->bytes) fwrite(t->data, 1, t->bytes, to);
@@ -666,7 +682,7 @@ static void put_data(FILE *to, const vdm_tensor *t)
 static int check_tensor(const char *path, const vdm_tensor *t, vdm_error *err)
 {
     if (check_name(t->name, path, err)) return -1;
-    if (t->rank > VDM_MAX_RANK || t->bytes != (size_t)vdm_tensor_count(t) * vdm_dtype_bytes(t->dtype))
+    if (t->rank > VDM_MAX_RANK || t->bytes != vdm_tensor_bytes(t))
         return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
     return 0;
 }

@@ -80,16 +80,34 @@ bool vdm_is_folder(const char *path); /* links are followed */
 double vdm_seconds(void); /* a monotonic clock */
 
 /* ------------------------------------------------------------------------------------------------
+ * Pictures in files (png.c; the rest is in vdm.h) */
+
+/* What was lost when a picture was read: bits of a set. */
+enum {
+    VDM_NOTE_ALPHA = 1,   /* pixels that are not opaque: they were put over black */
+    VDM_NOTE_DEPTH = 2,   /* 16 bits a sample: reduced to 8 */
+    VDM_NOTE_PROFILE = 4, /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_GAMMA = 8,   /* a gamma other than that of sRGB: ignored */
+    VDM_NOTE_FRAMES = 16, /* an animation: its first picture alone */
+    VDM_NOTES = 5         /* how many there are */
+};
+
+/* ------------------------------------------------------------------------------------------------
  * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
 
 typedef enum vdm_dtype {
     VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
     VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
     VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL,
+    VDM_C64, VDM_F8_E4M3, VDM_F8_E5M2, VDM_F8_E8M0, VDM_F8_E4M3FNUZ, VDM_F8_E5M2FNUZ, /* listed, never computed */
+    VDM_F6_E2M3, VDM_F6_E3M2, VDM_F4,                                                 /* with */
     VDM_DTYPES /* how many there are */
 } vdm_dtype;
 
-size_t vdm_dtype_bytes(vdm_dtype dtype);
+size_t vdm_dtype_bits(vdm_dtype dtype);
+size_t vdm_dtype_bytes(vdm_dtype dtype); /* of an element; 0 where elements share bytes: F4, F6 */
+bool vdm_dtype_floating(vdm_dtype dtype); /* F32, F16, BF16, F64 */
+bool vdm_dtype_integer(vdm_dtype dtype);  /* I64 to U8, BOOL */
 const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
 
 typedef struct vdm_tensor {
@@ -101,6 +119,11 @@ typedef struct vdm_tensor {
     size_t bytes;
 } vdm_tensor;
 int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
+size_t vdm_tensor_bytes(const vdm_tensor *t);  /* that its type and shape need */
+/* Whether a tensor of a file is what a computation needs, before its first element is read: a type that vdm_widen
+ * takes, and this shape. -1 in the shape: any size from 1 on; it is replaced by what the tensor has. A leading
+ * dimension of 1 is dropped where one too many is found. path is for the sentence, err may be NULL. */
+int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *shape, vdm_error *err);
 
 void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* from a floating dtype, I64 or I32 */
 float vdm_from_bf16(uint16_t bits);
@@ -124,8 +147,7 @@ void vdm_safetensors_close(vdm_safetensors *f);
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
 
-/* Copies a tensor, of a floating dtype, I64 or I32, to f32. -1 = any size in a dimension of the shape; a
- * leading dimension of 1 is dropped where one too many is found. NULL names tensor, found, expected. */
+/* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed). NULL names tensor, found, expected. */
 float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
                               const int64_t *shape, vdm_error *err);
 

@@ -9,7 +9,7 @@
  *        "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
  * The palette is that of grids and of miou; it may stand in "grid" too.
- * .pgm is taken wherever .ppm is; names that begin with a dot are ignored; anything else that is out of place is
+ * Pictures are .ppm, .pgm, .pbm or .png; names that begin with a dot are ignored; anything else that is out of place is
  * refused by name, since a misspelt file would silently be a smaller task. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "vdm_task.h"
@@ -33,15 +33,16 @@ static bool exists(const char *path)
 /* "cat.in.ppm": 3 bytes of name, an input. */
 static bool parse_file_name(const char *file, size_t *name, bool *output)
 {
-    static const char *const endings[] = {".in.ppm", ".in.pgm", ".out.ppm", ".out.pgm"};
-    for (int i = 0; i < 4; i++) {
-        size_t length = strlen(file), ending = strlen(endings[i]);
-        if (length <= ending || strcmp(file + length - ending, endings[i]) != 0) continue;
-        *name = length - ending;
-        *output = i >= 2;
-        return true;
-    }
-    return false;
+    static const char *const endings[] = {".png", ".ppm", ".pgm", ".pbm"};
+    size_t length = strlen(file);
+    bool known = false;
+    for (int i = 0; i < 4 && !known; i++) known = length > 4 && strcmp(file + length - 4, endings[i]) == 0;
+    if (!known) return false;
+    length -= 4;
+    *output = length > 4 && memcmp(file + length - 4, ".out", 4) == 0;
+    if (!*output && !(length > 3 && memcmp(file + length - 3, ".in", 3) == 0)) return false;
+    *name = length - (*output ? 4 : 3);
+    return true;
 }
 
 static void example_free(vdm_example *e)
@@ -87,7 +88,7 @@ static int part_add(part *p, const char *file, vdm_error *err)
     bool output = false;
     if (file[0] == '.') return 0;
     if (!parse_file_name(file, &length, &output))
-        return vdm_fail(err, "%s/%s: name: found '%s', expected NAME.in.ppm or NAME.out.ppm (or .pgm)",
+        return vdm_fail(err, "%s/%s: name: found '%s', expected NAME.in.png or NAME.out.png (or .ppm, .pgm, .pbm)",
                         p->dir, file, file);
     if (part_grow(p, err)) return -1;
     vdm_example *e = &p->list[p->n++];
@@ -117,10 +118,10 @@ static int part_pair(part *p, bool need_output, vdm_error *err)
         vdm_example *e = &p->list[i], *last = n ? &p->list[n - 1] : NULL;
         bool same = last && strcmp(last->name, e->name) == 0;
         if (same && (e->input || last->output))
-            return vdm_fail(err, "%s: found both .ppm and .pgm of this picture, expected one",
-                            e->input ? e->input : e->output);
+            return vdm_fail(err, "%s: found two files of this picture (%s), expected one",
+                            e->input ? e->input : e->output, e->input ? last->input : last->output);
         if (!e->input && !same)
-            return vdm_fail(err, "%s: found an output without its input, expected %s.in.ppm beside it",
+            return vdm_fail(err, "%s: found an output without its input, expected %s.in.png (or .ppm, .pgm, .pbm) beside it",
                             e->output, e->name);
         if (!same) {
             vdm_example moved = *e; /* what stays behind at i is empty: every string has one owner */
@@ -134,7 +135,7 @@ static int part_pair(part *p, bool need_output, vdm_error *err)
     }
     for (int i = 0; need_output && i < n; i++)
         if (!p->list[i].output)
-            return vdm_fail(err, "%s: found an input without its output, expected %s.out.ppm beside it",
+            return vdm_fail(err, "%s: found an input without its output, expected %s.out.png (or .ppm, .pgm, .pbm) beside it",
                             p->list[i].input, p->list[i].name);
     if (n > VDM_MAX_PAIRS)
         return vdm_fail(err, "%s: found %d inputs, expected at most %d", p->dir, n, VDM_MAX_PAIRS);
@@ -273,7 +274,8 @@ static int name_after_folder(vdm_task *t, const char *dir, vdm_error *err)
 static int read_parts(vdm_task *t, const char *dir, vdm_error *err)
 {
     t->path = vdm_copy_text(dir, err);
-    if (!t->path || name_after_folder(t, dir, err)) return -1;
+    t->notes = vdm_alloc(1, sizeof *t->notes, "a task", err);
+    if (!t->path || !t->notes || name_after_folder(t, dir, err)) return -1;
     if (read_part(&t->train, &t->n_train, dir, "train", true, err) ||
         read_part(&t->test, &t->n_test, dir, "test", false, err))
         return -1;
@@ -312,6 +314,7 @@ void vdm_task_free(vdm_task *t)
     vdm_free(t->path);
     vdm_free(t->name);
     vdm_free(t->prompt);
+    vdm_free(t->notes);
     vdm_arc_free(&t->arc);
     *t = (vdm_task){0};
 }
@@ -364,6 +367,17 @@ int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures
     return 0;
 }
 
+static void note(vdm_task_notes *all, unsigned notes, const char *path)
+{
+    for (int i = 0; i < VDM_NOTES && all; i++) {
+        if (!(notes >> i & 1)) continue;
+        if (!all->first[i][0])
+            snprintf(all->first[i], sizeof all->first[i], "%s", path);
+        else if (strcmp(all->first[i], path) != 0)
+            all->others[i] = true;
+    }
+}
+
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
                         int width, vdm_error *err)
 {
@@ -374,7 +388,10 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
         return vdm_arc_render(p, &seen, &t->grid, height, width, err);
     }
     *p = (vdm_picture){0};
-    if (vdm_picture_read(&file, output ? e->output : e->input, err)) return -1;
+    const char *path = output ? e->output : e->input;
+    unsigned notes;
+    if (vdm_picture_read_noted(&file, path, &notes, err)) return -1;
+    note(t->notes, notes, path);
     int status = vdm_picture_resize(p, &file, width, height, err);
     vdm_picture_free(&file);
     return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, false, err);

@@ -298,6 +298,11 @@ typedef struct vdm_example {
     char *input, *output;     /* paths; output NULL where a test has no answer */
     const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
 } vdm_example;
+/* What reading a task's pictures lost: for each VDM_NOTE_... the first picture's path, "" if there is none. */
+typedef struct vdm_task_notes {
+    char first[VDM_NOTES][512];
+    bool others[VDM_NOTES]; /* there are more of them */
+} vdm_task_notes;
 typedef struct vdm_task {
     char *path, *name, *prompt;    /* name: the folder's unless task.json says so; prompt may be NULL */
     bool has_phi, has_metric;      /* task.json says so */
@@ -307,6 +312,7 @@ typedef struct vdm_task {
     vdm_example *train, *test;     /* sorted by name */
     int n_train, n_test;
     vdm_arc arc;                   /* where the task is an ARC-AGI file: its grids, which the examples name */
+    vdm_task_notes *notes; /* where vdm_example_picture adds to them; NULL: nowhere */
     const vdm_view *view;          /* what examples are shown in; NULL: as they are */
     int height, width;             /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;

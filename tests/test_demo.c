@@ -185,7 +185,7 @@ static void check_fit_and_eval(void)
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
-           "eval task --model model --steps 2 --lora run/lora.safetensors -o answers");
+           "eval task --model model --sample-steps 2 --lora run/lora.safetensors -o answers");
     int bars = 0, step, of; /* that came to their end: a slow machine says more in between */
     for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer "))
         bars += sscanf(c + (*c == '\n'), "answer %d/%d", &step, &of) == 2 && step == of;
@@ -195,19 +195,19 @@ static void check_fit_and_eval(void)
     CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s", said);
     check_kept(said);
     CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
-    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --train-pairs 0");
+    expect(0, "exact 0 of 2", "eval task --model model --sample-steps 1 --limit 2 --train-pairs 0");
     CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
     expect(0, "0 of 2 training pairs right, 0 of 1 others",
-           "eval task --model model --steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
+           "eval task --model model --sample-steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
     CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
     check_report("answers/report.html", signs, 4);
     slurp(said, sizeof said, "answers/scores.csv");
     CHECK(strstr(said, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
-    expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --train-pairs 9 --colour shift");
+    expect(0, "colour shift ", "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
-    expect(1, "whole numbers of pixels", "eval task --model model --steps 1 --size 16x48");
+    expect(1, "whole numbers of pixels", "eval task --model model --sample-steps 1 --size 16x48");
 }
 
 /* The folder `to` has the task as view k shows it. */
@@ -246,8 +246,8 @@ static void check_view(void)
     expect(0, "", "fit task --model model -o view --steps 3 --rank 2 --watch-every 0 --view 3");
     expect_same("view/lora.safetensors", "seen/run/lora.safetensors", true);
     expect_same("view/lora.safetensors", "run/lora.safetensors", false);
-    expect(0, "", "eval seen --model model --steps 2 -o seen/answers --lora view/lora.safetensors");
-    expect(0, "", "eval task --model model --steps 2 -o view --lora view/lora.safetensors --view 3");
+    expect(0, "", "eval seen --model model --sample-steps 2 -o seen/answers --lora view/lora.safetensors");
+    expect(0, "", "eval task --model model --sample-steps 2 -o view --lora view/lora.safetensors --view 3");
     expect_same("view/scores.csv", "seen/answers/scores.csv", true);
     bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
               vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&

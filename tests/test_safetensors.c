@@ -115,7 +115,12 @@ static const struct {
     /* dtype */
     {ONE("\"F31\"", "[1]", "[0,4]"), 4, "dtype: found 'F31'"},
     {ONE("\"f32\"", "[1]", "[0,4]"), 4, "dtype: found 'f32'"},
-    {ONE("\"F8_E4M3\"", "[1]", "[0,1]"), 1, "dtype: found 'F8_E4M3'"},
+    {ONE("\"F8_E4M4\"", "[1]", "[0,1]"), 1, "dtype: found 'F8_E4M4'"},
+    {ONE("\"F8_E4M3\"", "[3]", "[0,3]"), 3, NULL}, /* listed, though nothing computes with them */
+    {ONE("\"C64\"", "[1]", "[0,8]"), 8, NULL},
+    {ONE("\"F4\"", "[2,3]", "[0,3]"), 3, NULL},
+    {ONE("\"F4\"", "[3]", "[0,2]"), 2, "12 bits are not whole bytes"},
+    {ONE("\"F6_E3M2\"", "[4]", "[0,3]"), 3, NULL},
     {ONE("7", "[1]", "[0,4]"), 4, "dtype: expected a string"},
     {ONE("null", "[1]", "[0,4]"), 4, "dtype: expected a string"},
     {"{\"w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype: expected a string"},

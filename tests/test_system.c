@@ -175,6 +175,9 @@ static void test_cpu(void)
     setenv("VDM_ISA", "scalar", 1);
     CHECK(vdm_cpu_init(&cpu, 1, &err) == 0 && strcmp(vdm_cpu_name(&cpu), "scalar") == 0, "scalar by name");
     vdm_cpu_free(&cpu);
+    setenv("VDM_ISA", "plain", 1);
+    CHECK(vdm_cpu_init(&cpu, 1, &err) == 0 && strcmp(vdm_cpu_name(&cpu), "plain") == 0, "plain by name");
+    vdm_cpu_free(&cpu);
     const char *sets[] = {"avx2", "avx512", "avx512bf16", "avx512amx", "neon"};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         setenv("VDM_ISA", sets[i], 1);

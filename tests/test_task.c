@@ -92,6 +92,34 @@ static void test_folder(void)
     vdm_task_free(&t);
 }
 
+/* Pictures of every ending, mixed; what reading them lost is noted under the first one's name. */
+static void test_endings(void)
+{
+    vdm_task t;
+    vdm_picture p;
+    vdm_error err = {""};
+    make_task("train/a.in.png train/a.out.ppm train/b.in.pbm train/b.out.pgm test/in.out.in.png test/out.in.ppm", NULL);
+    CHECK(!*read_task(&t) && t.n_train == 2 && t.n_test == 2 && strcmp(t.test[0].name, "in.out") == 0 &&
+              strcmp(t.test[1].name, "out") == 0 && strstr(t.train[0].input, "a.in.png") &&
+              strstr(t.train[0].output, "a.out.ppm"),
+          "endings");
+    vdm_task_free(&t);
+    make_task("test/a.in.pbm test/b.in.pgm test/c.in.pgm", NULL);
+    make_file("test/a.in.pbm", "P1 1 1 0");
+    make_file("test/b.in.pgm", "P2 1 1 65535 65535");
+    make_file("test/c.in.pgm", "P2 1 1 65535 65535");
+    if (CHECK(!*read_task(&t) && t.notes, "notes")) {
+        for (int i = 0; i < 3; i++) {
+            CHECK(!vdm_example_picture(&p, &t, &t.test[i], false, 1, 1, &err) && p.rgb[0] == 255, "%s", err.text);
+            vdm_picture_free(&p);
+            CHECK(!t.notes->first[0][0] && !*t.notes->first[1] == (i == 0) && t.notes->others[1] == (i == 2),
+                  "notes after picture %d: '%s'", i, t.notes->first[1]);
+        }
+        CHECK(strstr(t.notes->first[1], "b.in.pgm") != NULL, "%s", t.notes->first[1]);
+    }
+    vdm_task_free(&t);
+}
+
 static void test_bad_folders(void)
 {
     static const struct {
@@ -100,17 +128,22 @@ static void test_bad_folders(void)
         {"", "found no pictures, expected train/NAME.in.ppm"},
         {"train/ test/", "found no pictures"},
         {"train/.a.in.ppm", "found no pictures"},
-        {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.ppm beside it"},
+        {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.png (or .ppm, "
+         ".pgm, .pbm) beside it"},
         {"train/a.in.ppm train/a.out.ppm train/b.in.pgm",
          "train/b.in.pgm: found an input without its output"},
         {"train/a.out.ppm",
-         "train/a.out.ppm: found an output without its input, expected a.in.ppm beside it"},
+         "train/a.out.ppm: found an output without its input, expected a.in.png (or .ppm, .pgm, .pbm)"},
         {"test/a.in.ppm test/b.out.ppm", "test/b.out.ppm: found an output without its input"},
         {"train/a.in.ppm train/a.in.pgm train/a.out.ppm",
-         "found both .ppm and .pgm of this picture, expected one"},
-        {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found both .ppm and .pgm of this picture"},
-        {"train/a.in.png train/a.out.png", ".png: name: found 'a."},
-        {"train/a.ppm", "train/a.ppm: name: found 'a.ppm', expected NAME.in.ppm or NAME.out.ppm (or .pgm)"},
+         "found two files of this picture ("},
+        {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found two files of this picture ("},
+        {"test/a.in.png test/a.in.pbm", "found two files of this picture ("},
+        {"train/a.in.jpg train/a.out.jpg", ".jpg: name: found 'a."},
+        {"train/.in.png", "found no pictures"},
+        {"train/in.png", "name: found 'in.png', expected"},
+        {"train/a.ppm",
+         "train/a.ppm: name: found 'a.ppm', expected NAME.in.png or NAME.out.png (or .ppm, .pgm, .pbm)"},
         {"train/a.in.PPM", "name: found 'a.in.PPM', expected"},
         {"test/ainppm", "name: found 'ainppm', expected"},
         {"test/README", "name: found 'README', expected"},
@@ -255,6 +288,7 @@ static void test_mutations(void)
 int main(void)
 {
     test_folder();
+    test_endings();
     test_bad_folders();
     test_settings();
     test_bad_settings();

@@ -3,7 +3,11 @@
 #include "tools/messages.h"
 #include "tools/options.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -15,10 +19,10 @@ static const struct {
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
-    {"vote", VOTE, command_vote, "of several answers to a task, what most of them say"},
+    {"vote", VOTE, command_vote, "a majority vote over several answers to a task"},
     {"arc", ARC, command_arc, "answer ARC-AGI tasks: one, or a folder of them"},
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
-    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
+    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and test pictures"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
     {"prompt", PROMPT, command_prompt, "the embedding of a prompt, to be used again"},
     {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
@@ -31,15 +35,14 @@ static void help(void)
 {
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
-    printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below what was asked for, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
-           "VDM_ISA=scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
+    printf("\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
+           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
-    remember_program(argv[0]);
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         help();
         return DONE;
@@ -51,4 +54,31 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].run(argc - 2, argv + 2);
     return misuse("'%s' is no command; 'vdm help' lists them", name);
+}
+
+/* Descriptors 0 to 2 that are closed would be given to the first files that are opened, and what is printed would be
+ * written into those. */
+static void open_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
+            _exit(FAILED);
+}
+
+/* What was printed is lost where the output's disk is full or its reader is gone: that is a failure too. */
+static int flush_output(int status)
+{
+    errno = 0;
+    bool failed = ferror(stdout) != 0;
+    if (!fflush(stdout) && !failed) return status;
+    fprintf(stderr, "vdm: standard output can't be written: %s\n",
+            errno ? strerror(errno) : "an earlier write failed");
+    return status == DONE || status == BELOW ? FAILED : status;
+}
+
+int main(int argc, char **argv)
+{
+    open_standard_streams();
+    remember_program(argv[0]);
+    return flush_output(run(argc, argv));
 }

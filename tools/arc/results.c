@@ -31,6 +31,13 @@ bool arc_exact(const arc_test *t, int attempts)
     return false;
 }
 
+bool arc_known(const arc_result *r)
+{
+    for (int i = 0; i < r->n_tests; i++)
+        if (!r->tests[i].truth.rows) return false;
+    return true;
+}
+
 bool arc_solved(const arc_result *r, int attempts)
 {
     for (int i = 0; i < r->n_tests; i++)
@@ -48,9 +55,10 @@ const char *rule_of(const arc_result *r, const char **said)
         {"infer",
          "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
          "an outer black row or column is taken for what is around the grid"}};
-    const char *text = r->run ? strstr(r->run, "size rule ") : NULL;
+    const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
+    if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
     for (int i = 0; text && i < 3; i++)
-        if (strncmp(text + 10, rules[i][0], strlen(rules[i][0])) == 0) {
+        if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
             *said = rules[i][1];
             return rules[i][0];
         }
@@ -205,6 +213,15 @@ static void read_tests(vdm_fields *f, arc_result *r)
         read_test(f, v, r->n_tests, &r->tests[r->n_tests]);
 }
 
+/* "HxW", in digits alone */
+static bool read_canvas(const char *text, int *height, int *width)
+{
+    int n = 0, m = 0;
+    if (strspn(text, "0123456789x") != strlen(text)) return false;
+    if (sscanf(text, "%5dx%n%5d%n", height, &n, width, &m) != 2 || !n || text[m]) return false;
+    return *height >= 1 && *width >= 1;
+}
+
 static void read_result(vdm_fields *f, arc_result *r)
 {
     vdm_field_copy(f, "task", &r->task);
@@ -217,7 +234,7 @@ static void read_result(vdm_fields *f, arc_result *r)
     if (r->error || f->failed) return;
     if (strcmp(vdm_field_text(f, "palette", "arc"), "vivid") == 0) r->palette = VDM_PALETTE_VIVID;
     const char *canvas = vdm_field_text(f, "canvas", "");
-    if (sscanf(canvas, "%5dx%5d", &r->height, &r->width) != 2) vdm_field_refuse(f, "canvas", "HxW");
+    if (!read_canvas(canvas, &r->height, &r->width)) vdm_field_refuse(f, "canvas", "HxW");
     r->attempts = vdm_field_int(f, "attempts", 0, 1, MAX_ATTEMPTS);
     r->pairs = vdm_field_int(f, "pairs", 0, 1, VDM_MAX_ARC_PAIRS);
     r->cell = vdm_field_int(f, "cell", 0, 1, VDM_MAX_SIDE);

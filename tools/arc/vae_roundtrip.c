@@ -47,10 +47,13 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
     float *mode = vdm_alloc(latents, sizeof(float), "latents", err);
     int status = video && moments && mode ? 0 : -1;
     if (!status) vdm_video_from_bytes(video, frames, T, H, W);
-    if (!status) status = vdm_vae_encode(&s->vae, &s->cpu, video, T, H, W, c->o->tiled, moments, NULL, err);
+    if (!status)
+        status = vdm_vae_encode(&s->vae, &s->cpu, video, &(vdm_vae_size){T, H, W, c->o->tiled}, moments, NULL,
+                                err);
     if (!status) {
         vdm_vae_sample(mode, moments, NULL, F, C, g->h, g->w);
-        status = vdm_vae_decode(&s->vae, &s->cpu, mode, F, g->h, g->w, c->o->tiled, video, NULL, err);
+        status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
+                                NULL, err);
     }
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */
@@ -73,16 +76,13 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
     vdm_phi phi = {.kind = VDM_PHI_DISCRETE};
     vdm_picture x = {0}, y = {0};
     uint8_t *frames = NULL;
-    int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err) ||
-                         vdm_example_picture(&x, t, e, false, height, width, err) ||
-                         vdm_example_picture(&y, t, e, true, height, width, err)
-                     ? -1
-                     : 0;
+    int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err);
+    if (!status) status = vdm_example_picture(&x, t, e, false, height, width, err);
+    if (!status) status = vdm_example_picture(&y, t, e, true, height, width, err);
     size_t frame = (size_t)height * (size_t)width * 3;
     if (!status && !(frames = vdm_alloc((size_t)g.frames * frame, 1, "a video", err))) status = -1;
-    if (!status)
-        status =
-            vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err) || through(c, &g, frames, err) ? -1 : 0;
+    if (!status) status = vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err);
+    if (!status) status = through(c, &g, frames, err);
     if (!status) {
         vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
         status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
@@ -124,7 +124,7 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
     options grown = *c->o;
     if (vdm_task_read(&t, path, err)) return -1;
     int status = canvas_lay_out(&t, &grown, true, err), cell = t.grid.cell;
-    int n = c->o->shots && c->o->shots < t.n_train ? c->o->shots : t.n_train;
+    int n = c->o->learn.shots && c->o->learn.shots < t.n_train ? c->o->learn.shots : t.n_train;
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
         t.grid.cell = cell;
@@ -158,10 +158,9 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     struct count c = {.o = o};
     arc_list list = {0};
     options settled = *o;
-    int status = list_read(&list, o->operands[0], err) ||
-                         session_plan(&c.s, &settled, o->height, o->width, err) || session_load(&c.s, err)
-                     ? -1
-                     : 0;
+    int status = list_read(&list, o->operands[0], err);
+    if (!status) status = session_plan(&c.s, &settled, o->height, o->width, err);
+    if (!status) status = session_load(&c.s, err);
     for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {
         char file[1024];
         snprintf(file, sizeof file, "%s.json", list.names[i]);

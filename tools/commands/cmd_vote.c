@@ -9,6 +9,7 @@
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
 #include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 struct vote {
     vdm_task task;
@@ -63,11 +64,9 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
         status = read_answer(answers + k * cells, v->runs[k], e->name, &grid, g, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
-        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
-                         vdm_grid_render(&answer, winner, &grid, g->height, g->width, err) ||
-                         evaluation_take(&v->evaluation, folder, &input, answer.rgb, err)
-                     ? -1
-                     : 0;
+        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err);
+        if (!status) status = vdm_grid_render(&answer, winner, &grid, g->height, g->width, err);
+        if (!status) status = evaluation_take(&v->evaluation, folder, &input, answer.rgb, err);
     }
     vdm_picture_free(&input);
     vdm_picture_free(&answer);
@@ -94,7 +93,17 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->n_runs = o->n_operands - 1;
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
-    return !v->scores || !v->page || writable(v->scores, err) || writable(v->page, err) ? -1 : 0;
+    if (!v->scores || !v->page) return -1;
+    int status = -1;
+    paths p = {0};
+    if (paths_read_task(&p, t, err)) goto end;
+    for (int i = 0; i < v->n_runs; i++)
+        if (paths_read_folder(&p, v->runs[i], err)) goto end;
+    if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int run(struct vote *v, const options *o, const char *command, vdm_error *err)
@@ -102,7 +111,8 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
     page p = {.command = command, .task = &v->task, .evaluation = &v->evaluation};
     for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
-    return evaluation_write(&v->evaluation, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
+    if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
+    return page_write(&p, v->page, err);
 }
 
 int command_vote(int argc, char **argv)
@@ -116,8 +126,9 @@ int command_vote(int argc, char **argv)
         return misuse("vote: expected a task folder and folders of answers, found %d", o.n_operands);
     if (!o.output) return misuse("vote: expected -o DIR");
     char *command = command_line("vote", argc, argv, &err);
-    bool ok = command && !prepare(&v, &o, &err) && !run(&v, &o, command, &err);
-    status = ok ? evaluation_summary(&o, &v.evaluation) : fail(&err);
+    status = command ? prepare(&v, &o, &err) : -1;
+    if (!status) status = run(&v, &o, command, &err);
+    status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
     vdm_free(command);
     vdm_free(v.scores);
     vdm_free(v.page);

@@ -1,5 +1,4 @@
-/* Goldens and what is held against them: shared by golden.c, compare.c, its page and the search for causes.
- */
+/* Goldens and what is held against them: shared by golden.c, compare.c, its page and the search for causes. */
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
 
@@ -16,35 +15,59 @@ const char *name_without_prefix(const char *name);
 /* A pattern, which ends at a comma or the end: * for any characters, ? for one. */
 bool name_matches(const char *pattern, const char *name);
 
+/* --map: names of the reference, and what the other file calls these tensors (compare_map.c). */
+typedef struct name_map {
+    char *text; /* of the file; the lines point into it */
+    struct map_line {
+        const char *from, *to;
+    } *lines;                /* those without * first, sorted by `from`; then those with *, as in the file */
+    int64_t count, n_plain;
+} name_map;
+int map_read(name_map *m, const char *path, vdm_error *err);
+void map_free(name_map *m);
+/* The other file's name; `name` itself where no line fits. */
+enum { MAX_MAPPED = 2 * VDM_MAX_NAME };
+const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED]);
+
 /* Two files side by side. */
 typedef struct both {
     vdm_safetensors ref, got;
     const vdm_tensor **order; /* [ref.count]: as they lie in the file, which is as they were computed */
-    char *map;                /* text of --map: lines of two names; or NULL */
+    name_map map;
 } both;
 /* The other file's tensor for this one; NULL where it has none. */
 const vdm_tensor *both_other(const both *b, const char *name);
-double both_fact(const both *b, const char *name,
-                 double otherwise); /* a number of the reference's metadata */
+/* A number of the reference's metadata; `otherwise` where there is none, or one that is not finite. */
+double both_fact(const both *b, const char *name, double otherwise);
 
-/* How far a tensor is from the reference. */
+/* How far a tensor is from the reference (compare_tensors.c). */
 typedef struct gap {
-    int64_t n, broken; /* numbers; the first that is NaN or Inf and should not be, or -1 */
+    int64_t n;              /* elements */
+    int64_t not_finite;     /* the first NaN or Inf that the other file should not have there, or -1 */
+    bool reference_is_nan;  /* ... since the reference has NaN itself */
+    bool exact;             /* integers: every element has to be the same */
+    int64_t different;      /* of these: elements that are not */
     double max_abs, max_rel, l2, cosine;
-    int64_t worst, first;   /* where: max_abs; the first number off by more than it may be, or worst */
-    double expected, found; /* there */
+    int64_t worst, first;   /* elements: of max_abs; the first that is off by more than it may be, or worst */
+    char expected[32], found[32]; /* there */
 } gap;
-/* Of the same number of elements. */
-gap gap_of(const vdm_tensor *ref, const vdm_tensor *got, double tolerance);
 
 /* One line of the comparison. */
-enum verdict { AGREES, LEAVES, BROKEN, SHAPE, MISSING };
+enum verdict { AGREES, DIFFERS, NOT_FINITE, OTHER_SHAPE, OTHER_TYPE, MISSING };
 typedef struct finding {
     const vdm_tensor *ref, *got;
     double tolerance;
     gap gap;
     enum verdict verdict;
+    const char *note; /* of what agrees, but for a known harmless reason; or NULL */
 } finding;
+/* Fills in gap and verdict: f->ref, f->got (NULL: missing) and f->tolerance are set. */
+void judge(finding *f);
+bool is_wrong(const finding *f);
+
+/* PyTorch's float32 exp, a unit in the last place off in some frequencies of the timestep's sinusoid: whether that
+ * alone explains time_proj or ofs_proj (compare_tensors.c). */
+bool explained_by_exp(const both *b, const finding *f);
 
 /* The mistake that would make `got` of `ref`: a sentence, or "" where none is known (mistakes.c). */
 int cause_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);
@@ -54,7 +77,7 @@ typedef struct comparison {
     const both *b;
     const char *command;
     finding *all; /* [count] */
-    int64_t count, agree, leave, missing;
+    int64_t count, agree, differ, missing;
     int64_t first; /* to leave its tolerance, or -1 */
     char cause[512];
 } comparison;

@@ -42,18 +42,14 @@ static double y_of(double distance)
     return TOP + (HEIGHT - TOP - BOTTOM) * (HIGH - l) / (HIGH - LOW);
 }
 
-static bool wrong(const finding *f)
-{
-    return f->verdict != AGREES && f->verdict != MISSING;
-}
-
 static void points(FILE *f, const comparison *c)
 {
     for (int64_t i = 0; i < c->count; i++) {
         const finding *p = &c->all[i];
         if (p->verdict == MISSING) continue;
-        double l2 = p->verdict == SHAPE ? (double)INFINITY : p->gap.l2;
-        fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>", wrong(p) ? "bad" : "good",
+        bool exact = p->gap.exact || p->verdict == OTHER_SHAPE;
+        double l2 = !exact ? p->gap.l2 : is_wrong(p) ? (double)INFINITY : 0;
+        fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>", is_wrong(p) ? "bad" : "good",
                 x_of(c, i), y_of(l2), i == c->first ? "6" : "2.5");
         escape(f, p->ref->name);
         fprintf(f, ": %.2e, may be %.2e</title></circle>\n", l2, p->tolerance);
@@ -86,13 +82,13 @@ static void chart(FILE *f, const comparison *c)
 
 static void tensor_row(FILE *f, const finding *p)
 {
-    static const char *const words[] = {"agrees", "wrong", "NaN or Inf", "other shape", "not there"};
+    static const char *const words[] = {"agrees", "wrong", "NaN or Inf", "other shape", "other type", "not there"};
     char shape[96];
     shape_say(shape, sizeof shape, p->ref->rank, p->ref->shape);
-    fprintf(f, "<tr%s><td>", wrong(p) ? " class=\"wrong\"" : "");
+    fprintf(f, "<tr%s><td>", is_wrong(p) ? " class=\"wrong\"" : "");
     escape(f, p->ref->name);
     fprintf(f, "</td><td>%s</td><td>%s</td>", shape, words[p->verdict]);
-    if (p->verdict == AGREES || p->verdict == LEAVES)
+    if ((p->verdict == AGREES || p->verdict == DIFFERS) && !p->gap.exact)
         fprintf(f, "<td>%.2e</td><td>%.2e</td><td>%.2e</td><td>%.2e</td><td>%.2e</td>", p->gap.max_abs,
                 p->gap.max_rel, p->gap.l2, p->tolerance, fabs(1 - p->gap.cosine));
     else
@@ -120,12 +116,12 @@ static void result(FILE *f, const comparison *c)
     }
     const finding *p = &c->all[c->first];
     fprintf(f, "<p class=\"result\">%lld of %lld tensors differ, the first of them <strong>",
-            (long long)c->leave, (long long)(c->agree + c->leave));
+            (long long)c->differ, (long long)(c->agree + c->differ));
     escape(f, p->ref->name);
     fputs("</strong>.</p>\n<p>", f);
-    if (p->verdict != SHAPE) {
+    if (p->verdict != OTHER_SHAPE && p->verdict != OTHER_TYPE) {
         index_say(place, sizeof place, p->ref, p->gap.first);
-        fprintf(f, "First at %s: expected %.7g, found %.7g. ", place, p->gap.expected, p->gap.found);
+        fprintf(f, "First at %s: expected %s, found %s. ", place, p->gap.expected, p->gap.found);
     }
     fputs("Cause: ", f);
     escape(f, *c->cause ? c->cause : "not one of the mistakes that were tried");

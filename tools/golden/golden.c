@@ -1,7 +1,7 @@
 /* vdm golden: every intermediate tensor of a computation, in a file that a port of the model is checked
  * against (vdm compare, or anything that reads safetensors).
  *
- *   model, inputs (injected, or drawn from the seed) -> the library, with a tap -> golden.safetensors
+ *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
  *
  * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
  * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
@@ -13,10 +13,19 @@
 #include "tools/run/model_session.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_INPUTS = 32, MAX_FACTS = 40 };
+enum {
+    MAX_INPUTS = 32,
+    MAX_FACTS = 40,
+    MAX_BATCH = 256,     /* videos in one forward pass, and in a step of learning */
+    MAX_TOKENS = 4096,   /* of a prompt: the text encoder holds a square of them */
+    MAX_DRAWN = 1 << 28, /* elements of an input that is drawn: 1 GiB; published sizes need a tenth */
+    MAX_STEPS = 100000,  /* of learning */
+    MAX_ALPHA = 1000000
+};
 
 /* One golden while it is made. */
 struct golden {
@@ -29,11 +38,12 @@ struct golden {
         size_t size;
     } expected[2]; /* f32, bf16 */
     vdm_cpu cpu;
-    vdm_tap tap;
+    vdm_trace trace;
+    vdm_progress progress; /* shows the tensors to trace */
     vdm_rng rng;
     vdm_safetensors in; /* --inject; path NULL: none */
     float *memory[MAX_INPUTS];
-    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a tap shows them */
+    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a trace shows them */
     int n_inputs;
     char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
     int n_facts;
@@ -225,7 +235,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
-    if (g->tap.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
+    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
 }
@@ -253,30 +263,75 @@ static float *keep_input(struct golden *g, const char *name, float *x, int rank,
     return g->memory[g->n_inputs++] = x;
 }
 
-/* An input: injected or drawn, and written. shape: -1 where --inject may say anything. */
+static const vdm_tensor *injected(const struct golden *g, const char *name)
+{
+    return g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
+}
+
+/* An input: injected or drawn, and written. What is injected has this shape, and no NaN or Inf. */
 static float *input(struct golden *g, const char *name, int rank, const int64_t *shape, enum draw how,
                     vdm_error *err)
 {
-    int64_t n = 1;
-    for (int i = 0; i < rank; i++) n *= shape[i];
+    double n = 1;
+    for (int i = 0; i < rank; i++) n *= (double)shape[i];
     if (g->n_inputs == MAX_INPUTS) {
         vdm_fail(err, "golden: more than %d inputs", MAX_INPUTS);
         return NULL;
     }
-    bool given = g->in.path && vdm_safetensors_find(&g->in, name);
+    bool given = injected(g, name);
+    if (!given && n > MAX_DRAWN) {
+        vdm_fail(err, "golden: %s: %.0f elements would be drawn, at most %d are: inject it", name, n,
+                 MAX_DRAWN);
+        return NULL;
+    }
     float *x = given ? vdm_safetensors_floats(&g->in, name, rank, shape, err)
                      : vdm_alloc((size_t)n, sizeof(float), name, err);
     if (!x) return NULL;
-    if (!given) draw(g, x, n, how);
+    if (!given) draw(g, x, (int64_t)n, how);
+    for (int64_t i = 0; i < (int64_t)n; i++) {
+        if (isfinite(x[i])) continue;
+        vdm_fail(err, "%s: tensor '%s': element %" PRId64 ": expected a finite number, found %g", g->in.path,
+                 name, i, (double)x[i]);
+        vdm_free(x);
+        return NULL;
+    }
     return keep_input(g, name, x, rank, shape);
 }
 
-/* The shape that --inject says, where it has the tensor; dimensions from the end, so that a missing batch
- * doesn't matter. */
-static void shape_of(const struct golden *g, const char *name, int rank, int64_t *shape)
+/* The shape of an input that --inject may give: shape has -1 where it decides, and gets what it has; the drawn shape
+ * where it has no such tensor. Every size must be from 1 to its limit, so that it is an int as well. */
+static int shape_of(const struct golden *g, const char *name, int rank, int64_t *shape, const int64_t *drawn,
+                    const int *limits, vdm_error *err)
 {
-    const vdm_tensor *t = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
-    for (int i = 1; t && i <= rank && i <= t->rank; i++) shape[rank - i] = t->shape[t->rank - i];
+    const vdm_tensor *t = injected(g, name);
+    if (!t) {
+        memcpy(shape, drawn, (size_t)rank * sizeof *shape);
+        return 0;
+    }
+    if (vdm_tensor_check(t, g->in.path, rank, shape, err)) return -1;
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 1 || shape[i] > limits[i])
+            return vdm_fail(err, "%s: tensor '%s': dimension %d: expected 1 to %d, found %" PRId64,
+                            g->in.path, name, i, limits[i], shape[i]);
+    return 0;
+}
+
+/* Integers of an input, from 0 to below `limit`. */
+static int *integers(const struct golden *g, const char *name, const float *x, int64_t n, int limit,
+                     vdm_error *err)
+{
+    int *to = x ? vdm_alloc((size_t)n, sizeof *to, "injected integers", err) : NULL;
+    for (int64_t i = 0; to && i < n; i++) {
+        if (x[i] >= 0 && x[i] < (float)limit && x[i] <= (float)(int)x[i]) {
+            to[i] = (int)x[i];
+            continue;
+        }
+        vdm_fail(err, "%s: tensor '%s': element %" PRId64 ": expected an integer from 0 to %d, found %g",
+                 g->in.path ? g->in.path : "golden", name, i, limit - 1, (double)x[i]);
+        vdm_free(to);
+        return NULL;
+    }
+    return to;
 }
 
 /* The latents' size: --size, or the model's own, up to 480x720. */
@@ -291,34 +346,73 @@ static int geometry_of(const struct golden *g, const vdm_model_config *c, vdm_ge
     return vdm_geometry_init(to, c, g->o->frames, height, width, err);
 }
 
+/* Of --inject: rank and alpha are checked before memory of their size is asked for. */
+static int new_injected_adapter(struct golden *g, const vdm_transformer_config *c, const char *first,
+                                vdm_lora *a, vdm_error *err)
+{
+    int64_t shape[] = {-1, (int64_t)c->heads * c->head_dim};
+    const char *text = vdm_safetensors_metadata(&g->in, "lora_alpha");
+    char *end = NULL;
+    if (vdm_tensor_check(injected(g, first), g->in.path, 2, shape, err)) return -1;
+    if (shape[0] > VDM_MAX_LORA_RANK)
+        return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %" PRId64, g->in.path, first,
+                        VDM_MAX_LORA_RANK, shape[0]);
+    double alpha = text ? strtod(text, &end) : g->o->learn.alpha;
+    if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
+        return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
+                        g->in.path, MAX_ALPHA, MAX_ALPHA, text);
+    return vdm_lora_init(a, c, (int)shape[0], alpha, &g->rng, err);
+}
+
+/* A single --lora is taken as its file has it; several, or one with a weight, are joined as in predict. */
+static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns,
+                             vdm_lora *a, vdm_error *err)
+{
+    double weight = 1;
+    if (g->o->sample.n_loras > 1) {
+        if (learns)
+            return vdm_fail(err,
+                            "golden --what train: expected one --lora, which is learned further, found %d",
+                            g->o->sample.n_loras);
+        return loras_read(a, g->o, c, err);
+    }
+    if (lora_read_option(a, &weight, g->o->sample.loras[0], c, err)) return -1;
+    if (weight >= 1 && weight <= 1) return 0;
+    vdm_lora part = *a;
+    int status = vdm_lora_join(a, &part, &weight, 1, err);
+    vdm_lora_free(&part);
+    return status;
+}
+
+static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, const char *first,
+                       vdm_lora *a, vdm_error *err)
+{
+    if (injected(g, first)) return new_injected_adapter(g, c, first, a, err);
+    if (g->o->sample.n_loras) return read_lora_options(g, c, needed, a, err);
+    return needed ? vdm_lora_init(a, c, g->o->learn.rank, g->o->learn.alpha, &g->rng, err) : 0;
+}
+
 /* The matrices of an adapter as inputs, "adapter.NAME": from --inject, --lora, or drawn; B is not zero, so
  * that every gradient says something. rank 0: there is none. */
 static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, vdm_lora *a,
                         vdm_error *err)
 {
-    int applied, modules;
     char name[VDM_LORA_NAME + 8] = "adapter.";
     *a = (vdm_lora){0};
     vdm_lora_name(name + 8, 0, VDM_Q, false);
-    const vdm_tensor *first = g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
-    const char *alpha = g->in.path ? vdm_safetensors_metadata(&g->in, "lora_alpha") : NULL;
-    if (!first && g->o->n_loras) {
-        if (vdm_lora_read(a, g->o->loras[0], c, &applied, &modules, err)) return -1;
-    } else if (first || needed) {
-        int rank = first ? (int)first->shape[0] : g->o->rank;
-        if (vdm_lora_init(a, c, rank, alpha ? atof(alpha) : g->o->alpha, &g->rng, err)) return -1;
-    }
+    bool given = injected(g, name);
+    if (new_adapter(g, c, needed, name, a, err)) return -1;
     for (int i = 0; i < a->layers * 8; i++) {
         bool b = i % 2;
         int64_t shape[2] = {b ? a->width : a->rank, b ? a->rank : a->width}, n = shape[0] * shape[1];
         float *to = a->params + i * n;
         vdm_lora_name(name + 8, i / 8, (vdm_target)(i / 2 % 4), b);
-        if (first) {
+        if (given) {
             float *x = vdm_safetensors_floats(&g->in, name, 2, shape, err);
             if (!x) return -1;
             memcpy(to, x, (size_t)n * sizeof(float));
             vdm_free(x);
-        } else if (b && !g->o->n_loras) {
+        } else if (b && !g->o->sample.n_loras) {
             vdm_randn(&g->rng, to, n);
             for (int64_t k = 0; k < n; k++) to[k] *= 0.05f;
         }
@@ -359,19 +453,25 @@ static char *part(const struct golden *g, const char *name, vdm_error *err)
 static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err)
 {
     char *dir = part(g, "transformer", err);
-    int status = dir && !vdm_transformer_load(m, dir, err) ? hash_part(g, "transformer", WEIGHTS, err) : -1;
+    int status = dir ? vdm_transformer_load(m, dir, err) : -1;
     vdm_free(dir);
-    if (!status) transformer_facts(g, &m->config);
-    return status;
+    if (status) return -1;
+    transformer_facts(g, &m->config);
+    if (!hash_part(g, "transformer", WEIGHTS, err)) return 0;
+    vdm_transformer_free(m);
+    return -1;
 }
 
 static int load_vae(struct golden *g, vdm_vae *m, vdm_error *err)
 {
     char *dir = part(g, "vae", err);
-    int status = dir && !vdm_vae_load(m, dir, err) ? hash_part(g, "vae", WEIGHTS, err) : -1;
+    int status = dir ? vdm_vae_load(m, dir, err) : -1;
     vdm_free(dir);
-    if (!status) vae_facts(g, &m->config);
-    return status;
+    if (status) return -1;
+    vae_facts(g, &m->config);
+    if (!hash_part(g, "vae", WEIGHTS, err)) return 0;
+    vdm_vae_free(m);
+    return -1;
 }
 
 static int load_schedule(struct golden *g, vdm_schedule *s, vdm_error *err)
@@ -399,7 +499,8 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     float *v = times ? vdm_alloc((size_t)xs[0] * latents, sizeof *v, "the velocity", err) : NULL;
     vdm_tape *tape = v ? vdm_tape_new(m, &shape, err) : NULL;
     for (int64_t b = 0; tape && b < xs[0]; b++) times[b] = (double)t[b];
-    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, x, text, times, v);
+    const vdm_transformer_input in = {x, text, times, &g->trace};
+    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, &in, v);
     int status = tape ? 0 : -1;
     vdm_tape_free(tape);
     vdm_free(v);
@@ -407,35 +508,40 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
-static int check_size(const vdm_transformer_config *c, const int64_t *xs, vdm_error *err)
+/* Sizes that the transformer takes, as vdm_geometry_init has them for videos. latents: F, h, w */
+static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
+                         vdm_error *err)
 {
-    int pt = c->patch_t ? c->patch_t : 1;
-    if (xs[1] > 0 && xs[3] > 0 && xs[4] > 0 && xs[1] % pt == 0 && xs[3] % c->patch == 0 &&
-        xs[4] % c->patch == 0 &&
-        (!c->learned_positions || (xs[3] == c->sample_height && xs[4] == c->sample_width)))
-        return 0;
-    return vdm_fail(err, "x: %" PRId64 " frames of %" PRId64 " x %" PRId64 " latents don't suit this model",
-                    xs[1], xs[3], xs[4]);
+    int pt = c->patch_t ? c->patch_t : 1, p = c->patch;
+    bool sampled = h == c->sample_height && w == c->sample_width;
+    bool sliced = c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width);
+    if (F % pt || h % p || w % p)
+        return vdm_fail(err,
+                        "%s: %" PRId64 " latent frames of %" PRId64 "x%" PRId64
+                        ": expected multiples of the patch, %d frames of %dx%d",
+                        name, F, h, w, pt, p, p);
+    if ((c->learned_positions && !sampled) || sliced)
+        return vdm_fail(err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %s%dx%d",
+                        name, h, w, sliced ? "at most " : "", c->sample_height, c->sample_width);
+    if (F / pt * (h / p) * (w / p) > 1 << 24) return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
+    return 0;
 }
 
 static int transformer(struct golden *g, vdm_error *err)
 {
     vdm_transformer m;
     vdm_lora lora = {0};
-    vdm_geometry size;
+    vdm_geometry size = {0};
     if (load_transformer(g, &m, err)) return -1;
     vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
-    bool given = g->in.path && vdm_safetensors_find(&g->in, "x");
-    int status = given ? 0 : geometry_of(g, &c, &size, err);
-    if (!status) {
-        int64_t xs[] = {g->o->batch, given ? 0 : size.F, m.config.in_channels, given ? 0 : size.h,
-                        given ? 0 : size.w};
-        shape_of(g, "x", 5, xs);
-        status = check_size(&m.config, xs, err) || read_adapter(g, &m.config, false, &lora, err) ||
-                         forward(g, &m, lora.rank ? &lora : NULL, xs, err)
-                     ? -1
-                     : 0;
-    }
+    int status = injected(g, "x") ? 0 : geometry_of(g, &c, &size, err);
+    const int limits[] = {MAX_BATCH, VDM_MAX_FRAMES, m.config.in_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    const int64_t drawn[] = {g->o->learn.batch, size.F, m.config.in_channels, size.h, size.w};
+    int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
+    if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, err);
+    if (!status) status = check_latents(&m.config, "x", xs[1], xs[3], xs[4], err);
+    if (!status) status = read_adapter(g, &m.config, false, &lora, err);
+    if (!status) status = forward(g, &m, lora.rank ? &lora : NULL, xs, err);
     vdm_lora_free(&lora);
     vdm_transformer_free(&m);
     return status;
@@ -447,15 +553,20 @@ static int vae_encode(struct golden *g, vdm_error *err)
     vdm_vae m;
     if (load_vae(g, &m, err)) return -1;
     int down = 1 << (m.config.blocks - 1);
-    int64_t s[] = {g->o->frames, m.config.channels, g->o->height ? g->o->height : 8 * down,
-                   g->o->width ? g->o->width : 8 * down};
-    shape_of(g, "video", 4, s);
-    const float *video = input(g, "video", 4, s, UNIFORM, err);
+    const int64_t drawn[] = {g->o->frames, m.config.channels, g->o->height ? g->o->height : 8 * down,
+                             g->o->width ? g->o->width : 8 * down};
+    const int limits[] = {VDM_MAX_FRAMES, 3, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    int64_t s[] = {-1, m.config.channels, -1, -1};
+    bool fits = !shape_of(g, "video", 4, s, drawn, limits, err);
+    if (fits && (s[2] % down || s[3] % down))
+        fits = !vdm_fail(err, "video: %" PRId64 "x%" PRId64 ": expected multiples of %d", s[2], s[3], down);
+    const float *video = fits ? input(g, "video", 4, s, UNIFORM, err) : NULL;
     int F = vdm_vae_latent_frames(&m.config, (int)s[0]);
     size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
     float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
-    int status = moments ? vdm_vae_encode(&m, &g->cpu, video, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                          moments, NULL, err)
+    int status = moments ? vdm_vae_encode(&m, &g->cpu, video,
+                                          &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled},
+                                          moments, &g->progress, err)
                          : -1;
     vdm_free(moments);
     vdm_vae_free(&m);
@@ -468,15 +579,18 @@ static int vae_decode(struct golden *g, vdm_error *err)
     vdm_vae m;
     if (load_vae(g, &m, err)) return -1;
     int up = 1 << (m.config.blocks - 1);
-    int64_t s[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
-                   g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
-    shape_of(g, "latents", 4, s);
-    const float *latents = input(g, "latents", 4, s, NORMAL, err);
+    const int64_t drawn[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
+                             g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
+    const int limits[] = {VDM_MAX_FRAMES, m.config.latent_channels, VDM_MAX_SIDE / up, VDM_MAX_SIDE / up};
+    int64_t s[] = {-1, m.config.latent_channels, -1, -1};
+    bool fits = !shape_of(g, "latents", 4, s, drawn, limits, err);
+    const float *latents = fits ? input(g, "latents", 4, s, NORMAL, err) : NULL;
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
     float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
-    int status = video ? vdm_vae_decode(&m, &g->cpu, latents, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                        video, NULL, err)
+    int status = video ? vdm_vae_decode(&m, &g->cpu, latents,
+                                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled}, video,
+                                        &g->progress, err)
                        : -1;
     vdm_free(video);
     vdm_vae_free(&m);
@@ -500,12 +614,12 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     const int64_t C = c->out_channels, image_shape[] = {3, s->height, s->width},
                   noise[] = {s->F, C, s->h, s->w}, words[] = {c->text_tokens, c->text_dim},
                   of_image[] = {C, s->h, s->w}, video_shape[] = {s->frames, 3, s->height, s->width};
-    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : m->schedule.config.dpm;
+    bool dpm = *o->sample.sampler ? strcmp(o->sample.sampler, "dpm") == 0 : m->schedule.config.dpm;
     vdm_sample_options p = {.geometry = *s,
-                            .steps = o->steps ? o->steps : 20,
+                            .steps = o->sample.steps,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,
-                            .guidance = o->guidance,
-                            .dynamic_guidance = o->dynamic_guidance,
+                            .guidance = o->sample.guidance,
+                            .dynamic_guidance = o->sample.dynamic_guidance,
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
@@ -525,8 +639,14 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     float *video =
         vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
     if (!video) return -1;
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, m->lora.rank ? &m->lora : NULL, &g->cpu,
-                            &p, image, prompt, negative, video, NULL, err);
+    int status = vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                            .vae = &m->vae,
+                                            .schedule = &m->schedule,
+                                            .lora = m->lora.rank ? &m->lora : NULL,
+                                            .cpu = &g->cpu,
+                                            .prompt = prompt,
+                                            .negative = negative},
+                            &p, image, video, &g->progress, err);
     if (!status) see(g, "video", video, 4, video_shape);
     vdm_free(video);
     return status;
@@ -549,14 +669,6 @@ static int sample(struct golden *g, vdm_error *err)
     return status;
 }
 
-/* Whole numbers of an input. */
-static int *whole(const float *x, int64_t n, vdm_error *err)
-{
-    int *to = x ? vdm_alloc((size_t)n, sizeof *to, "injected numbers", err) : NULL;
-    for (int64_t i = 0; to && i < n; i++) to[i] = (int)x[i];
-    return to;
-}
-
 static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_error *err)
 {
     const options *o = g->o;
@@ -564,11 +676,11 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     vdm_fit_options p;
     vdm_fit_defaults(&p);
     p.steps = g->last_step;
-    p.batch = o->batch;
-    p.accumulate = o->accumulate;
-    p.lr = o->lr;
-    p.clip = o->clip;
-    p.weight_decay = o->weight_decay;
+    p.batch = o->learn.batch;
+    p.accumulate = o->learn.accumulate;
+    p.lr = o->learn.lr;
+    p.clip = o->learn.clip;
+    p.weight_decay = o->learn.weight_decay;
     p.memory = memory_of(o);
     p.watch_every = p.save_every = 0;
     int64_t N = (int64_t)p.batch * p.accumulate, drawn[] = {p.steps, N},
@@ -583,7 +695,8 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     const float *pair = t ? input(g, "pair", 2, drawn, PAIRS, err) : NULL;
     p.noise = pair ? input(g, "noise", 6, noise, NORMAL, err) : NULL;
     if (!p.noise || read_adapter(g, c, true, &m->lora, err)) return -1;
-    int *times = whole(t, p.steps * N, err), *pairs = whole(pair, p.steps * N, err), done;
+    int *times = integers(g, "t", t, p.steps * N, m->schedule.config.train_timesteps, err), done;
+    int *pairs = times ? integers(g, "pair", pair, p.steps * N, d->pairs, err) : NULL;
     vdm_fit_row *rows = vdm_alloc((size_t)p.steps + 1, sizeof *rows, "rows", err);
     int status = -1;
     p.t = times;
@@ -594,32 +707,46 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     fact(g, "weight_decay", p.weight_decay);
     fact(g, "clip", p.clip);
     if (times && pairs && rows)
-        status =
-            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, NULL, err);
+        status = vdm_fit(
+            &(vdm_pipeline){
+                .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &g->cpu, .prompt = text},
+            &m->lora, d, &p, rows, &done, &g->progress, err);
     vdm_free(times);
     vdm_free(pairs);
     vdm_free(rows);
     return status;
 }
 
+/* Sizes of what is learned, and how many steps: those injected, or the options'. */
+static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_fit_data *d, vdm_error *err)
+{
+    vdm_geometry size;
+    vdm_model_config sizes = {.transformer = *c, .vae = {.blocks = 4, .temporal_compression = 4}};
+    if (geometry_of(g, &sizes, &size, err)) return -1;
+    const int64_t drawn[] = {2, size.F, c->out_channels, size.h, size.w};
+    const int limits[] = {VDM_MAX_PAIRS, VDM_MAX_FRAMES, c->out_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
+    int64_t videos[] = {-1, -1, c->out_channels, -1, -1},
+            N = (int64_t)g->o->learn.batch * g->o->learn.accumulate, t[] = {-1, N};
+    if (shape_of(g, "videos", 5, videos, drawn, limits, err) ||
+        check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
+        shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N},
+                 (int[]){MAX_STEPS, (int)N}, err))
+        return -1;
+    *d = (vdm_fit_data){.pairs = (int)videos[0],
+                        .F = (int)videos[1],
+                        .C = (int)videos[2],
+                        .h = (int)videos[3],
+                        .w = (int)videos[4]};
+    g->last_step = (int)t[0];
+    return 0;
+}
+
 static int train(struct golden *g, vdm_error *err)
 {
     struct model m = {0};
+    vdm_fit_data d = {0};
     if (load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)) return -1;
-    const vdm_transformer_config *c = &m.transformer.config;
-    vdm_model_config sizes = {.transformer = *c, .vae = {.blocks = 4, .temporal_compression = 4}};
-    int status = geometry_of(g, &sizes, &m.geometry, err);
-    vdm_fit_data d = {
-        .pairs = 2, .F = m.geometry.F, .C = c->out_channels, .h = m.geometry.h, .w = m.geometry.w};
-    int64_t videos[] = {d.pairs, d.F, d.C, d.h, d.w}, t[] = {g->o->steps ? g->o->steps : 3, 1};
-    shape_of(g, "videos", 5, videos);
-    shape_of(g, "t", 2, t);
-    d = (vdm_fit_data){.pairs = (int)videos[0],
-                       .F = (int)videos[1],
-                       .C = (int)videos[2],
-                       .h = (int)videos[3],
-                       .w = (int)videos[4]};
-    g->last_step = (int)t[0];
+    int status = training_data(g, &m.transformer.config, &d, err);
     if (!status) status = train_with(g, &m, &d, err); /* d's numbers are inputs, freed with them */
     vdm_lora_free(&m.lora);
     vdm_transformer_free(&m.transformer);
@@ -633,7 +760,7 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
     vdm_tokenizer *t = dir ? vdm_tokenizer_load(dir, err) : NULL;
     int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
     float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
-    bool bad = x && vdm_tokenize(t, g->o->prompt ? g->o->prompt : "", ids, (int)L, err);
+    bool bad = x && vdm_tokenize(t, g->o->prompt.text ? g->o->prompt.text : "", ids, (int)L, err);
     for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
     vdm_tokenizer_free(t);
     vdm_free(ids), vdm_free(dir);
@@ -645,14 +772,15 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
 /* ids [L], injected or the prompt's -> encoder.final_layer_norm [L,Dt] */
 static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_error *err)
 {
-    bool given = g->in.path && vdm_safetensors_find(&g->in, "ids");
-    shape_of(g, "ids", 1, &L);
+    bool given = injected(g, "ids");
+    int64_t own = L;
+    L = -1;
+    if (shape_of(g, "ids", 1, &L, &own, (int[]){MAX_TOKENS}, err)) return -1;
     float *x = given ? input(g, "ids", 1, &L, ZEROS, err) : tokens(g, L, err);
     if (x && !given) keep_input(g, "ids", x, 1, &L);
-    int32_t *ids = x ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
+    int *ids = integers(g, "ids", x, L, m->config.vocabulary, err);
     float *to = ids ? vdm_alloc((size_t)(L * m->config.width), sizeof *to, "the embedding", err) : NULL;
-    for (int64_t i = 0; to && i < L; i++) ids[i] = (int32_t)x[i];
-    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, NULL, err) : -1;
+    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, &g->progress, err) : -1;
     vdm_free(ids), vdm_free(to);
     return status;
 }
@@ -691,8 +819,8 @@ static int begin(struct golden *g, vdm_error *err)
         if (!(g->expected[i].f = open_memstream(&g->expected[i].text, &g->expected[i].size)))
             return vdm_fail(err, "no memory for the expected errors");
     vdm_rng_seed(&g->rng, o->seed);
-    g->tap = (vdm_tap){.wants = wants, .see = see, .user = g};
-    g->cpu.tap = &g->tap;
+    g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
+    g->progress.trace = &g->trace;
     g->hash = 14695981039346656037u;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
@@ -705,7 +833,7 @@ static void release(struct golden *g)
         free(g->expected[i].text);
     }
     for (int i = 0; i < g->n_inputs; i++) vdm_free(g->memory[i]);
-    vdm_tap_free(&g->tap);
+    vdm_trace_free(&g->trace);
     vdm_cpu_free(&g->cpu);
     if (g->in.path) vdm_safetensors_close(&g->in);
 }
@@ -713,10 +841,10 @@ static void release(struct golden *g)
 int golden_run(const options *o, const char *command, vdm_error *err)
 {
     static struct golden g; /* too large for the stack of a small machine */
-    g = (struct golden){.o = o, .what = o->what};
+    g = (struct golden){.o = o, .what = o->golden.what};
     bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
-        if (strcmp(jobs[i].name, o->what) == 0) ok = !jobs[i].run(&g, err);
+        if (strcmp(jobs[i].name, o->golden.what) == 0) ok = !jobs[i].run(&g, err);
     ok = ok && !finish(&g, command, err);
     release(&g);
     return ok ? 0 : -1;

@@ -177,7 +177,7 @@ static void pair_film(struct writer *w, int i, uint8_t *frames)
     int n = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
     vdm_picture small[FILM_FRAMES] = {0};
     vdm_rng rng;
-    vdm_fit_rng(&rng, l->how.seed + 0x9E3779B97F4A7C15u * (uint64_t)i, VDM_FIT_LATENTS);
+    vdm_fit_rng(&rng, l->how.seed, VDM_FIT_LATENTS, i);
     w->status = vdm_interp(&l->phi, &l->x[i], &l->y[i], g->frames, &rng, frames, w->err);
     for (int k = 0; k < n && !w->status; k++) {
         vdm_picture p = {g->width, g->height, frames + (size_t)film_frame(k, g->frames) * size};
@@ -368,7 +368,7 @@ static void settings(struct writer *w)
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
     row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->width, g->height);
-    if (s->options->view) row(f, "View", "%d", s->options->view);
+    if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);
@@ -388,7 +388,7 @@ static void settings(struct writer *w)
             o.guidance);
         row(f, "Ensemble", "%d", o.ensemble);
     }
-    if (w->p->evaluation) row(f, "Colour map", "%s", s->options->colour);
+    if (w->p->evaluation) row(f, "Colour map", "%s", s->options->eval.colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");

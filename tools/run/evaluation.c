@@ -10,6 +10,7 @@
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,12 +26,12 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
-    vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
+    vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
     if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task->metric, a->task->grid.palette, &why))
-        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
+        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
     if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
-                        a->task->path, s->options->colour);
+                        a->task->path, s->options->eval.colour);
     return 0;
 }
 
@@ -58,8 +59,8 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
  * Scores */
 
 /* Which cells differ from the truth, where the task has a grid that fits. */
-static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last, const vdm_picture *truth,
-                      vdm_error *err)
+static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last,
+                      const vdm_picture *truth, vdm_error *err)
 {
     vdm_pixel first;
     size_t cells = (size_t)grid->rows * (size_t)grid->cols;
@@ -149,8 +150,8 @@ int film_frame(int i, int frames)
 }
 
 /* As the task is, not as its view shows it. */
-static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_grid_layout *grid,
-                      const vdm_picture *last, vdm_error *err)
+static int write_last(const evaluation *all, const char *folder, const char *name,
+                      const vdm_grid_layout *grid, const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
     vdm_picture plain = {0}; /* in a view alone */
@@ -158,11 +159,10 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
-    if (!status && view)
-        status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
-                         vdm_view_picture(&plain, grid, view, true, err)
-                     ? -1
-                     : 0;
+    if (!status && view) {
+        status = vdm_picture_resize(&plain, last, last->width, last->height, err);
+        if (!status) status = vdm_view_picture(&plain, grid, view, true, err);
+    }
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
     vdm_picture_free(&plain);
     vdm_free(path);
@@ -170,8 +170,8 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
 }
 
 /* A copy with its colours corrected. */
-static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid, const vdm_picture *raw,
-                   vdm_error *err)
+static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid,
+                   const vdm_picture *raw, vdm_error *err)
 {
     if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
     vdm_colour_apply(&all->colours, all->task->metric, grid, to);
@@ -181,10 +181,10 @@ static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout
 static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_picture *last,
                          const vdm_picture *truth, vdm_error *err)
 {
-    return picture_shrink(&a->input, input, err) || picture_shrink(&a->last, last, err) ||
-                   (truth->rgb && picture_shrink(&a->truth, truth, err))
-               ? -1
-               : 0;
+    if (picture_shrink(&a->input, input, err)) return -1;
+    if (picture_shrink(&a->last, last, err)) return -1;
+    if (truth->rgb && picture_shrink(&a->truth, truth, err)) return -1;
+    return 0;
 }
 
 /* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
@@ -199,12 +199,13 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = correct(&last, all, &grid, &raw, err);
     if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
-    if (!status && a->example->output)
-        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, all->task->metric, &grid, input, &raw, &last, &truth, err)
-                     ? -1
-                     : 0;
-    if (!status) vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input, truth.rgb ? &truth : NULL);
+    if (!status && a->example->output) {
+        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err);
+        if (!status) status = score(a, all->task->metric, &grid, input, &raw, &last, &truth, err);
+    }
+    if (!status)
+        vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input,
+                          truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
     vdm_picture_free(&truth);
@@ -242,7 +243,7 @@ static int report_one(void *user, const vdm_report *r)
 int evaluation_group(const session *s, int asked)
 {
     int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
-    int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
+    int fit = GROUP_TOKENS / (tokens * s->options->sample.ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 
@@ -282,7 +283,7 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
                   int n, vdm_error *err)
 {
     int H = s->geometry.height, W = s->geometry.width;
-    const vdm_progress progress = {report_one, b};
+    const vdm_progress progress = {.report = report_one, .user = b};
     vdm_sample_options p = sample_options(s);
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
@@ -290,8 +291,8 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
         if (vdm_example_picture(&g->inputs[i], t, &list[i], false, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                      g->images, s->prompt, s->negative, g->videos, &progress, err);
+    const vdm_pipeline pipeline = session_pipeline(s);
+    return vdm_sample(&pipeline, &p, g->images, g->videos, &progress, err);
 }
 
 static void say_score(const struct answer *a, vdm_metric m)
@@ -305,11 +306,13 @@ static void say_score(const struct answer *a, vdm_metric m)
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static void unpack(const evaluation *a, const struct group *g, int i)
+static int unpack(const evaluation *a, const struct group *g, int i, vdm_error *err)
 {
     const vdm_geometry *size = &a->geometry;
-    int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
-    vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
+    const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
+    if (vdm_video_check(video, size->frames, size->height, size->width, err)) return -1;
+    vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
+    return 0;
 }
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
@@ -337,7 +340,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a->task, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            unpack(a, g, i);
+            if (unpack(a, g, i, err)) return -1;
             vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
@@ -358,7 +361,8 @@ static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, 
         vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
         vdm_colour_add(study, a->task->metric, &grid, &o->last[i], &o->truth[i]);
     }
-    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
+    int status =
+        vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
     vdm_free(study);
     for (int i = 0; i < a->train_pairs && !status; i++) {
         double score;
@@ -377,10 +381,9 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
     struct train_answers o = {
         vdm_alloc((size_t)a->train_pairs, sizeof *o.last, "the answers to training pairs", err),
         vdm_alloc((size_t)a->train_pairs, sizeof *o.truth, "the training pairs", err)};
-    int status =
-        !o.last || !o.truth || answer_train_pairs(&o, a, s, b, g, err) || learn_from_train_pairs(&o, a, err)
-            ? -1
-            : 0;
+    int status = o.last && o.truth ? 0 : -1;
+    if (!status) status = answer_train_pairs(&o, a, s, b, g, err);
+    if (!status) status = learn_from_train_pairs(&o, a, err);
     for (int i = 0; i < a->train_pairs; i++) {
         if (o.last) vdm_picture_free(&o.last[i]);
         if (o.truth) vdm_picture_free(&o.truth[i]);
@@ -393,7 +396,7 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
-    struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
+    struct bar b = {.all = a, .each = s->options->sample.steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
@@ -401,8 +404,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            unpack(a, &g, i);
-            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
+            status = unpack(a, &g, i, err);
+            if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -412,17 +415,21 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
+    say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
+ * an apostrophe where a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
-    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    const char *text = clean(name);
+    bool quoted = text[strcspn(text, ",\"")] != '\0';
     if (quoted) fputc('"', f);
-    for (const char *c = name; *c; c++) {
+    if (*text && strchr("=+-@", *text)) fputc('\'', f);
+    for (const char *c = text; *c; c++) {
         if (*c == '"') fputc('"', f);
         fputc(*c, f);
     }
@@ -455,7 +462,7 @@ int evaluation_summary(const options *o, const evaluation *a)
         return DONE;
     }
     if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->eval.colour, metric, a->raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
            a->mean);
     if (a->task->metric == VDM_METRIC_POSE)
@@ -466,7 +473,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
            a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    bool below = less ? isfinite(o->eval.at_least) && a->mean > o->eval.at_least : a->mean < o->eval.at_least;
     return below ? BELOW : DONE;
 }
 
