@@ -514,6 +514,8 @@ int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vd
 /* The same from the bytes of a file; notes may be NULL. */
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
                        vdm_error *err);
+/* Height and width alone, from the header of a picture. */
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
 int vdm_picture_name_check(const char *path, vdm_error *err);

@@ -319,6 +319,54 @@ void vdm_task_free(vdm_task *t)
     *t = (vdm_task){0};
 }
 
+/* Sizes of pictures, while they are looked at. */
+typedef struct sizes {
+    int height, width; /* of all; -1: they differ */
+    const char *first; /* the picture with that size */
+    const char *other; /* one with another size */
+    int pictures, resized;
+} sizes;
+
+static int add_size(sizes *s, const char *path, int height, int width, vdm_error *err)
+{
+    int h, w;
+    if (!path) return 0;
+    if (vdm_picture_size(path, &h, &w, err)) return -1;
+    if (!s->first) s->first = path, s->height = h, s->width = w;
+    if (h != s->height || w != s->width) s->other = path;
+    s->pictures++;
+    s->resized += h != height || w != width;
+    return 0;
+}
+
+int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized,
+                    vdm_error *err)
+{
+    sizes s = {0};
+    vdm_error why;
+    *pictures = *resized = 0;
+    if (t->arc.path) return 0;
+    for (int i = 0; i < t->n_train + (test ? t->n_test : 0); i++) {
+        const vdm_example *e = i < t->n_train ? &t->train[i] : &t->test[i - t->n_train];
+        if (add_size(&s, e->input, height, width, err) || add_size(&s, e->output, height, width, err))
+            return -1;
+    }
+    *pictures = s.pictures;
+    *resized = s.resized;
+    if (!t->grid.rows || !s.first) return 0;
+    bool cells = t->metric == VDM_METRIC_CELLS;
+    if (s.other && cells)
+        return vdm_fail(err, "%s: found another size than that of %s, expected one size: the metric is cells",
+                        s.other, s.first);
+    if (t->height) s.height = t->height, s.width = t->width; /* it was resized before */
+    t->height = height;
+    t->width = width;
+    if (!s.other && vdm_grid_resize(&t->grid, s.height, s.width, height, width, &why) == 0) return 0;
+    if (cells) return vdm_fail(err, "%s: %.900s", t->path, why.text);
+    t->grid.rows = t->grid.cols = 0;
+    return 0;
+}
+
 static void note(vdm_task_notes *all, unsigned notes, const char *path)
 {
     for (int i = 0; i < VDM_NOTES && all; i++) {

@@ -207,7 +207,7 @@ static void check_fit_and_eval(void)
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
-    expect(1, "that fits", "eval task --model model --sample-steps 1 --size 16x48");
+    expect(1, "whole numbers of pixels", "eval task --model model --sample-steps 1 --size 16x48");
 }
 
 /* The folder `to` has the task as view k shows it. */

@@ -7,6 +7,7 @@
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
+#include "tools/run/canvas.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 
@@ -83,7 +84,9 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
                         t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)"
                                     : vdm_metric_name(t->metric));
     int n = evaluation_asked(t, o->limit, err);
-    if (n < 0 || size_of(o, t->test[0].input, &s.geometry.height, &s.geometry.width, err) ||
+    vdm_geometry *g = &s.geometry;
+    if (n < 0 || size_of(o, t->test[0].input, &g->height, &g->width, err) ||
+        canvas_resize(t, true, g->height, g->width, err) ||
         evaluation_plan(&v->evaluation, &s, t, n, 0, err) || make_folder(o->output, err))
         return -1;
     v->runs = o->operands + 1;

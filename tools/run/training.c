@@ -5,6 +5,7 @@
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
 #include "tools/run/training.h"
 #include "tools/messages.h"
+#include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -52,7 +53,7 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
-int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
+int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
     *l = (training){.session = s, .task = t, .phi = t->phi};
@@ -63,7 +64,8 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
         return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
-    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
+        canvas_resize(t, false, height, width, err))
         return -1;
     session_task_prompt(s, t->prompt);
     set_options(l, o);
