@@ -3,6 +3,10 @@
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
+# All processors; `make -j1` or a make above this one decides otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(or $(shell getconf _NPROCESSORS_ONLN 2>/dev/null),1)
+endif
 CC ?= cc
 OPT ?= -O3
 BUILD ?= build
@@ -67,11 +71,13 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
-# kernels/set.c for avx2 is kernels/set@avx2.o
+# kernels/set.c for avx2 is kernels/set@avx2.o. Its code is intrinsics: -O3 and locals for a debugger, who steps
+# through kernels/plain.c, would take three times as long to compile.
+SET_FLAGS = $(subst -O3,-O2,$(OPT)) -g1
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
+	$$(CC) $$(CFLAGS_ALL) $$(SET_FLAGS) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
