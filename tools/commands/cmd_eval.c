@@ -51,7 +51,7 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_arc_view *view, o
     int train_pairs = o->train_pairs >= 0 ? o->train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
-    session_task_prompt(s, t->prompt);
+    if (session_task_prompt(s, t->prompt, err)) return -1;
     return evaluation_plan(a, s, t, n, train_pairs, err);
 }
 

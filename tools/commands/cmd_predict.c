@@ -144,13 +144,13 @@ int command_predict(int argc, char **argv)
     if (o.output && strcmp(o.image, o.output) == 0)
         return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();
-    bool ok = !(o.output && vdm_picture_name_check(o.output, &err)) &&
-              !(o.video && vdm_video_name_check(o.video, &err)) && !read_picture(&query, o.image, &err) && /* once: it may be a pipe */
+    bool ok = !read_picture(&query, o.image, &err) && /* once: it may be a pipe */
               !session_plan(&s, &o, o.height ? o.height : query.height, o.height ? o.width : query.width, &err);
     if (ok && o.plan) {
         plan_print(&s, 0, 1, 0);
     } else {
-        ok = ok && !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
+        ok = ok && !vdm_picture_name_check(o.output, &err) && !(o.video && vdm_video_name_check(o.video, &err)) &&
+             !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
              !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &query, &err);
     }
     session_free(&s);
