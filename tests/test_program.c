@@ -243,7 +243,7 @@ static void check_prompts(void)
     expect_shell(0, "",
                  "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
     expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x");
-    expect(0, "cut after 5 of 12 tokens", "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x");
+    expect(0, "cut after 5 of 30 tokens", "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x");
     /* A folder as transformers 5 saves it gives the same, and no file may be missing. */
     expect_shell(0, "", "cp -r tests/golden/1.5-5B-I2V @/prompts/json && cd @/prompts/json/tokenizer && rm spiece.model");
     write_text("task/task.json", "{\"prompt\": \"the red square\"}");

@@ -355,6 +355,10 @@ static void test_refusals(void)
     REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
     REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "no finite number");
     REFUSED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
+    vdm_tokenizer *none =
+        load_bytes(SPECIAL "\x1a\x02\x10\x01", sizeof SPECIAL + 3); /* a number as the table: none */
+    CHECK(none != NULL, "%s", err.text);
+    vdm_tokenizer_free(none);
     REFUSED(SPECIAL "\x1a\x02\x20\0", "remove_extra_whitespaces: found false");
     REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x09"), "found type 9");
     static const char good[] = SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01");

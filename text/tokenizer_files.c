@@ -246,8 +246,8 @@ int tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id
 int tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vdm_error *err)
 {
     uint64_t n;
-    struct span s = {bytes, (const unsigned char *)bytes + size};
     if (size == 0) return 0; /* none: nothing is replaced */
+    struct span s = {bytes, (const unsigned char *)bytes + size};
     if (!take_fixed(&s, 4, &n) || n % 4 || n == 0 || n >= (uint64_t)(s.end - s.at) || s.end[-1])
         return malformed(t, "precompiled_charsmap", err);
     for (const char *text = (const char *)s.at + n; text < (const char *)s.end; text += strlen(text) + 1)
