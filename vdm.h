@@ -234,12 +234,16 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
 /* ------------------------------------------------------------------------------------------------
  * Text (tokenizer.c, t5.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
 
-/* dir/spiece.model: a SentencePiece model of type unigram, with control pieces </s> and <pad>. */
+/* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram; with special
+ * tokens </s> and <pad>. */
 typedef struct vdm_tokenizer vdm_tokenizer;
 vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
 void vdm_tokenizer_free(vdm_tokenizer *t);
-/* ids [count]: the first count - 1 pieces of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. */
+/* ids [count]: the first count - 1 tokens of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. Special tokens
+ * that the prompt spells are taken as such. */
 int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int count, vdm_error *err);
+/* The prompt's tokens with </s>: where they are more than `count`, vdm_tokenize cuts it. -1: an error. */
+int vdm_token_count(const vdm_tokenizer *t, const char *prompt, vdm_error *err);
 
 typedef struct vdm_text_config { /* text_encoder/config.json */
     int layers, width, heads, head_dim, ff, vocabulary; /* width: Dt */

@@ -67,7 +67,7 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
         canvas_resize(t, false, height, width, err))
         return -1;
-    session_task_prompt(s, t->prompt);
+    if (session_task_prompt(s, t->prompt, err)) return -1;
     set_options(l, o);
     return 0;
 }
