@@ -38,6 +38,16 @@
 #include "vdm.h"
 #include "vdm_math.h"
 
+/* Threads: PARALLEL_FOR(n) before a loop splits its iterations evenly over n threads; without OpenMP the loop runs
+ * in order. The one way in which vdm does this. */
+#ifdef _OPENMP
+#define OMP(directive) _Pragma(#directive)
+#define PARALLEL_FOR(threads) OMP(omp parallel for num_threads(threads) schedule(static))
+#else
+#define OMP(directive)
+#define PARALLEL_FOR(threads) (void)(threads);
+#endif
+
 /* Taps (trace.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
  * tap_see: x is complete; SHAPE(...) is its rank and shape, the name is formatted as by printf. */
 #define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
