@@ -67,7 +67,7 @@ static void check_reader(void)
     }
     refused("", "");
     refused("[]", "expected an object with train and test");
-    refused("{}", "train: found nothing, expected an array of pairs");
+    refused("{}", "train: found nothing, expected an array of 1 to 10000 pairs");
     refused("{\"train\": [], \"test\": [" PAIR "]}", "train: found an array of 0");
     refused("{\"train\": [" PAIR "]}", "test: found nothing");
     refused("{\"train\": [" PAIR "], \"test\": []}", "test: found an array of 0");

@@ -132,7 +132,7 @@ static void test_bad_folders(void)
         {"train/ test/", "found no pictures"},
         {"train/.a.in.ppm", "found no pictures"},
         {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.png (or .ppm, "
-                           ".pgm, .pbm) beside it"},
+                           ".pgm, .pbm) next to it"},
         {"train/a.in.ppm train/a.out.ppm train/b.in.pgm",
          "train/b.in.pgm: found an input without its output"},
         {"train/a.out.ppm",
