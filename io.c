@@ -632,11 +632,12 @@ static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
     return status;
 }
 
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err)
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err)
 {
     *to = (vdm_picture){0};
     if (!legal_side(width) || !legal_side(height))
-        return vdm_fail(err, "size: found %d x %d, expected sides of 1 to %d", width, height, VDM_MAX_SIDE);
+        return vdm_fail(err, "size: found %d x %d, expected a height and width of 1 to %d", height, width,
+                        VDM_MAX_SIDE);
     if (picture_new(to, (size_t)width, (size_t)height, err)) return -1;
     int status = resize_both(to, from, err);
     if (status) vdm_picture_free(to);

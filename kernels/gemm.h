@@ -98,10 +98,6 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* What numbers may be, and whether they become pairs: the loops of packing have a copy for each. */
-#define EACH_FORM(f) \
-    f(VDM_F32, false) f(VDM_F16, false) f(VDM_BF16, false) f(VDM_F32, true) f(VDM_F16, true) f(VDM_BF16, true)
-
 /* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
 INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
                          vdm_dtype dtype, int64_t kc, const bool pairs)
@@ -131,13 +127,23 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
     }
 }
 
-static inline void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
-                             vdm_dtype dtype, int64_t kc, bool pairs)
+/* The compiler makes a copy of the loop for each type of element, in pairs or not. */
+NOINLINE static void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+                               vdm_dtype dtype, int64_t kc, bool pairs)
 {
-#define PACK_ROWS(of, in_pairs) \
-    if (dtype == (of) && pairs == (in_pairs)) pack_rows_as(panel, room, width, rows, n, (of), kc, (in_pairs));
-    EACH_FORM(PACK_ROWS)
-#undef PACK_ROWS
+    if (pairs) {
+        switch (dtype) {
+        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, true); break;
+        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, true); break;
+        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, true); break;
+        }
+    } else {
+        switch (dtype) {
+        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, false); break;
+        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, false); break;
+        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, false); break;
+        }
+    }
 }
 
 /* The same of up to 16 rows whose blocks keep their rows, filled up to whole blocks */
@@ -149,7 +155,7 @@ INLINE void keep_rows_as(float *panel, const char *const *rows, int64_t n, vdm_d
             v16_store(panel, r < n ? cells_along(rows[r] + k * bytes, dtype, true, smaller(32, kc - k))
                                    : v16_set(0));
 }
-static inline void keep_rows(float *panel, const char *const *rows, int64_t n, vdm_dtype dtype, int64_t kc)
+NOINLINE static void keep_rows(float *panel, const char *const *rows, int64_t n, vdm_dtype dtype, int64_t kc)
 {
     if (dtype == VDM_F32)
         keep_rows_as(panel, rows, n, VDM_F32, kc);
@@ -173,19 +179,27 @@ INLINE void pack_across_as(float *panel, int64_t width, const char *x, int64_t k
         }
 }
 
-static inline void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
-                               vdm_dtype dtype, int64_t kc, bool pairs)
+NOINLINE static void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
+                                 vdm_dtype dtype, int64_t kc, bool pairs)
 {
-#define PACK_ACROSS(of, in_pairs)             \
-    if (dtype == (of) && pairs == (in_pairs)) \
-        pack_across_as(panel, width, x, k_bytes, n, (of), kc, (in_pairs));
-    EACH_FORM(PACK_ACROSS)
-#undef PACK_ACROSS
+    if (pairs) {
+        switch (dtype) {
+        case VDM_F32: pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, true); break;
+        case VDM_F16: pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, true); break;
+        default: pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, true); break;
+        }
+    } else {
+        switch (dtype) {
+        case VDM_F32: pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, false); break;
+        case VDM_F16: pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, false); break;
+        default: pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, false); break;
+        }
+    }
 }
 
 /* Neither */
-static inline void pack_scattered(float *panel, int64_t width, const char *x, int64_t r_bytes,
-                                  int64_t k_bytes, int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
+NOINLINE static void pack_scattered(float *panel, int64_t width, const char *x, int64_t r_bytes,
+                                    int64_t k_bytes, int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
 {
     int64_t each = pairs ? 2 : 1;
     for (int64_t k = 0; k < kc; k += each)
@@ -206,7 +220,7 @@ static inline void fill_up(float *panel, int64_t width, int64_t kc, struct depth
     memset(panel + used * width, 0, (size_t)((d.cells - used) * width) * sizeof *panel);
 }
 /* A panel of 16 columns, whole blocks: columns become rows. */
-static inline void turn_blocks(float *panel, int64_t cells)
+NOINLINE static void turn_blocks(float *panel, int64_t cells)
 {
     for (int64_t k = 0; k < cells; k += 16, panel += 256) {
         v16 block[16];
@@ -217,8 +231,8 @@ static inline void turn_blocks(float *panel, int64_t cells)
 }
 
 /* x(r,k) = x[r * r_stride + k * k_stride], n rows, kc deep */
-static inline void pack(float *panel, int64_t width, const void *x, vdm_dtype dtype, int64_t r_stride,
-                        int64_t k_stride, int64_t n, int64_t kc, struct depth d)
+NOINLINE static void pack(float *panel, int64_t width, const void *x, vdm_dtype dtype, int64_t r_stride,
+                          int64_t k_stride, int64_t n, int64_t kc, struct depth d)
 {
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
     const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
@@ -345,9 +359,9 @@ typedef void tile_function(int vecs, struct depth d, const float *a, int64_t ste
             tile(rows, TILE_VECS, true, d.cells, a, step, b, c, c_row, add);                        \
         else if (vecs == TILE_VECS)                                                                 \
             tile(rows, TILE_VECS, false, d.cells, a, step, b, c, c_row, add);                       \
-        else if (d.pairs)                                                                           \
+        else if (TILE_VECS > 1 && d.pairs)                                                          \
             tile(rows, 1, true, d.cells, a, step, b, c, c_row, add);                                \
-        else                                                                                        \
+        else if (TILE_VECS > 1)                                                                     \
             tile(rows, 1, false, d.cells, a, step, b, c, c_row, add);                               \
     }
 #define TILE_NAME(rows) tile_##rows,

@@ -399,7 +399,7 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
     unsigned notes;
     if (vdm_picture_read_noted(&file, path, &notes, err)) return -1;
     note(t->notes, notes, path);
-    int status = vdm_picture_resize(p, &file, width, height, err);
+    int status = vdm_picture_resize(p, &file, height, width, err);
     vdm_picture_free(&file);
     return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, false, err);
 }

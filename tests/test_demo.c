@@ -22,7 +22,7 @@ static void write_grid(const char *part, int i, bool output)
     float numbers[ROWS * COLS];
     char name[64];
     vdm_error err;
-    vdm_picture p = {COLS * CELL, ROWS * CELL, vdm_alloc(ROWS * CELL * COLS * CELL, 3, "a grid", &err)};
+    vdm_picture p = {ROWS * CELL, COLS * CELL, vdm_alloc(ROWS * CELL * COLS * CELL, 3, "a grid", &err)};
     check_random(numbers, ROWS * COLS, (uint32_t)i + (*part == 't' && part[1] == 'r' ? 0 : 100), 2);
     for (int k = 0; k < p.width * p.height; k++) {
         int cell = k / p.width / CELL * COLS + k % p.width / CELL, colour = (int)(numbers[cell] + 2) % 4;

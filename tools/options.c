@@ -372,6 +372,8 @@ int options_read(options *o, int command, int argc, char **argv)
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
     /* what only reads results needs no model */
     if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
+    o->learn.asked_rank = first.learn.rank;
+    o->learn.asked_alpha = first.learn.alpha;
     status = read_words(o, command, argc, argv);
     if (status == DONE) warn_of_threads(o->threads);
     return status;

@@ -1,11 +1,11 @@
 /* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
  *
- *   grids -> views -> pictures -> adapter (training.c) -> per seed and view a video -> last frame -> grid, in
- * the first view again -> votes -> answers
+ *   grids -> views -> pictures -> adapter (training.c)
+ *         -> per seed and view a video -> last frame -> grid, turned back to the first view -> votes -> answers
  *
- * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
- * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
- * that of the earlier seed, and the first view before others. */
+ * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views and
+ * seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones, that of the earlier seed,
+ * and the first view before others. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -127,7 +127,7 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     const vdm_geometry *g = &s->session.geometry;
     int tests = s->arc.n_test, view = q / tests, test = q % tests, attempts = s->options.arc.attempts;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    vdm_picture last = {g->width, g->height, t->bytes};
+    vdm_picture last = {g->height, g->width, t->bytes};
     vdm_grid seen = {0};
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
     if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;

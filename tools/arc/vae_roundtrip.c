@@ -84,7 +84,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
     if (!status) status = vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err);
     if (!status) status = through(c, &g, frames, err);
     if (!status) {
-        vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
+        vdm_picture last = {height, width, frames + (size_t)(g.frames - 1) * frame};
         status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
     }
     struct tally *row = status ? NULL : find_row(c, height, t->grid.cell);

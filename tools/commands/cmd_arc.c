@@ -6,10 +6,11 @@
 #include "tools/arc/summary.h"
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
+#include "tools/run/training.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -131,7 +132,7 @@ int command_arc(int argc, char **argv)
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
-    if (!command) return fail(&err);
+    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, &err))) return fail(&err);
     if (o.arc.report)
         status = summary(&o, command, &err);
     else if (o.arc.vae_roundtrip)

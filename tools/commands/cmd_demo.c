@@ -10,7 +10,7 @@
 #include "tools/generate/task_folder.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/report/strip.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -281,7 +281,8 @@ int command_demo(int argc, char **argv)
         return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    status = d.command ? prepare(&d, &err) : -1;
+    status = d.command ? training_init_options(&d.options, &err) : -1;
+    if (!status) status = prepare(&d, &err);
     if (!status) status = run(&d, &err);
     release(&d);
     return status ? fail(&err) : DONE;

@@ -72,7 +72,7 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
         canvas_resize(t, true, height, width, err))
         return -1;
-    session_task_prompt(s, t->prompt);
+    if (session_task_prompt(s, t->prompt, err)) return -1;
     return evaluation_plan(a, s, t, n, train_pairs, err);
 }
 

@@ -188,6 +188,7 @@ static void release(struct run *r)
 
 static int fit(struct run *r, options *o, const char *command, vdm_error *err)
 {
+    if (training_init_options(o, err)) return -1;
     if (vdm_task_read(&r->task, o->operands[0], err)) return -1;
     if (canvas_lay_out(&r->task, o, true, err)) return -1;
     if (canvas_view(&r->task, o, &r->view, err)) return -1;

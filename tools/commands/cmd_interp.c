@@ -42,7 +42,7 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
     for (int i = 0; i < 2 && !status; i++) {
         status = read_picture(&pair[i], o->operands[i], err);
         if (!status && !height) height = pair[0].height, width = pair[0].width;
-        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], width, height, err);
+        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], height, width, err);
     }
     if (!status) {
         vdm_rng rng;

@@ -84,7 +84,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
         return -1;
     }
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
-    vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
+    vdm_picture last = {g->height, g->width, bytes + (size_t)(g->frames - 1) * frame};
     if (vdm_picture_write(&last, o->output, status ? &later : err)) status = -1;
     if (o->predict.video &&
         vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))

@@ -464,8 +464,8 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
                           s->height, c->o->tasks.annotations, p.width, p.height);
     if (!status)
-        status = vdm_picture_resize(to, &p, c->o->width ? c->o->width : p.width,
-                                    c->o->height ? c->o->height : p.height, err);
+        status = vdm_picture_resize(to, &p, c->o->height ? c->o->height : p.height,
+                                    c->o->width ? c->o->width : p.width, err);
     vdm_picture_free(&p);
     vdm_free(path);
     return status;
@@ -476,7 +476,7 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
     vdm_picture x = {0}, y = {0};
     int status = read_picture(&x, c, s, err);
     if (!status) {
-        y = (vdm_picture){x.width, x.height,
+        y = (vdm_picture){x.height, x.width,
                           vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};
         status = y.rgb ? 0 : -1;
         if (!status) status = draw_answer(c, s, &y, err);

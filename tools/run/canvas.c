@@ -1,9 +1,8 @@
 /* What the pictures of an ARC-AGI task look like: canvas, cells, borders, palette.
  *
- * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says
- * otherwise
- * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for
- * models that need cells of a certain size: their VAE loses smaller ones. */
+ * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says otherwise
+ * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for models that
+ * need cells of a certain size: their VAE loses smaller ones. */
 #include "tools/run/canvas.h"
 #include "tools/messages.h"
 

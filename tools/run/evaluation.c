@@ -128,7 +128,7 @@ int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err)
         width = (width * KEPT_SIDE + side / 2) / side;
         height = (height * KEPT_SIDE + side / 2) / side;
     }
-    return vdm_picture_resize(to, from, width ? width : 1, height ? height : 1, err);
+    return vdm_picture_resize(to, from, height ? height : 1, width ? width : 1, err);
 }
 
 /* Evenly spaced frames of the video, the first and the last among them. bytes [T,H,W,3] */
@@ -137,7 +137,7 @@ static int keep_film(struct answer *a, uint8_t *bytes, const vdm_geometry *g, vd
     size_t size = (size_t)g->height * (size_t)g->width * 3;
     a->n_film = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
     for (int i = 0; i < a->n_film; i++) {
-        vdm_picture p = {g->width, g->height, bytes + (size_t)film_frame(i, g->frames) * size};
+        vdm_picture p = {g->height, g->width, bytes + (size_t)film_frame(i, g->frames) * size};
         if (picture_shrink(&a->film[i], &p, err)) return -1;
     }
     return 0;
@@ -160,7 +160,7 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
     if (!status && view) {
-        status = vdm_picture_resize(&plain, last, last->width, last->height, err);
+        status = vdm_picture_resize(&plain, last, last->height, last->width, err);
         if (!status) status = vdm_view_picture(&plain, grid, view, true, err);
     }
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
@@ -173,7 +173,7 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
 static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid,
                    const vdm_picture *raw, vdm_error *err)
 {
-    if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
+    if (vdm_picture_resize(to, raw, raw->height, raw->width, err)) return -1;
     vdm_colour_apply(&all->colours, all->task->metric, grid, to);
     return 0;
 }
@@ -195,7 +195,7 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
     struct answer *a = &all->all[i];
     vdm_grid_layout grid = vdm_example_grid(all->task, a->example);
     vdm_picture truth = {0}, last = {0},
-                raw = {g->width, g->height,
+                raw = {g->height, g->width,
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = correct(&last, all, &grid, &raw, err);
     if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
@@ -341,8 +341,8 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         if (answer(a->task, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
             if (unpack(a, g, i, err)) return -1;
-            vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
-            if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
+            vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
+            if (vdm_picture_resize(&o->last[b->done + i], &last, last.height, last.width, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
                                     size->width, err))
                 return -1;
