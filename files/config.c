@@ -72,11 +72,13 @@ static double get_number(fields *f, const char *key, double fallback, double min
     return fallback;
 }
 
-static int integer_in(fields *f, const char *key, const vdm_json_node *n, int fallback, int minimum, int maximum)
+static int integer_in(fields *f, const char *key, const vdm_json_node *n, int fallback, int minimum,
+                      int maximum)
 {
     char expected[64];
     /* inside the range first: a double past an int's range must not become an int */
-    if (n->kind == VDM_JSON_NUMBER && n->number >= minimum && n->number <= maximum && (int)n->number == n->number)
+    if (n->kind == VDM_JSON_NUMBER && n->number >= minimum && n->number <= maximum &&
+        (int)n->number == n->number)
         return (int)n->number;
     snprintf(expected, sizeof expected, "an integer from %d to %d", minimum, maximum);
     refuse(f, key, expected);
@@ -169,7 +171,8 @@ static void read_transformer(fields *f, vdm_transformer_config *c)
     c->time_dim = get_int(f, "time_embed_dim", 512, 1, MAX_CHANNELS);
     c->ofs_dim = get_optional_int(f, "ofs_embed_dim", MAX_CHANNELS);
     if ((int64_t)c->text_tokens * c->text_dim > MAX_TEXT)
-        refuse(f, "max_text_seq_length", "at most 2^26 elements of text, max_text_seq_length x text_embed_dim");
+        refuse(f, "max_text_seq_length",
+               "at most 2^26 elements of text, max_text_seq_length x text_embed_dim");
     /* the two embeddings are added; one sine and one cosine at least */
     if (c->ofs_dim && (c->ofs_dim != c->time_dim || c->ofs_dim % 2 || c->ofs_dim < 4))
         refuse(f, "ofs_embed_dim", "null or time_embed_dim, even");
@@ -294,9 +297,8 @@ static void check_class(fields *f, const char *part, const char *class)
     const vdm_json_node *list = field(f, part);
     char expected[96];
     if (!list || list->kind == VDM_JSON_NULL) return;
-    const vdm_json_node *name = list->kind == VDM_JSON_ARRAY && list->children == 2
-                                    ? vdm_json_next(&f->json, list + 1)
-                                    : NULL;
+    const vdm_json_node *name =
+        list->kind == VDM_JSON_ARRAY && list->children == 2 ? vdm_json_next(&f->json, list + 1) : NULL;
     if (name && (name->kind == VDM_JSON_NULL || has_value(name, class))) return;
     snprintf(expected, sizeof expected, "[\"diffusers\", \"%s\"], as in the part's own configuration", class);
     refuse(f, part, expected);

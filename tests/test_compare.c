@@ -151,22 +151,25 @@ static void test_short_neighbours(struct file *g)
         {"x", "patch_embed.patches"},
         {"proj_out", "v"}};
     static const char *const facts[][8] = {{"nan", "-3", "1e300", "0", "5", "7", "2", "x"}};
-    static const char *const keys[] = {"text_tokens", "heads", "head_dim", "layers", "patch", "patch_t", "groups"};
+    static const char *const keys[] = {"text_tokens", "heads",   "head_dim", "layers",
+                                       "patch",       "patch_t", "groups"};
     static float wrong[1 << 16];
     for (int i = 0; i < 1 << 16; i++) wrong[i] = 1 + (float)(i * 7919 % 101) / 50;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int f = 0; f < 8; f++) {
             const char *metadata[7][2];
             for (int k = 0; k < 7; k++) metadata[k][0] = keys[k], metadata[k][1] = facts[0][(f + k) % 8];
-            vdm_tensor two[2] = {g->tensors[index_of(g, bad[i][0])], g->tensors[index_of(g, bad[i][1])]}, one = two[1];
+            vdm_tensor two[2] = {g->tensors[index_of(g, bad[i][0])], g->tensors[index_of(g, bad[i][1])]},
+                       one = two[1];
             two[0].rank = f % 3 ? 1 : two[0].rank;
             for (int k = 0; k < two[0].rank; k++) two[0].shape[k] = 1;
             two[0].bytes = vdm_tensor_bytes(&two[0]);
             one.data = wrong;
             if (!CHECK(one.bytes <= sizeof wrong, "%s is large", one.name)) continue;
-            CHECK(!vdm_safetensors_write(path_of("a.st"), two, 2, (const char *const(*)[2])metadata, 7, &err) &&
-                      !vdm_safetensors_write(path_of("b.st"), &one, 1, NULL, 0, &err),
-                  "%s", err.text);
+            CHECK(
+                !vdm_safetensors_write(path_of("a.st"), two, 2, (const char *const(*)[2])metadata, 7, &err) &&
+                    !vdm_safetensors_write(path_of("b.st"), &one, 1, NULL, 0, &err),
+                "%s", err.text);
             int status = vdm("compare @/a.st @/b.st");
             CHECK(status == 3, "%s beside %s: %d: %s", bad[i][1], bad[i][0], status, said);
         }
@@ -187,7 +190,8 @@ static void test_mistakes(void)
     test_mistake(&g, NEIGHBOUR, "transformer_blocks.0.attn1.rope_q", "half-split RoPE");
     test_mistake(&g, GATE, "transformer_blocks.1.h1", "gate of the attention is forgotten");
     test_mistake(&g, SHAPE_OF, "transformer_blocks.0.attn1.norm_q", "under another shape");
-    test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention", "cause: not one of the mistakes that were tried\n");
+    test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention",
+                 "cause: not one of the mistakes that were tried\n");
     test_short_neighbours(&g);
     vdm_safetensors_close(&g.f);
 }
@@ -227,8 +231,8 @@ static void test_words(void)
  * Values and types: what agrees, what does not, and how it is said */
 
 /* Two files of one tensor each, [n]. */
-static int compare_one(const char *name, vdm_dtype type, const void *ref, vdm_dtype other, const void *got, int64_t n,
-                       const char *const (*facts)[2])
+static int compare_one(const char *name, vdm_dtype type, const void *ref, vdm_dtype other, const void *got,
+                       int64_t n, const char *const (*facts)[2])
 {
     vdm_tensor a = {name, type, 1, {n}, ref, 0}, b = {name, other, 1, {n}, got, 0};
     a.bytes = vdm_tensor_bytes(&a), b.bytes = vdm_tensor_bytes(&b);
@@ -252,8 +256,10 @@ static void test_values(void)
                  {"NaN of the reference", 3, "the reference itself has NaN there"},
                  {"NaN in both", 3, "the reference itself has NaN there"},
                  {"NaN of the other", 3, "expected 2, found nan"}};
-    const float refs[][3] = {{1, -inf, 2}, {1, -inf, 2}, {1, 1, 2}, {1, inf, 2}, {1, none, 2}, {1, none, 2}, {1, 1, 2}},
-                gots[][3] = {{1, -inf, 2}, {1, inf, 2}, {inf, 1, 2}, {1, 1, 2}, {-7e6f, 3, 4}, {1, none, 2}, {1, 1, none}};
+    const float refs[][3] = {{1, -inf, 2}, {1, -inf, 2}, {1, 1, 2}, {1, inf, 2},
+                             {1, none, 2}, {1, none, 2}, {1, 1, 2}},
+                gots[][3] = {{1, -inf, 2},  {1, inf, 2},  {inf, 1, 2}, {1, 1, 2},
+                             {-7e6f, 3, 4}, {1, none, 2}, {1, 1, none}};
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         int status = compare_one("m", VDM_F32, refs[i], VDM_F32, gots[i], 3, NULL);
         CHECK(status == right[i].status && says(right[i].says), "%s: %d: %s", right[i].what, status, said);
@@ -298,10 +304,12 @@ static void test_types(void)
     }
     const float three[] = {5, 31000, 7}, other[] = {5, 31000.02f, 7};
     CHECK(compare_one("ids", VDM_F32, three, VDM_F32, other, 3, NULL) == 3, "ids in floats: %s", said);
-    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3, (const char *const[][2]){{"expected_f32", "{\"n\": -1}"}}) == 1 &&
+    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
+                      (const char *const[][2]){{"expected_f32", "{\"n\": -1}"}}) == 1 &&
               says("expected a number from 0 on"),
           "%s", said);
-    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3, (const char *const[][2]){{"expected_f32", "[]"}}) == 1 &&
+    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
+                      (const char *const[][2]){{"expected_f32", "[]"}}) == 1 &&
               says("expected an object"),
           "%s", said);
 }
@@ -324,13 +332,14 @@ static void test_no_wrong_cause(void)
     CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
               says("not one of the mistakes that were tried; every element is 1234 times"),
           "a factor that is none of the known ones is an observation: %s", said);
-    for (int i = 0; i < 64; i++) got[i] = 0.957f * ref[i] * (1 + 1e-3f * (float)(i % 3)); /* nearly a factor */
+    for (int i = 0; i < 64; i++)
+        got[i] = 0.957f * ref[i] * (1 + 1e-3f * (float)(i % 3)); /* nearly a factor */
     CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
               says("cause: not one of the mistakes that were tried\n"),
           "what is left is out of the tolerance: %s", said);
     for (int i = 0; i < 64; i++) got[i] = -ref[i];
-    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is turned"), "%s",
-          said);
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is turned"),
+          "%s", said);
 }
 
 /* PyTorch's exp: frequencies a unit in the last place off, at the published width. */
@@ -380,7 +389,8 @@ static void test_map(void)
     const float x[] = {1, 2, 3}, y[] = {4, 5, 6};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("map.txt", "%s", cases[i].text);
-        CHECK(vdm("compare @/a.st @/a.st --map @/map.txt") == 1 && says(cases[i].says), "%s: %s", cases[i].text, said);
+        CHECK(vdm("compare @/a.st @/a.st --map @/map.txt") == 1 && says(cases[i].says), "%s: %s",
+              cases[i].text, said);
     }
     vdm_tensor a[] = {{"block.0.q", VDM_F32, 1, {3}, x, 12}, {"block.1.q", VDM_F32, 1, {3}, y, 12}},
                b[] = {{"first", VDM_F32, 1, {3}, x, 12}, {"l1", VDM_F32, 1, {3}, y, 12}};
@@ -388,7 +398,8 @@ static void test_map(void)
               !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err),
           "%s", err.text);
     write_text("map.txt", "block.*.q l* # all\r\n\tblock.0.q\tfirst\n");
-    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 0") == 0 && says("2 agree"), "an exact line first: %s", said);
+    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 0") == 0 && says("2 agree"),
+          "an exact line first: %s", said);
 }
 
 /* What --inject gives is checked before memory of its size is asked for. */
@@ -400,7 +411,9 @@ static void test_inject(void)
         vdm_tensor t;
         const char *says;
     } cases[] = {
-        {"transformer", {"x", VDM_F32, 5, {0, 4, 32, 8, 8}, x, 0}, "tensor 'x': expected [any,any,32,any,any]"},
+        {"transformer",
+         {"x", VDM_F32, 5, {0, 4, 32, 8, 8}, x, 0},
+         "tensor 'x': expected [any,any,32,any,any]"},
         {"transformer", {"x", VDM_F32, 5, {1, 4, 1, 8, 8}, x, 0}, "found [1,4,1,8,8]"},
         {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 3, 4}, x, 0}, "expected multiples of the patch"},
         {"transformer", {"x", VDM_F32, 5, {1, 3, 32, 2, 4}, x, 0}, "expected multiples of the patch"},
@@ -408,24 +421,29 @@ static void test_inject(void)
         {"train", {"videos", VDM_F32, 5, {2, 0, 16, 4, 4}, x, 0}, "tensor 'videos': expected"},
         {"train", {"videos", VDM_F32, 5, {2, 2, 16, 3, 4}, x, 0}, "expected multiples of the patch"},
         {"train", {"t", VDM_F32, 2, {0, 1}, x, 0}, "tensor 't': expected [any,1], found [0,1]"},
-        {"train", {"adapter.transformer_blocks.0.attn1.to_q.lora_A.weight", VDM_F32, 2, {65536, 0}, x, 0},
+        {"train",
+         {"adapter.transformer_blocks.0.attn1.to_q.lora_A.weight", VDM_F32, 2, {65536, 0}, x, 0},
          "expected [any,64], found [65536,0]"},
         {"vae-encode", {"video", VDM_F32, 4, {1, 1, 8, 8}, x, 0}, "tensor 'video': expected [any,3,any,any]"},
         {"vae-encode", {"video", VDM_F32, 4, {1, 3, 7, 8}, x, 0}, "expected multiples of 8"},
-        {"vae-decode", {"latents", VDM_F32, 4, {1, 1, 2, 2}, x, 0}, "tensor 'latents': expected [any,16,any,any]"},
+        {"vae-decode",
+         {"latents", VDM_F32, 4, {1, 1, 2, 2}, x, 0},
+         "tensor 'latents': expected [any,16,any,any]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vdm_tensor t = cases[i].t;
         t.bytes = vdm_tensor_bytes(&t);
         CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
-        int status = vdm("golden @/m --threads 1 --size 32x48 --what %s --inject @/in.st -o @/no.g", cases[i].what);
+        int status =
+            vdm("golden @/m --threads 1 --size 32x48 --what %s --inject @/in.st -o @/no.g", cases[i].what);
         CHECK(status == 1 && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
     }
     float wild[2 * 32 * 2 * 2];
     for (int i = 0; i < 2 * 32 * 2 * 2; i++) wild[i] = i == 7 ? (float)NAN : 1;
     vdm_tensor t = {"x", VDM_F32, 5, {1, 2, 32, 2, 2}, wild, sizeof wild};
     CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
-    CHECK(vdm("golden @/m --threads 1 --inject @/in.st -o @/no.g") == 1 && says("element 7: expected a finite number"),
+    CHECK(vdm("golden @/m --threads 1 --inject @/in.st -o @/no.g") == 1 &&
+              says("element 7: expected a finite number"),
           "%s", said);
 }
 
@@ -445,13 +463,17 @@ static void test_adapters(void)
         vdm_lora_free(&a);
     }
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st -o @/one.g") == 0, "%s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st:1 --lora @/two.st:0 -o @/both.g") == 0,
-          "%s", said);
+    CHECK(
+        vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st:1 --lora @/two.st:0 -o @/both.g") ==
+            0,
+        "%s", said);
     CHECK(vdm("compare @/one.g @/both.g --only v") == 0, "a weight of 0: %s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st --lora @/two.st -o @/both.g") == 0, "%s",
-          said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st --lora @/two.st -o @/both.g") ==
+              0,
+          "%s", said);
     CHECK(vdm("compare @/one.g @/both.g --only v") == 3, "the second adapter is applied: %s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --lora @/one.st --lora @/two.st -o @/no.g") == 1 &&
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --lora @/one.st --lora @/two.st -o @/no.g") ==
+                  1 &&
               says("expected one --lora"),
           "%s", said);
 }
@@ -468,7 +490,8 @@ static void test_sampling(void)
                  {"latents.2", 1 + 3e-6f, 0},   {"decode.latents", 1 + 3e-6f, 0},
                  {"step.3.x", 1 + 3e-5f, 3},    {"step.3.t", 1 + 3e-6f, 3},
                  {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") == 0,
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") ==
+              0,
           "%s", said);
     if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
