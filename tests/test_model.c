@@ -491,7 +491,8 @@ static void test_model_index(void)
         CHECK(cases[i].piece ? refused(status, cases[i].piece) : status == 0, "%s", cases[i].text);
     }
     remove(path_of("model_index.json"));
-    put_config(TRANSFORMER, (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
+    put_config(TRANSFORMER,
+               (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "at most 2^26 elements"), "a huge prompt");
     put_configs();
 }
