@@ -72,6 +72,10 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
 
 /* a + "/" + b in new memory (vdm_free), or NULL. */
 char *vdm_path(const char *a, const char *b, vdm_error *err);
+/* A copy of the text, or of its first n bytes, in new memory (vdm_free), or NULL. */
+char *vdm_copy_text(const char *text, vdm_error *err);
+char *vdm_copy_bytes(const char *text, size_t n, vdm_error *err);
+bool vdm_is_folder(const char *path); /* links are followed */
 
 double vdm_seconds(void); /* a monotonic clock */
 
@@ -186,7 +190,7 @@ typedef struct vdm_json {
     char *strings; /* private */
 } vdm_json;
 /* Strict RFC 8259 (UTF-8, no duplicate keys, no NUL in strings, depth <= VDM_MAX_JSON_DEPTH).
- * `path` is for messages. */
+ * `path` is for messages. vdm_json_read ignores a byte order mark before the document, which editors write. */
 int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path, vdm_error *err);
 int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
 void vdm_json_free(vdm_json *j);

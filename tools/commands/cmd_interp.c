@@ -1,6 +1,8 @@
 /* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
+#include "tools/run/paths.h"
+#include "tools/run/model_session.h"
 #include "tools/options.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -70,6 +72,8 @@ int command_interp(int argc, char **argv)
     if (o.n_operands != 2)
         return misuse("interp: expected two pictures, X.ppm Y.ppm, found %d", o.n_operands);
     if (!o.output) return misuse("interp: expected -o V.y4m or a strip, V.png");
-    if (vdm_phi_parse(&phi, o.phi ? o.phi : "discrete", &err)) return misuse("--phi: %s", err.text);
-    return writable(o.output, &err) || make_video(&o, &phi, &err) ? fail(&err) : DONE;
+    if (vdm_phi_parse(&phi, o.learn.phi ? o.learn.phi : "discrete", &err))
+        return misuse("--phi: %s", err.text);
+    return paths_check_command(&o, INTERP, ".y4m .png .ppm", &err) || make_video(&o, &phi, &err) ? fail(&err)
+                                                                                                 : DONE;
 }

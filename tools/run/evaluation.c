@@ -26,12 +26,12 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
-    vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
-    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task, &why))
-        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
+    vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
+    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task->metric, a->task->grid.palette, &why))
+        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
     if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
-                        a->task->path, s->options->colour);
+                        a->task->path, s->options->eval.colour);
     return 0;
 }
 
@@ -39,18 +39,17 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                     vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    vdm_picture size = {.width = g->width, .height = g->height};
-    vdm_task first = vdm_example_grid(t, &t->test[0]);
-    int top, left;
+    vdm_grid_layout grid = vdm_example_grid(t, &t->test[0]);
+    vdm_pixel first;
     *a = (evaluation){.task = t,
                       .geometry = *g,
                       .asked = n,
                       .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
-    if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, &first))
+    if (t->metric == VDM_METRIC_CELLS && !vdm_grid_place(&first, &grid, g->height, g->width))
         return vdm_fail(err,
                         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
                         "columns of %d pixels",
-                        t->path, g->height, g->width, t->grid_rows, t->grid_cols, t->cell + t->border);
+                        t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
     a->signs = vdm_alloc(1, sizeof *a->signs, "the signs of failure", err);
     return a->all && a->signs ? plan_colours(a, s, err) : -1;
@@ -60,17 +59,17 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
  * Scores */
 
 /* Which cells differ from the truth, where the task has a grid that fits. */
-static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *last, const vdm_picture *truth,
+static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last, const vdm_picture *truth,
                       vdm_error *err)
 {
-    int top, left;
-    size_t cells = (size_t)t->grid_rows * (size_t)t->grid_cols;
-    if (vdm_grid_read(NULL, &top, &left, last, t)) return 0;
+    vdm_pixel first;
+    size_t cells = (size_t)grid->rows * (size_t)grid->cols;
+    if (!vdm_grid_place(&first, grid, last->height, last->width)) return 0;
     uint8_t *expected = vdm_alloc(cells, 1, "a grid", err);
     a->wrong = expected ? vdm_alloc(cells, 1, "a grid", err) : NULL;
     if (a->wrong) {
-        vdm_grid_read(a->wrong, &top, &left, last, t);
-        vdm_grid_read(expected, &top, &left, truth, t);
+        vdm_grid_read(a->wrong, last, grid);
+        vdm_grid_read(expected, truth, grid);
         for (size_t i = 0; i < cells; i++) a->n_wrong += a->wrong[i] = a->wrong[i] != expected[i];
     }
     vdm_free(expected);
@@ -78,17 +77,17 @@ static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *la
 }
 
 /* raw: the last frame before its colours were corrected. */
-static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *raw,
-                 const vdm_picture *last, const vdm_picture *truth, vdm_error *err)
+static int score(struct answer *a, vdm_metric metric, const vdm_grid_layout *grid, const vdm_picture *input,
+                 const vdm_picture *raw, const vdm_picture *last, const vdm_picture *truth, vdm_error *err)
 {
     bool same;
     a->known = true;
-    if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
-        vdm_score(&a->copied, &same, t, input, truth, err) ||
-        vdm_score(&a->against_input, &same, t, last, input, err) ||
-        vdm_score(&a->raw, &a->raw_exact, t, raw, truth, err))
+    if (vdm_score(&a->score, &a->exact, metric, grid, last, truth, err) ||
+        vdm_score(&a->copied, &same, metric, grid, input, truth, err) ||
+        vdm_score(&a->against_input, &same, metric, grid, last, input, err) ||
+        vdm_score(&a->raw, &a->raw_exact, metric, grid, raw, truth, err))
         return -1;
-    return mark_cells(a, t, last, truth, err);
+    return mark_cells(a, grid, last, truth, err);
 }
 
 static void add_up(evaluation *a)
@@ -151,18 +150,18 @@ int film_frame(int i, int frames)
 }
 
 /* As the task is, not as its view shows it. */
-static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_task *shape,
+static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_grid_layout *grid,
                       const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
     vdm_picture plain = {0}; /* in a view alone */
-    const vdm_arc_view *view = all->task->view;
+    const vdm_view *view = all->task->view;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
     if (!status && view)
         status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
-                         vdm_view_picture(&plain, shape, view, true, err)
+                         vdm_view_picture(&plain, grid, view, true, err)
                      ? -1
                      : 0;
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
@@ -172,11 +171,11 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
 }
 
 /* A copy with its colours corrected. */
-static int correct(vdm_picture *to, const evaluation *all, const vdm_task *shape, const vdm_picture *raw,
+static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid, const vdm_picture *raw,
                    vdm_error *err)
 {
     if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
-    vdm_colour_apply(&all->colours, shape, to);
+    vdm_colour_apply(&all->colours, all->task->metric, grid, to);
     return 0;
 }
 
@@ -195,18 +194,18 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
 {
     const vdm_geometry *g = &all->geometry;
     struct answer *a = &all->all[i];
-    vdm_task shape = vdm_example_grid(all->task, a->example);
+    vdm_grid_layout grid = vdm_example_grid(all->task, a->example);
     vdm_picture truth = {0}, last = {0},
                 raw = {g->width, g->height,
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
-    int status = correct(&last, all, &shape, &raw, err);
-    if (!status && folder) status = write_last(all, folder, a->example->name, &shape, &last, err);
+    int status = correct(&last, all, &grid, &raw, err);
+    if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
     if (!status && a->example->output)
         status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, &shape, input, &raw, &last, &truth, err)
+                         score(a, all->task->metric, &grid, input, &raw, &last, &truth, err)
                      ? -1
                      : 0;
-    if (!status) vdm_signs_add(all->signs, &shape, bytes, g->frames, input, truth.rgb ? &truth : NULL);
+    if (!status) vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input, truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
     vdm_picture_free(&truth);
@@ -244,7 +243,7 @@ static int report_one(void *user, const vdm_report *r)
 int evaluation_group(const session *s, int asked)
 {
     int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
-    int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
+    int fit = GROUP_TOKENS / (tokens * s->options->sample.ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 
@@ -284,7 +283,7 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
                   int n, vdm_error *err)
 {
     int H = s->geometry.height, W = s->geometry.width;
-    const vdm_progress progress = {report_one, b};
+    const vdm_progress progress = {.report = report_one, .user = b};
     vdm_sample_options p = sample_options(s);
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
@@ -292,8 +291,8 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
         if (vdm_example_picture(&g->inputs[i], t, &list[i], false, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                      g->images, s->prompt, s->negative, g->videos, &progress, err);
+    const vdm_pipeline pipeline = session_pipeline(s);
+    return vdm_sample(&pipeline, &p, g->images, g->videos, &progress, err);
 }
 
 static void say_score(const struct answer *a, vdm_metric m)
@@ -359,17 +358,17 @@ static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, 
     vdm_colour_study *study = vdm_alloc(1, sizeof *study, "the colours of the answers", err);
     if (!study) return -1;
     for (int i = 0; i < a->train_pairs; i++) {
-        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
-        vdm_colour_add(study, &shape, &o->last[i], &o->truth[i]);
+        vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_add(study, a->task->metric, &grid, &o->last[i], &o->truth[i]);
     }
-    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task, err);
+    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
     vdm_free(study);
     for (int i = 0; i < a->train_pairs && !status; i++) {
         double score;
         bool exact;
-        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
-        vdm_colour_apply(&a->colours, &shape, &o->last[i]);
-        status = vdm_score(&score, &exact, &shape, &o->last[i], &o->truth[i], err);
+        vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_apply(&a->colours, a->task->metric, &grid, &o->last[i]);
+        status = vdm_score(&score, &exact, a->task->metric, &grid, &o->last[i], &o->truth[i], err);
         a->signs->train_exact += !status && exact;
     }
     a->signs->train = a->train_pairs;
@@ -397,7 +396,7 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
-    struct bar b = {.all = a, .each = s->options->steps, .start = vdm_seconds()};
+    struct bar b = {.all = a, .each = s->options->sample.steps, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
@@ -422,12 +421,15 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
+ * an apostrophe where a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
-    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    const char *text = clean(name);
+    bool quoted = text[strcspn(text, ",\"")] != '\0';
     if (quoted) fputc('"', f);
-    for (const char *c = name; *c; c++) {
+    if (*text && strchr("=+-@", *text)) fputc('\'', f);
+    for (const char *c = text; *c; c++) {
         if (*c == '"') fputc('"', f);
         fputc(*c, f);
     }
@@ -460,7 +462,7 @@ int evaluation_summary(const options *o, const evaluation *a)
         return DONE;
     }
     if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->eval.colour, metric, a->raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
            a->mean);
     if (a->task->metric == VDM_METRIC_POSE)
@@ -471,7 +473,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
            a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    bool below = less ? isfinite(o->eval.at_least) && a->mean > o->eval.at_least : a->mean < o->eval.at_least;
     return below ? BELOW : DONE;
 }
 

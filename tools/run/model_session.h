@@ -29,6 +29,7 @@ int session_task_prompt(session *s, const char *text, vdm_error *err);
 int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);
+vdm_pipeline session_pipeline(const session *s); /* what learning and sampling run with, once loaded */
 void session_free(session *s);
 /* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
