@@ -234,12 +234,16 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
 /* ------------------------------------------------------------------------------------------------
  * Text (tokenizer.c, t5.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
 
-/* dir/spiece.model: a SentencePiece model of type unigram, with control pieces </s> and <pad>. */
+/* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram; with special
+ * tokens </s> and <pad>. */
 typedef struct vdm_tokenizer vdm_tokenizer;
 vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
 void vdm_tokenizer_free(vdm_tokenizer *t);
-/* ids [count]: the first count - 1 pieces of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. */
+/* ids [count]: the first count - 1 tokens of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. Special tokens
+ * that the prompt spells are taken as such. */
 int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int count, vdm_error *err);
+/* The prompt's tokens with </s>: where they are more than `count`, vdm_tokenize cuts it. -1: an error. */
+int vdm_token_count(const vdm_tokenizer *t, const char *prompt, vdm_error *err);
 
 typedef struct vdm_text_config { /* text_encoder/config.json */
     int layers, width, heads, head_dim, ff, vocabulary; /* width: Dt */
@@ -477,7 +481,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
  * Transitions (interp.c) */
 
 typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
-    int width, height;
+    int height, width;
     uint8_t *rgb;            /* vdm_free */
 } vdm_picture;
 
@@ -514,6 +518,8 @@ int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vd
 /* The same from the bytes of a file; notes may be NULL. */
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
                        vdm_error *err);
+/* Height and width alone, from the header of a picture. */
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
 int vdm_picture_name_check(const char *path, vdm_error *err);
@@ -523,7 +529,7 @@ int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
 /* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 

@@ -1,16 +1,21 @@
-/* SentencePiece's unigram tokenizer, as T5 has it: a prompt becomes ids (tokenizer/spiece.model).
+/* SentencePiece's unigram tokenizer, as T5 has it: a prompt becomes ids.
  *
+ *   prompt -> special tokens as they are spelled ("</s>", "<extra_id_0>"), and the texts between them
  *   text -> normalised text (NFKC, spaces joined and written as U+2581, one in front)
- *        -> the pieces of the vocabulary whose scores sum to most -> ids, </s>, <pad> ... <pad>
+ *        -> the pieces of the vocabulary with the highest sum of scores -> ids
+ *   all ids, </s>, <pad> ... <pad>
  *
- * Mirrors sentencepiece's normalizer.cc and unigram_model.cc (EncodeOptimized), and the call that diffusers'
- * CogVideoX pipelines make: padding="max_length", truncation=True, add_special_tokens=True.
+ * Mirrors sentencepiece's normalizer.cc and unigram_model.cc (EncodeOptimized), and the call of diffusers' CogVideoX
+ * pipelines: padding="max_length", truncation=True, add_special_tokens=True; the special tokens are those that
+ * transformers' T5Tokenizer cuts out beforehand.
  *
- * Traps: normalisation is a table of the file, searched for the longest match; what replaces a match is not
- * normalised again. A prompt of spaces alone has no piece at all, not even the space in front. A path's score
- * is a float; candidates are compared in double where a piece ends them, and strictly, so that of equal ones
- * the earlier stays. Unknown characters side by side are one <unk>. Special tokens spelled in a prompt
- * ("</s>") are text like any other here: transformers cuts them out beforehand. */
+ * Traps
+ *   Normalisation is a table of the file, searched for the longest match; a replacement is not normalised again.
+ *   A text of spaces alone has no piece at all, not even the space in front.
+ *   Two paths may have the same score ("0000"). Scores are summed and compared as floats, and a candidate replaces
+ *   another only if it is greater, as in sentencepiece since 0.2.2 and in transformers 5; up to 0.2.1 a candidate was
+ *   a double.
+ *   Unknown characters in a row are one <unk>; with byte_fallback each becomes the pieces of its bytes. */
 #include "tokenizer.h"
 
 #include <string.h>
@@ -115,16 +120,16 @@ static size_t step_at(const char *text)
     return b < 0xc0 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
 }
 
-static void offer(struct node *end, int begin, int id, double score)
+static void offer(struct node *end, int begin, int id, float score)
 {
-    if (end->begin < 0 || score > (double)end->score) *end = (struct node){begin, id, (float)score};
+    if (end->begin < 0 || score > end->score) *end = (struct node){begin, id, score};
 }
 
-/* The pieces lo .. hi - 1 begin with the same `depth` bytes: those of them that go on with `byte`. */
+/* The pieces lo .. hi - 1 begin with the same `depth` bytes: narrows them to those whose next byte is `byte`. */
 static void narrow(const vdm_tokenizer *t, int *lo, int *hi, int depth, unsigned char byte)
 {
     int ends[2];
-    for (int side = 0; side < 2; side++) { /* the first that goes on with byte or more; with more */
+    for (int side = 0; side < 2; side++) { /* the first whose next byte is `byte` or greater; greater */
         int a = *lo, b = *hi;
         while (a < b) {
             int middle = a + (b - a) / 2;
@@ -152,41 +157,115 @@ static void extend(const vdm_tokenizer *t, const char *text, size_t length, size
         narrow(t, &lo, &hi, (int)(end - begin), (unsigned char)text[end]);
         end++;
         if (lo == hi || t->sorted[lo].length != (int)(end - begin)) continue;
-        offer(&nodes[end], (int)begin, t->sorted[lo].id, (double)t->sorted[lo].score + (double)score);
+        offer(&nodes[end], (int)begin, t->sorted[lo].id, t->sorted[lo].score + score);
         known = known || end - begin == one;
     }
-    if (!known) offer(&nodes[begin + one], (int)begin, t->unknown, (double)(t->unknown_score + score));
+    if (!known) offer(&nodes[begin + one], (int)begin, t->unknown, t->unknown_score + score);
 }
 
-/* ids [length], from the last piece to the first; returns how many. Unknown ones side by side are one. */
+/* ids [length], from the last piece to the first; returns how many. */
 static size_t best_pieces(const vdm_tokenizer *t, const char *text, size_t length, struct node *nodes,
                           int32_t *ids)
 {
     size_t n = 0;
     for (size_t i = 1; i <= length; i++) nodes[i].begin = -1;
     for (size_t i = 0; i < length; i += step_at(text + i)) extend(t, text, length, i, nodes);
-    for (size_t at = length; at > 0; at = (size_t)nodes[at].begin)
-        if (n == 0 || nodes[at].id != t->unknown || ids[n - 1] != t->unknown) ids[n++] = nodes[at].id;
+    for (size_t at = length; at > 0;) {
+        size_t begin = (size_t)nodes[at].begin;
+        bool unknown = nodes[at].id == t->unknown;
+        if (unknown && t->byte_fallback)
+            for (size_t i = at; i > begin; i--) ids[n++] = t->byte[(unsigned char)text[i - 1]];
+        else if (!unknown || n == 0 || ids[n - 1] != t->unknown) /* unknown ones in a row are one */
+            ids[n++] = nodes[at].id;
+        at = begin;
+    }
     return n;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Prompts */
+
+/* The first special token in s, the longest where two begin there: its place, s.length where there is none. */
+static size_t find_special(const vdm_tokenizer *t, struct text s, const struct special **special)
+{
+    *special = NULL;
+    for (size_t at = 0; at < s.length; at++) {
+        for (int i = 0; i < t->specials; i++) {
+            const struct special *p = &t->special[i];
+            bool here =
+                (size_t)p->length <= s.length - at && memcmp(s.at + at, p->text, (size_t)p->length) == 0;
+            if (here && (!*special || p->length > (*special)->length)) *special = p;
+        }
+        if (*special) return at;
+    }
+    return s.length;
+}
+
+/* Memory for a prompt's ids, and for the longest text between its special tokens. */
+typedef struct work {
+    char *text;
+    struct node *nodes;
+    int32_t *ids, *backward; /* backward: of one text, from the last to the first */
+    size_t n;                /* ids so far */
+} work;
+
+static void work_free(work *w)
+{
+    vdm_free(w->text), vdm_free(w->nodes), vdm_free(w->ids), vdm_free(w->backward);
+}
+
+static void add_text(const vdm_tokenizer *t, struct text s, work *w)
+{
+    size_t length = trimmed(w->text, normalise(t, s, w->text));
+    for (size_t n = best_pieces(t, w->text, length, w->nodes, w->backward); n > 0; n--)
+        w->ids[w->n++] = w->backward[n - 1];
+}
+
+/* All ids of a prompt, without </s>. A text has at most as many as it has bytes when it is normalised. */
+static int cut_prompt(const vdm_tokenizer *t, const char *prompt, work *w, vdm_error *err)
+{
+    struct text s = {prompt, strlen(prompt)};
+    const struct special *special;
+    size_t capacity = 1;
+    if (s.length > VDM_MAX_PROMPT)
+        return vdm_fail(err, "prompt: found %zu bytes, expected at most %d", s.length, VDM_MAX_PROMPT);
+    for (size_t at = 0; at < s.length;) {
+        struct text rest = {s.at + at, s.length - at};
+        rest.length = find_special(t, rest, &special);
+        capacity += normalise(t, rest, NULL) + 1;
+        at += rest.length + (special ? (size_t)special->length : 0);
+    }
+    *w = (work){.text = vdm_alloc(capacity, 1, "a prompt", err),
+                .nodes = vdm_alloc(capacity, sizeof *w->nodes, "a prompt", err),
+                .ids = vdm_alloc(capacity, sizeof *w->ids, "a prompt", err),
+                .backward = vdm_alloc(capacity, sizeof *w->backward, "a prompt", err)};
+    if (!w->text || !w->nodes || !w->ids || !w->backward) return -1;
+    for (size_t at = 0; at < s.length;) {
+        struct text rest = {s.at + at, s.length - at};
+        rest.length = find_special(t, rest, &special);
+        add_text(t, rest, w);
+        if (special) w->ids[w->n++] = special->id;
+        at += rest.length + (special ? (size_t)special->length : 0);
+    }
+    return 0;
 }
 
 int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int count, vdm_error *err)
 {
-    struct text s = {prompt, strlen(prompt)};
-    if (count < 1) return vdm_fail(err, "prompt: expected room for one token at least, found %d", count);
-    if (s.length > VDM_MAX_PROMPT)
-        return vdm_fail(err, "prompt: found %zu bytes, expected at most %d", s.length, VDM_MAX_PROMPT);
-    size_t room = normalise(t, s, NULL) + 1;
-    char *text = vdm_alloc(room, 1, "a prompt", err);
-    struct node *nodes = vdm_alloc(room, sizeof *nodes, "a prompt", err);
-    int32_t *found = vdm_alloc(room, sizeof *found, "a prompt", err); /* from the last to the first */
-    int status = text && nodes && found ? 0 : -1;
-    if (!status) {
-        size_t length = trimmed(text, normalise(t, s, text)), n = best_pieces(t, text, length, nodes, found);
-        size_t most = (size_t)count - 1, kept = n < most ? n : most;
-        for (size_t i = 0; i < (size_t)count; i++)
-            ids[i] = i < kept ? found[n - 1 - i] : i == kept ? t->end : t->pad;
-    }
-    vdm_free(text), vdm_free(nodes), vdm_free(found);
+    work w = {0};
+    if (count < 1) return vdm_fail(err, "prompt: expected a length of at least one token, found %d", count);
+    int status = cut_prompt(t, prompt, &w, err);
+    size_t max = (size_t)count - 1, n = w.n < max ? w.n : max;
+    for (size_t i = 0; i < (size_t)count && !status; i++)
+        ids[i] = i < n ? w.ids[i] : i == n ? t->end : t->pad;
+    work_free(&w);
     return status;
+}
+
+int vdm_token_count(const vdm_tokenizer *t, const char *prompt, vdm_error *err)
+{
+    work w = {0};
+    int n = cut_prompt(t, prompt, &w, err) ? -1 : (int)w.n + 1;
+    work_free(&w);
+    return n;
 }

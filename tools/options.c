@@ -101,7 +101,8 @@ static int read_size(const struct option_row *r, options *o, const char *text, v
     height[x - text] = '\0';
     int *to[] = {&o->height, &o->width};
     if (r->offset) to[0] = o->tasks.grid, to[1] = o->tasks.grid + 1; /* --grid */
-    return read_count(r, height, to[0], err) || read_count(r, x + 1, to[1], err) ? -1 : 0;
+    if (read_count(r, height, to[0], err)) return -1;
+    return read_count(r, x + 1, to[1], err);
 }
 
 /* One of the words in "a|b|c". */

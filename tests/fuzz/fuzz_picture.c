@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (vdm_png_is(file, size)) mend(file, size);
     int status = vdm_picture_decode(&p, file, size, "x", &notes, &err);
     if ((status == 0) != (p.rgb != NULL) || (status == 0) != (err.text[0] == 0)) __builtin_trap();
-    if (!status && !vdm_picture_resize(&small, &p, 2, 2, &err)) vdm_picture_free(&small); /* reads every byte */
+    if (!status && !vdm_picture_resize(&small, &p, 2, 2, &err))
+        vdm_picture_free(&small); /* reads every byte */
     vdm_picture_free(&p);
     vdm_zlib_read(file, 1 + size % 999, data, size); /* compressed data without a picture around */
     return 0;

@@ -6,19 +6,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/fuzz-tokenizer-XXXXXX";
+static char folder[256]; /* in $TMPDIR: best one in memory */
 
 static void write_file(const char *name, const uint8_t *data, size_t size)
 {
-    char path[64];
+    char path[300];
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    remove(path); /* some file systems wait for the disk where a file is overwritten */
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(data, 1, size, f) != size || fclose(f)) abort();
 }
 
 static void remove_file(const char *name)
 {
-    char path[64];
+    char path[300];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     remove(path);
 }
@@ -30,6 +31,14 @@ static void clean_up(void)
     rmdir(folder);
 }
 
+static void make_folder(void)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/fuzz-tokenizer-XXXXXX", base ? base : "/tmp");
+    if (!mkdtemp(folder)) abort();
+    atexit(clean_up);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -37,8 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char prompt[256] = "";
     int32_t ids[20];
     vdm_error err = {""};
-    if (!made && !mkdtemp(folder)) abort();
-    if (!made) atexit(clean_up);
+    if (!made) make_folder();
     made = true;
     if (size == 0 || size - 1 < data[0]) return 0;
     size_t length = data[0], n = size - 1 - length;

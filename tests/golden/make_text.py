@@ -1,16 +1,18 @@
 """Makes the text encoder and the tokenizer of tests/golden/1.5-5B-I2V, and what transformers and sentencepiece make of
-them: text.safetensors of tests/test_text.c. As make.py, which makes the others.
+them: text.safetensors and tokenizer.json of tests/test_t5.c. As make.py, which makes the others.
 
     python tests/golden/make_text.py        (writes beside itself; the numbers change with the seed alone)"""
 
 import io
 import os
+import re
+import shutil
 import tempfile
 
 import sentencepiece
 import torch
 from make import HERE, Golden, common
-from transformers import T5Config, T5EncoderModel
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 # A small table, in the file's own form: NFKC's would be 240 KB. Code points -> code points, in hexadecimal.
 RULES = ["9\t20", "A\t20", "A0\t20", "3000\t20", "200B\t", "FB01\t66 69", "65 301\tE9", "65 301 301\t45", "BD\t31 2F 32",
@@ -45,11 +47,27 @@ def tokenizer(folder):
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
+def pieces_of(pieces, prompt):
+    """sentencepiece's ids, after special tokens are cut out as transformers does."""
+    ids = []
+    for part in re.split(rb"(</s>|<pad>|<unk>)", prompt):
+        ids += [(b"<pad>", b"</s>", b"<unk>").index(part)] if part in (b"</s>", b"<pad>", b"<unk>") else pieces.encode(part)
+    return ids
+
+
+def save_json(folder, to):
+    """The same tokenizer as transformers 5 saves it."""
+    with tempfile.TemporaryDirectory() as there:
+        T5Tokenizer.from_pretrained(folder).save_pretrained(there)
+        shutil.copy(os.path.join(there, "tokenizer.json"), to)
+
+
 def main():
     torch.set_num_threads(1)
     rng = torch.Generator().manual_seed(20252)
     here = HERE / "1.5-5B-I2V"
     pieces = tokenizer(here / "tokenizer")
+    save_json(here / "tokenizer", HERE / "tokenizer.json")
     config = T5Config(vocab_size=pieces.get_piece_size() + 3, d_model=20, d_kv=8, d_ff=24, num_layers=2, num_heads=2,
                       feed_forward_proj="gated-gelu", dropout_rate=0.0)  # fmt: skip
     model = common.randomize(T5EncoderModel(config), rng)
@@ -57,7 +75,7 @@ def main():
     model.float()
     g = Golden("text")
     for i, prompt in enumerate([p.encode() for p in PROMPTS] + BYTES):
-        ids = pieces.encode(prompt)
+        ids = pieces_of(pieces, prompt)
         g.tensors[f"prompt.{i}"] = torch.tensor(list(prompt), dtype=torch.uint8)
         for count in (5, 40):
             kept = ids[: count - 1] + [1]

@@ -4,11 +4,12 @@ against transformers' T5EncoderModel in float64, random models drawn anew at eve
 
 import io
 import json
+import re
 import subprocess
 
 import sentencepiece
 import torch
-from transformers import T5Config, T5EncoderModel
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from transformers.utils import logging
 
 from common import Cases, DriverError, both, distance, load_file, options, randomize, run, save, scheduler, transformer, vae, vdm
@@ -35,22 +36,38 @@ el cuadrado rojo se mueve hacia la derecha
 привет, мир"""
 
 
-def train(folder, vocabulary):
+def train(folder, vocabulary, **more):
     """A small vocabulary as T5's: pieces 0, 1, 2 are <pad>, </s>, <unk>."""
     folder.mkdir(parents=True)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(SENTENCES.splitlines() * 3), model_writer=model, vocab_size=vocabulary, model_type="unigram",
         pad_id=0, eos_id=1, unk_id=2, bos_id=-1, pad_piece="<pad>", hard_vocab_limit=False, minloglevel=2,
-        normalization_rule_name="nmt_nfkc", character_coverage=0.98,
+        normalization_rule_name="nmt_nfkc", character_coverage=0.98, **more,
     )  # fmt: skip
     (folder / "spiece.model").write_bytes(model.getvalue())
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
 
 
+SPECIAL = re.compile(rb"(</s>|<pad>|<unk>|<extra_id_[1-9]?\d>)")
+
+
+def pieces_of(pieces, prompt):
+    """sentencepiece's ids of what is between the special tokens, as transformers' T5Tokenizer cuts them out."""
+    ids = []
+    for part in SPECIAL.split(prompt if isinstance(prompt, bytes) else prompt.encode()):
+        if not SPECIAL.fullmatch(part):
+            ids += pieces.encode(part)
+        elif part.startswith(b"<extra"):
+            ids.append(pieces.get_piece_size() + 99 - int(part[10:-1]))
+        else:
+            ids.append(pieces.piece_to_id(part.decode()))
+    return ids
+
+
 def expected(pieces, prompt, count):
     """As the pipelines' tokenizer call: truncated to count - 1, </s>, padded."""
-    ids = pieces.encode(prompt)[: count - 1] + [pieces.eos_id()]
+    ids = pieces_of(pieces, prompt)[: count - 1] + [pieces.eos_id()]
     return ids + [pieces.pad_id()] * (count - len(ids))
 
 
@@ -65,13 +82,47 @@ def random_prompt(c):
             alphabet = c.choice(ALPHABETS)
             parts.append("".join(c.choice(alphabet) for _ in range(c.integer(1, 9))))
         parts.append(c.choice(["", " ", "   ", "\n"]))
+        if c.integer(0, 5) == 0:
+            parts.append(c.choice(["</s>", "<pad>", "<unk>", f"<extra_id_{c.integer(0, 99)}>", "<extra_id_100>", "</s", "<"]))
     return "".join(parts)
 
 
+def ties(c):
+    """Random scores of one letter repeated: sums that are equal as floats are not in double."""
+    folder = c.folder / "ties"
+    pieces = train(folder, 200)
+    for number in range(20):
+        prompts = ["".join(c.choice("aeions") * c.integer(1, 9) for _ in range(c.integer(1, 6))) for _ in range(100)]
+        given = {f"prompt.{i}": torch.tensor(list(p.encode()), dtype=torch.uint8) for i, p in enumerate(prompts)}
+        ours = run("tokenize", folder, given, count=80)["ids"].tolist()
+        wrong = [p for p, a in zip(prompts, ours) if a != expected(pieces, p, 80)]
+        c.check(f"repeated letters {number}", not wrong, f"{wrong[:3] or ''}")
+
+
+def saved(c, cases):
+    """The same tokenizer as transformers saves it, against the library itself: words without combining marks."""
+    folder, to = c.folder / "slow", c.folder / "saved"
+    train(folder, 130)
+    theirs = T5Tokenizer.from_pretrained(folder)
+    theirs.save_pretrained(to)
+    c.check("saved: no spiece.model", not (to / "spiece.model").exists())
+    prompts = ["", " ", "a </s>", "</s>a<pad> <unk> b", "x<extra_id_0>y<extra_id_99>z <extra_id_100>"]
+    for _ in range(10 * cases):
+        words = [w for _ in range(c.integer(1, 3)) for w in c.choice(SENTENCES.splitlines()).split(" ")]
+        words = [c.choice([w, w, w, w.upper(), c.choice(["</s>", "<extra_id_7>", "x" + w])]) for w in words]
+        prompts.append(c.choice([" ", "  "]).join(words))
+    given = {f"prompt.{i}": torch.tensor(list(p.encode()), dtype=torch.uint8) for i, p in enumerate(prompts)}
+    for count in (226, 9):
+        ours = run("tokenize", to, given, count=count)["ids"].tolist()
+        ids = [theirs(p, padding="max_length", truncation=True, max_length=count).input_ids for p in prompts]
+        wrong = [p for p, a, e in zip(prompts, ours, ids) if a != e]
+        c.check(f"saved: {count} ids", not wrong, f"{len(prompts) - len(wrong)} of {len(prompts)} prompts {wrong[:3] or ''}")
+
+
 def tokens(c, cases):
-    for number in range(3):
+    for number in range(4):
         folder = c.folder / f"tokenizer-{number}"
-        pieces = train(folder, 60 + 70 * number)
+        pieces = train(folder, 60 + 70 * number) if number < 3 else train(folder, 330, byte_fallback=True)
         prompts = ["", " ", "▁", "  ▁ ", "a", " a ", "a b", "\u200b", "\u3000", "x" * 400] + [
             random_prompt(c) for _ in range(cases)
         ]
@@ -166,6 +217,8 @@ def main():
     o = options(cases=12)
     with Cases("text", o.seed) as c:
         tokens(c, 40 * o.cases // 12)
+        ties(c)
+        saved(c, o.cases)
         encoders(c, o.cases)
         goldens(c)
         refusals(c)

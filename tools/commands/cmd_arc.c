@@ -6,7 +6,7 @@
 #include "tools/arc/summary.h"
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
@@ -72,7 +72,7 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
     for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
-    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) status = paths_write(&p, page, ANY_FILE, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;
@@ -123,7 +123,7 @@ int command_arc(int argc, char **argv)
     if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.arc.report && vdm_is_folder(o.operands[0]);
+    bool folder = !o.arc.report && list_is(o.operands[0]);
     if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))

@@ -1,6 +1,7 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
 #include "tools/run/model_session.h"
 #include "tools/messages.h"
+#include "tools/run/files.h"
 #include "tools/run/prompts.h"
 
 #include <errno.h>
@@ -57,8 +58,7 @@ static int read_prompts(session *s, vdm_error *err)
         return vdm_fail(err, "--%s: expected a text or an embedding, found both",
                         o->prompt.text && o->prompt.embeds ? "prompt" : "negative");
     if ((o->prompt.text || o->prompt.negative) && !has_text_encoder(o->model))
-        return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ and a tokenizer/ there",
-                        o->model);
+        return no_text_encoder(o->prompt.text ? "--prompt" : "--negative", o->model, err);
     const char *own = o->prompt.text ? NULL : "prompt_embeds.safetensors";
     if (read_prompt(s, &s->prompt, o->prompt.embeds, own, err) ||
         read_prompt(s, &s->negative, o->prompt.negative_embeds, NULL, err))
@@ -67,10 +67,18 @@ static int read_prompts(session *s, vdm_error *err)
     return 0;
 }
 
-void session_task_prompt(session *s, const char *text)
+int session_task_prompt(session *s, const char *text, vdm_error *err)
 {
     const options *o = s->options;
-    if (text && !o->prompt.text && !o->prompt.embeds && has_text_encoder(o->model)) choose_texts(s, text);
+    if (!text || o->prompt.text || o->prompt.embeds) return 0;
+    if (has_text_encoder(o->model)) {
+        choose_texts(s, text);
+        return 0;
+    }
+    if (has(o->model, "text_encoder") || has(o->model, "tokenizer"))
+        return no_text_encoder("the task's prompt", o->model, err);
+    fprintf(stderr, "the task's prompt '%.60s' is left out: %s has no text encoder\n", clean(text), clean(o->model));
+    return 0;
 }
 
 void session_use_prompts(session *s, float *prompt, float *negative)
@@ -107,7 +115,8 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
     if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
-    return vdm_schedule_init(&s->schedule, &s->config.scheduler, err) || read_prompts(s, err) ? -1 : 0;
+    if (vdm_schedule_init(&s->schedule, &s->config.scheduler, err)) return -1;
+    return read_prompts(s, err);
 }
 
 /* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
@@ -164,10 +173,10 @@ int session_load(session *s, vdm_error *err)
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
-    int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
-                         vdm_vae_load(&s->vae, vae, err) || loras_read(&s->lora, s->options, &s->config.transformer, err)
-                     ? -1
-                     : 0;
+    int status = vae ? 0 : -1;
+    if (!status) status = vdm_transformer_load(&s->transformer, transformer, err);
+    if (!status) status = vdm_vae_load(&s->vae, vae, err);
+    if (!status) status = loras_read(&s->lora, s->options, &s->config.transformer, err);
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)

@@ -21,9 +21,10 @@ typedef struct session {
 } session;
 /* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
 int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
-/* A task's own prompt (or NULL) holds where the model has a text encoder and no option says otherwise: before
- * the model's own embedding. Between session_plan and session_load. */
-void session_task_prompt(session *s, const char *text);
+/* A task's own prompt (or NULL) holds where no option gives another: before the model's own embedding. A model without
+ * any text encoder leaves it out and says so; one of which a file is missing is refused. Between session_plan and
+ * session_load. */
+int session_task_prompt(session *s, const char *text, vdm_error *err);
 /* Encodes prompts, loads the weights and adapters, and says what it took. */
 int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */

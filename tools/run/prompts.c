@@ -1,11 +1,32 @@
 /* Prompts through the model's own text encoder: text -> ids [L] -> embedding [L,Dt]. */
 #include "tools/run/prompts.h"
+#include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 
 bool has_text_encoder(const char *model)
 {
-    return has(model, "text_encoder/config.json") && has(model, "tokenizer/spiece.model");
+    return has(model, "text_encoder/config.json") &&
+           (has(model, "tokenizer/spiece.model") || has(model, "tokenizer/tokenizer.json"));
+}
+
+int no_text_encoder(const char *what, const char *model, vdm_error *err)
+{
+    return vdm_fail(
+        err, "%s: expected the model's text encoder; in %s there is no %s (or give --prompt-embeds)", what,
+        model,
+        has(model, "text_encoder/config.json") ? "tokenizer/spiece.model or tokenizer/tokenizer.json"
+                                               : "text_encoder/config.json");
+}
+
+/* Says where a prompt is cut. */
+static int say_cut(const vdm_tokenizer *t, const char *text, int L, vdm_error *err)
+{
+    int n = vdm_token_count(t, text, err);
+    if (n > L)
+        fprintf(stderr, "prompt '%.40s...': cut after %d of %d tokens, as many as the model takes\n",
+                clean(text), L, n);
+    return n < 0 ? -1 : 0;
 }
 
 /* texts [n] -> ids [n,L]; NULL: left as zeros */
@@ -15,7 +36,10 @@ static int tokenize(int32_t *ids, const char *const *texts, int n, const char *m
     vdm_tokenizer *t = folder ? vdm_tokenizer_load(folder, err) : NULL;
     int status = t ? 0 : -1;
     for (int i = 0; i < n && !status; i++)
-        if (texts[i]) status = vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err);
+        if (texts[i])
+            status = say_cut(t, texts[i], L, err) || vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err)
+                         ? -1
+                         : 0;
     vdm_tokenizer_free(t);
     vdm_free(folder);
     return status;
@@ -52,8 +76,7 @@ static int encode_all(float **to, const char *const *texts, int n, const int32_t
 int encode_prompts(float **to, const char *const *texts, int n, const char *model,
                    const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
 {
-    if (!has_text_encoder(model))
-        return vdm_fail(err, "%s: expected a text_encoder/ and a tokenizer/, or --prompt-embeds", model);
+    if (!has_text_encoder(model)) return no_text_encoder("prompt", model, err);
     int32_t *ids = vdm_alloc((size_t)n * (size_t)c->text_tokens, sizeof *ids, "a prompt", err);
     int status = ids ? tokenize(ids, texts, n, model, c->text_tokens, err) : -1;
     if (!status) status = encode_all(to, texts, n, ids, model, c, cpu, err);

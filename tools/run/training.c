@@ -1,10 +1,11 @@
-/* A training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+/* Training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
 #include "tools/run/training.h"
 #include "tools/messages.h"
+#include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -52,7 +53,7 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
-int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
+int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
     *l = (training){.session = s, .task = t, .phi = t->phi};
@@ -63,9 +64,10 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
         return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
-    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
+        canvas_resize(t, false, height, width, err))
         return -1;
-    session_task_prompt(s, t->prompt);
+    if (session_task_prompt(s, t->prompt, err)) return -1;
     set_options(l, o);
     return 0;
 }
@@ -86,8 +88,8 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
-    return paths_write(p, l->state, NULL, err);
+    if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
+    return paths_write(p, l->state, ANY_FILE, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
