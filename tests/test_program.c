@@ -249,7 +249,7 @@ static void check_prompts(void)
     write_text("task/task.json", "{\"prompt\": \"the red square\"}");
     expect(1, "the task's prompt: expected the model's text encoder", "eval @/task --model @/prompts/json --steps 2 -o @/prompts/e");
     expect(1, "there is no tokenizer/spiece.model or tokenizer/tokenizer.json",
-           "predict --model @/prompts/json --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
+           "predict --model @/prompts/json --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x.ppm");
     expect_shell(0, "", "cp tests/golden/tokenizer.json @/prompts/json/tokenizer");
     expect(0, "", "prompt 'the red square' --model @/prompts/json -o @/prompts/red2");
     expect_same("prompts/red", "prompts/red2", true);
