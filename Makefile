@@ -3,6 +3,10 @@
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
+# All processors; `make -j1` or a make above this one decides otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(or $(shell getconf _NPROCESSORS_ONLN 2>/dev/null),1)
+endif
 CC ?= cc
 OPT ?= -O3
 BUILD ?= build
@@ -47,6 +51,9 @@ ROOMS = kernels files text task
 LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
+# Installed in addition to the program and the library
+HEADERS = vdm.h files/vdm_files.h kernels/vdm_math.h task/vdm_task.h
+MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 
 all: vdm libvdm.a
@@ -64,11 +71,13 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
-# kernels/set.c for avx2 is kernels/set@avx2.o
+# kernels/set.c for avx2 is kernels/set@avx2.o. Its code is intrinsics: -O3 and locals for a debugger, who steps
+# through kernels/plain.c, would take three times as long to compile.
+SET_FLAGS = $(subst -O3,-O2,$(OPT)) -g1
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
+	$$(CC) $$(CFLAGS_ALL) $$(SET_FLAGS) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
@@ -77,16 +86,23 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.
-$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
+$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
-test: $(TESTS) $(BUILD)/vdm
+test: $(TESTS) $(BUILD)/vdm $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
-	tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
+	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
+# The C++ compiler that goes with the C compiler: of one family, for they share the OpenMP library.
+EXAMPLE_CXX = $(if $(filter-out default,$(origin CXX)),$(CXX),$(if $(findstring clang,$(CC)),clang++,g++))
+# An installed copy, against which tests/examples.sh builds the examples.
+$(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADERS) vdm.pc.in $(MODEL_FILES)
+	@rm -rf $(BUILD)/installed
+	$(MAKE) -s install DESTDIR= PREFIX=$(abspath $(BUILD)/installed)
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
@@ -123,15 +139,18 @@ bench-peer: $(BUILD)/vdm
 	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
-MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
-SHARE = $(DESTDIR)$(PREFIX)/share/vdm
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
-	install -m 755 vdm $(DESTDIR)$(PREFIX)/bin
-	install -m 644 libvdm.a $(DESTDIR)$(PREFIX)/lib
-	install -m 644 vdm.h files/vdm_files.h kernels/vdm_math.h task/vdm_task.h $(DESTDIR)$(PREFIX)/include
+# Installs the program and the library stripped of debug symbols, the headers, vdm.pc and the embedded model.
+STRIP ?= strip
+TO = $(DESTDIR)$(PREFIX)
+VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
+install: $(BUILD)/vdm $(BUILD)/libvdm.a
+	install -d $(TO)/bin $(TO)/lib/pkgconfig $(TO)/include
+	install -m 755 $(BUILD)/vdm $(TO)/bin && $(STRIP) $(TO)/bin/vdm
+	install -m 644 $(BUILD)/libvdm.a $(TO)/lib && $(STRIP) -S $(TO)/lib/libvdm.a
+	install -m 644 $(HEADERS) $(TO)/include
+	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@openmp@|$(OPENMP)|' vdm.pc.in > $(TO)/lib/pkgconfig/vdm.pc
 	for f in $(MODEL_FILES); do \
-	    install -d $(SHARE)/$${f%/*} && install -m 644 $$f $(SHARE)/$$f || exit 1; \
+	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
 	done
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
@@ -143,6 +162,7 @@ fuzz:
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
 	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
+build/fuzz/fuzz_compare: $(filter-out %/main.o,$(TOOL_OBJECTS))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 

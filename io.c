@@ -376,6 +376,36 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err)
     return vdm_picture_read_noted(p, path, NULL, err);
 }
 
+/* Of a PNG: IHDR is its first chunk, in the order of the bytes on the wire. */
+static int png_size(const uint8_t *data, size_t size, uint32_t *height, uint32_t *width)
+{
+    if (size < 24) return -1;
+    *width = *height = 0;
+    for (int i = 0; i < 4; i++) {
+        *width = *width << 8 | data[16 + i];
+        *height = *height << 8 | data[20 + i];
+    }
+    return *width - 1 < VDM_MAX_SIDE && *height - 1 < VDM_MAX_SIDE ? 0 : -1;
+}
+
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err)
+{
+    char *data;
+    pnm h;
+    scan s = {.path = path, .err = err};
+    if (read_bytes(path, &data, &s.size, err)) return -1;
+    s.data = (const uint8_t *)data;
+    int status = !vdm_png_is(s.data, s.size) ? scan_header(&s, &h)
+                 : png_size(s.data, s.size, &h.height, &h.width)
+                     ? vdm_fail(err, "%s: PNG: expected a header with sides of 1 to %d", path, VDM_MAX_SIDE)
+                     : 0;
+    vdm_free(data);
+    if (status) return -1;
+    *height = (int)h.height;
+    *width = (int)h.width;
+    return 0;
+}
+
 void vdm_picture_free(vdm_picture *p)
 {
     vdm_free(p->rgb);
@@ -602,11 +632,12 @@ static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
     return status;
 }
 
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err)
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err)
 {
     *to = (vdm_picture){0};
     if (!legal_side(width) || !legal_side(height))
-        return vdm_fail(err, "size: found %d x %d, expected sides of 1 to %d", width, height, VDM_MAX_SIDE);
+        return vdm_fail(err, "size: found %d x %d, expected a height and width of 1 to %d", height, width,
+                        VDM_MAX_SIDE);
     if (picture_new(to, (size_t)width, (size_t)height, err)) return -1;
     int status = resize_both(to, from, err);
     if (status) vdm_picture_free(to);

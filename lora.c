@@ -105,6 +105,24 @@ int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double
     return 0;
 }
 
+int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
+{
+    float bound = (float)(1 / sqrt((double)a->width));
+    int64_t rows = 0;
+    for (int64_t i = 0; i < (int64_t)4 * a->layers * a->rank; i++) {
+        int m = (int)(i / a->rank), r = (int)(i % a->rank);
+        float *A = vdm_lora_a(a, a->params, m / 4, (vdm_target)(m % 4)) + (int64_t)r * a->width;
+        const float *B = vdm_lora_b(a, a->params, m / 4, (vdm_target)(m % 4)) + r;
+        bool zero = true;
+        for (int j = 0; j < a->width; j++) zero = zero && A[j] == 0 && B[(int64_t)j * a->rank] == 0;
+        if (!zero) continue;
+        vdm_rand(rng, A, a->width);
+        for (int j = 0; j < a->width; j++) A[j] = A[j] * (2 * bound) - bound;
+        rows++;
+    }
+    return rows;
+}
+
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
 {
     int64_t rank = 0;

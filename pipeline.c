@@ -32,7 +32,7 @@ static vdm_picture *resize_all(const vdm_picture *from, int n, const vdm_geometr
 {
     vdm_picture *to = vdm_alloc((size_t)n, sizeof *to, "the resized pictures", err);
     for (int i = 0; to && i < n; i++) {
-        if (!vdm_picture_resize(&to[i], &from[i], g->width, g->height, err)) continue;
+        if (!vdm_picture_resize(&to[i], &from[i], g->height, g->width, err)) continue;
         free_pictures(to, n);
         return NULL;
     }
@@ -129,7 +129,7 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
     if (o.videos > 1) return vdm_fail(err, "vdm_answer: videos: found %d, expected 1: one picture", o.videos);
     o.geometry = size_of(m, &o.geometry);
     o.guidance = guidance_of(m, o.guidance);
-    if (vdm_picture_resize(&sized, query, g->width, g->height, err)) return -1;
+    if (vdm_picture_resize(&sized, query, g->height, g->width, err)) return -1;
     size_t frame = 3 * (size_t)g->height * (size_t)g->width;
     image = vdm_alloc(frame, sizeof *image, "the query", err);
     if (!image) goto end;

@@ -316,10 +316,17 @@ struct vdm_rng;
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
                   struct vdm_rng *rng, vdm_error *err);
 
-/* Files as diffusers and peft write them: keys transformer.transformer_blocks.{i}.attn1.{to_q|to_k|
- * to_v|to_out.0}.lora_{A|B}.weight, rank and alpha in the metadata; without metadata alpha = rank,
- * as diffusers takes it. *applied of *modules were found; none at all is an error, as are keys that
- * match nothing. Targets that the file leaves out act as zero. */
+/* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not smaller; new
+ * rows of A and columns of B are zeros. */
+int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err);
+/* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks) neither would
+ * ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
+int64_t vdm_lora_redraw(vdm_lora *a, struct vdm_rng *rng);
+
+/* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha of each
+ * module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha = rank, as diffusers
+ * takes it. *applied of *modules were found; none at all is an error, as are names that match nothing. Targets that
+ * the file leaves out act as zero. */
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
                   int *modules, vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
@@ -474,7 +481,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
  * Transitions (interp.c) */
 
 typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
-    int width, height;
+    int height, width;
     uint8_t *rgb;            /* vdm_free */
 } vdm_picture;
 
@@ -511,6 +518,8 @@ int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vd
 /* The same from the bytes of a file; notes may be NULL. */
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
                        vdm_error *err);
+/* Height and width alone, from the header of a picture. */
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
 /* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
 int vdm_picture_name_check(const char *path, vdm_error *err);
@@ -520,7 +529,7 @@ int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
 /* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 

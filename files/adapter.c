@@ -10,6 +10,9 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
+
+static const double MAX_SCALE = 1e6; /* alpha / rank; published: at most 4 */
 
 static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
 
@@ -53,6 +56,28 @@ void vdm_lora_free(vdm_lora *a)
 {
     vdm_free(a->params);
     *a = (vdm_lora){0};
+}
+
+int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
+{
+    vdm_lora to;
+    if (rank < a->rank || alpha == 0)
+        return vdm_fail(err, "adapter: rank %d, alpha %g: expected a rank of at least %d, and alpha not 0",
+                        rank, alpha, a->rank);
+    if (vdm_lora_new(&to, a->layers, a->width, rank, alpha, err)) return -1;
+    double factor = (a->alpha / a->rank) / (alpha / rank);
+    for (int m = 0; m < a->layers * 4; m++) {
+        vdm_target t = (vdm_target)(m % 4);
+        const float *B = vdm_lora_b(a, a->params, m / 4, t);
+        float *new_b = vdm_lora_b(&to, to.params, m / 4, t);
+        memcpy(vdm_lora_a(&to, to.params, m / 4, t), vdm_lora_a(a, a->params, m / 4, t),
+               (size_t)a->rank * (size_t)a->width * sizeof *B);
+        for (int64_t i = 0; i < (int64_t)a->rank * a->width; i++)
+            new_b[i / a->rank * rank + i % a->rank] = (float)(factor * (double)B[i]);
+    }
+    vdm_lora_free(a);
+    *a = to;
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -103,81 +128,20 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Reading: alpha and rank from the metadata */
+ * Reading: names. One adapter has four spellings:
+ *
+ *   diffusers  transformer.transformer_blocks.{i}.attn1.to_q.lora_A.weight, or .lora.down.weight; or no prefix
+ *   peft       base_model.model.transformer_blocks.{i}.attn1.to_q.lora_A.weight, alpha in adapter_config.json
+ *   ComfyUI    diffusion_model.transformer_blocks.{i}.attn1.to_q.lora_A.weight, and .alpha of each module
+ *   kohya      lora_unet_transformer_blocks_{i}_attn1_to_q.lora_down.weight, and .alpha of each module */
 
-/* A member of the metadata, whose keys have the prefix "transformer." (save_lora_weights) or none
- * (save_lora_adapter). */
-static const vdm_json_node *setting(const vdm_json *j, const char *key)
-{
-    char prefixed[VDM_LORA_NAME];
-    snprintf(prefixed, sizeof prefixed, "transformer.%s", key);
-    const vdm_json_node *node = vdm_json_get(j, j->nodes, prefixed);
-    return node ? node : vdm_json_get(j, j->nodes, key);
-}
-
-/* Settings of peft that would make the adapter act otherwise than scale B A. */
-static int check_settings(const vdm_json *j, const char *path, vdm_error *err)
-{
-    static const char *const flags[] = {"use_rslora", "use_dora", "lora_bias", "fan_in_fan_out"};
-    static const char *const patterns[] = {"rank_pattern", "alpha_pattern"};
-    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        const vdm_json_node *node = setting(j, flags[i]);
-        if (node && node->kind != VDM_JSON_FALSE && node->kind != VDM_JSON_NULL)
-            return vdm_fail(err, "%s: lora_adapter_metadata: %s: expected false, found another value", path,
-                            flags[i]);
-    }
-    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
-        const vdm_json_node *node = setting(j, patterns[i]);
-        if (!node || node->kind == VDM_JSON_NULL || (node->kind == VDM_JSON_OBJECT && !node->children))
-            continue;
-        const char *module = node->children ? node[1].key : NULL;
-        return vdm_fail(
-            err,
-            "%s: lora_adapter_metadata: %s: expected {} (one rank and one alpha for all modules), "
-            "found %s%.200s",
-            path, patterns[i], module ? "an entry for " : "another value", module ? module : "");
-    }
-    return 0;
-}
-
-/* *alpha from the metadata, which must agree with the rank of the tensors; rank where there is none. */
-static int read_settings(const vdm_safetensors *f, int rank, double *alpha, vdm_error *err)
-{
-    const char *text = vdm_safetensors_metadata(f, "lora_adapter_metadata");
-    vdm_json j = {0};
-    *alpha = rank;
-    if (!text) return 0;
-    char where[512];
-    snprintf(where, sizeof where, "%s: lora_adapter_metadata", f->path);
-    if (vdm_json_parse(&j, text, strlen(text), where, err)) return -1;
-    int status = 0;
-    if (j.nodes->kind != VDM_JSON_OBJECT) {
-        status = vdm_fail(err, "%s: lora_adapter_metadata: expected an object", f->path);
-    } else if (check_settings(&j, f->path, err)) {
-        status = -1;
-    } else {
-        const vdm_json_node *r = setting(&j, "r"), *value = setting(&j, "lora_alpha");
-        if (!value || value->kind != VDM_JSON_NUMBER || !isfinite(value->number))
-            status = vdm_fail(err, "%s: lora_adapter_metadata: lora_alpha: expected a number, found %s",
-                              f->path, value ? "another value" : "none");
-        else if (r && (r->kind != VDM_JSON_NUMBER || r->number != rank))
-            status =
-                vdm_fail(err, "%s: lora_adapter_metadata: r: expected %d, the rank of the tensors, found %s",
-                         f->path, rank, r->kind == VDM_JSON_NUMBER ? r->text : "another value");
-        else
-            *alpha = value->number;
-    }
-    vdm_json_free(&j);
-    return status;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Reading: keys */
+enum part { PART_A, PART_B, PART_ALPHA };
 
 /* What the tensor of this name is in the adapter. */
 struct place {
     int block, target;
-    bool b;
+    enum part part;
+    bool peft; /* with peft's own prefix */
 };
 
 /* The number at *text, without leading zeros or sign; -1 where there is none. */
@@ -198,40 +162,59 @@ static bool take_word(const char **text, const char *word)
     return true;
 }
 
-/* transformer.transformer_blocks.{i}.attn1.{to_q|to_k|to_v|to_out.0}.lora_{A|B}.weight; the prefix may be
- * missing, and the diffusers spelling .lora.{down|up}.weight is taken too. */
-static bool parse_key(const char *key, int layers, struct place *p)
+/* "to_out.0", or "to_out_0" of kohya's names */
+static bool take_target(const char **text, int *target, bool kohya)
 {
-    static const char *const ends[4] = {".lora_A.weight", ".lora_B.weight", ".lora.down.weight",
-                                        ".lora.up.weight"};
-    take_word(&key, "transformer.");
-    if (!take_word(&key, "transformer_blocks.")) return false;
-    p->block = take_number(&key);
-    if (p->block < 0 || p->block >= layers || !take_word(&key, ".attn1.")) return false;
-    for (p->target = 0; p->target < 4; p->target++)
-        if (take_word(&key, target_names[p->target])) break;
-    if (p->target == 4) return false;
-    for (int i = 0; i < 4; i++) {
-        p->b = i % 2;
-        if (strcmp(key, ends[i]) == 0) return true;
+    for (*target = 0; *target < 4; ++*target) {
+        const char *name = kohya && *target == VDM_OUT ? "to_out_0" : target_names[*target];
+        if (take_word(text, name)) return true;
     }
     return false;
 }
 
-/* Keys that match nothing are listed, the first five of them. */
+static bool parse_key(const char *key, int layers, struct place *p)
+{
+    static const struct {
+        const char *end;
+        enum part part;
+    } ends[] = {
+        {".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},         {".lora.down.weight", PART_A},
+        {".lora.up.weight", PART_B},        {".lora_down.weight", PART_A},      {".lora_up.weight", PART_B},
+        {".lora_A.default.weight", PART_A}, {".lora_B.default.weight", PART_B}, {".alpha", PART_ALPHA}};
+    *p = (struct place){.peft = take_word(&key, "base_model.model.")};
+    bool kohya = take_word(&key, "lora_unet_");
+    if (kohya)
+        take_word(&key, "_"); /* CogVideoX-Fun writes it twice */
+    else if (!take_word(&key, "transformer."))
+        take_word(&key, "diffusion_model.");
+    if (!take_word(&key, kohya ? "transformer_blocks_" : "transformer_blocks.")) return false;
+    p->block = take_number(&key);
+    if (p->block < 0 || p->block >= layers || !take_word(&key, kohya ? "_attn1_" : ".attn1.")) return false;
+    if (!take_target(&key, &p->target, kohya)) return false;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        p->part = ends[i].part;
+        if (strcmp(key, ends[i].end) == 0) return true;
+    }
+    return false;
+}
+
+/* Names that match nothing are listed, the first five of them. */
 static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
 {
+    static const char *const dora[] = {".lora_magnitude_vector", ".dora_scale"};
     char list[640] = "";
     int64_t unknown = 0;
     for (int64_t i = 0; i < f->count; i++) {
         struct place p;
         const char *name = f->tensors[i].name;
-        size_t length = strlen(name), used = strlen(list);
-        if (length > 6 && strcmp(name + length - 6, ".alpha") == 0)
-            return vdm_fail(err,
-                            "%s: tensor '%.100s': alpha is read from the metadata (lora_adapter_metadata, as "
-                            "diffusers writes it), not from tensors: convert the file with diffusers",
-                            f->path, name);
+        size_t used = strlen(list);
+        for (int k = 0; k < 2; k++)
+            if (strstr(name, dora[k]))
+                return vdm_fail(
+                    err,
+                    "%s: tensor '%.100s': a DoRA adapter, which scales the columns of W + B A: only "
+                    "LoRA (W + B A) is known here",
+                    f->path, name);
         if (parse_key(name, layers, &p)) continue;
         if (unknown++ < 5) snprintf(list + used, sizeof list - used, "%s'%.100s'", used ? ", " : "", name);
     }
@@ -244,103 +227,290 @@ static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Reading: tensors */
+ * Reading: modules */
 
-/* The rank is what the first tensor says; the others are held against it. */
-static int rank_of(const vdm_safetensors *f, int layers, int *rank, vdm_error *err)
+/* One module of a file: the tensors of y += scale (x A^T) B^T. */
+struct module {
+    const vdm_tensor *a, *b, *alpha; /* NULL: not in the file; alpha: a tensor of the module */
+    int rank;
+    double scale, as_alpha; /* scale = as_alpha / rank */
+};
+
+static void name_module(char name[VDM_LORA_NAME], int module)
 {
-    struct place p;
-    const vdm_tensor *t = f->tensors;
-    if (f->count == 0)
-        return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
-    parse_key(t->name, layers, &p);
-    if (t->rank != 2)
-        return vdm_fail(err, "%s: tensor '%s': expected 2 dimensions, found %d", f->path, t->name, t->rank);
-    int64_t r = t->shape[p.b ? 1 : 0];
-    if (r < 1 || r > VDM_MAX_LORA_RANK)
-        return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %lld", f->path, t->name,
-                        VDM_MAX_LORA_RANK, (long long)r);
-    *rank = (int)r;
-    return 0;
+    snprintf(name, VDM_LORA_NAME, "transformer_blocks.%d.attn1.%s", module / 4, target_names[module % 4]);
 }
 
-/* Before the metadata, whose r a file of several ranks contradicts somewhere anyway. */
-static int check_shapes(const vdm_safetensors *f, int layers, int width, int rank, vdm_error *err)
+/* modules [layers*4]. A module needs both of its halves; one of them twice, in two spellings, is one too many. */
+static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied,
+                        bool *peft, vdm_error *err)
 {
     struct place p;
+    *peft = false;
     for (int64_t i = 0; i < f->count; i++) {
         const vdm_tensor *t = &f->tensors[i];
         parse_key(t->name, layers, &p);
-        int rows = p.b ? width : rank, cols = p.b ? rank : width;
-        if (t->rank == 2 && t->shape[0] == rows && t->shape[1] == cols) continue;
-        return vdm_fail(
-            err,
-            "%s: tensor '%s': expected [%d,%d] (width %d; all modules of one rank, that of '%s' is "
-            "%d), found [%lld,%lld]",
-            f->path, t->name, rows, cols, width, f->tensors[0].name, rank,
-            (long long)(t->rank > 0 ? t->shape[0] : 0), (long long)(t->rank > 1 ? t->shape[1] : 0));
-    }
-    return 0;
-}
-
-static int copy_tensor(vdm_lora *a, const vdm_safetensors *f, const vdm_tensor *t, vdm_error *err)
-{
-    struct place p;
-    parse_key(t->name, a->layers, &p);
-    int64_t n = (int64_t)a->rank * a->width;
-    if (t->dtype != VDM_F32 && t->dtype != VDM_F16 && t->dtype != VDM_BF16 && t->dtype != VDM_F64)
-        return vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16 or F64, found %s", f->path, t->name,
-                        vdm_dtype_name(t->dtype));
-    float *to = p.b ? vdm_lora_b(a, a->params, p.block, (vdm_target)p.target)
-                    : vdm_lora_a(a, a->params, p.block, (vdm_target)p.target);
-    vdm_widen(to, t->data, t->dtype, n);
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(to[i]))
-            return vdm_fail(err, "%s: tensor '%s': element %lld: expected a number, found %g", f->path,
-                            t->name, (long long)i, (double)to[i]);
-    return 0;
-}
-
-/* seen [layers*4]: bit 0 for A, bit 1 for B. A module needs both; the same module twice, in two spellings,
- * is one too many. */
-static int count_modules(const vdm_safetensors *f, int layers, unsigned char *seen, int *applied,
-                         vdm_error *err)
-{
-    struct place p;
-    for (int64_t i = 0; i < f->count; i++) {
-        const char *name = f->tensors[i].name;
-        parse_key(name, layers, &p);
-        unsigned char *s = &seen[p.block * 4 + p.target], bit = p.b ? 2 : 1;
-        if (*s & bit)
-            return vdm_fail(err, "%s: tensor '%s': the same matrix is there by another name", f->path, name);
-        *s |= bit;
+        struct module *m = &modules[p.block * 4 + p.target];
+        const vdm_tensor **to = p.part == PART_A ? &m->a : p.part == PART_B ? &m->b : &m->alpha;
+        if (*to)
+            return vdm_fail(err, "%s: tensor '%s': the same matrix is there by another name, '%s'", f->path,
+                            t->name, (*to)->name);
+        *to = t;
+        *peft = *peft || p.peft;
     }
     *applied = 0;
     for (int i = 0; i < layers * 4; i++) {
-        if (seen[i] == 3) (*applied)++;
-        if (seen[i] != 1 && seen[i] != 2) continue;
+        const struct module *m = &modules[i];
+        *applied += m->a && m->b;
+        if (!m->a == !m->b && (m->a || !m->alpha)) continue;
         char missing[VDM_LORA_NAME];
-        key_of(missing, "transformer.", i / 4, i % 4, seen[i] == 1 ? "lora_B.weight" : "lora_A.weight");
+        key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
         return vdm_fail(err, "%s: tensor '%s': expected beside its other half, found none", f->path, missing);
+    }
+    if (*applied == 0)
+        return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
+    return 0;
+}
+
+static int check_matrix(const vdm_safetensors *f, const vdm_tensor *t, int64_t *shape, vdm_error *err)
+{
+    if (vdm_tensor_check(t, f->path, 2, shape, err)) return -1;
+    if (vdm_dtype_floating(t->dtype)) return 0;
+    return vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16 or F64, found %s", f->path, t->name,
+                    vdm_dtype_name(t->dtype));
+}
+
+/* Shapes, and the rank: A [R,D], B [D,R]. */
+static int check_module(struct module *m, const vdm_safetensors *f, int64_t width, vdm_error *err)
+{
+    int64_t a[] = {-1, width}, b[] = {width, 0};
+    if (check_matrix(f, m->a, a, err)) return -1;
+    if (a[0] > VDM_MAX_LORA_RANK)
+        return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %lld", f->path, m->a->name,
+                        VDM_MAX_LORA_RANK, (long long)a[0]);
+    b[1] = a[0];
+    m->rank = (int)a[0];
+    return check_matrix(f, m->b, b, err);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Reading: alpha and rank */
+
+/* Settings of peft, in the metadata or in adapter_config.json; where: for sentences. */
+struct settings {
+    vdm_json j;
+    bool there;
+    char where[512];
+};
+
+/* A member, whose key has the prefix "transformer." (save_lora_weights) or none (save_lora_adapter, peft). */
+static const vdm_json_node *setting(const vdm_json *j, const char *key)
+{
+    char prefixed[VDM_LORA_NAME];
+    snprintf(prefixed, sizeof prefixed, "transformer.%s", key);
+    const vdm_json_node *node = vdm_json_get(j, j->nodes, prefixed);
+    return node ? node : vdm_json_get(j, j->nodes, key);
+}
+
+static bool is_set(const vdm_json_node *n)
+{
+    return n && n->kind != VDM_JSON_FALSE && n->kind != VDM_JSON_NULL;
+}
+
+/* What would make the adapter act otherwise than scale B A. */
+static int check_settings(const struct settings *s, vdm_error *err)
+{
+    static const char *const flags[] = {"use_dora",          "lora_bias",       "fan_in_fan_out",
+                                        "layer_replication", "megatron_config", "eva_config",
+                                        "modules_to_save"};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        if (is_set(setting(&s->j, flags[i])))
+            return vdm_fail(err, "%s: %s: expected %s, found another value", s->where, flags[i],
+                            i < 3 ? "false" : "null");
+    const vdm_json_node *start = setting(&s->j, "init_lora_weights"), *rslora = setting(&s->j, "use_rslora");
+    if (start && start->kind == VDM_JSON_STRING && strcmp(start->text, "gaussian") != 0)
+        return vdm_fail(
+            err,
+            "%s: init_lora_weights: expected true, false or gaussian, found '%.60s', which changes "
+            "the model's own weights",
+            s->where, start->text);
+    if (is_set(rslora) && rslora->kind != VDM_JSON_TRUE)
+        return vdm_fail(err, "%s: use_rslora: expected true or false, found another value", s->where);
+    return 0;
+}
+
+/* adapter_config.json in the folder of the adapter */
+static int read_peft_config(struct settings *s, const char *path, vdm_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    int folder = slash ? (int)(slash - path) : 1;
+    snprintf(s->where, sizeof s->where, "%.*s/adapter_config.json", folder, slash ? path : ".");
+    if (access(s->where, F_OK) != 0)
+        return vdm_fail(err,
+                        "%s: names as peft writes them: expected its adapter_config.json beside the file, "
+                        "where alpha is, found none",
+                        path);
+    s->there = true;
+    return vdm_json_read(&s->j, s->where, err);
+}
+
+static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft, vdm_error *err)
+{
+    const char *text = vdm_safetensors_metadata(f, "lora_adapter_metadata");
+    *s = (struct settings){0};
+    if (text) {
+        snprintf(s->where, sizeof s->where, "%s: lora_adapter_metadata", f->path);
+        if (vdm_json_parse(&s->j, text, strlen(text), s->where, err)) return -1;
+        s->there = true;
+    } else if (peft && read_peft_config(s, f->path, err)) {
+        return -1;
+    }
+    if (!s->there) return 0;
+    if (s->j.nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", s->where);
+    return check_settings(s, err);
+}
+
+/* peft takes the keys of rank_pattern and alpha_pattern as regular expressions for the end of a module's name. Names
+ * alone are known here. */
+static bool fits_pattern(const char *pattern, const char *module)
+{
+    if (*pattern == '^') return strcmp(pattern + 1, module) == 0;
+    size_t have = strlen(module), want = strlen(pattern);
+    return have >= want && strcmp(module + have - want, pattern) == 0 &&
+           (have == want || module[have - want - 1] == '.');
+}
+
+/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 where there is none. */
+static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
+                      const vdm_json_node **to, vdm_error *err)
+{
+    const vdm_json_node *patterns = setting(&s->j, pattern);
+    *to = setting(&s->j, key);
+    if (is_set(patterns) && patterns->kind != VDM_JSON_OBJECT)
+        return vdm_fail(err, "%s: %s: expected an object, found another value", s->where, pattern);
+    const vdm_json_node *n = is_set(patterns) && patterns->children ? patterns + 1 : NULL;
+    for (bool found = false; n && !found; n = vdm_json_next(&s->j, n)) {
+        const char *name = strncmp(n->key, "transformer.", 12) == 0 ? n->key + 12 : n->key;
+        if (strpbrk(name + (*name == '^'), "*+?()[]{}|\\^$"))
+            return vdm_fail(err, "%s: %s: '%.100s': expected a module's name, found a regular expression",
+                            s->where, pattern, n->key);
+        if (!fits_pattern(name, module)) continue;
+        *to = n;
+        found = true;
+    }
+    if (*to && ((*to)->kind != VDM_JSON_NUMBER || !isfinite((*to)->number)))
+        return vdm_fail(err, "%s: %s of %s: expected a number, found another value", s->where, key, module);
+    return 0;
+}
+
+/* The module's own alpha, a tensor of one element. */
+static int own_alpha(const vdm_tensor *t, const char *path, double *alpha, vdm_error *err)
+{
+    float x;
+    if (vdm_tensor_check(t, path, 0, NULL, err)) return -1;
+    vdm_widen(&x, t->data, t->dtype, 1);
+    *alpha = (double)x;
+    return 0;
+}
+
+/* alpha / rank; without any alpha it is 1, as diffusers takes it. */
+static int scale_module(struct module *m, int number, const struct settings *s, const char *path,
+                        vdm_error *err)
+{
+    char name[VDM_LORA_NAME];
+    double alpha = m->rank;
+    name_module(name, number);
+    if (s->there) {
+        const vdm_json_node *r, *value;
+        if (number_for(s, "rank_pattern", "r", name, &r, err) ||
+            number_for(s, "alpha_pattern", "lora_alpha", name, &value, err))
+            return -1;
+        if (r && !(r->number >= m->rank && r->number <= m->rank))
+            return vdm_fail(err, "%s: r: expected %d, the rank of the tensors of %s, found %s", s->where,
+                            m->rank, name, r->text);
+        if (!value && !m->alpha)
+            return vdm_fail(err, "%s: lora_alpha: expected a number, found none", s->where);
+        if (value && m->alpha)
+            return vdm_fail(err, "%s: tensor '%s': expected alpha in one place, found lora_alpha as well",
+                            path, m->alpha->name);
+        if (value) alpha = value->number;
+    }
+    if (m->alpha && own_alpha(m->alpha, path, &alpha, err)) return -1;
+    bool rslora = s->there && is_set(setting(&s->j, "use_rslora"));
+    m->as_alpha = rslora ? alpha * sqrt((double)m->rank) : alpha; /* alpha / sqrt(rank) */
+    m->scale = m->as_alpha / m->rank;
+    if (fabs(m->scale) <= MAX_SCALE) return 0;
+    return vdm_fail(err, "%s: %s: alpha %g at rank %d: expected a scale of at most %g", path, name, alpha,
+                    m->rank, MAX_SCALE);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Reading: the adapter. All its modules have one rank, the largest of the file's, and one scale: smaller ones get rows
+ * of zeros in A and columns of zeros in B; where scales differ they are multiplied into B. */
+
+static int check_finite(const float *x, int64_t n, const char *path, const vdm_tensor *t, vdm_error *err)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return vdm_fail(err, "%s: tensor '%s': element %lld: expected a number, found %g", path, t->name,
+                            (long long)i, (double)x[i]);
+    return 0;
+}
+
+static int copy_module(vdm_lora *a, const struct module *m, int number, bool same_scale, const char *path,
+                       vdm_error *err)
+{
+    vdm_target target = (vdm_target)(number % 4);
+    int64_t n = (int64_t)m->rank * a->width;
+    float *A = vdm_lora_a(a, a->params, number / 4, target),
+          *B = vdm_lora_b(a, a->params, number / 4, target);
+    vdm_widen(A, m->a->data, m->a->dtype, n);
+    vdm_widen(B, m->b->data, m->b->dtype, n);
+    if (check_finite(A, n, path, m->a, err) || check_finite(B, n, path, m->b, err)) return -1;
+    if (!same_scale)
+        for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
+    for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;
+         row--) { /* [D,rank] -> [D,R], from behind */
+        memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
+        memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }
     return 0;
 }
 
-static int read_tensors(vdm_lora *a, const vdm_safetensors *f, const vdm_transformer_config *c, int *applied,
-                        vdm_error *err)
+static int make_adapter(vdm_lora *a, const struct module *modules, const vdm_transformer_config *c,
+                        const char *path, vdm_error *err)
 {
+    const struct module *first = NULL;
     int rank = 0;
-    double alpha;
-    if (check_keys(f, c->layers, err) || rank_of(f, c->layers, &rank, err) ||
-        check_shapes(f, c->layers, c->heads * c->head_dim, rank, err) || read_settings(f, rank, &alpha, err))
-        return -1;
-    unsigned char *seen = vdm_alloc((size_t)c->layers, 4, "the adapter's modules", err);
-    int status = seen ? count_modules(f, c->layers, seen, applied, err) : -1;
-    vdm_free(seen);
-    if (status || vdm_lora_new(a, c->layers, c->heads * c->head_dim, rank, alpha, err)) return -1;
-    for (int64_t i = 0; i < f->count; i++)
-        if (copy_tensor(a, f, &f->tensors[i], err)) return -1;
+    double alpha = 0;
+    bool same_scale = true;
+    for (int i = 0; i < c->layers * 4; i++) {
+        const struct module *m = &modules[i];
+        if (!m->a) continue;
+        if (!first) first = m;
+        same_scale = same_scale && m->scale >= first->scale && m->scale <= first->scale;
+        if (m->rank > rank) rank = m->rank, alpha = m->as_alpha;
+    }
+    if (!same_scale) alpha = rank;
+    if (vdm_lora_new(a, c->layers, c->heads * c->head_dim, rank, alpha, err)) return -1;
+    for (int i = 0; i < c->layers * 4; i++)
+        if (modules[i].a && copy_module(a, &modules[i], i, same_scale, path, err)) return -1;
     return 0;
+}
+
+static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetensors *f,
+                        const vdm_transformer_config *c, int *applied, vdm_error *err)
+{
+    struct settings s = {0};
+    bool peft;
+    if (check_keys(f, c->layers, err) || find_modules(modules, f, c->layers, applied, &peft, err)) return -1;
+    for (int i = 0; i < c->layers * 4; i++)
+        if (modules[i].a && check_module(&modules[i], f, (int64_t)c->heads * c->head_dim, err)) return -1;
+    int status = read_settings(&s, f, peft, err);
+    for (int i = 0; i < c->layers * 4 && !status; i++)
+        if (modules[i].a) status = scale_module(&modules[i], i, &s, f->path, err);
+    vdm_json_free(&s.j);
+    return status ? -1 : make_adapter(a, modules, c, f->path, err);
 }
 
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
@@ -351,7 +521,9 @@ int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c
     *applied = 0;
     *modules = c->layers * 4;
     if (vdm_safetensors_open(&f, path, err)) return -1;
-    int status = read_tensors(a, &f, c, applied, err);
+    struct module *all = vdm_alloc((size_t)*modules, sizeof *all, "the adapter's modules", err);
+    int status = all ? read_modules(a, all, &f, c, applied, err) : -1;
+    vdm_free(all);
     vdm_safetensors_close(&f);
     if (status) vdm_lora_free(a);
     return status;

@@ -32,8 +32,9 @@
 #include <string.h>
 #include "vdm.h"
 
-/* Loops over registers must vanish, or the registers become memory. (Under the sanitizers that would take
- * minutes to compile.) */
+/* Loops over registers must vanish, or the registers become memory. Not in the scalar set, whose vectors are
+ * arrays in memory anyway, and not under the sanitizers: both would take minutes to compile. OUTLINE is for
+ * operations so long that a call costs nothing beside them: one copy instead of hundreds. */
 #if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
 #define INLINE static inline __attribute__((always_inline))
 #else
@@ -44,7 +45,12 @@
 #else
 #define NOINLINE
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__GNUC__)
+#define OUTLINE static __attribute__((noinline, unused))
+#else
+#define OUTLINE static inline
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(VDM_SET_scalar)
 #define UNROLL
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -68,8 +74,8 @@
 #endif
 #define TILE_VECS 2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
 #define TILE_ROWS 14
-#define EACH_TILE_HEIGHT(do) \
-    do (1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11) do(12) do(13) do(14)
+#define EACH_TILE_HEIGHT(make) \
+    make(1) make(2) make(3) make(4) make(5) make(6) make(7) make(8) make(9) make(10) make(11) make(12) make(13) make(14)
 
 #define V16_AVX512
 
@@ -229,8 +235,8 @@ INLINE v16 v16_pairs(v16 a, v16 b)
 #define SET_NAME  avx2
 #define TILE_VECS 1 /* 12 sums, 2 columns, 1 broadcast of 16 registers */
 #define TILE_ROWS 6
-#define EACH_TILE_HEIGHT(do) \
-    do (1) do(2) do(3) do(4) do(5) do(6)
+#define EACH_TILE_HEIGHT(make) \
+    make(1) make(2) make(3) make(4) make(5) make(6)
 
 typedef struct v16 {
     __m256 a, b; /* lanes 0-7, 8-15 */
@@ -411,8 +417,8 @@ INLINE v16 v16_odd(v16 p)
 #define SET_NAME  neon
 #define TILE_VECS 1 /* 20 sums, 4 columns, 5 broadcasts (gcc loads all of them first) of 32 registers */
 #define TILE_ROWS 5
-#define EACH_TILE_HEIGHT(do) \
-    do (1) do(2) do(3) do(4) do(5)
+#define EACH_TILE_HEIGHT(make) \
+    make(1) make(2) make(3) make(4) make(5)
 
 typedef struct v16 {
     float32x4_t q[4]; /* lanes 0-3, 4-7, 8-11, 12-15 */
@@ -537,8 +543,8 @@ INLINE void v16_transpose(v16 r[16])
 #define SET_NAME  scalar
 #define TILE_VECS 1
 #define TILE_ROWS 4
-#define EACH_TILE_HEIGHT(do) \
-    do (1) do(2) do(3) do(4)
+#define EACH_TILE_HEIGHT(make) \
+    make(1) make(2) make(3) make(4)
 
 typedef struct v16 {
     float f[16];
@@ -590,13 +596,17 @@ INLINE v16 v16_sqrt(v16 a)
     for (int i = 0; i < 16; i++) a.f[i] = sqrtf(a.f[i]);
     return a;
 }
-LANE_BY_LANE(times_power, ldexpf(a, b == b ? (int)b : 0))
+OUTLINE v16 v16_times_power(v16 p, v16 n)
+{
+    for (int i = 0; i < 16; i++) p.f[i] = ldexpf(p.f[i], n.f[i] == n.f[i] ? (int)n.f[i] : 0);
+    return p;
+}
 INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {
     for (int i = 0; i < 16; i++) c.f[i] = fmaf(a.f[i], b.f[i], c.f[i]);
     return c;
 }
-INLINE v16 v16_load_f16(const void *p)
+OUTLINE v16 v16_load_f16(const void *p)
 {
     uint16_t h[16];
     v16 r;
@@ -618,7 +628,7 @@ INLINE float v16_sum(v16 a)
         for (int j = 0; j < width; j++) a.f[j] += a.f[j + width];
     return a.f[0];
 }
-INLINE void v16_transpose(v16 r[16])
+OUTLINE void v16_transpose(v16 r[16])
 {
     for (int i = 0; i < 16; i++) {
         for (int j = 0; j < i; j++) {
@@ -660,7 +670,11 @@ INLINE v16 v16_widen(const void *p, vdm_dtype dtype, int64_t n)
 /* exp, errors below 1.0 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, e^r a polynomial, 2^n
  * exact. ln 2 comes in two parts, of which n times the first is exact; adding and subtracting 1.5 2^23
  * rounds. */
+#ifdef VDM_SET_scalar
+OUTLINE v16 v16_exp(v16 x)
+#else
 INLINE v16 v16_exp(v16 x)
+#endif
 {
     const v16 magic = v16_set(12582912.0f), one = v16_set(1);
     x = v16_max(v16_set(-104), v16_min(v16_set(89), x)); /* to 0, to infinity; NaN stays */
@@ -687,7 +701,7 @@ INLINE v16 v16_load_pairs(const void *p)
     return v16_load(p);
 }
 #else
-INLINE v16 v16_load_pairs(const void *p)
+OUTLINE v16 v16_load_pairs(const void *p)
 {
     uint16_t x[32];
     uint32_t pair[16];
@@ -699,7 +713,7 @@ INLINE uint32_t bf16_of(float x)
 {
     return vdm_to_bf16(fabsf(x) < FLT_MIN ? copysignf(0, x) : x);
 }
-INLINE v16 v16_pair(v16 a, v16 b)
+OUTLINE v16 v16_pair(v16 a, v16 b)
 {
     float x[16], y[16];
     uint32_t p[16];
@@ -707,7 +721,7 @@ INLINE v16 v16_pair(v16 a, v16 b)
     for (int i = 0; i < 16; i++) p[i] = bf16_of(x[i]) | bf16_of(y[i]) << 16;
     return v16_load(p);
 }
-INLINE v16 v16_pairs(v16 a, v16 b)
+OUTLINE v16 v16_pairs(v16 a, v16 b)
 {
     float x[32];
     uint32_t p[16];
@@ -715,7 +729,7 @@ INLINE v16 v16_pairs(v16 a, v16 b)
     for (int i = 0; i < 16; i++) p[i] = bf16_of(x[2 * i]) | bf16_of(x[2 * i + 1]) << 16;
     return v16_load(p);
 }
-INLINE v16 v16_even(v16 pairs)
+OUTLINE v16 v16_even(v16 pairs)
 {
     float x[16];
     uint32_t p[16];
@@ -724,7 +738,7 @@ INLINE v16 v16_even(v16 pairs)
     for (int i = 0; i < 16; i++) p[i] <<= 16;
     return v16_load(p);
 }
-INLINE v16 v16_odd(v16 pairs)
+OUTLINE v16 v16_odd(v16 pairs)
 {
     float x[16];
     uint32_t p[16];
@@ -777,14 +791,14 @@ INLINE float fma_flushed(float a, float b, float c)
     if (r == 0 || !(fabsf(r) <= FLT_MIN)) return r;
     return fabsf(fmaf(a * large, b, c * large)) < FLT_MIN * large ? copysignf(0, r) : r;
 }
-INLINE v16 v16_flush(v16 a)
+OUTLINE v16 v16_flush(v16 a)
 {
     float x[16];
     v16_store(x, a);
     for (int i = 0; i < 16; i++) x[i] = flushed(x[i]);
     return v16_load(x);
 }
-INLINE v16 v16_fma_flushed(v16 a, v16 b, v16 c)
+OUTLINE v16 v16_fma_flushed(v16 a, v16 b, v16 c)
 {
     float x[16], y[16], z[16];
     v16_store(x, a), v16_store(y, b), v16_store(z, c);

@@ -11,7 +11,7 @@
 /* Mean |a - b| in levels. a, b [H,W,3] */
 static double distance(const uint8_t *a, const uint8_t *b, const vdm_picture *size)
 {
-    vdm_picture p = {size->width, size->height, (uint8_t *)a}, q = {size->width, size->height, (uint8_t *)b};
+    vdm_picture p = {size->height, size->width, (uint8_t *)a}, q = {size->height, size->width, (uint8_t *)b};
     return vdm_score_mae(&p, &q);
 }
 
@@ -34,7 +34,7 @@ void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layou
 {
     size_t frame = (size_t)query->width * (size_t)query->height * 3;
     const uint8_t *end = frames + (size_t)(T - 1) * frame;
-    vdm_picture last = {query->width, query->height, (uint8_t *)end};
+    vdm_picture last = {query->height, query->width, (uint8_t *)end};
     d->answers++;
     d->drift += distance(frames, query->rgb, query);
     d->moved += distance(end, frames, query);

@@ -8,7 +8,8 @@
  *   score.c      an answer's score against the truth, by metric
  *   colour.c     what a model does to colours, and the correction of it
  *   views.c      the same grid mirrored, transposed, with its colours exchanged
- *   arc.c        ARC-AGI files, and the protocol of arXiv 2510.24448
+ *   arc_file.c   ARC-AGI files
+ *   arc.c        their pictures and answers, after the protocol of arXiv 2510.24448
  *   task.c       a task on disk: its examples, its metric, its layout
  *   diagnosis.c  how answers fail */
 #ifndef VDM_TASK_H
@@ -241,9 +242,19 @@ typedef struct vdm_arc {
     int n_train, n_test;
 } vdm_arc;
 /* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
- * 1 to 30 a side. A test may lack its output. Other keys are ignored: published files have some. */
+ * 1 to 30 a side. A test's output may be missing or null. Other keys are ignored: published files have some.
+ * A list of pairs is a task of re-arc; its last pair is the test. FILE.json/ID.json is a task of a collection,
+ * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are taken from the file whose name has
+ * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
+/* The tasks of a collection, in the file's order; none where the file is anything else. */
+typedef struct vdm_arc_ids {
+    char **id;
+    int n;
+} vdm_arc_ids;
+int vdm_arc_ids_read(vdm_arc_ids *ids, const char *path, vdm_error *err);
+void vdm_arc_ids_free(vdm_arc_ids *ids);
 
 /* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
 typedef struct vdm_arc_canvas {
@@ -303,6 +314,7 @@ typedef struct vdm_task {
     vdm_arc arc;                   /* where the task is an ARC-AGI file: its grids, which the examples name */
     vdm_task_notes *notes; /* where vdm_example_picture adds to them; NULL: nowhere */
     const vdm_view *view;          /* what examples are shown in; NULL: as they are */
+    int height, width;             /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
 /* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
  * its pictures look like; rows and columns differ from example to example (vdm_example_grid). */
@@ -310,6 +322,11 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 /* The task whose examples are those grids; takes a's over, also where it fails. */
 int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
 void vdm_task_free(vdm_task *t);
+/* Brings the grid's layout to pictures of height x width, the size that vdm_example_picture will be asked for, and
+ * counts the pictures (of test/ too, if test) that it will resize to it. Where the metric is cells, all pictures must
+ * have one size, and the layout whole pixels after it (vdm_grid_resize); elsewhere a layout that doesn't survive is
+ * dropped. ARC-AGI tasks are drawn in any size: vdm_arc_layout is theirs. */
+int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized, vdm_error *err);
 
 /* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,

@@ -81,14 +81,14 @@ static void print_file(const char *part, const char *path)
 static void pictures(const char *name, uint8_t *frames, int T, int H, int W)
 {
     char path[400], label[64];
-    vdm_picture first = {W, H, frames}, last = {W, H, frames + (size_t)(T - 1) * (size_t)(H * W * 3)}, small,
+    vdm_picture first = {H, W, frames}, last = {H, W, frames + (size_t)(T - 1) * (size_t)(H * W * 3)}, small,
                 y;
     snprintf(path, sizeof path, "%s/video.y4m", folder);
     snprintf(label, sizeof label, "golden sample %s, y4m file", name);
     need(vdm_y4m_write(path, frames, T, H, W, &err));
     print_file(label, path);
-    need(vdm_picture_resize(&small, &first, 37, 50, &err));
-    need(vdm_picture_resize(&y, &last, 37, 50, &err));
+    need(vdm_picture_resize(&small, &first, 50, 37, &err));
+    need(vdm_picture_resize(&y, &last, 50, 37, &err));
     snprintf(path, sizeof path, "%s/frame.png", folder);
     snprintf(label, sizeof label, "golden sample %s, png file", name);
     need(vdm_picture_write(&small, path, &err));

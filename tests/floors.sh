@@ -7,7 +7,7 @@ table='
 tools/main.o tools/commands/
 tools/arc/ tools/bench/ tools/golden/ tools/generate/
 tools/report/ tools/run/ tools/
-task/diagnosis.o task/task.o task/arc.o task/views.o task/colour.o task/score.o task/pose.o task/grid.o
+task/diagnosis.o task/task.o task/arc.o task/views.o task/arc_file.o task/colour.o task/score.o task/pose.o task/grid.o
 ROOT
 text/
 kernels/

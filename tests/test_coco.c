@@ -221,7 +221,7 @@ enum { PICTURES = 12, W = 40, H = 30 };
 static void write_pictures(int n)
 {
     uint8_t rgb[W * H * 3];
-    vdm_picture p = {W, H, rgb};
+    vdm_picture p = {H, W, rgb};
     char name[32];
     for (int i = 0; i < n; i++) {
         memset(rgb, 10 + i, sizeof rgb);

@@ -172,7 +172,7 @@ static void test_pixels(void)
 {
     enum { W = 7, H = 5, N = 3 * W * H };
     uint8_t truth[N], answer[N], other[N];
-    vdm_picture p = {W, H, truth}, q = {W, H, answer}, r = {W, H, other};
+    vdm_picture p = {H, W, truth}, q = {H, W, answer}, r = {H, W, other};
     const vdm_grid_layout none = {0};
     vdm_metric metric = VDM_METRIC_IOU;
     vdm_colour_study *s = new_study();

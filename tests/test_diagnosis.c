@@ -23,7 +23,7 @@ static vdm_diagnosis *new_diagnosis(void)
 static void test_edges(void)
 {
     uint8_t p[FRAME] = {0};
-    vdm_picture picture = {W, H, p}, column = {1, 5, p}, one = {1, 1, p};
+    vdm_picture picture = {H, W, p}, column = {5, 1, p}, one = {1, 1, p};
     CHECK(vdm_edge_energy(&picture) == 0, "a flat picture has no edge");
     memset(p, 100, 3);
     /* right and below of the first pixel: 2 * 100^2 over 6 pixels */
@@ -39,7 +39,7 @@ static void test_frames(void)
 {
     static const int levels[T] = {10, 10, 40, 50};
     uint8_t frames[T * FRAME], x[FRAME], y[FRAME];
-    vdm_picture query = {W, H, x}, truth = {W, H, y};
+    vdm_picture query = {H, W, x}, truth = {H, W, y};
     const vdm_grid_layout none = {0};
     double shift[3];
     vdm_diagnosis *s = new_diagnosis();
@@ -56,7 +56,7 @@ static void test_frames(void)
     CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 1) == 0 && isnan(shift[1]), "there is one only");
     vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, 1, &query, &truth);
     CHECK(near(s->late, 20) && near(s->moved, 80) && s->answers == 3, "a video of one frame");
-    vdm_picture other = {H, W, y};
+    vdm_picture other = {W, H, y};
     vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, &other);
     CHECK(s->known == 2, "a truth of another size tells nothing");
     free(s);
@@ -72,7 +72,7 @@ static void test_colours(void)
                          truth[FRAME] = {0,   0,  0,  0,   0,  0,  255, 65, 54,
                                          255, 65, 54, 255, 65, 54, 255, 65, 54};
     uint8_t frames[2 * FRAME];
-    vdm_picture query = {W, H, frames}, y = {W, H, (uint8_t *)truth};
+    vdm_picture query = {H, W, frames}, y = {H, W, (uint8_t *)truth};
     double shift[3];
     vdm_diagnosis *s = new_diagnosis();
     memcpy(frames, truth, FRAME), memcpy(frames + FRAME, answer, FRAME);

@@ -2,6 +2,7 @@
  * that a run which is stopped or killed and resumed ends with the same bits. Held against PyTorch and peft in
  * tests/peer/train.py. */
 #include "check.h"
+#include "files/fit_state.h"
 #include "tiny.h"
 
 #include <math.h>
@@ -645,6 +646,31 @@ static void test_numbers(void)
     check_random(s.images, PAIRS * LATENT, 2, 1.5f);
 }
 
+/* A table of settings has a bound, and what a setting's default was before it existed isn't written. */
+static void test_state_settings(void)
+{
+    vdm_error err;
+    vdm_fit_setting settings[40] = {{"kept", VDM_SETTING_WORD, .word = "F32", .default_before = "BF16"},
+                                    {"left out", VDM_SETTING_NUMBER, .number = 0, .default_before = "0"}};
+    float array[3][2] = {{1, 2}, {3, 4}, {5, 6}}, read[3][2];
+    vdm_fit_row rows[2] = {{1, 2, 3, 4}, {5, 6, 7, 8}}, rows_read[2];
+    char path[600];
+    snprintf(path, sizeof path, "%s/settings.state", check_folder());
+    vdm_fit_state state = {settings, 2, array[0], array[1], array[2], rows, 1, 1};
+    CHECK(!vdm_fit_state_write(&state, path, &err), "%s", err.text);
+    vdm_fit_state back = {settings, 2, read[0], read[1], read[2], rows_read, 0, 1};
+    CHECK(!vdm_fit_state_read(&back, path, &err), "%s", err.text);
+    CHECK(back.step == 1 && check_same_bits(read, array, sizeof read) &&
+              check_same_bits(rows_read, rows, sizeof rows),
+          "the state read is not the one written");
+    settings[1].number = 1;
+    CHECK(vdm_fit_state_read(&back, path, &err) &&
+              strstr(err.text, "left out: this run has 1, the state was made with 0"),
+          "%s", err.text);
+    for (int i = 0; i < 39; i++) settings[i] = (vdm_fit_setting){"many", VDM_SETTING_NUMBER, .number = i};
+    CHECK(vdm_fit_state_write(&state, path, &err) && strstr(err.text, "more than"), "%s", err.text);
+}
+
 int main(void)
 {
     if (!setup()) {
@@ -661,6 +687,7 @@ int main(void)
         test_other_states();
         test_not_finite();
     }
+    test_state_settings();
     vdm_transformer_free(&s.m);
     vdm_vae_free(&s.vae);
     vdm_cpu_free(&s.cpu);

@@ -31,7 +31,7 @@ static void test_cells(void)
                                        {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
                                        {127, 219, 255}, {135, 12, 37}};
     uint8_t a[SIDE_X * SIDE_Y * 3], b[sizeof a];
-    vdm_picture p = {SIDE_X, SIDE_Y, a}, q = {SIDE_X, SIDE_Y, b};
+    vdm_picture p = {SIDE_Y, SIDE_X, a}, q = {SIDE_Y, SIDE_X, b};
     vdm_grid_layout g = {.rows = 2, .cols = 3, .cell = 2, .border = 1};
     for (int shift = 0; shift < 10; shift++) {
         memset(a, 85, sizeof a), memset(b, 10, sizeof b); /* what is outside the cells does not count */
@@ -211,7 +211,7 @@ static void check_enlarged(const vdm_grid_layout *from, int height, int width, i
     vdm_error err = {""};
     for (int i = 0; i < 32 * 32; i++) cells[i] = (uint8_t)(i * i % 10);
     CHECK(vdm_grid_render(&p, cells, from, height, width, &err) == 0 &&
-              vdm_picture_resize(&large, &p, k * width, k * height, &err) == 0 &&
+              vdm_picture_resize(&large, &p, k * height, k * width, &err) == 0 &&
               vdm_grid_resize(&g, height, width, k * height, k * width, &err) == 0 &&
               vdm_grid_read(back, &large, &g) == 0,
           "%s", err.text);

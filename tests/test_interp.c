@@ -12,7 +12,7 @@ static uint8_t frames[MAX_T * N];
 
 static vdm_picture picture(uint8_t *rgb)
 {
-    return (vdm_picture){W, H, rgb};
+    return (vdm_picture){H, W, rgb};
 }
 
 /* Fills `frames` with the transition of that name; the sentence where it is refused, else "". */

@@ -51,7 +51,7 @@ static uint8_t next_byte(uint32_t *state)
 
 static vdm_picture random_picture(int width, int height, uint32_t seed)
 {
-    vdm_picture p = {width, height, vdm_alloc((size_t)width * (size_t)height, 3, "a picture", NULL)};
+    vdm_picture p = {height, width, vdm_alloc((size_t)width * (size_t)height, 3, "a picture", NULL)};
     for (int i = 0; p.rgb && i < width * height * 3; i++) p.rgb[i] = next_byte(&seed);
     return p;
 }
@@ -604,7 +604,7 @@ static void test_png(void)
 static void test_png_distance(void)
 {
     size_t bytes;
-    vdm_picture p = {12000, 1, calloc(12000, 3)};
+    vdm_picture p = {1, 12000, calloc(12000, 3)};
     if (!p.rgb) abort();
     memcpy(p.rgb + 100, "abcdefgh", 8);
     memcpy(p.rgb + 100 + 32768, "abcdefgh", 8);
@@ -673,7 +673,7 @@ static void test_resize(void)
     for (size_t i = 0; i < sizeof RESIZED / sizeof *RESIZED; i++) {
         vdm_picture p = random_picture(RESIZED[i].width, RESIZED[i].height, 11), q;
         int W = RESIZED[i].to_width, H = RESIZED[i].to_height;
-        CHECK(vdm_picture_resize(&q, &p, W, H, &err) == 0 && q.width == W && q.height == H, "%s", err.text);
+        CHECK(vdm_picture_resize(&q, &p, H, W, &err) == 0 && q.width == W && q.height == H, "%s", err.text);
         uint64_t hash = check_hash(q.rgb, (int64_t)W * H * 3);
         CHECK(hash == RESIZED[i].hash, "%d x %d -> %d x %d: hash %016llx", p.width, p.height, W, H,
               (unsigned long long)hash);
@@ -686,16 +686,16 @@ static void test_resize_edges(void)
 {
     vdm_picture p = random_picture(7, 5, 2), q;
     vdm_error err = {""};
-    CHECK(vdm_picture_resize(&q, &p, 7, 5, &err) == 0 && same_pictures(&p, &q) && q.rgb != p.rgb,
+    CHECK(vdm_picture_resize(&q, &p, 5, 7, &err) == 0 && same_pictures(&p, &q) && q.rgb != p.rgb,
           "the same size is a copy");
     vdm_picture_free(&q);
     memset(p.rgb, 77, 7 * 5 * 3);
-    CHECK(vdm_picture_resize(&q, &p, 16, 3, &err) == 0, "%s", err.text);
+    CHECK(vdm_picture_resize(&q, &p, 3, 16, &err) == 0, "%s", err.text);
     for (int i = 0; i < 16 * 3 * 3; i++) CHECK(q.rgb[i] == 77, "one colour stays one: %d", q.rgb[i]);
     vdm_picture_free(&q);
-    CHECK(vdm_picture_resize(&q, &p, 0, 5, &err) == -1 && !q.rgb && strstr(err.text, "found 0 x 5"), "%s",
+    CHECK(vdm_picture_resize(&q, &p, 5, 0, &err) == -1 && !q.rgb && strstr(err.text, "found 5 x 0"), "%s",
           err.text);
-    CHECK(vdm_picture_resize(&q, &p, 5, 16385, &err) == -1 && strstr(err.text, "1 to 16384"), "%s", err.text);
+    CHECK(vdm_picture_resize(&q, &p, 16385, 5, &err) == -1 && strstr(err.text, "1 to 16384"), "%s", err.text);
     vdm_picture_free(&p);
 }
 

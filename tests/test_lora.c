@@ -177,6 +177,15 @@ static const struct file files[] = {
     {.what = "BF16", .tensor = -1, .dtype = VDM_BF16, .alpha = 2},
     {.what = "F64", .tensor = -1, .dtype = VDM_F64, .alpha = 2},
     {.what = "three targets", .tensor = -1, .modules = 3, .alpha = 2},
+    {.what = "rsLoRA",
+     .tensor = -1,
+     .metadata = META(", \"transformer.use_rslora\": true"),
+     .alpha = 6 * 1.4142135623730951},
+    {.what = "one alpha for all, by a pattern",
+     .tensor = -1,
+     .metadata = META(
+         ", \"transformer.alpha_pattern\": {\"attn1.to_q\": 6, \"^transformer_blocks.0.attn1.to_k\": 6}"),
+     .alpha = 6},
     /* to be refused */
     {.what = "no tensors", .tensor = 0, .modules = -1, .says = "applied 0 of 8"},
     {.what = "I32", .tensor = -1, .dtype = VDM_I32, .says = "I32"},
@@ -200,7 +209,14 @@ static const struct file files[] = {
      .tensor = 6,
      .name = "transformer.transformer_blocks.0.attn1.to_out.lora_A.weight",
      .says = "to_out.lora_A"},
-    {.what = "peft's own prefix", .tensor = -1, .prefix = "base_model.model.", .says = "16 of 16"},
+    {.what = "peft's own prefix, without its configuration",
+     .tensor = -1,
+     .prefix = "base_model.model.",
+     .says = "expected its adapter_config.json beside the file"},
+    {.what = "DoRA's scale",
+     .tensor = 1,
+     .name = "transformer.transformer_blocks.0.attn1.to_q.dora_scale",
+     .says = "DoRA"},
     {.what = "five are listed", .tensor = -1, .prefix = "unet.", .says = ", ..."},
     {.what = "text encoder",
      .tensor = 0,
@@ -213,26 +229,18 @@ static const struct file files[] = {
     {.what = "DoRA",
      .tensor = 1,
      .name = "transformer.transformer_blocks.0.attn1.to_q.lora_magnitude_vector",
-     .says = "magnitude"},
+     .says = "DoRA"},
     {.what = "alpha tensor",
      .tensor = 1,
      .name = "transformer.transformer_blocks.0.attn1.to_q.alpha",
-     .says = "lora_adapter_metadata"},
+     .says = "0.attn1.to_q.lora_B.weight': expected beside its other half"},
     {.what = "A alone", .tensor = 5, .name = "", .says = "0.attn1.to_v.lora_B.weight': expected"},
     {.what = "B alone", .tensor = 14, .name = "", .says = "1.attn1.to_out.0.lora_A.weight': expected"},
     {.what = "two spellings",
      .tensor = 2,
      .name = "transformer_blocks.0.attn1.to_q.lora_A.weight",
      .says = "another name"},
-    {.what = "another rank in A", .tensor = 4, .rows = 1, .says = "found [1,8]"},
-    {.what = "another rank in one module, with metadata",
-     .tensor = 8,
-     .rows = 1,
-     .metadata = "{\"r\": 4, \"lora_alpha\": 4}",
-     .says =
-         "tensor 'transformer.transformer_blocks.1.attn1.to_q.lora_A.weight': expected [2,8] (width 8; all "
-         "modules of one rank, that of 'transformer.transformer_blocks.0.attn1.to_k.lora_A.weight' is 2), "
-         "found [1,8]"},
+    {.what = "another rank in A", .tensor = 4, .rows = 1, .says = "expected [8,1], found [8,2]"},
     {.what = "another rank in B", .tensor = 5, .cols = 1, .says = "found [8,1]"},
     {.what = "another width", .tensor = 4, .cols = 7, .says = "found [2,7]"},
     {.what = "turned", .tensor = 9, .rows = RANK, .cols = D, .says = "expected [8,2]"},
@@ -247,24 +255,28 @@ static const struct file files[] = {
      .metadata = "{\"r\": 2, \"lora_alpha\": \"2\"}",
      .says = "lora_alpha"},
     {.what = "r another", .tensor = -1, .metadata = "{\"r\": 4, \"lora_alpha\": 2}", .says = "r: expected 2"},
-    {.what = "rsLoRA",
-     .tensor = -1,
-     .metadata = META(", \"transformer.use_rslora\": true"),
-     .says = "use_rslora"},
     {.what = "DoRA", .tensor = -1, .metadata = META(", \"transformer.use_dora\": true"), .says = "use_dora"},
     {.what = "DoRA, a number", .tensor = -1, .metadata = META(", \"use_dora\": 1"), .says = "use_dora"},
     {.what = "bias",
      .tensor = -1,
      .metadata = META(", \"transformer.lora_bias\": true"),
      .says = "lora_bias"},
-    {.what = "ranks",
+    {.what = "a rank that the tensors have not",
      .tensor = -1,
      .metadata = META(", \"transformer.rank_pattern\": {\"to_q\": 4}"),
-     .says = "rank_pattern: expected {} (one rank and one alpha for all modules), found an entry for to_q"},
-    {.what = "alphas",
+     .says = "r: expected 2, the rank of the tensors of transformer_blocks.0.attn1.to_q, found 4"},
+    {.what = "a regular expression",
      .tensor = -1,
-     .metadata = META(", \"transformer.alpha_pattern\": {\"to_q\": 4}"),
-     .says = "alpha_pattern"},
+     .metadata = META(", \"transformer.alpha_pattern\": {\"to_(q|k)\": 4}"),
+     .says = "expected a module's name, found a regular expression"},
+    {.what = "a huge alpha",
+     .tensor = -1,
+     .metadata = "{\"r\": 2, \"lora_alpha\": 1e300}",
+     .says = "a scale of"},
+    {.what = "PiSSA",
+     .tensor = -1,
+     .metadata = META(", \"transformer.init_lora_weights\": \"pissa\""),
+     .says = "init_lora_weights"},
 };
 
 static void test_file(const struct file *c)
@@ -300,6 +312,168 @@ static void apply(double *y, const vdm_lora *a, double weight, int module, const
         for (int i = 0; i < D; i++) low += (double)x[i] * (double)A[r * D + i];
         for (int i = 0; i < D; i++) y[i] += weight * a->alpha / a->rank * low * (double)B[i * a->rank + r];
     }
+}
+
+/* Module m of a file of modules that differ: its rank, alpha (0: none) and, in A and B, constants. */
+struct spelled {
+    const char *what, *a, *b, *alpha; /* names, the block (%d) and the target (%s) in them */
+    bool kohya, config;               /* to_out_0; alpha 8 in adapter_config.json */
+    int ranks[4];
+    float alphas[4];
+    const char *metadata;
+    double scales[4]; /* right */
+};
+static const struct spelled spellings[] = {
+    {.what = "kohya",
+     .a = "lora_unet_transformer_blocks_%d_attn1_%s.lora_down.weight",
+     .b = "lora_unet_transformer_blocks_%d_attn1_%s.lora_up.weight",
+     .alpha = "lora_unet_transformer_blocks_%d_attn1_%s.alpha",
+     .kohya = true,
+     .ranks = {2, 2, 2, 2},
+     .alphas = {1, 1, 1, 1},
+     .scales = {0.5, 0.5, 0.5, 0.5}},
+    {.what = "kohya as CogVideoX-Fun writes it, ranks and alphas of each module",
+     .a = "lora_unet__transformer_blocks_%d_attn1_%s.lora_down.weight",
+     .b = "lora_unet__transformer_blocks_%d_attn1_%s.lora_up.weight",
+     .alpha = "lora_unet__transformer_blocks_%d_attn1_%s.alpha",
+     .kohya = true,
+     .ranks = {1, 2, 3, 4},
+     .alphas = {2, 2, 3, 1},
+     .scales = {2, 1, 1, 0.25}},
+    {.what = "ComfyUI",
+     .a = "diffusion_model.transformer_blocks.%d.attn1.%s.lora_A.weight",
+     .b = "diffusion_model.transformer_blocks.%d.attn1.%s.lora_B.weight",
+     .ranks = {2, 2, 2, 2},
+     .scales = {1, 1, 1, 1}},
+    {.what = "peft",
+     .a = "base_model.model.transformer_blocks.%d.attn1.%s.lora_A.weight",
+     .b = "base_model.model.transformer_blocks.%d.attn1.%s.lora_B.weight",
+     .config = true,
+     .ranks = {4, 4, 4, 4},
+     .scales = {2, 2, 2, 2}},
+    {.what = "two ranks, no alpha",
+     .a = "transformer.transformer_blocks.%d.attn1.%s.lora_A.weight",
+     .b = "transformer.transformer_blocks.%d.attn1.%s.lora_B.weight",
+     .ranks = {4, 2, 2, 2},
+     .scales = {1, 1, 1, 1}},
+    {.what = "patterns",
+     .a = "transformer.transformer_blocks.%d.attn1.%s.lora_A.weight",
+     .b = "transformer.transformer_blocks.%d.attn1.%s.lora_B.weight",
+     .ranks = {4, 2, 2, 1},
+     .metadata =
+         "{\"transformer.r\": 2, \"transformer.lora_alpha\": 6, \"transformer.rank_pattern\": {\"to_q\": 4, "
+         "\"to_out.0\": 1}, \"transformer.alpha_pattern\": {\"to_q\": 1, \"to_v\": 2}}",
+     .scales = {0.25, 3, 1, 6}},
+    {.what = "rsLoRA with patterns",
+     .a = "transformer.transformer_blocks.%d.attn1.%s.lora_A.weight",
+     .b = "transformer.transformer_blocks.%d.attn1.%s.lora_B.weight",
+     .ranks = {4, 1, 4, 4},
+     .metadata = "{\"r\": 4, \"lora_alpha\": 6, \"use_rslora\": true, \"rank_pattern\": {\"to_k\": 1}}",
+     .scales = {3, 6, 3, 3}},
+};
+
+/* A is 1/64 of 1, 2, ...; B the negative of these. */
+static void write_spelled(const struct spelled *c, const char *path)
+{
+    static float data[2][4 * D];
+    static char names[3 * MODULES][128];
+    vdm_tensor tensors[3 * MODULES];
+    vdm_error err;
+    int count = 0;
+    for (int i = 0; i < 4 * D; i++) data[0][i] = (float)(i + 1) / 64, data[1][i] = -data[0][i];
+    for (int m = 0; m < MODULES; m++) {
+        const char *target = c->kohya && m % 4 == 3 ? "to_out_0" : targets[m % 4];
+        int64_t R = c->ranks[m % 4];
+        const char *formats[3] = {c->a, c->b, c->alphas[m % 4] > 0 ? c->alpha : NULL};
+        for (int k = 0; k < 3; k++) {
+            if (!formats[k]) continue;
+            vdm_tensor *t = &tensors[count];
+            *t = (vdm_tensor){.name = names[count], .dtype = VDM_F32, .rank = k < 2 ? 2 : 0};
+            t->shape[0] = k ? D : R, t->shape[1] = k ? R : D;
+            t->data = k < 2 ? (const void *)data[k] : &c->alphas[m % 4];
+            t->bytes = (size_t)vdm_tensor_count(t) * sizeof(float);
+            char *at =
+                strstr(formats[k], "%d") ? names[count] : NULL; /* a format that is no literal: by hand */
+            const char *f = formats[k];
+            for (; at && *f; f++) {
+                if (*f == '%')
+                    at += snprintf(at, 64, "%s", *++f == 'd' ? (m / 4 ? "1" : "0") : target);
+                else
+                    *at++ = *f;
+            }
+            if (at) *at = '\0';
+            count++;
+        }
+    }
+    const char *metadata[][2] = {{"lora_adapter_metadata", c->metadata}};
+    CHECK(!vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])metadata, c->metadata ? 1 : 0,
+                                 &err),
+          "%s: %s", c->what, err.text);
+}
+
+static void test_spelling(const struct spelled *c)
+{
+    vdm_error err;
+    vdm_lora a;
+    int applied, modules;
+    float x[D];
+    char config_path[400];
+    snprintf(config_path, sizeof config_path, "%s/adapter_config.json", check_folder());
+    if (c->config) {
+        FILE *f = fopen(config_path, "w");
+        if (!CHECK(f != NULL, "the test can't write")) return;
+        fputs("{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"use_dora\": false}", f);
+        fclose(f);
+    }
+    write_spelled(c, path_of("spelled"));
+    if (!CHECK(!vdm_lora_read(&a, path_of("spelled"), &config, &applied, &modules, &err), "%s: %s", c->what,
+               err.text))
+        return;
+    check_random(x, D, 9, 1);
+    for (int m = 0; m < MODULES; m++) {
+        double got[D] = {0}, right[D] = {0}, worst = 0;
+        int R = c->ranks[m % 4];
+        apply(got, &a, 1, m, x);
+        for (int r = 0; r < R; r++)
+            for (int i = 0; i < D; i++)
+                for (int j = 0; j < D; j++)
+                    right[i] -= c->scales[m % 4] * (double)x[j] * (r * D + j + 1) / 64 * (i * R + r + 1) / 64;
+        for (int i = 0; i < D; i++) worst = fmax(worst, fabs(got[i] - right[i]));
+        CHECK(worst < 1e-4 * (fabs(right[0]) + 1), "%s, module %d: off by %g", c->what, m, worst);
+    }
+    CHECK(applied == MODULES, "%s: applied %d", c->what, applied);
+    vdm_lora_free(&a);
+    remove(config_path);
+}
+
+/* What --init needs: another rank and alpha, and rows that can learn. */
+static void test_resize(void)
+{
+    vdm_error err;
+    vdm_rng rng;
+    vdm_lora a = random_lora(2, 3, 1), before = random_lora(2, 3, 1);
+    float x[D];
+    double worst = 0;
+    check_random(x, D, 9, 1);
+    vdm_rng_seed(&rng, 1);
+    memset(vdm_lora_a(&a, a.params, 0, VDM_K), 0,
+           2 * D * sizeof(float)); /* a module that the file left out */
+    memset(vdm_lora_b(&a, a.params, 0, VDM_K), 0, 2 * D * sizeof(float));
+    if (CHECK(!vdm_lora_resize(&a, 5, 40, &err), "%s", err.text)) {
+        CHECK(a.rank == 5 && a.alpha == 40 && a.scale == 8, "rank %d, alpha %g", a.rank, a.alpha);
+        CHECK(vdm_lora_redraw(&a, &rng) == MODULES * 3 + 2, "rows that are drawn anew");
+        CHECK(vdm_lora_redraw(&a, &rng) == 0, "drawn twice");
+        for (int m = 0; m < MODULES; m++) {
+            double now[D] = {0}, then[D] = {0};
+            apply(now, &a, 1, m, x);
+            if (m != VDM_K) apply(then, &before, 1, m, x);
+            for (int i = 0; i < D; i++) worst = fmax(worst, fabs(now[i] - then[i]));
+        }
+        CHECK(worst < 1e-5, "acts otherwise after a resize: %g", worst);
+    }
+    CHECK(vdm_lora_resize(&a, 4, 1, &err) && strstr(err.text, "at least 5"), "a smaller rank");
+    vdm_lora_free(&a);
+    vdm_lora_free(&before);
 }
 
 static void test_join(void)
@@ -441,6 +615,8 @@ int main(void)
     test_init();
     test_round_trip();
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) test_file(&files[i]);
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) test_spelling(&spellings[i]);
+    test_resize();
     test_join();
     test_adamw(&cpu);
     test_threads();

@@ -705,7 +705,7 @@ static void test_round_trip(void)
 /* A picture that vdm writes is read back. */
 static void test_written(void)
 {
-    vdm_picture p = {61, 47, vdm_alloc(61 * 47, 3, "a picture", NULL)}, q;
+    vdm_picture p = {47, 61, vdm_alloc(61 * 47, 3, "a picture", NULL)}, q;
     char path[512];
     if (!p.rgb) abort();
     for (int i = 0; i < 61 * 47 * 3; i++) p.rgb[i] = (uint8_t)random_next();

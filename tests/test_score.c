@@ -24,7 +24,7 @@ static void set_pixel(uint8_t *rgb, int i, int r, int g, int b)
 static void test_psnr(void)
 {
     uint8_t a[N] = {0}, b[N] = {0};
-    vdm_picture p = {W, H, a}, q = {W, H, b}, other = {H, W, b};
+    vdm_picture p = {H, W, a}, q = {H, W, b}, other = {W, H, b};
     CHECK(isinf(vdm_score_psnr(&p, &q)) && vdm_score_psnr(&p, &q) > 0, "equal pictures");
     for (int i = 0; i < N; i++) b[i] = 1;
     CHECK(near(vdm_score_psnr(&p, &q), 48.130803608679102), "all off by 1: %.15g", vdm_score_psnr(&p, &q));
@@ -40,7 +40,7 @@ static void test_psnr(void)
 static void test_mae(void)
 {
     uint8_t a[N] = {0}, b[N] = {0};
-    vdm_picture p = {W, H, a}, q = {W, H, b}, other = {H, W, b}, none = {0, 0, a};
+    vdm_picture p = {H, W, a}, q = {H, W, b}, other = {W, H, b}, none = {0, 0, a};
     CHECK(vdm_score_mae(&p, &q) == 0, "equal pictures");
     b[7] = 36;
     CHECK(near(vdm_score_mae(&p, &q), 0.25), "36 of 144 levels: %g", vdm_score_mae(&p, &q));
@@ -108,7 +108,7 @@ static void test_ssim(void)
 static void test_iou(void)
 {
     uint8_t a[N] = {0}, b[N] = {0};
-    vdm_picture p = {W, H, a}, q = {W, H, b}, other = {H, W, b};
+    vdm_picture p = {H, W, a}, q = {H, W, b}, other = {W, H, b};
     CHECK(vdm_score_iou(&p, &q) == 1, "both empty");
     for (int i = 0; i < 10; i++) set_pixel(a, i, 255, 255, 255);
     CHECK(vdm_score_iou(&p, &q) == 0, "one empty");
@@ -131,7 +131,7 @@ static void test_miou(void)
 {
     static const int truth[] = {0, 0, 1, 1, 2, 2}, answer[] = {0, 1, 1, 1, 2, 3};
     uint8_t a[18], b[18];
-    vdm_picture p = {3, 2, a}, q = {3, 2, b}, other = {2, 3, b}, none = {0, 0, a};
+    vdm_picture p = {2, 3, a}, q = {2, 3, b}, other = {3, 2, b}, none = {0, 0, a};
     for (int i = 0; i < 6; i++) {
         memcpy(b + 3 * i, vdm_palette_colour(VDM_PALETTE_ARC, truth[i]), 3);
         memcpy(a + 3 * i, vdm_palette_colour(VDM_PALETTE_ARC, answer[i]), 3);
@@ -181,7 +181,7 @@ static int of_part(const vdm_joint *joints, int n, vdm_part part)
 static void test_draw(int height, int width)
 {
     uint8_t *rgb = calloc((size_t)height * (size_t)width, 3);
-    vdm_picture p = {width, height, rgb};
+    vdm_picture p = {height, width, rgb};
     vdm_joint found[VDM_MAX_JOINTS], joints[8];
     const vdm_limb limbs[] = {{0, 1, VDM_ARM}, {1, 2, VDM_ARM}, {4, 5, VDM_LEG}, {5, 6, VDM_TORSO}};
     vdm_error err;
@@ -204,7 +204,7 @@ static void test_pose_score(void)
 {
     enum { SIDE = 120 };
     uint8_t a[SIDE * SIDE * 3] = {0}, b[sizeof a] = {0};
-    vdm_picture p = {SIDE, SIDE, a}, q = {SIDE, SIDE, b}, other = {SIDE, SIDE - 1, b};
+    vdm_picture p = {SIDE, SIDE, a}, q = {SIDE, SIDE, b}, other = {SIDE - 1, SIDE, b};
     const vdm_joint truth[] = {{20.5, 20.5, VDM_FACE}, {60.5, 20.5, VDM_ARM}, {100.5, 60.5, VDM_LEG}},
                     answer[] = {{25.5, 20.5, VDM_FACE}, {60.5, 27.5, VDM_ARM}, {100.5, 60.5, VDM_TORSO}};
     vdm_pose_match m;
@@ -235,7 +235,7 @@ static void test_pose_score(void)
 static void test_by_metric(void)
 {
     uint8_t a[N], b[N];
-    vdm_picture p = {W, 6, a}, q = {W, 6, b};
+    vdm_picture p = {6, W, a}, q = {6, W, b};
     vdm_error err;
     double score;
     bool exact;

@@ -1,5 +1,5 @@
 /* Prompts: ids and embeddings against what sentencepiece and transformers gave (golden/make_text.py),
- * threads, taps, and what the readers must survive. Against the libraries themselves, on fresh models:
+ * threads, traces, and what the readers must survive. Against the libraries themselves, on fresh models:
  * tests/peer/text.py. */
 #include "check.h"
 

@@ -1,6 +1,7 @@
-/* Taps: what is computed has the same bits with one and without; every name comes once; a tensor is the same
+/* Traces: what is computed has the same bits with one and without; every name comes once; a tensor is the same
  * whether it is wanted alone or with all others; and some are what their neighbours say. */
 #include "check.h"
+#include "kernels/trace.h"
 #include "tiny.h"
 
 #include <math.h>
@@ -237,6 +238,42 @@ static void test_vae(bool decode, bool tiled, int expected)
     vdm_vae_free(&v.m);
 }
 
+/* ------------------------------------------------------------------------------------------------ */
+
+static int stop_at_once(void *user, const vdm_report *r)
+{
+    (void)user;
+    return r->step == 1;
+}
+
+/* Prefixes are values: a run that is stopped after its first chunk leaves none behind, and prefixes nest. */
+static void test_prefixes(void)
+{
+    char part[600];
+    snprintf(part, sizeof part, "%s/%d/vae", check_folder(), TINY_15_I2V);
+    if (!CHECK(!vdm_vae_load(&v.m, part, &err), "%s", err.text)) return;
+    vdm_trace trace = {.see = see, .user = &album};
+    const vdm_progress stopped = {.report = stop_at_once, .trace = &trace};
+    const vdm_vae_size size = {17, 16, 24, false};
+    CHECK(vdm_vae_encode(&v.m, &cpu, v.video, &size, v.moments[0], &stopped, &err) == -1, "not stopped");
+    clear(&album);
+    vdm_trace_see(&trace, v.video, SHAPE(2, 3), "after.%d", 7);
+    vdm_trace outer = vdm_trace_inside(&trace, "step.%d.", 5), inner = vdm_trace_inside(&outer, "encode.");
+    vdm_trace_see(&inner, v.video, SHAPE(2, 3), "x");
+    vdm_trace_see(&outer, v.video, SHAPE(2, 3), "y");
+    float *space = vdm_trace_space(&inner, SHAPE(2, 3), "z");
+    CHECK(space && space == trace.space, "the memory of a part is not the caller's");
+    vdm_trace nobody = vdm_trace_inside(NULL, "step.%d.", 5);
+    vdm_trace_see(&nobody, v.video, SHAPE(2, 3), "nothing");
+    const char *const names[] = {"after.7", "step.5.encode.x", "step.5.y"};
+    CHECK(album.count == 3, "%d tensors, expected 3", album.count);
+    for (int i = 0; i < 3 && i < album.count; i++)
+        CHECK(strcmp(album.all[i].name, names[i]) == 0, "'%s', expected '%s'", album.all[i].name, names[i]);
+    clear(&album);
+    vdm_trace_free(&trace);
+    vdm_vae_free(&v.m);
+}
+
 int main(void)
 {
     if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("trace");
@@ -246,6 +283,7 @@ int main(void)
     test_vae(false, false, 76);
     test_vae(true, false, 158);
     test_vae(false, true, 298);
+    test_prefixes();
     vdm_cpu_free(&cpu);
     return check_end("trace");
 }

@@ -19,10 +19,10 @@ static const struct {
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
-    {"vote", VOTE, command_vote, "of several answers to a task, what most of them say"},
+    {"vote", VOTE, command_vote, "a majority vote over several answers to a task"},
     {"arc", ARC, command_arc, "answer ARC-AGI tasks: one, or a folder of them"},
     {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
-    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and tests kept apart"},
+    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and test pictures"},
     {"info", INFO, command_info, "what a model, an adapter or a task is"},
     {"prompt", PROMPT, command_prompt, "the embedding of a prompt, to be used again"},
     {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
@@ -35,8 +35,8 @@ static void help(void)
 {
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
-    printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below what was asked for, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
+    printf("\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
            "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
 }
 

@@ -101,7 +101,8 @@ static int read_size(const struct option_row *r, options *o, const char *text, v
     height[x - text] = '\0';
     int *to[] = {&o->height, &o->width};
     if (r->offset) to[0] = o->tasks.grid, to[1] = o->tasks.grid + 1; /* --grid */
-    return read_count(r, height, to[0], err) || read_count(r, x + 1, to[1], err) ? -1 : 0;
+    if (read_count(r, height, to[0], err)) return -1;
+    return read_count(r, x + 1, to[1], err);
 }
 
 /* One of the words in "a|b|c". */
@@ -371,6 +372,8 @@ int options_read(options *o, int command, int argc, char **argv)
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
     /* what only reads results needs no model */
     if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
+    o->learn.asked_rank = first.learn.rank;
+    o->learn.asked_alpha = first.learn.alpha;
     status = read_words(o, command, argc, argv);
     if (status == DONE) warn_of_threads(o->threads);
     return status;

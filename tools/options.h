@@ -32,6 +32,8 @@ struct learn_options {                                 /* fit, demo, arc; parts 
     double alpha, lr, clip, weight_decay, pure_noise, memory; /* memory: GiB */
     char schedule[16];
     const char *phi, *init; /* or NULL */
+    int asked_rank;         /* --rank and --alpha of the command line; 0: not given */
+    double asked_alpha;
     bool resume, no_image_noise, dump_grads;
 };
 struct sample_options { /* predict, eval, demo, arc, golden */

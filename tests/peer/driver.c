@@ -490,7 +490,7 @@ static void input_named_pair(call *c, const char *name, vdm_picture pair[2])
     if (n != 2) die("driver: expected two pictures");
     size_t bytes = (size_t)H * (size_t)W * 3;
     for (int i = 0; i < 2; i++) {
-        pair[i] = (vdm_picture){W, H, new (c, (int64_t)bytes, 1)};
+        pair[i] = (vdm_picture){H, W, new (c, (int64_t)bytes, 1)};
         memcpy(pair[i].rgb, pixels + (size_t)i * bytes, bytes);
     }
 }
@@ -516,7 +516,7 @@ static void picture(call *c)
     vdm_picture p, resized;
     need(vdm_picture_read(&p, option(c, "path", ""), &err), &err);
     int W = number(c, "width", "0"), H = number(c, "height", "0");
-    need(vdm_picture_resize(&resized, &p, W ? W : p.width, H ? H : p.height, &err), &err);
+    need(vdm_picture_resize(&resized, &p, H ? H : p.height, W ? W : p.width, &err), &err);
     int64_t shape[] = {resized.height, resized.width, 3};
     memcpy(output(c, "rgb", VDM_U8, 3, shape), resized.rgb, (size_t)(shape[0] * shape[1] * 3));
     vdm_picture_free(&p);
@@ -529,7 +529,7 @@ static void write_pictures(call *c)
     int T, H, W;
     const char *path = option(c, "path", ""), *ending = strrchr(path, '.');
     const uint8_t *frames = input_pixels(c, "frames", &T, &H, &W);
-    vdm_picture first = {W, H, new (c, (int64_t)H * W, 3)};
+    vdm_picture first = {H, W, new (c, (int64_t)H * W, 3)};
     memcpy(first.rgb, frames, (size_t)H * (size_t)W * 3);
     if (ending && strcmp(ending, ".y4m") == 0)
         need(vdm_y4m_write(path, frames, T, H, W, &err), &err);

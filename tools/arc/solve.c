@@ -1,11 +1,11 @@
 /* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
  *
- *   grids -> views -> pictures -> adapter (training.c) -> per seed and view a video -> last frame -> grid, in
- * the first view again -> votes -> answers
+ *   grids -> views -> pictures -> adapter (training.c)
+ *         -> per seed and view a video -> last frame -> grid, turned back to the first view -> votes -> answers
  *
- * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of
- * all views and seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones,
- * that of the earlier seed, and the first view before others. */
+ * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views and
+ * seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones, that of the earlier seed,
+ * and the first view before others. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -39,8 +39,8 @@ static int make_views(solver *s, vdm_error *err)
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
     vdm_views_make(s->views, s->n_views, square, 1, 10, s->options.seed);
-    return vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err) || vdm_task_of_arc(&s->task, &all, err) ? -1
-                                                                                                          : 0;
+    if (vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err)) return -1;
+    return vdm_task_of_arc(&s->task, &all, err);
 }
 
 static int start_result(solver *s, vdm_error *err)
@@ -127,7 +127,7 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     const vdm_geometry *g = &s->session.geometry;
     int tests = s->arc.n_test, view = q / tests, test = q % tests, attempts = s->options.arc.attempts;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    vdm_picture last = {g->width, g->height, t->bytes};
+    vdm_picture last = {g->height, g->width, t->bytes};
     vdm_grid seen = {0};
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
     if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
@@ -196,7 +196,9 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
     int n = s->arc.n_train, status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
         status = answer(t, 0, q, n - q < t->group ? n - q : t->group, seen, err);
-    if (!status) status = vdm_colour_learn(&s->colours, s->colours.kind, seen, s->task.metric, s->task.grid.palette, err);
+    if (!status)
+        status =
+            vdm_colour_learn(&s->colours, s->colours.kind, seen, s->task.metric, s->task.grid.palette, err);
     vdm_free(seen);
     return status;
 }
@@ -261,11 +263,11 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
     *s = (solver){.options = *o};
     if (vdm_colour_parse(&s->colours.kind, o->eval.colour))
         return vdm_fail(err, "--colour: found '%s', expected none, shift, affine or palette", o->eval.colour);
-    int status = prepare(s, path, work, resumable, err) || training_read(&s->training, err) ||
-                         session_load(&s->session, err) || training_run(&s->training, err) ||
-                         answer_tests(s, frames, err)
-                     ? -1
-                     : 0;
+    int status = prepare(s, path, work, resumable, err);
+    if (!status) status = training_read(&s->training, err);
+    if (!status) status = session_load(&s->session, err);
+    if (!status) status = training_run(&s->training, err);
+    if (!status) status = answer_tests(s, frames, err);
     s->result.seconds = vdm_seconds() - start;
     return status;
 }

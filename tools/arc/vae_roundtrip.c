@@ -76,18 +76,15 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
     vdm_phi phi = {.kind = VDM_PHI_DISCRETE};
     vdm_picture x = {0}, y = {0};
     uint8_t *frames = NULL;
-    int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err) ||
-                         vdm_example_picture(&x, t, e, false, height, width, err) ||
-                         vdm_example_picture(&y, t, e, true, height, width, err)
-                     ? -1
-                     : 0;
+    int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err);
+    if (!status) status = vdm_example_picture(&x, t, e, false, height, width, err);
+    if (!status) status = vdm_example_picture(&y, t, e, true, height, width, err);
     size_t frame = (size_t)height * (size_t)width * 3;
     if (!status && !(frames = vdm_alloc((size_t)g.frames * frame, 1, "a video", err))) status = -1;
-    if (!status)
-        status =
-            vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err) || through(c, &g, frames, err) ? -1 : 0;
+    if (!status) status = vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err);
+    if (!status) status = through(c, &g, frames, err);
     if (!status) {
-        vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
+        vdm_picture last = {height, width, frames + (size_t)(g.frames - 1) * frame};
         status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
     }
     struct tally *row = status ? NULL : find_row(c, height, t->grid.cell);
@@ -161,10 +158,9 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     struct count c = {.o = o};
     arc_list list = {0};
     options settled = *o;
-    int status = list_read(&list, o->operands[0], err) ||
-                         session_plan(&c.s, &settled, o->height, o->width, err) || session_load(&c.s, err)
-                     ? -1
-                     : 0;
+    int status = list_read(&list, o->operands[0], err);
+    if (!status) status = session_plan(&c.s, &settled, o->height, o->width, err);
+    if (!status) status = session_load(&c.s, err);
     for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {
         char file[1024];
         snprintf(file, sizeof file, "%s.json", list.names[i]);

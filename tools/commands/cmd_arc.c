@@ -6,10 +6,11 @@
 #include "tools/arc/summary.h"
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
+#include "tools/run/training.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -71,7 +72,7 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
     for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
-    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) status = paths_write(&p, page, ANY_FILE, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;
@@ -122,7 +123,7 @@ int command_arc(int argc, char **argv)
     if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.arc.report && vdm_is_folder(o.operands[0]);
+    bool folder = !o.arc.report && list_is(o.operands[0]);
     if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))
@@ -131,7 +132,7 @@ int command_arc(int argc, char **argv)
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
-    if (!command) return fail(&err);
+    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, &err))) return fail(&err);
     if (o.arc.report)
         status = summary(&o, command, &err);
     else if (o.arc.vae_roundtrip)

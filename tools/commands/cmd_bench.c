@@ -17,5 +17,5 @@ int command_bench(int argc, char **argv)
         bench_list();
         return DONE;
     }
-    return paths_check_command(&o, BENCH, NULL, &err) || bench_run(&o, &err) ? fail(&err) : DONE;
+    return paths_check_command(&o, BENCH, ANY_FILE, &err) || bench_run(&o, &err) ? fail(&err) : DONE;
 }

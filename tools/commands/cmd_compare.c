@@ -13,7 +13,8 @@ int command_compare(int argc, char **argv)
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 2) return misuse("compare: expected two files, the reference first");
     char *command = command_line("compare", argc, argv, &err);
-    if (!command || paths_check_command(&o, COMPARE, NULL, &err) || compare_run(&o, command, &differs, &err))
+    if (!command || paths_check_command(&o, COMPARE, ANY_FILE, &err) ||
+        compare_run(&o, command, &differs, &err))
         status = fail(&err);
     else
         status = differs ? BELOW : DONE;

@@ -10,7 +10,7 @@
 #include "tools/generate/task_folder.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 #include "tools/report/strip.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -108,7 +108,9 @@ static int clear_task(const char *dir, vdm_error *err)
     bool killed = vdm_is_folder(unfinished);
     int status = killed ? set_aside(dir, err) : 0;
     if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
-        if (is_made(&old)) status = make_folder(unfinished, err) || remove_task(&old, dir, err) ? -1 : 0;
+        bool made = is_made(&old);
+        if (made) status = make_folder(unfinished, err);
+        if (made && !status) status = remove_task(&old, dir, err);
         vdm_task_free(&old);
     }
     vdm_free(unfinished);
@@ -124,7 +126,8 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
     o.tests = d->options.limit ? d->options.limit : ANSWERS;
     if (task_make(&t, name, &o, err)) return -1;
     snprintf(d->what, sizeof d->what, "%s", t.what);
-    int status = clear_task(d->made, err) || task_write(&t, d->made, err) ? -1 : 0;
+    int status = clear_task(d->made, err);
+    if (!status) status = task_write(&t, d->made, err);
     made_task_free(&t);
     return status;
 }
@@ -135,7 +138,9 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
-    return !d->made || make_task(d, name, err) || vdm_task_read(&d->task, d->made, err) ? -1 : 0;
+    if (!d->made) return -1;
+    if (make_task(d, name, err)) return -1;
+    return vdm_task_read(&d->task, d->made, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -151,8 +156,8 @@ static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
     d->strip = vdm_path(folder, "strip.png", err);
     d->page = vdm_path(folder, "demo.html", err);
     if (!d->scores || !d->strip || !d->page) goto end;
-    if (paths_write(&p, d->scores, NULL, err) || paths_write(&p, d->strip, NULL, err)) goto end;
-    if (paths_write(&p, d->page, NULL, err)) goto end;
+    if (paths_write(&p, d->scores, ANY_FILE, err) || paths_write(&p, d->strip, ANY_FILE, err)) goto end;
+    if (paths_write(&p, d->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:
     paths_free(&p);
@@ -167,6 +172,7 @@ static int prepare(struct demo *d, vdm_error *err)
     if (canvas_lay_out(&d->task, o, true, err)) return -1;
     int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
+    if (canvas_resize(&d->task, true, d->s.geometry.height, d->s.geometry.width, err)) return -1;
     if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err)) return -1;
     return prepare_output(d, folder, err);
 }
@@ -218,10 +224,9 @@ static int write_files(const struct demo *d, vdm_error *err)
               .task = &d->task,
               .training = &d->training,
               .evaluation = &d->evaluation};
-    return evaluation_write(&d->evaluation, d->scores, err) ||
-                   strip_write(&d->evaluation, STRIP, d->strip, err) || page_write(&p, d->page, err)
-               ? -1
-               : 0;
+    if (evaluation_write(&d->evaluation, d->scores, err)) return -1;
+    if (strip_write(&d->evaluation, STRIP, d->strip, err)) return -1;
+    return page_write(&p, d->page, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -246,7 +251,9 @@ static int run(struct demo *d, vdm_error *err)
 {
     if (training_read(&d->training, err)) return -1;
     show_pairs(d);
-    return session_load(&d->s, err) || training_run(&d->training, err) || answer_all(d, err) ? -1 : 0;
+    if (session_load(&d->s, err)) return -1;
+    if (training_run(&d->training, err)) return -1;
+    return answer_all(d, err);
 }
 
 static void release(struct demo *d)
@@ -274,7 +281,9 @@ int command_demo(int argc, char **argv)
         return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);
+    status = d.command ? training_init_options(&d.options, &err) : -1;
+    if (!status) status = prepare(&d, &err);
+    if (!status) status = run(&d, &err);
     release(&d);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

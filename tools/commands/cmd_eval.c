@@ -28,7 +28,7 @@ static int prepare_output(struct files *f, const options *o, const vdm_task *t, 
         f->scores = vdm_path(o->output, "scores.csv", err);
         f->page = vdm_path(o->output, "report.html", err);
         if (!f->scores || !f->page || make_folder(o->output, err)) goto end;
-        if (paths_write(&p, f->scores, NULL, err) || paths_write(&p, f->page, NULL, err)) goto end;
+        if (paths_write(&p, f->scores, ANY_FILE, err) || paths_write(&p, f->page, ANY_FILE, err)) goto end;
     }
     status = paths_check(&p, err);
     if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
@@ -57,7 +57,8 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
         return -1;
     }
     page p = {.command = command, .session = s, .task = a->task, .evaluation = a};
-    return evaluation_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
+    if (evaluation_write(a, f->scores, err)) return -1;
+    return page_write(&p, f->page, err);
 }
 
 static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
@@ -68,7 +69,8 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
         return -1;
     int n = evaluation_asked(t, o->limit, err);
     int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
-    if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+    if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
+        canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
     return evaluation_plan(a, s, t, n, train_pairs, err);
@@ -88,13 +90,15 @@ int command_eval(int argc, char **argv)
     if (o.n_operands != 1) return misuse("eval: expected one task folder, found %d", o.n_operands);
     console_watch_signals();
     char *command = command_line("eval", argc, argv, &err);
-    bool ok = command && !prepare(&s, &a, &task, &view, &o, &err);
-    if (ok && o.plan)
+    status = command ? prepare(&s, &a, &task, &view, &o, &err) : -1;
+    if (!status && o.plan) {
         plan_print(&s, 0, a.train_pairs + a.asked, 0);
-    else
-        ok = ok && !prepare_output(&files, &o, &task, &err) && !run(&s, &a, &files, command, &err);
-    if (ok && !o.plan) signs_print(stdout, a.signs, a.task);
-    status = !ok ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
+    } else if (!status) {
+        status = prepare_output(&files, &o, &task, &err);
+        if (!status) status = run(&s, &a, &files, command, &err);
+        if (!status) signs_print(stdout, a.signs, a.task);
+    }
+    status = status ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
     vdm_free(command);
     files_free(&files);
     evaluation_free(&a);

@@ -133,11 +133,9 @@ static int write_dump(struct run *r, vdm_error *err)
         numbers[i] = (float)r->training.rows[i + 1].loss;
         numbers[steps + i] = (float)r->training.rows[i + 1].grad_norm;
     }
-    int status = dump_add(&r->d, "loss", numbers, 1, &steps, err) ||
-                         dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err) ||
-                         dump_write(&r->d, err)
-                     ? -1
-                     : 0;
+    int status = dump_add(&r->d, "loss", numbers, 1, &steps, err);
+    if (!status) status = dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err);
+    if (!status) status = dump_write(&r->d, err);
     vdm_free(numbers);
     return status;
 }
@@ -155,7 +153,7 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (paths_of_options(&p, o, FIT, err) || paths_read_task(&p, &r->task, err)) goto end;
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
-    if (!r->page || paths_write(&p, r->page, NULL, err)) goto end;
+    if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:
     paths_free(&p);
@@ -168,7 +166,9 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
     plan_print(&r->s, o->learn.steps, 0, l->pairs);
-    return training_run(l, err) || (o->dump && write_dump(r, err)) || page_write(&p, r->page, err) ? -1 : 0;
+    if (training_run(l, err)) return -1;
+    if (o->dump && write_dump(r, err)) return -1;
+    return page_write(&p, r->page, err);
 }
 
 static void release(struct run *r)
@@ -186,6 +186,21 @@ static void release(struct run *r)
     vdm_task_free(&r->task);
 }
 
+static int fit(struct run *r, options *o, const char *command, vdm_error *err)
+{
+    if (training_init_options(o, err)) return -1;
+    if (vdm_task_read(&r->task, o->operands[0], err)) return -1;
+    if (canvas_lay_out(&r->task, o, true, err)) return -1;
+    if (canvas_view(&r->task, o, &r->view, err)) return -1;
+    if (training_plan(&r->training, &r->s, &r->task, o, err)) return -1;
+    if (o->plan) {
+        plan_print(&r->s, o->learn.steps, 0, r->training.pairs);
+        return 0;
+    }
+    if (prepare_output(r, o, err)) return -1;
+    return learn(r, o, command, err);
+}
+
 int command_fit(int argc, char **argv)
 {
     options o;
@@ -199,14 +214,9 @@ int command_fit(int argc, char **argv)
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();
     char *command = command_line("fit", argc, argv, &err);
-    bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
-              !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
-              !training_plan(&r.training, &r.s, &r.task, &o, &err);
-    if (ok && o.plan)
-        plan_print(&r.s, o.learn.steps, 0, r.training.pairs);
-    else
-        ok = ok && !prepare_output(&r, &o, &err) && !learn(&r, &o, command, &err);
+    if (!command) return fail(&err);
+    status = fit(&r, &o, command, &err);
     release(&r);
     vdm_free(command);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

@@ -21,7 +21,7 @@ int command_golden(int argc, char **argv)
     if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
         o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
-    status = command && !paths_check_command(&o, GOLDEN, NULL, &err) && !golden_run(&o, command, &err)
+    status = command && !paths_check_command(&o, GOLDEN, ANY_FILE, &err) && !golden_run(&o, command, &err)
                  ? DONE
                  : fail(&err);
     vdm_free(command);

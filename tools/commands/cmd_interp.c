@@ -42,17 +42,16 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
     for (int i = 0; i < 2 && !status; i++) {
         status = read_picture(&pair[i], o->operands[i], err);
         if (!status && !height) height = pair[0].height, width = pair[0].width;
-        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], width, height, err);
+        if (!status) status = vdm_picture_resize(&sized[i], &pair[i], height, width, err);
     }
     if (!status) {
         vdm_rng rng;
         vdm_rng_seed(&rng, o->seed);
         frames =
             vdm_alloc((size_t)o->frames * (size_t)height * (size_t)width * 3, 1, "the video's frames", err);
-        status = !frames || vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err) ||
-                         write_frames(o->output, frames, o->frames, height, width, err)
-                     ? -1
-                     : 0;
+        status = frames ? 0 : -1;
+        if (!status) status = vdm_interp(phi, &sized[0], &sized[1], o->frames, &rng, frames, err);
+        if (!status) status = write_frames(o->output, frames, o->frames, height, width, err);
     }
     vdm_free(frames);
     for (int i = 0; i < 2; i++) {
@@ -74,6 +73,7 @@ int command_interp(int argc, char **argv)
     if (!o.output) return misuse("interp: expected -o V.y4m or a strip, V.png");
     if (vdm_phi_parse(&phi, o.learn.phi ? o.learn.phi : "discrete", &err))
         return misuse("--phi: %s", err.text);
-    return paths_check_command(&o, INTERP, ".y4m .png .ppm", &err) || make_video(&o, &phi, &err) ? fail(&err)
-                                                                                                 : DONE;
+    return paths_check_command(&o, INTERP, PICTURE_OR_VIDEO_FILE, &err) || make_video(&o, &phi, &err)
+               ? fail(&err)
+               : DONE;
 }

@@ -35,13 +35,11 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
-    int status = inject_one(&in->noise, &f, "noise", 4, noise, err) ||
-                         inject_one(&in->image_noise, &f, "image_noise", 3, image, err) ||
-                         inject_one(&in->step_noise, &f, "step_noise", 6, step, err) ||
-                         inject_one(&prompt, &f, "prompt_embeds", 2, text, err) ||
-                         inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err)
-                     ? -1
-                     : 0;
+    int status = inject_one(&in->noise, &f, "noise", 4, noise, err);
+    if (!status) status = inject_one(&in->image_noise, &f, "image_noise", 3, image, err);
+    if (!status) status = inject_one(&in->step_noise, &f, "step_noise", 6, step, err);
+    if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
+    if (!status) status = inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err);
     vdm_safetensors_close(&f);
     session_use_prompts(s, prompt, negative);
     return status;
@@ -86,7 +84,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
         return -1;
     }
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
-    vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
+    vdm_picture last = {g->height, g->width, bytes + (size_t)(g->frames - 1) * frame};
     if (vdm_picture_write(&last, o->output, status ? &later : err)) status = -1;
     if (o->predict.video &&
         vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))
@@ -133,6 +131,20 @@ end:
     return status;
 }
 
+static int predict(session *s, vdm_picture *query, const options *o, vdm_error *err)
+{
+    if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
+    if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
+    int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
+    if (session_plan(s, o, height, width, err)) return -1;
+    if (o->plan) {
+        plan_print(s, 0, 1, 0);
+        return 0;
+    }
+    if (session_load(s, err)) return -1;
+    return answer(s, query, err);
+}
+
 int command_predict(int argc, char **argv)
 {
     options o;
@@ -146,13 +158,8 @@ int command_predict(int argc, char **argv)
     if (!o.predict.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
     console_watch_signals();
-    bool ok = !paths_check_command(&o, PREDICT, PICTURE_ENDINGS, &err) && !read_picture(&query, o.predict.image, &err) /* once: it may be a pipe */
-              && !session_plan(&s, &o, o.height ? o.height : query.height, o.height ? o.width : query.width, &err);
-    if (ok && o.plan)
-        plan_print(&s, 0, 1, 0);
-    else
-        ok = ok && !session_load(&s, &err) && !answer(&s, &query, &err);
+    status = predict(&s, &query, &o, &err);
     session_free(&s);
     vdm_picture_free(&query);
-    return ok ? DONE : fail(&err);
+    return status ? fail(&err) : DONE;
 }

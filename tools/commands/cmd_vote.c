@@ -7,6 +7,7 @@
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
+#include "tools/run/canvas.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 
@@ -63,11 +64,9 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
         status = read_answer(answers + k * cells, v->runs[k], e->name, &grid, g, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
-        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
-                         vdm_grid_render(&answer, winner, &grid, g->height, g->width, err) ||
-                         evaluation_take(&v->evaluation, folder, &input, answer.rgb, err)
-                     ? -1
-                     : 0;
+        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err);
+        if (!status) status = vdm_grid_render(&answer, winner, &grid, g->height, g->width, err);
+        if (!status) status = evaluation_take(&v->evaluation, folder, &input, answer.rgb, err);
     }
     vdm_picture_free(&input);
     vdm_picture_free(&answer);
@@ -85,7 +84,9 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
                         t->arc.path ? "an ARC-AGI file (vdm arc --augment votes)"
                                     : vdm_metric_name(t->metric));
     int n = evaluation_asked(t, o->limit, err);
-    if (n < 0 || size_of(o, t->test[0].input, &s.geometry.height, &s.geometry.width, err) ||
+    vdm_geometry *g = &s.geometry;
+    if (n < 0 || size_of(o, t->test[0].input, &g->height, &g->width, err) ||
+        canvas_resize(t, true, g->height, g->width, err) ||
         evaluation_plan(&v->evaluation, &s, t, n, 0, err) || make_folder(o->output, err))
         return -1;
     v->runs = o->operands + 1;
@@ -98,7 +99,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
         if (paths_read_folder(&p, v->runs[i], err)) goto end;
-    if (paths_write(&p, v->scores, NULL, err) || paths_write(&p, v->page, NULL, err)) goto end;
+    if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:
     paths_free(&p);
@@ -110,7 +111,8 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
     page p = {.command = command, .task = &v->task, .evaluation = &v->evaluation};
     for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
-    return evaluation_write(&v->evaluation, v->scores, err) || page_write(&p, v->page, err) ? -1 : 0;
+    if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
+    return page_write(&p, v->page, err);
 }
 
 int command_vote(int argc, char **argv)
@@ -124,8 +126,9 @@ int command_vote(int argc, char **argv)
         return misuse("vote: expected a task folder and folders of answers, found %d", o.n_operands);
     if (!o.output) return misuse("vote: expected -o DIR");
     char *command = command_line("vote", argc, argv, &err);
-    bool ok = command && !prepare(&v, &o, &err) && !run(&v, &o, command, &err);
-    status = ok ? evaluation_summary(&o, &v.evaluation) : fail(&err);
+    status = command ? prepare(&v, &o, &err) : -1;
+    if (!status) status = run(&v, &o, command, &err);
+    status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
     vdm_free(command);
     vdm_free(v.scores);
     vdm_free(v.page);

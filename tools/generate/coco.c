@@ -314,7 +314,8 @@ static char *picture_path(const struct coco *c, const struct shot *s, vdm_error 
         if (!path || access(path, R_OK) == 0) return path;
         vdm_free(path);
     }
-    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images, s->name);
+    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images,
+             s->name);
     return NULL;
 }
 
@@ -463,8 +464,8 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
                           s->height, c->o->tasks.annotations, p.width, p.height);
     if (!status)
-        status = vdm_picture_resize(to, &p, c->o->width ? c->o->width : p.width,
-                                    c->o->height ? c->o->height : p.height, err);
+        status = vdm_picture_resize(to, &p, c->o->height ? c->o->height : p.height,
+                                    c->o->width ? c->o->width : p.width, err);
     vdm_picture_free(&p);
     vdm_free(path);
     return status;
@@ -475,12 +476,12 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
     vdm_picture x = {0}, y = {0};
     int status = read_picture(&x, c, s, err);
     if (!status) {
-        y = (vdm_picture){x.width, x.height,
+        y = (vdm_picture){x.height, x.width,
                           vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};
-        status = !y.rgb || draw_answer(c, s, &y, err) || task_picture(&x, dir, s->name, "in", err) ||
-                         task_picture(&y, dir, s->name, "out", err)
-                     ? -1
-                     : 0;
+        status = y.rgb ? 0 : -1;
+        if (!status) status = draw_answer(c, s, &y, err);
+        if (!status) status = task_picture(&x, dir, s->name, "in", err);
+        if (!status) status = task_picture(&y, dir, s->name, "out", err);
     }
     vdm_picture_free(&x);
     vdm_picture_free(&y);
@@ -490,8 +491,9 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
 static int write_shots(const struct coco *c, struct shot **list, int64_t n, const char *task,
                        const char *part, vdm_error *err)
 {
-    char *dir = n ? vdm_path(task, part, err) : NULL;
-    int status = n && (!dir || make_folder(dir, err)) ? -1 : 0;
+    if (!n) return 0;
+    char *dir = vdm_path(task, part, err);
+    int status = dir ? make_folder(dir, err) : -1;
     for (int64_t i = 0; i < n && !status; i++) status = write_shot(c, list[i], dir, err);
     vdm_free(dir);
     return status;
@@ -512,11 +514,10 @@ static int write_task(struct coco *c, vdm_error *err)
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
     char *unfinished = walk_notes(c, true, err) ? NULL : task_begin(c->o->output, err);
-    int status = !unfinished || write_shots(c, c->train, c->n_train, unfinished, "train", err) ||
-                         write_shots(c, c->test, c->n_test, unfinished, "test", err) ||
-                         task_end(&t, c->o->output, unfinished, err)
-                     ? -1
-                     : 0;
+    int status = unfinished ? 0 : -1;
+    if (!status) status = write_shots(c, c->train, c->n_train, unfinished, "train", err);
+    if (!status) status = write_shots(c, c->test, c->n_test, unfinished, "test", err);
+    if (!status) status = task_end(&t, c->o->output, unfinished, err);
     vdm_free(unfinished);
     if (status) return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
@@ -538,10 +539,11 @@ static void release(struct coco *c)
 int coco_run(const options *o, vdm_error *err)
 {
     struct coco c = {.o = o, .pose = strcmp(o->tasks.as, "pose") == 0};
-    int status = read_names(&c, err) || (!o->list && make_empty(o->output, err)) || find_pictures(&c, err) ||
-                         walk_notes(&c, false, err) || choose(&c, err)
-                     ? -1
-                     : 0;
+    int status = read_names(&c, err);
+    if (!status && !o->list) status = make_empty(o->output, err);
+    if (!status) status = find_pictures(&c, err);
+    if (!status) status = walk_notes(&c, false, err);
+    if (!status) status = choose(&c, err);
     if (!status && o->list) {
         for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", clean(c.train[i]->name));
         for (int64_t i = 0; i < c.n_test; i++) printf("%s\n", clean(c.test[i]->name));

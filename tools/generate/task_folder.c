@@ -50,11 +50,13 @@ static int write_picture(const vdm_picture *p, const char *dir, int i, const cha
 static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const char *dir, const char *name,
                       vdm_error *err)
 {
-    char *path = n ? vdm_path(dir, name, err) : NULL;
-    int status = n && (!path || make_folder(path, err)) ? -1 : 0;
-    for (int i = 0; i < n && !status; i++)
-        status =
-            write_picture(&x[i], path, i, "in", err) || write_picture(&y[i], path, i, "out", err) ? -1 : 0;
+    if (!n) return 0;
+    char *path = vdm_path(dir, name, err);
+    int status = path ? make_folder(path, err) : -1;
+    for (int i = 0; i < n && !status; i++) {
+        status = write_picture(&x[i], path, i, "in", err);
+        if (!status) status = write_picture(&y[i], path, i, "out", err);
+    }
     vdm_free(path);
     return status;
 }
@@ -127,11 +129,10 @@ int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_err
 int task_write(const made_task *t, const char *dir, vdm_error *err)
 {
     char *unfinished = task_begin(dir, err);
-    int status = !unfinished || write_part(t->train_x, t->train_y, t->n_train, unfinished, "train", err) ||
-                         write_part(t->test_x, t->test_y, t->n_test, unfinished, "test", err) ||
-                         task_end(&t->task, dir, unfinished, err)
-                     ? -1
-                     : 0;
+    int status = unfinished ? 0 : -1;
+    if (!status) status = write_part(t->train_x, t->train_y, t->n_train, unfinished, "train", err);
+    if (!status) status = write_part(t->test_x, t->test_y, t->n_test, unfinished, "test", err);
+    if (!status) status = task_end(&t->task, dir, unfinished, err);
     vdm_free(unfinished);
     return status;
 }

@@ -260,11 +260,10 @@ static int draw_problems(problem *list, int n, const problem *others, int n_othe
 static int render(vdm_picture *x, vdm_picture *y, const problem *p, const recipe *r, const vdm_task *t,
                   vdm_error *err)
 {
-    if (!r->g->draw)
-        return vdm_grid_render(x, p->x.cells, &t->grid, r->height, r->width, err) ||
-                       vdm_grid_render(y, p->y.cells, &t->grid, r->height, r->width, err)
-                   ? -1
-                   : 0;
+    if (!r->g->draw) {
+        if (vdm_grid_render(x, p->x.cells, &t->grid, r->height, r->width, err)) return -1;
+        return vdm_grid_render(y, p->y.cells, &t->grid, r->height, r->width, err);
+    }
     vdm_picture *both[] = {x, y};
     for (int i = 0; i < 2; i++) {
         *both[i] = (vdm_picture){.width = r->width, .height = r->height};
@@ -289,15 +288,13 @@ static int describe(made_task *t, const recipe *r, vdm_error *err)
 {
     size_t n = strlen(r->g->name) + 1;
     t->what = r->g->what;
-    t->task = (vdm_task){.has_phi = true,
-                         .phi = {.kind = VDM_PHI_DISCRETE},
-                         .has_metric = true,
-                         .metric = r->g->metric,
-                         .grid = {.rows = r->rows,
-                                  .cols = r->cols,
-                                  .cell = r->cell,
-                                  .border = r->border,
-                                  .palette = r->palette}};
+    t->task = (vdm_task){
+        .has_phi = true,
+        .phi = {.kind = VDM_PHI_DISCRETE},
+        .has_metric = true,
+        .metric = r->g->metric,
+        .grid = {
+            .rows = r->rows, .cols = r->cols, .cell = r->cell, .border = r->border, .palette = r->palette}};
     t->task.name = vdm_alloc(n, 1, "a name", err);
     if (!t->task.name) return -1;
     memcpy(t->task.name, r->g->name, n);
@@ -319,10 +316,8 @@ static int make(made_task *t, const recipe *r, const task_options *o, problem *p
     start(&rng, r->g->name, 1, o->seed);
     if (draw_problems(tests, t->n_test, pairs, all, r, least_distance(r, o->paper), &rng, err)) return -1;
     if (describe(t, r, err)) return -1;
-    return render_all(&t->train_x, &t->train_y, pairs, t->n_train, r, &t->task, err) ||
-                   render_all(&t->test_x, &t->test_y, tests, t->n_test, r, &t->task, err)
-               ? -1
-               : 0;
+    if (render_all(&t->train_x, &t->train_y, pairs, t->n_train, r, &t->task, err)) return -1;
+    return render_all(&t->test_x, &t->test_y, tests, t->n_test, r, &t->task, err);
 }
 
 int task_make(made_task *t, const char *name, const task_options *o, vdm_error *err)

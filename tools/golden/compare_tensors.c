@@ -30,14 +30,26 @@ static int64_t integer_at(const vdm_tensor *t, int64_t i)
     uint32_t u32 = 0;
     uint16_t u16 = 0;
     switch (t->dtype) {
-    case VDM_I32: memcpy(&i32, p, 4); return i32;
-    case VDM_I16: memcpy(&i16, p, 2); return i16;
-    case VDM_I8: return *(const signed char *)p;
-    case VDM_U32: memcpy(&u32, p, 4); return u32;
-    case VDM_U16: memcpy(&u16, p, 2); return u16;
+    case VDM_I32:
+        memcpy(&i32, p, 4);
+        return i32;
+    case VDM_I16:
+        memcpy(&i16, p, 2);
+        return i16;
+    case VDM_I8:
+        return *(const signed char *)p;
+    case VDM_U32:
+        memcpy(&u32, p, 4);
+        return u32;
+    case VDM_U16:
+        memcpy(&u16, p, 2);
+        return u16;
     case VDM_U8:
-    case VDM_BOOL: return *(const unsigned char *)p;
-    default: memcpy(&i64, p, 8); return i64;
+    case VDM_BOOL:
+        return *(const unsigned char *)p;
+    default:
+        memcpy(&i64, p, 8);
+        return i64;
     }
 }
 
@@ -152,11 +164,13 @@ void judge(finding *f)
         return;
     }
     bool floating[2] = {vdm_dtype_floating(ref->dtype), vdm_dtype_floating(got->dtype)};
-    bool known[2] = {floating[0] || vdm_dtype_integer(ref->dtype), floating[1] || vdm_dtype_integer(got->dtype)};
+    bool known[2] = {floating[0] || vdm_dtype_integer(ref->dtype),
+                     floating[1] || vdm_dtype_integer(got->dtype)};
     if (!same_shape(ref, got)) {
         f->verdict = OTHER_SHAPE;
     } else if (!known[0] || !known[1]) {
-        bool same = ref->dtype == got->dtype && (!ref->bytes || memcmp(ref->data, got->data, ref->bytes) == 0);
+        bool same =
+            ref->dtype == got->dtype && (!ref->bytes || memcmp(ref->data, got->data, ref->bytes) == 0);
         f->verdict = same ? AGREES : OTHER_TYPE;
         f->gap.exact = true;
     } else {
@@ -186,7 +200,8 @@ bool explained_by_exp(const both *b, const finding *f)
 {
     const char *name = name_without_prefix(f->ref->name);
     bool ofs = strcmp(name, "ofs_proj") == 0;
-    if ((!ofs && strcmp(name, "time_proj") != 0) || f->verdict != DIFFERS || f->gap.exact || f->ref->rank != 2)
+    if ((!ofs && strcmp(name, "time_proj") != 0) || f->verdict != DIFFERS || f->gap.exact ||
+        f->ref->rank != 2)
         return false;
     char full[2 * VDM_TRACE_NAME];
     int64_t width = f->ref->shape[1], half = width / 2, B = f->ref->shape[0];

@@ -8,6 +8,7 @@
  *
  * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
 #include "tools/golden/golden.h"
+#include "files/hash.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -175,17 +176,13 @@ static void fact(struct golden *g, const char *name, double value)
     snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
 }
 
-/* FNV-1a over numbers: names, shapes and values, the same on every machine. */
-static uint64_t hash_number(uint64_t h, uint64_t x)
-{
-    return (h ^ x) * 1099511628211u;
-}
+/* FNV-1a over names, shapes and elements, an element a step: the same on every machine. */
 static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 {
     size_t width = vdm_dtype_bytes(t->dtype);
     const unsigned char *p = t->data;
-    for (const char *c = t->name; *c; c++) h = hash_number(h, (unsigned char)*c);
-    for (int i = 0; i < t->rank; i++) h = hash_number(h, (uint64_t)t->shape[i]);
+    for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
+    for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
     for (size_t i = 0; i + width <= t->bytes; i += width) {
         uint64_t value = 0;
         uint16_t two;
@@ -193,7 +190,7 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
         if (width == 2) memcpy(&two, p + i, 2), value = two;
         if (width == 4) memcpy(&four, p + i, 4), value = four;
         if (width == 8) memcpy(&value, p + i, 8);
-        h = hash_number(h, value);
+        h = vdm_hash_step(h, value);
     }
     return h;
 }
@@ -280,7 +277,8 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
     }
     bool given = injected(g, name);
     if (!given && n > MAX_DRAWN) {
-        vdm_fail(err, "golden: %s: %.0f elements would be drawn, at most %d are: inject it", name, n, MAX_DRAWN);
+        vdm_fail(err, "golden: %s: %.0f elements would be drawn, at most %d are: inject it", name, n,
+                 MAX_DRAWN);
         return NULL;
     }
     float *x = given ? vdm_safetensors_floats(&g->in, name, rank, shape, err)
@@ -364,13 +362,14 @@ static int new_injected_adapter(struct golden *g, const vdm_transformer_config *
 }
 
 /* A single --lora is taken as its file has it; several, or one with a weight, are joined as in predict. */
-static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns, vdm_lora *a,
-                             vdm_error *err)
+static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns,
+                             vdm_lora *a, vdm_error *err)
 {
     double weight = 1;
     if (g->o->sample.n_loras > 1) {
         if (learns)
-            return vdm_fail(err, "golden --what train: expected one --lora, which is learned further, found %d",
+            return vdm_fail(err,
+                            "golden --what train: expected one --lora, which is learned further, found %d",
                             g->o->sample.n_loras);
         return loras_read(a, g->o, c, err);
     }
@@ -519,11 +518,9 @@ static int check_latents(const vdm_transformer_config *c, const char *name, int6
                         ": expected multiples of the patch, %d frames of %dx%d",
                         name, F, h, w, pt, p, p);
     if ((c->learned_positions && !sampled) || sliced)
-        return vdm_fail(err,
-                        "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %s%dx%d",
+        return vdm_fail(err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %s%dx%d",
                         name, h, w, sliced ? "at most " : "", c->sample_height, c->sample_width);
-    if (F / pt * (h / p) * (w / p) > 1 << 24)
-        return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
+    if (F / pt * (h / p) * (w / p) > 1 << 24) return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
     return 0;
 }
 
@@ -725,11 +722,12 @@ static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_
     if (geometry_of(g, &sizes, &size, err)) return -1;
     const int64_t drawn[] = {2, size.F, c->out_channels, size.h, size.w};
     const int limits[] = {VDM_MAX_PAIRS, VDM_MAX_FRAMES, c->out_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
-    int64_t videos[] = {-1, -1, c->out_channels, -1, -1}, N = (int64_t)g->o->learn.batch * g->o->learn.accumulate,
-            t[] = {-1, N};
+    int64_t videos[] = {-1, -1, c->out_channels, -1, -1},
+            N = (int64_t)g->o->learn.batch * g->o->learn.accumulate, t[] = {-1, N};
     if (shape_of(g, "videos", 5, videos, drawn, limits, err) ||
         check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
-        shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N}, (int[]){MAX_STEPS, (int)N}, err))
+        shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N},
+                 (int[]){MAX_STEPS, (int)N}, err))
         return -1;
     *d = (vdm_fit_data){.pairs = (int)videos[0],
                         .F = (int)videos[1],
@@ -820,7 +818,7 @@ static int begin(struct golden *g, vdm_error *err)
     vdm_rng_seed(&g->rng, o->seed);
     g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
     g->progress.trace = &g->trace;
-    g->hash = 14695981039346656037u;
+    g->hash = VDM_HASH_START;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
 

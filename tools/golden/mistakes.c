@@ -194,26 +194,26 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
 {
     double scaling = both_fact(s->b, "scaling_factor", 0.7), Dh = both_fact(s->b, "head_dim", 64);
     double lora = both_fact(s->b, "lora_alpha", 1) / both_fact(s->b, "lora_rank", 1);
-    bool latents = name_has(s, "latents") || name_has(s, "video") || name_has(s, "image") || name_has(s, "moments") ||
-                   strcmp(s->name, "x") == 0 || strcmp(s->name, "v") == 0;
-    bool adapter = name_has(s, "lora_") || name_has(s, "grad"), query = name_has(s, "_q") || name_has(s, "_k");
+    bool latents = name_has(s, "latents") || name_has(s, "video") || name_has(s, "image") ||
+                   name_has(s, "moments") || strcmp(s->name, "x") == 0 || strcmp(s->name, "v") == 0;
+    bool adapter = name_has(s, "lora_") || name_has(s, "grad"),
+         query = name_has(s, "_q") || name_has(s, "_k");
     const struct {
         double value;
         bool possible;
         const char *what;
-    } known[] = {
-        {-1, true, "the sign is turned"},
-        {scaling, latents, "the scaling factor once too often"},
-        {1 / scaling, latents, "divided by the scaling factor, or not multiplied by it"},
-        {scaling * scaling, latents,
-         "multiplied by the scaling factor where the reference divides (--image-scale)"},
-        {1 / scaling / scaling, latents,
-         "divided by the scaling factor where the reference multiplies (--image-scale)"},
-        {lora, adapter, "alpha / rank is applied twice"},
-        {1 / lora, adapter, "alpha / rank is forgotten"},
-        {sqrt(Dh), query, "a factor 1/sqrt(Dh) is forgotten"},
-        {1 / sqrt(Dh), query, "a factor 1/sqrt(Dh) too much"},
-        {0.001, strcmp(s->name, "t") == 0, "t runs from 0 to 1"}};
+    } known[] = {{-1, true, "the sign is turned"},
+                 {scaling, latents, "the scaling factor once too often"},
+                 {1 / scaling, latents, "divided by the scaling factor, or not multiplied by it"},
+                 {scaling * scaling, latents,
+                  "multiplied by the scaling factor where the reference divides (--image-scale)"},
+                 {1 / scaling / scaling, latents,
+                  "divided by the scaling factor where the reference multiplies (--image-scale)"},
+                 {lora, adapter, "alpha / rank is applied twice"},
+                 {1 / lora, adapter, "alpha / rank is forgotten"},
+                 {sqrt(Dh), query, "a factor 1/sqrt(Dh) is forgotten"},
+                 {1 / sqrt(Dh), query, "a factor 1/sqrt(Dh) too much"},
+                 {0.001, strcmp(s->name, "t") == 0, "t runs from 0 to 1"}};
     *text = '\0';
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         bool far = fabs(known[i].value - 1) > 1e-3, same = fabs(factor / known[i].value - 1) < 1e-4;

@@ -180,7 +180,7 @@ static void pair_film(struct writer *w, int i, uint8_t *frames)
     vdm_fit_rng(&rng, l->how.seed, VDM_FIT_LATENTS, i);
     w->status = vdm_interp(&l->phi, &l->x[i], &l->y[i], g->frames, &rng, frames, w->err);
     for (int k = 0; k < n && !w->status; k++) {
-        vdm_picture p = {g->width, g->height, frames + (size_t)film_frame(k, g->frames) * size};
+        vdm_picture p = {g->height, g->width, frames + (size_t)film_frame(k, g->frames) * size};
         w->status = picture_shrink(&small[k], &p, w->err);
     }
     if (!w->status) film(w, small, n, g->frames, w->p->task->train[i].name);

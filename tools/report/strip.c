@@ -22,7 +22,7 @@ int strip_write(const evaluation *a, int columns, const char *path, vdm_error *e
     const vdm_picture *first = &a->all[0].input;
     int zoom = first->width < ZOOM_TO ? ZOOM_TO / first->width : 1;
     int width = first->width * zoom + GAP, height = first->height * zoom + GAP;
-    vdm_picture p = {n * width + GAP, 3 * height + GAP, NULL};
+    vdm_picture p = {3 * height + GAP, n * width + GAP, NULL};
     p.rgb = vdm_alloc((size_t)p.width * (size_t)p.height, 3, "the strip", err);
     if (!p.rgb) return -1;
     memset(p.rgb, 255, (size_t)p.width * (size_t)p.height * 3);

@@ -9,7 +9,7 @@
  *
  * A grid is cut at its cells: two characters side by side each (a character has half the width of its
  * height), or one where the pictures would be too wide side by side. */
-#include "tools/report/screen.h"
+#include "tools/report/terminal.h"
 
 #include <stdlib.h>
 #include <string.h>

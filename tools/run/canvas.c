@@ -1,10 +1,10 @@
 /* What the pictures of an ARC-AGI task look like: canvas, cells, borders, palette.
  *
- * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says
- * otherwise
- * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for
- * models that need cells of a certain size: their VAE loses smaller ones. */
+ * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says otherwise
+ * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for models that
+ * need cells of a certain size: their VAE loses smaller ones. */
 #include "tools/run/canvas.h"
+#include "tools/messages.h"
 
 #include <string.h>
 
@@ -70,5 +70,15 @@ int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)
     vdm_views_make(views, o->eval.view + 1, square, 0, colours, 42);
     *view = views[o->eval.view];
     t->view = view;
+    return 0;
+}
+
+int canvas_resize(vdm_task *t, bool test, int height, int width, vdm_error *err)
+{
+    int pictures, resized;
+    if (vdm_task_resize(t, test, height, width, &pictures, &resized, err)) return -1;
+    if (resized)
+        fprintf(stderr, "%s: %d of %d pictures are resized to %dx%d\n", clean(t->path), resized, pictures,
+                height, width);
     return 0;
 }

@@ -10,5 +10,8 @@
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Shows a task of grids in view o->view, a function of that number alone, which `view` keeps. After canvas_lay_out. */
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
+/* Brings the grid's layout to the session's size, and reports on stderr how many pictures are resized. test: the
+ * pictures of test/ are used too. */
+int canvas_resize(vdm_task *t, bool test, int height, int width, vdm_error *err);
 
 #endif

@@ -59,8 +59,8 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
  * Scores */
 
 /* Which cells differ from the truth, where the task has a grid that fits. */
-static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last, const vdm_picture *truth,
-                      vdm_error *err)
+static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last,
+                      const vdm_picture *truth, vdm_error *err)
 {
     vdm_pixel first;
     size_t cells = (size_t)grid->rows * (size_t)grid->cols;
@@ -128,7 +128,7 @@ int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err)
         width = (width * KEPT_SIDE + side / 2) / side;
         height = (height * KEPT_SIDE + side / 2) / side;
     }
-    return vdm_picture_resize(to, from, width ? width : 1, height ? height : 1, err);
+    return vdm_picture_resize(to, from, height ? height : 1, width ? width : 1, err);
 }
 
 /* Evenly spaced frames of the video, the first and the last among them. bytes [T,H,W,3] */
@@ -137,7 +137,7 @@ static int keep_film(struct answer *a, uint8_t *bytes, const vdm_geometry *g, vd
     size_t size = (size_t)g->height * (size_t)g->width * 3;
     a->n_film = g->frames < FILM_FRAMES ? g->frames : FILM_FRAMES;
     for (int i = 0; i < a->n_film; i++) {
-        vdm_picture p = {g->width, g->height, bytes + (size_t)film_frame(i, g->frames) * size};
+        vdm_picture p = {g->height, g->width, bytes + (size_t)film_frame(i, g->frames) * size};
         if (picture_shrink(&a->film[i], &p, err)) return -1;
     }
     return 0;
@@ -150,8 +150,8 @@ int film_frame(int i, int frames)
 }
 
 /* As the task is, not as its view shows it. */
-static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_grid_layout *grid,
-                      const vdm_picture *last, vdm_error *err)
+static int write_last(const evaluation *all, const char *folder, const char *name,
+                      const vdm_grid_layout *grid, const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
     vdm_picture plain = {0}; /* in a view alone */
@@ -159,11 +159,10 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
-    if (!status && view)
-        status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
-                         vdm_view_picture(&plain, grid, view, true, err)
-                     ? -1
-                     : 0;
+    if (!status && view) {
+        status = vdm_picture_resize(&plain, last, last->height, last->width, err);
+        if (!status) status = vdm_view_picture(&plain, grid, view, true, err);
+    }
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
     vdm_picture_free(&plain);
     vdm_free(path);
@@ -171,10 +170,10 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
 }
 
 /* A copy with its colours corrected. */
-static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid, const vdm_picture *raw,
-                   vdm_error *err)
+static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid,
+                   const vdm_picture *raw, vdm_error *err)
 {
-    if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
+    if (vdm_picture_resize(to, raw, raw->height, raw->width, err)) return -1;
     vdm_colour_apply(&all->colours, all->task->metric, grid, to);
     return 0;
 }
@@ -182,10 +181,10 @@ static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout
 static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_picture *last,
                          const vdm_picture *truth, vdm_error *err)
 {
-    return picture_shrink(&a->input, input, err) || picture_shrink(&a->last, last, err) ||
-                   (truth->rgb && picture_shrink(&a->truth, truth, err))
-               ? -1
-               : 0;
+    if (picture_shrink(&a->input, input, err)) return -1;
+    if (picture_shrink(&a->last, last, err)) return -1;
+    if (truth->rgb && picture_shrink(&a->truth, truth, err)) return -1;
+    return 0;
 }
 
 /* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
@@ -196,16 +195,17 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
     struct answer *a = &all->all[i];
     vdm_grid_layout grid = vdm_example_grid(all->task, a->example);
     vdm_picture truth = {0}, last = {0},
-                raw = {g->width, g->height,
+                raw = {g->height, g->width,
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
     int status = correct(&last, all, &grid, &raw, err);
     if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
-    if (!status && a->example->output)
-        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, all->task->metric, &grid, input, &raw, &last, &truth, err)
-                     ? -1
-                     : 0;
-    if (!status) vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input, truth.rgb ? &truth : NULL);
+    if (!status && a->example->output) {
+        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err);
+        if (!status) status = score(a, all->task->metric, &grid, input, &raw, &last, &truth, err);
+    }
+    if (!status)
+        vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input,
+                          truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
     vdm_picture_free(&truth);
@@ -341,8 +341,8 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         if (answer(a->task, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
             if (unpack(a, g, i, err)) return -1;
-            vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
-            if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
+            vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
+            if (vdm_picture_resize(&o->last[b->done + i], &last, last.height, last.width, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
                                     size->width, err))
                 return -1;
@@ -361,7 +361,8 @@ static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, 
         vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
         vdm_colour_add(study, a->task->metric, &grid, &o->last[i], &o->truth[i]);
     }
-    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
+    int status =
+        vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
     vdm_free(study);
     for (int i = 0; i < a->train_pairs && !status; i++) {
         double score;
@@ -380,10 +381,9 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
     struct train_answers o = {
         vdm_alloc((size_t)a->train_pairs, sizeof *o.last, "the answers to training pairs", err),
         vdm_alloc((size_t)a->train_pairs, sizeof *o.truth, "the training pairs", err)};
-    int status =
-        !o.last || !o.truth || answer_train_pairs(&o, a, s, b, g, err) || learn_from_train_pairs(&o, a, err)
-            ? -1
-            : 0;
+    int status = o.last && o.truth ? 0 : -1;
+    if (!status) status = answer_train_pairs(&o, a, s, b, g, err);
+    if (!status) status = learn_from_train_pairs(&o, a, err);
     for (int i = 0; i < a->train_pairs; i++) {
         if (o.last) vdm_picture_free(&o.last[i]);
         if (o.truth) vdm_picture_free(&o.truth[i]);

@@ -115,7 +115,8 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
     if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
-    return vdm_schedule_init(&s->schedule, &s->config.scheduler, err) || read_prompts(s, err) ? -1 : 0;
+    if (vdm_schedule_init(&s->schedule, &s->config.scheduler, err)) return -1;
+    return read_prompts(s, err);
 }
 
 /* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
@@ -172,10 +173,10 @@ int session_load(session *s, vdm_error *err)
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
-    int status = !vae || vdm_transformer_load(&s->transformer, transformer, err) ||
-                         vdm_vae_load(&s->vae, vae, err) || loras_read(&s->lora, s->options, &s->config.transformer, err)
-                     ? -1
-                     : 0;
+    int status = vae ? 0 : -1;
+    if (!status) status = vdm_transformer_load(&s->transformer, transformer, err);
+    if (!status) status = vdm_vae_load(&s->vae, vae, err);
+    if (!status) status = loras_read(&s->lora, s->options, &s->config.transformer, err);
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char PICTURE_ENDINGS[] = ".ppm .png", VIDEO_ENDINGS[] = ".y4m";
-
 static const char *last_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -74,9 +72,9 @@ int paths_read_folder(paths *p, const char *path, vdm_error *err)
     return add(p, (struct known_path){.name = path, .use = READ_BELOW}, err);
 }
 
-int paths_write(paths *p, const char *path, const char *endings, vdm_error *err)
+int paths_write(paths *p, const char *path, enum output_kind kind, vdm_error *err)
 {
-    return add(p, (struct known_path){.name = path, .endings = endings, .use = WRITE}, err);
+    return add(p, (struct known_path){.name = path, .kind = kind, .use = WRITE}, err);
 }
 
 /* FILE or FILE:WEIGHT: the file is known with or without what follows the colon. */
@@ -117,9 +115,9 @@ int paths_of_options(paths *p, const options *o, int command, vdm_error *err)
         const struct option_row *r = &option_rows[i];
         if (!(r->commands & command) || r->kind != TEXT) continue;
         const char *path = *(const char *const *)((const char *)o + r->offset);
-        const char *endings = r->flags & VIDEO ? VIDEO_ENDINGS : NULL;
+        enum output_kind kind = r->flags & VIDEO ? VIDEO_FILE : ANY_FILE;
         if ((r->flags & READS) && paths_read(p, path, err)) return -1;
-        if ((r->flags & WRITES) && paths_write(p, path, endings, err)) return -1;
+        if ((r->flags & WRITES) && paths_write(p, path, kind, err)) return -1;
     }
     for (int i = 0; i < o->sample.n_loras; i++)
         if (read_lora(p, o->sample.loras[i], err)) return -1;
@@ -190,26 +188,27 @@ static int compare(const paths *p, int i, vdm_error *err)
     return 0;
 }
 
-static int check_ending(const struct known_path *k, vdm_error *err)
+static int check_name(const struct known_path *k, vdm_error *err)
 {
-    const char *ending = strrchr(last_name(k->name), '.');
-    if (!k->endings) return 0;
-    for (const char *e = k->endings; ending && *e; e += strspn(e, " ")) {
-        size_t n = strcspn(e, " ");
-        if (strlen(ending) == n && strncmp(e, ending, n) == 0) return 0;
-        e += n;
+    vdm_error other;
+    switch (k->kind) {
+    case PICTURE_FILE:
+        return vdm_picture_name_check(k->name, err);
+    case VIDEO_FILE:
+        return vdm_video_name_check(k->name, err);
+    case PICTURE_OR_VIDEO_FILE:
+        return vdm_picture_name_check(k->name, &other) ? vdm_video_name_check(k->name, err) : 0;
+    case ANY_FILE:
+        break;
     }
-    const char *advice =
-        strstr(k->endings, ".y4m") ? "; 'ffmpeg -i V.y4m V.mp4' makes another video of it" : "";
-    return vdm_fail(err, "%s: expected a name that ends with one of '%s', found '%s'%s", k->name, k->endings,
-                    ending ? ending : "none", advice);
+    return 0;
 }
 
 int paths_check(paths *p, vdm_error *err)
 {
     int status = 0;
     for (int i = 0; i < p->n && !status; i++)
-        if (p->all[i].use == WRITE) status = check_ending(&p->all[i], err);
+        if (p->all[i].use == WRITE) status = check_name(&p->all[i], err);
     for (int i = 0; i < p->n && !status; i++)
         if (p->all[i].use == WRITE && !identify(&p->all[i], err)) status = compare(p, i, err);
     for (int i = 0; i < p->n && !status; i++)
@@ -218,12 +217,12 @@ int paths_check(paths *p, vdm_error *err)
     return status;
 }
 
-int paths_check_command(const options *o, int command, const char *endings, vdm_error *err)
+int paths_check_command(const options *o, int command, enum output_kind kind, vdm_error *err)
 {
     paths p = {0};
     int status = paths_of_options(&p, o, command, err);
     for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
-    if (!status) status = paths_write(&p, o->output, endings, err);
+    if (!status) status = paths_write(&p, o->output, kind, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;

@@ -34,7 +34,7 @@ void say_task_notes(const vdm_task *t)
 int image_of(float **image, const vdm_picture *p, const vdm_geometry *g, vdm_error *err)
 {
     vdm_picture sized;
-    if (vdm_picture_resize(&sized, p, g->width, g->height, err)) return -1;
+    if (vdm_picture_resize(&sized, p, g->height, g->width, err)) return -1;
     *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
     if (*image) vdm_video_from_bytes(*image, sized.rgb, 1, g->height, g->width);
     vdm_picture_free(&sized);

@@ -1,10 +1,11 @@
-/* A training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
+/* Training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
  *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
  *
  * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
 #include "tools/run/training.h"
 #include "tools/messages.h"
+#include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -52,7 +53,7 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
-int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err)
+int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
     *l = (training){.session = s, .task = t, .phi = t->phi};
@@ -63,7 +64,8 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
         return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
-    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
+    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
+        canvas_resize(t, false, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
     set_options(l, o);
@@ -86,8 +88,8 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
-    return paths_write(p, l->state, NULL, err);
+    if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
+    return paths_write(p, l->state, ANY_FILE, err);
 }
 
 static int read_pair(training *l, int i, vdm_error *err)
@@ -110,19 +112,52 @@ int training_read(training *l, vdm_error *err)
     return status;
 }
 
+/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha hold beside it, but a rank
+ * that is smaller than the file's. */
+int training_init_options(options *o, vdm_error *err)
+{
+    vdm_model_config c;
+    vdm_lora a;
+    int applied, modules;
+    if (!o->learn.init) return 0;
+    if (vdm_model_config_read(&c, o->model, err) ||
+        vdm_lora_read(&a, o->learn.init, &c.transformer, &applied, &modules, err))
+        return -1;
+    int rank = a.rank;
+    double alpha = a.alpha;
+    vdm_lora_free(&a);
+    if (o->learn.asked_rank && o->learn.asked_rank < rank)
+        return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank, o->learn.init,
+                        o->learn.asked_rank);
+    o->learn.rank = o->learn.asked_rank ? o->learn.asked_rank : rank;
+    /* alpha: at a larger rank the same scale, if --alpha does not say otherwise */
+    if (o->learn.rank != rank) alpha = alpha / rank * o->learn.rank;
+    o->learn.alpha = o->learn.asked_alpha != 0 ? o->learn.asked_alpha : alpha;
+    return 0;
+}
+
 static int start_adapter(training *l, vdm_error *err)
 {
     const options *o = l->session->options;
     const vdm_transformer_config *c = &l->session->config.transformer;
+    const int rank = o->learn.rank;
+    const double alpha = o->learn.alpha;
     vdm_rng rng;
     int applied, modules;
-    if (!o->learn.init) {
-        vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
-        return vdm_lora_init(&l->adapter, c, o->learn.rank, o->learn.alpha, &rng, err);
-    }
+    vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
+    if (!o->learn.init) return vdm_lora_init(&l->adapter, c, rank, alpha, &rng, err);
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
     fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
+    bool same = rank == l->adapter.rank && alpha >= l->adapter.alpha && alpha <= l->adapter.alpha;
+    if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
+    int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
+    if (!same)
+        fprintf(stderr, "it is learned further at rank %d, alpha %g; it starts as the same adapter\n", rank,
+                alpha);
+    if (rows)
+        fprintf(stderr, "%lld of %lld rows of A are drawn anew: the file has nothing there\n", (long long)rows,
+                (long long)(4LL * c->layers * rank));
     return 0;
 }
 

@@ -25,8 +25,10 @@ typedef struct training {
     char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
     lock lock;                  /* of the output folder */
 } training;
+/* --init, --rank, --alpha: what they come to is in o->rank and o->alpha then. Comes before training_plan. */
+int training_init_options(options *o, vdm_error *err);
 /* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
-int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
+int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
 /* Makes the folder, takes its lock, and adds the files to those that are checked. keep_state: the run can be resumed. */
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err);
 /* Reads the pairs. */

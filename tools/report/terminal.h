@@ -1,6 +1,6 @@
 /* Pictures and grids in the terminal. */
-#ifndef VDM_SCREEN_H
-#define VDM_SCREEN_H
+#ifndef VDM_TERMINAL_H
+#define VDM_TERMINAL_H
 
 #include "vdm_task.h"
 
