@@ -526,15 +526,18 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
             vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.p = p, .data = data, .o = o, .lora = lora, .rows = rows};
+    if (done) *done = 0;
+    if (!p->transformer || !p->schedule || !p->cpu || !p->prompt || !lora->params || !data->videos || !rows)
+        return vdm_fail(
+            err, "fit: transformer, schedule, cpu, prompt, adapter, data, rows: expected all, found NULL");
     r.n = vdm_lora_count(lora);
     r.frame = (int64_t)data->C * data->h * data->w;
     r.video = data->F * r.frame;
     r.trace = progress ? progress->trace : NULL;
-    *done = 0;
     int status = check_run(&r, err);
     if (!status) status = run_new(&r, err);
     if (!status) status = run_all(&r, progress, err);
-    *done = r.adamw.step;
+    if (done) *done = r.adamw.step;
     run_free(&r);
     return status;
 }
@@ -661,6 +664,9 @@ int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data
                       vdm_error *err)
 {
     const vdm_geometry *g = &o->geometry;
+    *d = (vdm_fit_data){0};
+    if (!p->vae || !p->cpu || !o->phi || !x || !y)
+        return vdm_fail(err, "fit data: vae, cpu, phi, x, y: expected all, found NULL");
     int C = p->vae->config.latent_channels;
     *d = (vdm_fit_data){.pairs = pairs, .F = g->F, .C = C, .h = g->h, .w = g->w};
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)

@@ -39,8 +39,7 @@ static vdm_picture *resize_all(const vdm_picture *from, int n, const vdm_geometr
     return to;
 }
 
-/* What learning and sampling run with; lora may be NULL. */
-static vdm_pipeline pipeline_of(const vdm_model *m, const vdm_lora *lora)
+vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora)
 {
     return (vdm_pipeline){.transformer = m->transformer,
                           .vae = m->vae,
@@ -61,7 +60,7 @@ static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_pictur
                                 .tiled = o->tiled,
                                 .augment = o->augment,
                                 .seed = o->fit.seed};
-    const vdm_pipeline pipeline = pipeline_of(m, NULL);
+    const vdm_pipeline pipeline = vdm_model_pipeline(m, NULL);
     vdm_picture *from = resize_all(x, pairs, &how.geometry, err);
     vdm_picture *to = from ? resize_all(y, pairs, &how.geometry, err) : NULL;
     int status = to ? vdm_fit_data_make(data, &pipeline, &how, from, to, pairs, progress, err) : -1;
@@ -74,16 +73,15 @@ static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_pictur
 static int train(vdm_lora *lora, const vdm_model *m, const vdm_fit_data *data, const vdm_learn_options *o,
                  const vdm_progress *progress, vdm_error *err)
 {
-    const vdm_pipeline pipeline = pipeline_of(m, NULL);
+    const vdm_pipeline pipeline = vdm_model_pipeline(m, NULL);
     vdm_rng rng;
-    int done;
     vdm_fit_rng(&rng, o->fit.seed, VDM_FIT_ADAPTER, 0);
     if (vdm_lora_init(lora, &m->config->transformer, o->rank, o->alpha, &rng, err)) return -1;
     size_t count = o->fit.steps > 0 ? (size_t)o->fit.steps + 1 : 1;
     vdm_fit_row *own = o->rows ? NULL : vdm_alloc(count, sizeof *own, "the losses of the steps", err);
     int status = -1;
     if (o->rows || own)
-        status = vdm_fit(&pipeline, lora, data, &o->fit, o->rows ? o->rows : own, &done, progress, err);
+        status = vdm_fit(&pipeline, lora, data, &o->fit, o->rows ? o->rows : own, NULL, progress, err);
     vdm_free(own);
     if (status) vdm_lora_free(lora);
     return status;
@@ -119,7 +117,7 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
                const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err)
 {
     vdm_sample_options o = options ? *options : *m->sample;
-    const vdm_pipeline pipeline = pipeline_of(m, lora);
+    const vdm_pipeline pipeline = vdm_model_pipeline(m, lora);
     const vdm_geometry *g = &o.geometry;
     vdm_picture sized = {0};
     float *image = NULL, *video = NULL; /* [3,H,W] in -1..1, [T,3,H,W] in 0..1 */

@@ -494,6 +494,9 @@ int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *
                const vdm_progress *progress, vdm_error *err)
 {
     struct run r = {.p = p, .o = o, .progress = progress};
+    if (!p->transformer || !p->vae || !p->schedule || !p->cpu || !p->prompt || !images || !videos)
+        return vdm_fail(
+            err, "sample: transformer, vae, schedule, cpu, prompt, images, videos: expected all, found NULL");
     r.trace = progress ? progress->trace : NULL;
     if (check_options(&r, err)) return -1;
     size_t floats = run_layout(&r, &p->transformer->config, o, NULL);

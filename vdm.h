@@ -1,15 +1,39 @@
 /* vdm: few-shot learning with video diffusion models, in plain C.
  *
- * A frozen CogVideoX image-to-video model learns an image task from a few pairs (x, y): every pair
- * becomes a short video that turns x into y, LoRA adapters are trained on those videos, and a new
- * image is answered by generating a video from it and keeping the last frame (arXiv 2506.07280).
+ * A frozen CogVideoX image-to-video model learns an image task from a few pairs (x, y): every pair becomes a
+ * short video that turns x into y, LoRA adapters are trained on those videos, and a new image is answered by
+ * generating a video from it and keeping the last frame (arXiv 2506.07280).
  *
  *   pair -> interp -> video -> vae -> latents -> lora (vdm) -> adapter
- *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame -> task
+ *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame
  *
- * This header is the manual. Reading order of the sources: vdm.c (transformer), vae.c, sampler.c, lora.c, fit.c,
- * interp.c; kernels/plain.c defines every kernel as loops; text/ is for prompts. files/vdm_files.h has errors, memory
- * and files, task/vdm_task.h tasks, grids and scores.
+ * In use; examples/few_shot.c is the whole program: cc few_shot.c $(pkg-config --cflags --libs vdm)
+ *
+ *   vdm_error err;                       one sentence, err.text, whenever a call fails
+ *   vdm_model model;
+ *   vdm_lora lora;
+ *   vdm_picture x[2], y[2], query, answer;
+ *
+ *   // configuration, weights, prompt; model.geometry, .learn, .sample: how it is meant to be used
+ *   if (vdm_model_open(&model, "models/tiny", 0, &err)) ...
+ *   if (vdm_picture_read(&x[0], "x0.png", &err)) ...       x[1], y[0], y[1], query: the same
+ *
+ *   model.learn->fit.steps = 600;                          options may be changed
+ *   if (vdm_learn(&lora, &model, x, y, 2, NULL, NULL, &err)) ...             pairs -> adapter
+ *   if (vdm_answer(&answer, &model, &lora, &query, NULL, NULL, &err)) ...    query -> picture
+ *
+ *   if (vdm_picture_write(&answer, "answer.png", &err)) ...
+ *   if (vdm_lora_write(&lora, "lora.safetensors", &err)) ...    for vdm predict --lora, diffusers, peft
+ *
+ *   vdm_picture_free(&answer);                             x, y, query: the same
+ *   vdm_lora_free(&lora);
+ *   vdm_model_close(&model);
+ *
+ * This header is the manual, in a reader's order: the whole method in three calls (pipeline.c); learning and
+ * sampling by their parts (fit.c, sampler.c); forward and backward of the transformer (vdm.c); its parts.
+ * Reading order of the sources: pipeline.c, vdm.c, lora.c, vae.c, sampler.c, fit.c, interp.c; kernels/plain.c
+ * defines every kernel as loops. Behind it: vdm_files.h has errors, memory, JSON and safetensors, vdm_task.h
+ * tasks, grids and scores.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
  *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
@@ -17,17 +41,20 @@
  *   D  width of the transformer        A  attention heads              Dh  width of a head, D / A
  *   L  text tokens                     V  video tokens                 S  L + V, text first
  *   Dt width of a text embedding       E  width of the time embedding  R  rank of a LoRA adapter
- *   M  videos of an ensemble
+ *   M  videos of an ensemble           N  images answered at once; videos in a training step
  *
- * Layouts at the borders of the library:
+ * Layouts at the borders of the library; height comes before width everywhere.
  *   picture  [H,W,3]   8 bit RGB             video   [T,3,H,W]  f32 in -1..1 (frames: 0..1)
  *   latents  [F,C,h,w] f32                   text    [L,Dt]     f32
  *
  * Conventions
- *   A function that can fail returns 0, or -1 with one sentence in *err that names the file, the
- *   field, what was found and what was expected. The library never prints, exits or aborts, and
- *   has no global state. Gradients are called d + name and are added to (+=), never overwritten.
- *   The same inputs give the same bits on every instruction set, compiler and number of threads.
+ *   A function that can fail returns 0, or -1 with one sentence in *err that names the file, the field, what
+ *   was found and what was expected; one that makes an object returns it, or NULL. err may be NULL in every
+ *   function: then there is no sentence. Other pointers may be NULL only where that is stated.
+ *   Whatever a function fills in, the _free (or _close) of its type releases; if the function failed there is
+ *   nothing to release. Gradients are called d + name and are added to (+=), never overwritten.
+ *   The library never prints, exits or aborts, and has no global state. The same inputs give the same bits on
+ *   every instruction set, compiler and number of threads.
  *
  * "diffusers" is the Hugging Face library whose CogVideoX classes are mirrored, named at each layer. */
 #ifndef VDM_H
@@ -41,56 +68,71 @@ extern "C" {
 
 #define VDM_VERSION "0.1.0"
 
-/* Shows every tensor of a computation as soon as it is complete (kernels/trace.c), under its name in diffusers, or one
- * of those below: to look at a model from inside, to check a port. The results have the same bits with a trace and
- * without.
- * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
- * prefix where a model runs several times: "step.K." for sampling and learning, K = 1, 2, ...; for the VAE
- * "chunk.I." where a video goes through it in chunks. Where a module gives video and text separately, they are one
- * tensor [B,S,D] here, text first; queries and keys are [B,S,A,Dh]; inside the VAE tensors are
- * channels-last [T,H,W,C]. `vdm golden --names` lists the names that have no PyTorch counterpart. */
-enum { VDM_TRACE_NAME = 192 };
-typedef struct vdm_trace {
-    bool (*wants)(void *user, const char *name); /* NULL: every tensor */
-    void (*see)(void *user, const char *name, const float *data, int rank, const int64_t *shape);
-    void *user;
-    bool failed; /* no memory for a tensor: it was left out */
-    /* private */
-    char prefix[VDM_TRACE_NAME], name[VDM_TRACE_NAME];
-    struct vdm_trace *root; /* of a part's trace: the caller's */
-    float *space;           /* for tensors that are gathered, or that no layer keeps */
-    size_t capacity;
-} vdm_trace;
-void vdm_trace_free(vdm_trace *trace); /* its memory, not itself */
+/* ------------------------------------------------------------------------------------------------
+ * Opening a model (pipeline.c) */
 
-/* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1
- * and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
- * them (avx512amx), slower than f32 where it hasn't. */
-typedef enum vdm_precision {
-    VDM_PRECISION_F32 = VDM_F32, VDM_PRECISION_BF16 = VDM_BF16, VDM_PRECISION_AMX
-} vdm_precision;
+/* The parts of a model, declared further down */
+typedef struct vdm_model_config vdm_model_config; /* what its JSON files hold */
+typedef struct vdm_transformer vdm_transformer;
+typedef struct vdm_transformer_config vdm_transformer_config;
+typedef struct vdm_vae vdm_vae;
+typedef struct vdm_vae_config vdm_vae_config;
+typedef struct vdm_schedule vdm_schedule;
+typedef struct vdm_cpu vdm_cpu;   /* instruction set, threads, precision */
+typedef struct vdm_lora vdm_lora; /* an adapter */
+typedef struct vdm_rng vdm_rng;
+typedef struct vdm_trace vdm_trace; /* shows tensors to the caller */
+typedef struct vdm_learn_options vdm_learn_options;
+typedef struct vdm_sample_options vdm_sample_options;
 
-/* Which kernels to use, with how many threads, and the memory that they pack operands into.
- * One vdm_cpu serves one computation at a time. */
-struct vdm_kernels;
-typedef struct vdm_cpu {
-    const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
-    int threads;                       /* 1 without OpenMP */
-    float *scratch;                    /* kernels->scratch_floats(threads) floats */
-    vdm_precision precision;           /* of products */
-} vdm_cpu;
+/* What a video of T frames of H x W becomes. vdm_geometry_init refuses what the model can't take and names
+ * the nearest legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly
+ * the sample height and width where positions are learned (other frame counts get computed ones, as in
+ * diffusers). */
+typedef struct vdm_geometry {
+    int frames, height, width;     /* T, H, W */
+    int latent_frames;             /* (T - 1) / 4 + 1 */
+    int pad;                       /* copies of latent frame 0 put in front, so that patch_t divides F */
+    int F, h, w;                   /* F = latent_frames + pad */
+    int video_tokens;              /* V */
+} vdm_geometry;
+int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
+                      vdm_error *err);
 
-/* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: plain, scalar, avx2, avx512, avx512bf16, avx512amx, neon. plain is the definition
- * itself, kernels/plain.c: loops for a debugger, on one thread. All sets give the same bits. The precision is
- * f32; set cpu->precision afterwards for faster arithmetic. */
-int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
-void vdm_cpu_free(vdm_cpu *cpu);
-const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
-bool vdm_has_openmp(void);
+/* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
+ * geometry may be changed, and so may prompt and negative [L,Dt] in place. */
+typedef struct vdm_model {
+    vdm_model_config *config;
+    vdm_transformer *transformer;
+    vdm_vae *vae;
+    vdm_schedule *schedule;
+    vdm_cpu *cpu;
+    float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
+    float *negative;            /* [L,Dt]: zeros */
+    bool has_prompt;            /* DIR has that file */
+    vdm_geometry geometry;      /* of its videos: DIR/vdm.json's, or 9 frames of its sample size (cut to 480x720).
+                                 * Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, &err) */
+    vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
+    vdm_sample_options *sample; /* the same */
+    void *parts;                /* private */
+} vdm_model;
+/* dir: a folder of an image-to-video model as diffusers publishes it, with transformer/, vae/ and
+ * scheduler/ in it. threads 0: one per core. Weights are mapped, not copied. On failure there is nothing
+ * to close. */
+int vdm_model_open(vdm_model *m, const char *dir, int threads, vdm_error *err);
+void vdm_model_close(vdm_model *m);
 
-/* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step. A return
- * other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the sentence. */
+/* ------------------------------------------------------------------------------------------------
+ * Learning from pairs, and answering (pipeline.c) */
+
+typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
+    int height, width;
+    uint8_t *rgb;            /* vdm_free */
+} vdm_picture;
+
+/* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step.
+ * A return other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the
+ * sentence. Every function takes NULL for it. */
 typedef struct vdm_report {
     const char *phase;    /* "prompt", "encode", "train", "sample", "decode" */
     int step, of;         /* steps done, steps in all */
@@ -103,8 +145,246 @@ typedef struct vdm_progress {
     vdm_trace *trace; /* NULL: tensors are shown to nobody, at no cost */
 } vdm_progress;
 
+/* How x becomes y within the video (interp.c). */
+typedef enum vdm_phi_kind {
+    VDM_PHI_LINEAR, VDM_PHI_QUADRATIC, VDM_PHI_SQRT, VDM_PHI_DISCRETE, VDM_PHI_BLACK, VDM_PHI_TILES,
+    VDM_PHI_NOISY
+} vdm_phi_kind;
+typedef struct vdm_phi {
+    vdm_phi_kind kind;
+    int black;            /* black:b: frames of black between the two */
+    int tiles_y, tiles_x; /* tiles:NxM */
+    bool quadratic;       /* noisy, noisy:quadratic: the path under the noise */
+    double amplitude;     /* noisy: 127.5 of 255 */
+} vdm_phi;
+/* "linear", "quadratic", "sqrt", "discrete", "black:3", "tiles:4x4", "noisy", "noisy:quadratic". */
+int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
+
+/* The factor on a video's latents is scaling_factor. On the image's latents, the one that users and
+ * programs disagree about (they differ by 1/0.7^2 in the 1.5 models):
+ *   VDM_IMAGE_PIPELINE  what diffusers' pipeline does: 1/factor where invert_scale_latents, else factor
+ *   VDM_IMAGE_TRAINER   what the public trainers do: factor
+ * Training and sampling must use the same. */
+typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image_scale;
+
+typedef enum vdm_lr_schedule {
+    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
+} vdm_lr_schedule;
+/* Options of the training loop; in comments the defaults of vdm_fit_defaults, the paper's. */
+typedef struct vdm_fit_options {
+    int steps, batch;    /* 500, 2 */
+    int accumulate;      /* 1: batches averaged in a step; N = batch * accumulate videos */
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    double clip;         /* 1 */
+    vdm_lr_schedule schedule;
+    int warmup;          /* 0 */
+    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With
+                          * zero terminal SNR x_t is nothing but noise there, and the answer has to come
+                          * from the picture alone, as in the first step of sampling (arXiv 2409.11355
+                          * learns at this t alone). The fixed set has the same share */
+    uint64_t seed;       /* 42 */
+    size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
+    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
+    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
+    const char *state;   /* the file of the state, or NULL */
+    bool resume;         /* from that file */
+    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
+    const int *t;        /* [steps,N]: 0..999 */
+    const int *pair;     /* [steps,N] */
+    const float *noise;  /* [steps,N,F,C,h,w] */
+} vdm_fit_options;
+void vdm_fit_defaults(vdm_fit_options *o);
+
+/* Row k is of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
+typedef struct vdm_fit_row {
+    double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
+    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
+} vdm_fit_row;
+
+/* Everything that vdm_learn takes; in comments the defaults. */
+struct vdm_learn_options {
+    vdm_geometry geometry;       /* {0}: the model's */
+    vdm_phi phi;                 /* discrete: how x becomes y within the video */
+    vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
+    bool tiled;                  /* false: the VAE works in tiles */
+    bool augment;                /* true: noise on the first frame (vdm_fit_data_options) */
+    int rank;                    /* 64 */
+    double alpha;                /* 32 */
+    vdm_fit_options fit;         /* vdm_fit_defaults */
+    vdm_fit_row *rows;           /* [fit.steps + 1], filled in by vdm_learn; NULL: not wanted */
+};
+/* The paper's: those that a model without a vdm.json is learned with. */
+void vdm_learn_defaults(vdm_learn_options *o);
+
+/* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the
+ * geometry's height and width (vdm_picture_resize), its aspect is not kept. options NULL: m's; progress
+ * may be NULL. The adapter has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on
+ * failure there is none. */
+int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
+              const vdm_learn_options *options, const vdm_progress *progress, vdm_error *err);
+
+typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
+/* Everything that sampling takes; in comments the defaults. */
+struct vdm_sample_options {
+    vdm_geometry geometry;   /* vdm_answer: {0} is the model's */
+    int steps;               /* 50 */
+    vdm_sampler sampler;     /* VDM_DDIM; of a model, the one that its scheduler names */
+    double guidance;         /* 6; at 1 or less the negative prompt is not computed */
+    bool dynamic_guidance;   /* false: vdm_dynamic_guidance in every step */
+    bool tiled;              /* false: the VAE works in tiles */
+    vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
+    uint64_t seed;           /* 42 */
+    int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
+    int ensemble;            /* M: an answer is decoded from the mean latents of M videos, each from noise of
+                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
+                              * All are sampled together, in M times the memory */
+    /* instead of the seed's numbers; each may be NULL */
+    const float *noise;        /* [M,F,C,h,w] */
+    const float *image_noise;  /* [C,h,w]: of the posterior sample */
+    const float *step_noise;   /* [steps,2,M,F,C,h,w] */
+};
+/* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
+void vdm_sample_defaults(vdm_sample_options *o);
+
+/* Answers one picture: the last frame of the video sampled from it, of the geometry's size, to which the
+ * query is resized. lora NULL: the model as it is; options NULL: m's; progress may be NULL. The answer has
+ * the bits of `vdm predict`. Free it with vdm_picture_free; on failure there is none. */
+int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
+               const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
+
+/* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the
+ * scheduler's configuration names, and over them dir/vdm.json. Of the geometries only frames, height and
+ * width are set, where the file gives them; else 0. */
+int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
+                       const char *dir, vdm_error *err);
+/* dir/vdm.json alone: replaces what the file gives; nothing where there is no such file. */
+int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir,
+                            vdm_error *err);
+
 /* ------------------------------------------------------------------------------------------------
- * Models (model.c): a diffusers folder, read as published */
+ * Learning by its parts (fit.c)
+ * pairs -> vdm_fit_data_make -> latents -> vdm_fit -> adapter */
+
+/* What learning and sampling run with (diffusers: CogVideoXImageToVideoPipeline). A function reads only
+ * the parts that it names. */
+typedef struct vdm_pipeline {
+    const vdm_transformer *transformer;
+    const vdm_vae *vae;
+    const vdm_schedule *schedule;
+    const vdm_lora *lora; /* sampling: or NULL */
+    const vdm_cpu *cpu;
+    const float *prompt;   /* [L,Dt] */
+    const float *negative; /* [L,Dt]: with guidance */
+} vdm_pipeline;
+/* m's parts, with an adapter or NULL: no copy, valid as long as both are. */
+vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora);
+
+/* What the pairs become, once for the whole run. */
+typedef struct vdm_fit_data {
+    int pairs, F, C, h, w;
+    float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
+    float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+} vdm_fit_data;
+typedef struct vdm_fit_data_options {
+    vdm_geometry geometry;
+    const vdm_phi *phi;
+    vdm_image_scale image_scale;
+    bool tiled;    /* the VAE works in tiles */
+    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
+    uint64_t seed;
+    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
+    const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
+    const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
+    const float *image_pixel_noise; /* [pairs,3,H,W] */
+    const float *image_sigma;       /* [pairs] */
+} vdm_fit_data_options;
+/* With p's vae and cpu. Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after
+ * every pair. */
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data_options *o,
+                      const vdm_picture *x, const vdm_picture *y, int pairs, const vdm_progress *progress,
+                      vdm_error *err);
+void vdm_fit_data_free(vdm_fit_data *d);
+
+/* Trains `lora` from what it holds, with p's transformer, schedule, cpu and prompt. rows [steps + 1],
+ * filled as the run proceeds; *done: steps; done may be NULL. Every step: the pairs of a shuffled epoch, t
+ * (uniform, but for pure_noise), noise;
+ * x_t = sqrt(abar) z + sqrt(1-abar) noise;
+ * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
+ * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that is
+ * not finite stops it: the sentence names step and pairs, and the state is that before the step.
+ * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what
+ * the model shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of
+ * the block's output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after
+ * the update "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
+int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
+            vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
+/* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
+size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                     int rank);
+/* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
+                 int *attention);
+
+/* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
+ * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
+ * mix(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)), mix being the end of splitmix64. */
+typedef enum vdm_fit_use {
+    VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
+    VDM_FIT_LATENTS, /* pair: phi's, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
+    VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
+    VDM_FIT_STEP,    /* step, from 0: for every batch t of each video (where pure_noise > 0 a rand first,
+                      * and no t if that is below it), then the noise of all */
+    VDM_FIT_WATCH    /* element of the fixed set: noise */
+} vdm_fit_use;
+void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
+
+/* ------------------------------------------------------------------------------------------------
+ * Sampling by its parts (sampler.c) */
+
+/* CogVideoXImageToVideoPipeline.__call__, with all of p. images [N,3,H,W] in -1..1; videos [N,T,3,H,W] in
+ * 0..1.
+ * A trace sees "image_latents" and, for step K = 1..steps, "velocity.K" (guided) and "latents.K" (after
+ * it), all [N*M*F,C,h,w]; besides what the models show, behind "encode.", "step.K." and "decode.". */
+int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *images, float *videos,
+               const vdm_progress *progress, vdm_error *err);
+/* Bytes that vdm_sample takes beyond the weights, at its peak. */
+size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
+/* What the latents of the image are multiplied by. */
+double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
+
+/* ------------------------------------------------------------------------------------------------
+ * Forward and backward (vdm.c): examples/one_step.c is a training step made of them */
+
+/* Memory of one forward (and backward) pass at a fixed size. */
+typedef struct vdm_tape vdm_tape;
+typedef struct vdm_tape_shape {
+    int B, F, h, w;
+    int rank;           /* of the adapter that will be used; 0: none */
+    bool backward;      /* keeps what the backward pass needs: every block's input */
+    int keep;           /* blocks, the last ones, that keep all their activations */
+    int keep_attention; /* blocks before these that keep what attention gave; the rest is computed again */
+} vdm_tape_shape;
+size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
+vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
+void vdm_tape_free(vdm_tape *tape);
+
+/* v = model(x, text, t): the velocity [B,F,out_channels,h,w]. lora may be NULL. */
+typedef struct vdm_transformer_input {
+    const float *x;    /* [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents */
+    const float *text; /* [B,L,Dt] */
+    const double *t;   /* [B]: 0..999 */
+    vdm_trace *trace;  /* or NULL */
+} vdm_transformer_input;
+void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
+                             vdm_tape *tape, const vdm_transformer_input *in, float *v);
+/* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
+ * pass on the same tape. Kept activations or computed again: the same bits. trace may be NULL. */
+void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
+                              vdm_tape *tape, const float *dv, float *grad, vdm_trace *trace);
+
+/* ------------------------------------------------------------------------------------------------
+ * The parts: configurations and weights of the transformer (files/config.c, files/model.c)
+ * A diffusers folder, read as published */
 
 typedef struct vdm_matrix { /* [rows, cols], f32, f16 or bf16, any alignment */
     const void *data;
@@ -120,7 +400,7 @@ typedef struct vdm_norm { /* layer or group norm with weight and bias */
 } vdm_norm;
 
 /* transformer/config.json: the switches that tell the CogVideoX variants apart */
-typedef struct vdm_transformer_config {
+struct vdm_transformer_config {
     int layers, heads, head_dim;  /* D = heads * head_dim; head_dim is a multiple of 16 */
     int in_channels, out_channels;/* 32 and 16 in image-to-video: noisy latents, then image latents */
     int patch, patch_t;           /* patch_t 0: the 1.0 models (published as null) */
@@ -133,7 +413,7 @@ typedef struct vdm_transformer_config {
     int sample_frames, sample_height, sample_width; /* latent h, w; frames in pixels */
     double spatial_scale, temporal_scale;
     int temporal_compression;
-} vdm_transformer_config;
+};
 
 typedef struct vdm_block { /* CogVideoXBlock */
     struct vdm_modulated_norm {   /* CogVideoXLayerNormZero */
@@ -145,7 +425,7 @@ typedef struct vdm_block { /* CogVideoXBlock */
     vdm_linear ff_up, ff_down;    /* [4D, D], [D, 4D] */
 } vdm_block;
 
-typedef struct vdm_transformer { /* CogVideoXTransformer3DModel */
+struct vdm_transformer { /* CogVideoXTransformer3DModel */
     vdm_transformer_config config;
     vdm_linear patch_proj, text_proj;
     const float *positions;       /* [L + V of the sample size, D] where positions are learned */
@@ -155,11 +435,21 @@ typedef struct vdm_transformer { /* CogVideoXTransformer3DModel */
     vdm_linear norm_out_linear, proj_out;
     vdm_safetensors file;
     float *small;                 /* biases and norms, widened to f32 */
-} vdm_transformer;
+};
+/* dir is the folder of the part itself ("model/transformer"). Missing, extra and misshapen tensors
+ * are listed by name in the sentence. Weights stay mapped; biases and norms are widened. */
+int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err);
+void vdm_transformer_free(vdm_transformer *m);
+
+/* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
+int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * The VAE (vae.c) */
 
 /* vae/config.json */
 enum { VDM_MAX_VAE_BLOCKS = 8 };
-typedef struct vdm_vae_config {
+struct vdm_vae_config {
     int channels, latent_channels;              /* 3, 16 */
     int blocks, block_channels[VDM_MAX_VAE_BLOCKS];
     int layers_per_block, groups;
@@ -167,7 +457,7 @@ typedef struct vdm_vae_config {
     int sample_height, sample_width;            /* tiles are half of this */
     double norm_eps, scaling_factor;
     bool invert_scale_latents, quant_conv, post_quant_conv;
-} vdm_vae_config;
+};
 
 typedef struct vdm_conv {
     vdm_matrix weight;            /* [kt * k * k * in, out]: taps in time, row, column order, then channel */
@@ -194,12 +484,99 @@ typedef struct vdm_vae_half {     /* encoder or decoder */
     } level[VDM_MAX_VAE_BLOCKS];
     vdm_vae_norm norm_out;
 } vdm_vae_half;
-typedef struct vdm_vae { /* AutoencoderKLCogVideoX */
+struct vdm_vae { /* AutoencoderKLCogVideoX */
     vdm_vae_config config;
     vdm_vae_half encoder, decoder;
     vdm_conv quant, post_quant;   /* in = 0: none */
     void *memory;                 /* private: repacked weights and the resnet arrays */
-} vdm_vae;
+};
+/* Convolutions are repacked into memory of their own, in the file's dtype. */
+int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
+void vdm_vae_free(vdm_vae *m);
+
+/* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
+ * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
+typedef struct vdm_vae_size { /* to encode: frames and pixels; to decode: latent frames, height, width */
+    int T, H, W;
+    bool tiled;
+} vdm_vae_size;
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
+                   float *moments, const vdm_progress *progress, vdm_error *err);
+/* latents [F',C,h,w] (already divided by the scaling factor) -> video [T,3,H,W]. F' odd: T = 4(F'-1)+1;
+ * even: 4F'. */
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
+                   float *video, const vdm_progress *progress, vdm_error *err);
+/* T -> F' and back, and the bytes that encoding and decoding take beyond the weights, at their peak. */
+int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
+int vdm_vae_video_frames(const vdm_vae_config *c, int F);
+size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
+size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled);
+/* DiagonalGaussianDistribution: z = mean + exp(clamp(logvar, -30, 20) / 2) noise.
+ * moments [F,2C,h,w], noise and z [F,C,h,w]; noise NULL: the mode. */
+void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w);
+
+/* ------------------------------------------------------------------------------------------------
+ * LoRA adapters (lora.c; in memory and in files: files/adapter.c)
+ * y += scale (x A^T) B^T for to_q, to_k, to_v, to_out.0 of every block */
+
+typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
+const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
+struct vdm_lora {
+    int layers, width, rank; /* width: D */
+    float scale;             /* alpha / rank */
+    double alpha;
+    float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
+};
+/* All zero: neither A nor B is drawn. */
+int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
+void vdm_lora_free(vdm_lora *a);
+int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
+/* A, B of one module in `params`: a->params, or a gradient of the same layout. */
+float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
+float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
+/* "transformer_blocks.{i}.attn1.to_q.lora_A.weight", or lora_B */
+enum { VDM_LORA_NAME = 96 };
+void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
+
+/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
+int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
+                  vdm_rng *rng, vdm_error *err);
+
+/* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not
+ * smaller; new rows of A and columns of B are zeros. */
+int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err);
+/* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks)
+ * neither would ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
+int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
+
+/* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha
+ * of each module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha =
+ * rank, as diffusers takes it. *applied of *modules were found (each may be NULL); none at all is an
+ * error, as are names that match nothing. Targets that the file leaves out act as zero. */
+int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
+                  int *modules, vdm_error *err);
+int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
+/* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
+int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
+
+/* torch.optim.AdamW on one flat array. */
+typedef struct vdm_adamw {
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    int64_t n;
+    float *m, *v;  /* [n] */
+    int step;      /* updates done */
+} vdm_adamw;
+int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
+void vdm_adamw_free(vdm_adamw *o);
+/* One update with the learning rate lr (o->lr times the schedule's factor). */
+void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
+/* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
+double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
+/* The factor on the learning rate. */
+double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
+
+/* ------------------------------------------------------------------------------------------------
+ * The schedule of noise, and the steps of samplers (sampler.c) */
 
 /* scheduler/scheduler_config.json */
 typedef struct vdm_scheduler_config {
@@ -210,37 +587,112 @@ typedef struct vdm_scheduler_config {
     bool trailing;                        /* timestep_spacing: the only one supported */
     bool dpm;                             /* class CogVideoXDPMScheduler */
 } vdm_scheduler_config;
+int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err);
+
+/* Cumulative alphas [train_timesteps] in double: scaled linear betas, SNR shift, zero terminal SNR. */
+struct vdm_schedule {
+    vdm_scheduler_config config;
+    double alphas[1000];
+};
+int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err);
+double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
+/* Trailing timesteps, descending, [steps]. */
+void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
+
+/* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
+void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
+                   int64_t n);
+/* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
+ * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
+ * drops the other). */
+typedef struct vdm_step {
+    int steps, t, t_back; /* steps in all; from timestep t */
+} vdm_step;
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
+                  float *old, const float *noise, int64_t n);
+/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
+double vdm_dynamic_guidance(double guidance, int steps, int t);
+
+/* ------------------------------------------------------------------------------------------------
+ * A model's configurations */
 
 /* Reads the configurations alone (cheap): to refuse a wrong request before weights are touched. */
-typedef struct vdm_model_config {
+struct vdm_model_config {
     vdm_transformer_config transformer;
     vdm_vae_config vae;
     vdm_scheduler_config scheduler;
-} vdm_model_config;
+};
 int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err);
 
-/* dir is the folder of the part itself ("model/transformer"). Missing, extra and misshapen tensors
- * are listed by name in the sentence. Weights stay mapped; biases and norms are widened. */
-int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err);
-void vdm_transformer_free(vdm_transformer *m);
-/* Convolutions are repacked into memory of their own, in the file's dtype. */
-int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
-void vdm_vae_free(vdm_vae *m);
-int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err);
+/* ------------------------------------------------------------------------------------------------
+ * Transitions (interp.c) */
 
-/* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
-int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
+/* frames [T,H,W,3]: frame 0 is x, frame T-1 is y. x and y are of the same size. rng: of tiles and noisy. */
+int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
+               uint8_t *frames, vdm_error *err);
+/* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
+void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
+void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
+/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * Text (tokenizer.c, t5.c): a prompt becomes the embedding that CogVideoX's pipelines give the transformer */
+ * Pictures and videos (io.c) */
 
-/* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram; with special
- * tokens </s> and <pad>. */
+/* PNG of every kind; PBM, PGM and PPM, ASCII and binary (P1 to P6), 8 and 16 bit, comments. path: a file,
+ * a pipe, or "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes
+ * them, of PNM rounded. */
+int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
+int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
+/* The same from the bytes of a file; notes may be NULL. */
+int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
+                       vdm_error *err);
+/* Height and width alone, from the header of a picture. */
+int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
+void vdm_picture_free(vdm_picture *p); /* its pixels */
+/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long
+ * work. */
+int vdm_picture_name_check(const char *path, vdm_error *err);
+int vdm_video_name_check(const char *path, vdm_error *err);
+/* By the ending of the name: .png or .ppm. */
+int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
+int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
+void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
+/* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
+int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
+/* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
+int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * Random numbers (random.c) */
+
+/* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
+ * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
+struct vdm_rng {
+    uint32_t state[624];
+    int next;
+    double spare;     /* second normal of the scalar path, as PyTorch keeps it */
+    bool has_spare;
+};
+void vdm_rng_seed(vdm_rng *r, uint64_t seed);
+uint32_t vdm_rng_u32(vdm_rng *r);
+uint64_t vdm_rng_u64(vdm_rng *r);                     /* two draws, the first one high */
+void vdm_randn(vdm_rng *r, float *x, int64_t n);      /* torch.randn */
+void vdm_rand(vdm_rng *r, float *x, int64_t n);       /* torch.rand */
+int64_t vdm_randint(vdm_rng *r, int64_t below);       /* torch.randint(below, (1,)) */
+
+/* ------------------------------------------------------------------------------------------------
+ * Text (text/tokenizer.c, text/t5.c)
+ * A prompt becomes the embedding that CogVideoX's pipelines give the transformer */
+
+/* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram;
+ * with special tokens </s> and <pad>. */
 typedef struct vdm_tokenizer vdm_tokenizer;
 vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
 void vdm_tokenizer_free(vdm_tokenizer *t);
-/* ids [count]: the first count - 1 tokens of the prompt (UTF-8, "" too), </s>, and <pad> up to the end. Special tokens
- * that the prompt spells are taken as such. */
+/* ids [count]: the first count - 1 tokens of the prompt (UTF-8, "" too), </s>, and <pad> up to the end.
+ * Special tokens that the prompt spells are taken as such. */
 int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int count, vdm_error *err);
 /* The prompt's tokens with </s>: where they are more than `count`, vdm_tokenize cuts it. -1: an error. */
 int vdm_token_count(const vdm_tokenizer *t, const char *prompt, vdm_error *err);
@@ -272,435 +724,58 @@ int vdm_text_encode(const vdm_text_encoder *m, const vdm_cpu *cpu, const int32_t
                     const vdm_progress *progress, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * Sizes */
+ * The processor (kernels/) */
 
-/* What a video of T frames of H x W becomes. Refuses what the model can't take and names the nearest
- * legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly the
- * sample height and width where positions are learned (other frame counts get computed ones, as in
- * diffusers). */
-typedef struct vdm_geometry {
-    int frames, height, width;     /* T, H, W */
-    int latent_frames;             /* (T - 1) / 4 + 1 */
-    int pad;                       /* copies of latent frame 0 put in front, so that patch_t divides F */
-    int F, h, w;                   /* F = latent_frames + pad */
-    int video_tokens;              /* V */
-} vdm_geometry;
-int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
-                      vdm_error *err);
+/* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules
+ * 1 and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the
+ * processor has them (avx512amx), slower than f32 where it hasn't. */
+typedef enum vdm_precision {
+    VDM_PRECISION_F32 = VDM_F32, VDM_PRECISION_BF16 = VDM_BF16, VDM_PRECISION_AMX
+} vdm_precision;
 
-/* ------------------------------------------------------------------------------------------------
- * LoRA adapters (lora.c; in memory and in files: files/adapter.c): y += scale (x A^T) B^T for to_q, to_k, to_v,
- * to_out.0 of every block */
+/* Which kernels to use, with how many threads, and the memory that they pack operands into.
+ * One vdm_cpu serves one computation at a time. */
+struct vdm_kernels;
+struct vdm_cpu {
+    const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
+    int threads;                       /* 1 without OpenMP */
+    float *scratch;                    /* kernels->scratch_floats(threads) floats */
+    vdm_precision precision;           /* of products */
+};
 
-typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
-const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
-typedef struct vdm_lora {
-    int layers, width, rank; /* width: D */
-    float scale;             /* alpha / rank */
-    double alpha;
-    float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
-} vdm_lora;
-/* All zero: neither A nor B is drawn. */
-int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
-void vdm_lora_free(vdm_lora *a);
-int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
-/* A, B of one module in `params`: a->params, or a gradient of the same layout. */
-float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
-float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
-/* "transformer_blocks.{i}.attn1.to_q.lora_A.weight", or lora_B */
-enum { VDM_LORA_NAME = 96 };
-void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
-
-/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
-struct vdm_rng;
-int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
-                  struct vdm_rng *rng, vdm_error *err);
-
-/* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not smaller; new
- * rows of A and columns of B are zeros. */
-int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err);
-/* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks) neither would
- * ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
-int64_t vdm_lora_redraw(vdm_lora *a, struct vdm_rng *rng);
-
-/* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha of each
- * module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha = rank, as diffusers
- * takes it. *applied of *modules were found; none at all is an error, as are names that match nothing. Targets that
- * the file leaves out act as zero. */
-int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
-                  int *modules, vdm_error *err);
-int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
-/* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
-int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
+/* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
+ * variable VDM_ISA names: plain, scalar, avx2, avx512, avx512bf16, avx512amx, neon. plain is the definition
+ * itself, kernels/plain.c: loops for a debugger, on one thread. All sets give the same bits. The precision is
+ * f32; set cpu->precision afterwards for faster arithmetic. */
+int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
+void vdm_cpu_free(vdm_cpu *cpu);
+const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
+bool vdm_has_openmp(void);
 
 /* ------------------------------------------------------------------------------------------------
- * The transformer (vdm.c) */
+ * Watching tensors (kernels/trace.c) */
 
-/* Memory of one forward (and backward) pass at a fixed size. */
-typedef struct vdm_tape vdm_tape;
-typedef struct vdm_tape_shape {
-    int B, F, h, w;
-    int rank;           /* of the adapter that will be used; 0: none */
-    bool backward;      /* keeps what the backward pass needs: every block's input */
-    int keep;           /* blocks, the last ones, that keep all their activations */
-    int keep_attention; /* blocks before these that keep what attention gave; the rest is computed again */
-} vdm_tape_shape;
-size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
-vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
-void vdm_tape_free(vdm_tape *tape);
-
-/* v = model(x, text, t): the velocity [B,F,out_channels,h,w]. lora may be NULL. */
-typedef struct vdm_transformer_input {
-    const float *x;    /* [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents */
-    const float *text; /* [B,L,Dt] */
-    const double *t;   /* [B]: 0..999 */
-    vdm_trace *trace;  /* or NULL */
-} vdm_transformer_input;
-void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *tape,
-                             const vdm_transformer_input *in, float *v);
-/* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
- * pass on the same tape. Kept activations or computed again: the same bits. trace may be NULL. */
-void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                              vdm_tape *tape, const float *dv, float *grad, vdm_trace *trace);
-
-/* ------------------------------------------------------------------------------------------------
- * The VAE (vae.c) */
-
-/* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
- * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
-typedef struct vdm_vae_size { /* to encode: frames and pixels; to decode: latent frames, height, width */
-    int T, H, W;
-    bool tiled;
-} vdm_vae_size;
-int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
-                   float *moments, const vdm_progress *progress, vdm_error *err);
-/* latents [F',C,h,w] (already divided by the scaling factor) -> video [T,3,H,W]. F' odd: T = 4(F'-1)+1;
- * even: 4F'. */
-int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
-                   float *video, const vdm_progress *progress, vdm_error *err);
-int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
-int vdm_vae_video_frames(const vdm_vae_config *c, int F);
-size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
-size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled);
-/* DiagonalGaussianDistribution: z = mean + exp(clamp(logvar, -30, 20) / 2) noise.
- * moments [F,2C,h,w], noise and z [F,C,h,w]; noise NULL: the mode. */
-void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w);
-
-/* The factor on a video's latents is scaling_factor. On the image's latents, the one that users and
- * programs disagree about (they differ by 1/0.7^2 in the 1.5 models):
- *   VDM_IMAGE_PIPELINE  what diffusers' pipeline does: 1/factor where invert_scale_latents, else factor
- *   VDM_IMAGE_TRAINER   what the public trainers do: factor
- * Training and sampling must use the same. */
-typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image_scale;
-double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
-
-/* ------------------------------------------------------------------------------------------------
- * Random numbers (random.c), schedule, sampling (sampler.c) */
-
-/* MT19937 and the normal fill of PyTorch's CPU generator: the same seeds give the same noise
- * (torch.randn of 16 numbers or more, to the last places of its own logarithm and cosine). */
-typedef struct vdm_rng {
-    uint32_t state[624];
-    int next;
-    double spare;     /* second normal of the scalar path, as PyTorch keeps it */
-    bool has_spare;
-} vdm_rng;
-void vdm_rng_seed(vdm_rng *r, uint64_t seed);
-uint32_t vdm_rng_u32(vdm_rng *r);
-uint64_t vdm_rng_u64(vdm_rng *r);                     /* two draws, the first one high */
-void vdm_randn(vdm_rng *r, float *x, int64_t n);      /* torch.randn */
-void vdm_rand(vdm_rng *r, float *x, int64_t n);       /* torch.rand */
-int64_t vdm_randint(vdm_rng *r, int64_t below);       /* torch.randint(below, (1,)) */
-
-/* Cumulative alphas [train_timesteps] in double: scaled linear betas, SNR shift, zero terminal SNR. */
-typedef struct vdm_schedule {
-    vdm_scheduler_config config;
-    double alphas[1000];
-} vdm_schedule;
-int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err);
-double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
-/* Trailing timesteps, descending, [steps]. */
-void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
-
-/* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
-void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
-                   int64_t n);
-/* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
- * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
- * drops the other). */
-typedef struct vdm_step {
-    int steps, t, t_back; /* steps in all; from timestep t */
-} vdm_step;
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
-                  float *old, const float *noise, int64_t n);
-/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
-double vdm_dynamic_guidance(double guidance, int steps, int t);
-
-/* What sampling and learning run with (diffusers: CogVideoXImageToVideoPipeline) */
-typedef struct vdm_pipeline {
-    const vdm_transformer *transformer;
-    const vdm_vae *vae;
-    const vdm_schedule *schedule;
-    const vdm_lora *lora; /* sampling: or NULL */
-    const vdm_cpu *cpu;
-    const float *prompt;   /* [L,Dt] */
-    const float *negative; /* [L,Dt]: with guidance */
-} vdm_pipeline;
-
-typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
-typedef struct vdm_sample_options {
-    vdm_geometry geometry;
-    int steps;               /* 50 */
-    vdm_sampler sampler;
-    double guidance;         /* 6; at 1 or less the negative prompt is not computed */
-    bool dynamic_guidance, tiled;
-    vdm_image_scale image_scale;
-    uint64_t seed;
-    int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
-    int ensemble;            /* M: an answer is decoded from the mean latents of M videos, each from noise of
-                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
-                              * All are sampled together, in M times the memory */
-    /* instead of the seed's numbers; each may be NULL */
-    const float *noise;        /* [M,F,C,h,w] */
-    const float *image_noise;  /* [C,h,w]: of the posterior sample */
-    const float *step_noise;   /* [steps,2,M,F,C,h,w] */
-} vdm_sample_options;
-/* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
-void vdm_sample_defaults(vdm_sample_options *o);
-
-/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; videos [N,T,3,H,W] in
- * 0..1. A trace sees "image_latents" and, for step K = 1..steps,
- * "velocity.K" (guided) and "latents.K" (after it), all [N*M*F,C,h,w]; besides what the models show, behind
- * "encode.", "step.K." and "decode.". */
-int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *images, float *videos,
-               const vdm_progress *progress, vdm_error *err);
-/* Bytes that vdm_sample takes beyond the weights, at its peak. */
-size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
-
-/* ------------------------------------------------------------------------------------------------
- * Transitions (interp.c) */
-
-typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
-    int height, width;
-    uint8_t *rgb;            /* vdm_free */
-} vdm_picture;
-
-typedef enum vdm_phi_kind {
-    VDM_PHI_LINEAR, VDM_PHI_QUADRATIC, VDM_PHI_SQRT, VDM_PHI_DISCRETE, VDM_PHI_BLACK, VDM_PHI_TILES,
-    VDM_PHI_NOISY
-} vdm_phi_kind;
-typedef struct vdm_phi {
-    vdm_phi_kind kind;
-    int black;            /* black:b: frames of black between the two */
-    int tiles_y, tiles_x; /* tiles:NxM */
-    bool quadratic;       /* noisy, noisy:quadratic: the path under the noise */
-    double amplitude;     /* noisy: 127.5 of 255 */
-} vdm_phi;
-/* "linear", "quadratic", "sqrt", "discrete", "black:3", "tiles:4x4", "noisy", "noisy:quadratic". */
-int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
-/* frames [T,H,W,3]: frame 0 is x, frame T-1 is y. x and y are of the same size. rng: of tiles and noisy. */
-int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
-               uint8_t *frames, vdm_error *err);
-/* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
-void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
-void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
-/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
-int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
-
-/* ------------------------------------------------------------------------------------------------
- * Pictures and videos (io.c) */
-
-/* PNG of every kind; PBM, PGM and PPM, ASCII and binary (P1 to P6), 8 and 16 bit, comments. path: a file, a pipe, or
- * "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes them, of PNM rounded. */
-int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
-/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
-int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
-/* The same from the bytes of a file; notes may be NULL. */
-int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
-                       vdm_error *err);
-/* Height and width alone, from the header of a picture. */
-int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
-void vdm_picture_free(vdm_picture *p);
-/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
-int vdm_picture_name_check(const char *path, vdm_error *err);
-int vdm_video_name_check(const char *path, vdm_error *err);
-/* By the ending of the name: .png or .ppm. */
-int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
-int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
-void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
-/* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
-int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
-/* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
-int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
-
-/* ------------------------------------------------------------------------------------------------
- * Learning (lora.c: the optimiser; fit.c: the loop) */
-
-/* torch.optim.AdamW on one flat array. */
-typedef struct vdm_adamw {
-    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
-    int64_t n;
-    float *m, *v;  /* [n] */
-    int step;      /* updates done */
-} vdm_adamw;
-int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
-void vdm_adamw_free(vdm_adamw *o);
-/* One update with the learning rate lr (o->lr times the schedule's factor). */
-void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
-/* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
-double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
-
-typedef enum vdm_lr_schedule {
-    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
-} vdm_lr_schedule;
-double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
-
-/* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
- * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
- * mix(seed + 0x9E3779B97F4A7C15 (2^32 use + counter)), mix being the end of splitmix64. */
-typedef enum vdm_fit_use {
-    VDM_FIT_ADAPTER, /* 0: a new adapter, vdm_lora_init */
-    VDM_FIT_LATENTS, /* pair: phi's, the video's posterior [C,F',h,w], sigma, pixels, image's [C,h,w] */
-    VDM_FIT_EPOCH,   /* epoch: the order of the pairs, for i = n-1, ..., 1 swap i with randint(i + 1) */
-    VDM_FIT_STEP,    /* step, from 0: for every batch of it t of each video (where pure_noise > 0 a rand first,
-                      * and no t if that is below it), then the noise of all */
-    VDM_FIT_WATCH    /* element of the fixed set: noise */
-} vdm_fit_use;
-void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter);
-
-/* What the pairs become, once for the whole run. */
-typedef struct vdm_fit_data {
-    int pairs, F, C, h, w;
-    float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
-    float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
-} vdm_fit_data;
-typedef struct vdm_fit_data_options {
-    vdm_geometry geometry;
-    const vdm_phi *phi;
-    vdm_image_scale image_scale;
-    bool tiled;
-    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
-    uint64_t seed;
-    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
-    const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
-    const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
-    const float *image_pixel_noise; /* [pairs,3,H,W] */
-    const float *image_sigma;       /* [pairs] */
-} vdm_fit_data_options;
-/* With p's vae and cpu. Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
-int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data_options *o,
-                      const vdm_picture *x, const vdm_picture *y, int pairs, const vdm_progress *progress,
-                      vdm_error *err);
-void vdm_fit_data_free(vdm_fit_data *d);
-
-typedef struct vdm_fit_options {
-    int steps, batch;    /* 500, 2 */
-    int accumulate;      /* 1: batches averaged in a step; N = batch * accumulate videos */
-    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
-    double clip;         /* 1 */
-    vdm_lr_schedule schedule;
-    int warmup;          /* 0 */
-    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With
-                          * zero terminal SNR x_t is nothing but noise there, and the answer has to come
-                          * from the picture alone, as in the first step of sampling (arXiv 2409.11355
-                          * learns at this t alone). The fixed set has the same share */
-    uint64_t seed;       /* 42 */
-    size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
-    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
-    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
-    const char *state;   /* the file of the state, or NULL */
-    bool resume;         /* go on from that file */
-    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
-    const int *t;        /* [steps,N]: 0..999 */
-    const int *pair;     /* [steps,N] */
-    const float *noise;  /* [steps,N,F,C,h,w] */
-} vdm_fit_options;
-void vdm_fit_defaults(vdm_fit_options *o);
-
-/* Row k tells of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
-typedef struct vdm_fit_row {
-    double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
-    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
-} vdm_fit_row;
-
-/* Trains `lora` from what it holds, with p's transformer, schedule, cpu and prompt. rows [steps + 1], filled as the run
- * proceeds; *done: steps.
- * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise;
- * x_t = sqrt(abar) z + sqrt(1-abar) noise;
- * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
- * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
- * is not finite stops it: the sentence names step and pairs, and the state is that before the step.
- * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
- * shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of the block's
- * output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after the update
- * "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
-int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
-            vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
-/* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
-size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
-                     int rank);
-/* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
-                 int *attention);
-
-/* ------------------------------------------------------------------------------------------------
- * The whole method: open, learn, answer (pipeline.c) */
-
-/* Everything that learning takes. */
-typedef struct vdm_learn_options {
-    vdm_geometry geometry;       /* {0}: the model's */
-    vdm_phi phi;                 /* discrete: how x becomes y within the video */
-    vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
-    bool tiled;                  /* false: the VAE works in tiles */
-    bool augment;                /* true: noise on the first frame (vdm_fit_data_options) */
-    int rank;                    /* 64 */
-    double alpha;                /* 32 */
-    vdm_fit_options fit;         /* vdm_fit_defaults */
-    vdm_fit_row *rows;           /* [fit.steps + 1], filled in by vdm_learn; NULL: not wanted */
-} vdm_learn_options;
-/* The paper's: those that a model without a vdm.json is learned with. */
-void vdm_learn_defaults(vdm_learn_options *o);
-
-/* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
- * geometry may be changed, and so may prompt and negative [L,Dt] in place. */
-typedef struct vdm_model {
-    vdm_model_config *config;
-    vdm_transformer *transformer;
-    vdm_vae *vae;
-    vdm_schedule *schedule;
-    vdm_cpu *cpu;
-    float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
-    float *negative;            /* [L,Dt]: zeros */
-    bool has_prompt;            /* DIR has that file */
-    vdm_geometry geometry;      /* T, H, W of its videos: DIR/vdm.json's, or 9 frames of its sample size, at most
-                                 * 480x720. Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, err) */
-    vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
-    vdm_sample_options *sample; /* the same */
-    void *parts;                /* private */
-} vdm_model;
-/* dir: a folder of an image-to-video model as diffusers publishes it. threads 0: one per core. On failure there is
- * nothing to close. */
-int vdm_model_open(vdm_model *m, const char *dir, int threads, vdm_error *err);
-void vdm_model_close(vdm_model *m);
-
-/* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the scheduler's
- * configuration names, and over them dir/vdm.json. Of the geometries only frames, height and width are set, where
- * the file gives them; else 0. */
-int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
-                       const char *dir, vdm_error *err);
-/* dir/vdm.json alone: replaces what the file gives; nothing where there is no such file. */
-int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir, vdm_error *err);
-
-/* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the geometry's
- * height and width (vdm_picture_resize), its aspect is not kept. options NULL: m's; progress may be NULL. The adapter
- * has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on failure there is none. */
-int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
-              const vdm_learn_options *options, const vdm_progress *progress, vdm_error *err);
-/* Answers one picture: the last frame of the video sampled from it, of the geometry's size, to which the query is
- * resized. lora NULL: the model as it is; options NULL: m's; progress may be NULL. The answer has the bits of
- * `vdm predict`. Free it with vdm_picture_free; on failure there is none. */
-int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
-               const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
+/* Shows every tensor of a computation as soon as it is complete (kernels/trace.c), under its name in
+ * diffusers, or one of those below: to look at a model from inside, to check a port. The results have the
+ * same bits with a trace and without.
+ * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
+ * prefix where a model runs several times: "step.K." for sampling and learning, K = 1, 2, ...; for the VAE
+ * "chunk.I." where a video goes through it in chunks. Where a module gives video and text separately, they
+ * are one tensor [B,S,D] here, text first; queries and keys are [B,S,A,Dh]; inside the VAE tensors are
+ * channels-last [T,H,W,C]. `vdm golden --names` lists the names that have no PyTorch counterpart. */
+enum { VDM_TRACE_NAME = 192 };
+struct vdm_trace {
+    bool (*wants)(void *user, const char *name); /* NULL: every tensor */
+    void (*see)(void *user, const char *name, const float *data, int rank, const int64_t *shape);
+    void *user;
+    bool failed; /* no memory for a tensor: it was left out */
+    /* private */
+    char prefix[VDM_TRACE_NAME], name[VDM_TRACE_NAME];
+    struct vdm_trace *root; /* of a part's trace: the caller's */
+    float *space;           /* for tensors that are gathered, or that no layer keeps */
+    size_t capacity;
+};
+void vdm_trace_free(vdm_trace *trace); /* its memory, not itself */
 
 #ifdef __cplusplus
 }

@@ -67,8 +67,8 @@ int main(int argc, char **argv)
     vdm_picture x = ramp(&m.geometry, false), y = ramp(&m.geometry, true);
     vdm_fit_data_options how = {.geometry = m.geometry, .phi = &m.learn->phi, .seed = 42};
     vdm_fit_data data;
-    const vdm_pipeline pipeline = {.vae = m.vae, .cpu = m.cpu};
-    check(vdm_fit_data_make(&data, &pipeline, &how, &x, &y, 1, NULL, &err), &err);
+    vdm_pipeline p = vdm_model_pipeline(&m, NULL);
+    check(vdm_fit_data_make(&data, &p, &how, &x, &y, 1, NULL, &err), &err);
 
     /* x_t, and behind the channels of every frame those of the image, which is frame 0; the others are zero */
     int64_t frame = (int64_t)data.C * data.h * data.w, n = data.F * frame;

@@ -517,12 +517,14 @@ int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c
                   vdm_error *err)
 {
     vdm_safetensors f;
+    int found = 0, count = c->layers * 4;
     *a = (vdm_lora){0};
-    *applied = 0;
-    *modules = c->layers * 4;
+    if (applied) *applied = 0;
+    if (modules) *modules = count;
     if (vdm_safetensors_open(&f, path, err)) return -1;
-    struct module *all = vdm_alloc((size_t)*modules, sizeof *all, "the adapter's modules", err);
-    int status = all ? read_modules(a, all, &f, c, applied, err) : -1;
+    struct module *all = vdm_alloc((size_t)count, sizeof *all, "the adapter's modules", err);
+    int status = all ? read_modules(a, all, &f, c, &found, err) : -1;
+    if (applied) *applied = found;
     vdm_free(all);
     vdm_safetensors_close(&f);
     if (status) vdm_lora_free(a);

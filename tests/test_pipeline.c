@@ -68,6 +68,11 @@ static void check_same(const vdm_model *m, const char *size)
     CHECK(answer.height == m->geometry.height && answer.width == m->geometry.width, "%d x %d", answer.height,
           answer.width);
     CHECK(vdm_picture_write(&answer, path_of("library.ppm"), &err) == 0, "%s", err.text);
+    vdm_lora again;
+    CHECK(vdm_lora_read(&again, path_of("library.safetensors"), &m->config->transformer, NULL, NULL, &err) ==
+              0,
+          "%s", err.text);
+    vdm_lora_free(&again);
     char theirs[64];
     snprintf(theirs, sizeof theirs, "run%s/lora.safetensors", size);
     expect_same("library.safetensors", theirs, true);
@@ -259,6 +264,17 @@ static void check_requests(void)
           err.text);
     CHECK(vdm_answer(&answer, &m, NULL, NULL, NULL, NULL, &err) == -1 && strstr(err.text, "query"), "%s",
           err.text);
+    vdm_pipeline p = vdm_model_pipeline(&m, NULL);
+    vdm_fit_data data = {.pairs = 1};
+    CHECK(vdm_sample(&p, m.sample, NULL, m.prompt, NULL, &err) == -1 && strstr(err.text, "images"), "%s",
+          err.text);
+    p.prompt = NULL;
+    CHECK(vdm_fit(&p, &lora, &data, &learn.fit, NULL, NULL, NULL, &err) == -1 && strstr(err.text, "prompt"),
+          "%s", err.text);
+    p.vae = NULL;
+    CHECK(vdm_fit_data_make(&data, &p, &(vdm_fit_data_options){0}, x, y, 1, NULL, &err) == -1 &&
+              strstr(err.text, "vae"),
+          "%s", err.text);
     vdm_sample_options o = *m.sample;
     o.videos = 2;
     CHECK(vdm_answer(&answer, &m, NULL, &x[0], &o, NULL, NULL) == -1 && !answer.rgb, "err may be NULL");
