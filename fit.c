@@ -94,9 +94,7 @@ static void loss_gradient(struct run *r)
 void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
 {
     uint64_t z = seed + 0x9E3779B97F4A7C15u * (((uint64_t)use << 32) + (uint64_t)counter);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    vdm_rng_seed(r, z ^ (z >> 31));
+    vdm_rng_seed(r, vdm_hash_mix(z));
 }
 
 /* The pair of the run's video number i: epochs in which every pair comes once, in a new order. */

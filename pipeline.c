@@ -4,7 +4,7 @@
  *               A, B <- AdamW on mean (v_theta,A,B(x_t, image, prompt, t) - v)^2    vdm_fit
  *   vdm_answer  x -> image latents; noise -> video by v_theta,A,B; y = its last frame    vdm_sample
  *
- * Mirrors CogVideoXImageToVideoPipeline.from_pretrained and __call__ of diffusers, with training between them.
+ * Mirrors CogVideoXImageToVideoPipeline.from_pretrained and __call__ of diffusers; training is between them.
  * The trap: an adapter answers well only if it was learned with the prompt, size and image scale that are
  * used to answer. Both functions take them from the model. */
 #include "vdm.h"

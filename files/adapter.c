@@ -62,8 +62,8 @@ int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
 {
     vdm_lora to;
     if (rank < a->rank || alpha == 0)
-        return vdm_fail(err, "adapter: rank %d, alpha %g: expected a rank of at least %d, and alpha not 0", rank,
-                        alpha, a->rank);
+        return vdm_fail(err, "adapter: rank %d, alpha %g: expected a rank of at least %d, and alpha not 0",
+                        rank, alpha, a->rank);
     if (vdm_lora_new(&to, a->layers, a->width, rank, alpha, err)) return -1;
     double factor = (a->alpha / a->rank) / (alpha / rank);
     for (int m = 0; m < a->layers * 4; m++) {
@@ -177,11 +177,10 @@ static bool parse_key(const char *key, int layers, struct place *p)
     static const struct {
         const char *end;
         enum part part;
-    } ends[] = {{".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},
-                {".lora.down.weight", PART_A},      {".lora.up.weight", PART_B},
-                {".lora_down.weight", PART_A},      {".lora_up.weight", PART_B},
-                {".lora_A.default.weight", PART_A}, {".lora_B.default.weight", PART_B},
-                {".alpha", PART_ALPHA}};
+    } ends[] = {
+        {".lora_A.weight", PART_A},         {".lora_B.weight", PART_B},         {".lora.down.weight", PART_A},
+        {".lora.up.weight", PART_B},        {".lora_down.weight", PART_A},      {".lora_up.weight", PART_B},
+        {".lora_A.default.weight", PART_A}, {".lora_B.default.weight", PART_B}, {".alpha", PART_ALPHA}};
     *p = (struct place){.peft = take_word(&key, "base_model.model.")};
     bool kohya = take_word(&key, "lora_unet_");
     if (kohya)
@@ -211,10 +210,11 @@ static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
         size_t used = strlen(list);
         for (int k = 0; k < 2; k++)
             if (strstr(name, dora[k]))
-                return vdm_fail(err,
-                                "%s: tensor '%.100s': a DoRA adapter, which scales the columns of W + B A: only "
-                                "LoRA (W + B A) is known here",
-                                f->path, name);
+                return vdm_fail(
+                    err,
+                    "%s: tensor '%.100s': a DoRA adapter, which scales the columns of W + B A: only "
+                    "LoRA (W + B A) is known here",
+                    f->path, name);
         if (parse_key(name, layers, &p)) continue;
         if (unknown++ < 5) snprintf(list + used, sizeof list - used, "%s'%.100s'", used ? ", " : "", name);
     }
@@ -242,8 +242,8 @@ static void name_module(char name[VDM_LORA_NAME], int module)
 }
 
 /* modules [layers*4]. A module needs both of its halves; one of them twice, in two spellings, is one too many. */
-static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied, bool *peft,
-                        vdm_error *err)
+static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied,
+                        bool *peft, vdm_error *err)
 {
     struct place p;
     *peft = false;
@@ -267,7 +267,8 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
         return vdm_fail(err, "%s: tensor '%s': expected beside its other half, found none", f->path, missing);
     }
-    if (*applied == 0) return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
+    if (*applied == 0)
+        return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
     return 0;
 }
 
@@ -319,16 +320,20 @@ static bool is_set(const vdm_json_node *n)
 /* What would make the adapter act otherwise than scale B A. */
 static int check_settings(const struct settings *s, vdm_error *err)
 {
-    static const char *const flags[] = {"use_dora", "lora_bias", "fan_in_fan_out", "layer_replication",
-                                        "megatron_config", "eva_config", "modules_to_save"};
+    static const char *const flags[] = {"use_dora",          "lora_bias",       "fan_in_fan_out",
+                                        "layer_replication", "megatron_config", "eva_config",
+                                        "modules_to_save"};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         if (is_set(setting(&s->j, flags[i])))
             return vdm_fail(err, "%s: %s: expected %s, found another value", s->where, flags[i],
                             i < 3 ? "false" : "null");
     const vdm_json_node *start = setting(&s->j, "init_lora_weights"), *rslora = setting(&s->j, "use_rslora");
     if (start && start->kind == VDM_JSON_STRING && strcmp(start->text, "gaussian") != 0)
-        return vdm_fail(err, "%s: init_lora_weights: expected true, false or gaussian, found '%.60s', which changes "
-                             "the model's own weights", s->where, start->text);
+        return vdm_fail(
+            err,
+            "%s: init_lora_weights: expected true, false or gaussian, found '%.60s', which changes "
+            "the model's own weights",
+            s->where, start->text);
     if (is_set(rslora) && rslora->kind != VDM_JSON_TRUE)
         return vdm_fail(err, "%s: use_rslora: expected true or false, found another value", s->where);
     return 0;
@@ -341,8 +346,10 @@ static int read_peft_config(struct settings *s, const char *path, vdm_error *err
     int folder = slash ? (int)(slash - path) : 1;
     snprintf(s->where, sizeof s->where, "%.*s/adapter_config.json", folder, slash ? path : ".");
     if (access(s->where, F_OK) != 0)
-        return vdm_fail(err, "%s: names as peft writes them: expected its adapter_config.json beside the file, "
-                             "where alpha is, found none", path);
+        return vdm_fail(err,
+                        "%s: names as peft writes them: expected its adapter_config.json beside the file, "
+                        "where alpha is, found none",
+                        path);
     s->there = true;
     return vdm_json_read(&s->j, s->where, err);
 }
@@ -407,7 +414,8 @@ static int own_alpha(const vdm_tensor *t, const char *path, double *alpha, vdm_e
 }
 
 /* alpha / rank; without any alpha it is 1, as diffusers takes it. */
-static int scale_module(struct module *m, int number, const struct settings *s, const char *path, vdm_error *err)
+static int scale_module(struct module *m, int number, const struct settings *s, const char *path,
+                        vdm_error *err)
 {
     char name[VDM_LORA_NAME];
     double alpha = m->rank;
@@ -418,13 +426,13 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
             number_for(s, "alpha_pattern", "lora_alpha", name, &value, err))
             return -1;
         if (r && !(r->number >= m->rank && r->number <= m->rank))
-            return vdm_fail(err, "%s: r: expected %d, the rank of the tensors of %s, found %s", s->where, m->rank,
-                            name, r->text);
+            return vdm_fail(err, "%s: r: expected %d, the rank of the tensors of %s, found %s", s->where,
+                            m->rank, name, r->text);
         if (!value && !m->alpha)
             return vdm_fail(err, "%s: lora_alpha: expected a number, found none", s->where);
         if (value && m->alpha)
-            return vdm_fail(err, "%s: tensor '%s': expected alpha in one place, found lora_alpha as well", path,
-                            m->alpha->name);
+            return vdm_fail(err, "%s: tensor '%s': expected alpha in one place, found lora_alpha as well",
+                            path, m->alpha->name);
         if (value) alpha = value->number;
     }
     if (m->alpha && own_alpha(m->alpha, path, &alpha, err)) return -1;
@@ -432,8 +440,8 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
     m->as_alpha = rslora ? alpha * sqrt((double)m->rank) : alpha; /* alpha / sqrt(rank) */
     m->scale = m->as_alpha / m->rank;
     if (fabs(m->scale) <= MAX_SCALE) return 0;
-    return vdm_fail(err, "%s: %s: alpha %g at rank %d: expected a scale of at most %g", path, name, alpha, m->rank,
-                    MAX_SCALE);
+    return vdm_fail(err, "%s: %s: alpha %g at rank %d: expected a scale of at most %g", path, name, alpha,
+                    m->rank, MAX_SCALE);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -454,13 +462,15 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
 {
     vdm_target target = (vdm_target)(number % 4);
     int64_t n = (int64_t)m->rank * a->width;
-    float *A = vdm_lora_a(a, a->params, number / 4, target), *B = vdm_lora_b(a, a->params, number / 4, target);
+    float *A = vdm_lora_a(a, a->params, number / 4, target),
+          *B = vdm_lora_b(a, a->params, number / 4, target);
     vdm_widen(A, m->a->data, m->a->dtype, n);
     vdm_widen(B, m->b->data, m->b->dtype, n);
     if (check_finite(A, n, path, m->a, err) || check_finite(B, n, path, m->b, err)) return -1;
     if (!same_scale)
         for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
-    for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank; row--) { /* [D,rank] -> [D,R], from behind */
+    for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;
+         row--) { /* [D,rank] -> [D,R], from behind */
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }

@@ -9,10 +9,22 @@
 
 #include <stddef.h>
 
-#define OBEYED(part, key)          {part, key, VDM_KEY_OBEYED, NULL, NULL, 0}
-#define FIXED(part, key, value)    {part, key, VDM_KEY_FIXED, value, NULL, 0}
-#define REQUIRED(part, key, value) {part, key, VDM_KEY_FIXED, value, NULL, 1}
-#define IGNORED(part, key, reason) {part, key, VDM_KEY_IGNORED, NULL, reason, 0}
+#define OBEYED(part, key)                        \
+    {                                            \
+        part, key, VDM_KEY_OBEYED, NULL, NULL, 0 \
+    }
+#define FIXED(part, key, value)                  \
+    {                                            \
+        part, key, VDM_KEY_FIXED, value, NULL, 0 \
+    }
+#define REQUIRED(part, key, value)               \
+    {                                            \
+        part, key, VDM_KEY_FIXED, value, NULL, 1 \
+    }
+#define IGNORED(part, key, reason)                  \
+    {                                               \
+        part, key, VDM_KEY_IGNORED, NULL, reason, 0 \
+    }
 
 static const char LABEL[] = "a name or a version; nothing is computed from it";
 static const char DECODER[] = "of the decoder, which the encoder alone does not have";

@@ -72,37 +72,49 @@ void vdm_fields_only(vdm_fields *f, const char *const *keys, int n)
     }
 }
 
-static void refuse_range(vdm_fields *f, const char *key, const char *kind, double minimum, double maximum)
-{
-    char expected[96];
-    snprintf(expected, sizeof expected, "%s from %.17g to %.17g", kind, minimum, maximum);
-    vdm_field_refuse(f, key, expected);
-}
-
 double vdm_field_number(vdm_fields *f, const char *key, double fallback, double minimum, double maximum)
 {
     const vdm_json_node *v = vdm_field(f, key);
     if (v && v->kind == VDM_JSON_NUMBER && v->number >= minimum && v->number <= maximum) return v->number;
-    if (v || !(fallback >= minimum && fallback <= maximum))
-        refuse_range(f, key, "a number", minimum, maximum);
+    if (v || !(fallback >= minimum && fallback <= maximum)) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "a number from %g to %g", minimum, maximum);
+        vdm_field_refuse(f, key, expected);
+    }
+    return fallback;
+}
+
+/* value NULL: the key is absent. */
+static int64_t integer(vdm_fields *f, const char *key, const vdm_json_node *value, const int64_t range[2],
+                       int64_t fallback)
+{
+    /* inside the range first: a double past an integer's range must not become an integer */
+    if (value && value->kind == VDM_JSON_NUMBER && value->number >= (double)range[0] &&
+        value->number <= (double)range[1] && value->number == floor(value->number))
+        return (int64_t)value->number;
+    if (value || fallback < range[0] || fallback > range[1]) {
+        char expected[96];
+        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)range[0],
+                 (long long)range[1]);
+        vdm_field_refuse(f, key, expected);
+    }
     return fallback;
 }
 
 int64_t vdm_field_int64(vdm_fields *f, const char *key, int64_t fallback, int64_t minimum, int64_t maximum)
 {
-    const vdm_json_node *v = vdm_field(f, key);
-    /* inside the range first: a double past an integer's range must not become an integer */
-    if (v && v->kind == VDM_JSON_NUMBER && v->number >= (double)minimum && v->number <= (double)maximum &&
-        v->number == floor(v->number))
-        return (int64_t)v->number;
-    if (v || fallback < minimum || fallback > maximum)
-        refuse_range(f, key, "an integer", (double)minimum, (double)maximum);
-    return fallback;
+    return integer(f, key, vdm_field(f, key), (int64_t[]){minimum, maximum}, fallback);
 }
 
 int vdm_field_int(vdm_fields *f, const char *key, int fallback, int minimum, int maximum)
 {
     return (int)vdm_field_int64(f, key, fallback, minimum, maximum);
+}
+
+int vdm_value_int(vdm_fields *f, const char *key, const vdm_json_node *value, int fallback, int minimum,
+                  int maximum)
+{
+    return (int)integer(f, key, value, (int64_t[]){minimum, maximum}, fallback);
 }
 
 bool vdm_field_bool(vdm_fields *f, const char *key, bool fallback)

@@ -35,6 +35,9 @@ void vdm_field_refuse(vdm_fields *f, const char *key, const char *expected);
 double vdm_field_number(vdm_fields *f, const char *key, double fallback, double minimum, double maximum);
 int64_t vdm_field_int64(vdm_fields *f, const char *key, int64_t fallback, int64_t minimum, int64_t maximum);
 int vdm_field_int(vdm_fields *f, const char *key, int fallback, int minimum, int maximum);
+/* The same of an element of the list in the field. */
+int vdm_value_int(vdm_fields *f, const char *key, const vdm_json_node *value, int fallback, int minimum,
+                  int maximum);
 bool vdm_field_bool(vdm_fields *f, const char *key, bool fallback);
 const char *vdm_field_text(vdm_fields *f, const char *key,
                            const char *fallback); /* as long as the document */

@@ -19,7 +19,7 @@ uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width)
     const unsigned char *p = data;
     size_t flip = *(const unsigned char *)&one == 1 ? 0 : width - 1; /* k ^ flip: width is a power of two */
     for (size_t i = 0; i < count; i++, p += width)
-        for (size_t k = 0; k < width; k++) h = (h ^ p[k ^ flip]) * 1099511628211u;
+        for (size_t k = 0; k < width; k++) h = vdm_hash_step(h, p[k ^ flip]);
     return h;
 }
 

@@ -2,6 +2,7 @@
 #ifndef VDM_FIT_STATE_H
 #define VDM_FIT_STATE_H
 
+#include "files/hash.h"
 #include "vdm.h"
 
 /* A setting that the bits of the result depend on: the run that resumes must have the same value. */
@@ -28,7 +29,6 @@ int vdm_fit_state_read(vdm_fit_state *s, const char *path, vdm_error *err);
 
 /* FNV-1a over `count` elements of `width` bytes, the lowest byte of each first: the same on machines of either byte
  * order. Start with VDM_HASH_START. */
-#define VDM_HASH_START UINT64_C(14695981039346656037)
 uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width);
 /* Names, shapes and the first bytes of every tensor: identifies a model without reading all of it. */
 uint64_t vdm_hash_model(const vdm_transformer *m);

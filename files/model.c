@@ -71,11 +71,12 @@ static const vdm_tensor *take(loader *l, const char *prefix, const char *name, i
     for (int i = 0; same && i < rank; i++) same = t->shape[i] == shape[i];
     if (!same)
         add_problem(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
-                 shape_text(found, t->rank, t->shape));
+                    shape_text(found, t->rank, t->shape));
     /* vectors are widened, so they may be doubles; matrices are used as they are */
     bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && rank == 1);
     if (same && !floating)
-        add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full, vdm_dtype_name(t->dtype));
+        add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full,
+                    vdm_dtype_name(t->dtype));
     return same && floating ? t : NULL;
 }
 

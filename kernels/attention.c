@@ -11,7 +11,7 @@
  * inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
  *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
- *     dQ += dS K                         left factor: columns of dS^T, turned in 16 x 16 blocks
+ *     dQ += dS K                         left factor: columns of dS^T, transposed in 16 x 16 blocks
  *
  * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew, at the latest in
  * every tile, or the sums lose digits as S grows. */
@@ -21,7 +21,7 @@ enum {
     KEYS = VDM_KEY_TILE,
     KEY_GROUP = 3, /* tiles of keys of backward whose panels stay in L2 */
     QUERIES = 128, /* of a tile of backward: whole chains */
-    LEFT_MOST = TILE_ROWS > PIECE_CELLS ? TILE_ROWS : PIECE_CELLS, /* rows of a left panel */
+    LHS_ROWS_MAX = TILE_ROWS > PIECE_CELLS ? TILE_ROWS : PIECE_CELLS, /* rows of a left panel */
     KEY_ROW = KEYS + 16,
     QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
 };
@@ -146,7 +146,7 @@ static void attend(const struct head *h, const struct group *g, int64_t query, i
 {
     float *o = g->o + query * h->Dh;
     struct output scores = {g->scores, TILE_COLS, 1}, out = {o, TILE_COLS, 1};
-    multiply(n, TILE_COLS, g->head, packed_left(g->k, g->head), g->q + query * g->head.cells, scores, false);
+    multiply(n, TILE_COLS, g->head, packed_lhs(g->k, g->head), g->q + query * g->head.cells, scores, false);
     for (int v = 0; v < TILE_VECS; v++) {
         v16 c = softmax_tile(g->scores + 16 * v, n, g->m + query + 16 * v, g->l + query + 16 * v);
         for (int64_t d = 0; d < h->Dh; d++) {
@@ -155,10 +155,10 @@ static void attend(const struct head *h, const struct group *g, int64_t query, i
         }
     }
     if (keys.pairs) pair_rows(g->scores, TILE_COLS, n, TILE_VECS, keys);
-    multiply(h->Dh, TILE_COLS, keys, packed_left(g->v, keys), g->scores, out, true);
+    multiply(h->Dh, TILE_COLS, keys, packed_lhs(g->v, keys), g->scores, out, true);
 }
 
-/* o / l of 16 queries (n valid), turned into rows; log l is taken in double */
+/* o / l of 16 queries (n valid), transposed into rows; log l is taken in double */
 static void write_queries(const struct head *h, const struct group *g, int64_t first, int64_t query,
                           int64_t n)
 {
@@ -182,7 +182,7 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
     struct group g = {.head = depth_of(cpu, Dh)};
     g.q = take(&b, padded * deep), g.o = take(&b, padded * deep);
     g.m = take(&b, padded), g.l = take(&b, padded);
-    g.k = take(&b, (KEYS + LEFT_MOST) * deep), g.v = take(&b, (Dh + LEFT_MOST) * KEYS);
+    g.k = take(&b, (KEYS + LHS_ROWS_MAX) * deep), g.v = take(&b, (Dh + LHS_ROWS_MAX) * KEYS);
     g.scores = take(&b, KEYS * TILE_COLS);
     scale_queries(g.o, h, first, n); /* o is free yet */
     pack_all(g.q, TILE_COLS, g.o, Dh, 1, n, Dh, g.head);
@@ -191,8 +191,8 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
     for (int64_t j = 0; j < h->S; j += KEYS) {
         int64_t keys = smaller(KEYS, h->S - j);
         struct depth depth = depth_of(cpu, keys);
-        pack_all(g.k, left_width(depth), h->k + j * h->row, h->row, 1, keys, Dh, g.head);
-        pack_all(g.v, left_width(depth), h->v + j * h->row, 1, h->row, Dh, keys, depth);
+        pack_all(g.k, lhs_width(depth), h->k + j * h->row, h->row, 1, keys, Dh, g.head);
+        pack_all(g.v, lhs_width(depth), h->v + j * h->row, 1, h->row, Dh, keys, depth);
         for (int64_t query = 0; query < n; query += TILE_COLS) attend(h, &g, query, keys, depth);
     }
     for (int64_t query = 0; query < n; query += 16)
@@ -232,7 +232,7 @@ struct tiles_backward {
 };
 static struct tiles_backward tiles_of(const vdm_cpu *cpu, float **b, int64_t Dh)
 {
-    int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LEFT_MOST,
+    int64_t wide = round_up(Dh, TILE_COLS), queries = QUERIES + LHS_ROWS_MAX,
             deep = round_up(Dh, 2 * PIECE_CELLS);
     struct tiles_backward t = {.head = depth_of(cpu, Dh)};
     for (int i = 0; i < KEY_GROUP; i++) {
@@ -298,8 +298,8 @@ static void pack_queries(const struct head *h, const struct tiles_backward *t, i
 {
     int64_t Dh = h->Dh, at = i * h->row;
     scale_queries(t->p, h, i, rows); /* P is free yet */
-    pack_all(t->q, left_width(t->head), t->p, Dh, 1, rows, Dh, t->head);
-    pack_all(t->d_o, left_width(t->head), h->d_o + at, h->row, 1, rows, Dh, t->head);
+    pack_all(t->q, lhs_width(t->head), t->p, Dh, 1, rows, Dh, t->head);
+    pack_all(t->d_o, lhs_width(t->head), h->d_o + at, h->row, 1, rows, Dh, t->head);
     pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows, t->queries);
     pack_all(t->d_right, TILE_COLS, h->d_o + at, 1, h->row, Dh, rows, t->queries);
     for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
@@ -321,12 +321,12 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
 {
     int64_t Dh = h->Dh, keys = tile->n, padded = round_up(keys, 16), qi = i * h->row, kj = tile->j * h->row;
     struct output s = {t->p, KEY_ROW, 1}, g = {t->ds, KEY_ROW, 1};
-    multiply(rows, padded, t->head, packed_left(t->q, t->head), tile->kt, s, false);
-    multiply(rows, padded, t->head, packed_left(t->d_o, t->head), tile->vt, g, false);
+    multiply(rows, padded, t->head, packed_lhs(t->q, t->head), tile->kt, s, false);
+    multiply(rows, padded, t->head, packed_lhs(t->d_o, t->head), tile->vt, g, false);
     score_gradients(h, t, i, rows, padded);
     turn_scores(t, rows, padded);
     if (t->head.pairs) pair_scores(t, rows, keys, tile->depth);
-    struct left p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
+    struct lhs p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
     multiply(keys, Dh, t->queries, p, t->d_right, dv, i > 0);
     multiply(keys, Dh, t->queries, ds, t->q_right, dk, i > 0);

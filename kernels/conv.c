@@ -19,7 +19,7 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
 /* A window's number, and side by side with it those of the same tap's other channels. */
 static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[2 * DEPTH]; /* as many as a block is deep, or as Winograd's channels are */
+    static const float zeros[2 * KC]; /* as many as a block is deep, or as Winograd's channels are */
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
@@ -95,11 +95,11 @@ static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
                         .N = w->out,
                         .K = (int64_t)w->kt * w->k * w->k * w->in,
                         .a = {.conv = c},
-                        .rights = 1,
-                        .right[0] = {.N = w->out,
-                                     .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
-                                     .c = {c->y, w->out, 1},
-                                     .bias = w->bias,
-                                     .residual = c->residual}};
+                        .rhs_count = 1,
+                        .rhs[0] = {.N = w->out,
+                                   .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
+                                   .c = {c->y, w->out, 1},
+                                   .bias = w->bias,
+                                   .residual = c->residual}};
     run_product(cpu, p);
 }

@@ -119,8 +119,8 @@ static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const floa
     PARALLEL_FOR(threads_for(cpu, rows * D))
     for (int64_t row = 0; row < rows; row++) {
         const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride);
-        EACH_16(i, lanes, D)
-        {
+        for (int64_t i = 0; i < D; i += 16) {
+            int64_t lanes = smaller(16, D - i);
             int64_t at = row * D + i;
             v16 v = v16_fma(v16_load_n(g + i, lanes), v16_load_n(y + at, lanes), v16_load_n(h + at, lanes));
             v16_store_n(sum + at, v, lanes);
@@ -134,7 +134,10 @@ static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows 
     PARALLEL_FOR(threads_for(cpu, rows * D))
     for (int64_t row = 0; row < rows; row++) {
         const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride), *from = dh + row * D;
-        EACH_16(i, lanes, D)
-        v16_store_n(dy + row * D + i, v16_mul(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes)), lanes);
+        for (int64_t i = 0; i < D; i += 16) {
+            int64_t lanes = smaller(16, D - i);
+            v16_store_n(dy + row * D + i, v16_mul(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes)),
+                        lanes);
+        }
     }
 }

@@ -11,6 +11,15 @@
  *      |p1|  | sums in registers|             a vector, with the TILE_COLS numbers of the right panel: no
  *      +--+  +------------------+             sum across lanes ever, so every output is one chain over k.
  *
+ * Around it are the usual loops of a packed product (products.c: run_part), in BLIS's words:
+ *
+ *     for nc columns of the rhs (NC)                  packed once: L3
+ *       for kc of k (KC)
+ *         for mc rows of the lhs (MC)                 packed: L2, L3
+ *           for every micro-panel of the rhs          TILE_COLS columns: L1
+ *             for every micro-panel of the lhs        TILE_ROWS rows
+ *               micro-kernel: a tile of the output in registers
+ *
  * The last panel of a factor may have fewer rows: left panels then keep their width, right panels are
  * filled up with zeros. Pieces of VDM_CHAIN are summed in registers and then added to the output (rule 1).
  *
@@ -19,8 +28,8 @@
  * knows what they hold; they are moved as floats. Rule 6 has the same cells, filled up to whole pieces of 16;
  * where the processor has tiles for it (vector.h, V16_AMX), left panels are 16 rows high, and of every 16 x 16
  * cells row after row. */
-#ifndef VDM_PANEL_H
-#define VDM_PANEL_H
+#ifndef VDM_GEMM_H
+#define VDM_GEMM_H
 
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
@@ -66,7 +75,7 @@ static inline bool has_tiles(struct depth d)
 #endif
 }
 /* Rows of a left panel, and whether a panel is a left one whose blocks keep rows: right ones are wider. */
-static inline int64_t left_width(struct depth d)
+static inline int64_t lhs_width(struct depth d)
 {
     return has_tiles(d) ? AMX_HIGH : TILE_ROWS;
 }
@@ -98,7 +107,7 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells turned round in registers. */
+/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells transposed round in registers. */
 INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
                          vdm_dtype dtype, int64_t kc, const bool pairs)
 {
@@ -351,6 +360,8 @@ INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells
 
 typedef void tile_function(int vecs, struct depth d, const float *a, int64_t step, const float *b, float *c,
                            int64_t c_row, bool add);
+/* One micro-kernel per height: EACH_TILE_HEIGHT(TILE_OF) defines tile_1, tile_2, ... tile_<TILE_ROWS>, and
+ * EACH_TILE_HEIGHT(TILE_NAME) lists them in the table. */
 #define TILE_OF(rows)                                                                               \
     static void tile_##rows(int vecs, struct depth d, const float *a, int64_t step, const float *b, \
                             float *c, int64_t c_row, bool add)                                      \
@@ -414,14 +425,14 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int
 }
 
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
-struct left {
+struct lhs {
     const float *data;
     int64_t panel; /* floats from one panel to the next, divided by its rows: the cells where packed */
     int64_t step;  /* floats from cell to cell: the panel's rows where packed, if blocks don't keep rows */
 };
-static inline struct left packed_left(const float *panels, struct depth d)
+static inline struct lhs packed_lhs(const float *panels, struct depth d)
 {
-    struct left a = {panels, d.cells, left_width(d)};
+    struct lhs a = {panels, d.cells, lhs_width(d)};
     return a;
 }
 
@@ -446,7 +457,7 @@ static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const float
 }
 
 /* Not part of its caller: no other arithmetic may slip in between flush_begin and flush_end. */
-NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, struct left a,
+NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, struct lhs a,
                                   const float *right, struct output o, bool add)
 {
     for (int64_t n = 0; n < cols; n += TILE_COLS) {
@@ -470,7 +481,7 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
 
 enum {
     AMX_PASS = 256, /* cells at a time, of which 32 columns (32 KB) stay in L1 */
-    AMX_ROWS = 256  /* packed at once, 2 DEPTH deep: 1 MB, in L2 */
+    AMX_ROWS = 256  /* packed at once, 2 KC deep: 1 MB, in L2 */
 };
 _Static_assert(TILE_COLS == 32, "a right panel is one square wide");
 _Static_assert(VDM_KEY_TILE / 2 <= AMX_PASS && VDM_MAX_HEAD / 2 <= AMX_PASS,
@@ -556,7 +567,7 @@ static void amx_pass_over(const struct amx_pass *p, int64_t rows, int64_t cols, 
 }
 
 /* `rows` rows in memory from row r on, cells of one k side by side, become panels. */
-static void amx_rows(float *panels, int64_t rows, int64_t r, struct left a, const struct amx_pass *p)
+static void amx_rows(float *panels, int64_t rows, int64_t r, struct lhs a, const struct amx_pass *p)
 {
     for (int64_t i = 0; i < rows; i += AMX_HIGH, panels += AMX_HIGH * p->cells) {
         for (int64_t k = 0; k < p->cells; k++)
@@ -565,7 +576,7 @@ static void amx_rows(float *panels, int64_t rows, int64_t r, struct left a, cons
     }
 }
 
-static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
+static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct lhs a, const float *right,
                          struct output o, bool add)
 {
     _Alignas(64) float kept[AMX_ROWS * 32], panels[32 * AMX_PASS];
@@ -587,7 +598,7 @@ static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct left
 #endif
 
 /* output [rows,cols] (+)= left [rows,kc] right [kc,cols]; kc > 0 */
-static void multiply(int64_t rows, int64_t cols, struct depth d, struct left a, const float *right,
+static void multiply(int64_t rows, int64_t cols, struct depth d, struct lhs a, const float *right,
                      struct output o, bool add)
 {
 #ifdef V16_AMX
@@ -629,15 +640,11 @@ INLINE void amx_end(const vdm_cpu *cpu)
  * Threads. Without OpenMP the loops run in order. */
 #ifdef _OPENMP
 #include <omp.h>
-#define OMP(directive) _Pragma(#directive)
-#define PARALLEL_FOR(threads) OMP(omp parallel for num_threads(threads) schedule(static))
 static inline int thread_number(void)
 {
     return omp_get_thread_num();
 }
 #else
-#define OMP(directive)
-#define PARALLEL_FOR(threads) (void)(threads);
 static inline int thread_number(void)
 {
     return 0;
@@ -647,21 +654,21 @@ static inline int thread_number(void)
 /* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
  * a few arrays of the norms. */
 enum {
-    DEPTH = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
-    RIGHT_COLS = 1536, /* columns packed at once: 6 MB, in L3 */
-    LEFT_ROWS = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
-    LEFT_FLOATS = (LEFT_ROWS + TILE_ROWS) * DEPTH,
+    KC = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
+    NC = 1536, /* columns packed at once: 6 MB, in L3 */
+    MC = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
+    LHS_FLOATS = (MC + TILE_ROWS) * KC,
     WINOGRAD_ROWS = 64, /* squares of 2x2 outputs at a time: 16 factors of so many rows */
-    PRODUCT_FLOATS = LEFT_FLOATS + RIGHT_COLS * DEPTH,
+    PRODUCT_FLOATS = LHS_FLOATS + NC * KC,
     ATTENTION_FLOATS = 1 << 20, /* buffers of one thread of attention at Dh = VDM_MAX_HEAD */
     NORM_FLOATS = 1 << 18       /* sums of group norm */
 };
 
 #ifdef V16_AMX
-_Static_assert((int)AMX_ROWS <= (int)LEFT_ROWS, "the same space");
+_Static_assert((int)AMX_ROWS <= (int)MC, "the same space");
 _Static_assert((int)WINOGRAD_ROWS <= (int)AMX_ROWS, "multiply_amx keeps so many");
 #endif
-_Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)DEPTH, "number_at's zeros");
+_Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)KC, "number_at's zeros");
 _Static_assert((int)PRODUCT_FLOATS / 16 >=
                        32 * (3 * (int)VDM_WINOGRAD_MOST / 2 + (int)VDM_WINOGRAD_MOST + 16) &&
                    (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),

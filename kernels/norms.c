@@ -4,10 +4,6 @@
 /* ------------------------------------------------------------------------------------------------
  * Layer norm: rows of D numbers, one after the other */
 
-/* A loop over n numbers, 16 lanes at a time: i the first, lanes how many there are. */
-#define EACH_16(i, lanes, n) \
-    for (int64_t i = 0, lanes; i < (n) && (lanes = smaller(16, (n)-i), true); i += 16)
-
 /* Threads for n numbers: waking one takes as long as a few thousand. */
 static int threads_for(const vdm_cpu *cpu, int64_t n)
 {
@@ -39,16 +35,19 @@ static void norm_row(const vdm_norm_args *n, int64_t row)
     const float *x = n->x + row * D;
     float *y = n->y + row * D;
     v16 sum = v16_set(0), squares = v16_set(0), one = v16_set(1);
-    EACH_16(i, lanes, D) sum = v16_add(sum, v16_load_n(x + i, lanes));
+    for (int64_t i = 0; i < D; i += 16) {
+        int64_t lanes = smaller(16, D - i);
+        sum = v16_add(sum, v16_load_n(x + i, lanes));
+    }
     float mu = v16_sum(sum) / (float)D;
-    EACH_16(i, lanes, D)
-    {
+    for (int64_t i = 0; i < D; i += 16) {
+        int64_t lanes = smaller(16, D - i);
         v16 d = centred(x + i, v16_set(mu), lanes);
         squares = v16_fma(d, d, squares);
     }
     float rs = 1 / sqrtf(v16_sum(squares) / (float)D + n->eps);
-    EACH_16(i, lanes, D)
-    {
+    for (int64_t i = 0; i < D; i += 16) {
+        int64_t lanes = smaller(16, D - i);
         v16 xhat = v16_mul(centred(x + i, v16_set(mu), lanes), v16_set(rs));
         v16 v = v16_fma(xhat, v16_load_n(gamma + i, lanes), v16_load_n(beta + i, lanes));
         if (scale) v = v16_fma(v, v16_add(one, v16_load_n(scale + i, lanes)), v16_load_n(shift + i, lanes));
@@ -83,15 +82,15 @@ static void norm_row_backward(const vdm_norm_args *n, int64_t row)
     float *dx = n->dx + row * D;
     const bool add = n->add;
     v16 q_sum = v16_set(0), q_xhat_sum = v16_set(0), mu = v16_set(n->mean[row]), rs = v16_set(n->rstd[row]);
-    EACH_16(i, lanes, D)
-    {
+    for (int64_t i = 0; i < D; i += 16) {
+        int64_t lanes = smaller(16, D - i);
         v16 q = norm_q(dy, gamma, scale, i, lanes);
         q_sum = v16_add(q_sum, q);
         q_xhat_sum = v16_fma(q, v16_mul(centred(x + i, mu, lanes), rs), q_xhat_sum);
     }
     v16 q_mean = v16_set(v16_sum(q_sum) / (float)D), q_xhat_mean = v16_set(v16_sum(q_xhat_sum) / (float)D);
-    EACH_16(i, lanes, D)
-    {
+    for (int64_t i = 0; i < D; i += 16) {
+        int64_t lanes = smaller(16, D - i);
         v16 q = norm_q(dy, gamma, scale, i, lanes), xhat = v16_mul(centred(x + i, mu, lanes), rs);
         v16 change = v16_fma(v16_neg(xhat), q_xhat_mean, v16_sub(q, q_mean));
         v16 d = add ? v16_fma(rs, change, v16_load_n(dx + i, lanes)) : v16_mul(rs, change);
@@ -112,8 +111,8 @@ static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 /* sums [C] over n pixels of x, or of (x - mean)^2 where mean [C] is given */
 static void sum_pixels(float *sums, const float *x, int64_t n, int C, const float *mean)
 {
-    EACH_16(c, lanes, C)
-    {
+    for (int64_t c = 0; c < C; c += 16) {
+        int64_t lanes = smaller(16, C - c);
         v16 sum = v16_set(0), mu = mean ? v16_load_n(mean + c, lanes) : sum;
         const float *p = x + c;
         for (int64_t i = 0; i < n; i++, p += C) {
@@ -187,8 +186,8 @@ static void group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
     PARALLEL_FOR(threads_for(cpu, n->P * C))
     for (int64_t p = 0; p < n->P; p++) {
         int64_t z = n->index ? (int64_t)n->index[p] * C : 0;
-        EACH_16(c, lanes, C)
-        {
+        for (int64_t c = 0; c < C; c += 16) {
+            int64_t lanes = smaller(16, C - c);
             v16 v = v16_sub(v16_load_n(x + p * C + c, lanes), v16_load_n(channel_mean + c, lanes));
             v = v16_mul(v, v16_load_n(channel_rstd + c, lanes));
             v = v16_fma(v, v16_load_n(gamma + c, lanes), v16_load_n(beta + c, lanes));

@@ -1,5 +1,5 @@
-/* ------------------------------------------------------------------------------------------------
- * Peaks. Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
+/* The peak of one instruction set, for vdm bench. A part of set.c.
+ * Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
  * more than an instruction takes cycles times those begun in one. */
 
 /* Each returns the operations that it did; the sum is written, or nothing would be computed. */

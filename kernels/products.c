@@ -21,29 +21,29 @@ struct factor {
 };
 
 /* What A is multiplied by: columns first, first + 1, ... first + N - 1 of the whole product */
-struct right {
+struct rhs {
     int64_t first, N;
     struct factor b;
     struct output c;
     bool accumulate;
     /* added last, to output (m,n): */
-    const float *bias;     /* [N] ([M] where turned) */
+    const float *bias;     /* [N] ([M] where transposed) */
     const float *residual; /* laid out like c */
-    bool turned;           /* A and B have changed places: c.col is the long stride */
+    bool transposed;       /* A and B have changed places: c.col is the long stride */
 };
 
-enum { MOST_RIGHTS = 8 };
+enum { MAX_RHS = 8 };
 struct product {
-    int64_t M, N, K; /* N: of all rights, of which every one but the last is whole panels wide */
+    int64_t M, N, K; /* N: of all rhs_count, of which every one but the last is whole panels wide */
     struct factor a;
-    int rights;
-    struct right right[MOST_RIGHTS];
+    int rhs_count;
+    struct rhs rhs[MAX_RHS];
 };
 
 /* Where column n of the whole is */
-static const struct right *right_of(const struct product *p, int64_t n)
+static const struct rhs *rhs_of(const struct product *p, int64_t n)
 {
-    const struct right *r = p->right;
+    const struct rhs *r = p->rhs;
     while (n >= r->first + r->N) r++;
     return r;
 }
@@ -65,12 +65,12 @@ static void pack_panel(float *panel, int64_t width, const struct factor *f, int6
 }
 
 /* Bias and residual of one part of the output. */
-static void finish(const struct right *r, int64_t m, int64_t rows, int64_t n, int64_t cols)
+static void finish(const struct rhs *r, int64_t m, int64_t rows, int64_t n, int64_t cols)
 {
     struct output c = r->c;
     const float *bias = r->bias, *residual = r->residual;
     if (!bias && !residual) return;
-    if (r->turned) { /* back: c(m,n) with n side by side */
+    if (r->transposed) { /* back: c(m,n) with n side by side */
         struct output back = {c.c, c.col, c.row};
         int64_t swap = m;
         m = n, n = swap, swap = rows, rows = cols, cols = swap;
@@ -91,7 +91,7 @@ static void finish(const struct right *r, int64_t m, int64_t rows, int64_t n, in
 /* A thread's part of the output, and its packing space. */
 struct part {
     int64_t m, rows, n, cols;
-    float *left, *right;
+    float *lhs, *rhs;
 };
 
 static int64_t pieces(int64_t n, int64_t size)
@@ -100,10 +100,10 @@ static int64_t pieces(int64_t n, int64_t size)
 }
 
 /* Rows [m, m + rows) of A, panel by panel */
-static void pack_left(const struct product *p, float *to, int64_t m, int64_t rows, int64_t k, int64_t kc,
-                      struct depth d)
+static void pack_lhs(const struct product *p, float *to, int64_t m, int64_t rows, int64_t k, int64_t kc,
+                     struct depth d)
 {
-    int64_t width = left_width(d);
+    int64_t width = lhs_width(d);
     for (int64_t i = 0; i < rows; i += width)
         pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
 }
@@ -115,9 +115,9 @@ struct block {
 };
 static struct block block_of(const vdm_cpu *cpu)
 {
-    struct block usual = {DEPTH, RIGHT_COLS, LEFT_ROWS, TILE_ROWS, 1};
+    struct block usual = {KC, NC, MC, TILE_ROWS, 1};
 #ifdef V16_AMX
-    struct block amx = {2 * DEPTH, RIGHT_COLS, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
+    struct block amx = {2 * KC, NC, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
     if (cpu->precision == VDM_PRECISION_AMX) return amx;
 #else
     (void)cpu;
@@ -137,15 +137,15 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
             struct depth d = depth_of(cpu, kc);
             for (int64_t m = 0; m < t->rows; m += high) {
                 int64_t rows = smaller(high, t->rows - m), end = smaller(n + wide, t->cols);
-                pack_left(p, t->left, t->m + m, rows, k, kc, d);
+                pack_lhs(p, t->lhs, t->m + m, rows, k, kc, d);
                 for (int64_t j = n, cols; j < end; j += cols) {
-                    const struct right *r = right_of(p, t->n + j);
-                    int64_t col = t->n + j - r->first; /* of this right factor */
-                    float *panel = t->right + (blocks == 1 ? 0 : (j - n) * d.cells);
+                    const struct rhs *r = rhs_of(p, t->n + j);
+                    int64_t col = t->n + j - r->first; /* of this rhs */
+                    float *panel = t->rhs + (blocks == 1 ? 0 : (j - n) * d.cells);
                     struct output c = {r->c.c + (t->m + m) * r->c.row + col * r->c.col, r->c.row, r->c.col};
                     cols = smaller(TILE_COLS, smaller(end - j, r->N - col));
                     if (m == 0) pack_panel(panel, TILE_COLS, &r->b, col, cols, k, kc, d);
-                    multiply(rows, cols, d, packed_left(t->left, d), panel, c, k > 0 || r->accumulate);
+                    multiply(rows, cols, d, packed_lhs(t->lhs, d), panel, c, k > 0 || r->accumulate);
                     if (k + kc == p->K) finish(r, t->m + m, rows, col, cols);
                 }
             }
@@ -160,7 +160,7 @@ struct grid {
 static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int threads)
 {
     struct block block = block_of(cpu);
-    const double PACKING = block.depth == DEPTH ? 20 : 100;
+    const double PACKING = block.depth == KC ? 20 : 100;
     struct grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
@@ -177,7 +177,7 @@ static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int thre
 /* K = 0: there is nothing to sum */
 static void run_empty(const struct product *p)
 {
-    for (const struct right *r = p->right; r < p->right + p->rights; r++) {
+    for (const struct rhs *r = p->rhs; r < p->rhs + p->rhs_count; r++) {
         for (int64_t m = 0; m < p->M && !r->accumulate; m++)
             for (int64_t n = 0; n < r->N; n++) r->c.c[m * r->c.row + n * r->c.col] = 0;
         finish(r, 0, p->M, 0, r->N);
@@ -185,20 +185,20 @@ static void run_empty(const struct product *p)
 }
 
 /* The long side of a narrow output (3 channels of pixels) goes into the lanes: C^T = B^T A^T. */
-static void turn(struct product *p)
+static void transpose(struct product *p)
 {
-    struct right *r = p->right;
+    struct rhs *r = p->rhs;
     struct factor a = p->a;
     struct output c = r->c;
     int64_t M = p->M;
     p->M = p->N, p->N = r->N = M, p->a = r->b, r->b = a;
     r->c.row = c.col, r->c.col = c.row;
-    r->turned = true;
+    r->transposed = true;
 }
 
 static void run_product(const vdm_cpu *cpu, struct product p)
 {
-    if (p.rights == 1 && p.N < 16 && p.M > p.N) turn(&p);
+    if (p.rhs_count == 1 && p.N < 16 && p.M > p.N) transpose(&p);
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
     bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
@@ -207,8 +207,7 @@ static void run_product(const vdm_cpu *cpu, struct product p)
     for (int64_t i = 0; i < g.down * g.across; i++) {
         int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
         float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
-        struct part t = {m,     smaller(g.rows, p.M - m), n, smaller(g.cols, p.N - n),
-                         space, space + LEFT_FLOATS};
+        struct part t = {m, smaller(g.rows, p.M - m), n, smaller(g.cols, p.N - n), space, space + LHS_FLOATS};
         amx_begin(cpu);
         if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
         amx_end(cpu);
@@ -220,16 +219,16 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
     struct product p = {.M = m->M, .K = m->K, .a = {m->a, VDM_F32, m->a_row, m->a_col, NULL}};
     for (; m; m = m->also) {
         if (m->N == 0) continue;
-        if (p.N % TILE_COLS != 0 || p.rights == MOST_RIGHTS) { /* no further one beside these */
+        if (p.N % TILE_COLS != 0 || p.rhs_count == MAX_RHS) { /* no further one beside these */
             run_product(cpu, p);
-            p.N = p.rights = 0;
+            p.N = p.rhs_count = 0;
         }
-        p.right[p.rights++] = (struct right){.first = p.N,
-                                             .N = m->N,
-                                             .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
-                                             .c = {m->c, m->c_row, 1},
-                                             .accumulate = m->accumulate,
-                                             .bias = m->bias};
+        p.rhs[p.rhs_count++] = (struct rhs){.first = p.N,
+                                            .N = m->N,
+                                            .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
+                                            .c = {m->c, m->c_row, 1},
+                                            .accumulate = m->accumulate,
+                                            .bias = m->bias};
         p.N += m->N;
     }
     run_product(cpu, p);

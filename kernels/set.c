@@ -11,7 +11,6 @@
 #include "kernels/elementwise.c"
 #include "kernels/peak.c"
 
-
 static size_t scratch_floats(int threads)
 {
     size_t T = (size_t)threads;

@@ -95,7 +95,7 @@ enum { RUN = 2 * PIECE_CELLS }; /* channels of V at a time: a piece of rule 6, a
 static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_t first, int64_t n,
                          struct depth d)
 {
-    const int64_t width = left_width(d), cell = d.pairs ? 2 : 1;
+    const int64_t width = lhs_width(d), cell = d.pairs ? 2 : 1;
     enum { HIGH = 16 }; /* of the highest left panel */
     const float *inputs[HIGH][16];
     float numbers[16][HIGH + 1][RUN]; /* 4096 bytes apart the 16 would be in one set of L1 */
@@ -161,7 +161,7 @@ static void store_square(const vdm_conv_args *c, int64_t square, const float *P,
 static void winograd_squares(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t first, int64_t n,
                              int64_t most, struct depth d)
 {
-    int64_t out = c->w->out, row = out + 16, width = left_width(d), step = most * d.cells;
+    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = most * d.cells;
     float *V = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS, *P = V + 16 * step;
     for (int64_t i = 0; i < n; i += width)
         pack_squares(V + i * d.cells, step, c, first + i, smaller(width, n - i), d);
@@ -169,7 +169,7 @@ static void winograd_squares(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t
     for (int p = 0; p < 16; p++) {
         const float *U = c->transformed + p * round_up(out, TILE_COLS) * d.cells;
         struct output o = {P + p * row, 16 * row, 1};
-        multiply(n, out, d, packed_left(V + p * step, d), U, o, false);
+        multiply(n, out, d, packed_lhs(V + p * step, d), U, o, false);
     }
     amx_end(cpu);
     for (int64_t i = 0; i < n; i++) store_square(c, first + i, P + 16 * i * row, row);

@@ -94,7 +94,7 @@ static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair 
     p->pair = p->row = p->col = -1;
     p->side = NULL;
     if (!list || list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_ARC_PAIRS)
-        return refuse(p, list, "an array of pairs, one at least");
+        return refuse(p, list, "an array of 1 to 10000 pairs");
     *pairs = vdm_alloc((size_t)list->children, sizeof **pairs, "the pairs of a task", p->err);
     if (!*pairs) return -1;
     *n = (int)list->children;
@@ -279,7 +279,7 @@ int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err)
     if (name_task(a, path, err)) return -1;
     char *file = vdm_copy_bytes(path, slash ? (size_t)(slash - path) : 0, err);
     bool member = file && stat(file, &info) == 0 && S_ISREG(info.st_mode);
-    int status = !file ? -1 : member ? read_file(a, file, a->name, err) : read_file(a, path, NULL, err);
+    int status = file ? read_file(a, member ? file : path, member ? a->name : NULL, err) : -1;
     vdm_free(file);
     if (status) vdm_arc_free(a);
     return status;

@@ -4,10 +4,10 @@
  *
  * Colours and sizes are those measured on the pictures of arXiv 2506.07280: face white, torso blue, arms red,
  * legs green; at a height of 480 lines of 4 and discs of 11 pixels. Which joints a picture of theirs holds,
- * and how they match them, is not published: vdm.h says what is done here.
+ * and how they match them, is not published: vdm_task.h says what is done here.
  *
- * A picture doesn't say which joint is which, only of what part: left and right, hand and elbow are told
- * apart by nothing but their place. So joints are matched within a part, each at most once, as many as can be
+ * A picture doesn't say which joint is which, only of what part: left and right, hand and elbow are
+ * distinguished by nothing but their place. So joints are matched within a part, each at most once, as many as can be
  * (maximum matching by augmenting paths).
  *
  * Traps
@@ -64,11 +64,11 @@ static double line_distance(const vdm_joint *a, const vdm_joint *b, double y, do
 static void draw_line(vdm_picture *p, const vdm_joint *a, const vdm_joint *b, double radius,
                       const uint8_t *rgb)
 {
-    double room = radius + 2;
-    int top = (int)clip(fmin(a->y, b->y) - room, 0, p->height),
-        bottom = (int)clip(fmax(a->y, b->y) + room, 0, p->height);
-    int left = (int)clip(fmin(a->x, b->x) - room, 0, p->width),
-        right = (int)clip(fmax(a->x, b->x) + room, 0, p->width);
+    double margin = radius + 2;
+    int top = (int)clip(fmin(a->y, b->y) - margin, 0, p->height),
+        bottom = (int)clip(fmax(a->y, b->y) + margin, 0, p->height);
+    int left = (int)clip(fmin(a->x, b->x) - margin, 0, p->width),
+        right = (int)clip(fmax(a->x, b->x) + margin, 0, p->width);
     for (int row = top; row < bottom; row++)
         for (int col = left; col < right; col++) {
             double cover = clip(0.5 + radius - line_distance(a, b, row + 0.5, col + 0.5), 0, 1);

@@ -56,7 +56,7 @@ static void example_free(vdm_example *e)
 typedef struct part { /* of a task: train or test, while it is read */
     const char *dir;
     vdm_example *list; /* each with an input or an output until they are paired */
-    int n, room;
+    int n, capacity;
 } part;
 
 static void part_free(part *p)
@@ -68,17 +68,17 @@ static void part_free(part *p)
 
 static int part_grow(part *p, vdm_error *err)
 {
-    if (p->n < p->room) return 0;
+    if (p->n < p->capacity) return 0;
     if (p->n >= 2 * VDM_MAX_PAIRS)
         return vdm_fail(err, "%s: found more than %d pictures, expected at most %d pairs", p->dir, p->n,
                         VDM_MAX_PAIRS);
-    int room = p->room ? 2 * p->room : 16;
-    vdm_example *list = vdm_alloc((size_t)room, sizeof *list, "a list of pictures", err);
+    int capacity = p->capacity ? 2 * p->capacity : 16;
+    vdm_example *list = vdm_alloc((size_t)capacity, sizeof *list, "a list of pictures", err);
     if (!list) return -1;
     if (p->n) memcpy(list, p->list, (size_t)p->n * sizeof *list);
     vdm_free(p->list);
     p->list = list;
-    p->room = room;
+    p->capacity = capacity;
     return 0;
 }
 
@@ -88,7 +88,8 @@ static int part_add(part *p, const char *file, vdm_error *err)
     bool output = false;
     if (file[0] == '.') return 0;
     if (!parse_file_name(file, &length, &output))
-        return vdm_fail(err, "%s/%s: name: found '%s', expected NAME.in.png or NAME.out.png (or .ppm, .pgm, .pbm)",
+        return vdm_fail(err,
+                        "%s/%s: name: found '%s', expected NAME.in.png or NAME.out.png (or .ppm, .pgm, .pbm)",
                         p->dir, file, file);
     if (part_grow(p, err)) return -1;
     vdm_example *e = &p->list[p->n++];
@@ -121,8 +122,10 @@ static int part_pair(part *p, bool need_output, vdm_error *err)
             return vdm_fail(err, "%s: found two files of this picture (%s), expected one",
                             e->input ? e->input : e->output, e->input ? last->input : last->output);
         if (!e->input && !same)
-            return vdm_fail(err, "%s: found an output without its input, expected %s.in.png (or .ppm, .pgm, .pbm) beside it",
-                            e->output, e->name);
+            return vdm_fail(
+                err,
+                "%s: found an output without its input, expected %s.in.png (or .ppm, .pgm, .pbm) next to it",
+                e->output, e->name);
         if (!same) {
             vdm_example moved = *e; /* what stays behind at i is empty: every string has one owner */
             *e = (vdm_example){0};
@@ -135,8 +138,10 @@ static int part_pair(part *p, bool need_output, vdm_error *err)
     }
     for (int i = 0; need_output && i < n; i++)
         if (!p->list[i].output)
-            return vdm_fail(err, "%s: found an input without its output, expected %s.out.png (or .ppm, .pgm, .pbm) beside it",
-                            p->list[i].input, p->list[i].name);
+            return vdm_fail(
+                err,
+                "%s: found an input without its output, expected %s.out.png (or .ppm, .pgm, .pbm) next to it",
+                p->list[i].input, p->list[i].name);
     if (n > VDM_MAX_PAIRS)
         return vdm_fail(err, "%s: found %d inputs, expected at most %d", p->dir, n, VDM_MAX_PAIRS);
     p->n = n;
@@ -169,7 +174,8 @@ static int read_part(vdm_example **list, int *n, const char *dir, const char *na
     if (!path) return -1;
     part p = {.dir = path};
     int status = 0;
-    if (exists(path)) status = part_scan(&p, err) || part_pair(&p, need_output, err) ? -1 : 0;
+    if (exists(path)) status = part_scan(&p, err);
+    if (!status) status = part_pair(&p, need_output, err);
     if (status) {
         part_free(&p);
     } else {
@@ -295,7 +301,8 @@ int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err)
     *t = (vdm_task){0};
     if (length > 5 && strcmp(dir + length - 5, ".json") == 0 && !vdm_is_folder(dir)) {
         vdm_arc a;
-        return vdm_arc_read(&a, dir, err) || vdm_task_of_arc(t, &a, err) ? -1 : 0;
+        if (vdm_arc_read(&a, dir, err)) return -1;
+        return vdm_task_of_arc(t, &a, err);
     }
     if (!exists(dir) || !vdm_is_folder(dir))
         return vdm_fail(err, "%s: found %s, expected a folder with train/ or test/, or an ARC-AGI .json", dir,
@@ -435,11 +442,11 @@ int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err)
     *a = (vdm_arc){0};
     t->path = vdm_copy_text(t->arc.path, err);
     t->name = vdm_copy_text(t->arc.name, err);
-    int status = !t->path || !t->name ||
-                         name_examples(&t->train, &t->n_train, t->arc.train, t->arc.n_train, t->path, err) ||
-                         name_examples(&t->test, &t->n_test, t->arc.test, t->arc.n_test, t->path, err)
-                     ? -1
-                     : 0;
-    if (status) vdm_task_free(t);
-    return status;
+    if (!t->path || !t->name) goto fail;
+    if (name_examples(&t->train, &t->n_train, t->arc.train, t->arc.n_train, t->path, err)) goto fail;
+    if (name_examples(&t->test, &t->n_test, t->arc.test, t->arc.n_test, t->path, err)) goto fail;
+    return 0;
+fail:
+    vdm_task_free(t);
+    return -1;
 }

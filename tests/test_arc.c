@@ -67,7 +67,7 @@ static void check_reader(void)
     }
     refused("", "");
     refused("[]", "expected an object with train and test");
-    refused("{}", "train: found nothing, expected an array of pairs");
+    refused("{}", "train: found nothing, expected an array of 1 to 10000 pairs");
     refused("{\"train\": [], \"test\": [" PAIR "]}", "train: found an array of 0");
     refused("{\"train\": [" PAIR "]}", "test: found nothing");
     refused("{\"train\": [" PAIR "], \"test\": []}", "test: found an array of 0");
@@ -75,8 +75,8 @@ static void check_reader(void)
     refused("{\"train\": [1], \"test\": [" PAIR "]}", "train[0]: found '1', expected an object");
     refused("{\"train\": [{\"input\": [[1]]}], \"test\": [" PAIR "]}", "train[0].output: found nothing");
     refused("{\"train\": [" PAIR "], \"test\": [{\"output\": [[1]]}]}", "test[0].input: found nothing");
-    refused("{\"train\": [" PAIR "], \"test\": [{\"input\": [[1]], \"output\": null}]}",
-            "test[0].output: found null");
+    refused("{\"train\": [{\"input\": [[1]], \"output\": null}], \"test\": [" PAIR "]}",
+            "train[0].output: found null");
     with_input("[]", "train[1].input: found an array of 0, expected an array of 1 to 30 rows");
     with_input("5", "train[1].input: found '5'");
     with_input("[[]]", "train[1].input[0]: found an array of 0");
@@ -94,6 +94,104 @@ static void check_reader(void)
     for (int i = 0; i < 30; i++) strcat(row, ",0"), strcat(rows, ",[0]");
     with_input(strcat(row, "]]"), "found an array of 31");
     with_input(strcat(rows, "]"), "found an array of 31");
+}
+
+static void write_named(const char *name, const char *text)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", check_folder(), name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0, "the test can't write %s", path);
+}
+
+/* Reads a file of the test's folder; the sentence, or "". */
+static const char *read_named(vdm_arc *a, const char *name)
+{
+    static vdm_error err;
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", check_folder(), name);
+    err.text[0] = '\0';
+    int status = vdm_arc_read(a, path, &err);
+    CHECK((status == 0) == !err.text[0], "status %d, '%s'", status, err.text);
+    return err.text;
+}
+
+static void expect_named(const char *name, const char *piece)
+{
+    vdm_arc a;
+    const char *text = read_named(&a, name);
+    CHECK(*text && strstr(text, piece), "%s: expected '%s' in '%s'", name, piece, text);
+    vdm_arc_free(&a);
+}
+
+#define OPEN "{\"train\": [" PAIR "], \"test\": [{\"input\": [[3]]}, {\"input\": [[4]], \"output\": null}]}"
+/* ARC Prize's files: challenges by id, solutions beside them. */
+static void check_collections(void)
+{
+    vdm_arc a;
+    vdm_arc_ids ids;
+    vdm_error err;
+    char path[400];
+    write_named("x_challenges.json",
+                "{\"aa\": " OPEN ", \"bb\": {\"train\": [" PAIR "], \"test\": [" PAIR "]}}");
+    snprintf(path, sizeof path, "%s/x_challenges.json", check_folder());
+    CHECK(vdm_arc_ids_read(&ids, path, &err) == 0 && ids.n == 2 && strcmp(ids.id[1], "bb") == 0, "%s",
+          err.text);
+    vdm_arc_ids_free(&ids);
+    if (CHECK(!*read_named(&a, "x_challenges.json/aa.json"), "a task of a collection")) {
+        CHECK(strcmp(a.name, "aa") == 0 && a.n_train == 1 && a.n_test == 2, "%s: %d, %d", a.name, a.n_train,
+              a.n_test);
+        CHECK(!a.test[0].y.rows && !a.test[1].y.rows && a.test[1].x.cells[0] == 4,
+              "answers that are not known");
+        vdm_arc_free(&a);
+    }
+    write_named("x_solutions.json", "{\"aa\": [[[7, 7]], null], \"bb\": [[[9]]]}");
+    if (CHECK(!*read_named(&a, "x_challenges.json/aa.json"), "with solutions")) {
+        CHECK(a.test[0].y.cols == 2 && a.test[0].y.cells[0] == 7 && !a.test[1].y.rows,
+              "the first answer alone");
+        vdm_arc_free(&a);
+    }
+    if (CHECK(!*read_named(&a, "x_challenges.json/bb.json"), "with an answer of its own")) {
+        CHECK(a.test[0].y.cells[0] == 2, "its own answer stays");
+        vdm_arc_free(&a);
+    }
+    expect_named("x_challenges.json", "found a file of 2 tasks, expected one of them");
+    expect_named("x_challenges.json/cc.json", "expected a task 'cc' in it, found none");
+    write_named("x_solutions.json", "{\"aa\": [[[7, 7]]]}");
+    expect_named("x_challenges.json/aa.json",
+                 "x_solutions.json: aa: found an array of 1, expected an array with an answer");
+    write_named("x_solutions.json", "{\"aa\": [[[7, 10]], [[1]]]}");
+    expect_named("x_challenges.json/aa.json", "x_solutions.json: aa[0][0][1]: found '10'");
+    write_named("x_solutions.json", "[");
+    expect_named("x_challenges.json/aa.json", "x_solutions.json: JSON");
+    write_named("y.json", "{\"aa\": {\"train\": [], \"test\": []}}");
+    expect_named("y.json/aa.json", "aa.train: found an array of 0");
+    write_named("z.json", "{\"aa/bb\": " OPEN "}");
+    snprintf(path, sizeof path, "%s/z.json", check_folder());
+    CHECK(vdm_arc_ids_read(&ids, path, &err) == -1 && strstr(err.text, "without /") && !ids.n, "%s",
+          err.text);
+    CHECK(vdm_arc_ids_read(&ids, "tests/arc/move/fall.json", &err) == 0 && !ids.n, "a task is no collection");
+}
+
+/* re-arc's files: a list of pairs. */
+static void check_lists(void)
+{
+    vdm_arc a;
+    write_named("list.json", "[" PAIR ", " PAIR ", {\"input\": [[5]], \"output\": [[6]]}]");
+    if (CHECK(!*read_named(&a, "list.json"), "a list of pairs")) {
+        CHECK(a.n_train == 2 && a.n_test == 1 && a.test[0].x.cells[0] == 5 && a.test[0].y.cells[0] == 6 &&
+                  a.train[1].y.cells[0] == 2,
+              "the last pair is the test");
+        vdm_arc_free(&a);
+    }
+    write_named("list.json", "[" PAIR "]");
+    expect_named("list.json",
+                 "found an array of 1, expected an object with train and test, or an array of 2");
+    write_named("list.json", "[" PAIR ", {\"input\": [[5]]}]");
+    expect_named("list.json", "[1].output: found nothing");
+    write_named("list.json", "\xef\xbb\xbf[" PAIR ", " PAIR "]");
+    CHECK(!*read_named(&a, "list.json") && a.n_train == 1, "with a byte order mark");
+    vdm_arc_free(&a);
 }
 
 static bool is_valid(const vdm_grid *g, bool may_lack)
@@ -367,8 +465,7 @@ static void check_seen(void)
     vdm_view views[24];
     vdm_error err;
     vdm_picture p, drawn;
-    vdm_grid_layout g = {
-        .rows = ROWS, .cols = COLS, .cell = CELL, .border = 1, .palette = VDM_PALETTE_MAZE};
+    vdm_grid_layout g = {.rows = ROWS, .cols = COLS, .cell = CELL, .border = 1, .palette = VDM_PALETTE_MAZE};
     for (int i = 0; i < ROWS * COLS; i++) cells[i] = (uint8_t)(i % 5);
     vdm_views_make(views, 24, true, 1, 5, 42);
     for (int k = 0; k < 24; k++) {
@@ -404,8 +501,7 @@ static void check_task_in_view(void)
     vdm_grid_layout plain = vdm_example_grid(&t, &t.train[0]);
     t.view = &views[4]; /* transposed */
     vdm_grid_layout shape = vdm_example_grid(&t, &t.train[0]);
-    CHECK(shape.rows == plain.cols && shape.cols == plain.rows,
-          "the size of what is seen");
+    CHECK(shape.rows == plain.cols && shape.cols == plain.rows, "the size of what is seen");
     vdm_view_grid(&seen, t.train[0].y, &views[4], false);
     if (CHECK(vdm_example_picture(&p, &t, &t.train[0], true, 400, 400, &err) == 0 &&
                   vdm_arc_render(&drawn, &seen, &t.grid, 400, 400, &err) == 0,
@@ -484,6 +580,8 @@ static void check_votes(void)
 int main(void)
 {
     check_reader();
+    check_collections();
+    check_lists();
     check_mutations();
     check_layout();
     check_folders();

@@ -129,6 +129,52 @@ static void test_mistake(struct file *g, enum mistake mistake, const char *name,
     *t = kept;
 }
 
+/* Neighbours of another shape than their layer has, numbers of the model that are none: no cause, and no crash. */
+static void test_short_neighbours(struct file *g)
+{
+    static const char *const bad[][2] = {
+        {"patch_embed.text_proj", "patch_embed"},
+        {"patch_embed.proj", "patch_embed"},
+        {"transformer_blocks.0.norm1.gate", "transformer_blocks.0.h1"},
+        {"transformer_blocks.0.attn1.to_out.0", "transformer_blocks.0.h1"},
+        {"transformer_blocks.0.norm1.enc_shift", "transformer_blocks.0.norm1"},
+        {"transformer_blocks.0.norm1.scale", "transformer_blocks.0.norm1.shift"},
+        {"transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.ff.net.0"},
+        {"transformer_blocks.0.attn1.to_q", "transformer_blocks.0.attn1.norm_q"},
+        {"transformer_blocks.0.attn1.to_v", "transformer_blocks.0.attn1.attention"},
+        {"transformer_blocks.0.attn1.norm_q", "transformer_blocks.0.attn1.rope_q"},
+        {"rope.cos", "transformer_blocks.0.attn1.rope_q"},
+        {"transformer_blocks.1", "norm_final"},
+        {"norm_final", "norm_out.norm"},
+        {"time_embedding", "emb"},
+        {"t", "time_proj"},
+        {"x", "patch_embed.patches"},
+        {"proj_out", "v"}};
+    static const char *const facts[][8] = {{"nan", "-3", "1e300", "0", "5", "7", "2", "x"}};
+    static const char *const keys[] = {"text_tokens", "heads",   "head_dim", "layers",
+                                       "patch",       "patch_t", "groups"};
+    static float wrong[1 << 16];
+    for (int i = 0; i < 1 << 16; i++) wrong[i] = 1 + (float)(i * 7919 % 101) / 50;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        for (int f = 0; f < 8; f++) {
+            const char *metadata[7][2];
+            for (int k = 0; k < 7; k++) metadata[k][0] = keys[k], metadata[k][1] = facts[0][(f + k) % 8];
+            vdm_tensor two[2] = {g->tensors[index_of(g, bad[i][0])], g->tensors[index_of(g, bad[i][1])]},
+                       one = two[1];
+            two[0].rank = f % 3 ? 1 : two[0].rank;
+            for (int k = 0; k < two[0].rank; k++) two[0].shape[k] = 1;
+            two[0].bytes = vdm_tensor_bytes(&two[0]);
+            one.data = wrong;
+            if (!CHECK(one.bytes <= sizeof wrong, "%s is large", one.name)) continue;
+            CHECK(
+                !vdm_safetensors_write(path_of("a.st"), two, 2, (const char *const(*)[2])metadata, 7, &err) &&
+                    !vdm_safetensors_write(path_of("b.st"), &one, 1, NULL, 0, &err),
+                "%s", err.text);
+            int status = vdm("compare @/a.st @/b.st");
+            CHECK(status == 3, "%s beside %s: %d: %s", bad[i][1], bad[i][0], status, said);
+        }
+}
+
 static void test_mistakes(void)
 {
     static struct file g;
@@ -144,7 +190,9 @@ static void test_mistakes(void)
     test_mistake(&g, NEIGHBOUR, "transformer_blocks.0.attn1.rope_q", "half-split RoPE");
     test_mistake(&g, GATE, "transformer_blocks.1.h1", "gate of the attention is forgotten");
     test_mistake(&g, SHAPE_OF, "transformer_blocks.0.attn1.norm_q", "under another shape");
-    test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention", "not one of the mistakes");
+    test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention",
+                 "cause: not one of the mistakes that were tried\n");
+    test_short_neighbours(&g);
     vdm_safetensors_close(&g.f);
 }
 
@@ -179,6 +227,257 @@ static void test_words(void)
     vdm_free(page);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Values and types: what agrees, what does not, and how it is said */
+
+/* Two files of one tensor each, [n]. */
+static int compare_one(const char *name, vdm_dtype type, const void *ref, vdm_dtype other, const void *got,
+                       int64_t n, const char *const (*facts)[2])
+{
+    vdm_tensor a = {name, type, 1, {n}, ref, 0}, b = {name, other, 1, {n}, got, 0};
+    a.bytes = vdm_tensor_bytes(&a), b.bytes = vdm_tensor_bytes(&b);
+    CHECK(!vdm_safetensors_write(path_of("a.st"), &a, 1, facts, facts ? 1 : 0, &err) &&
+              !vdm_safetensors_write(path_of("b.st"), &b, 1, NULL, 0, &err),
+          "%s", err.text);
+    return vdm("compare @/a.st @/b.st --list");
+}
+
+static void test_values(void)
+{
+    const float inf = (float)INFINITY, none = (float)NAN;
+    static const struct {
+        const char *what;
+        int status;
+        const char *says;
+    } right[] = {{"equal infinities", 0, "1 agree"},
+                 {"the other infinity", 3, "NaN or Inf: an overflow"},
+                 {"infinity for a number", 3, "expected 1, found inf"},
+                 {"a number for an infinity", 3, "expected inf, found 1"},
+                 {"NaN of the reference", 3, "the reference itself has NaN there"},
+                 {"NaN in both", 3, "the reference itself has NaN there"},
+                 {"NaN of the other", 3, "expected 2, found nan"}};
+    const float refs[][3] = {{1, -inf, 2}, {1, -inf, 2}, {1, 1, 2}, {1, inf, 2},
+                             {1, none, 2}, {1, none, 2}, {1, 1, 2}},
+                gots[][3] = {{1, -inf, 2},  {1, inf, 2},  {inf, 1, 2}, {1, 1, 2},
+                             {-7e6f, 3, 4}, {1, none, 2}, {1, 1, none}};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        int status = compare_one("m", VDM_F32, refs[i], VDM_F32, gots[i], 3, NULL);
+        CHECK(status == right[i].status && says(right[i].says), "%s: %d: %s", right[i].what, status, said);
+    }
+}
+
+static void test_types(void)
+{
+    const int64_t ids[] = {5, 31000, ((int64_t)1 << 40) + 1}, more[] = {5, 31000, ((int64_t)1 << 40) + 3},
+                  small[] = {5, 31000, 7};
+    const int32_t narrow[] = {5, 31000, 7}, others[] = {5, 31001, 7};
+    const float as_floats[] = {5, 31000, 7};
+    const uint64_t large[] = {UINT64_MAX, 0, 1};
+    const int64_t negative[] = {-1, 0, 1};
+    const unsigned char bytes[] = {0, 1, 1}, flipped[] = {0, 1, 0};
+    const struct {
+        const char *what;
+        vdm_dtype a;
+        const void *ref;
+        vdm_dtype b;
+        const void *got;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"the same", VDM_I64, ids, VDM_I64, ids, 0, "1 agree"},
+        {"beyond 2^24", VDM_I64, ids, VDM_I64, more, 3, "expected 1099511627777, found 1099511627779"},
+        {"I64 and I32", VDM_I64, small, VDM_I32, narrow, 0, "1 agree"},
+        {"one id", VDM_I64, small, VDM_I32, others, 3, "1 of 3 elements differ"},
+        {"integers in floats", VDM_F32, as_floats, VDM_I64, small, 0, "1 agree"},
+        {"one of them", VDM_F32, as_floats, VDM_I32, others, 3, "[1]: expected 31000, found 31001"},
+        {"a sign", VDM_U64, large, VDM_I64, negative, 3, "expected 18446744073709551615, found -1"},
+        {"BOOL", VDM_BOOL, bytes, VDM_BOOL, bytes, 0, "1 agree"},
+        {"another BOOL", VDM_BOOL, bytes, VDM_BOOL, flipped, 3, "[2]: expected 1, found 0"},
+        {"U8 and BOOL", VDM_U8, bytes, VDM_BOOL, bytes, 0, "1 agree"},
+        {"F8", VDM_F8_E4M3, bytes, VDM_F8_E4M3, bytes, 0, "1 agree"},
+        {"other bytes", VDM_F8_E4M3, bytes, VDM_F8_E4M3, flipped, 3, "whose values can't be compared"},
+        {"F8 and F32", VDM_F32, as_floats, VDM_F8_E5M2, bytes, 3, "expected F32, found F8_E5M2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = compare_one("n", cases[i].a, cases[i].ref, cases[i].b, cases[i].got, 3, NULL);
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
+    }
+    const float three[] = {5, 31000, 7}, other[] = {5, 31000.02f, 7};
+    CHECK(compare_one("ids", VDM_F32, three, VDM_F32, other, 3, NULL) == 3, "ids in floats: %s", said);
+    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
+                      (const char *const[][2]){{"expected_f32", "{\"n\": -1}"}}) == 1 &&
+              says("expected a number from 0 on"),
+          "%s", said);
+    CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
+                      (const char *const[][2]){{"expected_f32", "[]"}}) == 1 &&
+              says("expected an object"),
+          "%s", said);
+}
+
+/* A factor, a sum, another tensor: of one element, or of equal ones, everything explains everything. */
+static void test_no_wrong_cause(void)
+{
+    float ref[64], got[64];
+    for (int i = 0; i < 64; i++) ref[i] = 3, got[i] = 3.5f;
+    static const char *const names[] = {"loss", "step.1.grad_norm", "step.2.lr", "latents.1", "x"};
+    for (int i = 0; i < 5; i++) {
+        CHECK(compare_one(names[i], VDM_F32, ref, VDM_F32, got, 1, NULL) == 3 &&
+                  says("cause: not one of the mistakes that were tried\n"),
+              "%s, one element: %s", names[i], said);
+        CHECK(compare_one(names[i], VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+                  says("cause: not one of the mistakes that were tried\n"),
+              "%s, constant: %s", names[i], said);
+    }
+    for (int i = 0; i < 64; i++) ref[i] = (float)(i * 7919 % 101) / 50 - 1, got[i] = 1234 * ref[i];
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+              says("not one of the mistakes that were tried; every element is 1234 times"),
+          "a factor that is none of the known ones is an observation: %s", said);
+    for (int i = 0; i < 64; i++)
+        got[i] = 0.957f * ref[i] * (1 + 1e-3f * (float)(i % 3)); /* nearly a factor */
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+              says("cause: not one of the mistakes that were tried\n"),
+          "what is left is out of the tolerance: %s", said);
+    for (int i = 0; i < 64; i++) got[i] = -ref[i];
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is turned"),
+          "%s", said);
+}
+
+/* PyTorch's exp: frequencies a unit in the last place off, at the published width. */
+static void test_exp(void)
+{
+    enum { WIDTH = 3072, HALF = WIDTH / 2 };
+    static float ref[WIDTH], got[WIDTH], after[WIDTH], shifted[WIDTH];
+    const float t = 999;
+    for (int j = 0; j < HALF; j++) {
+        float w = (float)exp(-9.210340371976184 * j / HALF), off = j % 50 == 3 ? nextafterf(w, 1) : w;
+        ref[j] = (float)cos((double)(t * w)), ref[HALF + j] = (float)sin((double)(t * w));
+        got[j] = (float)cos((double)(t * off)), got[HALF + j] = (float)sin((double)(t * off));
+    }
+    for (int j = 0; j < WIDTH; j++) after[j] = ref[j] * (1 + 3e-6f), shifted[j] = ref[j] * (1 + 3e-3f);
+    vdm_tensor a[] = {{"t", VDM_F32, 1, {1}, &t, 4},
+                      {"time_proj", VDM_F32, 2, {1, WIDTH}, ref, sizeof ref},
+                      {"time_embedding", VDM_F32, 2, {1, WIDTH}, ref, sizeof ref}},
+               b[3];
+    memcpy(b, a, sizeof a);
+    b[1].data = got, b[2].data = after;
+    CHECK(!vdm_safetensors_write(path_of("a.st"), a, 3, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err),
+          "%s", err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: off by no more than float32 exp") &&
+              says("3 agree"),
+          "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", said);
+    b[2].data = shifted;
+    CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_embedding"), "%s", said);
+    b[1].data = shifted;
+    CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_proj"), "%s", said);
+}
+
+/* --map: every line is two names or refused. */
+static void test_map(void)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {{"block.0.q\nlayer0_query\n", "line 1: expected two names, 'REFERENCE OTHER', found 1 word"},
+                 {"# mine\n\nblock.0.q layer0_query more\n", "line 3: expected two names"},
+                 {"block.*.q layer*_*\n", "no more in the second name"},
+                 {"*.*.*.*.*.*.*.*.* a\n", "at most 8"},
+                 {"a b\na c\n", "'a' has two lines"},
+                 {"a \xff\xfe\n", "bytes that are no text"}};
+    const float x[] = {1, 2, 3}, y[] = {4, 5, 6};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text("map.txt", "%s", cases[i].text);
+        CHECK(vdm("compare @/a.st @/a.st --map @/map.txt") == 1 && says(cases[i].says), "%s: %s",
+              cases[i].text, said);
+    }
+    vdm_tensor a[] = {{"block.0.q", VDM_F32, 1, {3}, x, 12}, {"block.1.q", VDM_F32, 1, {3}, y, 12}},
+               b[] = {{"first", VDM_F32, 1, {3}, x, 12}, {"l1", VDM_F32, 1, {3}, y, 12}};
+    CHECK(!vdm_safetensors_write(path_of("a.st"), a, 2, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err),
+          "%s", err.text);
+    write_text("map.txt", "block.*.q l* # all\r\n\tblock.0.q\tfirst\n");
+    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 0") == 0 && says("2 agree"),
+          "an exact line first: %s", said);
+}
+
+/* What --inject gives is checked before memory of its size is asked for. */
+static void test_inject(void)
+{
+    static const float x[4096];
+    static const struct {
+        const char *what;
+        vdm_tensor t;
+        const char *says;
+    } cases[] = {
+        {"transformer",
+         {"x", VDM_F32, 5, {0, 4, 32, 8, 8}, x, 0},
+         "tensor 'x': expected [any,any,32,any,any]"},
+        {"transformer", {"x", VDM_F32, 5, {1, 4, 1, 8, 8}, x, 0}, "found [1,4,1,8,8]"},
+        {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 3, 4}, x, 0}, "expected multiples of the patch"},
+        {"transformer", {"x", VDM_F32, 5, {1, 3, 32, 2, 4}, x, 0}, "expected multiples of the patch"},
+        {"transformer", {"x", VDM_F8_E4M3, 5, {1, 2, 32, 2, 2}, x, 0}, "found F8_E4M3"},
+        {"train", {"videos", VDM_F32, 5, {2, 0, 16, 4, 4}, x, 0}, "tensor 'videos': expected"},
+        {"train", {"videos", VDM_F32, 5, {2, 2, 16, 3, 4}, x, 0}, "expected multiples of the patch"},
+        {"train", {"t", VDM_F32, 2, {0, 1}, x, 0}, "tensor 't': expected [any,1], found [0,1]"},
+        {"train",
+         {"adapter.transformer_blocks.0.attn1.to_q.lora_A.weight", VDM_F32, 2, {65536, 0}, x, 0},
+         "expected [any,64], found [65536,0]"},
+        {"vae-encode", {"video", VDM_F32, 4, {1, 1, 8, 8}, x, 0}, "tensor 'video': expected [any,3,any,any]"},
+        {"vae-encode", {"video", VDM_F32, 4, {1, 3, 7, 8}, x, 0}, "expected multiples of 8"},
+        {"vae-decode",
+         {"latents", VDM_F32, 4, {1, 1, 2, 2}, x, 0},
+         "tensor 'latents': expected [any,16,any,any]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vdm_tensor t = cases[i].t;
+        t.bytes = vdm_tensor_bytes(&t);
+        CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
+        int status =
+            vdm("golden @/m --threads 1 --size 32x48 --what %s --inject @/in.st -o @/no.g", cases[i].what);
+        CHECK(status == 1 && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
+    }
+    float wild[2 * 32 * 2 * 2];
+    for (int i = 0; i < 2 * 32 * 2 * 2; i++) wild[i] = i == 7 ? (float)NAN : 1;
+    vdm_tensor t = {"x", VDM_F32, 5, {1, 2, 32, 2, 2}, wild, sizeof wild};
+    CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("golden @/m --threads 1 --inject @/in.st -o @/no.g") == 1 &&
+              says("element 7: expected a finite number"),
+          "%s", said);
+}
+
+/* Several adapters are joined, as in predict. */
+static void test_adapters(void)
+{
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 -o @/train.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --lora @/none.st -o @/no.g") == 1, "%s", said);
+    vdm_transformer_config c = {.layers = 2, .heads = 4, .head_dim = 16};
+    for (int i = 0; i < 2; i++) {
+        vdm_rng rng;
+        vdm_lora a;
+        vdm_rng_seed(&rng, (uint64_t)i + 1);
+        if (!CHECK(!vdm_lora_init(&a, &c, 2 + i, 4, &rng, &err), "%s", err.text)) return;
+        vdm_randn(&rng, a.params, vdm_lora_count(&a));
+        CHECK(!vdm_lora_write(&a, path_of(i ? "two.st" : "one.st"), &err), "%s", err.text);
+        vdm_lora_free(&a);
+    }
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st -o @/one.g") == 0, "%s", said);
+    CHECK(
+        vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st:1 --lora @/two.st:0 -o @/both.g") ==
+            0,
+        "%s", said);
+    CHECK(vdm("compare @/one.g @/both.g --only v") == 0, "a weight of 0: %s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st --lora @/two.st -o @/both.g") ==
+              0,
+          "%s", said);
+    CHECK(vdm("compare @/one.g @/both.g --only v") == 3, "the second adapter is applied: %s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --lora @/one.st --lora @/two.st -o @/no.g") ==
+                  1 &&
+              says("expected one --lora"),
+          "%s", said);
+}
+
 /* In sampling the latents between steps are results, not inputs: as far off as latents.K may be. */
 static void test_sampling(void)
 {
@@ -191,7 +490,8 @@ static void test_sampling(void)
                  {"latents.2", 1 + 3e-6f, 0},   {"decode.latents", 1 + 3e-6f, 0},
                  {"step.3.x", 1 + 3e-5f, 3},    {"step.3.t", 1 + 3e-6f, 3},
                  {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") == 0,
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") ==
+              0,
           "%s", said);
     if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -215,7 +515,14 @@ int main(void)
         test_golden();
         test_mistakes();
         test_sampling();
+        test_inject();
+        test_adapters();
     }
     test_words();
+    test_values();
+    test_types();
+    test_no_wrong_cause();
+    test_exp();
+    test_map();
     return check_end("compare");
 }

@@ -192,7 +192,8 @@ static void check_fit_and_eval(void)
     CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, said);
     check_report("answers/report.html", eval, 6);
     slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s", said);
+    CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s",
+          said);
     check_kept(said);
     CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
     expect(0, "exact 0 of 2", "eval task --model model --sample-steps 1 --limit 2 --train-pairs 0");
@@ -203,11 +204,50 @@ static void check_fit_and_eval(void)
     check_report("answers/report.html", signs, 4);
     slurp(said, sizeof said, "answers/scores.csv");
     CHECK(strstr(said, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
-    expect(0, "colour shift ", "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
+    expect(0, "colour shift ",
+           "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
     expect(1, "whole numbers of pixels", "eval task --model model --sample-steps 1 --size 16x48");
+}
+
+/* The folder `small` has the task in pictures of half its height and width. */
+static void write_small(void)
+{
+    vdm_task t;
+    vdm_error err;
+    expect_shell(0, "",
+                 "cp -r task small && sed 's/\"cell\": %d/\"cell\": %d/' task/task.json > small/task.json",
+                 CELL, CELL / 2);
+    if (!CHECK(vdm_task_read(&t, "small", &err) == 0, "%s", err.text)) return;
+    for (int i = 0; i < 2 * (PAIRS + QUESTIONS); i++) {
+        const vdm_example *e = i / 2 < PAIRS ? &t.train[i / 2] : &t.test[i / 2 - PAIRS];
+        const char *path = i % 2 ? e->output : e->input;
+        vdm_picture p = {0}, half = {0};
+        CHECK(vdm_picture_read(&p, path, &err) == 0 &&
+                  vdm_picture_resize(&half, &p, COLS * CELL / 2, ROWS * CELL / 2, &err) == 0 &&
+                  vdm_picture_write(&half, path, &err) == 0,
+              "%s", err.text);
+        vdm_picture_free(&p);
+        vdm_picture_free(&half);
+    }
+    vdm_task_free(&t);
+}
+
+/* The input itself as an answer has the same score at any size; pictures that are resized are counted. */
+static void check_sizes(void)
+{
+    char copied[64] = "no score";
+    write_small();
+    expect(0, "", "eval task --model model --sample-steps 1 --train-pairs 0 -o plain");
+    const char *at = strstr(said, "copying the input: mean cells ");
+    if (CHECK(at != NULL, "%s", said)) snprintf(copied, sizeof copied, "%.36s", at);
+    CHECK(!strstr(said, "resized"), "nothing is resized: %s", said);
+    expect(0, copied, "eval small --model model --sample-steps 1 --train-pairs 0 --size %dx%d -o large",
+           ROWS * CELL, COLS * CELL);
+    CHECK(strstr(said, "26 of 26 pictures are resized to 32x48"), "no word of resized pictures: %s", said);
+    expect(1, "whole numbers of pixels", "fit small --model model --size 16x48 --plan");
 }
 
 /* The folder `to` has the task as view k shows it. */
@@ -251,8 +291,7 @@ static void check_view(void)
     expect_same("view/scores.csv", "seen/answers/scores.csv", true);
     bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
               vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&
-              vdm_grid_read(cells[0], &plain, &t.grid) == 0 &&
-              vdm_grid_read(cells[1], &seen, &t.grid) == 0;
+              vdm_grid_read(cells[0], &plain, &t.grid) == 0 && vdm_grid_read(cells[1], &seen, &t.grid) == 0;
     if (CHECK(ok, "%s", err.text)) {
         vdm_views_make(views, 4, false, 0, 10, 42);
         vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], true);
@@ -372,6 +411,7 @@ int main(void)
     write_task();
     check_checker();
     check_fit_and_eval();
+    check_sizes();
     check_view();
     check_vote();
     check_demo();

@@ -183,7 +183,8 @@ static const struct file files[] = {
      .alpha = 6 * 1.4142135623730951},
     {.what = "one alpha for all, by a pattern",
      .tensor = -1,
-     .metadata = META(", \"transformer.alpha_pattern\": {\"attn1.to_q\": 6, \"^transformer_blocks.0.attn1.to_k\": 6}"),
+     .metadata = META(
+         ", \"transformer.alpha_pattern\": {\"attn1.to_q\": 6, \"^transformer_blocks.0.attn1.to_k\": 6}"),
      .alpha = 6},
     /* to be refused */
     {.what = "no tensors", .tensor = 0, .modules = -1, .says = "applied 0 of 8"},
@@ -268,7 +269,10 @@ static const struct file files[] = {
      .tensor = -1,
      .metadata = META(", \"transformer.alpha_pattern\": {\"to_(q|k)\": 4}"),
      .says = "expected a module's name, found a regular expression"},
-    {.what = "a huge alpha", .tensor = -1, .metadata = "{\"r\": 2, \"lora_alpha\": 1e300}", .says = "a scale of"},
+    {.what = "a huge alpha",
+     .tensor = -1,
+     .metadata = "{\"r\": 2, \"lora_alpha\": 1e300}",
+     .says = "a scale of"},
     {.what = "PiSSA",
      .tensor = -1,
      .metadata = META(", \"transformer.init_lora_weights\": \"pissa\""),
@@ -356,8 +360,9 @@ static const struct spelled spellings[] = {
      .a = "transformer.transformer_blocks.%d.attn1.%s.lora_A.weight",
      .b = "transformer.transformer_blocks.%d.attn1.%s.lora_B.weight",
      .ranks = {4, 2, 2, 1},
-     .metadata = "{\"transformer.r\": 2, \"transformer.lora_alpha\": 6, \"transformer.rank_pattern\": {\"to_q\": 4, "
-                 "\"to_out.0\": 1}, \"transformer.alpha_pattern\": {\"to_q\": 1, \"to_v\": 2}}",
+     .metadata =
+         "{\"transformer.r\": 2, \"transformer.lora_alpha\": 6, \"transformer.rank_pattern\": {\"to_q\": 4, "
+         "\"to_out.0\": 1}, \"transformer.alpha_pattern\": {\"to_q\": 1, \"to_v\": 2}}",
      .scales = {0.25, 3, 1, 6}},
     {.what = "rsLoRA with patterns",
      .a = "transformer.transformer_blocks.%d.attn1.%s.lora_A.weight",
@@ -387,7 +392,8 @@ static void write_spelled(const struct spelled *c, const char *path)
             t->shape[0] = k ? D : R, t->shape[1] = k ? R : D;
             t->data = k < 2 ? (const void *)data[k] : &c->alphas[m % 4];
             t->bytes = (size_t)vdm_tensor_count(t) * sizeof(float);
-            char *at = strstr(formats[k], "%d") ? names[count] : NULL; /* a format that is no literal: by hand */
+            char *at =
+                strstr(formats[k], "%d") ? names[count] : NULL; /* a format that is no literal: by hand */
             const char *f = formats[k];
             for (; at && *f; f++) {
                 if (*f == '%')
@@ -400,7 +406,8 @@ static void write_spelled(const struct spelled *c, const char *path)
         }
     }
     const char *metadata[][2] = {{"lora_adapter_metadata", c->metadata}};
-    CHECK(!vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])metadata, c->metadata ? 1 : 0, &err),
+    CHECK(!vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])metadata, c->metadata ? 1 : 0,
+                                 &err),
           "%s: %s", c->what, err.text);
 }
 
@@ -419,7 +426,8 @@ static void test_spelling(const struct spelled *c)
         fclose(f);
     }
     write_spelled(c, path_of("spelled"));
-    if (!CHECK(!vdm_lora_read(&a, path_of("spelled"), &config, &applied, &modules, &err), "%s: %s", c->what, err.text))
+    if (!CHECK(!vdm_lora_read(&a, path_of("spelled"), &config, &applied, &modules, &err), "%s: %s", c->what,
+               err.text))
         return;
     check_random(x, D, 9, 1);
     for (int m = 0; m < MODULES; m++) {
@@ -448,7 +456,8 @@ static void test_resize(void)
     double worst = 0;
     check_random(x, D, 9, 1);
     vdm_rng_seed(&rng, 1);
-    memset(vdm_lora_a(&a, a.params, 0, VDM_K), 0, 2 * D * sizeof(float)); /* a module that the file left out */
+    memset(vdm_lora_a(&a, a.params, 0, VDM_K), 0,
+           2 * D * sizeof(float)); /* a module that the file left out */
     memset(vdm_lora_b(&a, a.params, 0, VDM_K), 0, 2 * D * sizeof(float));
     if (CHECK(!vdm_lora_resize(&a, 5, 40, &err), "%s", err.text)) {
         CHECK(a.rank == 5 && a.alpha == 40 && a.scale == 8, "rank %d, alpha %g", a.rank, a.alpha);

@@ -292,21 +292,21 @@ static void test_config_errors(void)
     put_configs();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char piece[200];
-        snprintf(piece, sizeof piece, "%s: %s: expected ", parts[bad[i].part].path, bad[i].key);
+        snprintf(piece, sizeof piece, "%s: %s: found ", parts[bad[i].part].path, bad[i].key);
         put_config(bad[i].part, (pair[]){{bad[i].key, bad[i].value}, {NULL, NULL}});
         CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), piece), "%s = %s", bad[i].key,
               bad[i].value ? bad[i].value : "(absent)");
         put_config(bad[i].part, NULL);
     }
     put_config(TRANSFORMER, (pair[]){{"use_rotary_positional_embeddings", "false"}, {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "patch_size_t: expected null"),
+    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "patch_size_t: found '2', expected null"),
           "2b with patches in time");
     put_config(TRANSFORMER, (pair[]){{"use_rotary_positional_embeddings", "false"},
                                      {"patch_size_t", "null"},
                                      {"use_learned_positional_embeddings", "true"},
                                      {NULL, NULL}});
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err),
-                  "use_rotary_positional_embeddings: expected true"),
+                  "use_rotary_positional_embeddings: found false, expected true"),
           "as diffusers");
     put_config(TRANSFORMER, (pair[]){{"out_channels", "6"}, {NULL, NULL}});
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err),
@@ -437,12 +437,13 @@ static void test_key(int part, const vdm_config_key *k, const any_config *before
         return;
     }
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        char piece[200];
-        snprintf(piece, sizeof piece, "%s: %s: expected %s, found", parts[part].path, k->key, k->value);
+        char piece[200], expected[100];
+        snprintf(piece, sizeof piece, "%s: %s: found ", parts[part].path, k->key);
+        snprintf(expected, sizeof expected, ", expected %s", k->value);
         put_config(part, (pair[]){{k->key, values[i]}, {NULL, NULL}});
         int status = read_part(&after, part);
         if (k->use == VDM_KEY_FIXED && strcmp(k->value, values[i]) != 0)
-            CHECK(refused(status, piece), "%s = %s", k->key, values[i]);
+            CHECK(refused(status, piece) && refused(status, expected), "%s = %s", k->key, values[i]);
         else
             CHECK(status == 0 && memcmp(&after, before, sizeof after) == 0, "%s: %s = %s: %s",
                   parts[part].path, k->key, values[i], status ? err.text : "another configuration");
@@ -473,11 +474,11 @@ static void test_model_index(void)
         {"{}", NULL},
         {"{\"scheduler\": [\"diffusers\", \"CogVideoXDDIMScheduler\"], \"vae\": [null, null]}", NULL},
         {"{\"scheduler\": [\"diffusers\", \"CogVideoXDPMScheduler\"]}",
-         "model_index.json: scheduler: expected [\"diffusers\", \"CogVideoXDDIMScheduler\"]"},
+         "model_index.json: scheduler: found an array of 2, expected [\"diffusers\", \"CogVideoXDDIMScheduler\"]"},
         {"{\"transformer\": [\"diffusers\", \"WanTransformer3DModel\"]}",
-         "transformer: expected [\"diffusers\", \"CogVideoXTransformer3DModel\"]"},
-        {"{\"vae\": \"AutoencoderKLCogVideoX\"}", "vae: expected"},
-        {"[]", "expected a JSON object"},
+         "transformer: found an array of 2, expected [\"diffusers\", \"CogVideoXTransformer3DModel\"]"},
+        {"{\"vae\": \"AutoencoderKLCogVideoX\"}", "vae: found 'AutoencoderKLCogVideoX', expected"},
+        {"[]", "document: found an array of 0, expected an object"},
     };
     vdm_model_config c;
     put_configs();
@@ -490,7 +491,8 @@ static void test_model_index(void)
         CHECK(cases[i].piece ? refused(status, cases[i].piece) : status == 0, "%s", cases[i].text);
     }
     remove(path_of("model_index.json"));
-    put_config(TRANSFORMER, (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
+    put_config(TRANSFORMER,
+               (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "at most 2^26 elements"), "a huge prompt");
     put_configs();
 }

@@ -171,7 +171,7 @@ static void check_unknown_answers(void)
     expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
     snprintf(text, sizeof text, line, "a", "-1x5abc", "1");
     write_text("canvas.jsonl", "%s", text);
-    expect(1, "canvas: expected HxW", "arc --report canvas.jsonl -o hidden.html");
+    expect(1, "-1x5abc", "arc --report canvas.jsonl -o hidden.html");
     expect(1, "would replace", "arc --report hidden.jsonl -o ./hidden.jsonl");
 }
 

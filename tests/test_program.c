@@ -227,33 +227,33 @@ static void check_prompts(void)
     expect_same("prompts/a.ppm", "prompts/d.ppm", true);
     expect(0, "", ASK "e.ppm --prompt 'the red square' --negative 'cells live'");
     expect_same("prompts/a.ppm", "prompts/e.ppm", false);
-    expect(1, "--negative: expected", ASK "x --prompt x --negative x --negative-embeds @/prompts/none");
-    expect(0, "encoding the prompt", ASK "x --prompt x --plan");
+    expect(1, "--negative: expected", ASK "x.ppm --prompt x --negative x --negative-embeds @/prompts/none");
+    expect(0, "encoding the prompt", ASK "x.ppm --prompt x --plan");
     expect(0, "", "golden tests/golden/1.5-5B-I2V --what text --prompt 'the red square' -o @/prompts/g");
     expect(0, "[5]  ids", "info @/prompts/g");
     expect(0, "[5,20]  encoder.block.1.layer.0.SelfAttention.o", "info @/prompts/g");
     expect(0, "", "golden tests/golden/1.5-5B-I2V --what text --inject @/prompts/g -o @/prompts/h");
     expect(0, "", "compare @/prompts/g @/prompts/h --tol 0");
-    expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x");
+    expect(2, "one TEXT", "prompt the red square " MODEL " -o @/prompts/x.ppm");
     expect(2, "-o FILE", "prompt 'the red square' " MODEL);
-    expect(1, "there is no text_encoder/config.json", "prompt x --model @/model -o @/prompts/x");
+    expect(1, "there is no text_encoder/config.json", "prompt x --model @/model -o @/prompts/x.ppm");
     expect(1, "--prompt: expected the model's text encoder",
-           "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
-    expect(1, "found both", ASK "x --prompt x --prompt-embeds @/prompts/red");
+           "predict --model @/model --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x.ppm");
+    expect(1, "found both", ASK "x.ppm --prompt x --prompt-embeds @/prompts/red");
     expect_shell(0, "",
                  "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
-    expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x");
-    expect(0, "cut after 5 of 30 tokens", "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x");
+    expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x.ppm");
+    expect(0, "cut after 5 of 30 tokens", "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
     /* A folder as transformers 5 saves it gives the same, and no file may be missing. */
     expect_shell(0, "", "cp -r tests/golden/1.5-5B-I2V @/prompts/json && cd @/prompts/json/tokenizer && rm spiece.model");
     write_text("task/task.json", "{\"prompt\": \"the red square\"}");
-    expect(1, "the task's prompt: expected the model's text encoder", "eval @/task --model @/prompts/json --steps 2 -o @/prompts/e");
+    expect(1, "the task's prompt: expected the model's text encoder", "eval @/task --model @/prompts/json --sample-steps 2 -o @/prompts/e");
     expect(1, "there is no tokenizer/spiece.model or tokenizer/tokenizer.json",
-           "predict --model @/prompts/json --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x");
+           "predict --model @/prompts/json --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x.ppm");
     expect_shell(0, "", "cp tests/golden/tokenizer.json @/prompts/json/tokenizer");
     expect(0, "", "prompt 'the red square' --model @/prompts/json -o @/prompts/red2");
     expect_same("prompts/red", "prompts/red2", true);
-    expect(0, "the task's prompt 'the red square' is left out", "eval @/task --model @/model --steps 1 -o @/prompts/e");
+    expect(0, "the task's prompt 'the red square' is left out", "eval @/task --model @/model --sample-steps 1 -o @/prompts/e");
     expect_shell(0, "", "rm @/task/task.json");
     expect_shell(0, "", "rm -r @/prompts");
 #undef MODEL

@@ -60,9 +60,9 @@ static void write_tasks(void)
 
 static void check_single(void)
 {
-    const char *pieces[] = {"The tests",        "As generated",
+    const char *pieces[] = {"The tests",          "As generated",
                             "--size-rule oracle", "alt=\"truth of fall\"",
-                            "<polyline",        "isn&#39;t known to someone"};
+                            "<polyline",          "isn&#39;t known to someone"};
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
@@ -91,6 +91,33 @@ static void check_usage(void)
     expect_shell(0, "", "mkdir none");
     arc(1, "found none", "none --out x.jsonl");
     arc(1, "no-folder", "tasks --out no-folder/x.jsonl");
+}
+
+/* ARC Prize's files: challenges are a folder of tasks, solutions lie next to them, two attempts are handed in. */
+static void check_collection(void)
+{
+#define PAIRS_ \
+    "\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}, {\"input\": [[3, 4]], \"output\": [[4, 3]]}]"
+    expect_shell(0, "", "mkdir prize");
+    write_text("prize/a_challenges.json",
+               "{\"aa\": {" PAIRS_ ", \"test\": [{\"input\": [[5, 6]]}]}, \"bb\": {" PAIRS_
+               ", \"test\": [{\"input\": [[7, 8]]}]}}");
+    write_text("prize/a_solutions.json", "{\"aa\": [[[6, 5]]]}");
+    expect(0, "2 ARC-AGI tasks", "info prize/a_challenges.json");
+    expect(0, "task 'aa', 2 training pairs", "info prize/a_challenges.json/aa.json");
+    arc(0, "2 tasks, solved", "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    slurp(other, sizeof other, "prize.jsonl");
+    CHECK(strstr(other, "\"task\": \"aa\"") && strstr(other, "\"truth\": \"65\"") &&
+              strstr(other, "\"truth\": \"\""),
+          "one truth is known, one isn't: %s", other);
+    arc(0, "2 tasks, solved", "prize --out folder.jsonl --size-rule same");
+    slurp(other, sizeof other, "folder.jsonl");
+    CHECK(strstr(other, "\"task\": \"a_challenges.json/bb\""), "tasks of a folder's collection: %s", other);
+    expect(0, "submission.json has two attempts", "arc --report prize.jsonl -o submission.json");
+    slurp(other, sizeof other, "submission.json");
+    CHECK(strncmp(other, "{\"aa\": [{\"attempt_1\": [[", 24) == 0 && strstr(other, "\"attempt_2\": [[") &&
+              strstr(other, "\"bb\": [{\"attempt_1\""),
+          "%s", other);
 }
 
 /* A whole run, and again: nothing is done twice, other settings are refused. */
@@ -188,6 +215,7 @@ int main(void)
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");
     check_usage();
     check_single();
+    check_collection();
     check_folder_run();
     check_shards();
     check_kills();

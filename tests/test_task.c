@@ -98,7 +98,9 @@ static void test_endings(void)
     vdm_task t;
     vdm_picture p;
     vdm_error err = {""};
-    make_task("train/a.in.png train/a.out.ppm train/b.in.pbm train/b.out.pgm test/in.out.in.png test/out.in.ppm", NULL);
+    make_task(
+        "train/a.in.png train/a.out.ppm train/b.in.pbm train/b.out.pgm test/in.out.in.png test/out.in.ppm",
+        NULL);
     CHECK(!*read_task(&t) && t.n_train == 2 && t.n_test == 2 && strcmp(t.test[0].name, "in.out") == 0 &&
               strcmp(t.test[1].name, "out") == 0 && strstr(t.train[0].input, "a.in.png") &&
               strstr(t.train[0].output, "a.out.ppm"),
@@ -110,7 +112,8 @@ static void test_endings(void)
     make_file("test/c.in.pgm", "P2 1 1 65535 65535");
     if (CHECK(!*read_task(&t) && t.notes, "notes")) {
         for (int i = 0; i < 3; i++) {
-            CHECK(!vdm_example_picture(&p, &t, &t.test[i], false, 1, 1, &err) && p.rgb[0] == 255, "%s", err.text);
+            CHECK(!vdm_example_picture(&p, &t, &t.test[i], false, 1, 1, &err) && p.rgb[0] == 255, "%s",
+                  err.text);
             vdm_picture_free(&p);
             CHECK(!t.notes->first[0][0] && !*t.notes->first[1] == (i == 0) && t.notes->others[1] == (i == 2),
                   "notes after picture %d: '%s'", i, t.notes->first[1]);
@@ -129,14 +132,13 @@ static void test_bad_folders(void)
         {"train/ test/", "found no pictures"},
         {"train/.a.in.ppm", "found no pictures"},
         {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.png (or .ppm, "
-         ".pgm, .pbm) beside it"},
+                           ".pgm, .pbm) next to it"},
         {"train/a.in.ppm train/a.out.ppm train/b.in.pgm",
          "train/b.in.pgm: found an input without its output"},
         {"train/a.out.ppm",
          "train/a.out.ppm: found an output without its input, expected a.in.png (or .ppm, .pgm, .pbm)"},
         {"test/a.in.ppm test/b.out.ppm", "test/b.out.ppm: found an output without its input"},
-        {"train/a.in.ppm train/a.in.pgm train/a.out.ppm",
-         "found two files of this picture ("},
+        {"train/a.in.ppm train/a.in.pgm train/a.out.ppm", "found two files of this picture ("},
         {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found two files of this picture ("},
         {"test/a.in.png test/a.in.pbm", "found two files of this picture ("},
         {"train/a.in.jpg train/a.out.jpg", ".jpg: name: found 'a."},
@@ -226,7 +228,8 @@ static void test_bad_settings(void)
          "grid: found none, expected rows, cols, cell, border: the metric is cells"},
         {"{\"grid\": 3}", "grid: found '3', expected an object"},
         {"{\"grid\": {}}", "grid.rows: found nothing, expected an integer from 1"},
-        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3}}", "grid.border: found nothing, expected an integer from 0"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3}}",
+         "grid.border: found nothing, expected an integer from 0"},
         {"{\"grid\": {\"rows\": 0, \"cols\": 3, \"cell\": 3, \"border\": 0}}",
          "grid.rows: found '0', expected an integer from 1 to 16384"},
         {"{\"grid\": {\"rows\": 3, \"cols\": -1, \"cell\": 3, \"border\": 0}}",
@@ -285,6 +288,69 @@ static void test_mutations(void)
     CHECK(refused > 2 * n, "%d of %d mutations were refused", refused, 3 * n);
 }
 
+/* A picture of that size in the folder. */
+static void make_picture(const char *name, int height, int width)
+{
+    char text[64];
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(text, sizeof text, "P5 %d %d 255\n", width, height);
+    FILE *f = fopen(path, "wb");
+    bool good = f && fputs(text, f) >= 0;
+    for (int i = 0; good && i < height * width; i++) good = fputc(0, f) != EOF;
+    CHECK(f && fclose(f) == 0 && good, "the test can't write %s", path);
+}
+
+static const char GRID_4[] =
+    "{\"metric\": \"cells\", \"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}";
+
+/* A task of three pictures of height x width, and one of its own. */
+static void make_sizes(vdm_task *t, const char *json, int height, int width)
+{
+    make_task("train/a.in.pgm train/a.out.pgm test/b.in.pgm", json);
+    make_picture("train/a.in.pgm", 32, 32);
+    make_picture("train/a.out.pgm", 32, 32);
+    make_picture("test/b.in.pgm", height, width);
+    const char *text = read_task(t);
+    CHECK(!*text, "%s", text);
+}
+
+static void test_resize(void)
+{
+    vdm_task t;
+    vdm_error err = {""};
+    int pictures, resized;
+    make_sizes(&t, GRID_4, 32, 32);
+    CHECK(!vdm_task_resize(&t, true, 32, 32, &pictures, &resized, &err) && pictures == 3 && !resized, "%s",
+          err.text);
+    CHECK(!vdm_task_resize(&t, false, 64, 64, &pictures, &resized, &err) && pictures == 2 && resized == 2,
+          "%s", err.text);
+    CHECK(t.grid.cell == 16 && t.grid.rows == 4, "cells of %d", t.grid.cell);
+    CHECK(!vdm_task_resize(&t, true, 64, 64, &pictures, &resized, &err) && resized == 3 && t.grid.cell == 16,
+          "a second time: cells of %d", t.grid.cell);
+    CHECK(!vdm_task_resize(&t, true, 16, 16, &pictures, &resized, &err) && t.grid.cell == 4,
+          "from 64 to 16: %d", t.grid.cell);
+    CHECK(vdm_task_resize(&t, true, 30, 30, &pictures, &resized, &err) == -1 &&
+              strstr(err.text, "whole numbers of pixels"),
+          "%s", err.text);
+    vdm_task_free(&t);
+    make_sizes(&t, GRID_4, 64, 32);
+    CHECK(vdm_task_resize(&t, true, 32, 32, &pictures, &resized, &err) == -1 &&
+              strstr(err.text, "b.in.pgm: found another size"),
+          "%s", err.text);
+    CHECK(!vdm_task_resize(&t, false, 32, 32, &pictures, &resized, &err) && !resized, "train alone: %s",
+          err.text);
+    vdm_task_free(&t);
+    make_sizes(&t, NULL, 64, 32);
+    CHECK(!vdm_task_resize(&t, true, 32, 32, &pictures, &resized, &err) && pictures == 3 && resized == 1,
+          "%d of %d: %s", resized, pictures, err.text);
+    vdm_task_free(&t);
+    make_sizes(&t, "{\"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}", 32, 32);
+    CHECK(!vdm_task_resize(&t, true, 30, 30, &pictures, &resized, &err) && !t.grid.rows,
+          "psnr: the layout is dropped");
+    vdm_task_free(&t);
+}
+
 int main(void)
 {
     test_folder();
@@ -293,5 +359,6 @@ int main(void)
     test_settings();
     test_bad_settings();
     test_mutations();
+    test_resize();
     return check_end("task");
 }

@@ -46,7 +46,35 @@ static int list_add(arc_list *l, const char *prefix, const char *file, size_t n,
     return 0;
 }
 
+/* The tasks of a collection, ARC Prize's challenges; *found: it is one. */
+static int list_collection(arc_list *l, const char *path, const char *prefix, bool *found, vdm_error *err)
+{
+    vdm_arc_ids ids;
+    if (vdm_arc_ids_read(&ids, path, err)) return -1;
+    int status = 0;
+    *found = ids.n > 0;
+    for (int i = 0; i < ids.n && !status; i++)
+        status = list_add(l, prefix, ids.id[i], strlen(ids.id[i]), err);
+    vdm_arc_ids_free(&ids);
+    return status;
+}
+
 static int list_folder(arc_list *l, const char *dir, const char *prefix, int depth, vdm_error *err);
+
+/* A file of a folder: a task, challenges, whose tasks are DIR/FILE/ID, or solutions, which are read with them. */
+static int list_file(arc_list *l, const char *path, const char *prefix, const char *file, vdm_error *err)
+{
+    char longer[1024];
+    size_t n = strlen(file);
+    bool collection = false;
+    if (strstr(file, "solutions")) return 0;
+    if (strstr(file, "challenges")) {
+        int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
+        if (length >= (int)sizeof longer) return vdm_fail(err, "%s: too long a path", path);
+        if (list_collection(l, path, longer, &collection, err)) return -1;
+    }
+    return collection ? 0 : list_add(l, prefix, file, n - 5, err);
+}
 
 static int list_entry(arc_list *l, const char *dir, const char *prefix, const char *file, int depth,
                       vdm_error *err)
@@ -63,7 +91,7 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
         status = length < (int)sizeof longer ? list_folder(l, path, longer, depth + 1, err)
                                              : vdm_fail(err, "%s: too long a path", path);
     } else if (!folder && n > 5 && strcmp(file + n - 5, ".json") == 0) {
-        status = list_add(l, prefix, file, n - 5, err);
+        status = list_file(l, path, prefix, file, err);
     }
     vdm_free(path);
     return status;
@@ -92,11 +120,24 @@ static int compare_names(const void *a, const void *b)
 
 int list_read(arc_list *l, const char *dir, vdm_error *err)
 {
+    bool collection = false;
     *l = (arc_list){0};
-    if (list_folder(l, dir, "", 0, err)) return -1;
+    if (vdm_is_folder(dir) ? list_folder(l, dir, "", 0, err) : list_collection(l, dir, "", &collection, err))
+        return -1;
     if (!l->n) return vdm_fail(err, "%s: expected ARC-AGI tasks, NAME.json, found none", dir);
     qsort(l->names, (size_t)l->n, sizeof *l->names, compare_names);
     return 0;
+}
+
+bool list_is(const char *path)
+{
+    vdm_arc_ids ids;
+    vdm_error err;
+    if (vdm_is_folder(path)) return true;
+    if (vdm_arc_ids_read(&ids, path, &err)) return false;
+    bool collection = ids.n > 0;
+    vdm_arc_ids_free(&ids);
+    return collection;
 }
 
 void list_free(arc_list *l)

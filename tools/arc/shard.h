@@ -12,6 +12,8 @@ typedef struct arc_list {
     char **names;
     int n, capacity;
 } arc_list;
+/* Or the tasks of a collection file (vdm_arc_ids). list_is: whether the path is a folder or such a file. */
+bool list_is(const char *path);
 int list_read(arc_list *l, const char *dir, vdm_error *err);
 void list_free(arc_list *l);
 

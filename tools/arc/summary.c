@@ -5,6 +5,7 @@
  * takes the mean over its concepts, the folders: both stand in the table. A task that stands in several
  * files, as a task that was run again, counts once. */
 #include "tools/arc/summary.h"
+#include "tools/arc/submission.h"
 #include "tools/arc/task_card.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
@@ -324,11 +325,12 @@ int summary_run(const options *o, const char *to, const char *command, vdm_error
     for (int i = 0; i < o->n_operands && !status; i++) status = results_read(&all, o->operands[i], NULL, err);
     if (!status) status = unite(&all, &twice, err);
     if (!status) status = count_all(&t, &all, err);
-    if (!status) status = write_page(&all, &t, command, to, err);
+    bool submission = submission_is(to);
+    if (!status) status = submission ? submission_write(&all, to, err) : write_page(&all, &t, command, to, err);
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &said));
-        printf("%s\n%s shows the pictures\n", said, clean(to));
+        printf("%s\n%s %s\n", said, clean(to), submission ? "has two attempts at each test" : "shows the pictures");
     }
     vdm_free(t.folders);
     results_free(&all);

@@ -123,7 +123,7 @@ int command_arc(int argc, char **argv)
     if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
     if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.arc.report && vdm_is_folder(o.operands[0]);
+    bool folder = !o.arc.report && list_is(o.operands[0]);
     if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
     if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))

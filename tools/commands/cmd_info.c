@@ -1,5 +1,6 @@
 /* vdm info: what a model, an adapter, a task or any safetensors file is. */
 #include "tools/commands/commands.h"
+#include "tools/arc/shard.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
 #include "tools/run/plan.h"
@@ -119,9 +120,21 @@ static int file_info(const char *path, vdm_error *err)
     return 0;
 }
 
+/* ARC Prize's challenges: a file of many tasks. */
+static int collection_info(const char *path, vdm_error *err)
+{
+    vdm_arc_ids ids;
+    if (vdm_arc_ids_read(&ids, path, err)) return -1;
+    printf("%s: %d ARC-AGI tasks: 'vdm arc' takes it as a folder of them; one is %s/%s.json\n", clean(path), ids.n,
+           clean(path), clean(ids.id[0]));
+    vdm_arc_ids_free(&ids);
+    return 0;
+}
+
 static int task_info(const char *path, vdm_error *err)
 {
     vdm_task t;
+    if (!vdm_is_folder(path) && list_is(path)) return collection_info(path, err);
     if (vdm_task_read(&t, path, err)) return -1;
     printf("%s: task '%s', %d training pairs, %d test pictures\n", clean(path), clean(t.name), t.n_train,
            t.n_test);

@@ -103,11 +103,15 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     const char *given = vdm_safetensors_metadata(&b->got, "precision");
     *t = (struct tolerances){.fixed = -1};
     if (given && strcmp(given, "amx") == 0) given = "bf16"; /* the same rounding */
-    snprintf(t->precision, sizeof t->precision, "%s", *o->compare.computed_in ? o->compare.computed_in : given ? given : "f32");
+    snprintf(t->precision, sizeof t->precision, "%s",
+             *o->compare.computed_in ? o->compare.computed_in
+             : given                 ? given
+                                     : "f32");
     if (o->compare.tol && strcmp(o->compare.tol, "expected") != 0) {
         t->fixed = strtod(o->compare.tol, &end);
         if (!*o->compare.tol || *end || !(t->fixed >= 0 && isfinite(t->fixed)))
-            return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'", o->compare.tol);
+            return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'",
+                            o->compare.tol);
     }
     snprintf(key, sizeof key, "expected_%s", t->precision);
     return read_expected(t, b, key, err);
@@ -122,7 +126,7 @@ static void free_tolerances(struct tolerances *t)
 /* Computed of the timestep's sinusoid alone: its embedding, and the modulation that is made of it. */
 static bool follows_timestep(const char *name)
 {
-    static const char *const endings[] = {".linear",    ".shift",     ".scale", ".gate",
+    static const char *const endings[] = {".linear",    ".shift",     ".scale",   ".gate",
                                           ".enc_shift", ".enc_scale", ".enc_gate"};
     name = name_without_prefix(name);
     if (strncmp(name, "time_embedding", 14) == 0 || strncmp(name, "ofs_embedding", 13) == 0 ||
@@ -140,8 +144,9 @@ static double tolerance_of(const struct tolerances *t, const both *b, const char
 {
     if (t->fixed >= 0) return t->fixed;
     vdm_json_node wanted = {.key = name};
-    const vdm_json_node *key = &wanted, *const *found =
-        t->count ? bsearch(&key, t->members, (size_t)t->count, sizeof *t->members, compare_key) : NULL;
+    const vdm_json_node *key = &wanted, *const *found = t->count ? bsearch(&key, t->members, (size_t)t->count,
+                                                                           sizeof *t->members, compare_key)
+                                                                 : NULL;
     double known = found ? (*found)->number
                          : expected_error(vdm_safetensors_metadata(&b->ref, "what"), name, t->precision);
     double tolerance = known >= 0 ? SLACK * known : strcmp(t->precision, "bf16") == 0 ? 5e-2 : 1e-5;
@@ -291,7 +296,8 @@ int compare_run(const options *o, const char *command, bool *differs, vdm_error 
 {
     both b = {0};
     comparison c = {.b = &b, .command = command, .first = -1};
-    bool ok = !both_open(&b, o->operands[0], o->operands[1], o->compare.map, err) && !compare_all(&c, &b, o, err);
+    bool ok =
+        !both_open(&b, o->operands[0], o->operands[1], o->compare.map, err) && !compare_all(&c, &b, o, err);
     if (ok) print_all(&c, o->list);
     if (ok && o->compare.html) ok = !comparison_page(&c, o->compare.html, err);
     *differs = c.first >= 0;

@@ -20,7 +20,7 @@ typedef struct name_map {
     char *text; /* of the file; the lines point into it */
     struct map_line {
         const char *from, *to;
-    } *lines;                /* those without * first, sorted by `from`; then those with *, as in the file */
+    } * lines; /* those without * first, sorted by `from`; then those with *, as in the file */
     int64_t count, n_plain;
 } name_map;
 int map_read(name_map *m, const char *path, vdm_error *err);
@@ -42,13 +42,13 @@ double both_fact(const both *b, const char *name, double otherwise);
 
 /* How far a tensor is from the reference (compare_tensors.c). */
 typedef struct gap {
-    int64_t n;              /* elements */
-    int64_t not_finite;     /* the first NaN or Inf that the other file should not have there, or -1 */
-    bool reference_is_nan;  /* ... since the reference has NaN itself */
-    bool exact;             /* integers: every element has to be the same */
-    int64_t different;      /* of these: elements that are not */
+    int64_t n;             /* elements */
+    int64_t not_finite;    /* the first NaN or Inf that the other file should not have there, or -1 */
+    bool reference_is_nan; /* ... since the reference has NaN itself */
+    bool exact;            /* integers: every element has to be the same */
+    int64_t different;     /* of these: elements that are not */
     double max_abs, max_rel, l2, cosine;
-    int64_t worst, first;   /* elements: of max_abs; the first that is off by more than it may be, or worst */
+    int64_t worst, first; /* elements: of max_abs; the first that is off by more than it may be, or worst */
     char expected[32], found[32]; /* there */
 } gap;
 

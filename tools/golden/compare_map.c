@@ -49,18 +49,20 @@ static int read_line(struct map_line *to, char *text, const char *path, int64_t 
     }
     if (n == 0) return 0;
     if (n != 2)
-        return vdm_fail(err,
-                        "%s: line %lld: expected two names, 'REFERENCE OTHER', found %d word%s beginning with "
-                        "'%.60s'",
-                        path, (long long)number, n, n > 1 ? "s" : "", words[0]);
+        return vdm_fail(
+            err,
+            "%s: line %lld: expected two names, 'REFERENCE OTHER', found %d word%s beginning with "
+            "'%.60s'",
+            path, (long long)number, n, n > 1 ? "s" : "", words[0]);
     *to = (struct map_line){words[0], words[1]};
     if (check_word(to->from, path, number, err) || check_word(to->to, path, number, err)) return -1;
     int left = count_stars(to->from), right = count_stars(to->to);
     if (left <= MAX_STARS && right <= left) return 1;
-    return vdm_fail(err,
-                    "%s: line %lld: found %d * in '%.60s' and %d in '%.60s', expected at most %d, and no more "
-                    "in the second name than in the first",
-                    path, (long long)number, left, to->from, right, to->to, MAX_STARS);
+    return vdm_fail(
+        err,
+        "%s: line %lld: found %d * in '%.60s' and %d in '%.60s', expected at most %d, and no more "
+        "in the second name than in the first",
+        path, (long long)number, left, to->from, right, to->to, MAX_STARS);
 }
 
 static int compare_from(const void *a, const void *b)
@@ -95,7 +97,8 @@ int map_read(name_map *m, const char *path, vdm_error *err)
     int64_t lines = 1, number = 0;
     *m = (name_map){0};
     if (vdm_read_file(path, MAX_MAP, &m->text, &size, err)) return -1;
-    if (memchr(m->text, '\0', size)) return vdm_fail(err, "%s: a NUL byte: expected lines of two names", path);
+    if (memchr(m->text, '\0', size))
+        return vdm_fail(err, "%s: a NUL byte: expected lines of two names", path);
     for (size_t i = 0; i < size; i++) lines += m->text[i] == '\n';
     m->lines = vdm_alloc((size_t)lines, sizeof *m->lines, path, err);
     if (!m->lines) return -1;

@@ -49,8 +49,8 @@ static void points(FILE *f, const comparison *c)
         if (p->verdict == MISSING) continue;
         bool exact = p->gap.exact || p->verdict == OTHER_SHAPE;
         double l2 = !exact ? p->gap.l2 : is_wrong(p) ? (double)INFINITY : 0;
-        fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>", is_wrong(p) ? "bad" : "good",
-                x_of(c, i), y_of(l2), i == c->first ? "6" : "2.5");
+        fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>",
+                is_wrong(p) ? "bad" : "good", x_of(c, i), y_of(l2), i == c->first ? "6" : "2.5");
         escape(f, p->ref->name);
         fprintf(f, ": %.2e, may be %.2e</title></circle>\n", l2, p->tolerance);
     }
@@ -82,7 +82,8 @@ static void chart(FILE *f, const comparison *c)
 
 static void tensor_row(FILE *f, const finding *p)
 {
-    static const char *const words[] = {"agrees", "wrong", "NaN or Inf", "other shape", "other type", "not there"};
+    static const char *const words[] = {"agrees",      "wrong",      "NaN or Inf",
+                                        "other shape", "other type", "not there"};
     char shape[96];
     shape_say(shape, sizeof shape, p->ref->rank, p->ref->shape);
     fprintf(f, "<tr%s><td>", is_wrong(p) ? " class=\"wrong\"" : "");

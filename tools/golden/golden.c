@@ -8,6 +8,7 @@
  *
  * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
 #include "tools/golden/golden.h"
+#include "files/hash.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -175,17 +176,13 @@ static void fact(struct golden *g, const char *name, double value)
     snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
 }
 
-/* FNV-1a over numbers: names, shapes and values, the same on every machine. */
-static uint64_t hash_number(uint64_t h, uint64_t x)
-{
-    return (h ^ x) * 1099511628211u;
-}
+/* FNV-1a over names, shapes and elements, an element a step: the same on every machine. */
 static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 {
     size_t width = vdm_dtype_bytes(t->dtype);
     const unsigned char *p = t->data;
-    for (const char *c = t->name; *c; c++) h = hash_number(h, (unsigned char)*c);
-    for (int i = 0; i < t->rank; i++) h = hash_number(h, (uint64_t)t->shape[i]);
+    for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
+    for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
     for (size_t i = 0; i + width <= t->bytes; i += width) {
         uint64_t value = 0;
         uint16_t two;
@@ -193,7 +190,7 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
         if (width == 2) memcpy(&two, p + i, 2), value = two;
         if (width == 4) memcpy(&four, p + i, 4), value = four;
         if (width == 8) memcpy(&value, p + i, 8);
-        h = hash_number(h, value);
+        h = vdm_hash_step(h, value);
     }
     return h;
 }
@@ -821,7 +818,7 @@ static int begin(struct golden *g, vdm_error *err)
     vdm_rng_seed(&g->rng, o->seed);
     g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
     g->progress.trace = &g->trace;
-    g->hash = 14695981039346656037u;
+    g->hash = VDM_HASH_START;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
 

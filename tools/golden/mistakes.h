@@ -14,15 +14,15 @@ enum { MAX_BUFFERS = 64 };
 typedef struct search {
     const both *b;
     const finding *f;
-    const char *name;  /* without its prefix */
+    const char *name; /* without its prefix */
     int prefix_length;
-    int64_t n;         /* elements, at least 1 */
-    float *ref, *got;  /* [n]: the reference's, and those found */
-    float *candidate;  /* [n]: what a mistake would give is made here */
-    double error;      /* distance of got from ref */
-    double best;       /* distance of got from the best candidate; error before there is one */
-    int explanations;  /* candidates that explain got as well as the best one does */
-    char text[400];    /* the best one; where there are two, both */
+    int64_t n;        /* elements, at least 1 */
+    float *ref, *got; /* [n]: the reference's, and those found */
+    float *candidate; /* [n]: what a mistake would give is made here */
+    double error;     /* distance of got from ref */
+    double best;      /* distance of got from the best candidate; error before there is one */
+    int explanations; /* candidates that explain got as well as the best one does */
+    char text[400];   /* the best one; where there are two, both */
     float *buffers[MAX_BUFFERS];
     int n_buffers;
 } search;

@@ -126,11 +126,12 @@ static void try_patches(search *s)
     if ((!ends_in(s, "patch_embed.patches") && !ends_in(s, "proj_out")) || s->f->ref->rank != 3) return;
     int64_t K = s->f->ref->shape[2];
     if (!grid_of(s, &g, K)) return;
-    try_orders(s, &(axes){.rank = 5,
-                          .fixed = 1,
-                          .dims = (int64_t[]){s->n / K, g.C, g.pt, g.p, g.p},
-                          .names = inside,
-                          .what = "patch order: inside a patch the reference has [channel,frame,row,column]"});
+    try_orders(s,
+               &(axes){.rank = 5,
+                       .fixed = 1,
+                       .dims = (int64_t[]){s->n / K, g.C, g.pt, g.p, g.p},
+                       .names = inside,
+                       .what = "patch order: inside a patch the reference has [channel,frame,row,column]"});
     try_orders(s, &(axes){.rank = 5,
                           .fixed = 1,
                           .fixed_last = 1,
@@ -303,8 +304,7 @@ static const float *video_rows(search *s)
     const int64_t *shape = s->f->ref->shape, B = shape[0], V = shape[1], D = shape[2];
     int64_t L = fact(s, "text_tokens"), layers = fact(s, "layers");
     if (s->f->ref->rank != 3 || !L || !layers) return NULL;
-    const float *h =
-        neighbour_of(s, 3, (int64_t[]){B, L + V, D}, "transformer_blocks.%d", (int)layers - 1);
+    const float *h = neighbour_of(s, 3, (int64_t[]){B, L + V, D}, "transformer_blocks.%d", (int)layers - 1);
     float *rows = h ? buffer(s, s->n) : NULL;
     for (int64_t b = 0; rows && b < B; b++)
         memcpy(rows + b * V * D, h + (b * (V + L) + L) * D, (size_t)(V * D) * sizeof *rows);
@@ -491,7 +491,8 @@ static void try_residual(search *s)
     residual(s, h, y, none, 1);
     propose(s, s->candidate, "the gate of the %s is forgotten", half);
     residual(s, h, y, gate, 0);
-    propose(s, s->candidate, "the residual of the %s is forgotten: only gate times its output is there", half);
+    propose(s, s->candidate, "the residual of the %s is forgotten: only gate times its output is there",
+            half);
     residual(s, h, y, turned, 1);
     propose(s, s->candidate, "the text's and the video's gate of the %s swapped", half);
     propose(s, h, "the %s is not added", half);
@@ -520,7 +521,8 @@ static void try_activation(search *s)
     for (int64_t i = 0; i < s->n; i++)
         s->candidate[i] = (float)((double)x[i] * 0.5 * erfc(-(double)x[i] * 0.70710678118654752));
     propose(s, s->candidate, "exact GELU (erf), expected %s", right);
-    for (int64_t i = 0; i < s->n; i++) s->candidate[i] = (float)((double)x[i] * sigmoid(1.702 * (double)x[i]));
+    for (int64_t i = 0; i < s->n; i++)
+        s->candidate[i] = (float)((double)x[i] * sigmoid(1.702 * (double)x[i]));
     propose(s, s->candidate, "x sigmoid(1.702 x), expected %s", right);
     for (int64_t i = 0; i < s->n; i++) s->candidate[i] = (float)((double)x[i] * sigmoid((double)x[i]));
     propose(s, s->candidate, "silu, expected %s", right);
