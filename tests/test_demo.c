@@ -226,7 +226,7 @@ static void write_small(void)
         const char *path = i % 2 ? e->output : e->input;
         vdm_picture p = {0}, half = {0};
         CHECK(vdm_picture_read(&p, path, &err) == 0 &&
-                  vdm_picture_resize(&half, &p, COLS * CELL / 2, ROWS * CELL / 2, &err) == 0 &&
+                  vdm_picture_resize(&half, &p, ROWS * CELL / 2, COLS * CELL / 2, &err) == 0 &&
                   vdm_picture_write(&half, path, &err) == 0,
               "%s", err.text);
         vdm_picture_free(&p);

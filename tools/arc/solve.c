@@ -145,7 +145,7 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
     const solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
     const vdm_grid_layout grid = vdm_example_grid(&s->task, &s->task.train[q]);
-    vdm_picture truth, last = {g->width, g->height, t->bytes};
+    vdm_picture truth, last = {g->height, g->width, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
     if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
