@@ -117,7 +117,8 @@ bool vdm_has_openmp(void)
 static int default_threads(void)
 {
 #if defined(_OPENMP)
-    int threads = omp_get_max_threads(); /* OMP_NUM_THREADS, or the processors that we may use */
+    int threads = omp_get_max_threads(), cores = omp_get_num_procs(); /* OMP_NUM_THREADS; what we may use */
+    if (threads > cores) threads = cores;
     return threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
 #else
     return 1;

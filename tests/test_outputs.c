@@ -14,7 +14,7 @@ static void write_picture(const char *name, int shade)
 {
     vdm_error err;
     static uint8_t rgb[32 * 48 * 3];
-    vdm_picture p = {48, 32, rgb};
+    vdm_picture p = {32, 48, rgb};
     for (int i = 0; i < 32 * 48 * 3; i++) rgb[i] = (uint8_t)(shade + i / 144 * 5 + i % 3 * 20);
     CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
 }

@@ -236,6 +236,23 @@ static void check_start(const vdm_cpu *cpu, const char *name)
     vdm_free(grad);
 }
 
+/* Learned positions are for exactly sample_frames frames: 10 of them are no 4 (F - 1) + 1, so that every F gets computed
+ * positions, as in diffusers. */
+static void check_learned_positions(const vdm_cpu *cpu)
+{
+    static float learned[F * C * H * W], ten[F * C * H * W], other[F * C * H * W];
+    int64_t bytes = (int64_t)s.frames * C * H * W * (int64_t)sizeof(float);
+    if (!CHECK(s.m.config.learned_positions && s.m.config.sample_frames == 9, "learned positions")) return;
+    forward(cpu, NULL, 1, s.x, s.t, learned);
+    s.m.config.sample_frames = 10;
+    forward(cpu, NULL, 1, s.x, s.t, ten);
+    s.m.config.sample_frames = 13;
+    forward(cpu, NULL, 1, s.x, s.t, other);
+    s.m.config.sample_frames = 9;
+    CHECK(check_same_bits(ten, other, bytes), "10 sample frames: positions are not computed");
+    CHECK(!check_same_bits(ten, learned, bytes), "learned positions have no effect");
+}
+
 int main(void)
 {
     vdm_error err;
@@ -248,6 +265,7 @@ int main(void)
         check_gradients(&cpu, names[v]);
         check_keeping(&cpu, names[v]);
         check_start(&cpu, names[v]);
+        if (v == TINY_5B_I2V) check_learned_positions(&cpu);
         teardown();
     }
     const vdm_dtype dtypes[] = {VDM_F16, VDM_BF16};

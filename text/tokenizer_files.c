@@ -86,7 +86,7 @@ static int read_piece(vdm_tokenizer *t, struct span s, vdm_error *err)
         if (f.number == 2) memcpy(&p.score, &bits, sizeof bits);
         if (f.number == 3) p.type = f.value <= INT_MAX ? (int)f.value : INT_MAX;
     }
-    return tokenizer_add_piece(t, &p, err);
+    return vdm_tokenizer_add_piece(t, &p, err);
 }
 
 /* TrainerSpec: 3 model_type, 24 treat_whitespace_as_suffix, 35 byte_fallback */
@@ -112,7 +112,7 @@ static int read_normalizer(vdm_tokenizer *t, struct span s, vdm_error *err)
     struct field f;
     while (s.at < s.end) {
         if (!take_field(&s, &f)) return malformed(t, "normalizer_spec", err);
-        if (f.number == 2 && tokenizer_set_table(t, f.bytes.at, (size_t)(f.bytes.end - f.bytes.at), err))
+        if (f.number == 2 && vdm_tokenizer_set_table(t, f.bytes.at, (size_t)(f.bytes.end - f.bytes.at), err))
             return -1;
         if (f.number >= 3 && f.number <= 5 && !f.value)
             return vdm_fail(err, "%s: %s: found false, expected true", t->path, names[f.number - 3]);
@@ -151,7 +151,7 @@ static int add_specials(vdm_tokenizer *t, vdm_error *err)
         bool ours = (p->length == 4 && memcmp(p->text, "</s>", 4) == 0) ||
                     (p->length == 5 && memcmp(p->text, "<pad>", 5) == 0);
         if ((p->type == UNKNOWN || (p->type == CONTROL && ours)) &&
-            tokenizer_add_special(t, p->text, p->length, i, err))
+            vdm_tokenizer_add_special(t, p->text, p->length, i, err))
             return -1;
     }
     return 0;
@@ -189,7 +189,7 @@ static int add_extra_ids(vdm_tokenizer *t, const char *dir, vdm_error *err)
     for (int i = 0; i < n; i++) {
         char *name = t->names + (size_t)i * NAME;
         int length = snprintf(name, NAME, "<extra_id_%d>", i);
-        if (tokenizer_add_special(t, name, length, t->pieces + n - 1 - i, err)) return -1;
+        if (vdm_tokenizer_add_special(t, name, length, t->pieces + n - 1 - i, err)) return -1;
     }
     return 0;
 }
@@ -200,21 +200,21 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
     if (vdm_read_file(t->path, VDM_MAX_TOKENIZER, &t->file, &size, err)) return -1;
     struct span all = {(const unsigned char *)t->file, (const unsigned char *)t->file + size};
     int n = count_pieces(t, all, err);
-    if (n < 0 || tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err)) return -1;
+    if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err)) return -1;
     return add_extra_ids(t, dir, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * What both formats need */
 
-int tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err)
+int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err)
 {
     t->piece = vdm_alloc((size_t)n, sizeof *t->piece, t->path, err);
     t->sorted = vdm_alloc((size_t)n, sizeof *t->sorted, t->path, err);
     return t->piece && t->sorted ? 0 : -1;
 }
 
-int tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err)
+int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err)
 {
     int id = t->pieces;
     if (p->length > LONGEST)
@@ -234,7 +234,7 @@ int tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err)
     return 0;
 }
 
-int tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err)
+int vdm_tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err)
 {
     if (t->specials == MAX_SPECIALS)
         return vdm_fail(err, "%s: found more than %d special tokens", t->path, MAX_SPECIALS);
@@ -243,7 +243,7 @@ int tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id
 }
 
 /* precompiled_charsmap: the size of the units in bytes, the units, the texts, each ended by a NUL */
-int tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vdm_error *err)
+int vdm_tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vdm_error *err)
 {
     uint64_t n;
     if (size == 0) return 0; /* none: nothing is replaced */
@@ -339,7 +339,7 @@ static int read_any(vdm_tokenizer *t, const char *dir, vdm_error *err)
     if (!spiece) {
         vdm_free(t->path);
         t->path = json;
-        return tokenizer_read_json(t, err);
+        return vdm_tokenizer_read_json(t, err);
     }
     vdm_free(json);
     return read_spiece(t, dir, err);

@@ -46,7 +46,7 @@ static bool is_byte(const char *text)
 /* [["<pad>", 0.0], ...] */
 static int read_vocabulary(vdm_tokenizer *t, const vdm_json_node *vocabulary, int unknown, vdm_error *err)
 {
-    if (tokenizer_allocate(t, (int)vocabulary->children, err)) return -1;
+    if (vdm_tokenizer_allocate(t, (int)vocabulary->children, err)) return -1;
     for (const vdm_json_node *v = first_of(vocabulary); v; v = vdm_json_next(&t->json, v)) {
         const vdm_json_node *text = v->kind == VDM_JSON_ARRAY && v->children == 2 ? v + 1 : NULL;
         const vdm_json_node *score = text ? vdm_json_next(&t->json, text) : NULL;
@@ -59,7 +59,7 @@ static int read_vocabulary(vdm_tokenizer *t, const vdm_json_node *vocabulary, in
                                   : t->byte_fallback && is_byte(text->text) ? BYTE
                                                                             : NORMAL,
                           .score = (float)score->number};
-        if (tokenizer_add_piece(t, &p, err)) return -1;
+        if (vdm_tokenizer_add_piece(t, &p, err)) return -1;
     }
     return 0;
 }
@@ -99,7 +99,7 @@ static int read_added(vdm_tokenizer *t, const vdm_json_node *token, vdm_error *e
                             t->path, text->text, n, p->length, p->text);
         if (p->type != UNKNOWN) p->type = CONTROL;
     }
-    return tokenizer_add_special(t, text->text, length, n, err);
+    return vdm_tokenizer_add_special(t, text->text, length, n, err);
 }
 
 static int base64_digit(char c)
@@ -123,7 +123,7 @@ static int read_charsmap(vdm_tokenizer *t, const char *text, vdm_error *err)
         bits += 6;
         if (bits >= 8) t->table[n++] = (char)(held >> (bits -= 8) & 0xff);
     }
-    return tokenizer_set_table(t, t->table, n, err);
+    return vdm_tokenizer_set_table(t, t->table, n, err);
 }
 
 /* Precompiled, alone or in a sequence. What removes spaces at the ends or doubled ones is done here anyway. */
@@ -170,7 +170,7 @@ static int check_pre_tokenizer(const vdm_tokenizer *t, const vdm_json_node *v, v
                          err);
 }
 
-int tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)
+int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)
 {
     if (vdm_json_read(&t->json, t->path, err)) return -1;
     const vdm_json_node *root = t->json.nodes, *added = member(t, root, "added_tokens");
