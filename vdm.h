@@ -110,7 +110,7 @@ typedef struct vdm_model {
     float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
     float *negative;            /* [L,Dt]: zeros */
     bool has_prompt;            /* DIR has that file */
-    vdm_geometry geometry;      /* of its videos: DIR/vdm.json's, or 9 frames of its sample size (cut to 480x720).
+    vdm_geometry geometry;      /* DIR/vdm.json's, or 9 frames of the sample size, cut to 480x720.
                                  * Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, &err) */
     vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
     vdm_sample_options *sample; /* the same */

@@ -2,10 +2,10 @@
  *
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  *
- * Only what the file gives is replaced; an unknown key, a value of another type or out of its range is an error. Keys
- * and ranges are those of the program's options (tools/options_table.c), with _ for -; tests/test_pipeline.c holds the
- * two against each other. The section "arc", and the keys of fit and sample that describe pictures of grids, are the
- * program's: they are accepted here and have no effect. */
+ * Only what the file gives is replaced; an unknown key, a value of another type or out of its range is an
+ * error. Keys and ranges are those of the program's options (tools/options_table.c), with _ for -;
+ * tests/test_pipeline.c compares the two. The section "arc", and the keys of fit and sample that describe
+ * pictures of grids, are the program's: they are accepted here and have no effect. */
 #include "vdm.h"
 #include "files/fields.h"
 

@@ -264,7 +264,7 @@ static void write_seen(int k, const char *to)
         const char *path = i % 2 ? e->output : e->input;
         vdm_picture p = {0};
         CHECK(vdm_picture_read(&p, path, &err) == 0 &&
-                  vdm_view_picture(&p, &t.grid, &views[k], false, &err) == 0 &&
+                  vdm_view_picture(&p, &t.grid, &views[k], VDM_INTO_VIEW, &err) == 0 &&
                   vdm_picture_write(&p, path, &err) == 0,
               "%s", err.text);
         vdm_picture_free(&p);
@@ -294,7 +294,7 @@ static void check_view(void)
               vdm_grid_read(cells[0], &plain, &t.grid) == 0 && vdm_grid_read(cells[1], &seen, &t.grid) == 0;
     if (CHECK(ok, "%s", err.text)) {
         vdm_views_make(views, 4, false, 0, 10, 42);
-        vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], true);
+        vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], VDM_OUT_OF_VIEW);
         CHECK(memcmp(back, cells[0], sizeof back) == 0, "an answer is written as the view shows it");
     }
     vdm_picture_free(&plain);

@@ -161,7 +161,7 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
     int status = path ? 0 : -1;
     if (!status && view) {
         status = vdm_picture_resize(&plain, last, last->height, last->width, err);
-        if (!status) status = vdm_view_picture(&plain, grid, view, true, err);
+        if (!status) status = vdm_view_picture(&plain, grid, view, VDM_OUT_OF_VIEW, err);
     }
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
     vdm_picture_free(&plain);
@@ -200,7 +200,7 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
     int status = correct(&last, all, &grid, &raw, err);
     if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
     if (!status && a->example->output) {
-        status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err);
+        status = vdm_example_picture(&truth, all->task, a->example, VDM_OUTPUT, g->height, g->width, err);
         if (!status) status = score(a, all->task->metric, &grid, input, &raw, &last, &truth, err);
     }
     if (!status)
@@ -288,7 +288,7 @@ static int answer(const vdm_task *t, const vdm_example *list, session *s, struct
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
         vdm_picture_free(&g->inputs[i]);
-        if (vdm_example_picture(&g->inputs[i], t, &list[i], false, H, W, err)) return -1;
+        if (vdm_example_picture(&g->inputs[i], t, &list[i], VDM_INPUT, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
     const vdm_pipeline pipeline = session_pipeline(s);
@@ -343,7 +343,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
             if (unpack(a, g, i, err)) return -1;
             vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.height, last.width, err) ||
-                vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
+                vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], VDM_OUTPUT, size->height,
                                     size->width, err))
                 return -1;
         }
