@@ -174,6 +174,8 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
             threads.adapt()
             refill(ring, vae, clips(rng))
         tell = not still and rng.random() >= how.unsaid
+        if device.type == "cpu":                            # what is told has one size: compiled; another is not worth it
+            torch.compiler.set_stance("default" if tell or still else "eager_on_recompile")
         z, said = ring.draw(size, tell)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
