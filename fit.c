@@ -172,6 +172,7 @@ void vdm_fit_data_free(vdm_fit_data *d)
 {
     vdm_free(d->videos);
     vdm_free(d->images);
+    vdm_free(d->prompt);
     *d = (vdm_fit_data){0};
 }
 
@@ -188,7 +189,8 @@ struct run {
     vdm_fit_row *rows;       /* [steps + 1] */
     int64_t n, frame, video; /* numbers in the adapter, in [C,h,w], in [F,C,h,w] */
     vdm_tape *tape;
-    float *text;               /* [B,L,Dt]: the same in every row */
+    const float *texts;        /* [prompts,L,Dt] */
+    float *text;               /* [B,L,Dt]: of each video's pair */
     float *x;                  /* [B,F,2C,h,w] */
     float *noise, *target, *v; /* [B,F,C,h,w] */
     float *grad;               /* [n] */
@@ -247,6 +249,20 @@ int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const v
     return s.keep;
 }
 
+static int64_t numbers_of_prompt(const struct run *r)
+{
+    return (int64_t)r->m->config.text_tokens * r->m->config.text_dim;
+}
+
+static int check_prompts(const vdm_fit_data *d, vdm_error *err)
+{
+    for (int i = 0; d->prompt && i < d->pairs; i++)
+        if (d->prompt[i] < 0 || d->prompt[i] >= d->prompts)
+            return vdm_fail(err, "prompt of pair %d: expected 0 to %d, found %d", i + 1, d->prompts - 1,
+                            d->prompt[i]);
+    return 0;
+}
+
 /* What a caller may get wrong; files and geometry have been checked where they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
@@ -262,6 +278,7 @@ static int check_run(const struct run *r, vdm_error *err)
         return vdm_fail(err, "adapter: expected %d blocks of width %d, found %d of %d", c->layers,
                         c->heads * c->head_dim, r->lora->layers, r->lora->width);
     if (d->pairs < 1) return vdm_fail(err, "pairs: expected at least 1, found %d", d->pairs);
+    if (check_prompts(d, err)) return -1;
     if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
         return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
                         o->batch, o->accumulate);
@@ -312,7 +329,7 @@ static int run_new(struct run *r, const float *text, vdm_error *err)
     const vdm_fit_options *o = r->o;
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
-    size_t prompt = (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim;
+    size_t prompt = (size_t)numbers_of_prompt(r);
     vdm_tape_shape shape = shape_of(&r->m->config, o, d->F, d->h, d->w, r->lora->rank);
     if (vdm_adamw_init(&r->adamw, r->n, err)) return -1;
     r->adamw.lr = o->lr;
@@ -332,7 +349,7 @@ static int run_new(struct run *r, const float *text, vdm_error *err)
         !(r->order = vdm_alloc((size_t)d->pairs, sizeof(int), "the order of the pairs", err)) ||
         !(r->tape = vdm_tape_new(r->m, &shape, err)))
         return -1;
-    for (size_t b = 0; b < B; b++) memcpy(r->text + b * prompt, text, prompt * sizeof(float));
+    r->texts = text;
     r->epoch = -1;
     return 0;
 }
@@ -381,7 +398,7 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
     if (o->noise) memcpy(r->noise, o->noise + first * r->video, (size_t)n * sizeof(float));
 }
 
-/* x [F,2C,h,w] = [x_t ; c] and v* [F,C,h,w] of video b of the batch */
+/* x [F,2C,h,w] = [x_t ; c], v* [F,C,h,w] and the text [L,Dt] of video b of the batch */
 static void mix(struct run *r, int b)
 {
     const vdm_kernels *k = r->cpu->kernels;
@@ -395,6 +412,8 @@ static void mix(struct run *r, int b)
     for (int f = 0; f < r->data->F; f++)
         k->blend(r->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
     memcpy(x + frame, r->data->images + r->pair[b] * frame, (size_t)frame * sizeof(float));
+    int64_t prompt = r->data->prompt ? r->data->prompt[r->pair[b]] : 0, n = numbers_of_prompt(r);
+    memcpy(r->text + b * n, r->texts + prompt * n, (size_t)n * sizeof(float));
 }
 
 /* Loss of the batch drawn; that of every video is left in losses, v and v* in v and target. */
@@ -592,9 +611,10 @@ static void fields_of(struct fields *f, const struct run *r, const float *text)
     add_hash(
         f, "pairs",
         hash(hash(HASH_START, d->videos, videos, sizeof *d->videos), d->images, images, sizeof *d->images));
-    add_hash(f, "prompt",
-             hash(HASH_START, text, (size_t)r->m->config.text_tokens * (size_t)r->m->config.text_dim,
-                  sizeof *text));
+    size_t prompts = d->prompt ? (size_t)d->prompts : 1;
+    uint64_t prompt = hash(HASH_START, text, prompts * (size_t)numbers_of_prompt(r), sizeof *text);
+    if (d->prompt) prompt = hash(prompt, d->prompt, (size_t)d->pairs, sizeof *d->prompt);
+    add_hash(f, "prompt", prompt);
     add_number(f, "rank", r->lora->rank);
     add_number(f, "alpha", r->lora->alpha);
     add_hash(f, "first adapter", hash(HASH_START, r->lora->params, (size_t)r->n, sizeof *r->lora->params));

@@ -528,6 +528,8 @@ typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+    int *prompt;   /* [pairs]: which of `prompts` texts a pair is learned with; NULL: the one there is */
+    int prompts;
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;
@@ -578,7 +580,7 @@ typedef struct vdm_fit_row {
     double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
 } vdm_fit_row;
 
-/* Trains `lora` from what it holds. text [L,Dt]; rows [steps + 1], filled as the run goes on; *done: steps.
+/* Trains `lora` from what it holds. text [prompts,L,Dt]: of the data, or one; rows [steps + 1], filled as the run goes on; *done: steps.
  * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise;
  * x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.

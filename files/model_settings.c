@@ -55,7 +55,7 @@ enum {
     FIT_SETTINGS = sizeof fit_settings / sizeof fit_settings[0],
     SAMPLE_SETTINGS = sizeof sample_settings / sizeof sample_settings[0]
 };
-static const char *const CANVAS[] = {"cell", "border", "align", "grow", "outside", "palette"};
+static const char *const CANVAS[] = {"cell", "border", "align", "grow", "outside", "palette", "views"};
 
 /* ------------------------------------------------------------------------------------------------
  * One value */

@@ -104,6 +104,9 @@ static const struct row {
      "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
     {"--view", "K", COUNT, AT(view), 0, MAX_VIEWS - 1, FIT | EVAL,
      "a task of grids with other colours, turned or mirrored: the K-th way; 0: as it is (0)"},
+    {"--views", "N", COUNT, AT(views), 0, MAX_VIEWS, FIT | EVAL | OWN | DEMO,
+     "a task of grids is learned by one adapter in N ways, mirrored, turned and with other colours, each with a prompt\n"
+     "                                         of its own; answers in all of them vote on every cell (1)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN,
      "of the random numbers (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024,

@@ -53,6 +53,7 @@ typedef struct options {
     char as[16];
     int train_pairs;                     /* eval: training pairs; -1: as many as seem right */
     int view;                            /* fit, eval: 0: as the task is */
+    int views;                           /* fit, eval, demo: in which one adapter learns and answers */
     const char *only, *map, *tol, *html; /* golden, compare */
     char what[16], computed_in[16];
     bool names;
