@@ -40,6 +40,13 @@ def view_embeds():
                  for i, n in enumerate((SYMMETRIES, COLOURS)))
 
 
+def view_prompts(n):
+    """[n,2,TEXT_DIM]: the prompts of n views, as the program has them: the symmetries in turn, each with other colours."""
+    symmetries, colours = view_embeds()
+    k = torch.arange(n)
+    return torch.stack([symmetries[k % SYMMETRIES], colours[k]], 1)
+
+
 class Views:
     """Captions [B,WORDS] -> the two tokens that tell in which view each clip is, [B,2,TEXT_DIM].  How colours are
     exchanged is not told of a clip (its caption names the colours): any token of that sort stands there."""

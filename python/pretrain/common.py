@@ -30,8 +30,8 @@ TRANSFORMER_CONFIG = dict(
     spatial_interpolation_scale=1.875, temporal_interpolation_scale=1.0, use_rotary_positional_embeddings=True,
     use_learned_positional_embeddings=False, patch_bias=False)
 
-# One token a cell: a patch is one latent in space and all four in time (three, and the copy in front).
-CELLS_CONFIG = dict(TRANSFORMER_CONFIG, num_attention_heads=6, attention_head_dim=32, patch_size=1, patch_size_t=4)
+# One token a cell (of two latent frames); the blocks are those of the other.
+CELLS_CONFIG = dict(TRANSFORMER_CONFIG, patch_size=1)
 
 # Posterior noise of the VAE: the layout asks for a log variance; it is a constant here.
 POSTERIOR_STD = 0.05

@@ -124,13 +124,6 @@ def undone(a, view):
     return a[:, :, ::-1] if op & 1 else a
 
 
-def view_text(n):
-    """[n,2,TEXT_DIM]: what tells each view."""
-    symmetries, colours = captions.view_embeds()
-    k = torch.arange(n)
-    return torch.stack([symmetries[k % 8], colours[k]], 1)
-
-
 TARGETS = {"attn": ["to_q", "to_k", "to_v", "to_out.0"], "ff": ["ff.net.0.proj", "ff.net.2"]}
 
 
@@ -205,7 +198,7 @@ def model_of(args):
 def run(task, vae, args):
     net, step = model_of(args)
     x, y = pairs(task, args.n + args.test, args.seed)
-    seen_in, text = views(args.views, task not in FREE, not args.plain), view_text(args.views)
+    seen_in, text = views(args.views, task not in FREE, not args.plain), captions.view_prompts(args.views)
     shown = [encoded(vae, seen(x[:args.n], v), seen(y[:args.n], v)) for v in seen_in]
     z, image = (torch.cat(parts) for parts in zip(*shown))
     t0 = time.monotonic()

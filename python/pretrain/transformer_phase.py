@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 
 MOTION = Recipe(TRANSFORMER_CONFIG, families.MOTION, .2, .6, 128, 300, .9995, 8_192)
 RECIPES = {"motion": MOTION, "stills": MOTION,
-           "cells": Recipe(CELLS_CONFIG, families.CELLS, .1, .9, 64, 200, .998, 4_096)}
+           "cells": Recipe(CELLS_CONFIG, families.CELLS, .1, .9, 32, 100, .998, 4_096)}
 MUON_LR, ADAM_LR, WEIGHT_DECAY = 0.02, 1e-3, 0.01
 CAPACITY, REFILL, REFILL_EVERY = 400_000, 128, 1024         # clips; one fresh one for 8 used
 EVAL_EVERY, LOG_EVERY = 500, 50
