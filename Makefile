@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -41,9 +41,10 @@ PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h 
 comma = ,
 
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
-PER_SET = kernels/products.c kernels/attention.c
+PER_SET = kernels/set.c
+SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
-LIB_SOURCES = $(filter-out $(PER_SET) kernels/plain.c,$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
@@ -62,26 +63,30 @@ $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -c $< -o $@
-# kernels/products.c for avx2 is kernels/products@avx2.o
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+# kernels/set.c for avx2 is kernels/set@avx2.o
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -c $$< -o $$@
+	$$(CC) $$(CFLAGS_ALL) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
-# Tests: one program per file of the library, and the plain definitions they are held against.
-$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/kernels/plain.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
+# Tests: one program per file of the library.
+$(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/tests/tiny.o $(BUILD)/tests/program.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.
-$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
+$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm
-	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/bits.sh)
+	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
+	tests/run.sh $(TESTS) $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+# Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
+floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
+	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
@@ -129,6 +134,18 @@ install: all
 	    install -d $(SHARE)/$${f%/*} && install -m 644 $$f $(SHARE)/$$f || exit 1; \
 	done
 
+# Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
+# FUZZ: options for each, as -max_total_time=600.
+FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ ?= -max_total_time=300
+fuzz:
+	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 OPENMP= SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
+fuzz-run: $(FUZZERS)
+	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
+	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
+	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
 # Learns a task with the embedded model and answers: about a minute.
 demo: vdm
 	./vdm demo
@@ -136,6 +153,6 @@ demo: vdm
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

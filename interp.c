@@ -17,72 +17,11 @@
  * np.rint((1 - s) * x + s * y), to the bit.
  *
  * Traps: t is an exact 1 at the last frame, so that it is y and not almost y; how many tiles have turned
- * is whole-number arithmetic (49 * (1/49.0) is a little less than 1); tiles need not divide the picture. */
+ * is integer arithmetic (49 * (1/49.0) is a little less than 1); tiles need not divide the picture. */
 #include "vdm.h"
 
 #include <math.h>
 #include <string.h>
-
-/* ------------------------------------------------------------------------------------------------
- * Names */
-
-/* Reads a whole number in 1..most at *text and moves past it; -1 where there is none. */
-static int parse_count(const char **text, int most)
-{
-    int n = 0;
-    const char *c = *text;
-    for (; *c >= '0' && *c <= '9'; c++)
-        if ((n = n * 10 + (*c - '0')) > most) return -1;
-    if (c == *text || n < 1) return -1;
-    *text = c;
-    return n;
-}
-
-/* "4x4" */
-static bool parse_tiles(vdm_phi *phi, const char *text)
-{
-    phi->tiles_y = parse_count(&text, VDM_MAX_SIDE);
-    if (phi->tiles_y < 0 || *text++ != 'x') return false;
-    phi->tiles_x = parse_count(&text, VDM_MAX_SIDE);
-    return phi->tiles_x > 0 && !*text;
-}
-
-int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err)
-{
-    static const struct {
-        const char *name;
-        vdm_phi phi;
-    } plain[] = {
-        {"linear", {.kind = VDM_PHI_LINEAR}},
-        {"quadratic", {.kind = VDM_PHI_QUADRATIC}},
-        {"sqrt", {.kind = VDM_PHI_SQRT}},
-        {"discrete", {.kind = VDM_PHI_DISCRETE}},
-        {"noisy", {.kind = VDM_PHI_NOISY, .amplitude = 127.5}},
-        {"noisy:quadratic", {.kind = VDM_PHI_NOISY, .quadratic = true, .amplitude = 127.5}},
-    };
-    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
-        if (strcmp(text, plain[i].name) == 0) {
-            *phi = plain[i].phi;
-            return 0;
-        }
-    if (strncmp(text, "black:", 6) == 0) {
-        const char *count = text + 6;
-        *phi = (vdm_phi){.kind = VDM_PHI_BLACK, .black = parse_count(&count, VDM_MAX_FRAMES - 2)};
-        if (phi->black > 0 && !*count) return 0;
-        return vdm_fail(err, "phi: found '%.40s', expected black:B with B from 1 to %d frames", text,
-                        VDM_MAX_FRAMES - 2);
-    }
-    if (strncmp(text, "tiles:", 6) == 0) {
-        *phi = (vdm_phi){.kind = VDM_PHI_TILES};
-        if (parse_tiles(phi, text + 6)) return 0;
-        return vdm_fail(err, "phi: found '%.40s', expected tiles:NxM, N rows and M columns from 1 to %d",
-                        text, VDM_MAX_SIDE);
-    }
-    return vdm_fail(err,
-                    "phi: found '%.40s', expected linear, quadratic, sqrt, discrete, black:B, tiles:NxM, "
-                    "noisy or noisy:quadratic",
-                    text);
-}
 
 /* ------------------------------------------------------------------------------------------------
  * Frames */
@@ -128,13 +67,13 @@ static void permute(int32_t *order, int n, vdm_rng *rng)
     for (int i = 0; i < n; i++) order[i] = i;
     for (int i = 0; i < n - 1; i++) {
         int other = i + (int)(vdm_rng_u32(rng) % (uint32_t)(n - i));
-        int32_t kept = order[i];
+        int32_t swapped = order[i];
         order[i] = order[other];
-        order[other] = kept;
+        order[other] = swapped;
     }
 }
 
-/* Where part i of `parts` of a side begins; part `parts` begins at its end. */
+/* The start of part i of `parts` of a side; part `parts` starts at its end. */
 static size_t part_begin(int side, int i, int parts)
 {
     return (size_t)((int64_t)i * side / parts);
@@ -193,12 +132,12 @@ static void interp_steps(const uint8_t *x, const uint8_t *y, size_t n, int T, in
 static int check_pair(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T,
                       const vdm_rng *rng, vdm_error *err)
 {
-    int least = phi->kind == VDM_PHI_BLACK ? phi->black + 2 : 2;
+    int min = phi->kind == VDM_PHI_BLACK ? phi->black + 2 : 2;
     if (x->width != y->width || x->height != y->height)
         return vdm_fail(err, "transition: sizes: found %d x %d and %d x %d, expected the same size", x->width,
                         x->height, y->width, y->height);
-    if (T < least || T > VDM_MAX_FRAMES)
-        return vdm_fail(err, "transition: frames: found %d, expected %d to %d", T, least, VDM_MAX_FRAMES);
+    if (T < min || T > VDM_MAX_FRAMES)
+        return vdm_fail(err, "transition: frames: found %d, expected %d to %d", T, min, VDM_MAX_FRAMES);
     if (!rng && (phi->kind == VDM_PHI_TILES || phi->kind == VDM_PHI_NOISY))
         return vdm_fail(err,
                         "transition: random numbers: found none, expected a generator for tiles and noise");
@@ -248,7 +187,23 @@ void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int
                     (float)frames[(t * pixels + i) * 3 + c] / 255.0f * 2.0f - 1.0f;
 }
 
-/* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 -> frames [T,H,W,3] */
+/* video [T,3,H,W]: all elements are finite, or the sentence names the last frame that has others. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err)
+{
+    size_t n = (size_t)H * (size_t)W * 3;
+    for (size_t t = (size_t)T; t-- > 0;) {
+        size_t bad = 0;
+        for (size_t i = 0; i < n; i++) bad += isfinite(video[t * n + i]) ? 0 : 1;
+        if (bad)
+            return vdm_fail(err,
+                            "video: frame %zu of %d: found %zu of %zu values that are NaN or infinite: a weight, an "
+                            "adapter or an embedding is not finite or far too large",
+                            t + 1, T, bad, n);
+    }
+    return 0;
+}
+
+/* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 (vdm_video_check finds it) -> frames [T,H,W,3] */
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W)
 {
     size_t pixels = (size_t)H * (size_t)W;
@@ -258,4 +213,65 @@ void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int
                 float v = video[(t * 3 + c) * pixels + i] * 255.0f;
                 frames[(t * pixels + i) * 3 + c] = (uint8_t)rintf(v >= 255 ? 255 : v > 0 ? v : 0);
             }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Names */
+
+/* Reads an integer in 1..max at *text and moves past it; -1 if there is none. */
+static int parse_count(const char **text, int max)
+{
+    int n = 0;
+    const char *c = *text;
+    for (; *c >= '0' && *c <= '9'; c++)
+        if ((n = n * 10 + (*c - '0')) > max) return -1;
+    if (c == *text || n < 1) return -1;
+    *text = c;
+    return n;
+}
+
+/* "4x4" */
+static bool parse_tiles(vdm_phi *phi, const char *text)
+{
+    phi->tiles_y = parse_count(&text, VDM_MAX_SIDE);
+    if (phi->tiles_y < 0 || *text++ != 'x') return false;
+    phi->tiles_x = parse_count(&text, VDM_MAX_SIDE);
+    return phi->tiles_x > 0 && !*text;
+}
+
+int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err)
+{
+    static const struct {
+        const char *name;
+        vdm_phi phi;
+    } plain[] = {
+        {"linear", {.kind = VDM_PHI_LINEAR}},
+        {"quadratic", {.kind = VDM_PHI_QUADRATIC}},
+        {"sqrt", {.kind = VDM_PHI_SQRT}},
+        {"discrete", {.kind = VDM_PHI_DISCRETE}},
+        {"noisy", {.kind = VDM_PHI_NOISY, .amplitude = 127.5}},
+        {"noisy:quadratic", {.kind = VDM_PHI_NOISY, .quadratic = true, .amplitude = 127.5}},
+    };
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        if (strcmp(text, plain[i].name) == 0) {
+            *phi = plain[i].phi;
+            return 0;
+        }
+    if (strncmp(text, "black:", 6) == 0) {
+        const char *count = text + 6;
+        *phi = (vdm_phi){.kind = VDM_PHI_BLACK, .black = parse_count(&count, VDM_MAX_FRAMES - 2)};
+        if (phi->black > 0 && !*count) return 0;
+        return vdm_fail(err, "phi: found '%.40s', expected black:B with B from 1 to %d frames", text,
+                        VDM_MAX_FRAMES - 2);
+    }
+    if (strncmp(text, "tiles:", 6) == 0) {
+        *phi = (vdm_phi){.kind = VDM_PHI_TILES};
+        if (parse_tiles(phi, text + 6)) return 0;
+        return vdm_fail(err, "phi: found '%.40s', expected tiles:NxM, N rows and M columns from 1 to %d",
+                        text, VDM_MAX_SIDE);
+    }
+    return vdm_fail(err,
+                    "phi: found '%.40s', expected linear, quadratic, sqrt, discrete, black:B, tiles:NxM, "
+                    "noisy or noisy:quadratic",
+                    text);
 }

@@ -1,33 +1,38 @@
 /* Pictures and videos in files.
  *
- *   PPM, PGM (P2, P3, P5, P6; maxval 1..65535) --read--> picture [H,W,3], 8 bit
+ *   PBM, PGM, PPM (P1 to P6; maximum value 1..65535), PNG (files/png.c) --read--> picture [H,W,3], 8 bit
  *   picture --> PPM (P6), PNG (8 bit RGB);  frames [T,H,W,3] --> Y4M (4:4:4, BT.601, limited range)
  *   picture [H,W,3] --resize--> picture [H',W',3]: Image.resize(..., Image.LANCZOS) of Pillow, to the bit
  *
- * A reader takes the whole file, checks sizes against limits, then the data against the sizes, and only
- * then allocates. A writer's file appears whole or not at all. Everything here is integer arithmetic but
- * the weights of the resize, so that the same picture gives the same bytes everywhere.
+ * A reader takes the whole file, checks sizes against limits, then the data against the sizes, and only then allocates.
+ * A writer's file appears whole or not at all. All arithmetic is in integers, except for the weights of the resize: the
+ * same picture gives the same bytes everywhere.
  *
  * Traps
- *   One byte of white space ends a PNM header: what follows is data, even where it looks like a comment
- *   or more white space. Only CR LF counts as one; that can't pass a shifted picture for a good one,
- *   since the data must then end exactly at the end of the file.
- *   A comment may stand in the middle of "P6 4#width\n5"; samples above maxval are an error, 16-bit
- *   samples have the high byte first, and a second picture may follow the first (refused here).
- *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. Pillow
- *   13, followed here, goes through the rows first where the height shrinks a lot; earlier versions
- *   always went through the columns first, and differ by a step or two there. */
+ *   One byte of white space ends a PNM header: what follows is data, even where it looks like a comment or more white
+ *   space. Only CR LF counts as one byte; a shifted picture can't pass for a good one, since the data must then end
+ *   exactly at the end of the file.
+ *   A comment may stand in the middle of "P6 4#width\n5"; samples above the maximum value are an error, 16-bit samples
+ *   have the high byte first, and a second picture may follow the first (refused here).
+ *   In PBM 1 is black. P1 needs no white space between the bits; each row of P4 begins a new byte.
+ *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. Pillow 13, followed
+ *   here, resizes the rows first where the height shrinks a lot; earlier versions always resized the columns first, and
+ *   differ by a step or two there. */
 #include "vdm.h"
 #include "png.h"
 #include "vdm_math.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Reading PPM and PGM */
+ * Reading PBM, PGM and PPM */
 
-enum { MAX_PNM = 6 * VDM_MAX_SIDE * VDM_MAX_SIDE + 65536 }; /* bytes: 16-bit RGB of the largest sides */
+enum { MAX_FILE = 6 * VDM_MAX_SIDE * VDM_MAX_SIDE + 65536 }; /* bytes: 16-bit RGB of the largest sides */
 
 typedef struct scan {
     const char *path;
@@ -110,7 +115,7 @@ static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, 
 }
 
 typedef struct pnm {
-    bool ascii;
+    bool ascii, bits;
     uint32_t channels, width, height, maxval;
     size_t samples; /* height * width * channels, at most 3 * 2^28: the sides are bounded */
 } pnm;
@@ -122,11 +127,15 @@ static int refuse_format(const scan *s)
         const char *bytes, *name;
         size_t n, at;
     } known[] = {
-        {"\x89PNG", "a PNG picture", 4, 0},
+        {"\x89PNG", "a PNG picture that was changed on its way (line ends)", 4, 0},
         {"\xff\xd8\xff", "a JPEG picture", 3, 0},
         {"GIF8", "a GIF picture", 4, 0},
         {"WEBP", "a WebP picture", 4, 8},
         {"BM", "a BMP picture", 2, 0},
+        {"II*", "a TIFF picture", 4, 0},
+        {"MM\0*", "a TIFF picture", 4, 0},
+        {"ftyp", "an AVIF or HEIC picture, or an MP4 video,", 4, 4},
+        {"<svg", "an SVG drawing", 4, 0},
         {"YUV4MPEG2", "a Y4M video", 9, 0},
         {"version https://git-lfs", "a git-LFS pointer instead of the file", 23, 0},
         {"<!DOCTYPE", "a web page", 9, 0},
@@ -134,19 +143,22 @@ static int refuse_format(const scan *s)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (s->size >= known[i].at + known[i].n &&
             memcmp(s->data + known[i].at, known[i].bytes, known[i].n) == 0)
-            return vdm_fail(s->err,
-                            "%s: format: found %s, expected PPM or PGM (ImageMagick's `magick IN OUT.ppm` "
-                            "or Pillow's save(\"OUT.ppm\") converts pictures)",
-                            s->path, known[i].name);
-    return refuse_word(s, "magic number", "P2, P3, P5 or P6");
+            return vdm_fail(
+                s->err,
+                "%s: format: found %s, expected PNG, PPM, PGM or PBM (ImageMagick's `convert IN OUT.png` "
+                "or Pillow's save(\"OUT.png\") converts pictures)",
+                s->path, known[i].name);
+    return refuse_word(s, "magic number", "PNG, or P1 to P6");
 }
 
 /* The one byte of white space (or CR LF) between the header and binary samples; a comment that follows
  * maxval at once ends at its line's end, which then is that byte. */
-static int skip_delimiter(scan *s)
+static int skip_delimiter(scan *s, const pnm *h)
 {
     if (peek(s) == '#') skip_comment(s);
-    if (!is_blank(peek(s))) return refuse_word(s, "pixels", "white space after the maximum value");
+    if (!is_blank(peek(s)))
+        return refuse_word(s, "pixels",
+                           h->bits ? "white space after the height" : "white space after the maximum value");
     bool cr = peek(s) == '\r';
     s->at++;
     if (cr && peek(s) == '\n') s->at++;
@@ -157,37 +169,74 @@ static int scan_header(scan *s, pnm *h)
 {
     char type = s->size > 1 && s->data[0] == 'P' ? (char)s->data[1] : 0;
     int third = s->size > 2 ? s->data[2] : -1;
-    if ((type != '2' && type != '3' && type != '5' && type != '6') ||
-        (third >= 0 && !is_blank(third) && third != '#'))
-        return refuse_format(s);
+    if (type < '1' || type > '6' || (third >= 0 && !is_blank(third) && third != '#')) return refuse_format(s);
     s->at = 2;
     h->ascii = type < '4';
+    h->bits = type == '1' || type == '4';
     h->channels = type == '3' || type == '6' ? 3 : 1;
+    h->maxval = 1;
     if (scan_number(s, "width", 1, VDM_MAX_SIDE, &h->width) ||
         scan_number(s, "height", 1, VDM_MAX_SIDE, &h->height) ||
-        scan_number(s, "maximum value", 1, 65535, &h->maxval) || (!h->ascii && skip_delimiter(s)))
+        (!h->bits && scan_number(s, "maximum value", 1, 65535, &h->maxval)) ||
+        (!h->ascii && skip_delimiter(s, h)))
         return -1;
     h->samples = (size_t)h->height * h->width * h->channels;
     return 0;
 }
 
-/* Before anything is allocated: can the rest of the file hold the samples? In ASCII each takes white space
- * and a digit at least. */
-static int check_room(const scan *s, const pnm *h)
+/* Bytes that the samples take, or take at least: in ASCII a digit each, and white space before it but in P1. */
+static size_t sample_bytes(const pnm *h)
 {
-    size_t left = s->size - s->at, need = h->samples * (h->maxval > 255 ? 2 : 1);
-    if (h->ascii && left < 2 * h->samples)
+    if (h->ascii) return h->samples * (h->bits ? 1 : 2);
+    if (h->bits) return (size_t)h->height * ((h->width + 7) / 8);
+    return h->samples * (h->maxval > 255 ? 2 : 1);
+}
+
+/* Before anything is allocated: can the rest of the file hold the samples? */
+static int check_size(const scan *s, const pnm *h)
+{
+    size_t left = s->size - s->at, need = sample_bytes(h);
+    if (left >= need) return 0;
+    if (h->ascii)
         return vdm_fail(s->err, "%s: pixels: found %zu bytes, expected %zu numbers (%u x %u x %u)", s->path,
                         left, h->samples, (unsigned)h->height, (unsigned)h->width, (unsigned)h->channels);
-    if (!h->ascii && left < need)
-        return vdm_fail(s->err, "%s: pixels: found %zu bytes, expected %zu (%zu missing)", s->path, left,
-                        need, need - left);
-    return 0;
+    return vdm_fail(s->err, "%s: pixels: found %zu bytes, expected %zu (%zu missing)", s->path, left, need,
+                    need - left);
+}
+
+/* Bit i of P1: white space and comments may stand before it, and need not. */
+static int scan_bit(scan *s, const pnm *h, size_t i, uint32_t *v)
+{
+    skip_blank(s);
+    int c = peek(s);
+    if (c == '0' || c == '1') {
+        *v = c == '0'; /* 1 is black */
+        s->at++;
+        return 0;
+    }
+    if (c < 0)
+        return vdm_fail(s->err, "%s: pixels: found %zu bits, expected %zu (%zu missing)", s->path, i,
+                        h->samples, h->samples - i);
+    char field[48];
+    snprintf(field, sizeof field, "pixels: bit %zu", i + 1);
+    return refuse_word(s, field, "0 or 1");
+}
+
+/* Bit i of P4, the highest of a byte first. */
+static uint32_t packed_bit(const scan *s, const pnm *h, size_t i)
+{
+    size_t x = i % h->width, row = i / h->width * ((h->width + 7) / 8);
+    return !(s->data[s->at + row + x / 8] >> (7 - x % 8) & 1);
 }
 
 /* Sample i, still in 0..maxval. */
 static int scan_sample(scan *s, const pnm *h, size_t i, uint32_t *v)
 {
+    if (h->bits && h->ascii) return scan_bit(s, h, i, v);
+    if (h->bits) {
+        *v = packed_bit(s, h, i);
+        return 0;
+    }
     if (h->ascii) {
         if (take_number(s, 0, h->maxval, v)) return 0;
         if (s->at == s->size)
@@ -216,6 +265,7 @@ static int scan_samples(scan *s, const pnm *h, uint8_t *rgb)
         else
             memset(rgb + 3 * i, (int)v, 3);
     }
+    if (h->bits && !h->ascii) s->at += sample_bytes(h);
     return 0;
 }
 
@@ -237,26 +287,93 @@ static int picture_new(vdm_picture *p, size_t width, size_t height, vdm_error *e
     return p->rgb ? 0 : -1;
 }
 
-static int read_pnm(scan *s, vdm_picture *p)
+static int read_pnm(scan *s, vdm_picture *p, unsigned *notes)
 {
-    pnm h;
-    if (!s->size)
-        return vdm_fail(s->err, "%s: magic number: found an empty file, expected P2, P3, P5 or P6", s->path);
-    if (scan_header(s, &h) || check_room(s, &h) || picture_new(p, h.width, h.height, s->err)) return -1;
+    pnm h = {0};
+    if (scan_header(s, &h) || check_size(s, &h) || picture_new(p, h.width, h.height, s->err)) return -1;
+    if (h.maxval > 255) *notes |= VDM_NOTE_DEPTH;
     return scan_samples(s, &h, p->rgb) || check_end_of_file(s, &h) ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Reading by name */
+
+static bool is_picture(const uint8_t *data, size_t size)
+{
+    return vdm_png_is(data, size) || (size > 1 && data[0] == 'P' && data[1] >= '1' && data[1] <= '6');
+}
+
+/* A pipe's bytes, up to its end. What begins like no picture is read no further: a device may have no end. */
+static int read_pipe(int fd, const char *path, char **data, size_t *size, vdm_error *err)
+{
+    size_t capacity = 65536;
+    ssize_t n = 1;
+    *size = 0;
+    *data = vdm_alloc(capacity, 1, path, err);
+    for (bool known = false; *data && n; known = known || *size >= 8) {
+        n = read(fd, *data + *size, capacity - *size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return vdm_fail(err, "%s: %s", path, strerror(errno));
+        *size += (size_t)n;
+        if (!known && *size >= 8 && !is_picture((const uint8_t *)*data, *size)) return 0;
+        if (*size > MAX_FILE)
+            return vdm_fail(err, "%s: found more than %d bytes, expected a picture", path, MAX_FILE);
+        if (*size < capacity) continue;
+        char *larger = vdm_alloc(2 * capacity, 1, path, err);
+        if (larger) memcpy(larger, *data, *size);
+        vdm_free(*data);
+        *data = larger;
+        capacity *= 2;
+    }
+    return *data ? 0 : -1;
+}
+
+/* A file; where `path` is "-" standard input, and where it is a pipe or a device, what comes out of it. */
+static int read_bytes(const char *path, char **data, size_t *size, vdm_error *err)
+{
+    struct stat info;
+    bool input = strcmp(path, "-") == 0;
+    if (!input && (stat(path, &info) || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode)))
+        return vdm_read_file(path, MAX_FILE, data, size, err);
+    *data = NULL;
+    int fd = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return vdm_fail(err, "%s: %s", path, strerror(errno));
+    int status = read_pipe(fd, input ? "standard input" : path, data, size, err);
+    if (!input) close(fd);
+    return status;
+}
+
+int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
+                       vdm_error *err)
+{
+    unsigned found = 0;
+    scan s = {.path = path, .data = data, .size = size, .err = err};
+    *p = (vdm_picture){0};
+    if (!size) return vdm_fail(err, "%s: magic number: found an empty file, expected PNG, or P1 to P6", path);
+    int status = vdm_png_is(data, size)
+                     ? vdm_png_decode(&p->rgb, &p->height, &p->width, &found, data, size, path, err)
+                     : read_pnm(&s, p, &found);
+    if (status) vdm_picture_free(p);
+    if (notes) *notes = found;
+    return status;
+}
+
+int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err)
+{
+    char *data;
+    size_t size;
+    *p = (vdm_picture){0};
+    int status = read_bytes(path, &data, &size, err);
+    if (!status)
+        status = vdm_picture_decode(p, (const uint8_t *)data, size,
+                                    strcmp(path, "-") ? path : "standard input", notes, err);
+    vdm_free(data);
+    return status;
 }
 
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err)
 {
-    *p = (vdm_picture){0};
-    char *data;
-    scan s = {.path = path, .err = err};
-    if (vdm_read_file(path, MAX_PNM, &data, &s.size, err)) return -1;
-    s.data = (const uint8_t *)data;
-    int status = read_pnm(&s, p);
-    if (status) vdm_picture_free(p);
-    vdm_free(data);
-    return status;
+    return vdm_picture_read_noted(p, path, NULL, err);
 }
 
 void vdm_picture_free(vdm_picture *p)
@@ -301,16 +418,35 @@ static bool legal_side(int side)
     return side >= 1 && side <= VDM_MAX_SIDE;
 }
 
+static const char *ending_of(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && !strchr(dot, '/') ? dot : "";
+}
+
+int vdm_picture_name_check(const char *path, vdm_error *err)
+{
+    const char *ending = ending_of(path);
+    if (strcmp(ending, ".png") == 0 || strcmp(ending, ".ppm") == 0) return 0;
+    return vdm_fail(err, "%s: ending of the name: found '%s', expected .png or .ppm", path, ending);
+}
+
+int vdm_video_name_check(const char *path, vdm_error *err)
+{
+    const char *ending = ending_of(path);
+    if (strcmp(ending, ".y4m") == 0) return 0;
+    return vdm_fail(err,
+                    "%s: ending of the name: found '%s', expected .y4m (`ffmpeg -i V.y4m V.mp4` converts it)",
+                    path, ending);
+}
+
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
 {
-    const char *ending = strrchr(path, '.');
+    if (vdm_picture_name_check(path, err)) return -1;
     if (!legal_side(p->width) || !legal_side(p->height))
         return vdm_fail(err, "%s: size: found %d x %d, expected sides of 1 to %d", path, p->width, p->height,
                         VDM_MAX_SIDE);
-    if (ending && strcmp(ending, ".ppm") == 0) return write_ppm(p, path, err);
-    if (ending && strcmp(ending, ".png") == 0) return write_png(p, path, err);
-    return vdm_fail(err, "%s: ending of the name: found '%s', expected .ppm or .png", path,
-                    ending && !strchr(ending, '/') ? ending : "");
+    return strcmp(ending_of(path), ".png") == 0 ? write_png(p, path, err) : write_ppm(p, path, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -329,6 +465,7 @@ static uint8_t to_yuv(const uint8_t *rgb, int plane)
 
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
 {
+    if (vdm_video_name_check(path, err)) return -1;
     if (!legal_side(H) || !legal_side(W) || T < 1 || T > VDM_MAX_FRAMES)
         return vdm_fail(err, "%s: size: found %d frames of %d x %d, expected 1 to %d of sides 1 to %d", path,
                         T, W, H, VDM_MAX_FRAMES, VDM_MAX_SIDE);

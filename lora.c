@@ -1,22 +1,95 @@
-/* LoRA adapters (arXiv 2106.09685; peft: LoraConfig, diffusers: CogVideoXLoraLoaderMixin), their files,
- * and the optimiser that trains them (torch.optim.AdamW, clip_grad_norm_, get_scheduler).
+/* LoRA (arXiv 2106.09685; peft: LoraConfig), and the optimiser that trains its adapters (torch.optim.AdamW,
+ * clip_grad_norm_, diffusers' get_scheduler).
  *
- *   y = x W^T + b + scale (x A^T) B^T,   A [R,D], B [D,R], scale = alpha / rank
+ *   y = x W^T + b + s (x A^T) B^T,   W [D,D] frozen, A [R,D], B [D,R], s = alpha / R
  *
- * beside to_q, to_k, to_v, to_out.0 of every block. All of an adapter is one flat array, params
- * [layers][4][A, B], and so are its gradient and the moments of AdamW.
+ * in place of to_q, to_k, to_v, to_out.0 of every block. All of an adapter is one flat array, params
+ * [layers][4][A, B], and so are its gradient and the moments of AdamW (files/adapter.c).
  *
- * Traps: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is
- * always written; eps of AdamW is added after the bias-corrected square root; weight decay shrinks the
- * parameter before the update and counts for A and B alike; with warmup the first update has lr 0. */
+ * Traps: s belongs into both gradients, once in each; eps of AdamW is added after the bias-corrected square root;
+ * weight decay shrinks the parameter before the update and counts for A and B alike; with warmup the first update
+ * has lr 0. */
+#include "lora.h"
 #include "kernels/kernels.h"
+#include "kernels/trace.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* The numbers are drawn in the order of the array, block by block, q, k, v, out: A of each, no B.
- * peft draws others for the same seed (it initialises every layer twice). */
+/* ------------------------------------------------------------------------------------------------
+ * The layer */
+
+static vdm_linear matrix_a(const vdm_adapted *l) /* [R,D] */
+{
+    const float *A = vdm_lora_a(l->lora, l->lora->params, l->block, l->target);
+    return (vdm_linear){.weight = {A, VDM_F32, l->lora->rank, l->lora->width}};
+}
+static vdm_linear matrix_b(const vdm_adapted *l) /* [D,R] */
+{
+    const float *B = vdm_lora_b(l->lora, l->lora->params, l->block, l->target);
+    return (vdm_linear){.weight = {B, VDM_F32, l->lora->width, l->lora->rank}};
+}
+
+/* y += mid B^T, mid = s x A^T [n,R]: with s inside it, dB = dy^T mid. On entry lora_mid has no s yet. */
+static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *trace)
+{
+    int64_t n = (int64_t)l->B * l->S, R = l->lora->rank, D = l->lora->width;
+    const char *name = vdm_target_name(l->target);
+    vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, D), "%s.base_layer", name);
+    vdm_trace_see(trace, l->lora_mid, SHAPE(l->B, l->S, R), "%s.lora_A", name);
+    cpu->kernels->blend(cpu, l->lora_mid, l->lora->scale, l->lora_mid, 0, l->lora_mid, n * R);
+    vdm_linear B = matrix_b(l);
+    vdm_matmul_args up = linear_args(l->y, l->lora_mid, &B, n);
+    up.accumulate = true;
+    cpu->kernels->matmul(cpu, &up);
+}
+
+/* y = x W^T + b + s (x A^T) B^T. The W and A of all layers (q, k and v) share one pass over x. */
+void vdm_adapted_forward(const vdm_cpu *cpu, const vdm_adapted *layers, int count, vdm_trace *trace)
+{
+    vdm_matmul_args pass[2 * 3] = {0}; /* narrow ones last: matmul's `also` */
+    vdm_linear A[3];
+    int products = 0;
+    for (int i = 0; i < count; i++) {
+        const vdm_adapted *l = &layers[i];
+        pass[products++] = linear_args(l->y, l->x, l->w, (int64_t)l->B * l->S);
+    }
+    for (int i = 0; i < count && layers->lora; i++) {
+        const vdm_adapted *l = &layers[i];
+        A[i] = matrix_a(l);
+        pass[products++] = linear_args(l->lora_mid, l->x, &A[i], (int64_t)l->B * l->S);
+    }
+    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
+    cpu->kernels->matmul(cpu, pass);
+    for (int i = 0; i < count; i++) {
+        const vdm_adapted *l = &layers[i];
+        if (l->lora) add_adapter(cpu, l, trace);
+        vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, l->w->weight.rows), "%s", vdm_target_name(l->target));
+    }
+}
+
+/* dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
+void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_adapted_gradient *g)
+{
+    int64_t n = (int64_t)l->B * l->S, R = l->lora->rank, D = l->lora->width;
+    float *dA = vdm_lora_a(l->lora, g->dparams, l->block, l->target);
+    float *dB = vdm_lora_b(l->lora, g->dparams, l->block, l->target);
+    vdm_linear A = matrix_a(l), B = matrix_b(l);
+    linear_backward_weight(cpu, dB, g->dy, l->lora_mid, n, D, R);
+    vdm_matmul_args mid = linear_backward_args(g->dlora_mid, g->dy, &B, n, false);
+    vdm_matmul_args input = linear_backward_args(g->dx, g->dy, l->w, n, g->add);
+    input.also = &mid; /* one pass over dy */
+    cpu->kernels->matmul(cpu, g->dx ? &input : &mid);
+    cpu->kernels->blend(cpu, g->dlora_mid, l->lora->scale, g->dlora_mid, 0, g->dlora_mid, n * R);
+    linear_backward_weight(cpu, dA, g->dlora_mid, l->x, n, R, D);
+    if (g->dx) linear_backward_input(cpu, g->dx, g->dlora_mid, &A, n, true);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * New adapters */
+
+/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0: a new adapter changes nothing. Elements are drawn in the order of the array,
+ * block by block, q, k, v, out. peft draws others for the same seed (it initialises every layer twice). */
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha, vdm_rng *rng,
                   vdm_error *err)
 {
@@ -47,7 +120,7 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
                         (long long)rank);
     if (vdm_lora_new(a, parts[0].layers, parts[0].width, (int)rank, (double)rank, err)) return -1;
-    int64_t D = a->width, first = 0; /* rows of A, columns of B */
+    int64_t D = a->width, first = 0; /* row of A, column of B where part i begins */
     for (int i = 0; i < n; first += parts[i++].rank) {
         const vdm_lora *p = &parts[i];
         float factor = (float)(weights[i] * p->alpha / p->rank);
@@ -83,24 +156,30 @@ void vdm_adamw_free(vdm_adamw *o)
     *o = (vdm_adamw){0};
 }
 
-/* p *= 1 - lr decay;  m += (1 - beta1)(g - m);  v = beta2 v + (1 - beta2) g g;
- * p -= lr / (1 - beta1^k) m / (sqrt(v) / sqrt(1 - beta2^k) + eps)
+/* One update of every parameter p with gradient g and moments m, v:
+ *
+ *   m = m + (1 - beta1) (g - m)                 mean of g
+ *   v = beta2 v + (1 - beta2) g g               mean of g^2
+ *   m^ = m / (1 - beta1^k),  v^ = v / (1 - beta2^k)
+ *   p = p (1 - lr decay) - lr m^ / (sqrt(v^) + eps)
+ *
  * Coefficients are made in double and rounded once, then f32 operations in torch's order; its lerp_ and
- * addcmul_ end in a fused multiply-add. */
+ * addcmul_ end in a fused multiply-add. kernels->adamw is the loop over p (kernels/plain.c). */
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr)
 {
-    o->step++;
-    vdm_adamw_factors f = {.keep = (float)(1 - lr * o->weight_decay),
-                           .one_minus_beta1 = (float)(1 - o->beta1),
-                           .beta2 = (float)o->beta2,
-                           .one_minus_beta2 = (float)(1 - o->beta2),
-                           .step = (float)(-lr / (1 - vdm_pow(o->beta1, o->step))),
-                           .root = (float)sqrt(1 - vdm_pow(o->beta2, o->step)),
-                           .eps = (float)o->eps};
+    int k = ++o->step;
+    const vdm_adamw_factors f = {.keep = (float)(1 - lr * o->weight_decay),
+                                 .one_minus_beta1 = (float)(1 - o->beta1),
+                                 .beta2 = (float)o->beta2,
+                                 .one_minus_beta2 = (float)(1 - o->beta2),
+                                 .step = (float)(-lr / (1 - vdm_pow(o->beta1, k))),
+                                 .root = (float)sqrt(1 - vdm_pow(o->beta2, k)),
+                                 .eps = (float)o->eps};
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
-/* The sum of squares is made in double, in pieces whose size depends on n alone. */
+/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in pieces whose size depends
+ * on n alone: the same bits with any number of threads. */
 double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max)
 {
     enum { PIECES = 256 };

@@ -39,6 +39,18 @@ static vdm_picture *resize_all(const vdm_picture *from, int n, const vdm_geometr
     return to;
 }
 
+/* What learning and sampling run with; lora may be NULL. */
+static vdm_pipeline pipeline_of(const vdm_model *m, const vdm_lora *lora)
+{
+    return (vdm_pipeline){.transformer = m->transformer,
+                          .vae = m->vae,
+                          .schedule = m->schedule,
+                          .lora = lora,
+                          .cpu = m->cpu,
+                          .prompt = m->prompt,
+                          .negative = m->negative};
+}
+
 /* Resizes the pairs and encodes them: videos and images as latents. */
 static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_picture *x, const vdm_picture *y,
                         int pairs, const vdm_learn_options *o, const vdm_progress *progress, vdm_error *err)
@@ -49,9 +61,10 @@ static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_pictur
                                 .tiled = o->tiled,
                                 .augment = o->augment,
                                 .seed = o->fit.seed};
+    const vdm_pipeline pipeline = pipeline_of(m, NULL);
     vdm_picture *from = resize_all(x, pairs, &how.geometry, err);
     vdm_picture *to = from ? resize_all(y, pairs, &how.geometry, err) : NULL;
-    int status = to ? vdm_fit_data_make(data, m->vae, m->cpu, &how, from, to, pairs, progress, err) : -1;
+    int status = to ? vdm_fit_data_make(data, &pipeline, &how, from, to, pairs, progress, err) : -1;
     free_pictures(from, pairs);
     free_pictures(to, pairs);
     return status;
@@ -61,6 +74,7 @@ static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_pictur
 static int train(vdm_lora *lora, const vdm_model *m, const vdm_fit_data *data, const vdm_learn_options *o,
                  const vdm_progress *progress, vdm_error *err)
 {
+    const vdm_pipeline pipeline = pipeline_of(m, NULL);
     vdm_rng rng;
     int done;
     vdm_fit_rng(&rng, o->fit.seed, VDM_FIT_ADAPTER, 0);
@@ -69,8 +83,7 @@ static int train(vdm_lora *lora, const vdm_model *m, const vdm_fit_data *data, c
     vdm_fit_row *own = o->rows ? NULL : vdm_alloc(count, sizeof *own, "the losses of the steps", err);
     int status = -1;
     if (o->rows || own)
-        status = vdm_fit(m->transformer, m->schedule, m->cpu, data, m->prompt, &o->fit, lora,
-                         o->rows ? o->rows : own, &done, progress, err);
+        status = vdm_fit(&pipeline, lora, data, &o->fit, o->rows ? o->rows : own, &done, progress, err);
     vdm_free(own);
     if (status) vdm_lora_free(lora);
     return status;
@@ -106,6 +119,7 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
                const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err)
 {
     vdm_sample_options o = options ? *options : *m->sample;
+    const vdm_pipeline pipeline = pipeline_of(m, lora);
     const vdm_geometry *g = &o.geometry;
     vdm_picture sized = {0};
     float *image = NULL, *video = NULL; /* [3,H,W] in -1..1, [T,3,H,W] in 0..1 */
@@ -122,8 +136,8 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
     video = vdm_alloc((size_t)g->frames * frame, sizeof *video, "the video", err);
     if (!video) goto end;
     vdm_video_from_bytes(image, sized.rgb, 1, g->height, g->width);
-    status = vdm_sample(m->transformer, m->vae, m->schedule, lora, m->cpu, &o, image, m->prompt, m->negative,
-                        video, progress, err);
+    status = vdm_sample(&pipeline, &o, image, video, progress, err);
+    if (!status) status = vdm_video_check(video, g->frames, g->height, g->width, err);
     if (status) goto end;
     vdm_bytes_from_video(sized.rgb, video + (size_t)(g->frames - 1) * frame, 1, g->height, g->width);
     *answer = sized; /* its pixels are the last frame's now */

@@ -13,6 +13,7 @@
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
  * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front. */
 #include "kernels/kernels.h"
+#include "kernels/trace.h"
 
 #include <math.h>
 #include <string.h>
@@ -110,28 +111,29 @@ struct dpm {
 
 /* Infinities from alpha = 0 (t = 999) and 1 (the last step): h = inf makes m1 = 0 and m2 = -sqrt(to);
  * after t = 999 r = inf, and the second order is the first. At the last step r = 0: m3 isn't used. */
-static struct dpm dpm_coefficients(const vdm_schedule *s, int steps, int t, int t_back)
+static struct dpm dpm_coefficients(const vdm_schedule *s, const vdm_step *step)
 {
-    double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
+    int t = step->t, next = arrival(s, step->steps, t);
+    double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, next);
     double h = log_snr(to) - log_snr(alpha);
     struct dpm c = {
         .m1 = (float)(sqrt((1 - to) / (1 - alpha)) * vdm_exp(-h)),
         .m2 = (float)(vdm_expm1(-2 * h) * sqrt(to)),
         .mn = (float)(sqrt(1 - to) * sqrt(1 - vdm_exp(-2 * h))),
-        .second_order = t_back >= 0 && arrival(s, steps, t) >= 0,
+        .second_order = step->t_back >= 0 && next >= 0,
     };
     if (!c.second_order) return c;
-    double r = (log_snr(alpha) - log_snr(vdm_schedule_alpha(s, t_back))) / h;
+    double r = (log_snr(alpha) - log_snr(vdm_schedule_alpha(s, step->t_back))) / h;
     c.m3 = (float)(1 + 1 / (2 * r));
     c.m4 = (float)(1 / (2 * r));
     return c;
 }
 
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x,
-                  const float *v, float *old, const float *noise, int64_t n)
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
+                  float *old, const float *noise, int64_t n)
 {
-    const struct dpm c = dpm_coefficients(s, steps, t, t_back);
-    const double alpha = vdm_schedule_alpha(s, t);
+    const struct dpm c = dpm_coefficients(s, step);
+    const double alpha = vdm_schedule_alpha(s, step->t);
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
     const float *fresh = c.second_order ? noise + n : noise;
     (void)cpu;
@@ -145,8 +147,8 @@ void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, i
 }
 
 /* t is a timestep (0..999), steps a count: (steps - t) / steps reaches -998, its fifth power -1e15, and the
- * cosine of that jumps about. The models were published with it, so it stays;
- * pow and cos must be accurate. */
+ * cosine of that is effectively random. The models were published with it, so it stays; pow and cos must be
+ * accurate. */
 double vdm_dynamic_guidance(double guidance, int steps, int t)
 {
     double turn = vdm_pow((double)(steps - t) / steps, 5);
@@ -159,17 +161,14 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
 /* One run; all its buffers but the tape are in one allocation. M videos of each of N images go through the
  * transformer together, K = N*M: every one of them has the numbers it would have alone. n = F*C*h*w */
 struct run {
-    const vdm_transformer *model;
-    const vdm_vae *vae;
-    const vdm_schedule *schedule;
-    const vdm_lora *lora;
-    const vdm_cpu *cpu;
+    const vdm_pipeline *p;
     const vdm_sample_options *o;
     const vdm_progress *progress;
+    vdm_trace *trace;
     vdm_rng rng;
     vdm_tape *tape;
     int M, K, B; /* K: M of image 0, M of image 1, ...; B: K, or 2K with guidance: negative prompt first */
-    int64_t frame, n; /* numbers in a latent frame, in a video */
+    int64_t frame, n; /* elements of a latent frame, of a video */
     float *memory;
     float *x;           /* [K,F,C,h,w]: the noisy latents, at last the latents */
     float *image;       /* [K,F,C,h,w]: the image's latents in frame 0, zeros behind */
@@ -228,12 +227,12 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     const vdm_geometry *g = &o->geometry;
     size_t latents = run_layout(&r, &c->transformer, o, NULL) * sizeof(float);
     vdm_tape_shape shape = tape_shape(&r, o, rank);
-    size_t most = vdm_tape_bytes(&c->transformer, &shape); /* encoder, tape and decoder follow each other */
+    size_t max = vdm_tape_bytes(&c->transformer, &shape); /* encoder, tape and decoder follow each other */
     size_t encoder = vdm_vae_encode_bytes(&c->vae, 1, g->height, g->width, o->tiled);
     size_t decoder = vdm_vae_decode_bytes(&c->vae, g->latent_frames, g->h, g->w, o->tiled);
-    if (encoder > most) most = encoder;
-    if (decoder > most) most = decoder;
-    return latents + most;
+    if (encoder > max) max = encoder;
+    if (decoder > max) max = decoder;
+    return latents + max;
 }
 
 /* Says what is wrong with the options, the model, or the two together. */
@@ -254,14 +253,14 @@ static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config 
     return 0;
 }
 
-enum { MOST_VIDEOS = 10000 }; /* images, and videos of an image */
+enum { MAX_VIDEOS = 10000 }; /* images, and videos of an image */
 
-static int check_options(const struct run *r, const float *negative, vdm_error *err)
+static int check_options(const struct run *r, vdm_error *err)
 {
-    const vdm_transformer_config *c = &r->model->config;
-    const vdm_vae_config *vae = &r->vae->config;
+    const vdm_transformer_config *c = &r->p->transformer->config;
+    const vdm_vae_config *vae = &r->p->vae->config;
     const vdm_sample_options *o = r->o;
-    int most = r->schedule->config.train_timesteps, width = c->heads * c->head_dim;
+    int max_steps = r->p->schedule->config.train_timesteps, width = c->heads * c->head_dim;
     if (c->in_channels != 2 * c->out_channels)
         return vdm_fail(
             err,
@@ -273,36 +272,44 @@ static int check_options(const struct run *r, const float *negative, vdm_error *
                         "sample: the VAE has %d channels and %d latent channels, expected 3 and the "
                         "transformer's %d",
                         vae->channels, vae->latent_channels, c->out_channels);
-    if (o->steps < 1 || o->steps > most)
-        return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, most);
+    if (o->steps < 1 || o->steps > max_steps)
+        return vdm_fail(err, "sample: %d steps, expected 1 to %d", o->steps, max_steps);
     if (o->sampler != VDM_DDIM && o->sampler != VDM_DPM)
         return vdm_fail(err, "sample: unknown sampler %d", (int)o->sampler);
-    if (o->videos > MOST_VIDEOS || o->ensemble > MOST_VIDEOS)
+    if (o->videos > MAX_VIDEOS || o->ensemble > MAX_VIDEOS)
         return vdm_fail(err, "sample: %d videos, ensembles of %d: expected at most %d", o->videos,
-                        o->ensemble, MOST_VIDEOS);
+                        o->ensemble, MAX_VIDEOS);
     if (!(fabs(o->guidance) <= 1e6)) /* NaN too */
         return vdm_fail(err, "sample: guidance is %g, expected a number of at most a million", o->guidance);
-    if (o->guidance > 1 && !negative)
+    if (o->guidance > 1 && !r->p->negative)
         return vdm_fail(err, "sample: guidance %g needs the embedding of a negative prompt", o->guidance);
     if (!(vae->scaling_factor > 0))
         return vdm_fail(err, "sample: the VAE's scaling_factor is %g, expected more than 0",
                         vae->scaling_factor);
-    if (r->lora && (r->lora->layers != c->layers || r->lora->width != width))
+    if (r->p->lora && (r->p->lora->layers != c->layers || r->p->lora->width != width))
         return vdm_fail(err,
                         "sample: the adapter is of %d blocks of width %d, the transformer of %d of width %d",
-                        r->lora->layers, r->lora->width, c->layers, width);
+                        r->p->lora->layers, r->p->lora->width, c->layers, width);
     return check_geometry(c, vae, &o->geometry, err);
 }
 
-/* "image_latents", "latents.3": without a prefix */
+/* "image_latents", "latents.3" */
 static void see(const struct run *r, const float *data, const char *name, int step)
 {
     const vdm_geometry *g = &r->o->geometry;
-    char number[16] = "";
-    if (step) snprintf(number, sizeof number, ".%d", step);
-    tap_prefix(r->cpu->tap, "%s", "");
-    tap_see(r->cpu->tap, data, SHAPE((int64_t)r->K * g->F, r->model->config.out_channels, g->h, g->w), "%s%s",
-            name, number);
+    char suffix[16] = "";
+    if (step) snprintf(suffix, sizeof suffix, ".%d", step);
+    vdm_trace_see(r->trace, data,
+                  SHAPE((int64_t)r->K * g->F, r->p->transformer->config.out_channels, g->h, g->w), "%s%s",
+                  name, suffix);
+}
+
+/* What the VAE reports, and shows behind a prefix. */
+static vdm_progress progress_inside(const struct run *r, vdm_trace *trace)
+{
+    vdm_progress progress = r->progress ? *r->progress : (vdm_progress){0};
+    progress.trace = trace;
+    return progress;
 }
 
 /* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
@@ -310,17 +317,18 @@ static void see(const struct run *r, const float *data, const char *name, int st
 static int encode_images(struct run *r, const float *images, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
-    const float scale = (float)vdm_image_latent_scale(&r->vae->config, r->o->image_scale);
+    const float scale = (float)vdm_image_latent_scale(&r->p->vae->config, r->o->image_scale);
     int64_t pixels = (int64_t)3 * g->height * g->width;
     if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
     const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
-    tap_prefix(r->cpu->tap, "encode.");
+    vdm_trace trace = vdm_trace_inside(r->trace, "encode.");
+    const vdm_progress progress = progress_inside(r, &trace);
     for (int i = 0; i < r->K / r->M; i++) {
         float *image = r->image + i * r->M * r->n;
-        if (vdm_vae_encode(r->vae, r->cpu, images + i * pixels, 1, g->height, g->width, r->o->tiled,
-                           r->moments, r->progress, err))
+        if (vdm_vae_encode(r->p->vae, r->p->cpu, images + i * pixels,
+                           &(vdm_vae_size){1, g->height, g->width, r->o->tiled}, r->moments, &progress, err))
             return -1;
-        vdm_vae_sample(image, r->moments, noise, 1, r->vae->config.latent_channels, g->h, g->w);
+        vdm_vae_sample(image, r->moments, noise, 1, r->p->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
         for (int m = 1; m < r->M; m++) memcpy(image + m * r->n, image, (size_t)r->frame * sizeof(float));
     }
@@ -338,22 +346,24 @@ static void put_latents(struct run *r, const float *latents, int first)
 }
 
 /* What stays the same in every step: the image's channels of r->input, and the text. */
-static void prepare_input(struct run *r, const float *prompt, const float *negative)
+static void prepare_input(struct run *r)
 {
-    const vdm_transformer_config *c = &r->model->config;
+    const vdm_transformer_config *c = &r->p->transformer->config;
     int64_t words = (int64_t)c->text_tokens * c->text_dim;
     put_latents(r, r->image, 1);
     for (int b = 0; b < r->B; b++)
-        memcpy(r->text + b * words, b < r->B - r->K ? negative : prompt, (size_t)words * sizeof(float));
+        memcpy(r->text + b * words, b < r->B - r->K ? r->p->negative : r->p->prompt,
+               (size_t)words * sizeof(float));
 }
 
 /* r->v [K,F,C,h,w]: the velocity at t, guided */
-static void predict(struct run *r, int t)
+static void predict(struct run *r, int t, vdm_trace *trace)
 {
     int64_t n = r->K * r->n;
     put_latents(r, r->x, 0);
     for (int b = 0; b < r->B; b++) r->t[b] = t;
-    vdm_transformer_forward(r->model, r->lora, r->cpu, r->tape, r->input, r->text, r->t, r->v);
+    const vdm_transformer_input in = {r->input, r->text, r->t, trace};
+    vdm_transformer_forward(r->p->transformer, r->p->lora, r->p->cpu, r->tape, &in, r->v);
     if (r->B == r->K) return;
     double guidance = r->o->guidance;
     if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
@@ -361,7 +371,7 @@ static void predict(struct run *r, int t)
     for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
 }
 
-/* Noise for the M videos of an image, one after another: what the first starts from is what it has alone. */
+/* Noise for the M videos of an image, one after another: video 0 starts from the same noise as it would without an ensemble. */
 static void draw(struct run *r)
 {
     for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->start + m * r->n, r->n);
@@ -375,13 +385,14 @@ static void repeat(const struct run *r, float *all, const float *one)
 
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
-    bool second_order = k > 0 && arrival(r->schedule, r->o->steps, t) >= 0;
+    bool second_order = k > 0 && arrival(r->p->schedule, r->o->steps, t) >= 0;
     for (int i = 0; i < 2; i++) { /* the first is drawn in either order, and used in the first order only */
         const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->M * r->n : r->start;
         if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
         repeat(r, r->noise + i * r->K * r->n, noise);
     }
-    vdm_dpm_step(r->schedule, r->cpu, r->o->steps, t, t_back, r->x, r->v, r->old, r->noise, r->K * r->n);
+    vdm_dpm_step(r->p->schedule, r->p->cpu, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
+                 r->K * r->n);
 }
 
 static int report(const struct run *r, int step, double start, vdm_error *err)
@@ -395,16 +406,16 @@ static int denoise(struct run *r, vdm_error *err)
 {
     int timesteps[1000], steps = r->o->steps;
     double start = vdm_seconds();
-    vdm_schedule_timesteps(r->schedule, steps, timesteps);
+    vdm_schedule_timesteps(r->p->schedule, steps, timesteps);
     for (int k = 0; k < steps; k++) {
         int t = timesteps[k];
-        tap_prefix(r->cpu->tap, "step.%d.", k + 1);
-        predict(r, t);
+        vdm_trace trace = vdm_trace_inside(r->trace, "step.%d.", k + 1);
+        predict(r, t, &trace);
         see(r, r->v, "velocity", k + 1);
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->schedule, r->cpu, steps, t, r->x, r->v, r->K * r->n);
+            vdm_ddim_step(r->p->schedule, r->p->cpu, steps, t, r->x, r->v, r->K * r->n);
         see(r, r->x, "latents", k + 1);
         if (report(r, k + 1, start, err)) return -1;
     }
@@ -426,32 +437,31 @@ static void mean(struct run *r, int i)
 static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
-    const float scale = (float)(1 / r->vae->config.scaling_factor);
+    const float scale = (float)(1 / r->p->vae->config.scaling_factor);
     float *latents = r->x + (int64_t)i * r->M * r->n + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
-    tap_prefix(r->cpu->tap, "decode.");
-    if (vdm_vae_decode(r->vae, r->cpu, latents, g->latent_frames, g->h, g->w, r->o->tiled, video, r->progress,
-                       err))
+    vdm_trace trace = vdm_trace_inside(r->trace, "decode.");
+    const vdm_progress progress = progress_inside(r, &trace);
+    if (vdm_vae_decode(r->p->vae, r->p->cpu, latents,
+                       &(vdm_vae_size){g->latent_frames, g->h, g->w, r->o->tiled}, video, &progress, err))
         return -1;
     int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
     for (int64_t j = 0; j < n; j++) {
         float y = video[j] * 0.5f + 0.5f;
         video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */
     }
-    tap_prefix(r->cpu->tap, "%s", "");
     return 0;
 }
 
-static int run_pipeline(struct run *r, const float *images, const float *prompt, const float *negative,
-                        float *videos, vdm_error *err)
+static int run_pipeline(struct run *r, const float *images, float *videos, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     if (encode_images(r, images, err)) return -1;
     if (!r->o->noise) draw(r); /* after the posterior's noise, from the same generator */
     repeat(r, r->x, r->o->noise ? r->o->noise : r->start);
-    prepare_input(r, prompt, negative);
-    vdm_tape_shape shape = tape_shape(r, r->o, r->lora ? r->lora->rank : 0);
-    if (!(r->tape = vdm_tape_new(r->model, &shape, err))) return -1;
+    prepare_input(r);
+    vdm_tape_shape shape = tape_shape(r, r->o, r->p->lora ? r->p->lora->rank : 0);
+    if (!(r->tape = vdm_tape_new(r->p->transformer, &shape, err))) return -1;
     int status = denoise(r, err);
     vdm_tape_free(r->tape);
     for (int i = 0; i < r->K / r->M && !status; i++) {
@@ -466,19 +476,18 @@ void vdm_sample_defaults(vdm_sample_options *o)
     *o = (vdm_sample_options){.steps = 50, .guidance = 6, .ensemble = 1, .seed = 42};
 }
 
-int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
-               const vdm_cpu *cpu, const vdm_sample_options *o, const float *images, const float *prompt,
-               const float *negative, float *videos, const vdm_progress *progress, vdm_error *err)
+int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *images, float *videos,
+               const vdm_progress *progress, vdm_error *err)
 {
-    struct run r = {
-        .model = m, .vae = vae, .schedule = s, .lora = lora, .cpu = cpu, .o = o, .progress = progress};
-    if (check_options(&r, negative, err)) return -1;
-    size_t floats = run_layout(&r, &m->config, o, NULL);
+    struct run r = {.p = p, .o = o, .progress = progress};
+    r.trace = progress ? progress->trace : NULL;
+    if (check_options(&r, err)) return -1;
+    size_t floats = run_layout(&r, &p->transformer->config, o, NULL);
     r.memory = vdm_alloc(floats, sizeof(float), "the latents of the video", err);
     if (!r.memory) return -1;
-    run_layout(&r, &m->config, o, r.memory);
+    run_layout(&r, &p->transformer->config, o, r.memory);
     vdm_rng_seed(&r.rng, o->seed);
-    int status = run_pipeline(&r, images, prompt, negative, videos, err);
+    int status = run_pipeline(&r, images, videos, err);
     vdm_free(r.memory);
     return status;
 }

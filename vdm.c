@@ -7,233 +7,22 @@
  *
  * Only LoRA adapters are trained: the backward pass computes the gradient of h, and from it those of the
  * adapters' A and B. Every block keeps its input; as memory allows also what its attention gave, or all its
- * activations. What is not kept is computed again.
+ * activations. What is not kept is computed again (tape.h).
  *
  * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
  * text's half of a modulation comes second though its rows come first; padded text attends like any
  * other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
 #include "kernels/kernels.h"
+#include "kernels/trace.h"
+#include "lora.h"
+#include "tape.h"
 
 #include <math.h>
 #include <string.h>
 
 static const float QK_NORM_EPS = 1e-6f; /* fixed in CogVideoXBlock, not in the configuration */
 static const float OFS = 2.0f;          /* what the 1.5 pipeline passes as ofs, always */
-
-/* ------------------------------------------------------------------------------------------------
- * The tape: every buffer of a pass, in one allocation */
-
-/* What a block's backward pass needs of its forward pass, besides the block's input. A forward pass alone
- * keeps nothing: q_pre is q, k_pre is k, k and v lie in the tape's hidden, o in its n, h1 is h. */
-struct activations {
-    /* what attention gave */
-    float *o, *h1; /* [B,S,D]; h between the halves of the block */
-    float *lse;    /* [B,A,S] */
-    /* the rest */
-    float *q_pre, *k_pre, *q, *k, *v;         /* [B,S,D]; q and k before their norm */
-    float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
-    float *mean1, *rstd1, *mean2, *rstd2;     /* [B,S] */
-    float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not kept */
-    float *low[4]; /* [B*S,R]: s x A^T of each target, out's with o; forward alone: out's is q's */
-};
-
-struct vdm_tape {
-    vdm_tape_shape shape;
-    int D, A, Dh, L, V, S, E, R, layers;
-    int P;                   /* hidden numbers of the feed-forward at a time: about half of 4D */
-    int patch_in, patch_out; /* numbers in a patch of the input and of the output */
-    float *memory;
-    vdm_tap *tap; /* while a forward pass runs: what backward computes again isn't shown again */
-    /* tables of this size */
-    float *rope_cos, *rope_sin; /* [V,Dh/2] */
-    float *positions;           /* [S,D], where they are computed */
-    const float *add_positions; /* what is added to h at the start: computed, learned or NULL */
-    /* from the timestep; kept for backward */
-    float *sinusoid, *emb, *emb_hidden, *emb_silu; /* [B,max(D,ofs)], [B,E] three times */
-    float *modulation;                             /* [layers,2,B,6D] */
-    float *head_modulation;                        /* [B,2D]: shift, scale */
-    /* the pass */
-    float *patches; /* [B,V,max(patch_in,patch_out)] */
-    float *h;       /* [layers+1,B,S,D]: the residual stream, one block's input after another, then the last
-                       one's output; forward alone [B,S,D] for all (h_at) */
-    float *n;       /* [B,S,D]: after norm1, norm2 or norm_final; the embedding's text rows */
-    float *y;       /* [B,S,D]: output of attention or feed-forward; the embedding's video rows; after
-                       norm_out. Forward alone: in q's place */
-    float *hidden;  /* [B*S,P]: a part of the feed-forward */
-    struct activations shared; /* of the block at work, where it doesn't keep its own */
-    struct activations *kept;  /* [shape.keep_attention + shape.keep]: of the last blocks */
-    /* backward only */
-    float *dh, *dn, *dq, *dk, *dv, *dy; /* [B,S,D]; dq and dk lie in hidden, dv and y in dhidden */
-    float *dhidden;                     /* [B*S,P] */
-    float *dlow;                        /* [B*S,R] */
-    float *head_mean[2], *head_rstd[2]; /* [B,V]: of the head's two norms */
-};
-
-static bool keeps_all(const vdm_tape *t, int layer)
-{
-    return layer >= t->layers - t->shape.keep;
-}
-static int first_kept(const vdm_tape *t) /* the first block that keeps what attention gave, or all */
-{
-    return t->layers - t->shape.keep - t->shape.keep_attention;
-}
-static struct activations *activations_of(vdm_tape *t, int layer)
-{
-    return layer >= first_kept(t) ? &t->kept[layer - first_kept(t)] : &t->shared;
-}
-static float *h_at(const vdm_tape *t, int layer)
-{
-    return t->shape.backward ? t->h + (int64_t)layer * t->shape.B * t->S * t->D : t->h;
-}
-
-struct cursor {
-    float *base; /* NULL: only counts */
-    size_t used;
-};
-
-static float *take(struct cursor *c, size_t count)
-{
-    float *p = c->base ? c->base + c->used : NULL;
-    c->used += (count + 15) / 16 * 16;
-    return p;
-}
-
-static bool computes_positions(const vdm_transformer_config *c, int F)
-{
-    int sample = (c->sample_frames - 1) / c->temporal_compression + 1;
-    return !c->rotary || (c->learned_positions && F != sample);
-}
-
-/* Number n of two arrays [B,S,D] that lie in one [B*S,P]; P is at least 2D. */
-static float *array_in(const vdm_tape *t, float *hidden, int n)
-{
-    return hidden ? hidden + (int64_t)n * t->shape.B * t->S * t->D : NULL;
-}
-
-/* Forward alone: n is dead when attention writes o, q when to_out writes y, k and v when the feed-forward
- * begins. */
-static void take_passing(vdm_tape *t, struct cursor *at)
-{
-    struct activations *a = &t->shared;
-    size_t rows = (size_t)t->shape.B * (size_t)t->S;
-    t->y = a->q_pre = a->q = take(at, rows * (size_t)t->D);
-    a->k_pre = a->k = array_in(t, t->hidden, 0);
-    a->v = array_in(t, t->hidden, 1);
-    a->o = t->n;
-    a->h1 = t->h;
-    a->lse = take(at, rows * (size_t)t->A);
-    for (int i = 0; i < 4; i++) a->low[i] = i != VDM_OUT ? take(at, rows * (size_t)t->R) : a->low[VDM_Q];
-}
-
-/* What attention gave, and the rest but for `up` */
-static void take_attended(struct activations *a, const vdm_tape *t, struct cursor *at)
-{
-    size_t rows = (size_t)t->shape.B * (size_t)t->S;
-    a->o = take(at, rows * (size_t)t->D);
-    a->h1 = take(at, rows * (size_t)t->D);
-    a->lse = take(at, rows * (size_t)t->A);
-    a->low[VDM_OUT] = take(at, rows * (size_t)t->R);
-}
-static void take_rest(struct activations *a, const vdm_tape *t, struct cursor *at)
-{
-    size_t rows = (size_t)t->shape.B * (size_t)t->S;
-    float **wide[] = {&a->q_pre, &a->k_pre, &a->q, &a->k, &a->v};
-    for (int i = 0; i < 5; i++) *wide[i] = take(at, rows * (size_t)t->D);
-    for (int i = 0; i < 4; i++)
-        if (i != VDM_OUT) a->low[i] = take(at, rows * (size_t)t->R);
-    float **by_head[] = {&a->q_mean, &a->q_rstd, &a->k_mean, &a->k_rstd};
-    float **by_row[] = {&a->mean1, &a->rstd1, &a->mean2, &a->rstd2};
-    for (int i = 0; i < 4; i++) {
-        *by_head[i] = take(at, rows * (size_t)t->A);
-        *by_row[i] = take(at, rows);
-    }
-}
-
-/* Of all blocks. A block that keeps only what attention gave computes the rest where others do. */
-static void take_activations(vdm_tape *t, struct cursor *at)
-{
-    int first = first_kept(t);
-    struct activations counted;
-    if (t->shape.keep < t->layers) take_rest(&t->shared, t, at);
-    if (first > 0) take_attended(&t->shared, t, at);
-    for (int layer = first; layer < t->layers; layer++) {
-        struct activations *a = t->kept ? &t->kept[layer - first] : &counted;
-        *a = t->shared;
-        take_attended(a, t, at);
-        if (!keeps_all(t, layer)) continue;
-        take_rest(a, t, at);
-        a->up = take(at, (size_t)t->shape.B * (size_t)t->S * 4 * (size_t)t->D);
-    }
-}
-
-static void tape_sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_tape_shape *s)
-{
-    int patch_t = c->patch_t ? c->patch_t : 1;
-    t->shape = *s;
-    if (!s->backward) t->shape.keep = t->shape.keep_attention = 0;
-    if (t->shape.keep > c->layers) t->shape.keep = c->layers;
-    if (t->shape.keep_attention > c->layers - t->shape.keep)
-        t->shape.keep_attention = c->layers - t->shape.keep;
-    t->D = c->heads * c->head_dim;
-    t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* whole chains, or the bits were others */
-    t->A = c->heads;
-    t->Dh = c->head_dim;
-    t->L = c->text_tokens;
-    t->V = (s->F / patch_t) * (s->h / c->patch) * (s->w / c->patch);
-    t->S = t->L + t->V;
-    t->E = c->time_dim;
-    t->R = s->rank;
-    t->layers = c->layers;
-    t->patch_in = c->in_channels * patch_t * c->patch * c->patch;
-    t->patch_out = c->out_channels * patch_t * c->patch * c->patch;
-}
-
-/* Lays the buffers out in c; with c->base NULL only c->used is of interest. */
-static void tape_layout(vdm_tape *t, const vdm_transformer_config *c, struct cursor *at)
-{
-    size_t B = (size_t)t->shape.B, D = (size_t)t->D, S = (size_t)t->S, V = (size_t)t->V, E = (size_t)t->E;
-    size_t rows = B * S, wide = (size_t)(t->patch_in > t->patch_out ? t->patch_in : t->patch_out);
-    size_t longest = (size_t)(t->D > c->ofs_dim ? t->D : c->ofs_dim);
-    t->rope_cos = take(at, V * (size_t)t->Dh / 2);
-    t->rope_sin = take(at, V * (size_t)t->Dh / 2);
-    if (computes_positions(c, t->shape.F)) t->positions = take(at, S * D);
-    t->sinusoid = take(at, B * longest);
-    t->emb = take(at, B * E);
-    t->emb_hidden = take(at, B * E);
-    t->emb_silu = take(at, B * E);
-    t->modulation = take(at, (size_t)t->layers * 2 * B * 6 * D);
-    t->head_modulation = take(at, B * 2 * D);
-    t->patches = take(at, B * V * wide);
-    t->h = take(at, (t->shape.backward ? (size_t)t->layers + 1 : 1) * rows * D);
-    t->n = take(at, rows * D);
-    t->hidden = take(at, rows * (size_t)t->P);
-    if (!t->shape.backward) {
-        take_passing(t, at);
-        return;
-    }
-    take_activations(t, at);
-    t->dhidden = take(at, rows * (size_t)t->P);
-    /* up is dead when attention's backward pass begins, y when the feed-forward's does */
-    t->dq = array_in(t, t->hidden, 0);
-    t->dk = array_in(t, t->hidden, 1);
-    t->dv = array_in(t, t->dhidden, 0);
-    t->y = array_in(t, t->dhidden, 1);
-    t->dh = take(at, rows * D);
-    t->dn = take(at, rows * D);
-    t->dy = take(at, rows * D);
-    t->dlow = take(at, rows * (size_t)t->R);
-    for (int i = 0; i < 2; i++) t->head_mean[i] = take(at, B * V), t->head_rstd[i] = take(at, B * V);
-}
-
-size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s)
-{
-    vdm_tape t = {0};
-    struct cursor at = {0};
-    tape_sizes(&t, c, s);
-    tape_layout(&t, c, &at);
-    return at.used * sizeof(float);
-}
 
 /* ------------------------------------------------------------------------------------------------
  * Positions */
@@ -245,7 +34,7 @@ static float rope_frequency(int j, int width)
     return 1.0f / (float)vdm_pow(10000.0, (double)exponent);
 }
 
-/* Angles of one axis into columns first.. of the tables: rows [V], position p of each from `place`. */
+/* Angles of one axis -> columns first, ... of the tables; place [V]: every token's position on that axis */
 static void rope_axis(vdm_tape *t, int first, int width, const float *place)
 {
     int half = t->Dh / 2;
@@ -268,7 +57,7 @@ static float linspace(double start, double stop, int i, int n)
     return i < n / 2 ? a + step * (float)i : b - step * (float)(n - 1 - i);
 }
 
-/* Where a grid row (or column) lies on the sample grid. The 1.5 models take plain integers ("slice"). The
+/* The position of a grid row (or column) on the sample grid. The 1.5 models take plain integers ("slice"). The
  * 1.0 models stretch the picture's grid h' x w' over the base grid, centred
  * (get_resize_crop_region_for_grid), and take linspace(first, last * (n-1)/n): where first is not 0 that is
  * not one step short of last. */
@@ -335,32 +124,59 @@ static void sincos_positions(vdm_tape *t, const vdm_transformer_config *c)
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err)
 {
     const vdm_transformer_config *c = &m->config;
-    vdm_tape *t = vdm_alloc(1, sizeof *t, "the transformer's tape", err);
+    vdm_tape *t = vdm_tape_alloc(c, s, err);
     if (!t) return NULL;
-    struct cursor at = {0};
-    tape_sizes(t, c, s);
-    tape_layout(t, c, &at);
-    t->memory = vdm_alloc(at.used, sizeof(float), "the transformer's activations", err);
-    t->kept = vdm_alloc((size_t)(t->shape.keep_attention + t->shape.keep), sizeof *t->kept,
-                        "the transformer's activations", err);
-    if (!t->memory || !t->kept) {
-        vdm_tape_free(t);
-        return NULL;
-    }
-    at = (struct cursor){.base = t->memory};
-    tape_layout(t, c, &at);
     if (c->rotary) rope_tables(t, c, t->h); /* h is free until the first pass */
     if (t->positions) sincos_positions(t, c);
     t->add_positions = t->positions ? t->positions : m->positions;
     return t;
 }
 
-void vdm_tape_free(vdm_tape *t)
+/* ------------------------------------------------------------------------------------------------
+ * A pass, and a block at work */
+
+struct pass {
+    const vdm_transformer *m;
+    const vdm_lora *lora; /* or NULL */
+    const vdm_cpu *cpu;
+    vdm_tape *t;
+    vdm_trace *trace; /* or NULL */
+};
+
+struct block {
+    const vdm_transformer_config *c;
+    const vdm_block *w;
+    const vdm_lora *lora;
+    const vdm_cpu *cpu;
+    const vdm_tape *t;
+    const struct activations *act;
+    int layer;
+    vdm_trace trace, attention_trace; /* "transformer_blocks.3.", "transformer_blocks.3.attn1." */
+};
+
+/* trace is NULL for what the backward pass computes: only a forward pass is shown. */
+static struct block block_of(const struct pass *p, int layer, vdm_trace *trace)
 {
-    if (!t) return;
-    vdm_free(t->memory);
-    vdm_free(t->kept);
-    vdm_free(t);
+    struct block b = {.c = &p->m->config,
+                      .w = &p->m->blocks[layer],
+                      .lora = p->lora,
+                      .cpu = p->cpu,
+                      .t = p->t,
+                      .act = activations_of(p->t, layer),
+                      .layer = layer};
+    b.trace = vdm_trace_inside(trace, "transformer_blocks.%d.", layer);
+    b.attention_trace = vdm_trace_inside(&b.trace, "attn1.");
+    return b;
+}
+
+static vdm_rows rows_of(const vdm_tape *t)
+{
+    return (vdm_rows){t->shape.B, t->S, t->L, t->D};
+}
+
+static void see(struct block *b, const float *x, const char *name) /* [B,S,D] */
+{
+    vdm_trace_see(&b->trace, x, SHAPE(b->t->shape.B, b->t->S, b->t->D), "%s", name);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -379,69 +195,79 @@ static void sinusoid(float *to, float t, int width, const vdm_transformer_config
     }
 }
 
-/* emb = W2 silu(W1 e + b1) + b2 (TimestepEmbedding), plus the same of ofs; no silu on the sum. Then every
- * modulation vector: linear(silu(emb)). */
-static void embed_timesteps(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const double *timestep)
+/* TimestepEmbedding: y = W2 silu(W1 e + b1) + b2 */
+struct time_mlp {
+    const char *name;
+    const vdm_linear *w1, *w2;
+    const float *e; /* [rows,in] */
+    float *y;       /* [rows,E] */
+    int rows, in;
+};
+static void time_mlp(const struct pass *p, const struct time_mlp *l)
 {
-    const vdm_kernels *k = cpu->kernels;
-    const vdm_transformer_config *c = &m->config;
-    int B = t->shape.B, D = t->D, E = t->E;
-    for (int b = 0; b < B; b++) sinusoid(t->sinusoid + (int64_t)b * D, (float)timestep[b], D, c);
-    tap_see(t->tap, t->sinusoid, SHAPE(B, D), "time_proj");
-    linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->time1, B);
-    tap_see(t->tap, t->emb_hidden, SHAPE(B, E), "time_embedding.linear_1");
-    k->silu(cpu, t->emb_hidden, t->emb_hidden, (int64_t)B * E);
-    tap_see(t->tap, t->emb_hidden, SHAPE(B, E), "time_embedding.act");
-    linear_forward(cpu, t->emb, t->emb_hidden, &m->time2, B);
-    tap_see(t->tap, t->emb, SHAPE(B, E), "time_embedding");
-    if (c->ofs_dim) { /* the same row for every video: ofs_dim = E */
-        sinusoid(t->sinusoid, OFS, c->ofs_dim, c);
-        tap_see(t->tap, t->sinusoid, SHAPE(1, c->ofs_dim), "ofs_proj");
-        linear_forward(cpu, t->emb_hidden, t->sinusoid, &m->ofs1, 1);
-        tap_see(t->tap, t->emb_hidden, SHAPE(1, E), "ofs_embedding.linear_1");
-        k->silu(cpu, t->emb_hidden, t->emb_hidden, E);
-        tap_see(t->tap, t->emb_hidden, SHAPE(1, E), "ofs_embedding.act");
-        linear_forward(cpu, t->emb_silu, t->emb_hidden, &m->ofs2, 1);
-        tap_see(t->tap, t->emb_silu, SHAPE(1, E), "ofs_embedding");
-        for (int b = 0; b < B; b++)
-            for (int e = 0; e < E; e++) t->emb[(int64_t)b * E + e] += t->emb_silu[e];
-    }
-    k->silu(cpu, t->emb_silu, t->emb, (int64_t)B * E);
-    tap_see(t->tap, t->emb, SHAPE(B, E), "emb");
-    tap_see(t->tap, t->emb_silu, SHAPE(B, E), "emb.silu");
-    for (int l = 0; l < t->layers; l++) {
-        float *mod = t->modulation + (int64_t)l * 2 * B * 6 * D;
-        linear_forward(cpu, mod, t->emb_silu, &m->blocks[l].norm1.linear, B);
-        linear_forward(cpu, mod + (int64_t)B * 6 * D, t->emb_silu, &m->blocks[l].norm2.linear, B);
-    }
-    linear_forward(cpu, t->head_modulation, t->emb_silu, &m->norm_out_linear, B);
+    int64_t E = p->t->E;
+    float *hidden = p->t->emb_hidden;
+    vdm_trace_see(p->trace, l->e, SHAPE(l->rows, l->in), "%s_proj", l->name);
+    linear_forward(p->cpu, hidden, l->e, l->w1, l->rows);
+    vdm_trace_see(p->trace, hidden, SHAPE(l->rows, E), "%s_embedding.linear_1", l->name);
+    p->cpu->kernels->silu(p->cpu, hidden, hidden, l->rows * E);
+    vdm_trace_see(p->trace, hidden, SHAPE(l->rows, E), "%s_embedding.act", l->name);
+    linear_forward(p->cpu, l->y, hidden, l->w2, l->rows);
+    vdm_trace_see(p->trace, l->y, SHAPE(l->rows, E), "%s_embedding", l->name);
 }
 
-/* One norm's modulation: pointers to [B,6D] rows; video's three vectors first, then text's. */
-struct modulation {
-    const float *shift, *scale, *gate, *text_shift, *text_scale, *text_gate;
-    int64_t stride;
-};
-static struct modulation modulation_of(const vdm_tape *t, int layer, int which)
+/* emb = time_mlp(sinusoid(t)) + ofs_mlp(sinusoid(ofs)); no silu on the sum. Then every modulation vector:
+ * linear(silu(emb)). */
+static void embed_timesteps(const struct pass *p, const double *timestep)
+{
+    const vdm_transformer *m = p->m;
+    const vdm_transformer_config *c = &m->config;
+    vdm_tape *t = p->t;
+    int B = t->shape.B, D = t->D, E = t->E;
+    for (int b = 0; b < B; b++) sinusoid(t->sinusoid + (int64_t)b * D, (float)timestep[b], D, c);
+    time_mlp(p, &(struct time_mlp){"time", &m->time1, &m->time2, t->sinusoid, t->emb, B, D});
+    if (c->ofs_dim) { /* the same row for every video: ofs_dim = E */
+        sinusoid(t->sinusoid, OFS, c->ofs_dim, c);
+        time_mlp(p, &(struct time_mlp){"ofs", &m->ofs1, &m->ofs2, t->sinusoid, t->emb_ofs, 1, c->ofs_dim});
+        for (int b = 0; b < B; b++)
+            for (int e = 0; e < E; e++) t->emb[(int64_t)b * E + e] += t->emb_ofs[e];
+    }
+    p->cpu->kernels->silu(p->cpu, t->emb_silu, t->emb, (int64_t)B * E);
+    vdm_trace_see(p->trace, t->emb, SHAPE(B, E), "emb");
+    vdm_trace_see(p->trace, t->emb_silu, SHAPE(B, E), "emb.silu");
+    for (int i = 0; i < t->layers * 2; i++) {
+        float *modulation = t->modulation + (int64_t)i * B * 6 * D;
+        linear_forward(p->cpu, modulation, t->emb_silu, &m->blocks[i / 2].norm[i % 2].linear, B);
+    }
+    linear_forward(p->cpu, t->head_modulation, t->emb_silu, &m->norm_out_linear, B);
+}
+
+/* Of a block's norm1 (0) or norm2 (1): in a row [6D] video's three vectors come first, then text's. */
+static vdm_modulation modulation_of(const vdm_tape *t, int layer, int which)
 {
     int64_t D = t->D;
     const float *p = t->modulation + ((int64_t)layer * 2 + which) * t->shape.B * 6 * D;
-    struct modulation m = {p, p + D, p + 2 * D, p + 3 * D, p + 4 * D, p + 5 * D, 6 * D};
-    return m;
+    return (vdm_modulation){.shift = p,
+                            .scale = p + D,
+                            .gate = p + 2 * D,
+                            .text_shift = p + 3 * D,
+                            .text_scale = p + 4 * D,
+                            .text_gate = p + 5 * D,
+                            .stride = 6 * D};
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* Latents [F,channels,h,w] to patches [V,K] or, where `back`, patches to latents. Token (f',y',x') holds
- * patch_t frames of p x p latent pixels: number ((c patch_t + dt) p + dy) p + dx; the channel is the slowest
+/* Latents [F,channels,h,w] to patches [V,K] or, if `back`, patches to latents. Token (f',y',x') holds
+ * patch_t frames of p x p latent pixels, at ((c patch_t + dt) p + dy) p + dx; the channel is the slowest
  * index of a patch. */
 static void move_patches(float *to, const float *from, const vdm_tape *t, const vdm_transformer_config *c,
                          int channels, bool back)
 {
     int p = c->patch, pt = c->patch_t ? c->patch_t : 1, h = t->shape.h, w = t->shape.w;
     int rows = h / p, cols = w / p;
-    int64_t n = 0; /* number of the patches */
+    int64_t n = 0; /* index in the patches */
     for (int i = 0; i < t->V; i++) {
         int f = i / (rows * cols) * pt, y = i / cols % rows * p, x = i % cols * p;
         for (int channel = 0; channel < channels; channel++)
@@ -484,519 +310,511 @@ static void take_video_rows(const vdm_tape *t, float *video, const float *h)
 }
 
 /* CogVideoXPatchEmbed: h = [text_proj(text) ; proj(patches)] + positions. Nothing upstream is trained. */
-static void embed_inputs(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const float *x,
-                         const float *text)
+static void embed_inputs(const struct pass *p, const float *x, const float *text)
 {
-    const vdm_transformer_config *c = &m->config;
-    int64_t video = (int64_t)t->shape.F * c->in_channels * t->shape.h * t->shape.w,
-            rows = (int64_t)t->S * t->D, B = t->shape.B;
+    const vdm_transformer_config *c = &p->m->config;
+    vdm_tape *t = p->t;
+    int64_t B = t->shape.B, D = t->D, all = (int64_t)t->S * D;
+    int64_t video = (int64_t)t->shape.F * c->in_channels * t->shape.h * t->shape.w;
     for (int64_t b = 0; b < B; b++)
         patchify(t->patches + b * t->V * t->patch_in, x + b * video, t, c, c->in_channels);
-    tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_in), "patch_embed.patches");
-    linear_forward(cpu, t->n, text, &m->text_proj, B * t->L);
-    tap_see(t->tap, t->n, SHAPE(B, t->L, t->D), "patch_embed.text_proj");
-    linear_forward(cpu, t->y, t->patches, &m->patch_proj, B * t->V);
-    tap_see(t->tap, t->y, SHAPE(B, t->V, t->D), "patch_embed.proj");
-    join_rows(t, t->h, t->n, t->y);
+    linear_forward(p->cpu, t->text_rows, text, &p->m->text_proj, B * t->L);
+    linear_forward(p->cpu, t->video_rows, t->patches, &p->m->patch_proj, B * t->V);
+    join_rows(t, t->h, t->text_rows, t->video_rows);
     for (int64_t b = 0; b < B && t->add_positions; b++)
-        cpu->kernels->blend(cpu, t->h + b * rows, 1, t->h + b * rows, 1, t->add_positions, rows);
-    tap_see(t->tap, t->h, SHAPE(B, t->S, t->D), "patch_embed");
+        p->cpu->kernels->blend(p->cpu, t->h + b * all, 1, t->h + b * all, 1, t->add_positions, all);
+    vdm_trace_see(p->trace, t->patches, SHAPE(B, t->V, t->patch_in), "patch_embed.patches");
+    vdm_trace_see(p->trace, t->text_rows, SHAPE(B, t->L, D), "patch_embed.text_proj");
+    vdm_trace_see(p->trace, t->video_rows, SHAPE(B, t->V, D), "patch_embed.proj");
+    vdm_trace_see(p->trace, t->h, SHAPE(B, t->S, D), "patch_embed");
 }
 
 /* ------------------------------------------------------------------------------------------------
- * A linear layer with an adapter: y = x W^T + b + s (x A^T) B^T */
+ * A block's two norms (CogVideoXLayerNormZero): n = norm(x)(1 + scale) + shift */
 
-static vdm_linear matrix(const float *data, int64_t rows, int64_t cols)
+/* which: 0 for norm1, 1 for norm2 */
+static vdm_norm_args norm_of(const struct block *b, int which, const float *x)
 {
-    vdm_linear l = {.weight = {data, VDM_F32, rows, cols}};
-    return l;
+    return (vdm_norm_args){.rows = rows_of(b->t),
+                           .x = x,
+                           .norm = &b->w->norm[which].norm,
+                           .modulation = modulation_of(b->t, b->layer, which),
+                           .mean = b->act->mean[which],
+                           .rstd = b->act->rstd[which],
+                           .eps = (float)b->c->norm_eps};
 }
 
-/* A tensor of a block, [B,S,width]. */
-static void see(const vdm_tape *t, const float *x, int64_t width, int layer, const char *name)
+/* What the norm is made of: modulation vectors, and the norm before them, which no layer keeps */
+static void see_norm(struct block *b, int which, const float *x)
 {
-    tap_see(t->tap, x, SHAPE(t->shape.B, t->S, width), "transformer_blocks.%d.%s", layer, name);
-}
-static void see_target(const vdm_tape *t, const float *x, int64_t width, int layer, vdm_target which,
-                       const char *part)
-{
-    tap_see(t->tap, x, SHAPE(t->shape.B, t->S, width), "transformer_blocks.%d.attn1.%s%s", layer,
-            vdm_target_name(which), part);
-}
-
-/* A linear layer that may have an adapter, and where its output goes. */
-struct adapted {
-    vdm_target which;
-    const vdm_linear *w;
-    float *y; /* [n,D] */
-};
-
-/* y += low B^T, low [n,R] = s x A^T: with s inside it, dB = dy^T low. On entry low has no s yet. */
-static void adapter_up(const vdm_cpu *cpu, const vdm_lora *lora, const vdm_tape *t, int block,
-                       const struct adapted *to, float *low, int64_t n)
-{
-    int64_t R = lora->rank, D = lora->width;
-    see_target(t, to->y, D, block, to->which, ".base_layer");
-    see_target(t, low, R, block, to->which, ".lora_A");
-    cpu->kernels->blend(cpu, low, lora->scale, low, 0, low, n * R);
-    vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, to->which), D, R);
-    vdm_matmul_args up = linear_args(to->y, low, &B, n);
-    up.accumulate = true;
-    cpu->kernels->matmul(cpu, &up);
+    static const char *const chunks[] = {"shift", "scale", "gate", "enc_shift", "enc_scale", "enc_gate"};
+    int64_t B = b->t->shape.B, D = b->t->D;
+    vdm_norm_args a = norm_of(b, which, x);
+    const float *linear = a.modulation.shift; /* [B,6D] */
+    vdm_trace_see(&b->trace, linear, SHAPE(B, 6 * D), "norm%d.linear", which + 1);
+    for (int i = 0; i < 6; i++)
+        vdm_trace_pieces(&b->trace, linear + i * D, 6 * D, SHAPE(B, D), "norm%d.%s", which + 1, chunks[i]);
+    a.y = vdm_trace_space(&b->trace, SHAPE(B, b->t->S, D), "norm%d.norm", which + 1);
+    if (!a.y) return;
+    a.modulation = (vdm_modulation){0};
+    a.mean = a.rstd = NULL;
+    b->cpu->kernels->layer_norm(b->cpu, &a);
+    vdm_trace_show(&b->trace, SHAPE(B, b->t->S, D));
 }
 
-/* y = x W^T + b + s (x A^T) B^T, of one layer or of q, k and v, whose W and A share one pass over x. */
-static void adapted_forward(const vdm_cpu *cpu, const vdm_lora *lora, vdm_tape *t, int block,
-                            const struct adapted *to, int count, const float *x, int64_t n)
+static void norm_forward(struct block *b, int which, float *n, const float *x)
 {
-    float *const *low = activations_of(t, block)->low;
-    vdm_matmul_args pass[2 * 3] = {0};
-    int products = 0;
-    for (int i = 0; i < count; i++) pass[products++] = linear_args(to[i].y, x, to[i].w, n);
-    for (int i = 0; lora && i < count; i++) {
-        vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, to[i].which), lora->rank, lora->width);
-        pass[products++] = linear_args(low[to[i].which], x, &A, n);
-    }
-    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
-    cpu->kernels->matmul(cpu, pass);
-    for (int i = 0; i < count; i++) {
-        if (lora) adapter_up(cpu, lora, t, block, &to[i], low[to[i].which], n);
-        see_target(t, to[i].y, t->D, block, to[i].which, "");
-    }
+    vdm_norm_args a = norm_of(b, which, x);
+    a.y = n;
+    b->cpu->kernels->layer_norm(b->cpu, &a);
+    if (vdm_trace_on(&b->trace)) see_norm(b, which, x);
+    see(b, n, which ? "norm2" : "norm1");
 }
-
-/* dB += dy^T low;  dlow = s dy B;  dA += dlow^T x;  dx (+)= dy W + dlow A.  dx NULL: not wanted. */
-static void adapted_backward(const vdm_cpu *cpu, const vdm_lora *lora, float *grad, vdm_tape *t, float *dx,
-                             bool add, const float *dy, const float *x, const vdm_linear *w, int block,
-                             vdm_target which, int64_t n)
+/* dx += the gradient through n = norm(x)(1 + scale) + shift */
+static void norm_backward(const struct block *b, int which, float *dx, const float *dn, const float *x)
 {
-    int64_t R = lora->rank, D = lora->width;
-    const float *low = activations_of(t, block)->low[which];
-    linear_backward_weight(cpu, vdm_lora_b(lora, grad, block, which), dy, low, n, D, R);
-    vdm_linear A = matrix(vdm_lora_a(lora, lora->params, block, which), R, D);
-    vdm_linear B = matrix(vdm_lora_b(lora, lora->params, block, which), D, R);
-    vdm_matmul_args low_of_dy = linear_backward_args(t->dlow, dy, &B, n, false); /* one pass over dy */
-    vdm_matmul_args input = linear_backward_args(dx, dy, w, n, add);
-    input.also = &low_of_dy;
-    cpu->kernels->matmul(cpu, dx ? &input : &low_of_dy);
-    cpu->kernels->blend(cpu, t->dlow, lora->scale, t->dlow, 0, t->dlow, n * R);
-    linear_backward_weight(cpu, vdm_lora_a(lora, grad, block, which), t->dlow, x, n, R, D);
-    if (dx) linear_backward_input(cpu, dx, t->dlow, &A, n, true);
+    vdm_norm_args a = norm_of(b, which, x);
+    a.dy = dn;
+    a.dx = dx;
+    a.add = true;
+    b->cpu->kernels->layer_norm_backward(b->cpu, &a);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Attention half of a block (CogVideoXAttnProcessor2_0) */
 
-static vdm_rows rows_of(const vdm_tape *t)
+/* One of q and k: q = rope(norm(q_pre)), the norm over the Dh elements of every head, the rotation of video rows */
+struct head_norm {
+    char name;
+    const float *q_pre; /* [B,S,A,Dh]; forward alone: q itself */
+    float *q, *dq;
+    const vdm_norm *norm;
+    float *mean, *rstd; /* [B,S,A] */
+};
+static struct head_norm norm_q_of(const struct block *b)
 {
-    vdm_rows r = {t->shape.B, t->S, t->L, t->D};
-    return r;
+    const struct activations *a = b->act;
+    return (struct head_norm){'q', a->q_pre, a->q, b->t->attention.dq, &b->w->norm_q, a->q_mean, a->q_rstd};
 }
-static vdm_rows head_rows(const vdm_tape *t) /* every head's row on its own, [B*S*A, Dh] */
+static struct head_norm norm_k_of(const struct block *b)
 {
-    vdm_rows r = {1, t->shape.B * t->S * t->A, 0, t->Dh};
-    return r;
-}
-static vdm_attention_args attention_of(const vdm_tape *t, const struct activations *act)
-{
-    vdm_attention_args a = {.B = t->shape.B,
-                            .A = t->A,
-                            .S = t->S,
-                            .Dh = t->Dh,
-                            .q = act->q,
-                            .k = act->k,
-                            .v = act->v,
-                            .o = act->o,
-                            .lse = act->lse,
-                            .d_o = t->dy,
-                            .dq = t->dq,
-                            .dk = t->dk,
-                            .dv = t->dv};
-    return a;
+    const struct activations *a = b->act;
+    return (struct head_norm){'k', a->k_pre, a->k, b->t->attention.dk, &b->w->norm_k, a->k_mean, a->k_rstd};
 }
 
-/* norm over Dh, then the rotation of the video rows; q_pre is what the norm's backward needs, or q itself */
-static void qk_forward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, int layer,
-                       char which, float *q, const float *q_pre, const vdm_norm *norm, float *mean,
-                       float *rstd)
+static vdm_norm_args head_norm_args(const vdm_tape *t, const struct head_norm *h)
 {
-    vdm_rows heads = head_rows(t);
-    int B = t->shape.B, S = t->S, A = t->A, Dh = t->Dh;
-    cpu->kernels->layer_norm(cpu, q, q_pre, &heads, norm, QK_NORM_EPS, NULL, NULL, NULL, NULL, 0, mean, rstd);
-    tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.norm_%c", layer, which);
-    if (!c->rotary) return;
-    cpu->kernels->rope(cpu, q, B, S, t->L, A, Dh, t->rope_cos, t->rope_sin, 1);
-    tap_see(t->tap, q, SHAPE(B, S, A, Dh), "transformer_blocks.%d.attn1.rope_%c", layer, which);
+    return (vdm_norm_args){.rows = {1, t->shape.B * t->S * t->A, 0, t->Dh}, /* every head is a row */
+                           .x = h->q_pre,
+                           .norm = h->norm,
+                           .mean = h->mean,
+                           .rstd = h->rstd,
+                           .eps = QK_NORM_EPS};
+}
+static vdm_rope_args rope_args(const vdm_tape *t, float *x, float sign)
+{
+    return (vdm_rope_args){t->shape.B, t->S, t->L, t->A, t->Dh, x, t->rope_cos, t->rope_sin, sign};
+}
+
+/* q = rope(norm(q_pre)) */
+static void qk_forward(struct block *b, const struct head_norm *h)
+{
+    const vdm_tape *t = b->t;
+    vdm_norm_args norm = head_norm_args(t, h);
+    vdm_rope_args rope = rope_args(t, h->q, 1);
+    norm.y = h->q;
+    b->cpu->kernels->layer_norm(b->cpu, &norm);
+    vdm_trace_see(&b->attention_trace, h->q, SHAPE(t->shape.B, t->S, t->A, t->Dh), "norm_%c", h->name);
+    if (!b->c->rotary) return;
+    b->cpu->kernels->rope(b->cpu, &rope);
+    vdm_trace_see(&b->attention_trace, h->q, SHAPE(t->shape.B, t->S, t->A, t->Dh), "rope_%c", h->name);
 }
 /* dq in place: the rotation back, then the norm's backward */
-static void qk_backward(const vdm_cpu *cpu, vdm_tape *t, const vdm_transformer_config *c, float *dq,
-                        const float *q_pre, const vdm_norm *norm, const float *mean, const float *rstd)
+static void qk_backward(const struct block *b, const struct head_norm *h)
 {
-    vdm_rows heads = head_rows(t);
-    if (c->rotary)
-        cpu->kernels->rope(cpu, dq, t->shape.B, t->S, t->L, t->A, t->Dh, t->rope_cos, t->rope_sin, -1);
-    cpu->kernels->layer_norm_backward(cpu, dq, dq, q_pre, &heads, norm, NULL, NULL, 0, mean, rstd, false);
+    vdm_norm_args norm = head_norm_args(b->t, h);
+    vdm_rope_args back = rope_args(b->t, h->dq, -1);
+    norm.dx = h->dq;
+    norm.dy = h->dq;
+    if (b->c->rotary) b->cpu->kernels->rope(b->cpu, &back);
+    b->cpu->kernels->layer_norm_backward(b->cpu, &norm);
 }
 
-/* What a norm is made of: the modulation vectors, and the norm before them, which no layer keeps. */
-static void see_norm(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, int layer, int which,
-                     const float *x)
+/* to_q, to_k, to_v, of n, and to_out, of o */
+static vdm_adapted target_of(const struct block *b, vdm_target which)
 {
-    static const char *const chunks[] = {"shift", "scale", "gate", "enc_shift", "enc_scale", "enc_gate"};
-    const vdm_norm *norm = which ? &m->blocks[layer].norm2.norm : &m->blocks[layer].norm1.norm;
-    struct modulation mod = modulation_of(t, layer, which);
-    int64_t B = t->shape.B, D = t->D;
-    vdm_rows r = rows_of(t);
-    tap_see(t->tap, mod.shift, SHAPE(B, 6 * D), "transformer_blocks.%d.norm%d.linear", layer, which + 1);
-    for (int i = 0; i < 6; i++)
-        tap_pieces(t->tap, mod.shift + i * D, mod.stride, SHAPE(B, D), "transformer_blocks.%d.norm%d.%s",
-                   layer, which + 1, chunks[i]);
-    float *y = tap_room(t->tap, SHAPE(B, t->S, D), "transformer_blocks.%d.norm%d.norm", layer, which + 1);
-    if (!y) return;
-    cpu->kernels->layer_norm(cpu, y, x, &r, norm, (float)m->config.norm_eps, NULL, NULL, NULL, NULL, 0, NULL,
-                             NULL);
-    tap_show(t->tap, SHAPE(B, t->S, D));
+    const vdm_tape *t = b->t;
+    const struct activations *a = b->act;
+    const vdm_linear *w[] = {&b->w->q, &b->w->k, &b->w->v, &b->w->out};
+    float *y[] = {a->q_pre, a->k_pre, a->v, t->y};
+    return (vdm_adapted){.w = w[which],
+                         .lora = b->lora,
+                         .block = b->layer,
+                         .target = which,
+                         .B = t->shape.B,
+                         .S = t->S,
+                         .x = which == VDM_OUT ? a->o : t->n,
+                         .y = y[which],
+                         .lora_mid = a->lora_mid[which]};
 }
 
-/* t->n = the block's norm1 (which 0) or norm2 (which 1) of x, modulated */
-static void norm_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer, int which,
-                         const float *x)
+static vdm_attention_args attention_args(const struct block *b)
 {
-    const struct activations *act = activations_of(t, layer);
-    const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, which);
-    vdm_rows r = rows_of(t);
-    cpu->kernels->layer_norm(cpu, t->n, x, &r, which ? &b->norm2.norm : &b->norm1.norm,
-                             (float)m->config.norm_eps, mod.text_scale, mod.text_shift, mod.scale, mod.shift,
-                             mod.stride, which ? act->mean2 : act->mean1, which ? act->rstd2 : act->rstd1);
-    if (t->tap) see_norm(m, cpu, t, layer, which, x);
-    see(t, t->n, t->D, layer, which ? "norm2" : "norm1");
+    const vdm_tape *t = b->t;
+    const struct activations *a = b->act;
+    return (vdm_attention_args){.B = t->shape.B,
+                                .A = t->A,
+                                .S = t->S,
+                                .Dh = t->Dh,
+                                .q = a->q,
+                                .k = a->k,
+                                .v = a->v,
+                                .o = a->o,
+                                .lse = a->lse,
+                                .d_o = t->attention.d_o,
+                                .dq = t->attention.dq,
+                                .dk = t->attention.dk,
+                                .dv = t->attention.dv};
 }
 
 /* q = rope(norm(to_q n)), k = rope(norm(to_k n)), v = to_v n, n = modulated norm1(h) */
-static void project(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                    int layer, const float *h)
+static void project(struct block *b, const float *h)
 {
-    const struct activations *act = activations_of(t, layer);
-    const vdm_block *b = &m->blocks[layer];
-    int64_t n = (int64_t)t->shape.B * t->S;
-    norm_forward(m, cpu, t, layer, 0, h);
-    const struct adapted qkv[] = {
-        {VDM_Q, &b->q, act->q_pre}, {VDM_K, &b->k, act->k_pre}, {VDM_V, &b->v, act->v}};
-    adapted_forward(cpu, lora, t, layer, qkv, 3, t->n, n);
-    qk_forward(cpu, t, &m->config, layer, 'q', act->q, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
-    qk_forward(cpu, t, &m->config, layer, 'k', act->k, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
+    const vdm_adapted qkv[] = {target_of(b, VDM_Q), target_of(b, VDM_K), target_of(b, VDM_V)};
+    const struct head_norm q = norm_q_of(b), k = norm_k_of(b);
+    norm_forward(b, 0, b->t->n, h);
+    vdm_adapted_forward(b->cpu, qkv, 3, &b->attention_trace);
+    qk_forward(b, &q);
+    qk_forward(b, &k);
 }
 
 /* h1 = h + gate * to_out(attention(q, k, v)) */
-static void attention_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                              int layer, const float *h)
+static void attention_forward(struct block *b, const float *h)
 {
-    const struct activations *act = activations_of(t, layer);
-    const struct adapted out = {VDM_OUT, &m->blocks[layer].out, t->y};
-    struct modulation mod = modulation_of(t, layer, 0);
-    vdm_rows r = rows_of(t);
-    vdm_attention_args a = attention_of(t, act);
-    cpu->kernels->attention_forward(cpu, &a);
-    see(t, act->o, t->D, layer, "attn1.attention");
-    adapted_forward(cpu, lora, t, layer, &out, 1, act->o, (int64_t)r.B * r.S);
-    cpu->kernels->gated_add(cpu, act->h1, h, t->y, &r, mod.text_gate, mod.gate, mod.stride);
+    const vdm_attention_args attention = attention_args(b);
+    const vdm_adapted out = target_of(b, VDM_OUT);
+    const vdm_modulation mod = modulation_of(b->t, b->layer, 0);
+    const vdm_rows r = rows_of(b->t);
+    b->cpu->kernels->attention_forward(b->cpu, &attention);
+    see(b, b->act->o, "attn1.attention");
+    vdm_adapted_forward(b->cpu, &out, 1, &b->attention_trace);
+    b->cpu->kernels->gated_add(b->cpu, b->act->h1, h, b->t->y, &r, &mod);
+    see(b, b->act->h1, "h1");
 }
 
-/* dh += gradient through y = attention half of h, y having been added as gate * y.
- * Block 0 ends with its adapters: nothing upstream is trained. */
-static void attention_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                               vdm_tape *t, int layer, const float *h, float *grad)
+/* The gradient through one of the targets: dx (+)= ..., dA and dB are added to grad */
+static void target_backward(const struct block *b, vdm_target which, float *dx, bool add, const float *dy,
+                            float *grad)
 {
-    const vdm_kernels *k = cpu->kernels;
-    const struct activations *act = activations_of(t, layer);
-    const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 0);
-    vdm_rows r = rows_of(t);
-    int64_t n = (int64_t)t->shape.B * t->S;
-    bool first = layer == 0;
+    const vdm_adapted layer = target_of(b, which);
+    const vdm_adapted_gradient g = {dy, dx, add, b->t->attention.dlora_mid, grad};
+    vdm_adapted_backward(b->cpu, &layer, &g);
+}
+
+/* On entry dh = dL/dh1, on return dL/dh. Block 0 ends with its adapters, which leaves dh unfinished: nothing
+ * upstream is trained. */
+static void attention_backward(struct block *b, const float *h, float *grad)
+{
+    const vdm_kernels *k = b->cpu->kernels;
+    const vdm_tape *t = b->t;
+    const vdm_attention_args attention = attention_args(b);
+    const struct head_norm norm_q = norm_q_of(b), norm_k = norm_k_of(b);
+    const vdm_modulation mod = modulation_of(t, b->layer, 0);
+    const vdm_rows r = rows_of(t);
+    float *dn = b->layer > 0 ? t->attention.dn : NULL;
+    norm_forward(b, 0, t->n, h); /* n again: norm2 was in its place */
     /* h1 = h + gate * y */
-    k->gate(cpu, t->dn, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    k->gate(b->cpu, t->attention.dy, t->dh, &r, &mod);
     /* y = to_out(o) */
-    adapted_backward(cpu, lora, grad, t, t->dy, false, t->dn, act->o, &b->out, layer, VDM_OUT, n);
-    /* o = attention(q, k, v), dL/do in dy */
-    vdm_attention_args a = attention_of(t, act);
-    k->attention_backward(cpu, &a);
-    /* q = rope(norm(q_pre)) */
-    qk_backward(cpu, t, &m->config, t->dq, act->q_pre, &b->norm_q, act->q_mean, act->q_rstd);
-    qk_backward(cpu, t, &m->config, t->dk, act->k_pre, &b->norm_k, act->k_mean, act->k_rstd);
+    target_backward(b, VDM_OUT, t->attention.d_o, false, t->attention.dy, grad);
+    /* o = attention(q, k, v) */
+    k->attention_backward(b->cpu, &attention);
+    /* q = rope(norm(q_pre)), k = rope(norm(k_pre)) */
+    qk_backward(b, &norm_q);
+    qk_backward(b, &norm_k);
     /* q_pre = to_q(n), k_pre = to_k(n), v = to_v(n) */
-    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, false, t->dq, t->n, &b->q, layer, VDM_Q, n);
-    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dk, t->n, &b->k, layer, VDM_K, n);
-    adapted_backward(cpu, lora, grad, t, first ? NULL : t->dn, true, t->dv, t->n, &b->v, layer, VDM_V, n);
-    if (first) return;
+    target_backward(b, VDM_Q, dn, false, t->attention.dq, grad);
+    target_backward(b, VDM_K, dn, true, t->attention.dk, grad);
+    target_backward(b, VDM_V, dn, true, t->attention.dv, grad);
     /* n = norm1(h)(1 + scale) + shift */
-    k->layer_norm_backward(cpu, t->dh, t->dn, h, &r, &b->norm1.norm, mod.text_scale, mod.scale, mod.stride,
-                           act->mean1, act->rstd1, true);
+    if (dn) norm_backward(b, 0, t->dh, dn, h);
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Feed-forward half of a block (FeedForward, gelu-approximate): a part of its 4D hidden numbers at a time, so
- * that no buffer is 4D wide */
+ * Feed-forward half of a block (FeedForward, gelu-approximate): a part of its 4D hidden units at a time, so that no
+ * buffer is 4D wide */
 
-/* What goes on inside the feed-forward, computed once more: its buffers hold a part. */
-static void see_feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, int layer)
+/* What happens inside the feed-forward, computed once more: its buffers hold a part. */
+static void see_feed_forward(struct block *b, const float *n)
 {
+    const vdm_tape *t = b->t;
     int64_t rows = (int64_t)t->shape.B * t->S, hidden = 4 * (int64_t)t->D;
     const int64_t shape[] = {t->shape.B, t->S, hidden};
-    float *up = tap_room(t->tap, 3, shape, "transformer_blocks.%d.ff.net.0.proj", layer);
-    if (up) linear_forward(cpu, up, t->n, &m->blocks[layer].ff_up, rows);
-    if (up) tap_show(t->tap, 3, shape);
-    float *y = tap_room(t->tap, 3, shape, "transformer_blocks.%d.ff.net.0", layer); /* in the same place */
-    if (y && !up) linear_forward(cpu, y, t->n, &m->blocks[layer].ff_up, rows);
+    float *up = vdm_trace_space(&b->trace, 3, shape, "ff.net.0.proj");
+    if (up) linear_forward(b->cpu, up, n, &b->w->ff_up, rows);
+    if (up) vdm_trace_show(&b->trace, 3, shape);
+    float *y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* in the same place */
+    if (y && !up) linear_forward(b->cpu, y, n, &b->w->ff_up, rows);
     if (!y) return;
-    cpu->kernels->gelu(cpu, y, y, rows * hidden);
-    tap_show(t->tap, 3, shape);
+    b->cpu->kernels->gelu(b->cpu, y, y, rows * hidden);
+    vdm_trace_show(&b->trace, 3, shape);
 }
 
-/* `count` of the hidden numbers: outputs of `up`, inputs of `down` */
+/* `count` of the hidden units: outputs of `up`, inputs of `down` */
 struct part {
     int64_t count;
     vdm_linear up;
     vdm_matmul_args down; /* forward, from t->hidden to t->y */
     float *kept;          /* before GELU; NULL: not kept */
 };
-static const void *number_of(const vdm_matrix *w, int64_t i)
+static const void *element(const vdm_matrix *w, int64_t i)
 {
     return (const char *)w->data + i * (int64_t)vdm_dtype_bytes(w->dtype);
 }
-static struct part part_of(const vdm_tape *t, const vdm_block *b, const struct activations *act,
-                           int64_t first)
+static struct part part_of(const struct block *b, int64_t first)
 {
-    const vdm_linear *up = &b->ff_up, *down = &b->ff_down;
+    const vdm_tape *t = b->t;
+    const vdm_linear *up = &b->w->ff_up, *down = &b->w->ff_down;
     int64_t rows = (int64_t)t->shape.B * t->S, D = t->D, left = 4 * D - first,
             count = left < t->P ? left : t->P;
     struct part p = {count, *up, linear_args(t->y, t->hidden, down, rows), NULL};
-    p.up.weight.data = number_of(&up->weight, first * D);
+    p.up.weight.data = element(&up->weight, first * D);
     p.up.weight.rows = count;
     p.up.bias += first;
-    p.down.b = number_of(&down->weight, first);
+    p.down.b = element(&down->weight, first);
     p.down.K = p.down.a_row = count;
     p.down.accumulate = first > 0;
     p.down.bias = count == left ? down->bias : NULL;
-    if (act->up) p.kept = act->up + rows * first;
+    if (b->act->up) p.kept = b->act->up + rows * first;
     return p;
 }
 
-/* y = down(gelu(up(n))), n = modulated norm2(h1) */
-static void feed_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer,
-                         const float *h1)
+/* next = h1 + gate * y, y = down(gelu(up(n))), n = modulated norm2(h1) */
+static void feed_forward(struct block *b, float *next)
 {
-    const struct activations *act = activations_of(t, layer);
-    int64_t rows = (int64_t)t->shape.B * t->S;
-    norm_forward(m, cpu, t, layer, 1, h1);
-    if (t->tap) see_feed_forward(m, cpu, t, layer);
+    const vdm_tape *t = b->t;
+    const float *h1 = b->act->h1;
+    const vdm_modulation mod = modulation_of(t, b->layer, 1);
+    const vdm_rows r = rows_of(t);
+    int64_t rows = (int64_t)r.B * r.S;
+    norm_forward(b, 1, t->n, h1);
+    if (vdm_trace_on(&b->trace)) see_feed_forward(b, t->n);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
-        struct part p = part_of(t, &m->blocks[layer], act, i);
+        struct part p = part_of(b, i);
         float *up = p.kept ? p.kept : t->hidden;
-        linear_forward(cpu, up, t->n, &p.up, rows);
-        cpu->kernels->gelu(cpu, t->hidden, up, rows * p.count);
-        cpu->kernels->matmul(cpu, &p.down);
+        linear_forward(b->cpu, up, t->n, &p.up, rows);
+        b->cpu->kernels->gelu(b->cpu, t->hidden, up, rows * p.count);
+        b->cpu->kernels->matmul(b->cpu, &p.down);
     }
-    see(t, t->y, t->D, layer, "ff");
+    see(b, t->y, "ff");
+    b->cpu->kernels->gated_add(b->cpu, next, h1, t->y, &r, &mod);
 }
 
-/* dhidden = dy W_down's columns of this part */
-static void down_backward(const vdm_cpu *cpu, const vdm_tape *t, const vdm_linear *down, const struct part *p)
+/* dhidden = dy W_down, this part's columns */
+static void down_backward(const struct block *b, const struct part *p)
 {
-    const vdm_matrix *w = &down->weight;
-    vdm_matmul_args m = {.M = p->down.M,
-                         .N = p->count,
-                         .K = w->rows,
-                         .a = t->dy,
-                         .a_row = w->rows,
-                         .a_col = 1,
-                         .b = p->down.b,
-                         .b_dtype = w->dtype,
-                         .b_row = w->cols,
-                         .b_col = 1,
-                         .c = t->dhidden,
-                         .c_row = p->count};
-    cpu->kernels->matmul(cpu, &m);
+    const vdm_matrix *w = &b->w->ff_down.weight;
+    const vdm_matmul_args m = {.M = p->down.M,
+                               .N = p->count,
+                               .K = w->rows,
+                               .a = b->t->feed.dy,
+                               .a_row = w->rows,
+                               .a_col = 1,
+                               .b = p->down.b,
+                               .b_dtype = w->dtype,
+                               .b_row = w->cols,
+                               .b_col = 1,
+                               .c = b->t->feed.dhidden,
+                               .c_row = p->count};
+    b->cpu->kernels->matmul(b->cpu, &m);
 }
 
-/* dh += gradient through y = feed_forward(h1), y having been added as gate * y. Where `up` was not kept it
- * is made from n = norm2(h1). */
-static void feed_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, int layer)
+/* On entry dh = dL/d(h of the next block), on return dL/dh1 */
+static void feed_backward(struct block *b)
 {
-    const struct activations *act = activations_of(t, layer);
-    const vdm_block *b = &m->blocks[layer];
-    struct modulation mod = modulation_of(t, layer, 1);
-    vdm_rows r = rows_of(t);
-    int64_t rows = (int64_t)t->shape.B * t->S;
+    const vdm_kernels *k = b->cpu->kernels;
+    const vdm_tape *t = b->t;
+    const float *h1 = b->act->h1;
+    const vdm_modulation mod = modulation_of(t, b->layer, 1);
+    const vdm_rows r = rows_of(t);
+    int64_t rows = (int64_t)r.B * r.S;
+    if (!b->act->up) norm_forward(b, 1, t->n, h1); /* n again, of which `up` is made again */
     /* h = h1 + gate * y */
-    cpu->kernels->gate(cpu, t->dy, t->dh, &r, mod.text_gate, mod.gate, mod.stride);
+    k->gate(b->cpu, t->feed.dy, t->dh, &r, &mod);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
         /* y = down(gelu(up)), up = ff_up(n); y is not needed */
-        struct part p = part_of(t, b, act, i);
+        struct part p = part_of(b, i);
         float *up = p.kept ? p.kept : t->hidden;
-        if (!p.kept) linear_forward(cpu, up, t->n, &p.up, rows);
-        down_backward(cpu, t, &b->ff_down, &p);
-        cpu->kernels->gelu_backward(cpu, t->dhidden, t->dhidden, up, rows * p.count);
-        linear_backward_input(cpu, t->dn, t->dhidden, &p.up, rows, i > 0);
+        if (!p.kept) linear_forward(b->cpu, up, t->n, &p.up, rows);
+        down_backward(b, &p);
+        k->gelu_backward(b->cpu, t->feed.dhidden, t->feed.dhidden, up, rows * p.count);
+        linear_backward_input(b->cpu, t->feed.dn, t->feed.dhidden, &p.up, rows, i > 0);
     }
     /* n = norm2(h1)(1 + scale) + shift */
-    cpu->kernels->layer_norm_backward(cpu, t->dh, t->dn, act->h1, &r, &b->norm2.norm, mod.text_scale,
-                                      mod.scale, mod.stride, act->mean2, act->rstd2, true);
+    norm_backward(b, 1, t->dh, t->feed.dn, h1);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * A block (CogVideoXBlock): h += gate1 * attention(norm1(h)); h += gate2 * ff(norm2(h)) */
 
-static void block_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                          int layer)
+static void block_forward(const struct pass *p, int layer)
 {
-    struct modulation mod = modulation_of(t, layer, 1);
-    vdm_rows r = rows_of(t);
-    const float *h = h_at(t, layer), *h1 = activations_of(t, layer)->h1;
-    float *next = h_at(t, layer + 1);
-    project(m, lora, cpu, t, layer, h);
-    attention_forward(m, lora, cpu, t, layer, h);
-    see(t, h1, t->D, layer, "h1");
-    feed_forward(m, cpu, t, layer, h1);
-    cpu->kernels->gated_add(cpu, next, h1, t->y, &r, mod.text_gate, mod.gate, mod.stride);
-    tap_see(t->tap, next, SHAPE(r.B, r.S, r.D), "transformer_blocks.%d", layer);
+    const float *h = h_at(p->t, layer);
+    float *next = h_at(p->t, layer + 1);
+    struct block b = block_of(p, layer, p->trace);
+    project(&b, h);
+    attention_forward(&b, h);
+    feed_forward(&b, next);
+    vdm_trace_see(p->trace, next, SHAPE(p->t->shape.B, p->t->S, p->t->D), "transformer_blocks.%d", layer);
 }
 
-/* What a block did not keep, from its input h up to n = norm2(h1) */
-static void compute_again(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                          int layer, const float *h)
+/* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished). What the
+ * block did not keep is computed again, from its input h. */
+static void block_backward(const struct pass *p, int layer, float *grad)
 {
-    project(m, lora, cpu, t, layer, h);
-    if (layer < first_kept(t)) attention_forward(m, lora, cpu, t, layer, h);
-    norm_forward(m, cpu, t, layer, 1, activations_of(t, layer)->h1);
-}
-
-/* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished).
- * The feed-forward half goes first; its norm2(h1) and the attention half's norm1(h) share the buffer n. */
-static void block_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                           int layer, float *grad)
-{
+    const vdm_tape *t = p->t;
     const float *h = h_at(t, layer);
-    if (!keeps_all(t, layer)) compute_again(m, lora, cpu, t, layer, h);
-    feed_backward(m, cpu, t, layer);
-    norm_forward(m, cpu, t, layer, 0, h);
-    attention_backward(m, lora, cpu, t, layer, h, grad);
+    struct block b = block_of(p, layer, NULL);
+    vdm_trace_see(p->trace, t->dh, SHAPE(t->shape.B, t->S, t->D), "grad.transformer_blocks.%d", layer);
+    if (!keeps_all(t, layer)) project(&b, h);
+    if (layer < first_kept(t)) attention_forward(&b, h);
+    feed_backward(&b);
+    attention_backward(&b, h, grad);
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The head: v = unpatchify(proj_out(norm_out(norm_final(h)))): two layer norms, one after the other, of
- * the video rows alone; the second one modulated (AdaLayerNorm), shift before scale. */
+ * The head: v = unpatchify(proj_out(u)), u = norm_out(n)(1 + scale) + shift, n = norm_final(x): two layer norms, one
+ * after the other, of the video rows x alone; the second one modulated (AdaLayerNorm), shift before scale. */
 
-static vdm_rows video_rows(const vdm_tape *t)
+static vdm_norm_args norm_final_of(const struct pass *p)
 {
-    vdm_rows r = {t->shape.B, t->V, 0, t->D};
-    return r;
+    const vdm_tape *t = p->t;
+    return (vdm_norm_args){.rows = {t->shape.B, t->V, 0, t->D},
+                           .x = t->head.x,
+                           .y = t->head.n,
+                           .norm = &p->m->norm_final,
+                           .mean = t->head.mean[0],
+                           .rstd = t->head.rstd[0],
+                           .eps = (float)p->m->config.norm_eps};
 }
-
-/* n = norm_final(h), y = norm_out(n)(1 + scale) + shift: [B,V,D] */
-static void head_norms(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t)
+static vdm_norm_args norm_out_of(const struct pass *p)
 {
+    const vdm_tape *t = p->t;
     const float *shift = t->head_modulation, *scale = shift + t->D;
-    vdm_rows r = video_rows(t);
-    float eps = (float)m->config.norm_eps;
-    take_video_rows(t, t->y, h_at(t, t->layers));
-    cpu->kernels->layer_norm(cpu, t->n, t->y, &r, &m->norm_final, eps, NULL, NULL, NULL, NULL, 0,
-                             t->head_mean[0], t->head_rstd[0]);
-    cpu->kernels->layer_norm(cpu, t->y, t->n, &r, &m->norm_out, eps, scale, shift, scale, shift, 2 * t->D,
-                             t->head_mean[1], t->head_rstd[1]);
+    return (vdm_norm_args){.rows = {t->shape.B, t->V, 0, t->D},
+                           .x = t->head.n,
+                           .y = t->head.u,
+                           .norm = &p->m->norm_out,
+                           .modulation = {.shift = shift,
+                                          .scale = scale,
+                                          .text_shift = shift,
+                                          .text_scale = scale,
+                                          .stride = 2 * t->D},
+                           .mean = t->head.mean[1],
+                           .rstd = t->head.rstd[1],
+                           .eps = (float)p->m->config.norm_eps};
 }
 
-/* first [B,V,D]: what norm_final gave, norm_out's input */
-static void see_head(const vdm_transformer *m, const vdm_cpu *cpu, const vdm_tape *t, const float *first)
+/* h -> x, n, u [B,V,D] */
+static void head_norms(const struct pass *p)
 {
+    const vdm_norm_args final = norm_final_of(p), modulated = norm_out_of(p);
+    take_video_rows(p->t, p->t->head.x, h_at(p->t, p->t->layers));
+    p->cpu->kernels->layer_norm(p->cpu, &final);
+    p->cpu->kernels->layer_norm(p->cpu, &modulated);
+}
+
+static void see_head(const struct pass *p)
+{
+    const vdm_tape *t = p->t;
     int64_t B = t->shape.B, D = t->D;
-    vdm_rows r = {1, (int)B * t->V, 0, D};
-    tap_see(t->tap, first, SHAPE(B, t->V, D), "norm_final");
-    tap_see(t->tap, t->head_modulation, SHAPE(B, 2 * D), "norm_out.linear");
-    tap_pieces(t->tap, t->head_modulation, 2 * D, SHAPE(B, D), "norm_out.shift");
-    tap_pieces(t->tap, t->head_modulation + D, 2 * D, SHAPE(B, D), "norm_out.scale");
-    float *y = tap_room(t->tap, SHAPE(B, t->V, D), "norm_out.norm");
-    if (!y) return;
-    cpu->kernels->layer_norm(cpu, y, first, &r, &m->norm_out, (float)m->config.norm_eps, NULL, NULL, NULL,
-                             NULL, 0, NULL, NULL);
-    tap_show(t->tap, SHAPE(B, t->V, D));
+    vdm_norm_args plain = norm_out_of(p);
+    vdm_trace_see(p->trace, t->head.n, SHAPE(B, t->V, D), "norm_final");
+    vdm_trace_see(p->trace, t->head_modulation, SHAPE(B, 2 * D), "norm_out.linear");
+    vdm_trace_pieces(p->trace, t->head_modulation, 2 * D, SHAPE(B, D), "norm_out.shift");
+    vdm_trace_pieces(p->trace, t->head_modulation + D, 2 * D, SHAPE(B, D), "norm_out.scale");
+    plain.y = vdm_trace_space(p->trace, SHAPE(B, t->V, D), "norm_out.norm");
+    plain.modulation = (vdm_modulation){0};
+    plain.mean = plain.rstd = NULL;
+    if (plain.y) p->cpu->kernels->layer_norm(p->cpu, &plain);
+    if (plain.y) vdm_trace_show(p->trace, SHAPE(B, t->V, D));
+    vdm_trace_see(p->trace, t->head.u, SHAPE(B, t->V, D), "norm_out");
 }
 
-static void head_forward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, float *v)
+static void head_forward(const struct pass *p, float *v)
 {
-    const vdm_transformer_config *c = &m->config;
+    const vdm_transformer_config *c = &p->m->config;
+    const vdm_tape *t = p->t;
     int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
-    head_norms(m, cpu, t);
-    if (t->tap) see_head(m, cpu, t, t->n);
-    tap_see(t->tap, t->y, SHAPE(B, t->V, t->D), "norm_out");
-    linear_forward(cpu, t->patches, t->y, &m->proj_out, B * t->V);
-    tap_see(t->tap, t->patches, SHAPE(B, t->V, t->patch_out), "proj_out");
+    head_norms(p);
+    if (vdm_trace_on(p->trace)) see_head(p);
+    linear_forward(p->cpu, t->patches, t->head.u, &p->m->proj_out, B * t->V);
+    vdm_trace_see(p->trace, t->patches, SHAPE(B, t->V, t->patch_out), "proj_out");
     for (int64_t b = 0; b < B; b++)
         unpatchify(v + b * video, t->patches + b * t->V * t->patch_out, t, c, c->out_channels);
 }
 
 /* dh [B,S,D] = dL/dh: 0 in the text rows, which the head never reads */
-static void head_backward(const vdm_transformer *m, const vdm_cpu *cpu, vdm_tape *t, const float *dv)
+static void head_backward(const struct pass *p, const float *dv)
 {
-    const vdm_kernels *k = cpu->kernels;
-    const vdm_transformer_config *c = &m->config;
+    const vdm_kernels *k = p->cpu->kernels;
+    const vdm_transformer_config *c = &p->m->config;
+    const vdm_tape *t = p->t;
     int64_t video = (int64_t)t->shape.F * c->out_channels * t->shape.h * t->shape.w, B = t->shape.B;
-    const float *scale = t->head_modulation + t->D;
-    vdm_rows r = video_rows(t);
-    head_norms(m, cpu, t);
-    /* v = unpatchify(patches), patches = proj_out(second) */
+    vdm_norm_args final = norm_final_of(p), modulated = norm_out_of(p);
+    head_norms(p);
+    /* v = unpatchify(patches), patches = proj_out(u) */
     for (int64_t b = 0; b < B; b++)
         patchify(t->patches + b * t->V * t->patch_out, dv + b * video, t, c, c->out_channels);
-    linear_backward_input(cpu, t->dn, t->patches, &m->proj_out, B * t->V, false);
-    /* second = norm_out(first)(1 + scale) + shift, first = norm_final(h) */
-    k->layer_norm_backward(cpu, t->dn, t->dn, t->n, &r, &m->norm_out, scale, scale, 2 * t->D, t->head_mean[1],
-                           t->head_rstd[1], false);
-    take_video_rows(t, t->y, h_at(t, t->layers));
-    k->layer_norm_backward(cpu, t->dn, t->dn, t->y, &r, &m->norm_final, NULL, NULL, 0, t->head_mean[0],
-                           t->head_rstd[0], false);
-    join_rows(t, t->dh, NULL, t->dn);
+    linear_backward_input(p->cpu, t->head.du, t->patches, &p->m->proj_out, B * t->V, false);
+    /* u = norm_out(n)(1 + scale) + shift */
+    modulated.dy = modulated.dx = t->head.du;
+    k->layer_norm_backward(p->cpu, &modulated);
+    /* n = norm_final(x), x the video rows of h: u was in their place */
+    take_video_rows(t, t->head.x, h_at(t, t->layers));
+    final.dy = final.dx = t->head.du;
+    k->layer_norm_backward(p->cpu, &final);
+    join_rows(t, t->dh, NULL, t->head.du);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * The whole */
 
-static void see_inputs(const vdm_transformer_config *c, const vdm_tape *t, const float *x, const float *text,
-                       const double *timestep)
+static void see_inputs(const struct pass *p, const vdm_transformer_input *in)
 {
+    const vdm_transformer_config *c = &p->m->config;
+    const vdm_tape *t = p->t;
     const vdm_tape_shape *s = &t->shape;
-    float *times = tap_room(t->tap, SHAPE(s->B), "t");
-    for (int b = 0; times && b < s->B; b++) times[b] = (float)timestep[b];
-    if (times) tap_show(t->tap, SHAPE(s->B));
-    tap_see(t->tap, x, SHAPE(s->B, s->F, c->in_channels, s->h, s->w), "x");
-    tap_see(t->tap, text, SHAPE(s->B, t->L, c->text_dim), "text");
-    if (c->ofs_dim) tap_see(t->tap, &OFS, SHAPE(1), "ofs");
-    if (c->rotary) tap_see(t->tap, t->rope_cos, SHAPE(t->V, t->Dh / 2), "rope.cos");
-    if (c->rotary) tap_see(t->tap, t->rope_sin, SHAPE(t->V, t->Dh / 2), "rope.sin");
-    if (t->add_positions) tap_see(t->tap, t->add_positions, SHAPE(t->S, t->D), "positions");
+    float *times = vdm_trace_space(p->trace, SHAPE(s->B), "t");
+    for (int b = 0; times && b < s->B; b++) times[b] = (float)in->t[b];
+    if (times) vdm_trace_show(p->trace, SHAPE(s->B));
+    vdm_trace_see(p->trace, in->x, SHAPE(s->B, s->F, c->in_channels, s->h, s->w), "x");
+    vdm_trace_see(p->trace, in->text, SHAPE(s->B, t->L, c->text_dim), "text");
+    if (c->ofs_dim) vdm_trace_see(p->trace, &OFS, SHAPE(1), "ofs");
+    if (c->rotary) vdm_trace_see(p->trace, t->rope_cos, SHAPE(t->V, t->Dh / 2), "rope.cos");
+    if (c->rotary) vdm_trace_see(p->trace, t->rope_sin, SHAPE(t->V, t->Dh / 2), "rope.sin");
+    if (t->add_positions) vdm_trace_see(p->trace, t->add_positions, SHAPE(t->S, t->D), "positions");
 }
 
 void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                             const float *x, const float *text, const double *timestep, float *v)
+                             const vdm_transformer_input *in, float *v)
 {
-    t->tap = cpu->tap;
-    if (t->tap) see_inputs(&m->config, t, x, text, timestep);
-    embed_timesteps(m, cpu, t, timestep);
-    embed_inputs(m, cpu, t, x, text);
-    for (int l = 0; l < t->layers; l++) block_forward(m, lora, cpu, t, l);
-    head_forward(m, cpu, t, v);
-    tap_see(t->tap, v, SHAPE(t->shape.B, t->shape.F, m->config.out_channels, t->shape.h, t->shape.w), "v");
-    t->tap = NULL;
+    const struct pass p = {m, lora, cpu, t, in->trace};
+    const vdm_tape_shape *s = &t->shape;
+    if (vdm_trace_on(p.trace)) see_inputs(&p, in);
+    embed_timesteps(&p, in->t);
+    embed_inputs(&p, in->x, in->text);
+    for (int l = 0; l < t->layers; l++) block_forward(&p, l);
+    head_forward(&p, v);
+    vdm_trace_see(p.trace, v, SHAPE(s->B, s->F, m->config.out_channels, s->h, s->w), "v");
 }
 
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *t,
-                              const float *dv, float *grad)
+                              const float *dv, float *grad, vdm_trace *trace)
 {
+    const struct pass p = {m, lora, cpu, t, trace};
     const vdm_tape_shape *s = &t->shape;
-    tap_see(cpu->tap, dv, SHAPE(s->B, s->F, m->config.out_channels, s->h, s->w), "grad.v");
-    head_backward(m, cpu, t, dv);
-    for (int l = t->layers - 1; l >= 0; l--) {
-        tap_see(cpu->tap, t->dh, SHAPE(s->B, t->S, t->D), "grad.transformer_blocks.%d", l);
-        block_backward(m, lora, cpu, t, l, grad);
-    }
+    vdm_trace_see(trace, dv, SHAPE(s->B, s->F, m->config.out_channels, s->h, s->w), "grad.v");
+    head_backward(&p, dv);
+    for (int l = t->layers - 1; l >= 0; l--) block_backward(&p, l, grad);
 }

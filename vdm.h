@@ -41,26 +41,27 @@ extern "C" {
 
 #define VDM_VERSION "0.1.0"
 
-/* Sees every tensor of a computation as soon as it is complete (trace.c), under its name in diffusers, or one
- * of those below: to look at a model from inside, to check a port. The numbers that are computed have the same
- * bits with a tap and without.
+/* Shows every tensor of a computation as soon as it is complete (kernels/trace.c), under its name in diffusers, or one
+ * of those below: to look at a model from inside, to check a port. The results have the same bits with a trace and
+ * without.
  * A name is that of the module whose output the tensor is ("transformer_blocks.3.attn1.to_q"), behind a
  * prefix where a model runs several times: "step.K." for sampling and learning, K = 1, 2, ...; for the VAE
- * "chunk.I." where a video goes through it in chunks. Where a module gives video and text apart, they are one
+ * "chunk.I." where a video goes through it in chunks. Where a module gives video and text separately, they are one
  * tensor [B,S,D] here, text first; queries and keys are [B,S,A,Dh]; inside the VAE tensors are
- * channels-last [T,H,W,C]. `vdm golden --names` explains the names that PyTorch hasn't. */
-enum { VDM_TAP_NAME = 192 };
-typedef struct vdm_tap {
+ * channels-last [T,H,W,C]. `vdm golden --names` lists the names that have no PyTorch counterpart. */
+enum { VDM_TRACE_NAME = 192 };
+typedef struct vdm_trace {
     bool (*wants)(void *user, const char *name); /* NULL: every tensor */
     void (*see)(void *user, const char *name, const float *data, int rank, const int64_t *shape);
     void *user;
+    bool failed; /* no memory for a tensor: it was left out */
     /* private */
-    char prefix[64], name[VDM_TAP_NAME];
-    float *space; /* for tensors that are gathered, or that no layer keeps */
-    size_t room;
-    bool failed;  /* no memory for one: it was left out */
-} vdm_tap;
-void vdm_tap_free(vdm_tap *tap); /* its memory, not itself */
+    char prefix[VDM_TRACE_NAME], name[VDM_TRACE_NAME];
+    struct vdm_trace *root; /* of a part's trace: the caller's */
+    float *space;           /* for tensors that are gathered, or that no layer keeps */
+    size_t capacity;
+} vdm_trace;
+void vdm_trace_free(vdm_trace *trace); /* its memory, not itself */
 
 /* What products are computed in. All else is f32; the bits are the same on every machine (kernels.h, rules 1
  * and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the processor has
@@ -76,20 +77,20 @@ typedef struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
     int threads;                       /* 1 without OpenMP */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
-    vdm_tap *tap;                      /* shown every tensor; NULL: none, at no cost */
     vdm_precision precision;           /* of products */
 } vdm_cpu;
 
 /* threads = 0: one per core. The best instruction set is chosen, or the one that the environment
- * variable VDM_ISA names: scalar, avx2, avx512, avx512bf16, avx512amx, neon. The precision is f32; whoever
- * wants a faster one sets it afterwards. */
+ * variable VDM_ISA names: plain, scalar, avx2, avx512, avx512bf16, avx512amx, neon. plain is the definition
+ * itself, kernels/plain.c: loops for a debugger, on one thread. All sets give the same bits. The precision is
+ * f32; set cpu->precision afterwards for faster arithmetic. */
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
 bool vdm_has_openmp(void);
 
-/* Long work calls report after every step. A return other than 0 asks it to stop: it saves what it
- * has, and returns -1 with "interrupted" in the sentence. */
+/* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step. A return
+ * other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the sentence. */
 typedef struct vdm_report {
     const char *phase;    /* "prompt", "encode", "train", "sample", "decode" */
     int step, of;         /* steps done, steps in all */
@@ -99,6 +100,7 @@ typedef struct vdm_report {
 typedef struct vdm_progress {
     int (*report)(void *user, const vdm_report *r); /* may be NULL */
     void *user;
+    vdm_trace *trace; /* NULL: tensors are shown to nobody, at no cost */
 } vdm_progress;
 
 /* ------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ typedef struct vdm_block { /* CogVideoXBlock */
     struct vdm_modulated_norm {   /* CogVideoXLayerNormZero */
         vdm_linear linear;        /* [6D, E]: shift, scale, gate (video), then the same for text */
         vdm_norm norm;            /* [D] */
-    } norm1, norm2;
+    } norm[2];                    /* norm1, norm2 */
     vdm_linear q, k, v, out;      /* [D, D] */
     vdm_norm norm_q, norm_k;      /* [Dh] */
     vdm_linear ff_up, ff_down;    /* [4D, D], [D, 4D] */
@@ -336,28 +338,35 @@ size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
 void vdm_tape_free(vdm_tape *tape);
 
-/* v = model(x, text, t): the velocity.
- * x [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents; text [B,L,Dt];
- * t [B]: 0..999; v [B,F,out_channels,h,w]. lora may be NULL. */
-void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                             vdm_tape *tape, const float *x, const float *text, const double *t,
-                             float *v);
+/* v = model(x, text, t): the velocity [B,F,out_channels,h,w]. lora may be NULL. */
+typedef struct vdm_transformer_input {
+    const float *x;    /* [B,F,in_channels,h,w]: noisy latents, then (image-to-video) image latents */
+    const float *text; /* [B,L,Dt] */
+    const double *t;   /* [B]: 0..999 */
+    vdm_trace *trace;  /* or NULL */
+} vdm_transformer_input;
+void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu, vdm_tape *tape,
+                             const vdm_transformer_input *in, float *v);
 /* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
- * pass on the same tape. Kept activations or computed again: the same bits. */
+ * pass on the same tape. Kept activations or computed again: the same bits. trace may be NULL. */
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
-                              vdm_tape *tape, const float *dv, float *grad);
+                              vdm_tape *tape, const float *dv, float *grad, vdm_trace *trace);
 
 /* ------------------------------------------------------------------------------------------------
  * The VAE (vae.c) */
 
 /* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
  * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
-int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, int T, int H, int W,
-                   bool tiled, float *moments, const vdm_progress *progress, vdm_error *err);
+typedef struct vdm_vae_size { /* to encode: frames and pixels; to decode: latent frames, height, width */
+    int T, H, W;
+    bool tiled;
+} vdm_vae_size;
+int vdm_vae_encode(const vdm_vae *m, const vdm_cpu *cpu, const float *video, const vdm_vae_size *size,
+                   float *moments, const vdm_progress *progress, vdm_error *err);
 /* latents [F',C,h,w] (already divided by the scaling factor) -> video [T,3,H,W]. F' odd: T = 4(F'-1)+1;
  * even: 4F'. */
-int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, int F, int h, int w,
-                   bool tiled, float *video, const vdm_progress *progress, vdm_error *err);
+int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, const vdm_vae_size *size,
+                   float *video, const vdm_progress *progress, vdm_error *err);
 int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
 int vdm_vae_video_frames(const vdm_vae_config *c, int F);
 size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
@@ -408,10 +417,24 @@ void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, 
 /* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
  * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
  * drops the other). */
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, int t_back, float *x,
-                  const float *v, float *old, const float *noise, int64_t n);
+typedef struct vdm_step {
+    int steps, t, t_back; /* steps in all; from timestep t */
+} vdm_step;
+void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
+                  float *old, const float *noise, int64_t n);
 /* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
+
+/* What sampling and learning run with (diffusers: CogVideoXImageToVideoPipeline) */
+typedef struct vdm_pipeline {
+    const vdm_transformer *transformer;
+    const vdm_vae *vae;
+    const vdm_schedule *schedule;
+    const vdm_lora *lora; /* sampling: or NULL */
+    const vdm_cpu *cpu;
+    const float *prompt;   /* [L,Dt] */
+    const float *negative; /* [L,Dt]: with guidance */
+} vdm_pipeline;
 
 typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
 typedef struct vdm_sample_options {
@@ -434,13 +457,11 @@ typedef struct vdm_sample_options {
 /* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
 void vdm_sample_defaults(vdm_sample_options *o);
 
-/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; prompt, negative [L,Dt];
- * videos [N,T,3,H,W] in 0..1. lora may be NULL. A tap sees "image_latents" and, for step K = 1..steps,
+/* CogVideoXImageToVideoPipeline. images [N,3,H,W] in -1..1; videos [N,T,3,H,W] in
+ * 0..1. A trace sees "image_latents" and, for step K = 1..steps,
  * "velocity.K" (guided) and "latents.K" (after it), all [N*M*F,C,h,w]; besides what the models show, behind
  * "encode.", "step.K." and "decode.". */
-int vdm_sample(const vdm_transformer *m, const vdm_vae *vae, const vdm_schedule *s, const vdm_lora *lora,
-               const vdm_cpu *cpu, const vdm_sample_options *o, const float *images,
-               const float *prompt, const float *negative, float *videos,
+int vdm_sample(const vdm_pipeline *p, const vdm_sample_options *o, const float *images, float *videos,
                const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_sample takes beyond the weights, at its peak. */
 size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, int rank);
@@ -472,20 +493,31 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
+/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
  * Pictures and videos (io.c) */
 
-/* PPM and PGM, ASCII and binary (P2, P3, P5, P6), 8 and 16 bit, comments. */
+/* PNG of every kind; PBM, PGM and PPM, ASCII and binary (P1 to P6), 8 and 16 bit, comments. path: a file, a pipe, or
+ * "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes them, of PNM rounded. */
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
+/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
+int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
+/* The same from the bytes of a file; notes may be NULL. */
+int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
+                       vdm_error *err);
 void vdm_picture_free(vdm_picture *p);
-/* By the ending of the name: .ppm, .png (stored or deflated, as browsers show it). */
+/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long work. */
+int vdm_picture_name_check(const char *path, vdm_error *err);
+int vdm_video_name_check(const char *path, vdm_error *err);
+/* By the ending of the name: .png or .ppm. */
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
 /* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int width, int height, vdm_error *err);
-/* YUV4MPEG2, 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
+/* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
@@ -528,8 +560,9 @@ typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
-    int *prompt;   /* [pairs]: which of `prompts` texts a pair is learned with; NULL: the one there is */
-    int prompts;
+    /* prompts of their own, in place of the pipeline's; NULL: none. vdm_fit_data_free frees `prompt` alone */
+    const float *texts; /* [n_texts,L,Dt] */
+    int n_texts, *prompt; /* [pairs]: the number of each pair's text */
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;
@@ -544,10 +577,10 @@ typedef struct vdm_fit_data_options {
     const float *image_pixel_noise; /* [pairs,3,H,W] */
     const float *image_sigma;       /* [pairs] */
 } vdm_fit_data_options;
-/* Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
-int vdm_fit_data_make(vdm_fit_data *d, const vdm_vae *vae, const vdm_cpu *cpu, const vdm_fit_data_options *o,
-                      const vdm_picture *x, const vdm_picture *y, int pairs,
-                      const vdm_progress *progress, vdm_error *err);
+/* With p's vae and cpu. Pair i is x[i], y[i], pictures of the geometry's size. Reports "encode" after every pair. */
+int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data_options *o,
+                      const vdm_picture *x, const vdm_picture *y, int pairs, const vdm_progress *progress,
+                      vdm_error *err);
 void vdm_fit_data_free(vdm_fit_data *d);
 
 typedef struct vdm_fit_options {
@@ -580,19 +613,19 @@ typedef struct vdm_fit_row {
     double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
 } vdm_fit_row;
 
-/* Trains `lora` from what it holds. text [prompts,L,Dt]: of the data, or one; rows [steps + 1], filled as the run goes on; *done: steps.
+/* Trains `lora` from what it holds, with p's transformer, schedule, cpu and prompt (or d's). rows [steps + 1], filled as the run
+ * proceeds; *done: steps.
  * Every step: the pairs of a shuffled epoch, t (uniform, but for pure_noise), noise;
  * x_t = sqrt(abar) z + sqrt(1-abar) noise;
  * loss = mean (v - (sqrt(abar) noise - sqrt(1-abar) z))^2; clip; AdamW.
  * Stopped or killed at any moment and resumed, a run ends with the same bits. A loss or gradient that
  * is not finite stops it: the sentence names step and pairs, and the state is that before the step.
- * A tap sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
+ * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what the model
  * shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of the block's
  * output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after the update
  * "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
-int vdm_fit(const vdm_transformer *m, const vdm_schedule *s, const vdm_cpu *cpu, const vdm_fit_data *data,
-            const float *text, const vdm_fit_options *o, vdm_lora *lora, vdm_fit_row *rows, int *done,
-            const vdm_progress *progress, vdm_error *err);
+int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
+            vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank);

@@ -1,5 +1,9 @@
-/* Zlib streams (RFC 1950) of DEFLATE (RFC 1951) with its fixed codes: one hash table finds earlier bytes. Flat colours,
- * the pictures of grids and masks, shrink to a few percent; a photograph stays as large as it was. */
+/* Zlib streams (RFC 1950) of DEFLATE (RFC 1951), written: one block with the fixed codes.
+ *
+ *   bytes -> literals, and matches (length, distance) of bytes that came before -> codes -> bits
+ *
+ * A hash table of one position per slot finds the matches. Flat colours, the pictures of grids and masks, shrink to a
+ * few percent; a photograph keeps its size. */
 #include "png.h"
 
 enum { HASH_BITS = 13, MIN_MATCH = 4, MAX_MATCH = 258, MAX_DISTANCE = 32768 };
@@ -45,8 +49,8 @@ static int log2_floor(uint32_t v)
     return n;
 }
 
-/* "Copy `length` bytes from `distance` back": both in classes of powers of two, 4 classes of lengths and
- * 2 of distances for each, with the low bits after the class. */
+/* Copies `length` bytes that lie `distance` back. Each power of two has 4 classes of lengths and 2 of distances; the
+ * low bits follow the code of the class. */
 static void put_match(bits *b, uint32_t length, uint32_t distance)
 {
     uint32_t l = length - 3, d = distance - 1;
@@ -62,7 +66,7 @@ static void put_match(bits *b, uint32_t length, uint32_t distance)
     put_bits(b, d & ((1u << extra) - 1), extra);
 }
 
-/* The place that the last four bytes with the hash of those at i were seen, and i put there instead. */
+/* Returns the last position whose four bytes have the hash of those at i, and stores i in its slot. */
 static size_t swap_seen(uint32_t *seen, const uint8_t *data, size_t i)
 {
     uint32_t four = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 | (uint32_t)data[i + 2] << 16 |
@@ -97,22 +101,12 @@ static size_t deflate(uint8_t *to, const uint8_t *data, size_t n)
     return b.size;
 }
 
-static uint32_t adler32(const uint8_t *data, size_t n)
-{
-    uint32_t a = 1, b = 0;
-    for (size_t i = 0; i < n; i++) {
-        a = (a + data[i]) % 65521;
-        b = (b + a) % 65521;
-    }
-    return b << 16 | a;
-}
-
 size_t vdm_zlib_write(uint8_t *to, const uint8_t *data, size_t n)
 {
     to[0] = 0x78; /* deflate, a window of 32 KiB */
     to[1] = 0x01; /* makes the two bytes a multiple of 31 */
     size_t size = 2 + deflate(to + 2, data, n);
-    uint32_t sum = adler32(data, n);
+    uint32_t sum = vdm_adler32(data, n);
     for (int i = 0; i < 4; i++) to[size++] = (uint8_t)(sum >> (24 - 8 * i));
     return size;
 }

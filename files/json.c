@@ -396,7 +396,8 @@ int vdm_json_read(vdm_json *j, const char *path, vdm_error *err)
     size_t size;
     *j = (vdm_json){0};
     if (vdm_read_file(path, VDM_MAX_JSON, &text, &size, err)) return -1;
-    int status = vdm_json_parse(j, text, size, path, err);
+    size_t mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* U+FEFF, the byte order mark */
+    int status = vdm_json_parse(j, text + mark, size - mark, path, err);
     vdm_free(text);
     return status;
 }

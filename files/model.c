@@ -1,356 +1,39 @@
-/* Models: a diffusers folder, read as published.
+/* Models: the weights of a diffusers folder, read as published (config.c reads its configurations).
  *
  *   transformer/  config.json, diffusion_pytorch_model*.safetensors   -> vdm_transformer
  *   vae/          config.json, diffusion_pytorch_model*.safetensors   -> vdm_vae
- *   scheduler/    scheduler_config.json                               -> vdm_scheduler_config
  *   text_encoder/ config.json, model*.safetensors                     -> vdm_text_encoder
  *
- * Mirrors the constructors of CogVideoXTransformer3DModel, AutoencoderKLCogVideoX and the two CogVideoX
- * schedulers: the same defaults where a key is absent, the same names and shapes of weights. A value
- * that would change the numbers in a way this library does not follow is refused by its name.
+ * Mirrors CogVideoXTransformer3DModel, AutoencoderKLCogVideoX and T5EncoderModel: the same names and shapes of weights.
  *
  * Traps
  *   patch_size_t is null in the 1.0 models, and their patch projection is a convolution [D,C,p,p]; its
  *   memory is the matrix [D, C p p] as it stands. patch_bias = false acts there alone: the 1.5 models
  *   say false and have the bias.
- *   The schedulers' defaults (clip_sample, "leading", "epsilon") are not what any CogVideoX uses, so an
- *   absent key is refused like a wrong one.
  *   A convolution's weight is [out,in,kt,k,k] in the file, and [kt k k in, out] in the kernels. */
+#include "files/config_keys.h"
 #include "kernels/kernels.h"
 
 #include <stdarg.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Fields of a configuration. The first failure is kept; what follows it returns the fallback. */
-
-typedef struct fields {
-    vdm_json json;
-    char *path;
-    bool failed;
-    vdm_error *err;
-} fields;
-
-static int fields_open(fields *f, const char *dir, const char *name, vdm_error *err)
-{
-    *f = (fields){.err = err};
-    f->path = vdm_path(dir, name, err);
-    if (!f->path) return -1;
-    if (vdm_json_read(&f->json, f->path, err)) return -1;
-    if (f->json.nodes[0].kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected a JSON object", f->path);
-    return 0;
-}
-
-static int fields_close(fields *f)
-{
-    vdm_json_free(&f->json);
-    vdm_free(f->path);
-    return f->failed ? -1 : 0;
-}
-
-static const vdm_json_node *field(const fields *f, const char *key)
-{
-    return vdm_json_get(&f->json, f->json.nodes, key);
-}
-
-/* What a sentence says was found. */
-static const char *spelled(const vdm_json_node *n)
-{
-    static const char *const kinds[] = {"null",     "false",  "true",     "a number",
-                                        "a string", "a list", "an object"};
-    if (!n) return "nothing";
-    return n->text ? n->text : kinds[n->kind];
-}
-
-static void refuse(fields *f, const char *key, const char *expected)
-{
-    if (f->failed) return;
-    f->failed = true;
-    vdm_fail(f->err, "%s: %s: expected %s, found %.100s", f->path, key, expected, spelled(field(f, key)));
-}
-
-static double get_number(fields *f, const char *key, double fallback, double least, double most)
-{
-    const vdm_json_node *n = field(f, key);
-    if (!n) return fallback;
-    char expected[96];
-    if (n->kind == VDM_JSON_NUMBER && n->number >= least && n->number <= most) return n->number;
-    snprintf(expected, sizeof expected, "a number from %g to %g", least, most);
-    refuse(f, key, expected);
-    return fallback;
-}
-
-static int whole(fields *f, const char *key, const vdm_json_node *n, int fallback, int least, int most)
-{
-    char expected[64];
-    /* inside the range first: a double past an int's range must not become an int */
-    if (n->kind == VDM_JSON_NUMBER && n->number >= least && n->number <= most && (int)n->number == n->number)
-        return (int)n->number;
-    snprintf(expected, sizeof expected, "a whole number from %d to %d", least, most);
-    refuse(f, key, expected);
-    return fallback;
-}
-
-static int get_int(fields *f, const char *key, int fallback, int least, int most)
-{
-    const vdm_json_node *n = field(f, key);
-    return n ? whole(f, key, n, fallback, least, most) : fallback;
-}
-
-/* null, as an absent key, means 0: "none". */
-static int get_optional_int(fields *f, const char *key, int most)
-{
-    const vdm_json_node *n = field(f, key);
-    return n && n->kind != VDM_JSON_NULL ? whole(f, key, n, 0, 0, most) : 0;
-}
-
-static bool get_bool(fields *f, const char *key, bool fallback)
-{
-    const vdm_json_node *n = field(f, key);
-    if (!n) return fallback;
-    if (n->kind != VDM_JSON_TRUE && n->kind != VDM_JSON_FALSE) refuse(f, key, "true or false");
-    return n->kind == VDM_JSON_TRUE;
-}
-
-/* Fields of which one value is supported. absent: what an absent key means is that value too. */
-static void only_bool(fields *f, const char *key, bool absent, bool value)
-{
-    const vdm_json_node *n = field(f, key);
-    if (n ? n->kind != (value ? VDM_JSON_TRUE : VDM_JSON_FALSE) : !absent)
-        refuse(f, key, value ? "true" : "false");
-}
-
-static void only_string(fields *f, const char *key, bool absent, const char *value)
-{
-    const vdm_json_node *n = field(f, key);
-    if (n ? n->kind != VDM_JSON_STRING || strcmp(n->text, value) != 0 : !absent) refuse(f, key, value);
-}
-
-static void only_null(fields *f, const char *key)
-{
-    const vdm_json_node *n = field(f, key);
-    if (n && n->kind != VDM_JSON_NULL) refuse(f, key, "null");
-}
-
-/* ------------------------------------------------------------------------------------------------
- * The configurations of CogVideoX */
-
-enum {
-    MAX_CHANNELS = 65536, /* widths: the published ones stay below 20,000 */
-    MAX_LAYERS = 1000,    /* published: 42 */
-    MAX_RATIO = 64        /* patches and compressions: published 4 at most */
-};
-
-static void read_positions(fields *f, vdm_transformer_config *c)
-{
-    c->rotary = get_bool(f, "use_rotary_positional_embeddings", false);
-    c->learned_positions = get_bool(f, "use_learned_positional_embeddings", false);
-    c->sample_frames = get_int(f, "sample_frames", 49, 1, VDM_MAX_FRAMES);
-    c->sample_height = get_int(f, "sample_height", 60, 1, VDM_MAX_SIDE);
-    c->sample_width = get_int(f, "sample_width", 90, 1, VDM_MAX_SIDE);
-    c->spatial_scale = get_number(f, "spatial_interpolation_scale", 1.875, 1e-6, 1e6);
-    c->temporal_scale = get_number(f, "temporal_interpolation_scale", 1, 1e-6, 1e6);
-    c->temporal_compression = get_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
-    if (!c->rotary && c->learned_positions)
-        refuse(f, "use_rotary_positional_embeddings", "true beside use_learned_positional_embeddings");
-    if (c->patch_t > 0 && (!c->rotary || c->learned_positions))
-        refuse(f, "patch_size_t", "null where positions are not rotary alone");
-    if (c->learned_positions && (c->sample_height % c->patch || c->sample_width % c->patch))
-        refuse(f, "patch_size", "a divisor of sample_height and sample_width");
-}
-
-static void read_transformer(fields *f, vdm_transformer_config *c)
-{
-    only_string(f, "_class_name", false, "CogVideoXTransformer3DModel");
-    c->layers = get_int(f, "num_layers", 30, 1, MAX_LAYERS);
-    c->heads = get_int(f, "num_attention_heads", 30, 1, 1024);
-    c->head_dim = get_int(f, "attention_head_dim", 64, 1, VDM_MAX_HEAD);
-    if (c->head_dim % 16) refuse(f, "attention_head_dim", "a multiple of 16 up to 256");
-    c->in_channels = get_int(f, "in_channels", 16, 1, MAX_CHANNELS);
-    c->out_channels = get_int(f, "out_channels", 16, 1, MAX_CHANNELS);
-    c->patch = get_int(f, "patch_size", 2, 1, MAX_RATIO);
-    c->patch_t = get_optional_int(f, "patch_size_t", MAX_RATIO);
-    c->patch_bias = get_bool(f, "patch_bias", true);
-    c->text_tokens = get_int(f, "max_text_seq_length", 226, 1, MAX_CHANNELS);
-    c->text_dim = get_int(f, "text_embed_dim", 4096, 1, MAX_CHANNELS);
-    c->time_dim = get_int(f, "time_embed_dim", 512, 1, MAX_CHANNELS);
-    c->ofs_dim = get_optional_int(f, "ofs_embed_dim", MAX_CHANNELS);
-    /* the two embeddings are added; one sine and one cosine at least */
-    if (c->ofs_dim && (c->ofs_dim != c->time_dim || c->ofs_dim % 2 || c->ofs_dim < 4))
-        refuse(f, "ofs_embed_dim", "null or time_embed_dim, even");
-    c->flip_sin_to_cos = get_bool(f, "flip_sin_to_cos", true);
-    c->freq_shift = get_number(f, "freq_shift", 0, 0, 1);
-    c->norm_eps = get_number(f, "norm_eps", 1e-5, 1e-15, 1);
-    read_positions(f, c);
-    get_number(f, "dropout", 0, 0, 0); /* 0 alone */
-    only_bool(f, "attention_bias", true, true);
-    only_bool(f, "norm_elementwise_affine", true, true);
-    only_string(f, "activation_fn", true, "gelu-approximate");
-    only_string(f, "timestep_activation_fn", true, "silu");
-    only_string(f, "qk_norm", true, "layer_norm"); /* no field of the class: forks have it */
-}
-
-static int transformer_config(vdm_transformer_config *c, const char *dir, vdm_error *err)
-{
-    fields f;
-    *c = (vdm_transformer_config){0};
-    if (fields_open(&f, dir, "config.json", err))
-        f.failed = true;
-    else
-        read_transformer(&f, c);
-    return fields_close(&f);
-}
-
-static void read_block_types(fields *f, const char *key, int blocks, const char *type)
-{
-    const vdm_json_node *list = field(f, key);
-    char expected[96];
-    if (!list && blocks == 4) return; /* the default has four */
-    snprintf(expected, sizeof expected, "a list of %d times \"%s\"", blocks, type);
-    if (!list || list->kind != VDM_JSON_ARRAY || list->children != blocks) {
-        refuse(f, key, expected);
-        return;
-    }
-    for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(&f->json, n))
-        if (n->kind != VDM_JSON_STRING || strcmp(n->text, type) != 0) refuse(f, key, expected);
-}
-
-static void read_blocks(fields *f, vdm_vae_config *c)
-{
-    static const int published[] = {128, 256, 256, 512};
-    const vdm_json_node *list = field(f, "block_out_channels");
-    c->groups = get_int(f, "norm_num_groups", 32, 1, MAX_CHANNELS);
-    if (!list) {
-        c->blocks = 4;
-        memcpy(c->block_channels, published, sizeof published);
-    } else if (list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_VAE_BLOCKS) {
-        refuse(f, "block_out_channels", "a list of 1 to 8 whole numbers");
-        return;
-    } else {
-        for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(&f->json, n))
-            c->block_channels[c->blocks++] = whole(f, "block_out_channels", n, 1, 1, VDM_MAX_CHANNELS);
-    }
-    for (int i = 0; i < c->blocks; i++)
-        if (c->block_channels[i] % c->groups) refuse(f, "block_out_channels", "multiples of norm_num_groups");
-    read_block_types(f, "down_block_types", c->blocks, "CogVideoXDownBlock3D");
-    read_block_types(f, "up_block_types", c->blocks, "CogVideoXUpBlock3D");
-}
-
-static void read_vae(fields *f, vdm_vae_config *c)
-{
-    only_string(f, "_class_name", false, "AutoencoderKLCogVideoX");
-    c->channels = get_int(f, "in_channels", 3, 3, 3);
-    get_int(f, "out_channels", 3, 3, 3);
-    c->latent_channels = get_int(f, "latent_channels", 16, 1, 1024);
-    c->layers_per_block = get_int(f, "layers_per_block", 3, 1, 64);
-    read_blocks(f, c);
-    c->temporal_compression = get_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
-    int ratio = c->temporal_compression;
-    if ((ratio & (ratio - 1)) != 0 || ratio > 1 << (c->blocks > 0 ? c->blocks - 1 : 0))
-        refuse(f, "temporal_compression_ratio", "a power of two, at most one 2 for each block but the last");
-    c->sample_height = get_int(f, "sample_height", 480, 1, VDM_MAX_SIDE);
-    c->sample_width = get_int(f, "sample_width", 720, 1, VDM_MAX_SIDE);
-    c->scaling_factor = get_number(f, "scaling_factor", 1.15258426, 1e-6, 1e6);
-    c->invert_scale_latents = get_bool(f, "invert_scale_latents", false);
-    c->quant_conv = get_bool(f, "use_quant_conv", false);
-    c->post_quant_conv = get_bool(f, "use_post_quant_conv", false);
-    /* diffusers makes these convolutions as wide as the picture but gives them latents */
-    if (c->quant_conv && c->latent_channels != c->channels)
-        refuse(f, "use_quant_conv", "false where latent_channels is not out_channels");
-    if (c->post_quant_conv && c->latent_channels != c->channels)
-        refuse(f, "use_post_quant_conv", "false where latent_channels is not out_channels");
-    c->norm_eps = get_number(f, "norm_eps", 1e-6, 1e-15, 1); /* not of every norm: vae.c */
-    only_string(f, "act_fn", true, "silu");
-    only_null(f, "shift_factor");
-    only_null(f, "latents_mean");
-    only_null(f, "latents_std");
-}
-
-static int vae_config(vdm_vae_config *c, const char *dir, vdm_error *err)
-{
-    fields f;
-    *c = (vdm_vae_config){0};
-    if (fields_open(&f, dir, "config.json", err))
-        f.failed = true;
-    else
-        read_vae(&f, c);
-    return fields_close(&f);
-}
-
-static void read_scheduler(fields *f, vdm_scheduler_config *c)
-{
-    const vdm_json_node *class = field(f, "_class_name");
-    c->dpm = class && class->kind == VDM_JSON_STRING && strcmp(class->text, "CogVideoXDPMScheduler") == 0;
-    if (!c->dpm) only_string(f, "_class_name", false, "CogVideoXDDIMScheduler");
-    c->train_timesteps = get_int(f, "num_train_timesteps", 1000, 1, 1000);
-    c->beta_start = get_number(f, "beta_start", 0.00085, 1e-9, 0.999);
-    c->beta_end = get_number(f, "beta_end", 0.0120, 1e-9, 0.999);
-    c->snr_shift_scale = get_number(f, "snr_shift_scale", 3, 1e-6, 1e6);
-    c->rescale_zero_snr = get_bool(f, "rescale_betas_zero_snr", false);
-    c->set_alpha_to_one = get_bool(f, "set_alpha_to_one", true);
-    c->trailing = true;
-    only_string(f, "timestep_spacing", false, "trailing");
-    only_string(f, "prediction_type", false, "v_prediction");
-    only_bool(f, "clip_sample", false, false);
-    only_string(f, "beta_schedule", true, "scaled_linear");
-    only_null(f, "trained_betas");
-}
-
-int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err)
-{
-    fields f;
-    *c = (vdm_scheduler_config){0};
-    if (fields_open(&f, dir, "scheduler_config.json", err))
-        f.failed = true;
-    else
-        read_scheduler(&f, c);
-    return fields_close(&f);
-}
-
-int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
-{
-    *c = (vdm_model_config){0};
-    char *transformer = vdm_path(dir, "transformer", err);
-    char *vae = transformer ? vdm_path(dir, "vae", err) : NULL;
-    char *scheduler = vae ? vdm_path(dir, "scheduler", err) : NULL;
-    int status = scheduler ? 0 : -1;
-    if (status == 0) status = transformer_config(&c->transformer, transformer, err);
-    if (status == 0) status = vae_config(&c->vae, vae, err);
-    if (status == 0) status = vdm_scheduler_read(&c->scheduler, scheduler, err);
-    vdm_free(transformer);
-    vdm_free(vae);
-    vdm_free(scheduler);
-    if (status) return -1;
-    if (c->transformer.out_channels != c->vae.latent_channels)
-        return vdm_fail(
-            err, "%s: the transformer's out_channels are %d, the VAE's latent_channels %d: expected the same",
-            dir, c->transformer.out_channels, c->vae.latent_channels);
-    /* the transformer's matters where it computes or learned positions of frames */
-    bool counts_frames = !c->transformer.rotary || c->transformer.learned_positions;
-    if (counts_frames && c->transformer.temporal_compression != c->vae.temporal_compression)
-        return vdm_fail(
-            err, "%s: temporal_compression_ratio: the transformer has %d, the VAE %d: expected the same", dir,
-            c->transformer.temporal_compression, c->vae.temporal_compression);
-    return 0;
-}
-
-/* ------------------------------------------------------------------------------------------------
  * Taking tensors from a file: every one is asked for by name and shape; what is wrong is collected, so
  * that one sentence says all of it. */
 
-typedef struct complaint {
+typedef struct problems {
     int count, shown;
     char text[240]; /* of those that are shown */
-} complaint;
+} problems;
 
 typedef struct loader {
     vdm_safetensors file;
     bool *used; /* [file.count] */
     char *at;   /* where the next array of the result's own memory goes */
-    complaint missing, misshapen;
+    problems missing, misshapen;
 } loader;
 
-static void complain(complaint *c, const char *format, ...)
+static void add_problem(problems *c, const char *format, ...)
 {
     size_t length = strlen(c->text);
     c->count++;
@@ -373,26 +56,26 @@ static const char *shape_text(char text[static 128], int rank, const int64_t *sh
     return text;
 }
 
-/* The tensor prefix + name of that shape; NULL, and a complaint, where there is none. */
+/* The tensor prefix + name of that shape; NULL, and a problem noted, where there is none. */
 static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape)
 {
     char full[VDM_MAX_NAME], expected[128], found[128];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     const vdm_tensor *t = vdm_safetensors_find(&l->file, full);
     if (!t) {
-        complain(&l->missing, "'%s'", full);
+        add_problem(&l->missing, "'%s'", full);
         return NULL;
     }
     l->used[t - l->file.tensors] = true;
     bool same = t->rank == rank;
     for (int i = 0; same && i < rank; i++) same = t->shape[i] == shape[i];
     if (!same)
-        complain(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
+        add_problem(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
                  shape_text(found, t->rank, t->shape));
     /* vectors are widened, so they may be doubles; matrices are used as they are */
     bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && rank == 1);
     if (same && !floating)
-        complain(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full, vdm_dtype_name(t->dtype));
+        add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full, vdm_dtype_name(t->dtype));
     return same && floating ? t : NULL;
 }
 
@@ -408,7 +91,7 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* A copy in f32, NULL with a complaint. */
+/* A copy in f32, NULL, with a problem noted. */
 static const float *take_floats(loader *l, const char *prefix, const char *name, int rank,
                                 const int64_t *shape)
 {
@@ -461,12 +144,12 @@ static int loader_open(loader *l, const char *dir, const char *stem, bool repack
 }
 
 /* After the last tensor was taken. */
-static int loader_verdict(const loader *l, vdm_error *err)
+static int loader_report(const loader *l, vdm_error *err)
 {
-    complaint extra = {0};
+    problems extra = {0};
     for (int64_t i = 0; i < l->file.count; i++)
-        if (!l->used[i]) complain(&extra, "'%s'", l->file.tensors[i].name);
-    const complaint *all[] = {&l->missing, &extra, &l->misshapen};
+        if (!l->used[i]) add_problem(&extra, "'%s'", l->file.tensors[i].name);
+    const problems *all[] = {&l->missing, &extra, &l->misshapen};
     static const char *const titles[] = {"missing", "not known to this model", "of another shape or type"};
     char text[900] = "";
     size_t at = 0;
@@ -530,16 +213,16 @@ static void take_block(loader *l, vdm_block *b, const vdm_transformer_config *c,
     char block[64], name[128];
     snprintf(block, sizeof block, "transformer_blocks.%d.", index);
 #define NAMED(text) (snprintf(name, sizeof name, "%s%s", block, text), name)
-    take_linear(l, &b->norm1.linear, 6 * D, E, NAMED("norm1.linear"));
-    take_norm(l, &b->norm1.norm, D, NAMED("norm1.norm"));
+    take_linear(l, &b->norm[0].linear, 6 * D, E, NAMED("norm1.linear"));
+    take_norm(l, &b->norm[0].norm, D, NAMED("norm1.norm"));
     take_norm(l, &b->norm_q, Dh, NAMED("attn1.norm_q"));
     take_norm(l, &b->norm_k, Dh, NAMED("attn1.norm_k"));
     take_linear(l, &b->q, D, D, NAMED("attn1.to_q"));
     take_linear(l, &b->k, D, D, NAMED("attn1.to_k"));
     take_linear(l, &b->v, D, D, NAMED("attn1.to_v"));
     take_linear(l, &b->out, D, D, NAMED("attn1.to_out.0"));
-    take_linear(l, &b->norm2.linear, 6 * D, E, NAMED("norm2.linear"));
-    take_norm(l, &b->norm2.norm, D, NAMED("norm2.norm"));
+    take_linear(l, &b->norm[1].linear, 6 * D, E, NAMED("norm2.linear"));
+    take_norm(l, &b->norm[1].norm, D, NAMED("norm2.norm"));
     take_linear(l, &b->ff_up, 4 * D, D, NAMED("ff.net.0.proj"));
     take_linear(l, &b->ff_down, D, 4 * D, NAMED("ff.net.2"));
 #undef NAMED
@@ -571,7 +254,7 @@ int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err)
     *m = (vdm_transformer){0};
     loader l = {0};
     void *memory = NULL;
-    int status = transformer_config(&m->config, dir, err);
+    int status = vdm_transformer_config_read(&m->config, dir, err);
     if (status == 0) status = loader_open(&l, dir, WEIGHTS, false, 0, &memory, err);
     if (status == 0) {
         m->blocks = vdm_alloc((size_t)m->config.layers, sizeof *m->blocks, dir, err);
@@ -579,7 +262,7 @@ int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err)
     }
     if (status == 0) {
         take_transformer(&l, m);
-        status = loader_verdict(&l, err);
+        status = loader_report(&l, err);
     }
     vdm_free(l.used);
     m->small = memory;
@@ -713,7 +396,7 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err)
 {
     *m = (vdm_vae){0};
     loader l = {0};
-    int status = vae_config(&m->config, dir, err);
+    int status = vdm_vae_config_read(&m->config, dir, err);
     if (status == 0) {
         const vdm_vae_config *c = &m->config;
         size_t level = round_up((size_t)(c->layers_per_block + 1) * sizeof(vdm_resnet));
@@ -721,7 +404,7 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err)
     }
     if (status == 0) {
         take_vae(&l, m);
-        status = loader_verdict(&l, err);
+        status = loader_report(&l, err);
     }
     vdm_free(l.used);
     vdm_safetensors_close(&l.file);
@@ -737,31 +420,6 @@ void vdm_vae_free(vdm_vae *m)
 
 /* ------------------------------------------------------------------------------------------------
  * T5EncoderModel */
-
-static int text_config(vdm_text_config *c, const char *dir, vdm_error *err)
-{
-    fields f;
-    *c = (vdm_text_config){0};
-    int status = fields_open(&f, dir, "config.json", err);
-    if (status == 0) {
-        only_string(&f, "model_type", false, "t5");
-        only_string(&f, "feed_forward_proj", false, "gated-gelu");
-        c->layers = get_int(&f, "num_layers", 6, 1, 1000);
-        c->width = get_int(&f, "d_model", 512, 1, 65536);
-        c->heads = get_int(&f, "num_heads", 8, 1, 1024);
-        c->head_dim = get_int(&f, "d_kv", 64, 1, 4096);
-        c->ff = get_int(&f, "d_ff", 2048, 1, 1 << 20);
-        c->vocabulary = get_int(&f, "vocab_size", 32128, 1, VDM_MAX_PIECES);
-        c->buckets = get_int(&f, "relative_attention_num_buckets", 32, 4, 4096);
-        c->max_distance = get_int(&f, "relative_attention_max_distance", 128, 2, 1 << 20);
-        c->norm_eps = get_number(&f, "layer_norm_epsilon", 1e-6, 0, 1);
-        if (c->buckets % 4 ||
-            c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
-            refuse(&f, "relative_attention_num_buckets",
-                   "a multiple of 4, less than 4 times the largest distance");
-    }
-    return fields_close(&f) ? -1 : status;
-}
 
 static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config *c, int index)
 {
@@ -813,7 +471,7 @@ int vdm_text_encoder_load(vdm_text_encoder *m, const char *dir, vdm_error *err)
     *m = (vdm_text_encoder){0};
     loader l = {0};
     void *memory = NULL;
-    int status = text_config(&m->config, dir, err);
+    int status = vdm_text_config_read(&m->config, dir, err);
     size_t bias = round_up((size_t)m->config.buckets * (size_t)m->config.heads * sizeof(float));
     if (status == 0) status = loader_open(&l, dir, "model", false, bias, &memory, err);
     if (status == 0) {
@@ -822,7 +480,7 @@ int vdm_text_encoder_load(vdm_text_encoder *m, const char *dir, vdm_error *err)
     }
     if (status == 0) {
         take_text_encoder(&l, m);
-        status = loader_verdict(&l, err);
+        status = loader_report(&l, err);
     }
     vdm_free(l.used);
     m->small = memory;

@@ -124,6 +124,24 @@ char *vdm_path(const char *a, const char *b, vdm_error *err)
     return path;
 }
 
+char *vdm_copy_bytes(const char *text, size_t n, vdm_error *err)
+{
+    char *copy = vdm_alloc(n + 1, 1, "a text", err);
+    if (copy && n) memcpy(copy, text, n);
+    return copy;
+}
+
+char *vdm_copy_text(const char *text, vdm_error *err)
+{
+    return vdm_copy_bytes(text, strlen(text), err);
+}
+
+bool vdm_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 /* Reads `size` bytes; -1 where the file ends before. read() may return less than was asked for. */
 static int read_fully(int fd, char *to, size_t size)
 {

@@ -72,8 +72,25 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
 
 /* a + "/" + b in new memory (vdm_free), or NULL. */
 char *vdm_path(const char *a, const char *b, vdm_error *err);
+/* A copy of the text, or of its first n bytes, in new memory (vdm_free), or NULL. */
+char *vdm_copy_text(const char *text, vdm_error *err);
+char *vdm_copy_bytes(const char *text, size_t n, vdm_error *err);
+bool vdm_is_folder(const char *path); /* links are followed */
 
 double vdm_seconds(void); /* a monotonic clock */
+
+/* ------------------------------------------------------------------------------------------------
+ * Pictures in files (png.c; the rest is in vdm.h) */
+
+/* What was lost when a picture was read: bits of a set. */
+enum {
+    VDM_NOTE_ALPHA = 1,   /* pixels that are not opaque: they were put over black */
+    VDM_NOTE_DEPTH = 2,   /* 16 bits a sample: reduced to 8 */
+    VDM_NOTE_PROFILE = 4, /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_GAMMA = 8,   /* a gamma other than that of sRGB: ignored */
+    VDM_NOTE_FRAMES = 16, /* an animation: its first picture alone */
+    VDM_NOTES = 5         /* how many there are */
+};
 
 /* ------------------------------------------------------------------------------------------------
  * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
@@ -173,7 +190,7 @@ typedef struct vdm_json {
     char *strings; /* private */
 } vdm_json;
 /* Strict RFC 8259 (UTF-8, no duplicate keys, no NUL in strings, depth <= VDM_MAX_JSON_DEPTH).
- * `path` is for messages. */
+ * `path` is for messages. vdm_json_read ignores a byte order mark before the document, which editors write. */
 int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path, vdm_error *err);
 int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
 void vdm_json_free(vdm_json *j);

@@ -15,7 +15,6 @@
  *
  * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew, at the latest in
  * every tile, or the sums lose digits as S grows. */
-#include "kernels/gemm.h"
 
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
@@ -200,7 +199,7 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
         write_queries(h, &g, first, query, smaller(16, n - query));
 }
 
-void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_args *a)
+static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
     int64_t groups = ((int64_t)a->S + GROUP - 1) / GROUP, tasks = (int64_t)a->B * a->A * groups;
     if (tasks == 0) return;
@@ -351,7 +350,7 @@ static void head_backward(const vdm_cpu *cpu, const struct head *h)
     }
 }
 
-void FOR_SET(vdm_attention_backward_)(const vdm_cpu *cpu, const vdm_attention_args *a)
+static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
     OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
     for (int64_t number = 0; number < (int64_t)a->B * a->A; number++) {

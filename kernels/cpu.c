@@ -83,14 +83,15 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
 #endif
         {&vdm_kernels_avx512, has_avx512},
         {&vdm_kernels_avx2, has_avx2},
-#define KNOWN_SETS "scalar, avx2, avx512, avx512bf16" AMX_SET
+#define KNOWN_SETS "plain, scalar, avx2, avx512, avx512bf16" AMX_SET
 #elif defined(__aarch64__)
         {&vdm_kernels_neon, always},
-#define KNOWN_SETS "scalar or neon"
+#define KNOWN_SETS "plain, scalar or neon"
 #else
-#define KNOWN_SETS "scalar"
+#define KNOWN_SETS "plain or scalar"
 #endif
         {&vdm_kernels_scalar, always},
+        {&vdm_kernels_plain, always}, /* by name alone */
     };
     bool any = !wanted || !*wanted;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {

@@ -653,13 +653,11 @@ _Static_assert((int)PRODUCT_FLOATS / 16 >=
                    (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
                "at least one step of Winograd's rows has room");
 
-/* attention.c, compiled like products.c once per instruction set */
+/* The table's name: vdm_kernels_avx512 */
 #define JOIN_(a, b)   a##b
 #define JOIN(a, b)    JOIN_(a, b)
 #define FOR_SET(name) JOIN(name, SET_NAME)
 #define NAME_OF_(set) #set
 #define NAME_OF(set)  NAME_OF_(set)
-void FOR_SET(vdm_attention_forward_)(const vdm_cpu *cpu, const vdm_attention_args *a);
-void FOR_SET(vdm_attention_backward_)(const vdm_cpu *cpu, const vdm_attention_args *a);
 
 #endif

@@ -1,8 +1,9 @@
-/* Kernels: the loops where the time goes, behind plain functions. Internal to the library.
+/* Kernels: the loops that take the time, behind a table of functions. Internal to the library.
  *
- * products.c and attention.c are compiled once per instruction set over the 16-lane vector of vector.h and the
- * panels of gemm.h; each copy fills one table, and vdm_cpu_init picks a table. Whatever the copy, a result
- * is defined by these rules (kernels/plain.c has them as plain loops):
+ * Read plain.c first: it defines every kernel as plain loops over elements, the formula above them. The same
+ * kernels are written once more over the 16-lane vector of vector.h and the packed panels of gemm.h, and
+ * compiled once per instruction set; each copy fills one table, and vdm_cpu_init picks a table (cpu.c). Every
+ * table, plain.c's too, computes the same bits, which these rules define:
  *   1. matmul and convolution: k is cut in pieces of VDM_CHAIN. Every piece is one chain of fused
  *      multiply-adds in order of k into an f32 that starts at 0; the pieces are added in order, to the
  *      output's value where it accumulates; the bias is added last. (One chain over all of K would lose
@@ -36,21 +37,6 @@
 
 #include "vdm.h"
 #include "vdm_math.h"
-
-/* Taps (trace.c; vdm.h: vdm_tap). All of them do nothing where tap is NULL or doesn't want that name.
- * tap_see: x is complete; SHAPE(...) is its rank and shape, the name is formatted as by printf. */
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]){__VA_ARGS__}
-void tap_see(vdm_tap *tap, const float *x, int rank, const int64_t *shape, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-/* x is shape[0] pieces, `stride` floats apart: shown as one tensor. */
-void tap_pieces(vdm_tap *tap, const float *x, int64_t stride, int rank, const int64_t *shape, const char *format,
-                ...) __attribute__((format(printf, 6, 7)));
-/* For a tensor that no layer keeps: room for it where it is wanted, else NULL; filled, then shown by tap_show. */
-float *tap_room(vdm_tap *tap, int rank, const int64_t *shape, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void tap_show(vdm_tap *tap, int rank, const int64_t *shape);
-/* Puts a prefix in front of the names that follow; "" takes it away. */
-void tap_prefix(vdm_tap *tap, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
@@ -97,12 +83,55 @@ typedef struct vdm_attention_args {
     float *dq, *dk, *dv;    /* backward: written, not added to */
 } vdm_attention_args;
 
-/* One group per (video, text or video part): rows of a [B,S,D] array that share a modulation vector.
- * Row (b,s) takes text[b] where s < L, video[b] elsewhere; both [B, stride]. */
+/* The rows of a [B,S,D] array: of every video's S rows the first L are text's. */
 typedef struct vdm_rows {
     int B, S, L;
     int64_t D;
 } vdm_rows;
+
+/* The modulation of a norm (CogVideoXLayerNormZero): one vector [D] per video b for its text rows and one for
+ * its video rows, at text_scale + b * stride, scale + b * stride, and so on. scale and shift may all be NULL:
+ * no modulation; a kernel of gates reads the gates alone. */
+typedef struct vdm_modulation {
+    const float *shift, *scale, *gate;                /* of video rows */
+    const float *text_shift, *text_scale, *text_gate; /* of text rows */
+    int64_t stride;
+} vdm_modulation;
+
+/* A layer norm over D and its backward pass. Without modulation the rows may be any: B = 1, L = 0. */
+typedef struct vdm_norm_args {
+    vdm_rows rows;
+    const float *x; /* [B,S,D] */
+    const vdm_norm *norm;
+    vdm_modulation modulation;
+    float *mean, *rstd; /* [B*S]: written by forward unless NULL, read by backward */
+    float *y;           /* forward: [B,S,D]; may be x */
+    float eps;          /* forward */
+    const float *dy;    /* backward: [B,S,D] */
+    float *dx;          /* backward: [B,S,D]; may be dy unless it is added to */
+    bool add;           /* backward: dx += ..., not dx = ... */
+} vdm_norm_args;
+
+/* Group norm, given the statistics of the groups. */
+typedef struct vdm_group_norm_args {
+    int64_t P; /* pixels */
+    int C, groups;
+    const float *x;           /* [P,C] */
+    float *y;                 /* [P,C]; may be x */
+    const float *mean, *rstd; /* [groups] */
+    const vdm_norm *norm;
+    const float *times, *plus; /* [Pz,C]: y times + plus, of which pixel p takes row index[p]; or NULL */
+    const int32_t *index;      /* [P] */
+    bool silu;                 /* of all that, at the end */
+} vdm_group_norm_args;
+
+/* Rotary positions: the rows as those of vdm_rows, heads of Dh side by side. */
+typedef struct vdm_rope_args {
+    int B, S, L, A, Dh;
+    float *x;               /* [B,S,A*Dh], in place */
+    const float *cos, *sin; /* [S-L,Dh/2] */
+    float sign;             /* +1: forward; -1: backward, the rotation by the opposite angle */
+} vdm_rope_args;
 
 /* What an update of AdamW multiplies by (lora.c: vdm_adamw_update) */
 typedef struct vdm_adamw_factors {
@@ -128,36 +157,22 @@ typedef struct vdm_kernels {
      * dq_id = sum_j ds_ij k_jd. */
     void (*attention_backward)(const vdm_cpu *cpu, const vdm_attention_args *a);
 
-    /* y = ((x - mean) rstd gamma + beta) (1 + scale) + shift, row by row over D; mean and variance by
-     * rule 2, the variance from (x - mean)^2. Modulation vectors [B,stride] per part, all NULL for none
-     * (then rows may be any count: B = 1, L = 0). mean, rstd [rows] kept for backward; may be NULL.
-     * y may be x. */
-    void (*layer_norm)(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
-                       float eps, const float *text_scale, const float *text_shift,
-                       const float *video_scale, const float *video_shift, int64_t stride,
-                       float *mean, float *rstd);
-    /* dx += rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma. dx may be dy only where
-     * add is false (then dx = ...). */
-    void (*layer_norm_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
-                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
-                                const float *video_scale, int64_t stride, const float *mean,
-                                const float *rstd, bool add);
+    /* y = (xhat gamma + beta) (1 + scale) + shift, xhat = (x - mean) rstd, row by row over D; mean and
+     * variance by rule 2, the variance from (x - mean)^2; rstd = 1 / sqrt(variance + eps). */
+    void (*layer_norm)(const vdm_cpu *cpu, const vdm_norm_args *n);
+    /* dx (+)= rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma */
+    void (*layer_norm_backward)(const vdm_cpu *cpu, const vdm_norm_args *n);
 
     /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of
      * VDM_PIXEL_TILE pixels in f32 in order, those sums added in double in order, channels of a group in
      * double in order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
     void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
                              int C, int groups, float eps);
-    /* y = (x - mean) rstd gamma + beta, [P,C]; then times `times` and plus `plus` where given: those are
-     * [Pz,C], and pixel p takes row index[p]; then silu where asked for. y may be x. */
-    void (*group_norm)(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
-                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
-                       const float *plus, const int32_t *index, bool silu);
+    /* y = ((x - mean) rstd gamma + beta) times + plus, then silu of it where asked for */
+    void (*group_norm)(const vdm_cpu *cpu, const vdm_group_norm_args *n);
 
-    /* Rotates the pairs (x[2j], x[2j+1]) of every head of the video rows: cos, sin [V, Dh/2].
-     * sign +1: forward; -1: backward (the rotation by the opposite angle). In place, x [B,S,A*Dh]. */
-    void (*rope)(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cos,
-                 const float *sin, float sign);
+    /* Rotates the pairs (x[2j], x[2j+1]) of every head of the video rows by the angle of (row, j). */
+    void (*rope)(const vdm_cpu *cpu, const vdm_rope_args *r);
 
     /* Number by number, from here to exp: y may be x.
      * gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
@@ -165,11 +180,11 @@ typedef struct vdm_kernels {
     /* dx = dy gelu'(x); dx may be dy */
     void (*gelu_backward)(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n);
     void (*silu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
-    /* sum = h + gate y (sum may be h), or dy = gate dh: gate [B,stride] per part */
+    /* sum = h + gate y (sum may be h) */
     void (*gated_add)(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
-                      const float *text_gate, const float *video_gate, int64_t stride);
-    void (*gate)(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r,
-                 const float *text_gate, const float *video_gate, int64_t stride);
+                      const vdm_modulation *m);
+    /* Its backward: dy = gate dh */
+    void (*gate)(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const vdm_modulation *m);
     /* y = a x + b z, each product rounded: two multiplications, one addition */
     void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
@@ -208,7 +223,7 @@ static inline size_t vdm_winograd_floats(int kt, int in, int out)
     return 16 * (size_t)kt * (size_t)in * (((size_t)out + 31) / 32 * 32);
 }
 
-extern const vdm_kernels vdm_kernels_scalar;
+extern const vdm_kernels vdm_kernels_plain, vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)
 extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx512bf16,
     vdm_kernels_avx512amx;

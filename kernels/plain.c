@@ -1,17 +1,51 @@
-/* Every kernel of kernels.h as plain loops, one number at a time, in the order that the rules there give.
- * Read this to know what a kernel computes; products.c computes the same bits, faster.
+/* The definition of every kernel: plain loops, one element at a time, in the order that the rules of kernels.h
+ * give. Read this file to know what a kernel computes. The other sets of kernels compute the same bits, faster.
+ *
+ *   rules          rounding to bf16, sums of products, sums over a row, exp
+ *   products       matmul, convolution, Winograd's convolution
+ *   attention      forward, backward
+ *   norms          layer norm forward, backward; group norm
+ *   elementwise    rope, gelu, silu, gates, blend, exp, AdamW
+ *
+ * VDM_ISA=plain computes with this table. It is hundreds of times slower than the others and uses one thread,
+ * so that a debugger can follow it from noise to answer; every function of the table begins with plain_:
+ *
+ *     make BUILD=build/debug OPT=-O0 OPENMP= build/debug/vdm
+ *     VDM_ISA=plain gdb --args build/debug/vdm ...
+ *     (gdb) break plain_layer_norm
  *
  * Trap: write a * b + c for fmaf(a, b, c), or let a loop run in another order, and the last bits differ. */
-#include "kernels/plain.h"
+#include "kernels/kernels.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Rules */
+ * Rule 5: numbers of bf16 products */
 
-/* Element i of f32, f16 or bf16 data at any address. */
+/* Denormal numbers count as 0 of the same sign. */
+static float flushed(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
+}
+
+static float bf16(float x)
+{
+    return vdm_from_bf16(vdm_to_bf16(flushed(x)));
+}
+
+/* a b + c. A result is denormal if it would be below FLT_MIN when rounded to 24 bits. fmaf rounds a denormal
+ * result to fewer bits, perhaps up to FLT_MIN itself: so small results are computed again, scaled by 2^48. */
+static float fma_flushed(float a, float b, float c)
+{
+    a = flushed(a), b = flushed(b), c = flushed(c);
+    float r = fmaf(a, b, c), large = 0x1p48f;
+    if (r == 0 || isnan(r) || fabsf(r) > FLT_MIN) return r;
+    return fabsf(fmaf(a * large, b, c * large)) < FLT_MIN * large ? copysignf(0, r) : r;
+}
+
+/* Element i of f32, f16 or bf16 data at any address */
 static float element(const void *data, vdm_dtype dtype, int64_t i)
 {
     const char *p = (const char *)data + i * (dtype == VDM_F32 ? 4 : 2);
@@ -25,88 +59,120 @@ static float element(const void *data, vdm_dtype dtype, int64_t i)
     return dtype == VDM_F16 ? vdm_from_f16(half) : vdm_from_bf16(half);
 }
 
-/* Rule 5: no denormal numbers. A result counts as one where it would be below FLT_MIN if rounded to 24 bits;
- * fmaf may have rounded it to fewer, up to FLT_MIN itself: so it is looked at a power of two larger. */
-static float flushed(float x)
+/* ------------------------------------------------------------------------------------------------
+ * Rules 1, 5 and 6: a sum of products, cut in pieces */
+
+struct sum {
+    vdm_precision precision;
+    bool empty;           /* the first piece becomes the total, it is not added to 0 */
+    float total;          /* of the finished pieces */
+    int count;            /* products in the current piece */
+    float chain[2];       /* the current piece; rule 6: its even and its odd products */
+    float even_a, even_b; /* rule 5: of the current pair, which the odd product precedes */
+};
+
+/* The sum of no products, and a sum that continues from a value */
+static struct sum sum_empty(const vdm_cpu *cpu)
 {
-    return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
+    struct sum s = {.precision = cpu->precision, .empty = cpu->precision != VDM_PRECISION_AMX};
+    return s;
 }
-static float fma_flushed(float a, float b, float c)
+static struct sum sum_from(const vdm_cpu *cpu, float total)
 {
-    a = flushed(a), b = flushed(b), c = flushed(c);
-    float r = fmaf(a, b, c), large = 0x1p48f;
-    if (r == 0 || isnan(r) || fabsf(r) > FLT_MIN) return r;
-    return fabsf(fmaf(a * large, b, c * large)) < FLT_MIN * large ? copysignf(0, r) : r;
-}
-static float bf16(float x)
-{
-    return vdm_from_bf16(vdm_to_bf16(flushed(x)));
+    struct sum s = {.precision = cpu->precision, .total = total};
+    return s;
 }
 
-/* Rule 6: the even (odd = 0) or odd numbers of a piece of 32, of which n are there and the rest 0 */
-static float half_piece(const float *a, const float *b, int64_t n, int odd)
+static void finish_piece(struct sum *s)
 {
-    float sum = 0;
-    for (int64_t k = odd; k < 32; k += 2)
-        sum = fma_flushed(k < n ? bf16(a[k]) : 0, k < n ? bf16(b[k]) : 0, sum);
-    return sum;
+    float piece = s->chain[0];
+    if (s->precision == VDM_PRECISION_AMX) piece = flushed(s->chain[0] + s->chain[1]);
+    if (s->empty)
+        s->total = piece;
+    else if (s->precision == VDM_PRECISION_F32)
+        s->total += piece;
+    else
+        s->total = flushed(flushed(s->total) + piece);
+    s->empty = false, s->count = 0, s->chain[0] = s->chain[1] = 0;
 }
 
-static int piece_length(const vdm_cpu *cpu)
+/* sum += a b */
+static void add_product(struct sum *s, float a, float b)
 {
-    return cpu->precision == VDM_PRECISION_AMX ? 32 : VDM_CHAIN;
-}
-
-/* Rule 1, or 5, or 6: one piece */
-static float chain(const vdm_cpu *cpu, const float *a, const float *b, int64_t n)
-{
-    float sum = 0;
-    if (cpu->precision == VDM_PRECISION_AMX) return flushed(half_piece(a, b, n, 0) + half_piece(a, b, n, 1));
-    if (cpu->precision == VDM_PRECISION_F32) {
-        for (int64_t k = 0; k < n; k++) sum = fmaf(a[k], b[k], sum);
-        return sum;
+    bool odd = s->count % 2 == 1;
+    switch (s->precision) {
+    case VDM_PRECISION_F32:
+        s->chain[0] = fmaf(a, b, s->chain[0]);
+        break;
+    case VDM_PRECISION_BF16:
+        if (!odd) {
+            s->even_a = bf16(a), s->even_b = bf16(b);
+            break;
+        }
+        s->chain[0] = fma_flushed(bf16(a), bf16(b), s->chain[0]);
+        s->chain[0] = fma_flushed(s->even_a, s->even_b, s->chain[0]);
+        break;
+    case VDM_PRECISION_AMX:
+        s->chain[odd] = fma_flushed(bf16(a), bf16(b), s->chain[odd]);
+        break;
     }
-    for (int64_t k = 0; k < n; k += 2) {
-        float a1 = k + 1 < n ? a[k + 1] : 0, b1 = k + 1 < n ? b[k + 1] : 0;
-        sum = fma_flushed(bf16(a1), bf16(b1), sum);
-        sum = fma_flushed(bf16(a[k]), bf16(b[k]), sum);
-    }
-    return sum;
+    s->count++;
+    if (s->count == (s->precision == VDM_PRECISION_AMX ? 32 : VDM_CHAIN)) finish_piece(s);
 }
 
-/* The piece goes to what was summed before it; `first` is where nothing was. */
-static float add_piece(const vdm_cpu *cpu, float total, float piece, bool first)
+/* The sum, once all products are added: the last piece is filled up with zeros to whole pairs, or to 32. */
+static float sum_of(struct sum *s)
 {
-    if (first) return cpu->precision == VDM_PRECISION_AMX ? 0 + piece : piece;
-    return cpu->precision == VDM_PRECISION_F32 ? total + piece : flushed(flushed(total) + piece);
+    int whole = s->precision == VDM_PRECISION_AMX ? 32 : s->precision == VDM_PRECISION_BF16 ? 2 : 1;
+    while (s->count % whole != 0) add_product(s, 0, 0);
+    if (s->count > 0) finish_piece(s);
+    return s->total;
 }
 
-/* Rule 1 over all of n: the pieces of a b are added to total. */
-static float add_products(const vdm_cpu *cpu, float total, const float *a, const float *b, int64_t n,
-                          bool first)
+/* Sum of a[k] b[k] over k < n */
+static float dot(const vdm_cpu *cpu, const float *a, const float *b, int64_t n)
 {
-    int64_t length = piece_length(cpu);
-    for (int64_t k = 0; k < n; k += length) {
-        int64_t depth = n - k < length ? n - k : length;
-        total = add_piece(cpu, total, chain(cpu, a + k, b + k, depth), first && k == 0);
-    }
-    return total;
+    struct sum s = sum_empty(cpu);
+    for (int64_t k = 0; k < n; k++) add_product(&s, a[k], b[k]);
+    return sum_of(&s);
 }
 
-/* Rule 2: sum of x[i] y[i], or of x[i] where y is NULL. */
-static float row_sum(const float *x, const float *y, int64_t n)
+/* ------------------------------------------------------------------------------------------------
+ * Rule 2: a sum over a row, in 16 partial sums. Rule 4: exp */
+
+/* The tree over n partial sums: partial j += partial j + n/2, j + n/4, ... j + 1 */
+static float tree_sum(float *partial, int n)
 {
-    float partial[16] = {0};
-    for (int64_t i = 0; i < n; i++)
-        partial[i % 16] = y ? fmaf(x[i], y[i], partial[i % 16]) : partial[i % 16] + x[i];
-    for (int width = 8; width >= 1; width /= 2)
+    for (int width = n / 2; width >= 1; width /= 2)
         for (int j = 0; j < width; j++) partial[j] += partial[j + width];
     return partial[0];
 }
 
-/* Rule 4: x = n ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial, 2^n exact. ln 2 comes in two parts, of which
- * n times the first is exact. The magic number pushes the fraction out of x log2(e). */
-static float plain_exp(float x)
+static float row_mean(const float *x, int64_t n)
+{
+    float partial[16] = {0};
+    for (int64_t i = 0; i < n; i++) partial[i % 16] += x[i];
+    return tree_sum(partial, 16) / (float)n;
+}
+
+/* Mean of (x - mean)^2 */
+static float row_variance(const float *x, int64_t n, float mean)
+{
+    float partial[16] = {0};
+    for (int64_t i = 0; i < n; i++) partial[i % 16] = fmaf(x[i] - mean, x[i] - mean, partial[i % 16]);
+    return tree_sum(partial, 16) / (float)n;
+}
+
+static float row_dot(const float *x, const float *y, int64_t n)
+{
+    float partial[16] = {0};
+    for (int64_t i = 0; i < n; i++) partial[i % 16] = fmaf(x[i], y[i], partial[i % 16]);
+    return tree_sum(partial, 16);
+}
+
+/* x = n ln 2 + r, |r| <= ln 2 / 2; e^r is a polynomial, 2^n exact. ln 2 comes in two parts, of which n times
+ * the first is exact. Adding and subtracting 1.5 2^23 rounds x log2(e) to an integer. */
+static float exp_of(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23 */
     if (x > 89.0f) x = 89.0f;        /* to infinity */
@@ -125,51 +191,79 @@ static float plain_exp(float x)
     return isnan(x) ? x : ldexpf(p, (int)n);
 }
 
-/* x sigma(z) */
+/* x sigma(z) = x / (1 + e^-z) */
 static float times_sigmoid(float x, float z)
 {
-    return x / (1.0f + plain_exp(-z));
+    return x / (1.0f + exp_of(-z));
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Matmul, convolution */
+ * Products */
 
-static void matmul_one(const vdm_cpu *cpu, const vdm_matmul_args *m)
+/* C = A B + bias, or C += A B: C(i,n) = sum over k of A(i,k) B(k,n) */
+static void plain_matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
-    float a[VDM_CHAIN], b[VDM_CHAIN];
-    for (int64_t i = 0; i < m->M; i++) {
-        for (int64_t n = 0; n < m->N; n++) {
-            float *c = &m->c[i * m->c_row + n], total = m->accumulate ? *c : 0;
-            for (int64_t k0 = 0; k0 < m->K; k0 += piece_length(cpu)) {
-                int64_t depth = m->K - k0 < piece_length(cpu) ? m->K - k0 : piece_length(cpu);
-                for (int64_t k = 0; k < depth; k++) {
-                    a[k] = m->a[i * m->a_row + (k0 + k) * m->a_col];
-                    b[k] = element(m->b, m->b_dtype, (k0 + k) * m->b_row + n * m->b_col);
-                }
-                total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0 && !m->accumulate);
+    for (; m; m = m->also) {
+        for (int64_t i = 0; i < m->M; i++) {
+            for (int64_t n = 0; n < m->N; n++) {
+                float *c = &m->c[i * m->c_row + n];
+                struct sum s = m->accumulate ? sum_from(cpu, *c) : sum_empty(cpu);
+                for (int64_t k = 0; k < m->K; k++)
+                    add_product(&s, m->a[i * m->a_row + k * m->a_col],
+                                element(m->b, m->b_dtype, k * m->b_row + n * m->b_col));
+                *c = m->bias ? sum_of(&s) + m->bias[n] : sum_of(&s);
             }
-            *c = m->bias ? total + m->bias[n] : total;
         }
     }
 }
 
-static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
+/* Input (frame, y, x, channel); 0 outside the frame */
+static float pixel(const vdm_conv_args *c, int64_t frame, int y, int x, int64_t channel)
 {
-    for (; m; m = m->also) matmul_one(cpu, m);
+    if (y < 0 || y >= c->H || x < 0 || x >= c->W) return 0;
+    return c->frames[frame][((int64_t)y * c->W + x) * c->w->in + channel];
 }
 
-/* Input number k of the window of output (t,yo,xo). */
-static float window(const vdm_conv_args *c, int t, int yo, int xo, int64_t k)
+/* y(t,yo,xo,n) = sum + bias + residual */
+static void store_output(const vdm_conv_args *c, int t, int yo, int xo, int64_t n, float sum)
+{
+    int64_t at = (((int64_t)t * c->Ho + yo) * c->Wo + xo) * c->w->out + n;
+    if (c->w->bias) sum += c->w->bias[n];
+    if (c->residual) sum += c->residual[at];
+    c->y[at] = sum;
+}
+
+/* y(t,yo,xo,n) = sum over dt, dy, dx, channel of x(t + dt, yo stride + dy - pad, xo stride + dx - pad, channel)
+ *                w(dt,dy,dx,channel,n) */
+static float window_product(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n)
 {
     const vdm_conv *w = c->w;
-    int64_t channel = k % w->in, tap = k / w->in;
-    int dx = (int)(tap % w->k), dy = (int)(tap / w->k % w->k), dt = (int)(tap / w->k / w->k);
-    int y = yo * c->stride + dy - c->pad, x = xo * c->stride + dx - c->pad;
-    if (y < 0 || y >= c->H || x < 0 || x >= c->W) return 0;
-    return c->frames[t + dt][((int64_t)y * c->W + x) * w->in + channel];
+    struct sum s = sum_empty(cpu);
+    int64_t k = 0;
+    for (int dt = 0; dt < w->kt; dt++)
+        for (int dy = 0; dy < w->k; dy++)
+            for (int dx = 0; dx < w->k; dx++)
+                for (int64_t channel = 0; channel < w->in; channel++, k++)
+                    add_product(
+                        &s,
+                        pixel(c, t + dt, yo * c->stride + dy - c->pad, xo * c->stride + dx - c->pad, channel),
+                        element(w->weight.data, w->weight.dtype, k * w->out + n));
+    return sum_of(&s);
 }
 
-/* Rule 7: number i of B^T d, G g and A^T p */
+static void conv_direct(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    for (int t = 0; t < c->T; t++)
+        for (int yo = 0; yo < c->Ho; yo++)
+            for (int xo = 0; xo < c->Wo; xo++)
+                for (int64_t n = 0; n < c->w->out; n++)
+                    store_output(c, t, yo, xo, n, window_product(cpu, c, t, yo, xo, n));
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Rule 7: Winograd's convolution F(2x2,3x3) */
+
+/* Element i of B^T d, of G g and of A^T p */
 static float join_inputs(const float d[4], int i)
 {
     return i == 0 ? d[0] - d[2] : i == 1 ? d[1] + d[2] : i == 2 ? d[2] - d[1] : d[1] - d[3];
@@ -184,69 +278,52 @@ static float join_products(const float p[4], int i)
     return i == 0 ? (p[0] + p[1]) + p[2] : (p[1] - p[2]) - p[3];
 }
 
-/* Number (i,j) of V, of the 2x2 outputs from (yo,xo) on, and of U; k = dt*in + channel */
-static float transformed_input(const vdm_conv_args *c, int t, int yo, int xo, int64_t k, int i, int j)
+/* Element (i,j) of V = B^T d B: d are the 4x4 inputs around the 2x2 outputs from (yo,xo) on */
+static float transformed_input(const vdm_conv_args *c, int64_t frame, int yo, int xo, int64_t channel, int ij)
 {
     float row[4];
-    int64_t in = c->w->in;
     for (int x = 0; x < 4; x++) {
         float d[4];
-        for (int y = 0; y < 4; y++) {
-            bool inside = yo - 1 + y >= 0 && yo - 1 + y < c->H && xo - 1 + x >= 0 && xo - 1 + x < c->W;
-            int64_t at = ((int64_t)(yo - 1 + y) * c->W + xo - 1 + x) * in + k % in;
-            d[y] = inside ? c->frames[t + k / in][at] : 0;
-        }
-        row[x] = join_inputs(d, i);
+        for (int y = 0; y < 4; y++) d[y] = pixel(c, frame, yo - 1 + y, xo - 1 + x, channel);
+        row[x] = join_inputs(d, ij / 4);
     }
-    return join_inputs(row, j);
+    return join_inputs(row, ij % 4);
 }
-static float transformed_weight(const vdm_conv *w, int64_t k, int64_t n, int i, int j)
+
+/* Element (i,j) of U = G g G^T: g are the 3x3 taps from (dt, channel) to n */
+static float transformed_weight(const vdm_conv *w, int dt, int64_t channel, int64_t n, int ij)
 {
     float row[3];
     for (int x = 0; x < 3; x++) {
         float g[3];
-        for (int y = 0; y < 3; y++)
-            g[y] = element(w->weight.data, w->weight.dtype,
-                           ((k / w->in * 9 + 3 * y + x) * w->in + k % w->in) * w->out + n);
-        row[x] = join_taps(g, i);
-    }
-    return join_taps(row, j);
-}
-
-static float winograd_product(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n,
-                              int i, int j)
-{
-    float a[VDM_CHAIN], b[VDM_CHAIN], total = 0;
-    int64_t K = (int64_t)c->w->kt * c->w->in;
-    for (int64_t k0 = 0; k0 < K; k0 += piece_length(cpu)) {
-        int64_t depth = K - k0 < piece_length(cpu) ? K - k0 : piece_length(cpu);
-        for (int64_t k = 0; k < depth; k++) {
-            a[k] = transformed_input(c, t, yo, xo, k0 + k, i, j);
-            b[k] = transformed_weight(c->w, k0 + k, n, i, j);
+        for (int y = 0; y < 3; y++) {
+            int64_t k = ((int64_t)dt * 9 + 3 * y + x) * w->in + channel;
+            g[y] = element(w->weight.data, w->weight.dtype, k * w->out + n);
         }
-        total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0);
+        row[x] = join_taps(g, ij / 4);
     }
-    return total;
+    return join_taps(row, ij % 4);
 }
 
-/* Output channel n of the 2x2 outputs from (yo,xo) on */
-static void winograd_group(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n)
+/* P(i,j) = sum over dt, channel of V(i,j) U(i,j); the 2x2 outputs of channel n are A^T P A */
+static void winograd_outputs(const vdm_cpu *cpu, const vdm_conv_args *c, int t, int yo, int xo, int64_t n)
 {
     float row[2][4];
     for (int j = 0; j < 4; j++) {
         float p[4];
-        for (int i = 0; i < 4; i++) p[i] = winograd_product(cpu, c, t, yo, xo, n, i, j);
+        for (int i = 0; i < 4; i++) {
+            struct sum s = sum_empty(cpu);
+            for (int dt = 0; dt < c->w->kt; dt++)
+                for (int64_t channel = 0; channel < c->w->in; channel++)
+                    add_product(&s, transformed_input(c, t + dt, yo, xo, channel, 4 * i + j),
+                                transformed_weight(c->w, dt, channel, n, 4 * i + j));
+            p[i] = sum_of(&s);
+        }
         for (int i = 0; i < 2; i++) row[i][j] = join_products(p, i);
     }
-    for (int y = yo; y < yo + 2 && y < c->Ho; y++) {
-        for (int x = xo; x < xo + 2 && x < c->Wo; x++) {
-            int64_t at = (((int64_t)t * c->Ho + y) * c->Wo + x) * c->w->out + n;
-            float v = join_products(row[y - yo], x - xo);
-            if (c->w->bias) v += c->w->bias[n];
-            if (c->residual) v += c->residual[at];
-            c->y[at] = v;
-        }
-    }
+    for (int y = yo; y < yo + 2 && y < c->Ho; y++)
+        for (int x = xo; x < xo + 2 && x < c->Wo; x++)
+            store_output(c, t, y, x, n, join_products(row[y - yo], x - xo));
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
@@ -254,161 +331,138 @@ static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
     for (int t = 0; t < c->T; t++)
         for (int yo = 0; yo < c->Ho; yo += 2)
             for (int xo = 0; xo < c->Wo; xo += 2)
-                for (int64_t n = 0; n < c->w->out; n++) winograd_group(cpu, c, t, yo, xo, n);
+                for (int64_t n = 0; n < c->w->out; n++) winograd_outputs(cpu, c, t, yo, xo, n);
 }
 
-static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
+static void plain_conv(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
-    if (c->transformed) {
+    if (c->transformed)
         conv_winograd(cpu, c);
-        return;
-    }
-    float a[VDM_CHAIN], b[VDM_CHAIN];
-    const vdm_conv *w = c->w;
-    int64_t K = (int64_t)w->kt * w->k * w->k * w->in;
-    for (int64_t pixel = 0; pixel < (int64_t)c->T * c->Ho * c->Wo; pixel++) {
-        int xo = (int)(pixel % c->Wo), yo = (int)(pixel / c->Wo % c->Ho), t = (int)(pixel / c->Wo / c->Ho);
-        for (int64_t n = 0; n < w->out; n++) {
-            float total = 0;
-            for (int64_t k0 = 0; k0 < K; k0 += piece_length(cpu)) {
-                int64_t depth = K - k0 < piece_length(cpu) ? K - k0 : piece_length(cpu);
-                for (int64_t k = 0; k < depth; k++) {
-                    a[k] = window(c, t, yo, xo, k0 + k);
-                    b[k] = element(w->weight.data, w->weight.dtype, (k0 + k) * w->out + n);
-                }
-                total = add_piece(cpu, total, chain(cpu, a, b, depth), k0 == 0);
-            }
-            if (w->bias) total += w->bias[n];
-            if (c->residual) total += c->residual[pixel * w->out + n];
-            c->y[pixel * w->out + n] = total;
-        }
-    }
+    else
+        conv_direct(cpu, c);
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Attention. Rows of q, k, v, o of one head begin at head_of(...) and are A * Dh apart. */
+ * Attention */
 
-static int64_t head_of(const vdm_attention_args *a, int b, int head)
+/* One head of one video: row s of q, k, v, o and of their gradients begins at s * row. */
+struct head {
+    const float *q, *k, *v, *d_o;
+    float *o, *lse, *dq, *dk, *dv;
+    int64_t row;
+    int S, Dh;
+    float scale; /* 1 / sqrt(Dh) */
+};
+static struct head head_of(const vdm_attention_args *a, int b, int head)
 {
-    return (int64_t)b * a->S * a->A * a->Dh + (int64_t)head * a->Dh;
-}
-static float scale_of(int Dh)
-{
-    return (float)(1 / sqrt((double)Dh));
-}
-
-/* s = sum over d of k_d (scale q_d) */
-static float score(const vdm_cpu *cpu, const float *q, const float *k, int Dh)
-{
-    float scaled[VDM_MAX_HEAD], scale = scale_of(Dh);
-    for (int d = 0; d < Dh; d++) scaled[d] = scale * q[d];
-    return add_products(cpu, 0, k, scaled, Dh, true);
-}
-
-/* One tile of n keys: m, l, o [Dh] of one query move on. k, v: the tile's first rows. */
-static void attend_tile(const vdm_cpu *cpu, float *m, float *l, float *o, const float *q, const float *k,
-                        const float *v, int n, int64_t row, int Dh)
-{
-    float p[VDM_KEY_TILE], values[VDM_KEY_TILE], partial[8] = {0}, highest = *m;
-    for (int j = 0; j < n; j++) {
-        p[j] = score(cpu, q, k + j * row, Dh);
-        if (p[j] > highest) highest = p[j];
-    }
-    float c = plain_exp(*m - highest);
-    for (int j = 0; j < n; j++) {
-        p[j] = plain_exp(p[j] - highest);
-        partial[j % 8] += p[j];
-    }
-    for (int width = 4; width >= 1; width /= 2)
-        for (int j = 0; j < width; j++) partial[j] += partial[j + width];
-    *l = *l * c + partial[0];
-    for (int d = 0; d < Dh; d++) {
-        for (int j = 0; j < n; j++) values[j] = v[j * row + d];
-        o[d] = add_products(cpu, o[d] * c, values, p, n, false);
-    }
-    *m = highest;
+    int64_t row = (int64_t)a->A * a->Dh, at = b * a->S * row + (int64_t)head * a->Dh;
+    struct head h = {.q = a->q + at,
+                     .k = a->k + at,
+                     .v = a->v + at,
+                     .o = a->o + at,
+                     .lse = a->lse + ((int64_t)b * a->A + head) * a->S,
+                     .row = row,
+                     .S = a->S,
+                     .Dh = a->Dh,
+                     .scale = (float)(1 / sqrt((double)a->Dh))};
+    if (a->d_o) h.d_o = a->d_o + at, h.dq = a->dq + at, h.dk = a->dk + at, h.dv = a->dv + at;
+    return h;
 }
 
-static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
+/* s_ij = sum over d of k_jd (scale q_id) */
+static float score(const vdm_cpu *cpu, const struct head *h, int i, int j)
 {
-    int64_t row = (int64_t)a->A * a->Dh;
-    for (int b = 0; b < a->B; b++) {
-        for (int head = 0; head < a->A; head++) {
-            int64_t at = head_of(a, b, head);
-            for (int i = 0; i < a->S; i++) {
-                float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
-                for (int j = 0; j < a->S; j += VDM_KEY_TILE) {
-                    int n = a->S - j < VDM_KEY_TILE ? a->S - j : VDM_KEY_TILE;
-                    attend_tile(cpu, &m, &l, o, a->q + at + i * row, a->k + at + j * row, a->v + at + j * row,
-                                n, row, a->Dh);
-                }
-                for (int d = 0; d < a->Dh; d++) a->o[at + i * row + d] = o[d] / l;
-                a->lse[((int64_t)b * a->A + head) * a->S + i] = m + (float)vdm_log(l);
-            }
+    const float *q = h->q + i * h->row, *k = h->k + j * h->row;
+    struct sum s = sum_empty(cpu);
+    for (int d = 0; d < h->Dh; d++) add_product(&s, k[d], h->scale * q[d]);
+    return sum_of(&s);
+}
+
+/* o_i = sum over j of softmax(s_i)_j v_j, the keys j in tiles: with every tile the maximum m, the sum l of
+ * exp(s_ij - m) and o, not yet divided by l, move on. lse_i = log of the sum over j of exp(s_ij) */
+static void attend(const vdm_cpu *cpu, const struct head *h, int i)
+{
+    float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
+    for (int first = 0; first < h->S; first += VDM_KEY_TILE) {
+        int n = h->S - first < VDM_KEY_TILE ? h->S - first : VDM_KEY_TILE;
+        float p[VDM_KEY_TILE], partial[8] = {0}, before = m;
+        for (int j = 0; j < n; j++) {
+            p[j] = score(cpu, h, i, first + j);
+            if (p[j] > m) m = p[j];
+        }
+        for (int j = 0; j < n; j++) {
+            p[j] = exp_of(p[j] - m);
+            partial[j % 8] += p[j];
+        }
+        float c = exp_of(before - m);
+        l = l * c + tree_sum(partial, 8);
+        for (int d = 0; d < h->Dh; d++) {
+            struct sum s = sum_from(cpu, o[d] * c);
+            for (int j = 0; j < n; j++) add_product(&s, h->v[(first + j) * h->row + d], p[j]);
+            o[d] = sum_of(&s);
         }
     }
+    for (int d = 0; d < h->Dh; d++) h->o[i * h->row + d] = o[d] / l;
+    h->lse[i] = m + (float)vdm_log((double)l);
 }
 
-/* p_ij and ds_ij of one query and key */
-static void score_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i,
-                           int j, float *p, float *ds)
-{
-    int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row, kj = at + j * row;
-    float delta = row_sum(a->d_o + qi, a->o + qi, a->Dh),
-          g = add_products(cpu, 0, a->d_o + qi, a->v + kj, a->Dh, true);
-    *p = plain_exp(score(cpu, a->q + qi, a->k + kj, a->Dh) - a->lse[lse + i]);
-    *ds = *p * (g - delta) * scale_of(a->Dh);
-}
-
-/* Sum over n rows of weight[i] x[i * row] */
-static float weighted(const vdm_cpu *cpu, const float *weight, const float *x, int64_t row, int n)
-{
-    float column[VDM_CHAIN];
-    for (int i = 0; i < n; i++) column[i] = x[i * row];
-    return chain(cpu, weight, column, n);
-}
-
-/* dk, dv of key j */
-static void key_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int j)
-{
-    int64_t row = (int64_t)a->A * a->Dh, kj = at + j * row;
-    int length = piece_length(cpu);
-    for (int i0 = 0; i0 < a->S; i0 += length) {
-        float p[VDM_CHAIN], ds[VDM_CHAIN];
-        int n = a->S - i0 < length ? a->S - i0 : length;
-        for (int i = 0; i < n; i++) score_backward(cpu, a, at, lse, i0 + i, j, &p[i], &ds[i]);
-        for (int d = 0; d < a->Dh; d++) {
-            int64_t from = at + i0 * row + d;
-            float dv = weighted(cpu, p, a->d_o + from, row, n), dk = weighted(cpu, ds, a->q + from, row, n);
-            a->dv[kj + d] = add_piece(cpu, a->dv[kj + d], dv, i0 == 0);
-            a->dk[kj + d] = add_piece(cpu, a->dk[kj + d], dk, i0 == 0);
-        }
-    }
-}
-
-/* dq of query i */
-static void query_backward(const vdm_cpu *cpu, const vdm_attention_args *a, int64_t at, int64_t lse, int i)
-{
-    int64_t row = (int64_t)a->A * a->Dh, qi = at + i * row;
-    int length = piece_length(cpu);
-    for (int j0 = 0; j0 < a->S; j0 += length) {
-        float p, ds[VDM_CHAIN];
-        int n = a->S - j0 < length ? a->S - j0 : length;
-        for (int j = 0; j < n; j++) score_backward(cpu, a, at, lse, i, j0 + j, &p, &ds[j]);
-        for (int d = 0; d < a->Dh; d++) {
-            float dq = weighted(cpu, ds, a->k + at + j0 * row + d, row, n);
-            a->dq[qi + d] = add_piece(cpu, a->dq[qi + d], dq, j0 == 0);
-        }
-    }
-}
-
-static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
+static void plain_attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
     for (int b = 0; b < a->B; b++) {
         for (int head = 0; head < a->A; head++) {
-            int64_t at = head_of(a, b, head), lse = ((int64_t)b * a->A + head) * a->S;
-            for (int i = 0; i < a->S; i++) key_backward(cpu, a, at, lse, i);
-            for (int i = 0; i < a->S; i++) query_backward(cpu, a, at, lse, i);
+            struct head h = head_of(a, b, head);
+            for (int i = 0; i < a->S; i++) attend(cpu, &h, i);
+        }
+    }
+}
+
+/* p_ij = exp(s_ij - lse_i), ds_ij = p_ij (g_ij - delta_i) scale: g_ij = do_i v_j is dL/dp_ij, and
+ * delta_i = do_i o_i is the part of it that the softmax's denominator takes away */
+static float score_backward(const vdm_cpu *cpu, const struct head *h, int i, int j, float *p)
+{
+    const float *d_o = h->d_o + i * h->row;
+    float g = dot(cpu, d_o, h->v + j * h->row, h->Dh), delta = row_dot(d_o, h->o + i * h->row, h->Dh);
+    *p = exp_of(score(cpu, h, i, j) - h->lse[i]);
+    return *p * (g - delta) * h->scale;
+}
+
+/* dv_j = sum over i of p_ij do_i, dk_j = sum over i of ds_ij q_i */
+static void key_backward(const vdm_cpu *cpu, const struct head *h, int j)
+{
+    struct sum dk[VDM_MAX_HEAD], dv[VDM_MAX_HEAD];
+    for (int d = 0; d < h->Dh; d++) dk[d] = dv[d] = sum_empty(cpu);
+    for (int i = 0; i < h->S; i++) {
+        float p, ds = score_backward(cpu, h, i, j, &p);
+        for (int d = 0; d < h->Dh; d++) {
+            add_product(&dv[d], p, h->d_o[i * h->row + d]);
+            add_product(&dk[d], ds, h->q[i * h->row + d]);
+        }
+    }
+    for (int d = 0; d < h->Dh; d++) {
+        h->dv[j * h->row + d] = sum_of(&dv[d]);
+        h->dk[j * h->row + d] = sum_of(&dk[d]);
+    }
+}
+
+/* dq_i = sum over j of ds_ij k_j */
+static void query_backward(const vdm_cpu *cpu, const struct head *h, int i)
+{
+    struct sum dq[VDM_MAX_HEAD];
+    for (int d = 0; d < h->Dh; d++) dq[d] = sum_empty(cpu);
+    for (int j = 0; j < h->S; j++) {
+        float p, ds = score_backward(cpu, h, i, j, &p);
+        for (int d = 0; d < h->Dh; d++) add_product(&dq[d], ds, h->k[j * h->row + d]);
+    }
+    for (int d = 0; d < h->Dh; d++) h->dq[i * h->row + d] = sum_of(&dq[d]);
+}
+
+static void plain_attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    for (int b = 0; b < a->B; b++) {
+        for (int head = 0; head < a->A; head++) {
+            struct head h = head_of(a, b, head);
+            for (int j = 0; j < a->S; j++) key_backward(cpu, &h, j);
+            for (int i = 0; i < a->S; i++) query_backward(cpu, &h, i);
         }
     }
 }
@@ -416,7 +470,7 @@ static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
 /* ------------------------------------------------------------------------------------------------
  * Norms */
 
-/* The modulation vector of row i: text's or video's, of the row's video; NULL where there is none. */
+/* The modulation vector of row i: text's or video's, of the row's video; NULL if there is none. */
 static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, const float *video,
                               int64_t stride)
 {
@@ -424,96 +478,98 @@ static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, c
     return part ? part + i / r->S * stride : NULL;
 }
 
-static void layer_norm(const vdm_cpu *cpu, float *y, const float *x, const vdm_rows *r, const vdm_norm *n,
-                       float eps, const float *text_scale, const float *text_shift, const float *video_scale,
-                       const float *video_shift, int64_t stride, float *mean, float *rstd)
+/* y = (xhat gamma + beta) (1 + scale) + shift, xhat = (x - mean) rstd */
+static void plain_layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
     (void)cpu;
-    int64_t D = r->D;
-    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, y += D) {
-        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
-        const float *shift = vector_of(r, i, text_shift, video_shift, stride);
-        float mu = row_sum(x, NULL, D) / (float)D, partial[16] = {0};
-        for (int64_t d = 0; d < D; d++) partial[d % 16] = fmaf(x[d] - mu, x[d] - mu, partial[d % 16]);
-        float rs = 1 / sqrtf(row_sum(partial, NULL, 16) / (float)D + eps);
-        if (mean) mean[i] = mu;
-        if (rstd) rstd[i] = rs;
+    const vdm_modulation *m = &n->modulation;
+    int64_t D = n->rows.D;
+    for (int64_t i = 0; i < (int64_t)n->rows.B * n->rows.S; i++) {
+        const float *x = n->x + i * D;
+        const float *scale = vector_of(&n->rows, i, m->text_scale, m->scale, m->stride);
+        const float *shift = vector_of(&n->rows, i, m->text_shift, m->shift, m->stride);
+        float *y = n->y + i * D;
+        float mean = row_mean(x, D), rstd = 1 / sqrtf(row_variance(x, D, mean) + n->eps);
         for (int64_t d = 0; d < D; d++) {
-            y[d] = fmaf((x[d] - mu) * rs, n->gamma[d], n->beta[d]);
+            float xhat = (x[d] - mean) * rstd;
+            y[d] = fmaf(xhat, n->norm->gamma[d], n->norm->beta[d]);
             if (scale) y[d] = fmaf(y[d], 1 + scale[d], shift[d]);
         }
+        if (n->mean) n->mean[i] = mean;
+        if (n->rstd) n->rstd[i] = rstd;
     }
 }
 
-static void layer_norm_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x,
-                                const vdm_rows *r, const vdm_norm *n, const float *text_scale,
-                                const float *video_scale, int64_t stride, const float *mean,
-                                const float *rstd, bool add)
+/* dx (+)= rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma = dL/dxhat */
+static void plain_layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
     (void)cpu;
-    int64_t D = r->D;
-    for (int64_t i = 0; i < (int64_t)r->B * r->S; i++, x += D, dx += D, dy += D) {
-        const float *scale = vector_of(r, i, text_scale, video_scale, stride);
-        float q_sum[16] = {0}, q_xhat_sum[16] = {0};
+    const vdm_modulation *m = &n->modulation;
+    const float *gamma = n->norm->gamma;
+    int64_t D = n->rows.D;
+    for (int64_t i = 0; i < (int64_t)n->rows.B * n->rows.S; i++) {
+        const float *x = n->x + i * D, *dy = n->dy + i * D;
+        const float *scale = vector_of(&n->rows, i, m->text_scale, m->scale, m->stride);
+        float *dx = n->dx + i * D;
+        float mean = n->mean[i], rstd = n->rstd[i], q_sum[16] = {0}, q_xhat_sum[16] = {0};
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
-                  xhat = (x[d] - mean[i]) * rstd[i];
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
             q_sum[d % 16] += q;
             q_xhat_sum[d % 16] = fmaf(q, xhat, q_xhat_sum[d % 16]);
         }
-        float q_mean = row_sum(q_sum, NULL, 16) / (float)D,
-              q_xhat_mean = row_sum(q_xhat_sum, NULL, 16) / (float)D;
+        float q_mean = tree_sum(q_sum, 16) / (float)D, q_xhat_mean = tree_sum(q_xhat_sum, 16) / (float)D;
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * n->gamma[d],
-                  xhat = (x[d] - mean[i]) * rstd[i];
+            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
             float change = fmaf(-xhat, q_xhat_mean, q - q_mean);
-            dx[d] = add ? fmaf(rstd[i], change, dx[d]) : rstd[i] * change;
+            dx[d] = n->add ? fmaf(rstd, change, dx[d]) : rstd * change;
         }
     }
 }
 
-/* Sum over pixels of x[p,c] (power 1), or of (x[p,c] - mean)^2 (power 2) */
-static double channel_sum(const float *x, int64_t P, int C, int c, int power, float mean)
+/* Sum over pixels p of x(p,c) - mean, or of its square: tiles of pixels in f32, their sums in double */
+static double channel_sum(const float *x, int64_t P, int C, float mean, bool square)
 {
     double total = 0;
-    for (int64_t p0 = 0; p0 < P; p0 += VDM_PIXEL_TILE) {
+    for (int64_t first = 0; first < P; first += VDM_PIXEL_TILE) {
         float sum = 0;
-        for (int64_t p = p0; p < P && p < p0 + VDM_PIXEL_TILE; p++) {
-            float v = x[p * C + c];
-            sum = power == 1 ? sum + v : fmaf(v - mean, v - mean, sum);
+        for (int64_t p = first; p < P && p < first + VDM_PIXEL_TILE; p++) {
+            float v = x[p * C];
+            sum = square ? fmaf(v - mean, v - mean, sum) : sum + v;
         }
         total += (double)sum;
     }
     return total;
 }
 
-static void group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P, int C,
-                             int groups, float eps)
+/* Mean and 1 / sqrt(variance + eps) of every group of channels, over all pixels */
+static void plain_group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
+                                   int C, int groups, float eps)
 {
     (void)cpu;
     int size = C / groups;
     double count = (double)P * size;
     for (int g = 0; g < groups; g++) {
         double sum = 0, squares = 0;
-        for (int c = g * size; c < (g + 1) * size; c++) sum += channel_sum(x, P, C, c, 1, 0);
+        for (int c = g * size; c < (g + 1) * size; c++) sum += channel_sum(x + c, P, C, 0, false);
         mean[g] = (float)(sum / count);
-        for (int c = g * size; c < (g + 1) * size; c++) squares += channel_sum(x, P, C, c, 2, mean[g]);
+        for (int c = g * size; c < (g + 1) * size; c++) squares += channel_sum(x + c, P, C, mean[g], true);
         rstd[g] = (float)(1 / sqrt(squares / count + (double)eps));
     }
 }
 
-static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, int C, int groups,
-                       const float *mean, const float *rstd, const vdm_norm *n, const float *times,
-                       const float *plus, const int32_t *index, bool silu)
+/* y = ((x - mean) rstd gamma + beta) times + plus, or silu of that */
+static void plain_group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
 {
     (void)cpu;
-    for (int64_t p = 0; p < P; p++) {
+    int C = n->C;
+    for (int64_t p = 0; p < n->P; p++) {
         for (int c = 0; c < C; c++) {
-            int g = c / (C / groups);
-            float v = fmaf((x[p * C + c] - mean[g]) * rstd[g], n->gamma[c], n->beta[c]);
-            if (times) v *= times[(int64_t)index[p] * C + c];
-            if (plus) v += plus[(int64_t)index[p] * C + c];
-            y[p * C + c] = silu ? times_sigmoid(v, v) : v;
+            int g = c / (C / n->groups);
+            float v = (n->x[p * C + c] - n->mean[g]) * n->rstd[g];
+            v = fmaf(v, n->norm->gamma[c], n->norm->beta[c]);
+            if (n->times) v *= n->times[(int64_t)n->index[p] * C + c];
+            if (n->plus) v += n->plus[(int64_t)n->index[p] * C + c];
+            n->y[p * C + c] = n->silu ? times_sigmoid(v, v) : v;
         }
     }
 }
@@ -521,20 +577,21 @@ static void group_norm(const vdm_cpu *cpu, float *y, const float *x, int64_t P, 
 /* ------------------------------------------------------------------------------------------------
  * Element by element */
 
-static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int Dh, const float *cosine,
-                 const float *sine, float sign)
+/* (x0, x1) = (x0 cos - x1 sin, x1 cos + x0 sin), pair by pair of every head of the video rows */
+static void plain_rope(const vdm_cpu *cpu, const vdm_rope_args *r)
 {
     (void)cpu;
-    for (int b = 0; b < B; b++) {
-        for (int s = L; s < S; s++) {
-            for (int head = 0; head < A; head++) {
-                float *row = x + (((int64_t)b * S + s) * A + head) * Dh;
-                for (int j = 0; j < Dh / 2; j++) {
-                    float c = cosine[(int64_t)(s - L) * (Dh / 2) + j];
-                    float sn = sign * sine[(int64_t)(s - L) * (Dh / 2) + j];
-                    float x0 = row[2 * j], x1 = row[2 * j + 1];
-                    row[2 * j] = x0 * c - x1 * sn;
-                    row[2 * j + 1] = x1 * c + x0 * sn;
+    int half = r->Dh / 2;
+    for (int b = 0; b < r->B; b++) {
+        for (int s = r->L; s < r->S; s++) {
+            const float *cosine = r->cos + (int64_t)(s - r->L) * half,
+                        *sine = r->sin + (int64_t)(s - r->L) * half;
+            for (int head = 0; head < r->A; head++) {
+                float *x = r->x + (((int64_t)b * r->S + s) * r->A + head) * r->Dh;
+                for (int j = 0; j < half; j++) {
+                    float sn = r->sign * sine[j], x0 = x[2 * j], x1 = x[2 * j + 1];
+                    x[2 * j] = x0 * cosine[j] - x1 * sn;
+                    x[2 * j + 1] = x1 * cosine[j] + x0 * sn;
                 }
             }
         }
@@ -544,66 +601,72 @@ static void rope(const vdm_cpu *cpu, float *x, int B, int S, int L, int A, int D
 /* 2u = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a */
 static const float GELU_A = 1.5957691216f, GELU_B = 0.0713548163f;
 
-static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+/* gelu(x) = x sigma(2u) */
+static void plain_gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) y[i] = times_sigmoid(x[i], x[i] * fmaf(GELU_B, x[i] * x[i], GELU_A));
 }
 
-/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u); 1 - s as s e^-2u, or it would cancel. Beyond 8 the slope is
- * 0 or 1 (to 1e-19): the limit keeps infinity out. */
-static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
+/* gelu'(x) = s + x s (1 - s) (2u)', s = sigma(2u). 1 - s is computed as s e^-2u: the subtraction would cancel.
+ * Beyond 8 the slope is 0 or 1 (to 1e-19): the limit avoids infinity. */
+static void plain_gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) {
         float v = x[i] > 8 ? 8 : x[i] < -8 ? -8 : x[i];
-        float e = plain_exp(-(v * fmaf(GELU_B, v * v, GELU_A))), s = 1 / (1 + e);
+        float e = exp_of(-(v * fmaf(GELU_B, v * v, GELU_A))), s = 1 / (1 + e);
         float slope = v * fmaf(3 * GELU_B, v * v, GELU_A);
         dx[i] = dy[i] * fmaf(s * (s * e), slope, s);
     }
 }
 
-static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+/* silu(x) = x sigma(x) */
+static void plain_silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) y[i] = times_sigmoid(x[i], x[i]);
 }
 
-static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
-                      const float *text_gate, const float *video_gate, int64_t stride)
+/* sum = h + gate y */
+static void plain_gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
+                            const vdm_modulation *m)
 {
     (void)cpu;
     for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
-        const float *gate = vector_of(r, i, text_gate, video_gate, stride);
-        for (int64_t d = 0; d < r->D; d++)
-            sum[i * r->D + d] = fmaf(gate[d], y[i * r->D + d], h[i * r->D + d]);
+        const float *gate = vector_of(r, i, m->text_gate, m->gate, m->stride);
+        for (int64_t d = i * r->D; d < (i + 1) * r->D; d++) sum[d] = fmaf(gate[d - i * r->D], y[d], h[d]);
     }
 }
 
-static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const float *text_gate,
-                 const float *video_gate, int64_t stride)
+/* dy = gate dh */
+static void plain_gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r,
+                       const vdm_modulation *m)
 {
     (void)cpu;
     for (int64_t i = 0; i < (int64_t)r->B * r->S; i++) {
-        const float *g = vector_of(r, i, text_gate, video_gate, stride);
-        for (int64_t d = 0; d < r->D; d++) dy[i * r->D + d] = g[d] * dh[i * r->D + d];
+        const float *gate = vector_of(r, i, m->text_gate, m->gate, m->stride);
+        for (int64_t d = i * r->D; d < (i + 1) * r->D; d++) dy[d] = gate[d - i * r->D] * dh[d];
     }
 }
 
-static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n)
+/* y = a x + b z */
+static void plain_blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z,
+                        int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) y[i] = a * x[i] + b * z[i];
 }
 
-static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
+static void plain_exp(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
     (void)cpu;
-    for (int64_t i = 0; i < n; i++) y[i] = plain_exp(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = exp_of(x[i]);
 }
 
-static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
-                  const vdm_adamw_factors *f)
+/* m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p = keep p + step m / (sqrt(v) / root + eps) */
+static void plain_adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                        const vdm_adamw_factors *f)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) {
@@ -613,7 +676,19 @@ static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float 
     }
 }
 
-static size_t scratch_floats(int threads)
+/* ------------------------------------------------------------------------------------------------ */
+
+/* Multiply-adds one after the other; of bf16 no machine has an instruction that this file would use. */
+static double plain_peak(const vdm_cpu *cpu, int64_t steps)
+{
+    float sum = 0, x = 1e-3f;
+    if (cpu->precision != VDM_PRECISION_F32) return 0;
+    for (int64_t i = 0; i < 32 * steps; i++) sum = fmaf(x, x, sum);
+    cpu->scratch[0] = sum;
+    return 2.0 * 32 * (double)steps;
+}
+
+static size_t plain_scratch_floats(int threads)
 {
     (void)threads;
     return 1;
@@ -621,22 +696,23 @@ static size_t scratch_floats(int threads)
 
 const vdm_kernels vdm_kernels_plain = {
     .name = "plain",
-    .scratch_floats = scratch_floats,
-    .matmul = matmul,
-    .conv = conv,
-    .attention_forward = attention_forward,
-    .attention_backward = attention_backward,
-    .layer_norm = layer_norm,
-    .layer_norm_backward = layer_norm_backward,
-    .group_norm_stats = group_norm_stats,
-    .group_norm = group_norm,
-    .rope = rope,
-    .gelu = gelu,
-    .gelu_backward = gelu_backward,
-    .silu = silu,
-    .gated_add = gated_add,
-    .gate = gate,
-    .blend = blend,
-    .exp = exponential,
-    .adamw = adamw,
+    .scratch_floats = plain_scratch_floats,
+    .matmul = plain_matmul,
+    .conv = plain_conv,
+    .attention_forward = plain_attention_forward,
+    .attention_backward = plain_attention_backward,
+    .layer_norm = plain_layer_norm,
+    .layer_norm_backward = plain_layer_norm_backward,
+    .group_norm_stats = plain_group_norm_stats,
+    .group_norm = plain_group_norm,
+    .rope = plain_rope,
+    .gelu = plain_gelu,
+    .gelu_backward = plain_gelu_backward,
+    .silu = plain_silu,
+    .gated_add = plain_gated_add,
+    .gate = plain_gate,
+    .blend = plain_blend,
+    .exp = plain_exp,
+    .adamw = plain_adamw,
+    .peak = plain_peak,
 };

@@ -1,17 +1,15 @@
 /* ARC-AGI: tasks of grids, their pictures, and the grids in pictures.
  *
- *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or
- * not
+ *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or not
  *
- * The protocol of arXiv 2510.24448 and of its published code: grey block with painted cells in the centre of
- * a black canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to
- * three shifts of the whole picture towards the palette.
+ * The protocol of arXiv 2510.24448 and of its published code: grey block with painted cells in the centre of a black
+ * canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to three shifts of
+ * the whole picture towards the palette.
  *
- * Traps: the size of the answer, and through the cell size that of the canvas, come from the stored answer
- * there: vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. A view (vdm_arc_view) turns a
- * rule into another one: the same views have to be learned and asked. */
-#define _POSIX_C_SOURCE 200809L
+ * A trap: the size of the answer, and through the cell size that of the canvas, come from the stored answer there.
+ * vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. */
 #include "vdm_task.h"
+#include "files/fields.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -30,20 +28,13 @@ typedef struct place {
 
 static int refuse(const place *p, const vdm_json_node *v, const char *expected)
 {
-    static const char *const kinds[] = {"null", "false", "true", "", "", "an array", "an object"};
-    char at[160], found[96] = "nothing";
+    char at[160];
     int n = snprintf(at, sizeof at, "%s", p->part);
     if (p->pair >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->pair);
     if (p->side) n += snprintf(at + n, sizeof at - (size_t)n, ".%s", p->side);
     if (p->row >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->row);
     if (p->col >= 0) snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->col);
-    if (v && (v->kind == VDM_JSON_STRING || v->kind == VDM_JSON_NUMBER))
-        snprintf(found, sizeof found, "'%.60s'", v->text);
-    else if (v && v->kind == VDM_JSON_ARRAY)
-        snprintf(found, sizeof found, "an array of %lld", (long long)v->children);
-    else if (v)
-        snprintf(found, sizeof found, "%s", kinds[v->kind]);
-    return vdm_fail(p->err, "%s: %s: found %s, expected %s", p->path, at, found, expected);
+    return vdm_refuse_value(p->err, p->path, at, v, expected);
 }
 
 static const vdm_json_node *first_child(const vdm_json_node *v)
@@ -67,7 +58,7 @@ static int read_row(place *p, const vdm_json_node *row, vdm_grid *g)
     for (const vdm_json_node *v = first_child(row); v; v = vdm_json_next(p->j, v), p->col++) {
         if (v->kind != VDM_JSON_NUMBER || !(v->number >= 0 && v->number <= 9) ||
             v->number != floor(v->number))
-            return refuse(p, v, "a whole number from 0 to 9");
+            return refuse(p, v, "an integer from 0 to 9");
         g->cells[p->row * g->cols + p->col] = (uint8_t)v->number;
     }
     p->col = -1;
@@ -116,21 +107,14 @@ static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair 
     return 0;
 }
 
-static char *copy_text(const char *text, size_t n, vdm_error *err)
-{
-    char *copy = vdm_alloc(n + 1, 1, "a name", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
-}
-
 /* path; and "0a1b" of "tasks/0a1b.json" as name. */
 static int name_task(vdm_arc *a, const char *path, vdm_error *err)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name);
     if (n > 5 && strcmp(name + n - 5, ".json") == 0) n -= 5;
-    a->path = copy_text(path, strlen(path), err);
-    a->name = copy_text(name, n, err);
+    a->path = vdm_copy_text(path, err);
+    a->name = vdm_copy_bytes(name, n, err);
     return a->path && a->name ? 0 : -1;
 }
 
@@ -160,43 +144,6 @@ void vdm_arc_free(vdm_arc *a)
     *a = (vdm_arc){0};
 }
 
-/* Examples are called by their number: "2". */
-static int name_examples(vdm_example **list, int *n, const vdm_arc_pair *pairs, int count, const char *path,
-                         vdm_error *err)
-{
-    *list = vdm_alloc((size_t)count, sizeof **list, "the examples of a task", err);
-    if (!*list) return -1;
-    *n = count;
-    for (int i = 0; i < count; i++) {
-        vdm_example *e = &(*list)[i];
-        char name[16];
-        bool known = pairs[i].y.rows > 0;
-        int length = snprintf(name, sizeof name, "%d", i);
-        e->name = copy_text(name, (size_t)length, err);
-        e->input = copy_text(path, strlen(path), err);
-        e->output = known ? copy_text(path, strlen(path), err) : NULL;
-        if (!e->name || !e->input || (known && !e->output)) return -1;
-        e->x = &pairs[i].x;
-        e->y = known ? &pairs[i].y : NULL;
-    }
-    return 0;
-}
-
-int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err)
-{
-    *t = (vdm_task){.arc = *a, .has_metric = true, .metric = VDM_METRIC_CELLS};
-    *a = (vdm_arc){0};
-    t->path = copy_text(t->arc.path, strlen(t->arc.path), err);
-    t->name = copy_text(t->arc.name, strlen(t->arc.name), err);
-    int status = !t->path || !t->name ||
-                         name_examples(&t->train, &t->n_train, t->arc.train, t->arc.n_train, t->path, err) ||
-                         name_examples(&t->test, &t->n_test, t->arc.test, t->arc.n_test, t->path, err)
-                     ? -1
-                     : 0;
-    if (status) vdm_task_free(t);
-    return status;
-}
-
 /* ------------------------------------------------------------------------------------------------
  * Pictures */
 
@@ -219,7 +166,7 @@ void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols)
     }
 }
 
-int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
+int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
 {
     if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
         return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
@@ -229,44 +176,34 @@ int vdm_arc_layout(vdm_task *t, const vdm_arc_canvas *c, int rows, int cols, vdm
     if (c->cell && c->cell < cell) cell = c->cell;
     if (cell < 1)
         return vdm_fail(
-            err,
-            "a canvas of %dx%d pixels: expected room for %d rows and %d columns with borders of %d "
-            "pixels, found none",
+            err, "a canvas of %dx%d pixels: too small for %d rows and %d columns with borders of %d pixels",
             c->height, c->width, rows, cols, c->border);
-    t->cell = cell;
-    t->border = c->border;
-    t->align = c->align;
-    t->grey = c->grey;
-    t->palette = c->palette;
+    *g = (vdm_grid_layout){
+        .cell = cell, .border = c->border, .align = c->align, .grey = c->grey, .palette = c->palette};
     return 0;
 }
 
-/* The geometry of a grid of that size. It owns nothing. */
-static vdm_task sized(const vdm_task *t, const vdm_grid *g)
+vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g)
 {
-    return (vdm_task){.metric = VDM_METRIC_CELLS,
-                      .grid_rows = g->rows,
-                      .grid_cols = g->cols,
-                      .cell = t->cell,
-                      .border = t->border,
-                      .align = t->align,
-                      .grey = t->grey,
-                      .palette = t->palette};
+    vdm_grid_layout to = *layout;
+    to.rows = g->rows;
+    to.cols = g->cols;
+    return to;
 }
 
-int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *t, int height, int width,
+int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err)
 {
-    vdm_task size = sized(t, g);
-    return vdm_grid_render(p, g->cells, &size, height, width, err);
+    vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    return vdm_grid_render(p, g->cells, &of_grid, height, width, err);
 }
 
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *t, const vdm_colour_map *colours,
-                   vdm_error *err)
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
+                   const vdm_colour_map *colours, vdm_error *err)
 {
     static const vdm_colour_map none = {.kind = VDM_COLOUR_NONE};
-    vdm_task size = sized(t, g);
-    if (vdm_colour_read(g->cells, colours ? colours : &none, p, &size) == 0) return 0;
+    vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    if (vdm_colour_read(g->cells, colours ? colours : &none, p, &of_grid) == 0) return 0;
     return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
                     p->height, p->width);
 }
@@ -312,167 +249,84 @@ static int64_t misfit(const int64_t sum[4], int64_t n, const uint8_t *colour)
     return e;
 }
 
-/* Squared distance of the picture to a grid of that size, read and rendered again. */
-static int64_t distance_of(const sums *s, const vdm_task *t, int top, int left)
+/* The least misfit of a cell to a colour of the palette. */
+static int64_t least_misfit(const int64_t sum[4], int64_t n, vdm_palette palette)
 {
-    static const uint8_t grey[3] = {85, 85, 85}, black[3] = {0};
-    int step = t->cell + t->border, rows = t->grid_rows, cols = t->grid_cols;
-    int64_t around[4], block[4], cell[4], area = (int64_t)t->cell * t->cell, distance = 0;
-    int height = rows * step + t->border, width = cols * step + t->border;
-    int64_t beyond = (int64_t)s->height * s->width - (int64_t)height * width,
-            between = (int64_t)height * width - rows * cols * area;
-    sum_box(around, s, 0, 0, s->height, s->width);
-    sum_box(block, s, top - t->border, left - t->border, height, width);
-    for (int c = 0; c < 4; c++) around[c] -= block[c];
-    for (int i = 0; i < rows * cols; i++) {
-        int64_t least = INT64_MAX;
-        const uint8_t *colour;
-        sum_box(cell, s, top + i / cols * step, left + i % cols * step, t->cell, t->cell);
-        for (int k = 0; (colour = vdm_palette_colour(t->palette, k)); k++) {
-            int64_t e = misfit(cell, area, colour);
-            if (e < least) least = e;
-        }
-        distance += least + 16 * 16 * 3 * area; /* what a cell has to make up for */
-        for (int c = 0; c < 4; c++) block[c] -= cell[c];
+    const uint8_t *colour;
+    int64_t best = INT64_MAX;
+    for (int k = 0; (colour = vdm_palette_colour(palette, k)); k++) {
+        int64_t e = misfit(sum, n, colour);
+        if (e < best) best = e;
     }
-    return distance + misfit(around, beyond, t->grey ? grey : black) + misfit(block, between, grey);
+    return best;
 }
 
-int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *t, vdm_error *err)
+/* Squared distance of the picture to a grid of that layout, read and rendered again. first: its first cell */
+static int64_t distance_of(const sums *s, const vdm_grid_layout *g, vdm_pixel first)
+{
+    static const uint8_t grey[3] = {VDM_SEPARATOR, VDM_SEPARATOR, VDM_SEPARATOR}, black[3] = {0};
+    int height = (int)vdm_grid_side(g, g->rows), width = (int)vdm_grid_side(g, g->cols);
+    int64_t area = (int64_t)g->cell * g->cell, n = (int64_t)g->rows * g->cols;
+    int64_t beyond = (int64_t)s->height * s->width - (int64_t)height * width,
+            between = (int64_t)height * width - n * area;
+    int64_t around[4], block[4], cell[4], distance = 0;
+    sum_box(around, s, 0, 0, s->height, s->width);
+    sum_box(block, s, first.y - g->border, first.x - g->border, height, width);
+    for (int c = 0; c < 4; c++) around[c] -= block[c];
+    for (int i = 0; i < n; i++) {
+        vdm_pixel at = vdm_grid_cell(g, first, i);
+        sum_box(cell, s, at.y, at.x, g->cell, g->cell);
+        distance +=
+            least_misfit(cell, area, g->palette) + 16 * 16 * 3 * area; /* what a cell has to make up for */
+        for (int c = 0; c < 4; c++) block[c] -= cell[c];
+    }
+    return distance + misfit(around, beyond, g->grey ? grey : black) + misfit(block, between, grey);
+}
+
+int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, vdm_error *err)
 {
     sums s;
-    int top, left;
-    int64_t least = INT64_MAX;
+    vdm_pixel first;
+    int64_t nearest = INT64_MAX;
     if (sums_make(&s, p, err)) return -1;
     g->rows = g->cols = 0;
     for (int rows = 1; rows <= VDM_MAX_GRID; rows++)
         for (int cols = 1; cols <= VDM_MAX_GRID; cols++) {
-            vdm_grid size = {.rows = rows, .cols = cols};
-            vdm_task geometry = sized(t, &size);
-            if (vdm_grid_read(NULL, &top, &left, p, &geometry)) continue;
-            int64_t distance = distance_of(&s, &geometry, top, left);
-            if (distance >= least) continue;
-            least = distance;
+            vdm_grid_layout tried = *layout;
+            tried.rows = rows;
+            tried.cols = cols;
+            if (!vdm_grid_place(&first, &tried, p->height, p->width)) continue;
+            int64_t distance = distance_of(&s, &tried, first);
+            if (distance >= nearest) continue;
+            nearest = distance;
             g->rows = rows;
             g->cols = cols;
         }
     vdm_free(s.at);
-    return g->rows ? 0
-                   : vdm_fail(err, "a picture of %dx%d has no room for a cell of %d", p->height, p->width,
-                              t->cell);
+    if (g->rows) return 0;
+    return vdm_fail(err, "a picture of %dx%d pixels is too small for a cell of %d", p->height, p->width,
+                    layout->cell);
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Views */
+ * Views and votes */
 
-void vdm_arc_views(vdm_arc_view *views, int n, bool square, int first, int colours, uint64_t seed)
-{
-    vdm_rng rng;
-    vdm_rng_seed(&rng, seed);
-    for (int k = 0; k < n; k++) {
-        vdm_arc_view *v = &views[k];
-        v->symmetry = square ? k % 8 : k % 4;
-        for (int i = 0; i < 10; i++) v->number[i] = (uint8_t)i;
-        for (int i = colours - 1; k && i > first; i--) {
-            int other = first + (int)vdm_randint(&rng, i + 1 - first);
-            uint8_t held = v->number[i];
-            v->number[i] = v->number[other];
-            v->number[other] = held;
-        }
-    }
-}
-
-/* Where the cell (row, col) of a rows x cols grid comes to stand. */
-static void map_cell(int symmetry, int rows, int cols, int *row, int *col)
-{
-    if (symmetry & 1) *col = cols - 1 - *col;
-    if (symmetry & 2) *row = rows - 1 - *row;
-    if (symmetry & 4) {
-        int held = *row;
-        *row = *col;
-        *col = held;
-    }
-}
-
-void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_arc_view *v, bool back)
-{
-    uint8_t was[10];
-    bool turned = v->symmetry & 4;
-    if (back && turned) { /* of the grid as it is */
-        int held = rows;
-        rows = cols;
-        cols = held;
-    }
-    for (int i = 0; i < 10; i++) was[v->number[i]] = (uint8_t)i;
-    for (int i = 0; i < rows * cols; i++) {
-        int row = i / cols, col = i % cols;
-        map_cell(v->symmetry, rows, cols, &row, &col);
-        int seen = row * (turned ? rows : cols) + col;
-        if (back)
-            to[i] = was[from[seen]];
-        else
-            to[seen] = v->number[from[i]];
-    }
-}
-
-static void view_grid(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v, bool back)
-{
-    bool turned = v->symmetry & 4;
-    *to = (vdm_grid){.rows = turned ? from->cols : from->rows, .cols = turned ? from->rows : from->cols};
-    vdm_view_cells(to->cells, from->cells, from->rows, from->cols, v, back);
-}
-
-void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v)
-{
-    view_grid(to, from, v, false);
-}
-
-void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v)
-{
-    view_grid(to, from, v, true);
-}
-
-int vdm_view_picture(vdm_picture *p, const vdm_task *geometry, const vdm_arc_view *v, bool back,
-                     vdm_error *err)
-{
-    int top, left, rows = geometry->grid_rows, cols = geometry->grid_cols;
-    vdm_task g = *geometry;
-    vdm_picture drawn;
-    if (vdm_grid_read(NULL, &top, &left, p, geometry))
-        return vdm_fail(err,
-                        "a view: expected a grid of %d x %d cells of %d pixels, found a picture of %dx%d",
-                        rows, cols, geometry->cell, p->height, p->width);
-    uint8_t *from = vdm_alloc((size_t)rows * (size_t)cols, 2, "a view", err);
-    if (!from) return -1;
-    uint8_t *to = from + (size_t)rows * (size_t)cols;
-    vdm_grid_read(from, &top, &left, p, geometry);
-    vdm_view_cells(to, from, rows, cols, v, back);
-    if (v->symmetry & 4) g.grid_rows = cols, g.grid_cols = rows;
-    int status = vdm_grid_render(&drawn, to, &g, p->height, p->width, err);
-    vdm_free(from);
-    if (status) return -1;
-    vdm_picture_free(p);
-    *p = drawn;
-    return 0;
-}
-
-static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_arc_view *views, int n)
+static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_view *views, int n)
 {
     for (int i = 0; i < n * pairs; i++) {
-        vdm_arc_apply(&to[i].x, &from[i % pairs].x, &views[i / pairs]);
-        vdm_arc_apply(&to[i].y, &from[i % pairs].y, &views[i / pairs]);
+        vdm_view_grid(&to[i].x, &from[i % pairs].x, &views[i / pairs], false);
+        vdm_view_grid(&to[i].y, &from[i % pairs].y, &views[i / pairs], false);
     }
 }
 
-int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err)
+int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int n, vdm_error *err)
 {
-    int most = from->n_train > from->n_test ? from->n_train : from->n_test;
+    int pairs = from->n_train > from->n_test ? from->n_train : from->n_test,
+        max = VDM_MAX_ARC_PAIRS / (pairs ? pairs : 1);
     *to = (vdm_arc){0};
-    if (n < 1 || n > VDM_MAX_ARC_PAIRS / (most ? most : 1))
-        return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n,
-                        VDM_MAX_ARC_PAIRS / (most ? most : 1));
-    to->path = copy_text(from->path, strlen(from->path), err);
-    to->name = copy_text(from->name, strlen(from->name), err);
+    if (n < 1 || n > max) return vdm_fail(err, "%s: %d views: expected 1 to %d", from->path, n, max);
+    to->path = vdm_copy_text(from->path, err);
+    to->name = vdm_copy_text(from->name, err);
     to->train = vdm_alloc((size_t)(n * from->n_train), sizeof *to->train, "the views of a task", err);
     to->test = vdm_alloc((size_t)(n * from->n_test), sizeof *to->test, "the views of a task", err);
     if (!to->path || !to->name || !to->train || !to->test) {
@@ -484,15 +338,6 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views,
     apply_all(to->train, from->train, from->n_train, views, n);
     apply_all(to->test, from->test, from->n_test, views, n);
     return 0;
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Votes */
-
-bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b)
-{
-    return a->rows == b->rows && a->cols == b->cols &&
-           memcmp(a->cells, b->cells, (size_t)(a->rows * a->cols)) == 0;
 }
 
 /* How many grids equal grid i; 0 where an earlier one does. */
@@ -507,20 +352,20 @@ static int count_equal(const vdm_grid *grids, int n, int i)
     return count;
 }
 
-int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n)
+int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
 {
-    int have = 0, least = n + 1, from = -1; /* the last one chosen: its votes, its index */
-    while (have < most) {
+    int have = 0, last = n + 1, from = -1; /* the last one chosen: its votes, its index */
+    while (have < max) {
         int next = -1, count = 0;
         for (int i = 0; i < n; i++) {
             int c = count_equal(grids, n, i);
-            bool taken = c > least || (c == least && i <= from);
+            bool taken = c > last || (c == last && i <= from);
             if (c > count && !taken) count = c, next = i;
         }
         if (next < 0) break;
         best[have] = from = next;
         if (votes) votes[have] = count;
-        least = count;
+        last = count;
         have++;
     }
     return have;

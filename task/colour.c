@@ -1,19 +1,18 @@
-/* Colours that a model shifts, and three ways to put them right.
+/* Colours that a model shifts, and three ways to correct them.
  *
  *   answers to its own training pairs, their truths  ->  study  ->  map
  *   map, answer [H,W,3]  ->  answer with its colours corrected, or the grid that it shows
  *
- * A model learns what changes where better than it learns the exact colour: published answers have colours
- * that are up to 47 levels off, each colour its own way (arXiv 2510.24448 leaves maps that correct this
- * open). What is learned here comes from training pairs alone; the answer that is corrected never tells its
- * truth.
+ * A model learns what changes where better than it learns the exact colour: published answers have colours that are
+ * up to 47 levels off, each colour its own way (arXiv 2510.24448 leaves maps that correct this open). What is learned
+ * here comes from training pairs alone; the truth of the answer that is corrected is never used.
  *
- *   shift    the authors' own: nothing is learned. Up to three times, the mean of (nearest palette colour -
- * colour seen) over the cells is added to the whole picture. affine   rgb' = A rgb + b, the least squares
- * over where each colour of the task comes out, drawn slightly towards the identity: with few colours,
- * directions that were never seen stay as they are. palette  every cell (without a grid: every pixel) takes
- * the colour whose place of coming out is nearest. A colour that no training answer has is expected where the
- * affine map from true to seen puts it.
+ *   shift    the authors' own, nothing is learned: up to three times, the mean of (nearest palette colour - colour
+ *            seen) over the cells is added to the whole picture.
+ *   affine   rgb' = A rgb + b: the least squares over where each colour of the task comes out, drawn slightly towards
+ *            the identity. With few colours, directions that were never seen stay as they are.
+ *   palette  every cell (without a grid: every pixel) takes the colour whose place of coming out is nearest. A colour
+ *            that no training answer has is expected where the affine map from true to seen colours puts it.
  *
  * Traps
  *   A training answer may be wrong: where a colour comes out is the median over its cells, not the mean.
@@ -28,42 +27,44 @@
 
 typedef struct samples {
     const vdm_picture *p;
-    const vdm_task *t;
-    int n, top, left; /* of the first cell */
-    bool grid;
+    const vdm_grid_layout *grid; /* NULL: pixels */
+    vdm_pixel first;             /* of the first cell */
+    int n, side;                 /* pixels along a sample's side */
 } samples;
 
-static bool samples_of(samples *s, const vdm_picture *p, const vdm_task *t)
+static bool samples_of(samples *s, const vdm_picture *p, vdm_metric metric, const vdm_grid_layout *grid)
 {
-    *s = (samples){.p = p, .t = t, .n = p->width * p->height, .grid = t->metric == VDM_METRIC_CELLS};
-    if (s->grid && vdm_grid_read(NULL, &s->top, &s->left, p, t)) return false;
-    if (s->grid) s->n = t->grid_rows * t->grid_cols;
-    return true;
+    *s = (samples){.p = p, .n = p->width * p->height, .side = 1};
+    if (metric != VDM_METRIC_CELLS) return true;
+    s->grid = grid;
+    s->n = grid->rows * grid->cols;
+    s->side = grid->cell;
+    return vdm_grid_place(&s->first, grid, p->height, p->width);
 }
 
-/* The first pixel of sample i, and the number of pixels along its side. */
-static uint8_t *sample_at(const samples *s, int i, int *side)
+/* The upper left pixel of sample i. */
+static vdm_pixel sample_at(const samples *s, int i)
 {
-    size_t step = (size_t)(s->t->cell + s->t->border), cols = (size_t)s->t->grid_cols, k = (size_t)i;
-    *side = s->grid ? s->t->cell : 1;
-    if (!s->grid) return s->p->rgb + 3 * k;
-    size_t y = (size_t)s->top + k / cols * step, x = (size_t)s->left + k % cols * step;
-    return s->p->rgb + 3 * (y * (size_t)s->p->width + x);
+    if (s->grid) return vdm_grid_cell(s->grid, s->first, i);
+    return (vdm_pixel){i / s->p->width, i % s->p->width};
 }
 
-/* Mean of a sample whose levels have become those of the table; NULL: as they are. */
-static void sample_mean(double mean[3], const samples *s, int i, float (*table)[256])
+static void sample_mean(double mean[3], const samples *s, int i)
 {
-    int side;
-    const uint8_t *first = sample_at(s, i, &side);
+    vdm_mean_colour(mean, s->p, sample_at(s, i), s->side, s->side);
+}
+
+/* The same of levels that have become those of the table. table [3,256] */
+static void shifted_mean(double mean[3], const samples *s, int i, float (*table)[256])
+{
+    vdm_pixel at = sample_at(s, i);
     double sum[3] = {0};
-    for (int y = 0; y < side; y++)
-        for (int x = 0; x < side; x++)
-            for (int c = 0; c < 3; c++) {
-                uint8_t level = first[3 * ((size_t)y * (size_t)s->p->width + (size_t)x) + (size_t)c];
-                sum[c] += table ? (double)table[c][level] : level;
-            }
-    for (int c = 0; c < 3; c++) mean[c] = sum[c] / ((double)side * side);
+    for (int y = at.y; y < at.y + s->side; y++)
+        for (int x = at.x; x < at.x + s->side; x++) {
+            const uint8_t *rgb = s->p->rgb + 3 * ((size_t)y * (size_t)s->p->width + (size_t)x);
+            for (int c = 0; c < 3; c++) sum[c] += (double)table[c][rgb[c]];
+        }
+    for (int c = 0; c < 3; c++) mean[c] = sum[c] / ((double)s->side * s->side);
 }
 
 static double square_distance(const double a[3], const double b[3])
@@ -71,11 +72,6 @@ static double square_distance(const double a[3], const double b[3])
     double sum = 0;
     for (int c = 0; c < 3; c++) sum += (a[c] - b[c]) * (a[c] - b[c]);
     return sum;
-}
-
-static void true_colour(double rgb[3], const vdm_task *t, int k)
-{
-    for (int c = 0; c < 3; c++) rgb[c] = vdm_task_colour(t, k)[c];
 }
 
 static double clip(double v)
@@ -86,20 +82,19 @@ static double clip(double v)
 /* ------------------------------------------------------------------------------------------------
  * What a model makes of colours */
 
-/* A pixel at an edge has a colour between two: only those near a colour of the task tell where it comes out.
- */
+/* A pixel at an edge has a colour between two: only those near a colour of the task show where it comes out. */
 enum { NEAR_COLOUR = 30 };
 
-static void add_colours(vdm_colour_study *s, const vdm_task *t, const samples *answer, const samples *truth)
+static void add_colours(vdm_colour_study *s, const vdm_colours *colours, const samples *answer,
+                        const samples *truth)
 {
     for (int i = 0; i < truth->n; i++) {
-        double seen[3], expected[3], colour[3];
-        sample_mean(expected, truth, i, NULL);
-        int k = vdm_nearest_colour(t, expected);
-        true_colour(colour, t, k);
-        if (square_distance(expected, colour) > NEAR_COLOUR * NEAR_COLOUR) continue;
-        sample_mean(seen, answer, i, NULL);
-        if (s->right_only && vdm_nearest_colour(t, seen) != k) continue;
+        double seen[3], expected[3];
+        sample_mean(expected, truth, i);
+        int k = vdm_nearest_colour(colours, expected);
+        if (square_distance(expected, colours->rgb[k]) > NEAR_COLOUR * NEAR_COLOUR) continue;
+        sample_mean(seen, answer, i);
+        if (s->right_only && vdm_nearest_colour(colours, seen) != k) continue;
         for (int c = 0; c < 3; c++) s->level[k][c][(int)seen[c]]++;
         s->seen[k]++;
     }
@@ -116,20 +111,22 @@ static void add_equation(double zz[4][4], double zd[4][3], const double from[3],
     }
 }
 
-void vdm_colour_add(vdm_colour_study *s, const vdm_task *t, const vdm_picture *answer,
-                    const vdm_picture *truth)
+void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid,
+                    const vdm_picture *answer, const vdm_picture *truth)
 {
     samples a, b;
+    vdm_colours colours;
     if (answer->width != truth->width || answer->height != truth->height) return;
-    if (!samples_of(&a, answer, t) || !samples_of(&b, truth, t)) return;
-    if (vdm_task_colour(t, 0)) {
-        add_colours(s, t, &a, &b);
+    if (!samples_of(&a, answer, metric, grid) || !samples_of(&b, truth, metric, grid)) return;
+    vdm_metric_colours(&colours, metric, grid->palette);
+    if (colours.n) {
+        add_colours(s, &colours, &a, &b);
         return;
     }
     for (int i = 0; i < a.n; i++) {
         double from[3], to[3];
-        sample_mean(from, &a, i, NULL);
-        sample_mean(to, &b, i, NULL);
+        sample_mean(from, &a, i);
+        sample_mean(to, &b, i);
         add_equation(s->zz, s->zd, from, to, 1);
     }
     s->pixels += a.n;
@@ -187,77 +184,76 @@ static void fit_affine(double affine[3][4], double zz[4][4], double zd[4][3], do
         for (int i = 0; i < 4; i++) affine[c][i] = i == 3 ? zd[3][c] : zd[i][c] / 255 + (i == c ? 1 : 0);
 }
 
-static void map_affine(double to[3], double affine[3][4], const double from[3])
+/* affine [3,4] */
+static void map_affine(double to[3], const double *affine, const double from[3])
 {
-    for (int c = 0; c < 3; c++)
-        to[c] = affine[c][0] * from[0] + affine[c][1] * from[1] + affine[c][2] * from[2] + affine[c][3];
+    for (int c = 0; c < 3; c++, affine += 4)
+        to[c] = affine[0] * from[0] + affine[1] * from[1] + affine[2] * from[2] + affine[3];
 }
 
-/* Where the seen colours come out. Of two that come out alike, one was answered wrongly: the one that is
- * further from its own colour counts as not seen. */
-static void find_centres(double (*centre)[3], bool *seen, const vdm_colour_study *s, const vdm_task *t)
+/* Where the seen colours come out. Of two that come out alike, one was answered wrongly: the one that is further
+ * from its own colour counts as not seen. */
+static void find_centres(vdm_colours *centre, bool *seen, const vdm_colour_study *s,
+                         const vdm_colours *colours)
 {
-    double colour[VDM_MAX_COLOURS][3];
-    int n = 0;
-    for (; vdm_task_colour(t, n); n++) {
-        true_colour(colour[n], t, n);
-        seen[n] = s->seen[n] > 0;
-        for (int c = 0; c < 3; c++)
-            centre[n][c] = seen[n] ? median(s->level[n][c], s->seen[n]) : colour[n][c];
+    *centre = *colours;
+    for (int k = 0; k < colours->n; k++) {
+        seen[k] = s->seen[k] > 0;
+        for (int c = 0; c < 3 && seen[k]; c++) centre->rgb[k][c] = median(s->level[k][c], s->seen[k]);
     }
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < n; k++) {
-            bool alike = i != k && seen[i] && seen[k] &&
-                         16 * square_distance(centre[i], centre[k]) < square_distance(colour[i], colour[k]);
-            if (alike && square_distance(centre[i], colour[i]) > square_distance(centre[k], colour[k]))
-                seen[i] = false;
+    for (int i = 0; i < colours->n; i++)
+        for (int k = 0; k < colours->n; k++) {
+            if (i == k || !seen[i] || !seen[k]) continue;
+            bool alike = 16 * square_distance(centre->rgb[i], centre->rgb[k]) <
+                         square_distance(colours->rgb[i], colours->rgb[k]);
+            bool further = square_distance(centre->rgb[i], colours->rgb[i]) >
+                           square_distance(centre->rgb[k], colours->rgb[k]);
+            if (alike && further) seen[i] = false;
         }
 }
 
-/* From seen to true colours, or (forward) from true to seen ones, every seen colour alike. */
-static void fit_centres(double affine[3][4], double (*centre)[3], const bool *seen, const vdm_task *t,
-                        bool forward)
+/* The affine map of the seen colours, each with the same weight. */
+static void fit_centres(double affine[3][4], const vdm_colours *from, const vdm_colours *to, const bool *seen)
 {
-    double zz[4][4] = {{0}}, zd[4][3] = {{0}}, colour[3];
-    int n = 0, all = 0;
-    for (; vdm_task_colour(t, all); all++) n += seen[all];
-    for (int k = 0; vdm_task_colour(t, k); k++) {
-        if (!seen[k]) continue;
-        true_colour(colour, t, k);
-        add_equation(zz, zd, forward ? colour : centre[k], forward ? centre[k] : colour, 1.0 / n);
-    }
+    double zz[4][4] = {{0}}, zd[4][3] = {{0}};
+    int n = 0, all = from->n;
+    for (int k = 0; k < all; k++) n += seen[k];
+    for (int k = 0; k < all; k++)
+        if (seen[k]) add_equation(zz, zd, from->rgb[k], to->rgb[k], 1.0 / n);
     fit_affine(affine, zz, zd, RIDGE + UNSEEN_RIDGE * (all - n) / all);
 }
 
-int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, const vdm_task *t,
-                     vdm_error *err)
+/* The affine map over all pixels. */
+static void fit_pixels(double affine[3][4], const vdm_colour_study *s)
+{
+    double zz[4][4], zd[4][3];
+    for (int i = 0; i < 4; i++) {
+        for (int k = 0; k < 4; k++) zz[i][k] = s->pixels > 0 ? s->zz[i][k] / s->pixels : 0;
+        for (int c = 0; c < 3; c++) zd[i][c] = s->pixels > 0 ? s->zd[i][c] / s->pixels : 0;
+    }
+    fit_affine(affine, zz, zd, RIDGE);
+}
+
+int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, vdm_metric metric,
+                     vdm_palette palette, vdm_error *err)
 {
     bool seen[VDM_MAX_COLOURS] = {0};
+    vdm_colours colours;
+    double forward[3][4]; /* from true to seen colours */
     *m = (vdm_colour_map){.kind = kind};
+    vdm_metric_colours(&colours, metric, palette);
     if (kind == VDM_COLOUR_NONE) return 0;
-    if (!vdm_task_colour(t, 0)) {
-        double zz[4][4], zd[4][3];
-        if (kind != VDM_COLOUR_AFFINE)
-            return vdm_fail(err, "colours: the metric %s tells none apart, expected affine or none for it",
-                            vdm_metric_name(t->metric));
-        for (int i = 0; i < 4; i++) {
-            for (int k = 0; k < 4; k++) zz[i][k] = s->pixels > 0 ? s->zz[i][k] / s->pixels : 0;
-            for (int c = 0; c < 3; c++) zd[i][c] = s->pixels > 0 ? s->zd[i][c] / s->pixels : 0;
-        }
-        fit_affine(m->affine, zz, zd, RIDGE);
-        return 0;
-    }
-    if (kind == VDM_COLOUR_SHIFT) return 0;
-    find_centres(m->centre, seen, s, t);
-    fit_centres(m->affine, m->centre, seen, t, false);
+    if (!colours.n && kind != VDM_COLOUR_AFFINE)
+        return vdm_fail(err, "colours: the metric %s distinguishes none, expected affine or none for it",
+                        vdm_metric_name(metric));
+    if (!colours.n) fit_pixels(m->affine, s);
+    if (!colours.n || kind == VDM_COLOUR_SHIFT) return 0;
+    find_centres(&m->centre, seen, s, &colours);
+    fit_centres(m->affine, &m->centre, &colours, seen);
     if (kind == VDM_COLOUR_AFFINE) return 0;
-    double forward[3][4], colour[3];
-    fit_centres(forward, m->centre, seen, t, true);
-    for (int k = 0; vdm_task_colour(t, k); k++) {
-        if (seen[k]) continue;
-        true_colour(colour, t, k);
-        map_affine(m->centre[k], forward, colour);
-    }
+    fit_centres(forward, &colours, &m->centre, seen);
+    for (int k = 0; k < colours.n; k++)
+        if (!seen[k]) map_affine(m->centre.rgb[k], forward[0], colours.rgb[k]);
     return 0;
 }
 
@@ -265,23 +261,23 @@ int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study 
  * The authors' shift */
 
 /* table [3,256]: what every level becomes. Means are cut to whole numbers, distances are not squared. */
-static void find_shift(float (*table)[256], const samples *s)
+static void find_shift(float (*table)[256], const samples *s, const vdm_colours *colours)
 {
     enum { ROUNDS = 3 };
     double before = 0;
     for (int c = 0; c < 3; c++)
         for (int v = 0; v < 256; v++) table[c][v] = (float)v;
     for (int round = 0; round < ROUNDS; round++) {
-        double shift[3] = {0}, apart = 0, mean[3], colour[3];
+        double shift[3] = {0}, distance = 0, mean[3];
         for (int i = 0; i < s->n; i++) {
-            sample_mean(mean, s, i, table);
+            shifted_mean(mean, s, i, table);
             for (int c = 0; c < 3; c++) mean[c] = floor(mean[c]);
-            true_colour(colour, s->t, vdm_nearest_colour(s->t, mean));
-            apart += sqrt(square_distance(mean, colour));
+            const double *colour = colours->rgb[vdm_nearest_colour(colours, mean)];
+            distance += sqrt(square_distance(mean, colour));
             for (int c = 0; c < 3; c++) shift[c] += colour[c] - mean[c];
         }
-        if (fabs(before - apart) < 1) return;
-        before = apart;
+        if (fabs(before - distance) < 1) return;
+        before = distance;
         for (int c = 0; c < 3; c++)
             for (int v = 0; v < 256; v++)
                 table[c][v] = (float)clip((double)(float)(table[c][v] + shift[c] / s->n));
@@ -291,69 +287,74 @@ static void find_shift(float (*table)[256], const samples *s)
 /* ------------------------------------------------------------------------------------------------
  * Corrected answers */
 
-static int nearest_centre(const vdm_colour_map *m, const vdm_task *t, const double rgb[3])
-{
-    int best = 0;
-    for (int k = 1; vdm_task_colour(t, k); k++)
-        if (square_distance(rgb, m->centre[k]) < square_distance(rgb, m->centre[best])) best = k;
-    return best;
-}
-
 /* Moves the cell so that its mean is the palette's colour; a pixel becomes it. */
-static void apply_palette(const vdm_colour_map *m, const samples *s)
+static void apply_palette(const vdm_colours *centre, const samples *s, const vdm_colours *colours)
 {
     for (int i = 0; i < s->n; i++) {
-        double mean[3], colour[3];
-        int side;
-        uint8_t *first = sample_at(s, i, &side);
-        sample_mean(mean, s, i, NULL);
-        true_colour(colour, s->t, nearest_centre(m, s->t, mean));
-        for (int y = 0; y < side; y++)
-            for (int x = 0; x < 3 * side; x++) {
-                uint8_t *level = first + 3 * (size_t)y * (size_t)s->p->width + (size_t)x;
+        double mean[3];
+        vdm_pixel at = sample_at(s, i);
+        sample_mean(mean, s, i);
+        const double *colour = colours->rgb[vdm_nearest_colour(centre, mean)];
+        for (int y = at.y; y < at.y + s->side; y++)
+            for (int x = 0; x < 3 * s->side; x++) {
+                uint8_t *level = s->p->rgb + 3 * ((size_t)y * (size_t)s->p->width + (size_t)at.x) + x;
                 *level = (uint8_t)rint(clip(*level + colour[x % 3] - mean[x % 3]));
             }
     }
 }
 
-void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p)
+void vdm_colour_apply(const vdm_colour_map *m, vdm_metric metric, const vdm_grid_layout *grid, vdm_picture *p)
 {
     samples s;
+    vdm_colours colours;
     float table[3][256];
     size_t n = (size_t)p->width * (size_t)p->height;
-    if (m->kind == VDM_COLOUR_NONE || !samples_of(&s, p, t)) return;
-    if (m->kind == VDM_COLOUR_PALETTE) apply_palette(m, &s);
+    if (m->kind == VDM_COLOUR_NONE || !samples_of(&s, p, metric, grid)) return;
+    vdm_metric_colours(&colours, metric, grid->palette);
+    if (m->kind == VDM_COLOUR_PALETTE) apply_palette(&m->centre, &s, &colours);
     if (m->kind == VDM_COLOUR_SHIFT) {
-        find_shift(table, &s);
+        find_shift(table, &s, &colours);
         for (size_t i = 0; i < 3 * n; i++) p->rgb[i] = (uint8_t)rintf(table[i % 3][p->rgb[i]]);
     }
     for (size_t i = 0; m->kind == VDM_COLOUR_AFFINE && i < n; i++) {
         double from[3] = {p->rgb[3 * i], p->rgb[3 * i + 1], p->rgb[3 * i + 2]}, to[3];
-        map_affine(to, (double(*)[4])m->affine, from);
+        map_affine(to, m->affine[0], from);
         for (size_t c = 0; c < 3; c++) p->rgb[3 * i + c] = (uint8_t)rint(clip(to[c]));
     }
 }
 
-int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *g)
+/* The number of sample i. table: of the shift. */
+static int read_sample(const vdm_colour_map *m, const samples *s, int i, const vdm_colours *colours,
+                       float (*table)[256])
 {
-    vdm_task t = *g;
-    samples s;
-    float table[3][256];
-    t.metric = VDM_METRIC_CELLS;
-    if (!samples_of(&s, p, &t)) return -1;
-    if (m->kind == VDM_COLOUR_SHIFT) find_shift(table, &s);
-    for (int i = 0; i < s.n; i++) {
-        double mean[3], to[3];
-        sample_mean(mean, &s, i, m->kind == VDM_COLOUR_SHIFT ? table : NULL);
-        if (m->kind == VDM_COLOUR_AFFINE) {
-            map_affine(to, (double(*)[4])m->affine, mean);
-            memcpy(mean, to, sizeof mean);
-        } else if (m->kind != VDM_COLOUR_PALETTE) {
-            for (int c = 0; c < 3; c++) mean[c] = floor(mean[c]);
-        }
-        int k = m->kind == VDM_COLOUR_PALETTE ? nearest_centre(m, &t, mean) : vdm_nearest_colour(&t, mean);
-        cells[i] = (uint8_t)k;
+    double mean[3], to[3];
+    if (m->kind == VDM_COLOUR_SHIFT)
+        shifted_mean(mean, s, i, table);
+    else
+        sample_mean(mean, s, i);
+    switch (m->kind) {
+    case VDM_COLOUR_PALETTE:
+        return vdm_nearest_colour(&m->centre, mean);
+    case VDM_COLOUR_AFFINE:
+        map_affine(to, m->affine[0], mean);
+        return vdm_nearest_colour(colours, to);
+    case VDM_COLOUR_NONE:
+    case VDM_COLOUR_SHIFT:
+        break;
     }
+    for (int c = 0; c < 3; c++) mean[c] = floor(mean[c]);
+    return vdm_nearest_colour(colours, mean);
+}
+
+int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_grid_layout *g)
+{
+    samples s;
+    vdm_colours colours;
+    float table[3][256];
+    if (!samples_of(&s, p, VDM_METRIC_CELLS, g)) return -1;
+    vdm_palette_colours(&colours, g->palette);
+    if (m->kind == VDM_COLOUR_SHIFT) find_shift(table, &s, &colours);
+    for (int i = 0; i < s.n; i++) cells[i] = (uint8_t)read_sample(m, &s, i, &colours, table);
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* What an answer is worth against the truth: pixels and masks. Grids are read in task.c, poses in pose.c;
- * every definition stands in vdm.h.
+/* Scores of an answer against the truth: pixels, masks and cells. Grids are read in grid.c, poses in pose.c;
+ * every definition is in vdm_task.h.
  *
  *   answer, truth [H,W,3]  ->  one number; NaN where the two can't be compared
  *
@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const double NOT_COMPARABLE = (double)NAN;
 
@@ -99,7 +100,7 @@ double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b)
 
 static bool is_on(const uint8_t *rgb)
 {
-    return 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] > 127500;
+    return vdm_luminance(rgb) > 127500;
 }
 
 double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
@@ -114,35 +115,20 @@ double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
     return either ? (double)both / (double)either : 1;
 }
 
-int vdm_nearest_colour(const vdm_task *t, const double rgb[3])
-{
-    int best = 0;
-    double least = (double)INFINITY;
-    const uint8_t *colour;
-    for (int k = 0; (colour = vdm_task_colour(t, k)); k++) {
-        double distance = 0;
-        for (int c = 0; c < 3; c++) distance += (rgb[c] - colour[c]) * (rgb[c] - colour[c]);
-        if (distance < least) {
-            least = distance;
-            best = k;
-        }
-    }
-    return best;
-}
-
-static int class_of(const vdm_task *t, const uint8_t *rgb)
+static int class_of(const vdm_colours *c, const uint8_t *rgb)
 {
     const double x[3] = {rgb[0], rgb[1], rgb[2]};
-    return vdm_nearest_colour(t, x);
+    return vdm_nearest_colour(c, x);
 }
 
 double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette)
 {
     if (!same_size(a, b) || !pixels_of(a)) return NOT_COMPARABLE;
-    const vdm_task t = {.metric = VDM_METRIC_MIOU, .palette = palette};
+    vdm_colours colours;
+    vdm_palette_colours(&colours, palette);
     int64_t both[VDM_MAX_COLOURS] = {0}, either[VDM_MAX_COLOURS] = {0};
     for (size_t i = 0; i < pixels_of(a); i++) {
-        int p = class_of(&t, a->rgb + 3 * i), g = class_of(&t, b->rgb + 3 * i);
+        int p = class_of(&colours, a->rgb + 3 * i), g = class_of(&colours, b->rgb + 3 * i);
         both[p] += p == g;
         either[p]++;
         either[g] += p != g;
@@ -158,19 +144,83 @@ double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette pa
 }
 
 /* ------------------------------------------------------------------------------------------------
- * By the task's metric */
+ * Cells */
 
-int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *answer,
-              const vdm_picture *truth, vdm_error *err)
+double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_grid_layout *g)
+{
+    vdm_pixel first;
+    vdm_colours colours;
+    int equal = 0, n = g->rows * g->cols;
+    if (!same_size(a, b) || !vdm_grid_place(&first, g, a->height, a->width)) return NOT_COMPARABLE;
+    vdm_palette_colours(&colours, g->palette);
+    for (int i = 0; i < n; i++) {
+        vdm_pixel at = vdm_grid_cell(g, first, i);
+        equal +=
+            vdm_grid_cell_number(a, at, g->cell, &colours) == vdm_grid_cell_number(b, at, g->cell, &colours);
+    }
+    return (double)equal / n;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * By metric */
+
+static const char *const METRICS[] = {"psnr", "iou", "cells", "pose", "miou", "pck", "ssim", "mae"};
+enum { N_METRICS = sizeof METRICS / sizeof METRICS[0] };
+
+const char *vdm_metric_name(vdm_metric m)
+{
+    return METRICS[m];
+}
+
+int vdm_metric_parse(vdm_metric *m, const char *name)
+{
+    for (int i = 0; i < N_METRICS; i++)
+        if (strcmp(name, METRICS[i]) == 0) {
+            *m = (vdm_metric)i;
+            return 0;
+        }
+    return -1;
+}
+
+const uint8_t *vdm_metric_colour(vdm_metric m, vdm_palette palette, int number)
+{
+    static const uint8_t black[3] = {0, 0, 0}, white[3] = {255, 255, 255};
+    switch (m) {
+    case VDM_METRIC_CELLS:
+    case VDM_METRIC_MIOU:
+        return vdm_palette_colour(palette, number);
+    case VDM_METRIC_IOU:
+        return number == 0 ? black : number == 1 ? white : NULL;
+    case VDM_METRIC_POSE:
+    case VDM_METRIC_PCK:
+        if (number == 0) return black;
+        return number > 0 && number <= VDM_LEG + 1 ? vdm_pose_colour((vdm_part)(number - 1)) : NULL;
+    case VDM_METRIC_PSNR:
+    case VDM_METRIC_SSIM:
+    case VDM_METRIC_MAE:
+        return NULL;
+    }
+    return NULL;
+}
+
+void vdm_metric_colours(vdm_colours *c, vdm_metric m, vdm_palette palette)
+{
+    const uint8_t *rgb;
+    for (c->n = 0; (rgb = vdm_metric_colour(m, palette, c->n)); c->n++)
+        for (int i = 0; i < 3; i++) c->rgb[c->n][i] = rgb[i];
+}
+
+int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layout *grid,
+              const vdm_picture *answer, const vdm_picture *truth, vdm_error *err)
 {
     vdm_pose_match m;
     *exact = false;
-    switch (t->metric) {
+    switch (metric) {
     case VDM_METRIC_PSNR:
         *score = vdm_score_psnr(answer, truth);
         *exact = isinf(*score) != 0;
         return 0;
-    case VDM_METRIC_SSIM: /* 1 where equal: rounding may say it of pictures that almost are */
+    case VDM_METRIC_SSIM: /* 1 where equal: rounding may give it for pictures that are almost equal */
         *score = vdm_score_ssim(answer, truth);
         *exact = isinf(vdm_score_psnr(answer, truth)) != 0;
         return 0;
@@ -182,14 +232,14 @@ int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *
         *score = vdm_score_iou(answer, truth);
         break;
     case VDM_METRIC_MIOU:
-        *score = vdm_score_miou(answer, truth, t->palette);
+        *score = vdm_score_miou(answer, truth, grid->palette);
         break;
     case VDM_METRIC_CELLS:
-        *score = vdm_score_cells(answer, truth, t);
+        *score = vdm_score_cells(answer, truth, grid);
         break;
     case VDM_METRIC_POSE:
     case VDM_METRIC_PCK:
-        if (vdm_score_pose(&m, answer, truth, t->metric == VDM_METRIC_PCK, err)) return -1;
+        if (vdm_score_pose(&m, answer, truth, metric == VDM_METRIC_PCK, err)) return -1;
         *score = m.share;
         *exact = m.matched == m.joints && m.found == m.joints;
         return 0;

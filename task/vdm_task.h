@@ -1,5 +1,16 @@
-/* vdm_task: tasks in folders and ARC-AGI files, grids in pictures, scores, colours, signs of failure. What the method
- * is tried on, not the method: vdm.h needs none of it. */
+/* vdm_task: grids in pictures, scores of answers, correction of colours, ARC-AGI files, tasks in folders, diagnosis of
+ * failures: what the method is tried on, not the method. vdm.h needs none of it.
+ *
+ * In the order in which the files build on each other:
+ *
+ *   grid.c       a grid's layout: cells [rows,cols] -> picture [H,W,3] -> cells
+ *   pose.c       stick figures: joints -> picture -> joints
+ *   score.c      an answer's score against the truth, by metric
+ *   colour.c     what a model does to colours, and the correction of it
+ *   views.c      the same grid mirrored, transposed, with its colours exchanged
+ *   arc.c        ARC-AGI files, and the protocol of arXiv 2510.24448
+ *   task.c       a task on disk: its examples, its metric, its layout
+ *   diagnosis.c  how answers fail */
 #ifndef VDM_TASK_H
 #define VDM_TASK_H
 
@@ -10,166 +21,71 @@ extern "C" {
 #endif
 
 /* ------------------------------------------------------------------------------------------------
- * Tasks (task.c) */
+ * Grids in pictures (grid.c) */
 
-/* Pictures of grids: every number of a cell has a colour, as the authors paint them. */
 typedef enum vdm_palette {
     VDM_PALETTE_ARC,  /* 0..9: ARC's symbols, as the authors and the ARC site paint them */
     VDM_PALETTE_MAZE, /* 0..4: wall, way, end, start, path; also of their automata and ants */
-    VDM_PALETTE_VIVID /* 0..9: ARC's symbols in colours that are further apart from each other */
+    VDM_PALETTE_VIVID /* 0..9: ARC's symbols in colours with larger distances between them */
 } vdm_palette;
+enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette */
 const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
-enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette, at most */
+enum { VDM_SEPARATOR = 85 };                                   /* R, G and B of what runs between cells */
 
-typedef enum vdm_metric {
-    VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE,
-    VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
-} vdm_metric;
-const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
+/* Colours as points, levels of 0..255: of a palette, or what a metric distinguishes. */
+typedef struct vdm_colours {
+    int n;
+    double rgb[VDM_MAX_COLOURS][3];
+} vdm_colours;
+void vdm_palette_colours(vdm_colours *c, vdm_palette p);
+int vdm_nearest_colour(const vdm_colours *c, const double rgb[3]); /* its number; the first of equals */
+/* 1000 times the luminance 0.299 R + 0.587 G + 0.114 B, exactly: 0..255000. */
+int vdm_luminance(const uint8_t *rgb);
 
-/* A grid of an ARC-AGI task. */
-enum { VDM_MAX_GRID = 30, VDM_MAX_ARC_PAIRS = 10000 }; /* cells a side, by ARC's rules; with --augment's views */
+/* Where the cells of a grid are in a picture. The grid stands in the centre; separators of `border` pixels run
+ * between cells and around the grid. */
+typedef struct vdm_grid_layout {
+    int rows, cols;      /* 0: no grid, or one whose size differs from example to example */
+    int cell, border;    /* pixels: a cell's side, a separator's width */
+    int align;           /* the grid's corner is at a multiple of it, near the centre; 0: as 1 */
+    bool grey;           /* beyond the grid: the separators' grey, not black */
+    vdm_palette palette;
+} vdm_grid_layout;
+typedef struct vdm_pixel {
+    int y, x;
+} vdm_pixel;
+/* Pixels of n cells in a line with their separators. */
+int64_t vdm_grid_side(const vdm_grid_layout *g, int n);
+/* The upper left pixel of the first cell in a picture of that size; false where the grid doesn't fit. */
+bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width);
+/* The upper left pixel of cell i, counted by rows. */
+vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i);
+/* Mean colour of the height x width pixels at `at`. */
+void vdm_mean_colour(double mean[3], const vdm_picture *p, vdm_pixel at, int height, int width);
+
+/* cells [rows,cols] as a picture of height x width pixels; 0 x 0: as large as the grid. */
+int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *g, int height, int width,
+                    vdm_error *err);
+/* The number of the cell at `at`: of the colour nearest to its mean colour, the mean cut to whole levels. */
+int vdm_grid_cell_number(const vdm_picture *p, vdm_pixel at, int cell, const vdm_colours *colours);
+/* The grid in a picture: the numbers of its cells [rows,cols]. -1 where the grid doesn't fit. */
+int vdm_grid_read(uint8_t *cells, const vdm_picture *p, const vdm_grid_layout *g);
+/* The layout after pictures of from_height x from_width were resized to height x width. Refused where cells or
+ * separators would not have whole numbers of pixels, or where the grid would not stand in the centre again. */
+int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int height, int width, vdm_error *err);
+
+/* A grid by ARC's rules, with its cells. */
+enum { VDM_MAX_GRID = 30 }; /* cells a side */
 typedef struct vdm_grid {
     int rows, cols;                             /* 0 x 0: not known */
     uint8_t cells[VDM_MAX_GRID * VDM_MAX_GRID]; /* [rows,cols]: 0..9 */
 } vdm_grid;
-typedef struct vdm_arc_pair {
-    vdm_grid x, y; /* y is 0 x 0 where a test's answer is kept back */
-} vdm_arc_pair;
-typedef struct vdm_arc {
-    char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
-    vdm_arc_pair *train, *test;
-    int n_train, n_test;
-} vdm_arc;
-
-typedef struct vdm_example {
-    char *name;               /* "cat" of train/cat.in.ppm */
-    char *input, *output;     /* paths; output NULL where a test has no answer */
-    const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
-} vdm_example;
-typedef struct vdm_task {
-    char *path, *name, *prompt;      /* name: the folder's unless task.json says so; prompt may be NULL */
-    bool has_phi, has_metric;        /* task.json says so */
-    vdm_phi phi;
-    vdm_metric metric;
-    int grid_rows, grid_cols, cell, border; /* geometry of the cells metric; 0: not given */
-    int align;                       /* the grid's corner is at multiples of it, near the centre; 0: as 1 */
-    bool grey;                       /* beyond the grid: the separators' grey, not black */
-    vdm_palette palette;
-    vdm_example *train, *test;       /* sorted by name */
-    int n_train, n_test;
-    vdm_arc arc;                     /* where the task is an ARC-AGI file: its grids, which the examples name */
-    const struct vdm_arc_view *view; /* what examples are shown in; NULL: as they are */
-} vdm_task;
-/* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
- * its pictures look like; grid_rows and grid_cols differ from example to example (vdm_example_grid). */
-int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
-void vdm_task_free(vdm_task *t);
-
-/* Scores of one answer against the truth, of the same size. NaN where sizes differ or the grid doesn't fit.
- * cells: share of grid cells whose mean colour is nearest to the same palette colour. */
-double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_task *geometry);
-/* cells [rows,cols] as a picture of height x width pixels, black beyond the grid, which stands in the centre;
- * 0 x 0: as large as the grid. Separators (85,85,85) of `border` pixels run between cells and around. */
-int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_task *geometry, int height, int width,
-                    vdm_error *err);
-/* The grid in a picture: cells [rows,cols] are numbers of palette colours, as vdm_score_cells reads them; the
- * first cell's upper left pixel is at (*top, *left). -1 where the grid doesn't fit. cells may be NULL. */
-int vdm_grid_read(uint8_t *cells, int *top, int *left, const vdm_picture *p, const vdm_task *geometry);
-/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
-int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
-                        int width, vdm_error *err);
-/* The task's geometry with the size of that example's output (of its input, where the output isn't known). It
- * owns nothing. */
-vdm_task vdm_example_grid(const vdm_task *t, const vdm_example *e);
-
-/* ------------------------------------------------------------------------------------------------
- * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
-
-/* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
- * 1 to 30 a side. A test may lack its output. Other keys are left alone: published files have some. */
-int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
-void vdm_arc_free(vdm_arc *a);
-
-struct vdm_colour_map;
-
-/* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
-typedef struct vdm_arc_canvas {
-    int height, width; /* pixels */
-    int cell;          /* pixels of a cell, at most; 0: as large as fits */
-    int border;        /* pixels between cells and around */
-    int align;         /* the grid's corner is at multiples of it */
-    bool grey;         /* what is beyond the grid */
-    vdm_palette palette;
-} vdm_arc_canvas;
-/* The largest height and width of the task's grids; answers: those of the test outputs too, where known. */
-void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
-/* One cell size c for all grids of a task: with the largest rows R and columns C, c = min(floor((W -
- * border (C + 1)) / C), floor((H - border (R + 1)) / R)). Fills in geometry's cell, border, align, grey and
- * palette. Fails where c < 1. */
-int vdm_arc_layout(vdm_task *geometry, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
-int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_task *geometry, int height, int width,
-                   vdm_error *err);
-/* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
- * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry,
-                   const struct vdm_colour_map *colours, vdm_error *err);
-/* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
- * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
- * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
-int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_task *geometry, vdm_error *err);
-
-/* A view of a task: its grids mirrored (symmetry & 1: left and right, & 2: up and down), then transposed (& 4),
- * and each number c replaced by number[c]. */
-typedef struct vdm_arc_view {
-    int symmetry;
-    uint8_t number[10];
-} vdm_arc_view;
-/* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
- * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
- * `colours`. The permutation is also what tells views apart: a rule such as "fall down" is another one in a
- * mirrored view. View k is the same among any n. */
-void vdm_arc_views(vdm_arc_view *views, int n, bool square, int first, int colours, uint64_t seed);
-void vdm_arc_apply(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
-void vdm_arc_undo(vdm_grid *to, const vdm_grid *from, const vdm_arc_view *v);
-/* The same for cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
-void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_arc_view *v, bool back);
-/* The grid in a picture, drawn anew in the view, or back from it; geometry: as p has it. */
-int vdm_view_picture(vdm_picture *p, const vdm_task *geometry, const vdm_arc_view *v, bool back, vdm_error *err);
-/* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
-int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_arc_view *views, int n, vdm_error *err);
-/* The task whose examples are those grids; takes a's over, also where it fails. */
-int vdm_arc_task(vdm_task *t, vdm_arc *a, vdm_error *err);
-
 bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b);
-/* best [most]: of each of the most frequent grids the index of its first; votes [most], or NULL. The earlier one
- * first where they are equally frequent. Returns how many. */
-int vdm_arc_vote(int *best, int *votes, int most, const vdm_grid *grids, int n);
 
 /* ------------------------------------------------------------------------------------------------
- * Scores of answers (score.c: pixels and masks; pose.c: stick figures; vdm_score_cells above: grids)
- *
- * Of one answer against the truth, of the same size; NaN where sizes differ. The mean over a task's pictures is
- * the task's score. arXiv 2506.07280 publishes no rule for its masks and poses; these are the usual ones.
- *
- * psnr  10 log10(255^2 / mean squared error) over all pixels and channels, infinite when equal
- *       (skimage.metrics.peak_signal_noise_ratio, data_range=255).
- * ssim  Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
- *       by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
- *       windows that lie inside, then over channels. NaN where a side is below 7.
- * mae   mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
- * iou   |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
- *       0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
- *       (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
- * miou  every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
- *       the mean IoU over the classes that occur in either picture (jaccard_score, average="macro"). */
-double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_mae(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
-double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette);
+ * Stick figures (pose.c) */
 
-/* Stick figures, as the paper paints poses: face white, torso blue, arms red, legs green, on black; discs of 11
+/* As arXiv 2506.07280 paints poses: face white, torso blue, arms red, legs green, on black; discs of 11
  * and lines of 4 pixels where the shorter side has 480, in proportion elsewhere, but at least 3 and 1.5. */
 typedef enum vdm_part { VDM_FACE, VDM_TORSO, VDM_ARM, VDM_LEG } vdm_part;
 const uint8_t *vdm_pose_colour(vdm_part part); /* RGB */
@@ -191,41 +107,76 @@ int vdm_pose_read(vdm_joint *joints, const vdm_picture *p, vdm_error *err);
  * taken twice, as many as can be (maximum matching). */
 int vdm_pose_pairs(const vdm_joint *truth, int n_truth, const vdm_joint *answer, int n_answer, double within);
 
-/* pose  match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
- *       (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
- * pck   percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
- *       around the truth's joints; in pictures of several people the box of all. */
+/* Joints of an answer matched with those of the truth. */
 typedef struct vdm_pose_match {
     int joints, found, matched; /* of the truth; of the answer; of the truth with a partner */
     double within;              /* pixels */
     double share;               /* the score; NaN where sizes differ */
 } vdm_pose_match;
+/* The metrics pose and, with pck, pck. */
 int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, bool pck,
                    vdm_error *err);
 
-/* By the task's metric. exact: equal pixels (psnr, ssim, mae), equal masks or cells, or every joint matched and
- * none too many. Fails only without memory. */
-int vdm_score(double *score, bool *exact, const vdm_task *t, const vdm_picture *answer,
-              const vdm_picture *truth, vdm_error *err);
+/* ------------------------------------------------------------------------------------------------
+ * Scores of answers (score.c)
+ *
+ * Of one answer against the truth, of the same size; NaN where sizes differ or a grid doesn't fit. The mean over a
+ * task's pictures is the task's score. arXiv 2506.07280 publishes no rule for its masks and poses; these are the
+ * usual ones.
+ *
+ * psnr   10 log10(255^2 / mean squared error) over all pixels and channels, infinite when equal
+ *        (skimage.metrics.peak_signal_noise_ratio, data_range=255).
+ * ssim   Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
+ *        by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
+ *        windows that lie inside, then over channels. NaN where a side is below 7.
+ * mae    mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
+ * iou    |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
+ *        0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
+ *        (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
+ * miou   every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
+ *        the mean IoU over the classes that occur in either picture (jaccard_score, average="macro").
+ * cells  share of grid cells whose mean colour, cut to whole levels, is nearest to the same palette colour.
+ * pose   match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
+ *        (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
+ * pck    percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
+ *        around the truth's joints; in pictures of several people the box of all. */
+typedef enum vdm_metric {
+    VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE,
+    VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
+} vdm_metric;
+const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
+int vdm_metric_parse(vdm_metric *m, const char *name); /* -1: there is none of that name */
 
-/* The colours that a task's metric tells apart: the palette's (cells, miou), black and white (iou), black and
- * the parts' (pose, pck); none for psnr, ssim, mae. NULL beyond the last. */
-const uint8_t *vdm_task_colour(const vdm_task *t, int number);
-int vdm_nearest_colour(const vdm_task *t, const double rgb[3]); /* its number; the first of equals */
+double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_mae(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_iou(const vdm_picture *a, const vdm_picture *b);
+double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette);
+double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_grid_layout *g);
+
+/* By metric; grid: the layout for cells, the palette for miou. exact: equal pixels (psnr, ssim, mae), equal masks
+ * or cells, or every joint matched and none too many. Fails only without memory. */
+int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layout *grid,
+              const vdm_picture *answer, const vdm_picture *truth, vdm_error *err);
+
+/* The colours that a metric distinguishes: the palette's (cells, miou), black and white (iou), black and the parts'
+ * (pose, pck); none for psnr, ssim, mae. NULL beyond the last. */
+const uint8_t *vdm_metric_colour(vdm_metric m, vdm_palette palette, int number);
+void vdm_metric_colours(vdm_colours *c, vdm_metric m, vdm_palette palette);
 
 /* ------------------------------------------------------------------------------------------------
  * Colours that a model shifts (colour.c)
  *
  * arXiv 2510.24448 shifts an answer's colours before it reads the grid, and leaves learned maps open. A map is
- * learned from the answers to the model's own training pairs, never from what is asked. Of grids (metric cells)
- * the cells count, of other pictures the pixels; geometry and colours are the task's. */
+ * learned from the answers to the model's own training pairs, never from what is asked. Where the metric
+ * is cells, the cells of `grid` count, elsewhere the pixels. The colours are those that the metric distinguishes. */
 typedef enum vdm_colour {
     VDM_COLOUR_NONE,
     VDM_COLOUR_SHIFT,  /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
                           changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
                           whole numbers) to the picture, within 0..255. Learns nothing */
     VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
-                          cells) to the colour; of all pixels where the metric tells no colours apart. With a
+                          cells) to the colour; of all pixels where the metric distinguishes no colours. With a
                           ridge (levels in 0..1) towards rgb' = rgb of 1e-4, and 0.3 times the share of the
                           task's colours that no training answer should have had */
     VDM_COLOUR_PALETTE /* the colour whose place of coming out is nearest; of colours that were not seen, where
@@ -241,45 +192,156 @@ typedef struct vdm_colour_study {
     double zz[4][4], zd[4][3], pixels;        /* equations over all pixels, where there are no colours */
 } vdm_colour_study;
 /* Adds one answer. Pictures of other sizes than the truth, and grids that don't fit, add nothing. */
-void vdm_colour_add(vdm_colour_study *s, const vdm_task *t, const vdm_picture *answer,
+void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid, const vdm_picture *answer,
                     const vdm_picture *truth);
 
 typedef struct vdm_colour_map {
     vdm_colour kind;
     double affine[3][4];               /* r', g', b' from r, g, b, 1; levels of 0..255 */
-    double centre[VDM_MAX_COLOURS][3]; /* palette: where each colour comes out */
+    vdm_colours centre;                /* palette: where each colour comes out */
 } vdm_colour_map;
-/* From a study without answers: the identity. -1 where the metric tells no colours apart and the map needs it. */
-int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, const vdm_task *t,
-                     vdm_error *err);
+/* From a study without answers: the identity. -1 where the map needs colours and the metric distinguishes none. */
+int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, vdm_metric metric,
+                     vdm_palette palette, vdm_error *err);
 /* Corrects a picture in place, rounding to whole levels. */
-void vdm_colour_apply(const vdm_colour_map *m, const vdm_task *t, vdm_picture *p);
+void vdm_colour_apply(const vdm_colour_map *m, vdm_metric metric, const vdm_grid_layout *grid, vdm_picture *p);
 /* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
-int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_task *geometry);
+int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_grid_layout *g);
 
 /* ------------------------------------------------------------------------------------------------
- * Signs of failure (diagnosis.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
+ * Views of grids (views.c) */
+
+/* A grid mirrored (symmetry & 1: left and right, & 2: up and down), then transposed (& 4), and each number c
+ * replaced by number[c]. */
+typedef struct vdm_view {
+    int symmetry;
+    uint8_t number[10];
+} vdm_view;
+/* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
+ * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
+ * `colours`. The permutation is also what distinguishes views for a model: a rule such as "fall down" is another one
+ * in a mirrored view. View k is the same among any n. */
+void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours, uint64_t seed);
+/* cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
+void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v, bool back);
+void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, bool back);
+/* The grid in a picture, drawn anew in the view, or back from it; g: as p has it. */
+int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v, bool back, vdm_error *err);
+
+/* ------------------------------------------------------------------------------------------------
+ * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
+
+enum { VDM_MAX_ARC_PAIRS = 10000 }; /* of a task, with all its views */
+typedef struct vdm_arc_pair {
+    vdm_grid x, y; /* y is 0 x 0 where a test's answer is not known */
+} vdm_arc_pair;
+typedef struct vdm_arc {
+    char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
+    vdm_arc_pair *train, *test;
+    int n_train, n_test;
+} vdm_arc;
+/* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
+ * 1 to 30 a side. A test may lack its output. Other keys are ignored: published files have some. */
+int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
+void vdm_arc_free(vdm_arc *a);
+
+/* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
+typedef struct vdm_arc_canvas {
+    int height, width; /* pixels */
+    int cell;          /* maximum pixels of a cell; 0: as large as fits */
+    int border;        /* pixels between cells and around */
+    int align;         /* the grid's corner is at multiples of it */
+    bool grey;         /* what is beyond the grid */
+    vdm_palette palette;
+} vdm_arc_canvas;
+/* The largest height and width of the task's grids; answers: those of the test outputs too, where known. */
+void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
+/* One cell size c for all grids of a task: with the largest rows R and columns C, c = min(floor((W -
+ * border (C + 1)) / C), floor((H - border (R + 1)) / R)). Rows and columns of the layout are 0: each grid has its
+ * own. Fails where c < 1. */
+int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
+/* The layout with a grid's rows and columns. */
+vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g);
+int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
+                   vdm_error *err);
+/* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
+ * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, const vdm_colour_map *colours,
+                   vdm_error *err);
+/* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
+ * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
+ * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
+int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, vdm_error *err);
+
+/* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
+int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int n, vdm_error *err);
+/* best [max]: of each of the most frequent grids the index of its first; votes [max], or NULL. The earlier one
+ * first where they are equally frequent. Returns how many. */
+int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
+
+/* ------------------------------------------------------------------------------------------------
+ * Tasks (task.c) */
+
+typedef struct vdm_example {
+    char *name;               /* "cat" of train/cat.in.ppm */
+    char *input, *output;     /* paths; output NULL where a test has no answer */
+    const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
+} vdm_example;
+/* What reading a task's pictures lost: for each VDM_NOTE_... the first picture's path, "" if there is none. */
+typedef struct vdm_task_notes {
+    char first[VDM_NOTES][512];
+    bool others[VDM_NOTES]; /* there are more of them */
+} vdm_task_notes;
+typedef struct vdm_task {
+    char *path, *name, *prompt;    /* name: the folder's unless task.json says so; prompt may be NULL */
+    bool has_phi, has_metric;      /* task.json says so */
+    vdm_phi phi;
+    vdm_metric metric;
+    vdm_grid_layout grid;          /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
+    vdm_example *train, *test;     /* sorted by name */
+    int n_train, n_test;
+    vdm_arc arc;                   /* where the task is an ARC-AGI file: its grids, which the examples name */
+    vdm_task_notes *notes; /* where vdm_example_picture adds to them; NULL: nowhere */
+    const vdm_view *view;          /* what examples are shown in; NULL: as they are */
+} vdm_task;
+/* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
+ * its pictures look like; rows and columns differ from example to example (vdm_example_grid). */
+int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
+/* The task whose examples are those grids; takes a's over, also where it fails. */
+int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
+void vdm_task_free(vdm_task *t);
+
+/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
+int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
+                        int width, vdm_error *err);
+/* The task's layout with the size of that example's output (of its input, where the output isn't known), in the
+ * task's view. */
+vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
+
+/* ------------------------------------------------------------------------------------------------
+ * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
  * model's own, before any correction of colours.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
- *               answers that are read right; of all pixels where the metric tells no colours apart.
+ *               answers that are read right; of all pixels where the metric distinguishes none.
  * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
  *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
  *               frame's edges against the truth's, below 1 where it is smeared.
  * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
  * memorising    the share of training pairs answered exactly beside that of held-out ones. */
-typedef struct vdm_signs {
+typedef struct vdm_diagnosis {
     int answers, known; /* known: with a truth */
     double late, moved, edges, truth_edges, drift;
     int train, train_exact, test, test_exact; /* of memorising: counted by the caller */
     vdm_colour_study colours;
-} vdm_signs;
+} vdm_diagnosis;
 /* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
-void vdm_signs_add(vdm_signs *s, const vdm_task *t, const uint8_t *frames, int T, const vdm_picture *query,
-                   const vdm_picture *truth);
-/* The shift of one colour of the task (0: of the whole picture where it has none), and how many cells or pixels
- * it is the mean of; 0 and NaN where there are none. */
-int64_t vdm_signs_shift(double shift[3], const vdm_signs *s, const vdm_task *t, int number);
+void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid, const uint8_t *frames, int T,
+                       const vdm_picture *query, const vdm_picture *truth);
+/* The shift of one colour that the metric distinguishes (0: of the whole picture where there are none), and how
+ * many cells or pixels it is the mean of; 0 and NaN where there are none. */
+int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
+                            int number);
 /* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */
 double vdm_edge_energy(const vdm_picture *p);
 

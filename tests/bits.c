@@ -236,8 +236,9 @@ static void transformer(tiny_variant variant, vdm_dtype dtype, int F, const char
     vdm_tape_shape shape = {.B = B, .F = F, .h = H, .w = W, .rank = lora.rank, .backward = true};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die();
-    vdm_transformer_forward(&m, &lora, &cpu, tape, x, text, (double[]){999, 123}, v);
-    vdm_transformer_backward(&m, &lora, &cpu, tape, dv, grad);
+    vdm_transformer_input in = {x, text, (double[]){999, 123}, NULL};
+    vdm_transformer_forward(&m, &lora, &cpu, tape, &in, v);
+    vdm_transformer_backward(&m, &lora, &cpu, tape, dv, grad, NULL);
     snprintf(label, sizeof label, "transformer %s", name);
     print(label, v, numbers);
     snprintf(label, sizeof label, "transformer %s, gradient", name);
@@ -269,11 +270,11 @@ static void vae(void)
     need(vdm_vae_load(&m, dir, &err));
     float *video = randoms(N, 1, 1), *moments = randoms(2 * Z, 0, 0), *noise = randoms(Z, 2, 1);
     float *z = randoms(Z, 0, 0);
-    need(vdm_vae_encode(&m, &cpu, video, T, H, W, false, moments, NULL, &err));
+    need(vdm_vae_encode(&m, &cpu, video, &(vdm_vae_size){T, H, W, false}, moments, NULL, &err));
     print("vae encode", moments, 2 * Z);
     vdm_vae_sample(z, moments, noise, F, 16, H / 8, W / 8);
     print("vae sample", z, Z);
-    need(vdm_vae_decode(&m, &cpu, z, F, H / 8, W / 8, false, video, NULL, &err));
+    need(vdm_vae_decode(&m, &cpu, z, &(vdm_vae_size){F, H / 8, W / 8, false}, video, NULL, &err));
     print("vae decode", video, N);
     vdm_vae_free(&m);
     vdm_free(video);
@@ -305,7 +306,7 @@ static void steps(void)
     print("randn", x, N);
     vdm_ddim_step(&s, &cpu, 50, 499, x, v, N);
     print("ddim step", x, N);
-    vdm_dpm_step(&s, &cpu, 50, 479, 499, x, v, old, noise, N);
+    vdm_dpm_step(&s, &cpu, &(vdm_step){50, 479, 499}, x, v, old, noise, N);
     print("dpm step", x, N);
     print_doubles("schedule", s.alphas, 1000);
     vdm_free(x);
@@ -389,7 +390,8 @@ static void golden_transformer(const char *variant)
     vdm_tape_shape shape = {.B = (int)s[0], .F = (int)s[1], .h = (int)s[3], .w = (int)s[4]};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die();
-    vdm_transformer_forward(&m, NULL, &cpu, tape, x, text, (double[]){(double)t[0], (double)t[1]}, v);
+    vdm_transformer_input in = {x, text, (double[]){(double)t[0], (double)t[1]}, NULL};
+    vdm_transformer_forward(&m, NULL, &cpu, tape, &in, v);
     snprintf(label, sizeof label, "golden transformer %s", variant);
     print(label, v, numbers);
     vdm_tape_free(tape);
@@ -416,7 +418,8 @@ static void golden_encode(const struct model *m, const vdm_safetensors *f, const
     float *video = golden(f, from, 4, s);
     int64_t n = 2 * vdm_vae_latent_frames(&m->config.vae, (int)s[0]) * 16 * (s[2] / 8) * (s[3] / 8);
     float *moments = randoms(n, 0, 0);
-    need(vdm_vae_encode(&m->vae, &cpu, video, (int)s[0], (int)s[2], (int)s[3], tiled, moments, NULL, &err));
+    need(vdm_vae_encode(&m->vae, &cpu, video, &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], tiled},
+                        moments, NULL, &err));
     snprintf(label, sizeof label, "golden vae encode %s", from);
     print(label, moments, n);
     vdm_free(video);
@@ -430,7 +433,8 @@ static void golden_decode(const struct model *m, const vdm_safetensors *f, const
     float *latents = golden(f, from, 4, s);
     int64_t n = vdm_vae_video_frames(&m->config.vae, (int)s[0]) * 3 * 64 * s[2] * s[3];
     float *video = randoms(n, 0, 0);
-    need(vdm_vae_decode(&m->vae, &cpu, latents, (int)s[0], (int)s[2], (int)s[3], tiled, video, NULL, &err));
+    need(vdm_vae_decode(&m->vae, &cpu, latents, &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], tiled},
+                        video, NULL, &err));
     snprintf(label, sizeof label, "golden vae decode %s", from);
     print(label, video, n);
     vdm_free(latents);
@@ -470,13 +474,17 @@ static void golden_sample(const struct model *m, vdm_sampler sampler)
                             .dynamic_guidance = dpm,
                             .image_scale = VDM_IMAGE_PIPELINE,
                             .seed = 7};
-    vdm_tap tap = {.wants = is_last_latents, .see = print_last_latents, .user = label};
-    cpu.tap = &tap;
+    vdm_trace trace = {.wants = is_last_latents, .see = print_last_latents, .user = label};
+    vdm_progress progress = {.trace = &trace};
     need(vdm_geometry_init(&o.geometry, &m->config, T, H, W, &err));
-    need(vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, image, prompt, negative, video,
-                    NULL, &err));
-    cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    need(vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                    .vae = &m->vae,
+                                    .schedule = &m->schedule,
+                                    .cpu = &cpu,
+                                    .prompt = prompt,
+                                    .negative = negative},
+                    &o, image, video, &progress, &err));
+    vdm_trace_free(&trace);
     snprintf(label, sizeof label, "golden sample %s, video", dpm ? "dpm" : "ddim");
     print(label, video, T * 3 * H * W);
     vdm_bytes_from_video(frames, video, T, H, W);
@@ -512,7 +520,10 @@ static void golden_training(const struct model *m)
     o.warmup = 2;
     snprintf(path, sizeof path, "%s/state", folder);
     o.state = path;
-    need(vdm_fit(&m->transformer, &m->schedule, &cpu, &data, text, &o, &lora, rows, &done, NULL, &err));
+    need(vdm_fit(
+        &(vdm_pipeline){
+            .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &cpu, .prompt = text},
+        &lora, &data, &o, rows, &done, NULL, &err));
     for (int i = 0; i < STEPS; i++) {
         losses[2 * i] = rows[i + 1].loss;
         losses[2 * i + 1] = rows[i + 1].grad_norm;

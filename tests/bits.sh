@@ -88,14 +88,14 @@ way() {
     case $1 in
     here)
         check gcc "scalar:1 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:1" OPT=-O1
-        check gcc "scalar:3 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:2" OPT=-O3
+        check gcc "plain:1 scalar:3 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:2" OPT=-O3
         check clang "scalar:2 avx2:1,2,3 avx512:1,2,3 avx512bf16:1 avx512amx:3" OPT=-O2
         ;;
     levels)
         for cc in gcc clang; do
             for level in 0 1 2 3; do
                 check $cc "scalar:1,7 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1 avx512amx:1,2" OPT=-O$level
-                check $cc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O$level OPENMP=
+                check $cc "plain:1 scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O$level OPENMP=
             done
         done
         check musl-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1 avx512amx:1" OPT=-O1 OPENMP= # Debian's OpenMP is glibc's
@@ -112,7 +112,7 @@ way() {
     aarch64)
         cross aarch64-linux-gnu qemu-aarch64
         check $triple-gcc "scalar:1,3 neon:1,2,3,7" OPT=-O1
-        check $triple-gcc "scalar:1 neon:1" OPT=-O3 OPENMP=
+        check $triple-gcc "plain:1 scalar:1 neon:1" OPT=-O3 OPENMP=
         check "clang --target=$triple" "scalar:1 neon:1" OPT=-O2 OPENMP=
         ;;
     riscv64 | s390x)

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "files/hash.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -45,10 +46,7 @@ bool check_same_bits(const void *a, const void *b, int64_t bytes)
 
 uint64_t check_hash(const void *data, int64_t bytes)
 {
-    const unsigned char *p = data;
-    uint64_t hash = 14695981039346656037u;
-    for (int64_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
+    return vdm_hash_bytes(VDM_HASH_START, data, (size_t)bytes);
 }
 
 uint64_t check_hash_numbers(const void *data, int64_t count, int width)
@@ -56,9 +54,9 @@ uint64_t check_hash_numbers(const void *data, int64_t count, int width)
     const unsigned char *p = data;
     const uint16_t one = 1;
     bool little = *(const unsigned char *)&one == 1;
-    uint64_t hash = 14695981039346656037u;
+    uint64_t hash = VDM_HASH_START;
     for (int64_t i = 0; i < count; i++, p += width)
-        for (int k = 0; k < width; k++) hash = (hash ^ p[little ? k : width - 1 - k]) * 1099511628211u;
+        for (int k = 0; k < width; k++) hash = vdm_hash_step(hash, p[little ? k : width - 1 - k]);
     return hash;
 }
 

@@ -83,7 +83,7 @@ static void check_reader(void)
     with_input("[1, 2]", "train[1].input[0]: found '1'");
     with_input("[[1, 2], [3]]", "train[1].input[1]: found an array of 1, expected 2 numbers");
     with_input("[[1], [2, 3]]", "train[1].input[1]: found an array of 2, expected 1 numbers");
-    with_input("[[1, 10]]", "train[1].input[0][1]: found '10', expected a whole number from 0 to 9");
+    with_input("[[1, 10]]", "train[1].input[0][1]: found '10', expected an integer from 0 to 9");
     with_input("[[-1]]", "found '-1'");
     with_input("[[0.5]]", "found '0.5'");
     with_input("[[1e400]]", "");
@@ -138,7 +138,7 @@ struct trial {
     int tasks, grids, equal, sized, inferred;
 };
 
-static void try_grid(struct trial *t, const vdm_grid *g, const vdm_task *geometry)
+static void try_grid(struct trial *t, const vdm_grid *g, const vdm_grid_layout *geometry)
 {
     const vdm_colour_map shift = {.kind = VDM_COLOUR_SHIFT};
     vdm_picture p;
@@ -161,7 +161,7 @@ static void try_task(struct trial *t, const char *path)
 {
     vdm_arc a;
     vdm_error err;
-    vdm_task geometry = {0};
+    vdm_grid_layout geometry = {0};
     int rows, cols;
     if (!CHECK(vdm_arc_read(&a, path, &err) == 0, "%s", err.text)) return;
     vdm_arc_largest(&a, true, &rows, &cols);
@@ -226,7 +226,7 @@ static void check_layout(void)
 {
     static const int cases[][3] = {{30, 30, 11}, {10, 10, 37}, {3, 3, 130},
                                    {1, 1, 396},  {7, 3, 54},   {2, 20, 17}};
-    vdm_task t = {0};
+    vdm_grid_layout t = {0};
     vdm_error err;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         CHECK(vdm_arc_layout(&t, &PAPER, cases[i][0], cases[i][1], &err) == 0, "%s", err.text);
@@ -262,7 +262,7 @@ static void random_grid(vdm_grid *g, int rows, int cols, uint32_t seed)
 static void check_shift(void)
 {
     vdm_error err;
-    vdm_task t = {0};
+    vdm_grid_layout t = {0};
     vdm_picture p;
     vdm_grid g, plain, shifted;
     const vdm_colour_map shift = {.kind = VDM_COLOUR_SHIFT};
@@ -294,7 +294,7 @@ static void check_infer(void)
     check_random(noise, 512, 9, 25);
     for (int c = 0; c < 3; c++)
         for (uint32_t i = 0; i < 6; i++) {
-            vdm_task t = {0};
+            vdm_grid_layout t = {0};
             vdm_picture p;
             vdm_grid g, found = {0};
             random_grid(&g, sizes[i][0], sizes[i][1], 40 + i);
@@ -312,7 +312,7 @@ static void check_infer(void)
             vdm_picture_free(&p);
         }
     /* no border, all black: a black row can't be told from what is around the grid */
-    vdm_task t = {.cell = 8, .align = 8};
+    vdm_grid_layout t = {.cell = 8, .align = 8};
     vdm_picture p;
     vdm_grid g = {.rows = 2, .cols = 1, .cells = {3, 3}}, found = {0};
     if (!CHECK(vdm_arc_render(&p, &g, &t, 64, 64, &err) == 0, "%s", err.text)) return;
@@ -329,32 +329,32 @@ static void check_infer(void)
 
 static void check_views(void)
 {
-    vdm_arc_view views[24] = {0}, again[24] = {0};
+    vdm_view views[24] = {0}, again[24] = {0};
     vdm_grid g, seen, back, all[8];
     random_grid(&g, 3, 5, 1);
-    vdm_arc_views(views, 24, true, 1, 10, 42);
-    vdm_arc_views(again, 24, true, 1, 10, 42);
+    vdm_views_make(views, 24, true, 1, 10, 42);
+    vdm_views_make(again, 24, true, 1, 10, 42);
     CHECK(memcmp(views, again, sizeof views) == 0, "the same seed, other views");
     for (int k = 0; k < 24; k++) {
         unsigned seen_numbers = 0;
         for (int i = 0; i < 10; i++) seen_numbers |= 1u << views[k].number[i];
         CHECK(seen_numbers == 1023 && views[k].number[0] == 0, "view %d: no permutation that keeps 0", k);
-        vdm_arc_apply(&seen, &g, &views[k]);
-        vdm_arc_undo(&back, &seen, &views[k]);
+        vdm_view_grid(&seen, &g, &views[k], false);
+        vdm_view_grid(&back, &seen, &views[k], true);
         CHECK(vdm_grid_equal(&back, &g), "view %d doesn't come back", k);
         CHECK((k == 0) == vdm_grid_equal(&seen, &g), "view %d", k);
     }
     for (int k = 0; k < 8; k++) { /* the eight symmetries are all there */
         for (int i = 0; i < 10; i++) views[k].number[i] = (uint8_t)i;
-        vdm_arc_apply(&all[k], &g, &views[k]);
+        vdm_view_grid(&all[k], &g, &views[k], false);
         for (int i = 0; i < k; i++) CHECK(!vdm_grid_equal(&all[i], &all[k]), "symmetries %d, %d", i, k);
     }
     CHECK(all[1].cells[0] == g.cells[4] && all[2].cells[0] == g.cells[10], "mirrored");
     CHECK(all[4].rows == 5 && all[4].cols == 3 && all[4].cells[1] == g.cells[5], "transposed");
-    vdm_arc_views(views, 24, false, 1, 10, 42);
+    vdm_views_make(views, 24, false, 1, 10, 42);
     for (int k = 0; k < 24; k++) CHECK(!(views[k].symmetry & 4), "transposed though not square");
     int moved = 0;
-    vdm_arc_views(views, 24, true, 0, 10, 42);
+    vdm_views_make(views, 24, true, 0, 10, 42);
     for (int k = 0; k < 24; k++) moved += views[k].number[0] != 0;
     CHECK(moved > 12, "the background has another colour in %d of 24 views", moved);
 }
@@ -364,21 +364,21 @@ static void check_seen(void)
 {
     enum { ROWS = 35, COLS = 3, CELL = 2 };
     uint8_t cells[ROWS * COLS], seen[ROWS * COLS], back[ROWS * COLS];
-    vdm_arc_view views[24];
+    vdm_view views[24];
     vdm_error err;
     vdm_picture p, drawn;
-    vdm_task g = {
-        .grid_rows = ROWS, .grid_cols = COLS, .cell = CELL, .border = 1, .palette = VDM_PALETTE_MAZE};
+    vdm_grid_layout g = {
+        .rows = ROWS, .cols = COLS, .cell = CELL, .border = 1, .palette = VDM_PALETTE_MAZE};
     for (int i = 0; i < ROWS * COLS; i++) cells[i] = (uint8_t)(i % 5);
-    vdm_arc_views(views, 24, true, 1, 5, 42);
+    vdm_views_make(views, 24, true, 1, 5, 42);
     for (int k = 0; k < 24; k++) {
         vdm_view_cells(seen, cells, ROWS, COLS, &views[k], false);
         bool turned = views[k].symmetry & 4;
         vdm_view_cells(back, seen, turned ? COLS : ROWS, turned ? ROWS : COLS, &views[k], true);
         CHECK(memcmp(back, cells, sizeof back) == 0, "view %d of a long grid", k);
         if (!CHECK(vdm_grid_render(&p, cells, &g, 120, 120, &err) == 0, "%s", err.text)) return;
-        vdm_task shape = g;
-        if (turned) shape.grid_rows = COLS, shape.grid_cols = ROWS;
+        vdm_grid_layout shape = g;
+        if (turned) shape.rows = COLS, shape.cols = ROWS;
         if (CHECK(vdm_view_picture(&p, &g, &views[k], false, &err) == 0 &&
                       vdm_grid_render(&drawn, seen, &shape, 120, 120, &err) == 0,
                   "%s", err.text)) {
@@ -397,18 +397,18 @@ static void check_task_in_view(void)
     vdm_error err;
     vdm_picture p, drawn;
     vdm_grid seen;
-    vdm_arc_view views[5];
+    vdm_view views[5];
     if (!CHECK(vdm_task_read(&t, "tests/arc/move/fall.json", &err) == 0, "%s", err.text)) return;
-    vdm_arc_views(views, 5, true, 1, 10, 42);
-    CHECK(vdm_arc_layout(&t, &PAPER, 8, 8, &err) == 0, "%s", err.text);
-    vdm_task plain = vdm_example_grid(&t, &t.train[0]);
+    vdm_views_make(views, 5, true, 1, 10, 42);
+    CHECK(vdm_arc_layout(&t.grid, &PAPER, 8, 8, &err) == 0, "%s", err.text);
+    vdm_grid_layout plain = vdm_example_grid(&t, &t.train[0]);
     t.view = &views[4]; /* transposed */
-    vdm_task shape = vdm_example_grid(&t, &t.train[0]);
-    CHECK(shape.grid_rows == plain.grid_cols && shape.grid_cols == plain.grid_rows,
+    vdm_grid_layout shape = vdm_example_grid(&t, &t.train[0]);
+    CHECK(shape.rows == plain.cols && shape.cols == plain.rows,
           "the size of what is seen");
-    vdm_arc_apply(&seen, t.train[0].y, &views[4]);
+    vdm_view_grid(&seen, t.train[0].y, &views[4], false);
     if (CHECK(vdm_example_picture(&p, &t, &t.train[0], true, 400, 400, &err) == 0 &&
-                  vdm_arc_render(&drawn, &seen, &t, 400, 400, &err) == 0,
+                  vdm_arc_render(&drawn, &seen, &t.grid, 400, 400, &err) == 0,
               "%s", err.text)) {
         CHECK(memcmp(p.rgb, drawn.rgb, (size_t)3 * 400 * 400) == 0, "an example in a view");
         vdm_picture_free(&p);
@@ -421,17 +421,17 @@ static void check_augment(void)
 {
     vdm_arc a, more;
     vdm_task t;
-    vdm_arc_view views[3];
+    vdm_view views[3];
     vdm_error err;
     if (!CHECK(vdm_arc_read(&a, "tests/arc/move/fall.json", &err) == 0, "%s", err.text)) return;
-    vdm_arc_views(views, 3, true, 1, 10, 1);
+    vdm_views_make(views, 3, true, 1, 10, 1);
     if (CHECK(vdm_arc_augment(&more, &a, views, 3, &err) == 0, "%s", err.text)) {
         vdm_grid seen;
-        vdm_arc_apply(&seen, &a.train[1].y, &views[2]);
+        vdm_view_grid(&seen, &a.train[1].y, &views[2], false);
         CHECK(more.n_train == 3 * a.n_train && more.n_test == 3 * a.n_test, "numbers");
         CHECK(vdm_grid_equal(&more.train[2 * a.n_train + 1].y, &seen), "pair 1 in view 2");
         CHECK(vdm_grid_equal(&more.train[0].x, &a.train[0].x), "the first view");
-        if (CHECK(vdm_arc_task(&t, &more, &err) == 0, "%s", err.text)) {
+        if (CHECK(vdm_task_of_arc(&t, &more, &err) == 0, "%s", err.text)) {
             CHECK(t.n_train == 9 && t.train[8].x == &t.arc.train[8].x && strcmp(t.train[8].name, "8") == 0,
                   "task");
             vdm_task_free(&t);
@@ -449,9 +449,9 @@ static void check_task(void)
     if (!CHECK(vdm_task_read(&t, "tests/arc/grow/frame.json", &err) == 0, "%s", err.text)) return;
     CHECK(t.n_train == 3 && t.n_test == 3 && t.metric == VDM_METRIC_CELLS && strcmp(t.name, "frame") == 0,
           "task");
-    CHECK(vdm_arc_layout(&t, &PAPER, 8, 8, &err) == 0, "%s", err.text);
-    vdm_task size = vdm_example_grid(&t, &t.test[0]);
-    CHECK(size.grid_rows == 8 && size.grid_cols == 8, "the answer's size");
+    CHECK(vdm_arc_layout(&t.grid, &PAPER, 8, 8, &err) == 0, "%s", err.text);
+    vdm_grid_layout size = vdm_example_grid(&t, &t.test[0]);
+    CHECK(size.rows == 8 && size.cols == 8, "the answer's size");
     if (CHECK(vdm_example_picture(&p, &t, &t.test[0], true, 400, 400, &err) == 0, "%s", err.text)) {
         CHECK(vdm_score_cells(&p, &p, &size) == 1, "cells");
         vdm_picture_free(&p);

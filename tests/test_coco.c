@@ -149,7 +149,8 @@ static void test_skim(void)
         {"{\"a\":[[1,[2]],-3.5e1,null],\"b\":[\"\"],\"d\":\"\\\\\"}", "0:[1,[2]];0:-3.5e1;0:null;1:\"\";"},
         {"", "byte 1: expected '{', found the end"},
         {"[]", "expected '{', found '['"},
-        {"\xef\xbb\xbf{}", "expected '{', found byte 0xef"},
+        {"\xef\xbb\xbf{}", "expected an array \"a\", found none"}, /* a byte order mark is skipped */
+        {"\xef\xbb{}", "expected a byte order mark, found"},
         {"{}", "expected an array \"a\", found none"},
         {"{\"a\":[]}", "expected an array \"b\", found none"},
         {"{\"a\":{},\"b\":[]}", "expected an array, found '{', in a"},
@@ -257,12 +258,12 @@ static size_t annotations(char *text, size_t size)
 static options ask(const char *category, const char *out, int n)
 {
     static char json[700], folder[2][700];
-    options o = {.category = category, .pairs = n, .tests = 4, .seed = 42, .as = "mask"};
+    options o = {.seed = 42, .tasks = {.category = category, .pairs = n, .tests = 4, .as = "mask"}};
     snprintf(json, sizeof json, "%s/f.json", dir);
     snprintf(folder[0], sizeof folder[0], "%s", dir);
     snprintf(folder[1], sizeof folder[1], "%s/%s", dir, out);
-    o.annotations = json;
-    o.images = folder[0];
+    o.tasks.annotations = json;
+    o.tasks.images = folder[0];
     o.output = folder[1];
     return o;
 }
@@ -353,7 +354,7 @@ static void test_pose(void)
     sprintf(at, "]}]}");
     write_file("f.json", text, strlen(text));
     options o = ask("person", "task", 1);
-    snprintf(o.as, sizeof o.as, "pose");
+    snprintf(o.tasks.as, sizeof o.tasks.as, "pose");
     if (!CHECK(coco_run(&o, &err) == 0 && vdm_task_read(&t, o.output, &err) == 0, "%s", err.text)) return;
     CHECK(t.metric == VDM_METRIC_POSE && t.n_train == 1 && t.n_test == 0, "a pose");
     CHECK(vdm_picture_read(&p, t.train[0].output, &err) == 0, "%s", err.text);
@@ -434,7 +435,7 @@ static void test_pictures(void)
     o = ask("dog,,cat", "x", 5);
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "--category"), "%s", err.text);
     o = ask("dog", "x", 5);
-    snprintf(o.as, sizeof o.as, "pose");
+    snprintf(o.tasks.as, sizeof o.tasks.as, "pose");
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "has the file people's keypoints?"), "%s", err.text);
 }
 

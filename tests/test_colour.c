@@ -17,11 +17,11 @@ static vdm_colour_study *new_study(void)
     return s;
 }
 
-static vdm_colour_map learn(vdm_colour kind, const vdm_colour_study *s, const vdm_task *t)
+static vdm_colour_map learn(vdm_colour kind, const vdm_colour_study *s, vdm_metric metric)
 {
     vdm_colour_map m;
     vdm_error err;
-    CHECK(vdm_colour_learn(&m, kind, s, t, &err) == 0, "%s", err.text);
+    CHECK(vdm_colour_learn(&m, kind, s, metric, VDM_PALETTE_ARC, &err) == 0, "%s", err.text);
     return m;
 }
 
@@ -29,13 +29,12 @@ static vdm_colour_map learn(vdm_colour kind, const vdm_colour_study *s, const vd
  * By hand */
 
 /* 2 x 2 cells of 2 pixels, border 1, in a picture of 9 x 8. */
-static const vdm_task FOUR = {
-    .metric = VDM_METRIC_CELLS, .grid_rows = 2, .grid_cols = 2, .cell = 2, .border = 1};
+static const vdm_grid_layout FOUR = {.rows = 2, .cols = 2, .cell = 2, .border = 1};
 
-static void render(vdm_picture *p, const uint8_t *cells, const vdm_task *t, int height, int width)
+static void render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *g, int height, int width)
 {
     vdm_error err;
-    CHECK(vdm_grid_render(p, cells, t, height, width, &err) == 0, "%s", err.text);
+    CHECK(vdm_grid_render(p, cells, g, height, width, &err) == 0, "%s", err.text);
 }
 
 /* Adds a number to every level of a channel. */
@@ -56,9 +55,9 @@ static void test_shift(void)
     render(&p, cells, &FOUR, 8, 9);
     add(&p, 20, 6, 10);
     vdm_colour_study *s = new_study();
-    vdm_colour_map m = learn(VDM_COLOUR_SHIFT, s, &FOUR);
+    vdm_colour_map m = learn(VDM_COLOUR_SHIFT, s, VDM_METRIC_CELLS);
     CHECK(vdm_colour_read(read, &m, &p, &FOUR) == 0 && memcmp(read, cells, 4) == 0, "the grid");
-    vdm_colour_apply(&m, &FOUR, &p);
+    vdm_colour_apply(&m, VDM_METRIC_CELLS, &FOUR, &p);
     const uint8_t *first = p.rgb + 3 * (2 * 9 + 3), *corner = p.rgb;
     CHECK(first[0] == 0 && first[1] == 116 && first[2] == 217, "all of it is taken back: %d %d %d", first[0],
           first[1], first[2]);
@@ -72,13 +71,13 @@ static void test_shift(void)
 static void test_rounds(void)
 {
     uint8_t cells[100] = {0};
-    const vdm_task t = {.metric = VDM_METRIC_CELLS, .grid_rows = 10, .grid_cols = 10, .cell = 1};
+    const vdm_grid_layout g = {.rows = 10, .cols = 10, .cell = 1};
     vdm_picture p;
     vdm_colour_study *s = new_study();
-    vdm_colour_map m = learn(VDM_COLOUR_SHIFT, s, &t);
-    render(&p, cells, &t, 0, 0);
+    vdm_colour_map m = learn(VDM_COLOUR_SHIFT, s, VDM_METRIC_CELLS);
+    render(&p, cells, &g, 0, 0);
     memset(p.rgb, 45, 6);
-    vdm_colour_apply(&m, &t, &p);
+    vdm_colour_apply(&m, VDM_METRIC_CELLS, &g, &p);
     CHECK(p.rgb[0] == 42 && p.rgb[5] == 42 && p.rgb[299] == 0, "three rounds: %d", p.rgb[0]);
     vdm_picture_free(&p);
     free(s);
@@ -90,12 +89,12 @@ static void test_affine(void)
     enum { SIDE = 4 };
     static const double true_map[3][4] = {{0.8, 0.1, 0, 20}, {0, 0.9, 0.05, -5}, {0.1, 0, 0.7, 30}};
     uint8_t cells[100];
-    const vdm_task t = {.metric = VDM_METRIC_CELLS, .grid_rows = 10, .grid_cols = 10, .cell = SIDE};
+    const vdm_grid_layout g = {.rows = 10, .cols = 10, .cell = SIDE};
     vdm_picture truth, answer;
     vdm_colour_study *s = new_study();
     for (int i = 0; i < 100; i++) cells[i] = (uint8_t)(i % 10);
-    render(&truth, cells, &t, 0, 0);
-    render(&answer, cells, &t, 0, 0);
+    render(&truth, cells, &g, 0, 0);
+    render(&answer, cells, &g, 0, 0);
     for (int i = 0; i < 1600; i++)
         for (int c = 0; c < 3; c++) {
             double v = true_map[c][3];
@@ -103,10 +102,10 @@ static void test_affine(void)
             answer.rgb[3 * i + c] = (uint8_t)rint(fmin(fmax(v, 0), 255));
         }
     memset(answer.rgb, 200, 4 * 3); /* part of a cell is spoilt: medians don't care */
-    vdm_colour_add(s, &t, &answer, &truth);
+    vdm_colour_add(s, VDM_METRIC_CELLS, &g, &answer, &truth);
     CHECK(s->seen[0] == 10 && s->seen[9] == 10, "every cell is counted");
-    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, &t);
-    vdm_colour_apply(&m, &t, &answer);
+    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, VDM_METRIC_CELLS);
+    vdm_colour_apply(&m, VDM_METRIC_CELLS, &g, &answer);
     int worst = 0;
     for (int i = 3 * SIDE; i < 4800; i++) {
         int apart = abs(answer.rgb[i] - truth.rgb[i]);
@@ -125,19 +124,19 @@ static void test_few(void)
     const uint8_t cells[] = {5, 5, 5, 5};
     vdm_picture truth, answer;
     vdm_colour_study *s = new_study();
-    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, &FOUR);
+    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, VDM_METRIC_CELLS);
     for (int c = 0; c < 3; c++)
         for (int k = 0; k < 4; k++) CHECK(m.affine[c][k] == (c == k ? 1 : 0), "no answers: the identity");
-    m = learn(VDM_COLOUR_PALETTE, s, &FOUR);
-    CHECK(m.centre[2][0] == 255 && m.centre[2][1] == 65 && m.centre[9][2] == 37, "colours where they are");
+    m = learn(VDM_COLOUR_PALETTE, s, VDM_METRIC_CELLS);
+    CHECK(m.centre.rgb[2][0] == 255 && m.centre.rgb[2][1] == 65 && m.centre.rgb[9][2] == 37, "colours where they are");
     render(&truth, cells, &FOUR, 8, 9);
     render(&answer, cells, &FOUR, 8, 9);
     add(&answer, 60, 47, -30);
-    vdm_colour_add(s, &FOUR, &answer, &truth);
-    m = learn(VDM_COLOUR_PALETTE, s, &FOUR);
-    CHECK(m.centre[5][0] == 230 && m.centre[5][1] == 217 && m.centre[5][2] == 140, "grey as it came out");
-    m = learn(VDM_COLOUR_AFFINE, s, &FOUR);
-    vdm_colour_apply(&m, &FOUR, &answer);
+    vdm_colour_add(s, VDM_METRIC_CELLS, &FOUR, &answer, &truth);
+    m = learn(VDM_COLOUR_PALETTE, s, VDM_METRIC_CELLS);
+    CHECK(m.centre.rgb[5][0] == 230 && m.centre.rgb[5][1] == 217 && m.centre.rgb[5][2] == 140, "grey as it came out");
+    m = learn(VDM_COLOUR_AFFINE, s, VDM_METRIC_CELLS);
+    vdm_colour_apply(&m, VDM_METRIC_CELLS, &FOUR, &answer);
     const uint8_t *first = answer.rgb + 3 * (2 * 9 + 3);
     CHECK(abs(first[0] - 170) <= 6 && abs(first[1] - 170) <= 6 && abs(first[2] - 170) <= 6, "grey: %d %d %d",
           first[0], first[1], first[2]);
@@ -154,14 +153,14 @@ static void test_wrong_answers(void)
     vdm_colour_study *s = new_study();
     render(&truth, right, &FOUR, 8, 9);
     render(&answer, wrong, &FOUR, 8, 9);
-    vdm_colour_add(s, &FOUR, &answer, &truth);
-    vdm_colour_map m = learn(VDM_COLOUR_PALETTE, s, &FOUR);
+    vdm_colour_add(s, VDM_METRIC_CELLS, &FOUR, &answer, &truth);
+    vdm_colour_map m = learn(VDM_COLOUR_PALETTE, s, VDM_METRIC_CELLS);
     uint8_t read[4];
     CHECK(vdm_colour_read(read, &m, &truth, &FOUR) == 0 && memcmp(read, right, 4) == 0, "yellow is yellow");
     vdm_picture small = {5, 5, truth.rgb};
     CHECK(vdm_colour_read(read, &m, &small, &FOUR) == -1, "a grid that doesn't fit");
-    vdm_colour_add(s, &FOUR, &small, &truth);
-    vdm_colour_add(s, &FOUR, &small, &small);
+    vdm_colour_add(s, VDM_METRIC_CELLS, &FOUR, &small, &truth);
+    vdm_colour_add(s, VDM_METRIC_CELLS, &FOUR, &small, &small);
     CHECK(s->seen[2] == 2 && s->seen[4] == 2, "nothing is learned from what doesn't fit");
     vdm_picture_free(&truth);
     vdm_picture_free(&answer);
@@ -174,32 +173,33 @@ static void test_pixels(void)
     enum { W = 7, H = 5, N = 3 * W * H };
     uint8_t truth[N], answer[N], other[N];
     vdm_picture p = {W, H, truth}, q = {W, H, answer}, r = {W, H, other};
-    vdm_task t = {.metric = VDM_METRIC_IOU};
+    const vdm_grid_layout none = {0};
+    vdm_metric metric = VDM_METRIC_IOU;
     vdm_colour_study *s = new_study();
     for (int i = 0; i < N; i++) {
         truth[i] = i / 3 % 2 ? 255 : 0;
         answer[i] = i / 3 % 2 ? 120 : 30; /* too dark: below the threshold */
     }
     memset(truth, 128, 3); /* an edge: neither black nor white */
-    vdm_colour_add(s, &t, &q, &p);
+    vdm_colour_add(s, metric, &none, &q, &p);
     CHECK(s->seen[0] == 17 && s->seen[1] == 17, "%d black, %d white", (int)s->seen[0], (int)s->seen[1]);
     CHECK(vdm_score_iou(&q, &p) == 0, "a mask that is too dark");
     for (int k = VDM_COLOUR_AFFINE; k <= VDM_COLOUR_PALETTE; k++) {
         memcpy(other, answer, N);
-        vdm_colour_map m = learn((vdm_colour)k, s, &t);
-        vdm_colour_apply(&m, &t, &r);
+        vdm_colour_map m = learn((vdm_colour)k, s, metric);
+        vdm_colour_apply(&m, metric, &none, &r);
         other[0] = other[1] = other[2] = truth[0];
         CHECK(vdm_score_iou(&r, &p) == 1 && other[3] > 250, "%s: %d", KINDS[k], other[3]);
     }
-    t.metric = VDM_METRIC_PSNR;
+    metric = VDM_METRIC_PSNR;
     for (int i = 0; i < N; i++) truth[i] = (uint8_t)(i * 37), answer[i] = (uint8_t)(truth[i] / 2 + 40);
-    vdm_colour_add(s, &t, &q, &p);
-    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, &t);
-    vdm_colour_apply(&m, &t, &q);
+    vdm_colour_add(s, metric, &none, &q, &p);
+    vdm_colour_map m = learn(VDM_COLOUR_AFFINE, s, metric);
+    vdm_colour_apply(&m, metric, &none, &q);
     CHECK(vdm_score_mae(&q, &p) < 1, "all pixels: mae %g", vdm_score_mae(&q, &p));
     vdm_error err;
-    CHECK(vdm_colour_learn(&m, VDM_COLOUR_PALETTE, s, &t, &err) == -1 &&
-              strstr(err.text, "the metric psnr tells none apart"),
+    CHECK(vdm_colour_learn(&m, VDM_COLOUR_PALETTE, s, metric, VDM_PALETTE_ARC, &err) == -1 &&
+              strstr(err.text, "the metric psnr distinguishes none"),
           "%s", err.text);
     free(s);
 }
@@ -213,7 +213,7 @@ static const double STRENGTH[] = {0.5, 1.0, 1.5};
 enum { N_STRENGTHS = 3 };
 
 typedef struct grid {
-    vdm_task t;
+    vdm_grid_layout layout;
     uint8_t cells[900];
 } grid;
 
@@ -225,11 +225,11 @@ typedef struct tally {
 /* The grid's picture as the model would answer it. Whatever a cell's size, its colour is the same. */
 static void answer(vdm_picture *p, const grid *g, double strength)
 {
-    render(p, g->cells, &g->t, 0, 0);
+    render(p, g->cells, &g->layout, 0, 0);
     for (int i = 0; i < p->width * p->height; i++)
         for (int c = 0, k = 0; c < 3; c++) {
-            int y = i / p->width / g->t.cell, x = i % p->width / g->t.cell;
-            k = g->cells[y * g->t.grid_cols + x];
+            int y = i / p->width / g->layout.cell, x = i % p->width / g->layout.cell;
+            k = g->cells[y * g->layout.cols + x];
             double v = rint(p->rgb[3 * i + c] + strength * PUBLISHED[k][c]);
             p->rgb[3 * i + c] = (uint8_t)fmin(fmax(v, 0), 255);
         }
@@ -244,17 +244,17 @@ static void count_task(tally *sum, const grid *train, int n_train, const grid *t
         vdm_colour_study *study = new_study();
         for (int i = 0; i < n_train; i++) {
             answer(&shifted, &train[i], STRENGTH[s]);
-            render(&truth, train[i].cells, &train[i].t, 0, 0);
-            vdm_colour_add(study, &train[i].t, &shifted, &truth);
+            render(&truth, train[i].cells, &train[i].layout, 0, 0);
+            vdm_colour_add(study, VDM_METRIC_CELLS, &train[i].layout, &shifted, &truth);
             vdm_picture_free(&shifted);
             vdm_picture_free(&truth);
         }
         for (int k = 0; k < N_KINDS; k++) {
-            vdm_colour_map m = learn((vdm_colour)k, study, &train[0].t);
+            vdm_colour_map m = learn((vdm_colour)k, study, VDM_METRIC_CELLS);
             for (int i = 0; i < n_test; i++) {
-                int n = test[i].t.grid_rows * test[i].t.grid_cols, right = 0;
+                int n = test[i].layout.rows * test[i].layout.cols, right = 0;
                 answer(&shifted, &test[i], STRENGTH[s]);
-                CHECK(vdm_colour_read(read, &m, &shifted, &test[i].t) == 0, "a grid is read");
+                CHECK(vdm_colour_read(read, &m, &shifted, &test[i].layout) == 0, "a grid is read");
                 for (int c = 0; c < n; c++) right += read[c] == test[i].cells[c];
                 sum->right[s][k] += right;
                 sum->exact[s][k] += right == n;
@@ -264,7 +264,7 @@ static void count_task(tally *sum, const grid *train, int n_train, const grid *t
         free(study);
     }
     sum->grids += n_test;
-    for (int i = 0; i < n_test; i++) sum->cells += test[i].t.grid_rows * test[i].t.grid_cols;
+    for (int i = 0; i < n_test; i++) sum->cells += test[i].layout.rows * test[i].layout.cols;
 }
 
 static void print_tally(const tally *t, const char *what)
@@ -310,8 +310,7 @@ static void test_generated(void)
         for (int i = 0; i <= TRAIN; i++) {
             check_random(x, 904, (uint32_t)(1000 * task + i), 1);
             int rows = 3 + (int)(x[900] * 10 + 10) % 12, cols = 3 + (int)(x[901] * 10 + 10) % 12;
-            g[i].t = (vdm_task){
-                .metric = VDM_METRIC_CELLS, .grid_rows = rows, .grid_cols = cols, .cell = 1 + task % 2};
+            g[i].layout = (vdm_grid_layout){.rows = rows, .cols = cols, .cell = 1 + task % 2};
             for (int c = 0; c < rows * cols; c++) g[i].cells[c] = few[(int)((x[c] + 1) * 1000) % n];
         }
         count_task(&sum, g, TRAIN, g + TRAIN, 1);
@@ -323,13 +322,13 @@ static bool read_grid(grid *g, const vdm_json *j, const vdm_json_node *rows)
 {
     int n = 0;
     if (!rows) return false;
-    g->t = (vdm_task){.metric = VDM_METRIC_CELLS, .grid_rows = (int)rows->children, .cell = 1};
+    g->layout = (vdm_grid_layout){.rows = (int)rows->children, .cell = 1};
     for (const vdm_json_node *row = rows + 1; row; row = vdm_json_next(j, row)) {
-        g->t.grid_cols = (int)row->children;
-        if (g->t.grid_rows > 30 || g->t.grid_cols > 30) return false;
+        g->layout.cols = (int)row->children;
+        if (g->layout.rows > 30 || g->layout.cols > 30) return false;
         for (const vdm_json_node *v = row + 1; v; v = vdm_json_next(j, v)) g->cells[n++] = (uint8_t)v->number;
     }
-    return n == g->t.grid_rows * g->t.grid_cols;
+    return n == g->layout.rows * g->layout.cols;
 }
 
 static void count_file(tally *sum, const char *path)

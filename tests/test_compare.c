@@ -18,7 +18,7 @@ static bool says(const char *what)
 
 static void test_golden(void)
 {
-    static const char *const whats[] = {"transformer", "vae-encode", "vae-decode", "sample --steps 2",
+    static const char *const whats[] = {"transformer", "vae-encode", "vae-decode", "sample --sample-steps 2",
                                         "train --batch 2"};
     vdm_safetensors f;
     for (int i = 0; i < 5; i++) {
@@ -191,7 +191,7 @@ static void test_sampling(void)
                  {"latents.2", 1 + 3e-6f, 0},   {"decode.latents", 1 + 3e-6f, 0},
                  {"step.3.x", 1 + 3e-5f, 3},    {"step.3.t", 1 + 3e-6f, 3},
                  {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --steps 3 --only '*' -o @/steps.g") == 0,
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") == 0,
           "%s", said);
     if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -152,7 +152,7 @@ static void check_kept(const char *scores)
     bool ok = vdm_task_read(&task, "task", &err) == 0 &&
               vdm_picture_read(&answer, "answers/0&.ppm", &err) == 0 &&
               vdm_picture_read(&input, "task/test/0&.in.ppm", &err) == 0 &&
-              vdm_score(&score, &exact, &task, &answer, &input, &err) == 0;
+              vdm_score(&score, &exact, task.metric, &task.grid, &answer, &input, &err) == 0;
     CHECK(ok, "%s", err.text);
     CHECK(written >= 0 && fabs(written - score) < 1e-8, "kept is %.9g, expected %.9g", written, score);
     vdm_free(answer.rgb);
@@ -185,7 +185,7 @@ static void check_fit_and_eval(void)
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
-           "eval task --model model --steps 2 --lora run/lora.safetensors -o answers");
+           "eval task --model model --sample-steps 2 --lora run/lora.safetensors -o answers");
     int bars = 0, step, of; /* that came to their end: a slow machine says more in between */
     for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer "))
         bars += sscanf(c + (*c == '\n'), "answer %d/%d", &step, &of) == 2 && step == of;
@@ -195,19 +195,19 @@ static void check_fit_and_eval(void)
     CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s", said);
     check_kept(said);
     CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
-    expect(0, "exact 0 of 2", "eval task --model model --steps 1 --limit 2 --train-pairs 0");
+    expect(0, "exact 0 of 2", "eval task --model model --sample-steps 1 --limit 2 --train-pairs 0");
     CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
     expect(0, "0 of 2 training pairs right, 0 of 1 others",
-           "eval task --model model --steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
+           "eval task --model model --sample-steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
     CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
     check_report("answers/report.html", signs, 4);
     slurp(said, sizeof said, "answers/scores.csv");
     CHECK(strstr(said, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
-    expect(0, "colour shift ", "eval task --model model --steps 1 --limit 1 --train-pairs 9 --colour shift");
+    expect(0, "colour shift ", "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
-    expect(1, "that fits", "eval task --model model --steps 1 --size 16x48");
+    expect(1, "that fits", "eval task --model model --sample-steps 1 --size 16x48");
 }
 
 /* The folder `to` has the task as view k shows it. */
@@ -215,8 +215,8 @@ static void write_seen(int k, const char *to)
 {
     vdm_task t;
     vdm_error err;
-    vdm_arc_view views[8];
-    vdm_arc_views(views, k + 1, false, 0, 10, 42);
+    vdm_view views[8];
+    vdm_views_make(views, k + 1, false, 0, 10, 42);
     expect_shell(0, "", "cp -r task %s", to);
     if (!CHECK(vdm_task_read(&t, to, &err) == 0, "%s", err.text)) return;
     for (int i = 0; i < 2 * (PAIRS + QUESTIONS); i++) {
@@ -224,7 +224,7 @@ static void write_seen(int k, const char *to)
         const char *path = i % 2 ? e->output : e->input;
         vdm_picture p = {0};
         CHECK(vdm_picture_read(&p, path, &err) == 0 &&
-                  vdm_view_picture(&p, &t, &views[k], false, &err) == 0 &&
+                  vdm_view_picture(&p, &t.grid, &views[k], false, &err) == 0 &&
                   vdm_picture_write(&p, path, &err) == 0,
               "%s", err.text);
         vdm_picture_free(&p);
@@ -238,24 +238,23 @@ static void check_view(void)
 {
     vdm_error err;
     vdm_task t;
-    vdm_arc_view views[4];
+    vdm_view views[4];
     vdm_picture plain = {0}, seen = {0};
     uint8_t cells[2][ROWS * COLS], back[ROWS * COLS];
-    int top, left;
     write_seen(3, "seen");
     expect(0, "", "fit seen --model model -o seen/run --steps 3 --rank 2 --watch-every 0");
     expect(0, "", "fit task --model model -o view --steps 3 --rank 2 --watch-every 0 --view 3");
     expect_same("view/lora.safetensors", "seen/run/lora.safetensors", true);
     expect_same("view/lora.safetensors", "run/lora.safetensors", false);
-    expect(0, "", "eval seen --model model --steps 2 -o seen/answers --lora view/lora.safetensors");
-    expect(0, "", "eval task --model model --steps 2 -o view --lora view/lora.safetensors --view 3");
+    expect(0, "", "eval seen --model model --sample-steps 2 -o seen/answers --lora view/lora.safetensors");
+    expect(0, "", "eval task --model model --sample-steps 2 -o view --lora view/lora.safetensors --view 3");
     expect_same("view/scores.csv", "seen/answers/scores.csv", true);
     bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
               vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&
-              vdm_grid_read(cells[0], &top, &left, &plain, &t) == 0 &&
-              vdm_grid_read(cells[1], &top, &left, &seen, &t) == 0;
+              vdm_grid_read(cells[0], &plain, &t.grid) == 0 &&
+              vdm_grid_read(cells[1], &seen, &t.grid) == 0;
     if (CHECK(ok, "%s", err.text)) {
-        vdm_arc_views(views, 4, false, 0, 10, 42);
+        vdm_views_make(views, 4, false, 0, 10, 42);
         vdm_view_cells(back, cells[1], ROWS, COLS, &views[3], true);
         CHECK(memcmp(back, cells[0], sizeof back) == 0, "an answer is written as the view shows it");
     }
@@ -263,6 +262,38 @@ static void check_view(void)
     vdm_picture_free(&seen);
     vdm_task_free(&t);
     expect(2, "expected a whole number from 0 to 31", "eval task --model model --view 32");
+}
+
+/* Prompts of n views, all numbers drawn from `seed`. */
+static void write_prompts(int n, uint32_t seed)
+{
+    vdm_error err;
+    static float numbers[4 * 5 * 24];
+    check_random(numbers, n * 5 * 24, seed, 1);
+    vdm_tensor t = {.name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
+    t.bytes = (size_t)n * 5 * 24 * sizeof(float);
+    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+}
+
+/* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
+static void check_views(void)
+{
+    expect(1, "view_embeds.safetensors", "fit task --model model -o views --steps 3 --rank 2 --views 2");
+    write_prompts(4, 31);
+    expect(1, "view_embeds: expected the prompts of 5 views, found 4",
+           "fit task --model model -o views --steps 3 --rank 2 --views 5");
+    expect(1, "--view 1, --views 2: expected one of the two", "eval task --model model --view 1 --views 2");
+    expect(0, "", "fit task --model model -o one --steps 3 --rank 2 --watch-every 0 --views 1");
+    expect_same("one/lora.safetensors", "run/lora.safetensors", true);
+    expect(0, "", "fit task --model model -o views --steps 3 --rank 2 --watch-every 0 --views 4");
+    expect_same("views/lora.safetensors", "run/lora.safetensors", false);
+    expect(0, "exact 0 of 5",
+           "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
+    expect(0, "", "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
+    expect_same("views/scores.csv", "one/scores.csv", false);
+    write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
+    expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
+    expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);
 }
 
 static void check_vote(void)
@@ -374,6 +405,7 @@ int main(void)
     check_checker();
     check_fit_and_eval();
     check_view();
+    check_views();
     check_vote();
     check_demo();
     check_made();

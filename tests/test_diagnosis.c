@@ -1,4 +1,4 @@
-/* Signs of failure, on videos of a few pixels worked out by hand. */
+/* Diagnosis of failures, on videos of a few pixels worked out by hand. */
 #include "check.h"
 #include "vdm_task.h"
 
@@ -13,9 +13,9 @@ static bool near(double a, double b)
     return fabs(a - b) <= 1e-9 * (1 + fabs(b));
 }
 
-static vdm_signs *new_signs(void)
+static vdm_diagnosis *new_diagnosis(void)
 {
-    vdm_signs *s = calloc(1, sizeof *s);
+    vdm_diagnosis *s = calloc(1, sizeof *s);
     if (!s) abort();
     return s;
 }
@@ -40,24 +40,24 @@ static void test_frames(void)
     static const int levels[T] = {10, 10, 40, 50};
     uint8_t frames[T * FRAME], x[FRAME], y[FRAME];
     vdm_picture query = {W, H, x}, truth = {W, H, y};
-    const vdm_task t = {.metric = VDM_METRIC_PSNR};
+    const vdm_grid_layout none = {0};
     double shift[3];
-    vdm_signs *s = new_signs();
+    vdm_diagnosis *s = new_diagnosis();
     for (int i = 0; i < T; i++) memset(frames + i * FRAME, levels[i], FRAME);
     memset(x, 4, FRAME), memset(y, 53, FRAME);
-    CHECK(vdm_signs_shift(shift, s, &t, 0) == 0 && isnan(shift[0]), "nothing seen");
-    vdm_signs_add(s, &t, frames, T, &query, NULL);
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == 0 && isnan(shift[0]), "nothing seen");
+    vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, NULL);
     CHECK(s->answers == 1 && s->known == 0 && s->edges == 0, "no truth");
-    vdm_signs_add(s, &t, frames, T, &query, &truth);
+    vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, &truth);
     CHECK(s->answers == 2 && s->known == 1 && near(s->late, 20) && near(s->moved, 80) && near(s->drift, 12),
           "late %g, moved %g, drift %g", s->late, s->moved, s->drift);
-    CHECK(vdm_signs_shift(shift, s, &t, 0) == W * H && near(shift[0], -3) && near(shift[2], -3),
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == W * H && near(shift[0], -3) && near(shift[2], -3),
           "of the whole picture: %g", shift[0]);
-    CHECK(vdm_signs_shift(shift, s, &t, 1) == 0 && isnan(shift[1]), "there is one only");
-    vdm_signs_add(s, &t, frames, 1, &query, &truth);
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 1) == 0 && isnan(shift[1]), "there is one only");
+    vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, 1, &query, &truth);
     CHECK(near(s->late, 20) && near(s->moved, 80) && s->answers == 3, "a video of one frame");
     vdm_picture other = {H, W, y};
-    vdm_signs_add(s, &t, frames, T, &query, &other);
+    vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, &other);
     CHECK(s->known == 2, "a truth of another size tells nothing");
     free(s);
 }
@@ -66,7 +66,7 @@ static void test_frames(void)
  * orange. */
 static void test_colours(void)
 {
-    const vdm_task t = {.metric = VDM_METRIC_CELLS, .grid_rows = 2, .grid_cols = 3, .cell = 1};
+    const vdm_grid_layout g = {.rows = 2, .cols = 3, .cell = 1};
     static const uint8_t answer[FRAME] = {8,   8,  8,  10,  10,  10, 250, 69,  54,
                                           255, 65, 54, 255, 133, 27, 0,   116, 217},
                          truth[FRAME] = {0,   0,  0,  0,   0,  0,  255, 65, 54,
@@ -74,15 +74,15 @@ static void test_colours(void)
     uint8_t frames[2 * FRAME];
     vdm_picture query = {W, H, frames}, y = {W, H, (uint8_t *)truth};
     double shift[3];
-    vdm_signs *s = new_signs();
+    vdm_diagnosis *s = new_diagnosis();
     memcpy(frames, truth, FRAME), memcpy(frames + FRAME, answer, FRAME);
-    vdm_signs_add(s, &t, frames, 2, &query, &y);
-    CHECK(vdm_signs_shift(shift, s, &t, 0) == 2 && near(shift[0], 9) && near(shift[2], 9), "black: %g",
+    vdm_diagnosis_add(s, VDM_METRIC_CELLS, &g, frames, 2, &query, &y);
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 0) == 2 && near(shift[0], 9) && near(shift[2], 9), "black: %g",
           shift[0]);
-    CHECK(vdm_signs_shift(shift, s, &t, 2) == 2 && near(shift[0], -2.5) && near(shift[1], 2) && shift[2] == 0,
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 2) == 2 && near(shift[0], -2.5) && near(shift[1], 2) && shift[2] == 0,
           "red: %g %g %g", shift[0], shift[1], shift[2]);
-    CHECK(vdm_signs_shift(shift, s, &t, 7) == 0 && isnan(shift[0]), "orange is nowhere");
-    CHECK(vdm_signs_shift(shift, s, &t, 10) == 0, "beyond the palette");
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 7) == 0 && isnan(shift[0]), "orange is nowhere");
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 10) == 0, "beyond the palette");
     CHECK(s->drift == 0 && s->edges > 0 && s->truth_edges > 0, "the first frame is the query");
     free(s);
 }
@@ -92,5 +92,5 @@ int main(void)
     test_edges();
     test_frames();
     test_colours();
-    return check_end("signs");
+    return check_end("diagnosis");
 }

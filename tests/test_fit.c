@@ -74,15 +74,17 @@ static void check_means(const vdm_fit_data *plain, const vdm_phi *phi, const vdm
     static uint8_t frames[9 * 3 * 8 * H * 8 * W];
     CHECK(!vdm_interp(phi, &x[1], &y[1], 9, NULL, frames, &err), "%s", err.text);
     vdm_video_from_bytes(video, frames, 9, 8 * H, 8 * W);
-    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 9, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
-          err.text);
+    CHECK(
+        !vdm_vae_encode(&s.vae, &s.cpu, video, &(vdm_vae_size){9, 8 * H, 8 * W, false}, moments, NULL, &err),
+        "%s", err.text);
     int wrong = 0;
     for (int f = 0; f < 3; f++)
         for (int i = 0; i < LATENT; i++)
             wrong += plain->videos[VIDEO + (f + 1) * LATENT + i] != moments[f * 2 * LATENT + i] * 0.7f;
     CHECK(!wrong, "video: %d latents are not the mean times 0.7", wrong);
-    CHECK(!vdm_vae_encode(&s.vae, &s.cpu, video, 1, 8 * H, 8 * W, false, moments, NULL, &err), "%s",
-          err.text);
+    CHECK(
+        !vdm_vae_encode(&s.vae, &s.cpu, video, &(vdm_vae_size){1, 8 * H, 8 * W, false}, moments, NULL, &err),
+        "%s", err.text);
     for (int i = 0; i < LATENT; i++) wrong += plain->images[LATENT + i] != moments[i] * (float)(1 / 0.7);
     CHECK(!wrong, "image: %d latents are not the mean over 0.7", wrong);
 }
@@ -101,8 +103,12 @@ static void test_data(void)
     }
     CHECK(!vdm_phi_parse(&phi, "noisy", &err), "%s", err.text);
     vdm_fit_data_options o = {.geometry = s.geometry, .phi = &phi, .augment = true, .seed = 1};
-    if (!CHECK(!vdm_fit_data_make(&all, &s.vae, &s.cpu, &o, x, y, 2, NULL, &err), "%s", err.text)) return;
-    CHECK(!vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 1, NULL, &err), "%s", err.text);
+    if (!CHECK(
+            !vdm_fit_data_make(&all, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 2, NULL, &err),
+            "%s", err.text))
+        return;
+    CHECK(!vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 1, NULL, &err),
+          "%s", err.text);
     CHECK(all.pairs == 2 && all.F == F && all.C == C && all.h == H && all.w == W, "shape");
     CHECK(check_same_bits(all.videos, one.videos, VIDEO * 4) &&
               check_same_bits(all.images, one.images, LATENT * 4),
@@ -116,7 +122,8 @@ static void test_data(void)
     CHECK(!vdm_phi_parse(&phi, "linear", &err), "%s", err.text);
     o.video_noise = o.image_noise = zeros;
     o.image_sigma = no_sigma;
-    CHECK(!vdm_fit_data_make(&plain, &s.vae, &s.cpu, &o, x, y, 2, NULL, &err), "%s", err.text);
+    CHECK(!vdm_fit_data_make(&plain, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 2, NULL, &err),
+          "%s", err.text);
     check_means(&plain, &phi, x, y);
     int wrong = 0;
     CHECK(check_distance(all.images, plain.images, 2 * LATENT) > 1e-3,
@@ -127,7 +134,8 @@ static void test_data(void)
     static float single[2 * 3 * LATENT];
     for (int i = 0; i < H * W; i++) single[(3 * 3 + 1) * H * W + i] = 1;
     o.video_noise = single;
-    CHECK(!vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 1, NULL, &err), "%s", err.text);
+    CHECK(!vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 1, NULL, &err),
+          "%s", err.text);
     for (int i = 0; i < VIDEO; i++) {
         bool there = i / LATENT == 2 && i / (H * W) % C == 3;
         wrong += (one.videos[i] != plain.videos[i]) != there;
@@ -138,15 +146,17 @@ static void test_data(void)
 
     /* what is refused, and a stop */
     int reported = 0;
-    vdm_progress progress = {stop_at_once, &reported};
-    CHECK(vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 2, &progress, &err) &&
+    vdm_progress progress = {.report = stop_at_once, .user = &reported};
+    CHECK(vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 2, &progress,
+                            &err) &&
               strstr(err.text, "interrupted") && reported == 1 && !one.videos,
           "stop: %s", err.text);
     x[1].width = 8;
-    CHECK(vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 2, NULL, &err) &&
+    CHECK(vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 2, NULL, &err) &&
               strstr(err.text, "pair 2: input"),
           "%s", err.text);
-    CHECK(vdm_fit_data_make(&one, &s.vae, &s.cpu, &o, x, y, 0, NULL, &err), "no pairs are taken");
+    CHECK(vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 0, NULL, &err),
+          "no pairs are taken");
     vdm_fit_data_free(&plain);
     vdm_fit_data_free(&all);
 }
@@ -185,7 +195,8 @@ static void run_from(struct result *r, const vdm_fit_options *o, const vdm_cpu *
     CHECK(bytes <= sizeof r->params, "the adapter is larger than the test's array");
     if (start) memcpy(lora.params, start, bytes);
     r->status =
-        vdm_fit(&s.m, &s.schedule, cpu, &s.data, s.text, o, &lora, r->rows, &r->done, progress, &r->err);
+        vdm_fit(&(vdm_pipeline){.transformer = &s.m, .schedule = &s.schedule, .cpu = cpu, .prompt = s.text},
+                &lora, &s.data, o, r->rows, &r->done, progress, &r->err);
     memcpy(r->params, lora.params, bytes);
     vdm_lora_free(&lora);
 }
@@ -296,7 +307,7 @@ static void test_resume(void)
 {
     static struct result whole, parts;
     struct stopper p = {.stop = 7, .copy = 6};
-    vdm_progress progress = {watch_steps, &p};
+    vdm_progress progress = {.report = watch_steps, .user = &p};
     vdm_fit_options o = small_options();
     o.accumulate = 2;
     o.schedule = VDM_LR_COSINE;
@@ -350,12 +361,11 @@ static void test_pure_noise(void)
     o.watch_every = 0;
     for (int i = 0; i < 3; i++) {
         struct times n = {0};
-        vdm_tap tap = {.see = count_times, .user = &n};
+        vdm_trace trace = {.see = count_times, .user = &n};
+        const vdm_progress show = {.trace = &trace};
         o.pure_noise = shares[i];
-        s.cpu.tap = &tap;
-        run(&r, &o, NULL);
-        s.cpu.tap = NULL;
-        vdm_tap_free(&tap);
+        run(&r, &o, &show);
+        vdm_trace_free(&trace);
         double expected = shares[i] * n.all, low = (n.all - expected) / 2; /* within 4 standard deviations */
         CHECK(n.all == 2 * MAX_STEPS && fabs(n.last - expected) <= (i == 1 ? 25 : 2) &&
                   fabs(n.low - low) <= 25,
@@ -443,6 +453,46 @@ static void test_other_states(void)
     CHECK(r.status && strstr(r.err.text, "resume"), "%s", r.err.text);
 }
 
+/* Pairs with prompts of their own: each video of a batch is learned with its pair's, and so is a resumed run. */
+static void test_prompts(void)
+{
+    static struct result plain, same, swapped, r;
+    static float texts[2 * L * DT];
+    vdm_fit_options o = small_options();
+    o.batch = 2;
+    run(&plain, &o, NULL);
+    check_random(texts, L * DT, 11, 1);
+    memcpy(texts + L * DT, s.text, sizeof s.text);
+    s.data.texts = texts;
+    s.data.n_texts = 2;
+    s.data.prompt = (int[]){1, 1, 1};
+    run(&same, &o, NULL);
+    check_same(&same, &plain, o.steps, "the pipeline's prompt as the second text");
+    /* lr 0, nothing but pair 2: the loss is that of its text alone */
+    o.lr = 0;
+    o.steps = 3;
+    o.pair = (int[]){2, 2, 2, 2, 2, 2};
+    o.state = s.state;
+    s.data.prompt = (int[]){1, 1, 0};
+    run(&swapped, &o, NULL);
+    s.data.prompt = (int[]){0, 0, 1};
+    o.resume = true;
+    check_refused(&o, RANK, ": prompt:");
+    o.resume = false;
+    run(&r, &o, NULL);
+    CHECK(r.rows[1].loss != swapped.rows[1].loss, "the pair's text makes no difference");
+    s.data.prompt = NULL;
+    run(&same, &o, NULL);
+    CHECK(r.rows[1].loss == same.rows[1].loss, "pair 2 is not learned with text 1: %g, expected %g",
+          r.rows[1].loss, same.rows[1].loss);
+    s.data.prompt = (int[]){0, 2, 0};
+    run(&r, &o, NULL);
+    CHECK(r.status && strstr(r.err.text, "prompt of pair 2: expected 0 to 1, found 2"), "%s", r.err.text);
+    s.data.prompt = NULL;
+    s.data.texts = NULL;
+    s.data.n_texts = 0;
+}
+
 static void test_not_finite(void)
 {
     static struct result r;
@@ -513,11 +563,10 @@ static void test_step(void)
     o.t = t;
     o.pair = pair;
     o.noise = noise;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
-    run(&r, &o, NULL);
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
+    run(&r, &o, &show);
+    vdm_trace_free(&trace);
     CHECK(!r.status, "%s", r.err.text);
     for (int b = 0; b < 2; b++) {
         double abar = vdm_schedule_alpha(&s.schedule, t[b]), signal = sqrt(abar), sigma = sqrt(1 - abar);
@@ -558,14 +607,13 @@ static void test_gradient(void)
     o.accumulate = 2;
     o.t = t;
     o.pair = pair;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
-    run_from(&r, &o, &s.cpu, start, RANK, NULL);
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
+    run_from(&r, &o, &s.cpu, start, RANK, &show);
     CHECK(!r.status && isnan(r.rows[0].watch), "%s", r.err.text);
     for (int i = 0; i < n; i++) length += (double)d.grad[i] * (double)d.grad[i];
     length = sqrt(length);
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     for (int k = 0; k < 2; k++) {
         for (int i = 0; i < n; i++) there[i] = start[i] + (k ? -1e-2f : 1e-2f) * d.grad[i] / (float)length;
         run_from(&r, &o, &s.cpu, there, RANK, NULL);
@@ -585,13 +633,13 @@ static void test_epochs(void)
     o.steps = 1;
     o.batch = 1;
     o.accumulate = PAIRS;
-    vdm_tap tap = {.see = keep, .user = &d};
-    s.cpu.tap = &tap;
+    vdm_trace trace = {.see = keep, .user = &d};
+    const vdm_progress show = {.trace = &trace};
     for (uint64_t seed = 0; seed < 12; seed++) {
         d.at = 0;
         o.seed = seed;
         o.watch_every = 0;
-        run(&r, &o, NULL);
+        run(&r, &o, &show);
         for (int p = 0; p < PAIRS; p++)
             if (check_same_bits(d.input + LATENT, s.images + p * LATENT, LATENT * 4)) seen[p]++;
     }
@@ -604,8 +652,7 @@ static void test_epochs(void)
     double losses[2];
     o.t = t;
     o.noise = noise;
-    s.cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     for (int k = 0; k < 2; k++) {
         o.pair = k ? each : NULL;
         run(&r, &o, NULL);
@@ -652,7 +699,8 @@ int main(void)
         test_resume();
         test_pure_noise();
         test_other_states();
-        test_not_finite();
+        test_prompts();
+    test_not_finite();
     }
     vdm_transformer_free(&s.m);
     vdm_vae_free(&s.vae);

@@ -72,7 +72,8 @@ static void forward(const vdm_transformer *m, const vdm_safetensors *f, const fl
     float *v = space(s[0] * s[1] * s[2] * s[3] * s[4]);
     vdm_tape *tape = vdm_tape_new(m, &shape, &err);
     if (CHECK(tape != NULL, "%s", err.text) && v) {
-        vdm_transformer_forward(m, NULL, &cpu, tape, x, text, (double[]){(double)t[0], (double)t[1]}, v);
+        vdm_transformer_input in = {x, text, (double[]){(double)t[0], (double)t[1]}, NULL};
+        vdm_transformer_forward(m, NULL, &cpu, tape, &in, v);
         compare(f, "v", v, 5, s);
     }
     vdm_tape_free(tape);
@@ -107,7 +108,8 @@ static void encode(const vdm_vae *m, const vdm_safetensors *f, const char *from,
     int T = (int)s[0], H = (int)s[2], W = (int)s[3];
     int64_t shape[] = {vdm_vae_latent_frames(&m->config, T), 2 * m->config.latent_channels, H / 8, W / 8};
     float *moments = space(shape[0] * shape[1] * shape[2] * shape[3]);
-    if (CHECK(!vdm_vae_encode(m, &cpu, video, T, H, W, tiled, moments, NULL, &err), "%s", err.text))
+    if (CHECK(!vdm_vae_encode(m, &cpu, video, &(vdm_vae_size){T, H, W, tiled}, moments, NULL, &err), "%s",
+              err.text))
         compare(f, to, moments, 4, shape);
     vdm_free(video);
     vdm_free(moments);
@@ -121,7 +123,8 @@ static void decode(const vdm_vae *m, const vdm_safetensors *f, const char *from,
     int F = (int)s[0], h = (int)s[2], w = (int)s[3];
     int64_t shape[] = {vdm_vae_video_frames(&m->config, F), 3, 8 * h, 8 * w};
     float *video = space(shape[0] * shape[1] * shape[2] * shape[3]);
-    if (CHECK(!vdm_vae_decode(m, &cpu, latents, F, h, w, tiled, video, NULL, &err), "%s", err.text))
+    if (CHECK(!vdm_vae_decode(m, &cpu, latents, &(vdm_vae_size){F, h, w, tiled}, video, NULL, &err), "%s",
+              err.text))
         compare(f, to, video, 4, shape);
     vdm_free(latents);
     vdm_free(video);
@@ -195,17 +198,21 @@ static void test_sample(struct model *m, vdm_sampler sampler)
                             .noise = noise,
                             .image_noise = image_noise,
                             .step_noise = step_noise};
-    vdm_tap tap = {.see = compare_latents, .user = &f};
+    vdm_trace trace = {.see = compare_latents, .user = &f};
+    const vdm_progress progress = {.trace = &trace};
     bool there =
         image && prompt && negative && noise && image_noise && video && (step_noise || sampler != VDM_DPM);
-    cpu.tap = &tap;
     if (there && CHECK(!vdm_geometry_init(&o.geometry, &m->config, 9, 32, 48, &err), "%s", err.text) &&
-        CHECK(!vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, image, prompt, negative,
-                          video, NULL, &err),
+        CHECK(!vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                          .vae = &m->vae,
+                                          .schedule = &m->schedule,
+                                          .cpu = &cpu,
+                                          .prompt = prompt,
+                                          .negative = negative},
+                          &o, image, video, &progress, &err),
               "%s", err.text))
         compare(&f, "video", video, 4, shape);
-    cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     vdm_free(image);
     vdm_free(prompt);
     vdm_free(negative);
@@ -270,10 +277,13 @@ static void test_learning(struct model *m)
     o.t = t;
     o.pair = pair;
     o.noise = noise;
-    vdm_tap tap = {.see = compare_gradient, .user = &f};
-    cpu.tap = &tap;
+    vdm_trace trace = {.see = compare_gradient, .user = &f};
+    const vdm_progress progress = {.trace = &trace};
     if (there &&
-        CHECK(!vdm_fit(&m->transformer, &m->schedule, &cpu, &data, text, &o, &lora, rows, &done, NULL, &err),
+        CHECK(!vdm_fit(
+                  &(vdm_pipeline){
+                      .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &cpu, .prompt = text},
+                  &lora, &data, &o, rows, &done, &progress, &err),
               "%s", err.text)) {
         float loss[STEPS], norm[STEPS];
         for (int i = 0; i < STEPS; i++) {
@@ -284,8 +294,7 @@ static void test_learning(struct model *m)
         compare(&f, "grad_norm", norm, 1, (int64_t[]){STEPS});
         compare_trained(&f, &lora);
     }
-    cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     vdm_free(videos);
     vdm_free(images);
     vdm_free(text);

@@ -302,6 +302,14 @@ static void test_floats(void)
     vdm_bytes_from_video(back, odd, 1, 1, 2);
     CHECK(memcmp(back, "\0\0\0\377\377\2", 6) == 0, "%d %d %d %d %d %d", back[0], back[1], back[2], back[3],
           back[4], back[5]);
+    vdm_error err = {""};
+    CHECK(vdm_video_check(odd, 1, 1, 2, &err) == -1 &&
+              strstr(err.text, "frame 1 of 1: found 2 of 6 values that are NaN or infinite"),
+          "%s", err.text);
+    video[5] = (float)-INFINITY;
+    CHECK(vdm_video_check(video, 2, 4, 32, &err) == -1 && strstr(err.text, "frame 1 of 2: found 1 of 384"), "%s",
+          err.text);
+    CHECK(vdm_video_check(video + 384, 1, 4, 32, &err) == 0, "a finite frame");
 }
 
 /* The bits, by numpy (np.rint((1 - s) * x + s * y)) and torch (torch.randperm(16) after manual_seed(8)). */

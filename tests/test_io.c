@@ -3,8 +3,12 @@
 #include "check.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
  * Helpers */
@@ -81,6 +85,12 @@ static void test_good(void)
         {BYTES("P6\n2 1\n255# the end of this line ends the header\nabcdef"), "abcdef"},
         {BYTES("P6\n2 1\n255#x\r\nabcdef"), "abcdef"},
         {BYTES("P6\n#255\n0002 01\n255\nabcdef"), "abcdef"},
+        {BYTES("P1\n2 1\n01"), {255, 255, 255, 0, 0, 0}}, /* 1 is black */
+        {BYTES("P1\n2 1\n1 0\n"), {0, 0, 0, 255, 255, 255}},
+        {BYTES("P1 2#a\n1 #b\n0#c\n1#d"), {255, 255, 255, 0, 0, 0}},
+        {BYTES("P4\n2 1\n\x40"), {255, 255, 255, 0, 0, 0}},
+        {BYTES("P4\n2 1\n\x9f\n"), {0, 0, 0, 255, 255, 255}},  /* whatever fills the byte */
+        {BYTES("P4 2 1#\n#"), {255, 255, 255, 255, 255, 255}}, /* a byte that looks like a comment */
         {BYTES("P5\n2 1\n255\nab"), "aaabbb"},
         {BYTES("P5\n2 1\n15\n\x00\x0f"), {0, 0, 0, 255, 255, 255}},
         {BYTES("P5\n2 1\n1\n\x01\x00"), {255, 255, 255, 0, 0, 0}},
@@ -102,6 +112,20 @@ static void test_good(void)
         vdm_picture_free(&p);
         CHECK(!p.rgb && !p.width, "a freed picture keeps something");
     }
+}
+
+/* Rows of P4 begin a new byte. */
+static void test_bitmap(void)
+{
+    vdm_picture p;
+    int wrong = 0;
+    const char *why = read_bytes(&p, BYTES("P4\n10 3\n\xff\xc0\x00\x00\xaa\x40"));
+    static const char rows[] = "1111111111"
+                               "0000000000"
+                               "1010101001";
+    for (int i = 0; p.rgb && i < 90; i++) wrong += p.rgb[i] != (rows[i / 3] == '1' ? 0 : 255);
+    CHECK(p.rgb && p.width == 10 && p.height == 3 && !wrong, "%d wrong %s", wrong, why);
+    vdm_picture_free(&p);
 }
 
 /* Every sample of every maximum value of 8 bits, and some of 16. */
@@ -145,19 +169,34 @@ static const char DIGITS[] =
     " 1 255 abc";
 
 static const bad BAD[] = {
-    {BYTES(""), "magic number: found an empty file, expected P2, P3, P5 or P6"},
-    {BYTES("P"), "magic number: found 'P', expected P2, P3, P5 or P6"},
-    {BYTES("P1\n1 1\n1\n"), "magic number: found 'P1', expected"},
-    {BYTES("P4\n1 1\n\x80"), "magic number: found 'P4', expected"},
+    {BYTES(""), "magic number: found an empty file, expected PNG, or P1 to P6"},
+    {BYTES("P"), "magic number: found 'P', expected PNG, or P1 to P6"},
+    {BYTES("P1\n3 1\n1"), "pixels: found 2 bytes, expected 3 numbers (1 x 3 x 1)"},
+    {BYTES("P1\n2 1\n1 "), "pixels: found 1 bits, expected 2 (1 missing)"},
+    {BYTES("P1\n2 1\n1 2"), "pixels: bit 2: found '2', expected 0 or 1"},
+    {BYTES("P1\n2 1\n101"), "end: found 1 bytes after the 2 x 1 picture"},
+    {BYTES("P1\n2 1 # no bits"), "pixels: found 0 bits, expected 2 (2 missing)"},
+    {BYTES("P1\n0 1\n1"), "width: found '0', expected a number from 1 to 16384"},
+    {BYTES("P4\n9 2\n\x80\x80\x80"), "pixels: found 3 bytes, expected 4 (1 missing)"},
+    {BYTES("P4\n1 1"), "pixels: found the end of the file, expected white space after the height"},
+    {BYTES("P4\n1 1\n\x80x"), "end: found 1 bytes after the 1 x 1 picture"},
+    {BYTES("P4\n16384 16384\n"), "pixels: found 0 bytes, expected 33554432 (33554432 missing)"},
+    {BYTES("P0\n1 1\n1\n"), "magic number: found 'P0', expected"},
     {BYTES("P7\nWIDTH 1\n"), "magic number: found 'P7', expected"},
     {BYTES("Pf\n1 1\n-1.0\n"), "magic number: found 'Pf', expected"},
     {BYTES("PX\n1 1\n255\nabc"), "magic number: found 'PX', expected"},
     {BYTES("P62 1 255 abcdef"), "magic number: found 'P62', expected"},
     {BYTES("p6\n1 1\n255\nabc"), "magic number: found 'p6', expected"},
     {BYTES(" P6\n1 1\n255\nabc"), "magic number: found the byte 0x20, expected"},
-    {BYTES("\x89PNG\r\n\x1a\n"),
-     "format: found a PNG picture, expected PPM or PGM (ImageMagick's `magick IN OUT.ppm`"},
-    {BYTES("\xff\xd8\xff\xe0JFIF"), "format: found a JPEG picture, expected PPM or PGM"},
+    {BYTES("\x89PNG\r\n\x1a\n"), "chunks: found the end of the file, expected IEND"},
+    {BYTES("\x89PNG\n\x1a\n"),
+     "format: found a PNG picture that was changed on its way (line ends), expected"},
+    {BYTES("\xff\xd8\xff\xe0JFIF"),
+     "format: found a JPEG picture, expected PNG, PPM, PGM or PBM (ImageMagick's `convert IN OUT.png`"},
+    {BYTES("II*\0\x08\0\0\0"), "format: found a TIFF picture"},
+    {BYTES("MM\0*\0\0\0\x08"), "format: found a TIFF picture"},
+    {BYTES("\0\0\0 ftypavif"), "format: found an AVIF or HEIC picture"},
+    {BYTES("<svg xmlns="), "format: found an SVG drawing"},
     {BYTES("GIF89a"), "format: found a GIF picture"},
     {BYTES("RIFF\x01\x02\x03\x04WEBPVP8 "), "format: found a WebP picture"},
     {BYTES("BM\x01\x02"), "format: found a BMP picture"},
@@ -243,6 +282,8 @@ static const struct {
 } VALID[] = {
     {BYTES("P2\n# grey\n3 2\n255\n0 10 200\n30 40 5")},
     {BYTES("P3\n2 2\n15\n0 1 2 3 4 5\n6 7 8 9 10 1")},
+    {BYTES("P1\n3 2\n1 0 1#\n010")},
+    {BYTES("P4\n9 2\nabcd")},
     {BYTES("P5\n3 2\n255\nabcdef")},
     {BYTES("P6\r\n#c\r\n2 2\r\n255\r\nabcdefghijkl")},
     {BYTES("P5\n2 2\n65535\n12345678")},
@@ -304,6 +345,69 @@ static void test_mutations(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Pipes */
+
+/* Writes n bytes into a pipe of that name, piece by piece; `then` more zeros follow. */
+static void feed(const char *path, const void *data, size_t n, size_t then)
+{
+    static const uint8_t zeros[4096];
+    FILE *f = fopen(path, "wb");
+    if (!f) _exit(1);
+    signal(SIGPIPE, SIG_DFL);
+    for (size_t i = 0; i < n; i += 7) {
+        fwrite((const uint8_t *)data + i, 1, n - i < 7 ? n - i : 7, f);
+        fflush(f);
+    }
+    for (; then; then--) fwrite(zeros, 1, sizeof zeros, f);
+    fclose(f);
+    _exit(0);
+}
+
+static const char *read_pipe(vdm_picture *p, const void *data, size_t n, size_t then)
+{
+    static vdm_error err;
+    int state;
+    remove(file_path("pipe"));
+    if (mkfifo(file_path("pipe"), 0600)) return "no pipe";
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) feed(file_path("pipe"), data, n, then);
+    err.text[0] = 0;
+    vdm_picture_read(p, file_path("pipe"), &err);
+    waitpid(child, &state, 0);
+    return err.text;
+}
+
+static void test_pipes(void)
+{
+    enum { W = 300, H = 251 }; /* more than one buffer */
+    vdm_picture p, given = random_picture(W, H, 4);
+    static char data[W * H * 3 + 20];
+    size_t n = (size_t)snprintf(data, sizeof data, "P6 %d %d 255 ", W, H);
+    memcpy(data + n, given.rgb, W * H * 3);
+    const char *why = read_pipe(&p, data, n + W * H * 3, 0);
+    CHECK(p.rgb && same_pictures(&p, &given), "%s", why);
+    vdm_picture_free(&p);
+    why = read_pipe(&p, "P1 1 1 0", 8, 0);
+    CHECK(p.rgb && p.rgb[0] == 255, "%s", why);
+    vdm_picture_free(&p);
+    why = read_pipe(&p, "P6 1", 4, 0);
+    CHECK(!p.rgb && strstr(why, "height: found the end of the file"), "%s", why);
+    why = read_pipe(&p, "", 0, 0);
+    CHECK(!p.rgb && strstr(why, "found an empty file"), "%s", why);
+    why = read_pipe(&p, "GIF89a\0\0\0", 9, 1 << 20); /* 4 GiB follow, which nobody reads */
+    CHECK(!p.rgb && strstr(why, "found a GIF picture"), "%s", why);
+    vdm_error err = {""};
+    CHECK(vdm_picture_read(&p, "/dev/zero", &err) == -1 &&
+              strstr(err.text, "/dev/zero: magic number: found the byte 0x00"),
+          "%s", err.text);
+    CHECK(vdm_picture_read(&p, "/dev/null", &err) == -1 &&
+              strstr(err.text, "/dev/null: magic number: found an empty"),
+          "%s", err.text);
+    vdm_picture_free(&given);
+}
+
+/* ------------------------------------------------------------------------------------------------
  * What is written */
 
 static uint8_t *load(const char *name, size_t *n)
@@ -333,8 +437,12 @@ static void test_write_refused(void)
     vdm_picture p = random_picture(2, 2, 1);
     vdm_error err;
     CHECK(vdm_picture_write(&p, file_path("a.jpg"), &err) == -1 &&
-              strstr(err.text, "found '.jpg', expected .ppm or .png"),
+              strstr(err.text, "found '.jpg', expected .png or .ppm"),
           "%s", err.text);
+    CHECK(vdm_y4m_write(file_path("a.mp4"), p.rgb, 1, 2, 2, &err) == -1 &&
+              strstr(err.text, "found '.mp4', expected .y4m (`ffmpeg -i V.y4m V.mp4` converts it)"),
+          "%s", err.text);
+    CHECK(!vdm_video_name_check("a.b/c.y4m", &err) && vdm_video_name_check("a.y4m/c", &err) == -1, "endings");
     CHECK(vdm_picture_write(&p, file_path("a.d/b"), &err) == -1 && strstr(err.text, "found '', expected"),
           "%s", err.text);
     CHECK(vdm_picture_write(&p, file_path("no/a.png"), &err) == -1 && strstr(err.text, "no/a.png"), "%s",
@@ -594,10 +702,12 @@ static void test_resize_edges(void)
 int main(void)
 {
     test_good();
+    test_bitmap();
     test_maxval();
     test_bad();
     test_truncation();
     test_mutations();
+    test_pipes();
     test_ppm();
     test_write_refused();
     test_png();

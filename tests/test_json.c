@@ -263,6 +263,28 @@ static void test_files(void)
     vdm_free(path);
 }
 
+/* A byte order mark before a document in a file, once; in a text that is parsed, as a safetensors header, never. */
+static void test_byte_order_mark(void)
+{
+    static const char *const texts[] = {"\xef\xbb\xbf{\"a\": 1}", "\xef\xbb\xbf\xef\xbb\xbf{\"a\": 1}", "\xef\xbb",
+                                        "\xef\xbb\xbf"};
+    for (int i = 0; i < 4; i++) {
+        char *path = vdm_path(check_folder(), "mark.json", &err);
+        vdm_file f;
+        vdm_json j;
+        if (CHECK(vdm_file_open(&f, path, &err) == 0, "%s", err.text)) {
+            fputs(texts[i], f.stream);
+            CHECK(vdm_file_commit(&f, &err) == 0, "%s", err.text);
+        }
+        int status = vdm_json_read(&j, path, &err);
+        CHECK((status == 0) == (i == 0), "text %d: %s", i, err.text);
+        if (!status) CHECK(vdm_json_get(&j, j.nodes, "a") != NULL, "its member");
+        vdm_json_free(&j);
+        CHECK(vdm_json_parse(&j, texts[i], strlen(texts[i]), "text", &err) == -1, "text %d is parsed", i);
+        vdm_free(path);
+    }
+}
+
 int main(void)
 {
     test_bad();
@@ -272,5 +294,6 @@ int main(void)
     test_limits();
     test_mutations();
     test_files();
+    test_byte_order_mark();
     return check_end("json");
 }

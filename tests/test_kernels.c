@@ -5,7 +5,7 @@
  * and 2048. */
 #include "check.h"
 #include "vdm_math.h"
-#include "kernels/plain.h"
+#include "kernels/kernels.h"
 
 #include <float.h>
 #include <math.h>
@@ -531,52 +531,66 @@ static void test_attention_gradient(int S, int Dh, int step)
 struct norm_case {
     vdm_rows r;
     vdm_norm n;
-    const float *x, *dy, *text_scale, *text_shift, *video_scale, *video_shift, *mean, *rstd;
-    int64_t stride;
+    vdm_modulation m;
+    const float *x, *dy;
+    float *mean, *rstd;
     bool add;
 };
 static void run_layer_norm(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct norm_case *c = args;
-    cpu->kernels->layer_norm(cpu, out[0], c->x, &c->r, &c->n, 1e-5f, c->text_scale, c->text_shift,
-                             c->video_scale, c->video_shift, c->stride, out[1], out[2]);
+    vdm_norm_args n = {.rows = c->r,
+                       .y = out[0],
+                       .x = c->x,
+                       .norm = &c->n,
+                       .modulation = c->m,
+                       .eps = 1e-5f,
+                       .mean = out[1],
+                       .rstd = out[2]};
+    cpu->kernels->layer_norm(cpu, &n);
 }
 static void run_layer_norm_backward(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct norm_case *c = args;
-    cpu->kernels->layer_norm_backward(cpu, out[0], c->add ? c->dy : out[0], c->x, &c->r, &c->n, c->text_scale,
-                                      c->video_scale, c->stride, c->mean, c->rstd, c->add);
+    vdm_norm_args n = {.rows = c->r,
+                       .dx = out[0],
+                       .dy = c->add ? c->dy : out[0],
+                       .x = c->x,
+                       .norm = &c->n,
+                       .modulation = c->m,
+                       .mean = c->mean,
+                       .rstd = c->rstd,
+                       .add = c->add};
+    cpu->kernels->layer_norm_backward(cpu, &n);
 }
 static void run_gated_add(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct norm_case *c = args;
-    cpu->kernels->gated_add(cpu, out[0], c->add ? out[0] : c->dy, c->x, &c->r, c->text_scale, c->video_scale,
-                            c->stride);
+    cpu->kernels->gated_add(cpu, out[0], c->add ? out[0] : c->dy, c->x, &c->r, &c->m);
 }
 static void run_gate(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct norm_case *c = args;
-    cpu->kernels->gate(cpu, out[0], c->x, &c->r, c->text_scale, c->video_scale, c->stride);
+    cpu->kernels->gate(cpu, out[0], c->x, &c->r, &c->m);
 }
 
 static void test_layer_norm(int B, int S, int L, int D, bool modulated)
 {
     char what[128];
-    int64_t rows = (int64_t)B * S, n = rows * D, stride = 4 * D + 1;
+    int64_t rows = (int64_t)B * S, n = rows * D, stride = 6 * D + 1;
     float *x = numbers(n, 30, 2), *dy = numbers(n, 31, 1), *gamma = numbers(D, 32, 1),
           *beta = numbers(D, 33, 1);
     float *vectors = numbers(B * stride, 34, 1), *mean = numbers(rows, 0, 0), *rstd = numbers(rows, 0, 0);
-    struct norm_case c = {.r = {B, S, L, D},
-                          .n = {gamma, beta},
-                          .x = x,
-                          .dy = dy,
-                          .mean = mean,
-                          .rstd = rstd,
-                          .stride = stride};
-    if (modulated) {
-        c.text_scale = vectors, c.text_shift = vectors + D;
-        c.video_scale = vectors + 2 * D, c.video_shift = vectors + 3 * D;
-    }
+    struct norm_case c = {
+        .r = {B, S, L, D}, .n = {gamma, beta}, .x = x, .dy = dy, .mean = mean, .rstd = rstd};
+    if (modulated)
+        c.m = (vdm_modulation){.text_scale = vectors,
+                               .text_shift = vectors + D,
+                               .scale = vectors + 2 * D,
+                               .shift = vectors + 3 * D,
+                               .text_gate = vectors + 4 * D,
+                               .gate = vectors + 5 * D,
+                               .stride = stride};
     float *to[3] = {numbers(n, 0, 0), mean, rstd};
     run_layer_norm(&plain, &c, to);
     free(to[0]);
@@ -623,10 +637,19 @@ static void test_layer_norm_gradient(void)
           *scale = numbers(D, 43, 1);
     float y[D], dx[D] = {0}, mean, rstd;
     double exact[D];
-    vdm_rows r = {1, 1, 0, D};
     vdm_norm n = {gamma, gamma};
-    plain.kernels->layer_norm(&plain, y, x, &r, &n, 1e-5f, NULL, NULL, scale, scale, 0, &mean, &rstd);
-    plain.kernels->layer_norm_backward(&plain, dx, dy, x, &r, &n, NULL, scale, 0, &mean, &rstd, false);
+    vdm_norm_args args = {.rows = {1, 1, 0, D},
+                          .y = y,
+                          .x = x,
+                          .norm = &n,
+                          .eps = 1e-5f,
+                          .modulation = {.scale = scale, .shift = scale},
+                          .mean = &mean,
+                          .rstd = &rstd,
+                          .dx = dx,
+                          .dy = dy};
+    plain.kernels->layer_norm(&plain, &args);
+    plain.kernels->layer_norm_backward(&plain, &args);
     for (int d = 0; d < D; d++) exact[d] = (double)x[d];
     for (int d = 0; d < D; d++) {
         double h = 1e-4;
@@ -657,8 +680,19 @@ static void run_group_stats(const vdm_cpu *cpu, void *args, float *const *out)
 static void run_group_norm(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct group_case *c = args;
-    cpu->kernels->group_norm(cpu, out[0], c->x, c->P, c->C, c->groups, c->mean, c->rstd, &c->n, c->times,
-                             c->plus, c->index, c->silu);
+    vdm_group_norm_args n = {.P = c->P,
+                             .C = c->C,
+                             .groups = c->groups,
+                             .y = out[0],
+                             .x = c->x,
+                             .mean = c->mean,
+                             .rstd = c->rstd,
+                             .norm = &c->n,
+                             .times = c->times,
+                             .plus = c->plus,
+                             .index = c->index,
+                             .silu = c->silu};
+    cpu->kernels->group_norm(cpu, &n);
 }
 
 static void test_group_norm(int P, int C, int groups, bool spatial, bool silu)
@@ -758,7 +792,16 @@ static void run_rope(const vdm_cpu *cpu, void *args, float *const *out)
 {
     const struct rope_case *c = args;
     int64_t half = (int64_t)(c->S - c->L) * (c->Dh / 2);
-    cpu->kernels->rope(cpu, out[0], c->B, c->S, c->L, c->A, c->Dh, c->angles, c->angles + half, c->sign);
+    vdm_rope_args r = {.B = c->B,
+                       .S = c->S,
+                       .L = c->L,
+                       .A = c->A,
+                       .Dh = c->Dh,
+                       .x = out[0],
+                       .cos = c->angles,
+                       .sin = c->angles + half,
+                       .sign = c->sign};
+    cpu->kernels->rope(cpu, &r);
 }
 
 static void test_number_by_number(void)

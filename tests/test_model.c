@@ -2,6 +2,7 @@
  * missing, extra or transposed, prompts, sizes, and memory that runs out at any moment. The folders are
  * written here; the names and shapes are listed apart from the loader. */
 #include "check.h"
+#include "files/config_keys.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -86,7 +87,13 @@ static const pair scheduler_keys[] = {
     {"snr_shift_scale", "1.0"},
     {NULL, NULL},
 };
-enum { TRANSFORMER, VAE, SCHEDULER };
+static const pair text_keys[] = {
+    {"model_type", "\"t5\""},
+    {"feed_forward_proj", "\"gated-gelu\""},
+    {"num_layers", "2"},
+    {NULL, NULL},
+};
+enum { TRANSFORMER, VAE, SCHEDULER, TEXT };
 static const struct {
     const pair *keys;
     const char *folder, *path;
@@ -94,6 +101,7 @@ static const struct {
     {transformer_keys, "transformer", "transformer/config.json"},
     {vae_keys, "vae", "vae/config.json"},
     {scheduler_keys, "scheduler", "scheduler/scheduler_config.json"},
+    {text_keys, "text_encoder", "text_encoder/config.json"},
 };
 
 /* changes: ends with a NULL key; a NULL value leaves the key out. */
@@ -106,7 +114,7 @@ static void put_config(int part, const pair *changes)
         CHECK(false, "the test can't write %s", path);
         return;
     }
-    fputs("{\"_diffusers_version\": \"0.35.0\"", f);
+    fputs("{\"_unknown\": 1", f); /* of no class: ignored, as diffusers does */
     for (const pair *p = parts[part].keys; p->key; p++) {
         bool changed = false;
         for (const pair *c = changes; c && c->key; c++) changed |= strcmp(c->key, p->key) == 0;
@@ -120,7 +128,7 @@ static void put_config(int part, const pair *changes)
 
 static void put_configs(void)
 {
-    for (int part = 0; part < 3; part++) {
+    for (int part = 0; part < 4; part++) {
         mkdir(path_of(parts[part].folder), 0777);
         put_config(part, NULL);
     }
@@ -318,6 +326,176 @@ static void test_config_errors(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Every key of every class: obeyed, fixed or ignored (config_keys.c) */
+
+/* A value that the configuration does not have yet, with whatever else it needs. */
+static const struct {
+    int part;
+    pair changes[4];
+} others[] = {
+    {TRANSFORMER, {{"num_attention_heads", "3"}}},
+    {TRANSFORMER, {{"attention_head_dim", "32"}}},
+    {TRANSFORMER, {{"in_channels", "12"}}},
+    {TRANSFORMER, {{"out_channels", "8"}}},
+    {TRANSFORMER, {{"flip_sin_to_cos", "false"}}},
+    {TRANSFORMER, {{"freq_shift", "1"}}},
+    {TRANSFORMER, {{"time_embed_dim", "8"}, {"ofs_embed_dim", "8"}}},
+    {TRANSFORMER, {{"ofs_embed_dim", "null"}}},
+    {TRANSFORMER, {{"text_embed_dim", "7"}}},
+    {TRANSFORMER, {{"num_layers", "3"}}},
+    {TRANSFORMER, {{"sample_width", "16"}}},
+    {TRANSFORMER, {{"sample_height", "16"}}},
+    {TRANSFORMER, {{"sample_frames", "17"}}},
+    {TRANSFORMER, {{"patch_size", "4"}}},
+    {TRANSFORMER, {{"patch_size_t", "null"}}},
+    {TRANSFORMER, {{"temporal_compression_ratio", "8"}}},
+    {TRANSFORMER, {{"max_text_seq_length", "4"}}},
+    {TRANSFORMER, {{"norm_eps", "1e-6"}}},
+    {TRANSFORMER, {{"spatial_interpolation_scale", "2"}}},
+    {TRANSFORMER, {{"temporal_interpolation_scale", "2"}}},
+    {TRANSFORMER, {{"use_rotary_positional_embeddings", "false"}, {"patch_size_t", "null"}}},
+    {TRANSFORMER, {{"use_learned_positional_embeddings", "true"}, {"patch_size_t", "null"}}},
+    {TRANSFORMER, {{"patch_bias", "true"}}},
+    {VAE, {{"block_out_channels", "[4, 4]"}}},
+    {VAE,
+     {{"down_block_types", "[\"CogVideoXDownBlock3D\"]"},
+      {"up_block_types", "[\"CogVideoXUpBlock3D\"]"},
+      {"block_out_channels", "[4]"},
+      {"temporal_compression_ratio", "1"}}},
+    {VAE,
+     {{"up_block_types", "[\"CogVideoXUpBlock3D\"]"},
+      {"down_block_types", "[\"CogVideoXDownBlock3D\"]"},
+      {"block_out_channels", "[4]"},
+      {"temporal_compression_ratio", "1"}}},
+    {VAE, {{"latent_channels", "5"}}},
+    {VAE, {{"layers_per_block", "2"}}},
+    {VAE, {{"norm_eps", "1e-5"}}},
+    {VAE, {{"norm_num_groups", "4"}}},
+    {VAE, {{"temporal_compression_ratio", "1"}}},
+    {VAE, {{"sample_height", "96"}}},
+    {VAE, {{"sample_width", "96"}}},
+    {VAE, {{"scaling_factor", "0.8"}}},
+    {VAE, {{"use_quant_conv", "true"}, {"latent_channels", "3"}}},
+    {VAE, {{"use_post_quant_conv", "true"}, {"latent_channels", "3"}}},
+    {VAE, {{"invert_scale_latents", "true"}}},
+    {SCHEDULER, {{"_class_name", "\"CogVideoXDPMScheduler\""}}},
+    {SCHEDULER, {{"num_train_timesteps", "500"}}},
+    {SCHEDULER, {{"beta_start", "0.001"}}},
+    {SCHEDULER, {{"beta_end", "0.02"}}},
+    {SCHEDULER, {{"set_alpha_to_one", "false"}}},
+    {SCHEDULER, {{"rescale_betas_zero_snr", "false"}}},
+    {SCHEDULER, {{"snr_shift_scale", "3"}}},
+    {TEXT, {{"vocab_size", "100"}}},
+    {TEXT, {{"d_model", "64"}}},
+    {TEXT, {{"d_kv", "32"}}},
+    {TEXT, {{"d_ff", "64"}}},
+    {TEXT, {{"num_layers", "3"}}},
+    {TEXT, {{"num_heads", "2"}}},
+    {TEXT, {{"relative_attention_num_buckets", "16"}}},
+    {TEXT, {{"relative_attention_max_distance", "64"}}},
+    {TEXT, {{"layer_norm_epsilon", "1e-5"}}},
+};
+
+/* A part's configuration, whichever it is. */
+typedef struct any_config {
+    vdm_transformer_config transformer;
+    vdm_vae_config vae;
+    vdm_scheduler_config scheduler;
+    vdm_text_config text;
+} any_config;
+
+static int read_part(any_config *c, int part)
+{
+    char dir[400];
+    snprintf(dir, sizeof dir, "%s", path_of(parts[part].folder));
+    memset(c, 0, sizeof *c);
+    if (part == TRANSFORMER) return vdm_transformer_config_read(&c->transformer, dir, &err);
+    if (part == VAE) return vdm_vae_config_read(&c->vae, dir, &err);
+    if (part == SCHEDULER) return vdm_scheduler_read(&c->scheduler, dir, &err);
+    return vdm_text_config_read(&c->text, dir, &err);
+}
+
+static void test_obeyed_key(int part, const char *key, const any_config *before)
+{
+    any_config after;
+    size_t i = 0, n = sizeof others / sizeof *others;
+    while (i < n && (others[i].part != part || strcmp(others[i].changes[0].key, key) != 0)) i++;
+    if (!CHECK(i < n, "%s: %s: no other value in this test", parts[part].path, key)) return;
+    pair changes[5] = {{NULL, NULL}};
+    memcpy(changes, others[i].changes, sizeof others[i].changes);
+    put_config(part, changes);
+    CHECK(read_part(&after, part) == 0 && memcmp(&after, before, sizeof after) != 0,
+          "%s: %s: another value is not obeyed", parts[part].path, key);
+}
+
+static void test_key(int part, const vdm_config_key *k, const any_config *before)
+{
+    static const char *const values[] = {"\"other\"", "7", "true", "false", "[1]", "{}"};
+    any_config after;
+    if (k->use == VDM_KEY_OBEYED) {
+        test_obeyed_key(part, k->key, before);
+        return;
+    }
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char piece[200];
+        snprintf(piece, sizeof piece, "%s: %s: expected %s, found", parts[part].path, k->key, k->value);
+        put_config(part, (pair[]){{k->key, values[i]}, {NULL, NULL}});
+        int status = read_part(&after, part);
+        if (k->use == VDM_KEY_FIXED && strcmp(k->value, values[i]) != 0)
+            CHECK(refused(status, piece), "%s = %s", k->key, values[i]);
+        else
+            CHECK(status == 0 && memcmp(&after, before, sizeof after) == 0, "%s: %s = %s: %s",
+                  parts[part].path, k->key, values[i], status ? err.text : "another configuration");
+    }
+}
+
+static void test_config_keys(void)
+{
+    any_config before[4];
+    put_configs();
+    for (int part = 0; part < 4; part++)
+        CHECK(read_part(&before[part], part) == 0, "%s: %s", parts[part].path, err.text);
+    for (const vdm_config_key *k = vdm_config_keys; k->part; k++) {
+        int part = 0;
+        while (part < 3 && strcmp(parts[part].folder, k->part) != 0) part++;
+        test_key(part, k, &before[part]);
+        put_config(part, NULL);
+        CHECK(k->use != VDM_KEY_IGNORED || (k->reason && *k->reason), "%s: ignored without a reason", k->key);
+    }
+}
+
+/* model_index.json names the classes that diffusers takes. */
+static void test_model_index(void)
+{
+    static const struct {
+        const char *text, *piece;
+    } cases[] = {
+        {"{}", NULL},
+        {"{\"scheduler\": [\"diffusers\", \"CogVideoXDDIMScheduler\"], \"vae\": [null, null]}", NULL},
+        {"{\"scheduler\": [\"diffusers\", \"CogVideoXDPMScheduler\"]}",
+         "model_index.json: scheduler: expected [\"diffusers\", \"CogVideoXDDIMScheduler\"]"},
+        {"{\"transformer\": [\"diffusers\", \"WanTransformer3DModel\"]}",
+         "transformer: expected [\"diffusers\", \"CogVideoXTransformer3DModel\"]"},
+        {"{\"vae\": \"AutoencoderKLCogVideoX\"}", "vae: expected"},
+        {"[]", "expected a JSON object"},
+    };
+    vdm_model_config c;
+    put_configs();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        FILE *f = fopen(path_of("model_index.json"), "w");
+        if (!CHECK(f != NULL, "the test can't write")) return;
+        fputs(cases[i].text, f);
+        fclose(f);
+        int status = vdm_model_config_read(&c, check_folder(), &err);
+        CHECK(cases[i].piece ? refused(status, cases[i].piece) : status == 0, "%s", cases[i].text);
+    }
+    remove(path_of("model_index.json"));
+    put_config(TRANSFORMER, (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
+    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "at most 2^26 elements"), "a huge prompt");
+    put_configs();
+}
+
+/* ------------------------------------------------------------------------------------------------
  * Weights: a list of tensors that grows, and can be spoiled before it is written */
 
 enum { MAX_LIST = 400 };
@@ -461,7 +639,7 @@ static void test_transformer(void)
         CHECK(same_matrix(&m.blocks[1].ff_down.weight, l, "transformer_blocks.1.ff.net.2.weight", 32, 128),
               "ff_down");
         CHECK(same_values(m.blocks[1].norm_k.beta, l, "transformer_blocks.1.attn1.norm_k.bias"), "norm_k");
-        CHECK(same_values(m.blocks[0].norm2.linear.bias, l, "transformer_blocks.0.norm2.linear.bias"),
+        CHECK(same_values(m.blocks[0].norm[1].linear.bias, l, "transformer_blocks.0.norm2.linear.bias"),
               "norm2.linear");
         CHECK(same_matrix(&m.norm_out_linear.weight, l, "norm_out.linear.weight", 64, 6), "norm_out.linear");
         CHECK(same_values(m.norm_out.gamma, l, "norm_out.norm.weight"), "norm_out");
@@ -794,6 +972,8 @@ int main(void)
 {
     test_config_values();
     test_config_errors();
+    test_config_keys();
+    test_model_index();
     test_transformer();
     test_transformer_errors();
     test_vae();

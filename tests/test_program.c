@@ -42,9 +42,9 @@ static void check_usage(void)
     expect(0, "--rank", "fit --help");
     expect(2, "no command", "frobnicate");
     expect(2, "no such option", "predict --frobnicate");
-    expect(2, "whole number", "predict --steps 12abc");
-    expect(2, "whole number", "predict --steps 0");
-    expect(2, "whole number", "predict --steps -3");
+    expect(2, "whole number", "predict --sample-steps 12abc");
+    expect(2, "whole number", "predict --sample-steps 0");
+    expect(2, "whole number", "predict --sample-steps -3");
     expect(2, "found 'nan'", "predict --guidance nan");
     expect(2, "2^64", "predict --seed 99999999999999999999999");
     expect(2, "HxW", "predict --size 48");
@@ -100,7 +100,7 @@ static void check_run(void)
     /* a refused run leaves what the earlier one learned */
     expect_same("run/train.csv", "run/kept.csv", true);
     const char *predict =
-        "predict --model @/model --image @/task/test/p3.in.ppm --steps 3 --lora @/run/lora.safetensors";
+        "predict --model @/model --image @/task/test/p3.in.ppm --sample-steps 3 --lora @/run/lora.safetensors";
     expect(0, "applied 8 of 8", "%s -o @/a.ppm --video @/a.y4m --dump @/a.safetensors", predict);
     expect(0, "latents.3", "info @/a.safetensors");
     expect(0, "[9,3,32,48]  frames", "info @/a.safetensors");
@@ -115,14 +115,14 @@ static void check_run(void)
     expect_same("a.ppm", "bf16.ppm", false);
     expect(0, "", "%s -o @/e.png --sampler dpm", predict);
     expect(0, "mean psnr",
-           "eval @/task --model @/model --steps 3 --lora @/run/lora.safetensors -o @/answers");
+           "eval @/task --model @/model --sample-steps 3 --lora @/run/lora.safetensors -o @/answers");
     expect_same("a.ppm", "answers/p3.ppm", true);
     expect(0, "", "%s -o @/f.ppm --ensemble 3", predict);
     expect_same("a.ppm", "f.ppm", false);
     expect(0, "mean psnr",
-           "eval @/task --model @/model --steps 3 --lora @/run/lora.safetensors -o @/means --ensemble 3");
+           "eval @/task --model @/model --sample-steps 3 --lora @/run/lora.safetensors -o @/means --ensemble 3");
     expect_same("f.ppm", "means/p3.ppm", true);
-    expect(3, "mean psnr", "eval @/task --model @/model --steps 2 --at-least 1000");
+    expect(3, "mean psnr", "eval @/task --model @/model --sample-steps 2 --at-least 1000");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --phi black:3");
 }
@@ -191,7 +191,7 @@ static void check_own_defaults(void)
     expect(0, "steps 9, videos a step 6, lr 0.002 (linear, warmup 2), rank 4, alpha 10",
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
     expect(0, "steps 2, sampler dpm, guidance 1, ensemble 5", "eval @/task --model @/model --plan");
-    expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --steps 4 --plan --sampler ddim");
+    expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --sample-steps 4 --plan --sampler ddim");
     expect(2, "--ensemble: expected a whole number from 1 to 256",
            "eval @/task --model @/model --ensemble 0");
     expect_shell(0, "", "rm @/model/vdm.json");
@@ -201,7 +201,7 @@ static void check_own_defaults(void)
 static void check_prompts(void)
 {
 #define MODEL "--model tests/golden/1.5-5B-I2V"
-#define ASK   "predict " MODEL " --image @/task/test/p3.in.ppm --steps 2 -o @/prompts/"
+#define ASK   "predict " MODEL " --image @/task/test/p3.in.ppm --sample-steps 2 -o @/prompts/"
 #define LEARN "fit @/task " MODEL " --steps 2 --rank 2 -o @/prompts/"
     expect_shell(0, "", "mkdir @/prompts");
     expect(0, "", "prompt 'the red square' " MODEL " -o @/prompts/red");
@@ -218,11 +218,11 @@ static void check_prompts(void)
     expect(0, "", LEARN "c --prompt 'cells live'");
     expect_same("prompts/a/lora.safetensors", "prompts/b/lora.safetensors", true);
     expect_same("prompts/a/lora.safetensors", "prompts/c/lora.safetensors", false);
-    expect(0, "guidance 6", "eval @/task " MODEL " --steps 2 --plan");
-    expect(0, "", "eval @/task " MODEL " --steps 2 -o @/prompts/answers");
+    expect(0, "guidance 6", "eval @/task " MODEL " --sample-steps 2 --plan");
+    expect(0, "", "eval @/task " MODEL " --sample-steps 2 -o @/prompts/answers");
     expect_same("prompts/answers/p3.ppm", "prompts/a.ppm", true);
     expect_shell(0, "", "rm @/task/task.json");
-    expect(0, "guidance 1", "eval @/task " MODEL " --steps 2 --plan");
+    expect(0, "guidance 1", "eval @/task " MODEL " --sample-steps 2 --plan");
     expect(0, "", ASK "d.ppm --prompt-embeds @/prompts/red --negative ''");
     expect_same("prompts/a.ppm", "prompts/d.ppm", true);
     expect(0, "", ASK "e.ppm --prompt 'the red square' --negative 'cells live'");
@@ -262,7 +262,7 @@ static void check_killed(void)
     expect_same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
     CHECK(kill_vdm("f.safetensors", 60000,
-                   "predict --model @/model --image @/task/test/p3.in.ppm --frames 201 --steps 1 -o @/f.ppm "
+                   "predict --model @/model --image @/task/test/p3.in.ppm --frames 201 --sample-steps 1 -o @/f.ppm "
                    "--dump @/f.safetensors"),
           "the run ended before it was killed");
     expect(0, "latents.1", "info @/f.safetensors");
@@ -295,7 +295,7 @@ static void check_names(void)
     const vdm_tensor t = {"lora_A\xc2\x9b\xc3\xa9", VDM_F32, 1, {1}, x, sizeof x};
     const char *const metadata[][2] = {{"lora_adapter_metadata", "{\n\033[2J"}};
     const char *quiet[] = {"info @/names", "info @/names/x",
-                           "eval @/names --model @/model --steps 1 -o @/names/out"};
+                           "eval @/names --model @/model --sample-steps 1 -o @/names/out"};
     const char *pieces[] = {"task 'a?[2J?b??\xc3\xa9'", "lora_A??\xc3\xa9\n", "\ne?[2J psnr "};
     vdm_error err;
     expect_shell(0, "",

@@ -285,7 +285,7 @@ static void test_dpm(const vdm_cpu *cpu)
         double clean[] = {sqrt(alpha), -sqrt(1 - alpha), 0, 0, 0};
         float x[] = {1, 0, 0, 0, 0}, v[] = {0, 1, 0, 0, 0}, old[] = {0, 0, 1, 0, 0};
         float noise[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 1};
-        vdm_dpm_step(&s, cpu, steps, t, table[i].back, x, v, old, noise, 5);
+        vdm_dpm_step(&s, cpu, &(vdm_step){steps, t, table[i].back}, x, v, old, noise, 5);
         check_floats("DPM of x, v, old, noise, second noise", x, expected, 5, 2e-7);
         check_floats("DPM's x0", old, clean, 5, 1e-7);
     }
@@ -325,7 +325,7 @@ static void test_step_threads(void)
         check_random(y[i], N, 4, 2);
         check_random(old[i], N, 5, 2);
         vdm_ddim_step(&s, &cpu, 30, 466, x[i], v, N);
-        vdm_dpm_step(&s, &cpu, 30, 466, 499, y[i], v, old[i], noise, N);
+        vdm_dpm_step(&s, &cpu, &(vdm_step){30, 466, 499}, y[i], v, old[i], noise, N);
         vdm_cpu_free(&cpu);
     }
     CHECK(check_same_bits(x[0], x[1], sizeof x[0]), "DDIM with 1 and 3 threads");
@@ -433,16 +433,20 @@ static int tiny_sample(const struct tiny *m, vdm_sample_options o, int threads, 
                        struct seen *seen, vdm_error *err)
 {
     vdm_cpu cpu;
-    vdm_progress progress = {see_report, seen};
+    vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = seen};
+    vdm_progress progress = {.report = see_report, .user = seen, .trace = &trace};
     int stop_after = seen->stop_after;
     *seen = (struct seen){.stop_after = stop_after};
-    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = seen};
     if (vdm_cpu_init(&cpu, threads, err)) return -1;
-    cpu.tap = &tap;
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, m->image, m->prompt,
-                            o.guidance > 1 ? m->negative : NULL, video, &progress, err);
+    int status = vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                            .vae = &m->vae,
+                                            .schedule = &m->schedule,
+                                            .cpu = &cpu,
+                                            .prompt = m->prompt,
+                                            .negative = o.guidance > 1 ? m->negative : NULL},
+                            &o, m->image, video, &progress, err);
     vdm_cpu_free(&cpu);
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     return status;
 }
 
@@ -495,9 +499,13 @@ static void test_together(const struct tiny *m)
         o.ensemble = i / 4 ? M : 0;
         for (int k = 0; k < 4; k++) { /* 3: all */
             o.videos = k == 3 ? 3 : 0;
-            int status =
-                vdm_sample(&m->transformer, &m->vae, &m->schedule, NULL, &cpu, &o, images + k % 3 * IMAGE,
-                           m->prompt, m->negative, k == 3 ? together[0] : video[0], NULL, &err);
+            int status = vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                                    .vae = &m->vae,
+                                                    .schedule = &m->schedule,
+                                                    .cpu = &cpu,
+                                                    .prompt = m->prompt,
+                                                    .negative = m->negative},
+                                    &o, images + k % 3 * IMAGE, k == 3 ? together[0] : video[0], NULL, &err);
             CHECK(status == 0, "together: %s", status ? err.text : "");
             if (k < 3) memcpy(alone[k], video[0], sizeof video[0]);
         }

@@ -209,7 +209,7 @@ static void test_pose_score(void)
                     answer[] = {{25.5, 20.5, VDM_FACE}, {60.5, 27.5, VDM_ARM}, {100.5, 60.5, VDM_TORSO}};
     vdm_pose_match m;
     vdm_error err;
-    const vdm_task t = {.metric = VDM_METRIC_POSE};
+    const vdm_grid_layout none = {0};
     double score;
     bool exact;
     CHECK(!vdm_score_pose(&m, &p, &q, false, &err) && m.share == 1 && !m.joints && !m.found, "no joints");
@@ -224,11 +224,11 @@ static void test_pose_score(void)
     CHECK(!vdm_score_pose(&m, &p, &q, true, &err) && m.matched == 2 && near(m.within, 8), "pck: %d, %g",
           m.matched, m.within);
     CHECK(!vdm_score_pose(&m, &p, &other, false, &err) && isnan(m.share), "other sizes");
-    CHECK(!vdm_score(&score, &exact, &t, &q, &q, &err) && score == 1 && exact, "itself");
+    CHECK(!vdm_score(&score, &exact, VDM_METRIC_POSE, &none, &q, &q, &err) && score == 1 && exact, "itself");
     const vdm_joint more = {20.5, 100.5, VDM_LEG};
     memcpy(a, b, sizeof a);
     vdm_pose_draw(&p, &more, 1, NULL, 0);
-    CHECK(!vdm_score(&score, &exact, &t, &p, &q, &err) && score == 1 && !exact, "one too many isn't exact");
+    CHECK(!vdm_score(&score, &exact, VDM_METRIC_POSE, &none, &p, &q, &err) && score == 1 && !exact, "one too many isn't exact");
 }
 
 /* Every metric on a picture and itself, and on its negative. */
@@ -239,26 +239,40 @@ static void test_by_metric(void)
     vdm_error err;
     double score;
     bool exact;
-    vdm_task t = {.grid_rows = 2, .grid_cols = 2, .cell = 3};
+    const vdm_grid_layout g = {.rows = 2, .cols = 2, .cell = 3};
     for (int i = 0; i < N; i++) a[i] = i / 3 % W < W / 2 ? 255 : 0, b[i] = (uint8_t)(255 - a[i]);
     for (int m = VDM_METRIC_PSNR; m <= VDM_METRIC_MAE; m++) {
-        t.metric = (vdm_metric)m;
-        const char *name = vdm_metric_name(t.metric);
-        CHECK(!vdm_score(&score, &exact, &t, &p, &p, &err), "%s", err.text);
+        vdm_metric metric = (vdm_metric)m, parsed;
+        const char *name = vdm_metric_name(metric);
+        CHECK(vdm_metric_parse(&parsed, name) == 0 && parsed == metric, "%s: its name", name);
+        CHECK(!vdm_score(&score, &exact, metric, &g, &p, &p, &err), "%s", err.text);
         CHECK(m == VDM_METRIC_SSIM ? isnan(score) && exact : exact, "%s: itself: %g", name, score);
-        CHECK(!vdm_score(&score, &exact, &t, &p, &q, &err), "%s", err.text);
+        CHECK(!vdm_score(&score, &exact, metric, &g, &p, &q, &err), "%s", err.text);
         bool pose = m == VDM_METRIC_POSE || m == VDM_METRIC_PCK;
         CHECK(pose || !exact, "%s: the negative: %g", name, score);
     }
-    const uint8_t *c = vdm_task_colour(&t, 0);
-    CHECK(!c, "mae tells no colours apart");
-    t.metric = VDM_METRIC_IOU;
-    CHECK(vdm_task_colour(&t, 1)[2] == 255 && !vdm_task_colour(&t, 2) && !vdm_task_colour(&t, -1), "iou");
-    t.metric = VDM_METRIC_POSE;
-    CHECK(vdm_task_colour(&t, 4)[1] == 255 && !vdm_task_colour(&t, 5), "pose");
-    CHECK(vdm_nearest_colour(&t, (double[]){90, 10, 200}) == 2 &&
-              vdm_nearest_colour(&t, (double[]){90, 10, 30}) == 0,
+    CHECK(vdm_metric_parse(&(vdm_metric){0}, "best") == -1, "no such metric");
+}
+
+static void test_colours(void)
+{
+    vdm_colours colours;
+    vdm_metric_colours(&colours, VDM_METRIC_MAE, VDM_PALETTE_ARC);
+    CHECK(colours.n == 0 && !vdm_metric_colour(VDM_METRIC_MAE, VDM_PALETTE_ARC, 0), "mae distinguishes no colours");
+    const uint8_t *white = vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, 1);
+    CHECK(white[2] == 255 && !vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, 2) &&
+              !vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, -1),
+          "iou");
+    vdm_metric_colours(&colours, VDM_METRIC_PCK, VDM_PALETTE_ARC);
+    CHECK(colours.n == 5 && colours.rgb[4][1] == 255, "pck: black and four parts");
+    CHECK(vdm_nearest_colour(&colours, (double[]){90, 10, 200}) == 2 &&
+              vdm_nearest_colour(&colours, (double[]){90, 10, 30}) == 0,
           "torso, black");
+    vdm_metric_colours(&colours, VDM_METRIC_CELLS, VDM_PALETTE_MAZE);
+    CHECK(colours.n == 5 && colours.rgb[3][1] == 191, "cells: the palette");
+    CHECK(vdm_nearest_colour(&(vdm_colours){2, {{0, 0, 0}, {2, 0, 0}}}, (double[]){1, 0, 0}) == 0, "the first of equals");
+    CHECK(vdm_luminance((uint8_t[]){255, 255, 255}) == 255000 && vdm_luminance((uint8_t[]){1, 10, 100}) == 17569,
+          "luminance");
 }
 
 int main(void)
@@ -274,5 +288,6 @@ int main(void)
     test_draw(480, 720);
     test_pose_score();
     test_by_metric();
+    test_colours();
     return check_end("score");
 }

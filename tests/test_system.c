@@ -152,6 +152,12 @@ static void test_reading(void)
     CHECK(strcmp(joined, "a/b") == 0 && strcmp(other, "a/b") == 0, "%s %s", joined, other);
     vdm_free(joined);
     vdm_free(other);
+    char *copy = vdm_copy_text("cat", &err), *part = vdm_copy_bytes("catalogue", 3, &err), *empty = vdm_copy_text("", &err);
+    CHECK(strcmp(copy, "cat") == 0 && strcmp(part, "cat") == 0 && !*empty, "%s %s", copy, part);
+    vdm_free(copy);
+    vdm_free(part);
+    vdm_free(empty);
+    CHECK(vdm_is_folder(check_folder()) && !vdm_is_folder("Makefile") && !vdm_is_folder("no such thing"), "folders");
 }
 
 static void test_cpu(void)
@@ -168,6 +174,9 @@ static void test_cpu(void)
     CHECK(vdm_cpu_init(&cpu, 1 << 30, &err) != 0 && says("threads"), "huge");
     setenv("VDM_ISA", "scalar", 1);
     CHECK(vdm_cpu_init(&cpu, 1, &err) == 0 && strcmp(vdm_cpu_name(&cpu), "scalar") == 0, "scalar by name");
+    vdm_cpu_free(&cpu);
+    setenv("VDM_ISA", "plain", 1);
+    CHECK(vdm_cpu_init(&cpu, 1, &err) == 0 && strcmp(vdm_cpu_name(&cpu), "plain") == 0, "plain by name");
     vdm_cpu_free(&cpu);
     const char *sets[] = {"avx2", "avx512", "avx512bf16", "avx512amx", "neon"};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {

@@ -74,7 +74,7 @@ static void count_seen(void *user, const char *name, const float *data, int rank
     *(int *)user += rank == 2 && shape[1] == 20;
 }
 
-/* One golden embedding, with 1, 2 and 3 threads, and under a tap. */
+/* One golden embedding, with 1, 2 and 3 threads, and with a trace. */
 static void test_encoder(const vdm_safetensors *f, const vdm_text_encoder *m, int count, int i)
 {
     const vdm_tensor *expected = find(f, "text", count, i), *ids = find(f, "ids", count, i);
@@ -87,14 +87,14 @@ static void test_encoder(const vdm_safetensors *f, const vdm_text_encoder *m, in
     for (int threads = 1; threads <= 3; threads++) {
         vdm_cpu cpu;
         int seen = 0;
-        vdm_tap tap = {.wants = wants_four, .see = count_seen, .user = &seen};
+        vdm_trace trace = {.wants = wants_four, .see = count_seen, .user = &seen};
+        vdm_progress progress = {.trace = threads == 3 ? &trace : NULL};
         if (vdm_cpu_init(&cpu, threads, &err)) abort();
-        if (threads == 3) cpu.tap = &tap;
-        CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, NULL, &err), "%s",
+        CHECK(!vdm_text_encode(m, &cpu, ids->data, count, threads == 1 ? first : text, &progress, &err), "%s",
               err.text);
         if (threads > 1) CHECK(check_same_bits(text, first, n * 4), "%d threads: other bits", threads);
-        if (threads == 3) CHECK(seen == 4, "the tap saw %d tensors of width 20, not 4", seen);
-        vdm_tap_free(&tap);
+        if (threads == 3) CHECK(seen == 4, "the trace saw %d tensors of width 20, not 4", seen);
+        vdm_trace_free(&trace);
         vdm_cpu_free(&cpu);
     }
     double d = check_distance(first, expected->data, n);
@@ -119,7 +119,7 @@ static void test_encoders(const vdm_safetensors *f)
     vdm_cpu cpu;
     float text[2 * 20];
     int32_t ids[] = {1, m.config.vocabulary};
-    vdm_progress progress = {stop, NULL};
+    vdm_progress progress = {.report = stop};
     if (vdm_cpu_init(&cpu, 1, &err)) abort();
     CHECK(vdm_text_encode(&m, &cpu, ids, 2, text, NULL, &err) && strstr(err.text, "token 1"), "%s", err.text);
     CHECK(vdm_text_encode(&m, &cpu, ids, 0, text, NULL, &err) && strstr(err.text, "at least one"), "%s",

@@ -1,4 +1,4 @@
-/* Task folders, good and bad, and scores worked out by hand. */
+/* Task folders, good and bad. */
 #include "check.h"
 #include "vdm_task.h"
 
@@ -81,7 +81,7 @@ static void test_folder(void)
     CHECK(access(t.train[1].input, R_OK) == 0, "%s can't be read", t.train[1].input);
     CHECK(strcmp(t.path, dir) == 0 && strcmp(t.name, strrchr(dir, '/') + 1) == 0 && !t.prompt,
           "path %s, name %s", t.path, t.name);
-    CHECK(!t.has_phi && !t.has_metric && !t.grid_rows && !t.cell, "nothing is set without task.json");
+    CHECK(!t.has_phi && !t.has_metric && !t.grid.rows && !t.grid.cell, "nothing is set without task.json");
     vdm_task_free(&t);
     vdm_task_free(&t); /* twice is harmless */
     make_task("test/q.in.ppm", NULL);
@@ -89,6 +89,34 @@ static void test_folder(void)
     vdm_task_free(&t);
     make_task("train/q.in.ppm train/q.out.ppm test/", NULL);
     CHECK(!*read_task(&t) && t.n_train == 1 && t.n_test == 0, "only train");
+    vdm_task_free(&t);
+}
+
+/* Pictures of every ending, mixed; what reading them lost is noted under the first one's name. */
+static void test_endings(void)
+{
+    vdm_task t;
+    vdm_picture p;
+    vdm_error err = {""};
+    make_task("train/a.in.png train/a.out.ppm train/b.in.pbm train/b.out.pgm test/in.out.in.png test/out.in.ppm", NULL);
+    CHECK(!*read_task(&t) && t.n_train == 2 && t.n_test == 2 && strcmp(t.test[0].name, "in.out") == 0 &&
+              strcmp(t.test[1].name, "out") == 0 && strstr(t.train[0].input, "a.in.png") &&
+              strstr(t.train[0].output, "a.out.ppm"),
+          "endings");
+    vdm_task_free(&t);
+    make_task("test/a.in.pbm test/b.in.pgm test/c.in.pgm", NULL);
+    make_file("test/a.in.pbm", "P1 1 1 0");
+    make_file("test/b.in.pgm", "P2 1 1 65535 65535");
+    make_file("test/c.in.pgm", "P2 1 1 65535 65535");
+    if (CHECK(!*read_task(&t) && t.notes, "notes")) {
+        for (int i = 0; i < 3; i++) {
+            CHECK(!vdm_example_picture(&p, &t, &t.test[i], false, 1, 1, &err) && p.rgb[0] == 255, "%s", err.text);
+            vdm_picture_free(&p);
+            CHECK(!t.notes->first[0][0] && !*t.notes->first[1] == (i == 0) && t.notes->others[1] == (i == 2),
+                  "notes after picture %d: '%s'", i, t.notes->first[1]);
+        }
+        CHECK(strstr(t.notes->first[1], "b.in.pgm") != NULL, "%s", t.notes->first[1]);
+    }
     vdm_task_free(&t);
 }
 
@@ -100,17 +128,22 @@ static void test_bad_folders(void)
         {"", "found no pictures, expected train/NAME.in.ppm"},
         {"train/ test/", "found no pictures"},
         {"train/.a.in.ppm", "found no pictures"},
-        {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.ppm beside it"},
+        {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.png (or .ppm, "
+         ".pgm, .pbm) beside it"},
         {"train/a.in.ppm train/a.out.ppm train/b.in.pgm",
          "train/b.in.pgm: found an input without its output"},
         {"train/a.out.ppm",
-         "train/a.out.ppm: found an output without its input, expected a.in.ppm beside it"},
+         "train/a.out.ppm: found an output without its input, expected a.in.png (or .ppm, .pgm, .pbm)"},
         {"test/a.in.ppm test/b.out.ppm", "test/b.out.ppm: found an output without its input"},
         {"train/a.in.ppm train/a.in.pgm train/a.out.ppm",
-         "found both .ppm and .pgm of this picture, expected one"},
-        {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found both .ppm and .pgm of this picture"},
-        {"train/a.in.png train/a.out.png", ".png: name: found 'a."},
-        {"train/a.ppm", "train/a.ppm: name: found 'a.ppm', expected NAME.in.ppm or NAME.out.ppm (or .pgm)"},
+         "found two files of this picture ("},
+        {"test/a.in.ppm test/a.out.ppm test/a.out.pgm", "found two files of this picture ("},
+        {"test/a.in.png test/a.in.pbm", "found two files of this picture ("},
+        {"train/a.in.jpg train/a.out.jpg", ".jpg: name: found 'a."},
+        {"train/.in.png", "found no pictures"},
+        {"train/in.png", "name: found 'in.png', expected"},
+        {"train/a.ppm",
+         "train/a.ppm: name: found 'a.ppm', expected NAME.in.png or NAME.out.png (or .ppm, .pgm, .pbm)"},
         {"train/a.in.PPM", "name: found 'a.in.PPM', expected"},
         {"test/ainppm", "name: found 'ainppm', expected"},
         {"test/README", "name: found 'README', expected"},
@@ -149,7 +182,7 @@ static void test_settings(void)
           "name and prompt");
     CHECK(t.has_phi && t.phi.kind == VDM_PHI_TILES && t.phi.tiles_y == 2 && t.phi.tiles_x == 3, "phi");
     CHECK(t.has_metric && t.metric == VDM_METRIC_CELLS, "metric");
-    CHECK(t.grid_rows == 3 && t.grid_cols == 4 && t.cell == 30 && t.border == 0, "grid");
+    CHECK(t.grid.rows == 3 && t.grid.cols == 4 && t.grid.cell == 30 && t.grid.border == 0, "grid");
     vdm_task_free(&t);
     static const char *const metrics[] = {"psnr", "iou", "cells", "pose", "miou", "pck", "ssim", "mae"};
     for (int i = 0; i < 8; i++) {
@@ -161,7 +194,7 @@ static void test_settings(void)
         vdm_task_free(&t);
     }
     make_task("test/a.in.ppm", "{\"metric\": \"miou\", \"palette\": \"maze\"}");
-    CHECK(!*read_task(&t) && t.palette == VDM_PALETTE_MAZE && !t.grid_rows, "a palette without a grid");
+    CHECK(!*read_task(&t) && t.grid.palette == VDM_PALETTE_MAZE && !t.grid.rows, "a palette without a grid");
     vdm_task_free(&t);
     make_task("test/a.in.ppm", "{}");
     CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric, "an empty task.json");
@@ -175,13 +208,13 @@ static void test_bad_settings(void)
     } bad[] = {
         {"", "task.json: "},
         {"{", "task.json: "},
-        {"[]", "document: found an array, expected an object"},
+        {"[]", "document: found an array of 0, expected an object"},
         {"3", "document: found '3', expected an object"},
         {"{\"nome\": \"a\"}", "found the key 'nome', expected name, prompt, phi, metric, palette, grid"},
         {"{\"name\": \"a\", \"train\": []}", "found the key 'train', expected name"},
         {"{\"name\": 3}", "name: found '3', expected a string"},
         {"{\"prompt\": null}", "prompt: found null, expected a string"},
-        {"{\"phi\": [\"linear\"]}", "phi: found an array, expected a string"},
+        {"{\"phi\": [\"linear\"]}", "phi: found an array of 1, expected a string"},
         {"{\"phi\": \"cubic\"}", "phi: found 'cubic', expected linear"},
         {"{\"phi\": \"black:0\"}", "phi: found 'black:0', expected black:B"},
         {"{\"metric\": \"mse\"}",
@@ -192,10 +225,10 @@ static void test_bad_settings(void)
         {"{\"metric\": \"cells\"}",
          "grid: found none, expected rows, cols, cell, border: the metric is cells"},
         {"{\"grid\": 3}", "grid: found '3', expected an object"},
-        {"{\"grid\": {}}", "grid.rows: found none, expected a number"},
-        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3}}", "grid.border: found none, expected a number"},
+        {"{\"grid\": {}}", "grid.rows: found nothing, expected an integer from 1"},
+        {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3}}", "grid.border: found nothing, expected an integer from 0"},
         {"{\"grid\": {\"rows\": 0, \"cols\": 3, \"cell\": 3, \"border\": 0}}",
-         "grid.rows: found '0', expected a whole number from 1 to 16384"},
+         "grid.rows: found '0', expected an integer from 1 to 16384"},
         {"{\"grid\": {\"rows\": 3, \"cols\": -1, \"cell\": 3, \"border\": 0}}",
          "grid.cols: found '-1', expected"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 2.5, \"border\": 0}}",
@@ -203,7 +236,7 @@ static void test_bad_settings(void)
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": \"3\", \"border\": 0}}",
          "grid.cell: found '3', expected"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": -1}}",
-         "grid.border: found '-1', expected a whole number from 0"},
+         "grid.border: found '-1', expected an integer from 0"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 1e300, \"border\": 0}}",
          "grid.cell: found '1e300', expected"},
         {"{\"grid\": {\"rows\": 3, \"cols\": 3, \"cell\": 3, \"border\": 0, \"gap\": 1}}",
@@ -252,187 +285,13 @@ static void test_mutations(void)
     CHECK(refused > 2 * n, "%d of %d mutations were refused", refused, 3 * n);
 }
 
-/* ------------------------------------------------------------------------------------------------
- * Scores */
-
-static bool near(double a, double b)
-{
-    return fabs(a - b) <= 1e-12 * fabs(b);
-}
-
-static void set_pixel(uint8_t *rgb, int i, int r, int g, int b)
-{
-    rgb[3 * i] = (uint8_t)r, rgb[3 * i + 1] = (uint8_t)g, rgb[3 * i + 2] = (uint8_t)b;
-}
-
-/* Two rows of three cells of 2 x 2, border 1: 10 x 7 pixels in the centre of 13 x 10, from (1, 1). */
-static void test_cells(void)
-{
-    enum { SIDE_X = 13, SIDE_Y = 10 };
-    static const int palette[10][3] = {{0, 0, 0},       {0, 116, 217},   {255, 65, 54},  {46, 204, 64},
-                                       {255, 220, 0},   {170, 170, 170}, {240, 18, 190}, {255, 133, 27},
-                                       {127, 219, 255}, {135, 12, 37}};
-    uint8_t a[SIDE_X * SIDE_Y * 3], b[sizeof a];
-    vdm_picture p = {SIDE_X, SIDE_Y, a}, q = {SIDE_X, SIDE_Y, b};
-    vdm_task t = {.grid_rows = 2, .grid_cols = 3, .cell = 2, .border = 1};
-    for (int shift = 0; shift < 10; shift++) {
-        memset(a, 85, sizeof a), memset(b, 10, sizeof b); /* what is outside the cells does not count */
-        int equal = 0;
-        for (int cell = 0; cell < 6; cell++) {
-            int top = 2 + cell / 3 * 3, left = 2 + cell % 3 * 3, colour = (cell + shift) % 10;
-            int other = cell % 2 ? colour : (colour + shift) % 10;
-            equal += colour == other;
-            for (int i = 0; i < 4; i++) {
-                int at = (top + i / 2) * SIDE_X + left + i % 2, dim = i == 3 ? 20 : 0;
-                set_pixel(a, at, palette[colour][0], palette[colour][1], palette[colour][2]);
-                set_pixel(b, at, abs(palette[other][0] - dim), abs(palette[other][1] - dim),
-                          abs(palette[other][2] - dim));
-            }
-        }
-        double score = vdm_score_cells(&p, &q, &t);
-        CHECK(near(score, equal / 6.0), "shift %d: %g, expected %g", shift, score, equal / 6.0);
-    }
-    CHECK(vdm_score_cells(&p, &p, &t) == 1, "itself");
-    for (int i = 0; i < SIDE_X * SIDE_Y; i++) { /* as near to colour 1 as to colour 8: the first is taken */
-        set_pixel(a, i, 5, 240, 235);
-        set_pixel(b, i, palette[1][0], palette[1][1], palette[1][2]);
-    }
-    CHECK(vdm_score_cells(&p, &q, &t) == 1, "a tie of two colours");
-    t.border = 3; /* 18 x 13 */
-    CHECK(isnan(vdm_score_cells(&p, &q, &t)), "a grid that does not fit");
-    t = (vdm_task){0};
-    CHECK(isnan(vdm_score_cells(&p, &q, &t)), "no grid");
-}
-
-/* ------------------------------------------------------------------------------------------------
- * Grids: to pictures and back */
-
-static void read_back(const uint8_t *cells, const vdm_task *t, int height, int width, const char *what)
-{
-    uint8_t back[32 * 32];
-    vdm_picture p;
-    vdm_error err = {""};
-    int top = -1, left = -1;
-    if (!CHECK(vdm_grid_render(&p, cells, t, height, width, &err) == 0, "%s: %s", what, err.text)) return;
-    CHECK((!height || p.height == height) && (!width || p.width == width), "%s: %dx%d", what, p.height,
-          p.width);
-    CHECK(vdm_grid_read(back, &top, &left, &p, t) == 0, "%s: can't be read", what);
-    CHECK(memcmp(back, cells, (size_t)(t->grid_rows * t->grid_cols)) == 0, "%s: other cells", what);
-    /* the first cell, and the separator before it, are where they are said to be */
-    const uint8_t *first = p.rgb + 3 * ((size_t)top * (size_t)p.width + (size_t)left),
-                  *colour = vdm_palette_colour(t->palette, cells[0]);
-    CHECK(memcmp(first, colour, 3) == 0, "%s: the first cell", what);
-    if (t->border) CHECK(first[-3] == 85 && first[-2] == 85 && first[-1] == 85, "%s: a separator", what);
-    vdm_picture_free(&p);
-}
-
-static void test_grids(void)
-{
-    uint8_t cells[32 * 32];
-    for (int run = 0; run < 200; run++) {
-        vdm_task t = {.grid_rows = 1 + run % 7,
-                      .grid_cols = 1 + run / 7 % 9,
-                      .cell = 1 + run % 11,
-                      .border = run % 4,
-                      .palette = run % 2 ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC};
-        for (int i = 0; i < 32 * 32; i++) cells[i] = (uint8_t)((i * 7 + run + i * i) % (run % 2 ? 5 : 10));
-        read_back(cells, &t, 0, 0, "as large as the grid");
-        read_back(cells, &t, 130, 171, "in a larger picture");
-    }
-}
-
-/* 2 x 2 cells of 2, border 1: 7 x 7 pixels in 8 x 9, from (0, 1). */
-static void test_render(void)
-{
-    static const char drawn[] = ".#######..#00#11#..#00#11#..#######."
-                                ".#22#33#..#22#33#..#######..........";
-    static const uint8_t black[3] = {0, 0, 0}, grey[3] = {85, 85, 85};
-    vdm_task t = {.grid_rows = 2, .grid_cols = 2, .cell = 2, .border = 1};
-    uint8_t four[] = {0, 1, 2, 3};
-    vdm_picture p;
-    vdm_error err = {""};
-    CHECK(vdm_grid_render(&p, four, &t, 8, 9, &err) == 0, "%s", err.text);
-    for (int i = 0; i < 72 && p.rgb; i++) {
-        char c = drawn[i];
-        const uint8_t *rgb = c == '.' ? black : c == '#' ? grey : vdm_palette_colour(t.palette, c - '0');
-        CHECK(memcmp(p.rgb + 3 * i, rgb, 3) == 0, "pixel %d", i);
-    }
-    vdm_picture_free(&p);
-    four[3] = 10;
-    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && strstr(err.text, "the number 10 in a cell"),
-          "%s", err.text);
-    t.palette = VDM_PALETTE_MAZE, four[3] = 5;
-    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && strstr(err.text, "the number 5"), "%s",
-          err.text);
-    CHECK(vdm_grid_render(&p, four, &t, 6, 0, &err) == -1 && strstr(err.text, "a grid of 7 x 7 pixels"), "%s",
-          err.text);
-    t.cell = 16384;
-    CHECK(vdm_grid_render(&p, four, &t, 0, 0, &err) == -1 && !p.rgb, "too large");
-    CHECK(!vdm_palette_colour(VDM_PALETTE_ARC, 10) && !vdm_palette_colour(VDM_PALETTE_MAZE, 5) &&
-              !vdm_palette_colour(VDM_PALETTE_ARC, -1),
-          "beyond the palettes");
-}
-
-/* The cells of a grid of an ARC task; false where it is none. */
-static bool arc_grid(uint8_t *cells, vdm_task *t, const vdm_json *j, const vdm_json_node *grid)
-{
-    int n = 0;
-    t->grid_rows = (int)grid->children;
-    for (const vdm_json_node *row = grid + 1; row; row = vdm_json_next(j, row)) {
-        t->grid_cols = (int)row->children;
-        if (t->grid_rows > 30 || t->grid_cols > 30) return false;
-        for (const vdm_json_node *v = row + 1; v; v = vdm_json_next(j, v)) cells[n++] = (uint8_t)v->number;
-    }
-    return n == t->grid_rows * t->grid_cols;
-}
-
-/* Every grid of a public ARC task, at the cell size that a canvas of 400 x 400 allows it. */
-static void test_arc_file(const char *path)
-{
-    vdm_json j;
-    vdm_error err;
-    uint8_t cells[900];
-    if (!CHECK(vdm_json_read(&j, path, &err) == 0, "%s", err.text)) return;
-    for (int part = 0; part < 2; part++) {
-        const vdm_json_node *pairs = vdm_json_get(&j, j.nodes, part ? "test" : "train");
-        for (const vdm_json_node *pair = pairs + 1; pair; pair = vdm_json_next(&j, pair))
-            for (const vdm_json_node *grid = pair + 1; grid; grid = vdm_json_next(&j, grid)) {
-                vdm_task t = {.border = 2};
-                if (!CHECK(arc_grid(cells, &t, &j, grid), "%s: no grid", path)) continue;
-                int most = t.grid_rows > t.grid_cols ? t.grid_rows : t.grid_cols;
-                t.cell = (400 - 2 * (most + 1)) / most;
-                read_back(cells, &t, 400, 400, path);
-            }
-    }
-    vdm_json_free(&j);
-}
-
-/* Where the data lies beside the project; it isn't needed. */
-static void test_arc(void)
-{
-    static const char *const parts[] = {"training", "evaluation"};
-    for (int i = 0; i < 2; i++) {
-        char folder[64], path[400];
-        snprintf(folder, sizeof folder, "../shared/data/arc-agi/%s", parts[i]);
-        DIR *d = opendir(folder);
-        for (const struct dirent *e; d && (e = readdir(d));) {
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-            if (ends_with(path, ".json")) test_arc_file(path);
-        }
-        if (d) closedir(d);
-    }
-}
-
 int main(void)
 {
     test_folder();
+    test_endings();
     test_bad_folders();
     test_settings();
     test_bad_settings();
     test_mutations();
-    test_cells();
-    test_grids();
-    test_render();
-    test_arc();
     return check_end("task");
 }

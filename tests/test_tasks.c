@@ -312,9 +312,8 @@ static void test_path_ties(void)
 
 static grid read_grid(const vdm_picture *p, const vdm_task *t)
 {
-    grid g = {.rows = t->grid_rows, .cols = t->grid_cols};
-    int top, left;
-    CHECK(vdm_grid_read(g.cells, &top, &left, p, t) == 0, "%s: the grid can't be read", t->name);
+    grid g = {.rows = t->grid.rows, .cols = t->grid.cols};
+    CHECK(vdm_grid_read(g.cells, p, &t->grid) == 0, "%s: the grid can't be read", t->name);
     return g;
 }
 
@@ -480,13 +479,13 @@ static void test_paper(void)
         if (!make(&t, sizes[i].name, &o)) continue;
         const vdm_picture *p = &t.train_x[1];
         CHECK(p->height == sizes[i].height && p->width == sizes[i].width &&
-                  t.task.grid_rows == sizes[i].rows && t.task.grid_cols == sizes[i].cols,
+                  t.task.grid.rows == sizes[i].rows && t.task.grid.cols == sizes[i].cols,
               "%s: %dx%d", sizes[i].name, p->height, p->width);
         if (sizes[i].rows) {
-            bool arc = t.task.cell == 30 && t.task.border == 2,
-                 maze = t.task.cell == 16 && t.task.border == 0;
-            CHECK(t.task.palette == VDM_PALETTE_ARC ? arc : maze, "%s: %d/%d", sizes[i].name, t.task.cell,
-                  t.task.border);
+            bool arc = t.task.grid.cell == 30 && t.task.grid.border == 2,
+                 maze = t.task.grid.cell == 16 && t.task.grid.border == 0;
+            CHECK(t.task.grid.palette == VDM_PALETTE_ARC ? arc : maze, "%s: %d/%d", sizes[i].name, t.task.grid.cell,
+                  t.task.grid.border);
             grid x = read_grid(p, &t.task), y = read_grid(&t.train_y[1], &t.task);
             if (x.rows > 8) check_path(sizes[i].name, &x, &y);
             if (strcmp(sizes[i].name, "maze") == 0) {
@@ -580,8 +579,8 @@ static void test_folder(void)
     CHECK(task_write(&t, dir, &err) == 0 && vdm_task_read(&back, dir, &err) == 0, "%s", err.text);
     CHECK(back.n_train == 3 && back.n_test == 2 && strcmp(back.name, "langton-3") == 0 && back.has_phi &&
               back.phi.kind == VDM_PHI_DISCRETE && back.has_metric && back.metric == VDM_METRIC_CELLS &&
-              back.grid_rows == 8 && back.grid_cols == 8 && back.cell == 16 && back.border == 0 &&
-              back.palette == VDM_PALETTE_MAZE,
+              back.grid.rows == 8 && back.grid.cols == 8 && back.grid.cell == 16 && back.grid.border == 0 &&
+              back.grid.palette == VDM_PALETTE_MAZE,
           "task.json");
     CHECK(vdm_picture_read(&p, back.train[2].output, &err) == 0 && same_pictures(&p, &t.train_y[2], 1), "%s",
           err.text);

@@ -8,9 +8,9 @@
 
 enum { MOST = 600, B = 2, F = 4, C = 16, H = 4, W = 6, RANK = 3 };
 
-/* Everything that a tap has shown. */
+/* Everything that a trace has shown. */
 struct shown {
-    char name[VDM_TAP_NAME];
+    char name[VDM_TRACE_NAME];
     uint64_t hash;
     int64_t n;
     float *data;
@@ -68,16 +68,16 @@ static void check_names(const struct album *a, int expected, const char *what)
 }
 
 /* A tensor, wanted alone, is what it is among all: every fifth. `again` shows them. */
-static void check_alone(void (*again)(vdm_tap *tap), const char *what)
+static void check_alone(void (*again)(vdm_trace *trace), const char *what)
 {
     int wrong = 0;
     for (int i = 0; i < album.count; i += 5) {
-        vdm_tap tap = {.wants = wants, .see = see, .user = &other};
+        vdm_trace trace = {.wants = wants, .see = see, .user = &other};
         clear(&other);
         other.only = album.all[i].name;
-        again(&tap);
+        again(&trace);
         wrong += other.count != 1 || other.all[0].hash != album.all[i].hash;
-        vdm_tap_free(&tap);
+        vdm_trace_free(&trace);
     }
     CHECK(!wrong, "%s: %d tensors differ when wanted alone", what, wrong);
     clear(&other);
@@ -93,22 +93,21 @@ static struct {
     int frames;
 } s;
 
-static void pass(vdm_tap *tap, bool backward, int keep, int attention, float *v, float *grad)
+static void pass(vdm_trace *trace, bool backward, int keep, int attention, float *v, float *grad)
 {
     vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep, attention};
     const double t[B] = {999, 321};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "%s", err.text)) return;
-    cpu.tap = tap;
-    vdm_transformer_forward(&s.m, &s.lora, &cpu, tape, s.x, s.text, t, v);
-    if (backward) vdm_transformer_backward(&s.m, &s.lora, &cpu, tape, s.dv, grad);
-    cpu.tap = NULL;
+    const vdm_transformer_input in = {s.x, s.text, t, trace};
+    vdm_transformer_forward(&s.m, &s.lora, &cpu, tape, &in, v);
+    if (backward) vdm_transformer_backward(&s.m, &s.lora, &cpu, tape, s.dv, grad, trace);
     vdm_tape_free(tape);
 }
 
-static void forward_again(vdm_tap *tap)
+static void forward_again(vdm_trace *trace)
 {
-    pass(tap, false, 0, 0, s.v[1], NULL);
+    pass(trace, false, 0, 0, s.v[1], NULL);
 }
 
 /* h1 = patch_embed + gate attention; the block = h1 + gate ff; norm1 = norm (1 + scale) + shift */
@@ -158,11 +157,11 @@ static void test_transformer(tiny_variant variant, int forward, int backward, co
     check_random(s.dv, B * F * C * H * W, 4, 1);
     s.frames = variant >= TINY_15 ? 4 : 3;
     for (int i = 0; i < 2; i++) s.grad[i] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
-    vdm_tap tap = {.see = see, .user = &album};
+    vdm_trace trace = {.see = see, .user = &album};
     memset(s.v, 0, sizeof s.v);
     pass(NULL, false, 0, 0, s.v[0], NULL);
-    pass(&tap, false, 0, 0, s.v[1], NULL);
-    CHECK(check_same_bits(s.v[0], s.v[1], n), "%s: other bits with a tap", name);
+    pass(&trace, false, 0, 0, s.v[1], NULL);
+    CHECK(check_same_bits(s.v[0], s.v[1], n), "%s: other bits with a trace", name);
     check_names(&album, forward, name);
     const struct shown *v = find(&album, "v");
     CHECK(v && check_same_bits(v->data, s.v[0], v->n * 4), "%s: v is not the output", name);
@@ -171,17 +170,17 @@ static void test_transformer(tiny_variant variant, int forward, int backward, co
     pass(NULL, true, 1, 0, s.v[0], s.grad[0]);
     for (int i = 0; i < 3; i++) {
         clear(&other);
-        tap.user = &other;
+        trace.user = &other;
         memset(s.grad[1], 0, (size_t)count * sizeof(float));
-        pass(&tap, true, i == 1, i == 2, s.v[1], s.grad[1]);
+        pass(&trace, true, i == 1, i == 2, s.v[1], s.grad[1]);
         check_names(&other, forward + backward, name);
-        CHECK(check_same_bits(s.grad[0], s.grad[1], count * 4), "%s: other gradients with a tap", name);
+        CHECK(check_same_bits(s.grad[0], s.grad[1], count * 4), "%s: other gradients with a trace", name);
         for (int k = 0; k < album.count; k++)
             CHECK(other.all[k].hash == album.all[k].hash, "%s: %s differs", name, album.all[k].name);
     }
     clear(&album);
     clear(&other);
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     for (int i = 0; i < 2; i++) vdm_free(s.grad[i]);
     vdm_lora_free(&s.lora);
     vdm_transformer_free(&s.m);
@@ -195,20 +194,20 @@ static struct {
     bool decode, tiled;
 } v;
 
-static void convert(vdm_tap *tap, int i)
+static void convert(vdm_trace *trace, int i)
 {
     int h = v.tiled ? 5 : 2, w = v.tiled ? 7 : 3;
-    cpu.tap = tap;
-    int status =
-        v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, 5, h, w, v.tiled, v.decoded[i], NULL, &err)
-                 : vdm_vae_encode(&v.m, &cpu, v.video, 17, 8 * h, 8 * w, v.tiled, v.moments[i], NULL, &err);
-    cpu.tap = NULL;
+    const vdm_progress progress = {.trace = trace};
+    int status = v.decode ? vdm_vae_decode(&v.m, &cpu, v.video, &(vdm_vae_size){5, h, w, v.tiled},
+                                           v.decoded[i], &progress, &err)
+                          : vdm_vae_encode(&v.m, &cpu, v.video, &(vdm_vae_size){17, 8 * h, 8 * w, v.tiled},
+                                           v.moments[i], &progress, &err);
     CHECK(!status, "%s", status ? err.text : "");
 }
 
-static void convert_again(vdm_tap *tap)
+static void convert_again(vdm_trace *trace)
 {
-    convert(tap, 1);
+    convert(trace, 1);
 }
 
 /* The sample size is 64 x 96: tiles of 32 x 48. */
@@ -221,12 +220,12 @@ static void test_vae(bool decode, bool tiled, int expected)
     check_random(v.video, 17 * 3 * 40 * 56, 7, 1);
     v.decode = decode;
     v.tiled = tiled;
-    vdm_tap tap = {.see = see, .user = &album};
+    vdm_trace trace = {.see = see, .user = &album};
     convert(NULL, 0);
-    convert(&tap, 1);
-    CHECK(check_same_bits(v.moments[0], v.moments[1], sizeof v.moments[0]), "%s: other bits with a tap",
+    convert(&trace, 1);
+    CHECK(check_same_bits(v.moments[0], v.moments[1], sizeof v.moments[0]), "%s: other bits with a trace",
           name);
-    CHECK(check_same_bits(v.decoded[0], v.decoded[1], sizeof v.decoded[0]), "%s: other bits with a tap",
+    CHECK(check_same_bits(v.decoded[0], v.decoded[1], sizeof v.decoded[0]), "%s: other bits with a trace",
           name);
     check_names(&album, expected, name);
     const struct shown *end = find(&album, decode ? "video" : "moments");
@@ -234,13 +233,13 @@ static void test_vae(bool decode, bool tiled, int expected)
           "%s: what was shown is not the result", name);
     if (!tiled) check_alone(convert_again, name);
     clear(&album);
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     vdm_vae_free(&v.m);
 }
 
 int main(void)
 {
-    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("tap");
+    if (!CHECK(!vdm_cpu_init(&cpu, 1, &err), "%s", err.text)) return check_end("trace");
     test_transformer(TINY_2B, 98, 3, "2b");
     test_transformer(TINY_5B_I2V, 104, 3, "5b-I2V");
     test_transformer(TINY_15_I2V, 108, 3, "1.5-5B-I2V");
@@ -248,5 +247,5 @@ int main(void)
     test_vae(true, false, 158);
     test_vae(false, true, 298);
     vdm_cpu_free(&cpu);
-    return check_end("tap");
+    return check_end("trace");
 }

@@ -58,7 +58,8 @@ static void forward(const vdm_cpu *cpu, const vdm_lora *lora, int videos, const 
     vdm_tape_shape shape = {.B = videos, .F = s.frames, .h = H, .w = W, .rank = lora ? RANK : 0};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "tape: %s", err.text)) return;
-    vdm_transformer_forward(&s.m, lora, cpu, tape, x, s.text, t, v);
+    const vdm_transformer_input in = {x, s.text, t, NULL};
+    vdm_transformer_forward(&s.m, lora, cpu, tape, &in, v);
     vdm_tape_free(tape);
 }
 
@@ -72,9 +73,10 @@ static double loss_keeping(const vdm_cpu *cpu, const float *weight, float *grad,
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     int n = B * s.frames * C * H * W;
     double loss = 0;
-    vdm_transformer_forward(&s.m, &s.lora, cpu, tape, s.x, s.text, s.t, s.v);
+    const vdm_transformer_input in = {s.x, s.text, s.t, NULL};
+    vdm_transformer_forward(&s.m, &s.lora, cpu, tape, &in, s.v);
     for (int i = 0; i < n; i++) loss += (double)s.v[i] * (double)weight[i];
-    for (int i = 0; i < times; i++) vdm_transformer_backward(&s.m, &s.lora, cpu, tape, weight, grad);
+    for (int i = 0; i < times; i++) vdm_transformer_backward(&s.m, &s.lora, cpu, tape, weight, grad, NULL);
     vdm_tape_free(tape);
     return loss;
 }

@@ -1,7 +1,7 @@
 /* The VAE held against itself: properties that must hold whatever the weights are. How near it is to
  * diffusers is measured by peer/vae.py and by golden files.
  *
- * vae.c is included rather than linked, so that its allocations can be counted and made to fail. */
+ * vae.c (and vae_plan.c) is included rather than linked, so that its allocations can be counted and made to fail. */
 #include "check.h"
 #include "kernels/kernels.h"
 
@@ -43,6 +43,7 @@ static void counted_free(void *p)
 
 #define vdm_alloc counted_alloc
 #define vdm_free  counted_free
+#include "vae_plan.c"
 #include "vae.c"
 #undef vdm_alloc
 #undef vdm_free
@@ -224,7 +225,8 @@ static float *encode(const vdm_vae *m, const float *video, int T, int H, int W, 
 {
     vdm_error err = {"never called"};
     float *moments = numbers(moments_count(&m->config, T, H, W), 1, 0);
-    CHECK(!vdm_vae_encode(m, &cpu, video, T, H, W, tiled, moments, NULL, &err), "encode: %s", err.text);
+    CHECK(!vdm_vae_encode(m, &cpu, video, &(vdm_vae_size){T, H, W, tiled}, moments, NULL, &err), "encode: %s",
+          err.text);
     return moments;
 }
 
@@ -232,7 +234,8 @@ static float *decode(const vdm_vae *m, const float *latents, int F, int h, int w
 {
     vdm_error err = {"never called"};
     float *video = numbers(video_count(&m->config, F, h, w), 1, 0);
-    CHECK(!vdm_vae_decode(m, &cpu, latents, F, h, w, tiled, video, NULL, &err), "decode: %s", err.text);
+    CHECK(!vdm_vae_decode(m, &cpu, latents, &(vdm_vae_size){F, h, w, tiled}, video, NULL, &err), "decode: %s",
+          err.text);
     return video;
 }
 
@@ -440,7 +443,7 @@ static void test_resnet(const vdm_vae *m, int in, int out)
     define_norm(u, v, &b.norm2, z, out, groups);
     if (in != out) define_conv(y, x, &b.shortcut, false);
     define_conv(y, u, &b.conv2, true);
-    resnet(&r, &b, FIXED_EPS);
+    resnet(&r, &b, FIXED_EPS, NULL);
     float *expected = numbers(FRAMES * PIXELS * out, 1, 0);
     for (int i = 0; i < FRAMES * PIXELS * out; i++) expected[i] = (float)y[i];
     double d = check_distance(r.x, expected, FRAMES * PIXELS * out);
@@ -578,8 +581,8 @@ static void test_memory(const vdm_vae *m, bool dec, int T, int H, int W, bool ti
     for (int allowed = 0; bad && allowed < 64; allowed++) { /* the first, second ... allocation fails */
         heap.fail_after = allowed;
         heap.peak = 0;
-        bad = dec ? vdm_vae_decode(m, &cpu, in, T, H, W, tiled, out, NULL, &err)
-                  : vdm_vae_encode(m, &cpu, in, T, H, W, tiled, out, NULL, &err);
+        bad = dec ? vdm_vae_decode(m, &cpu, in, &(vdm_vae_size){T, H, W, tiled}, out, NULL, &err)
+                  : vdm_vae_encode(m, &cpu, in, &(vdm_vae_size){T, H, W, tiled}, out, NULL, &err);
         CHECK(heap.live == 0, "%s %d,%d,%d: %zu bytes left", name, T, H, W, heap.live);
         CHECK(!bad || strstr(err.text, "no memory"), "%s: %s", name, err.text);
     }
@@ -621,12 +624,14 @@ static void test_progress(const vdm_vae *m)
     float *moments = numbers(moments_count(&m->config, 17, 64, 64), 1, 0);
     float *out = numbers(video_count(&m->config, 7, 8, 8), 1, 0);
     struct counter k = {0};
-    vdm_progress progress = {count, &k};
-    CHECK(!vdm_vae_encode(m, &cpu, video, 17, 64, 64, true, moments, &progress, &err), "%s", err.text);
+    vdm_progress progress = {.report = count, .user = &k};
+    CHECK(!vdm_vae_encode(m, &cpu, video, &(vdm_vae_size){17, 64, 64, true}, moments, &progress, &err), "%s",
+          err.text);
     CHECK(k.calls == 8 && k.last == 8 && k.of == 8, "encode: 2 chunks of 2 x 2 tiles, %d reports", k.calls);
     CHECK(strcmp(k.phase, "encode") == 0, "phase %s", k.phase);
     k = (struct counter){.stop_at = 2};
-    CHECK(vdm_vae_decode(m, &cpu, latents, 7, 8, 8, false, out, &progress, &err), "decode: not stopped");
+    CHECK(vdm_vae_decode(m, &cpu, latents, &(vdm_vae_size){7, 8, 8, false}, out, &progress, &err),
+          "decode: not stopped");
     CHECK(k.calls == 2 && k.of == 3 && strcmp(k.phase, "decode") == 0, "decode: %d reports", k.calls);
     CHECK(strstr(err.text, "interrupted"), "decode: %s", err.text);
     CHECK(heap.live == 0, "%zu bytes left", heap.live);
@@ -637,7 +642,8 @@ static void refuse(const vdm_vae *m, int T, int H, int W, bool tiled, const char
 {
     vdm_error err = {""};
     float none = 0;
-    CHECK(vdm_vae_encode(m, &cpu, &none, T, H, W, tiled, &none, NULL, &err), "%d,%d,%d: taken", T, H, W);
+    CHECK(vdm_vae_encode(m, &cpu, &none, &(vdm_vae_size){T, H, W, tiled}, &none, NULL, &err),
+          "%d,%d,%d: taken", T, H, W);
     CHECK(strstr(err.text, what), "%d,%d,%d: %s", T, H, W, err.text);
     CHECK(vdm_vae_encode_bytes(&m->config, T, H, W, tiled) == 0, "%d,%d,%d: bytes", T, H, W);
 }
@@ -658,8 +664,10 @@ static void test_refusals(vdm_vae *m)
     m->config.sample_height = 2;
     refuse(m, 1, 64, 40, true, "sample_height");
     m->config.sample_height = SMALL.sample_height;
-    CHECK(vdm_vae_decode(m, &cpu, &none, 0, 8, 8, false, &none, NULL, &err), "0 latents: taken");
-    CHECK(vdm_vae_decode(m, &cpu, &none, 1, 8, 1 << 29, false, &none, NULL, &err), "width 2^29: taken");
+    CHECK(vdm_vae_decode(m, &cpu, &none, &(vdm_vae_size){0, 8, 8, false}, &none, NULL, &err),
+          "0 latents: taken");
+    CHECK(vdm_vae_decode(m, &cpu, &none, &(vdm_vae_size){1, 8, 1 << 29, false}, &none, NULL, &err),
+          "width 2^29: taken");
 }
 
 static void test_odd_sides(const vdm_vae *m)

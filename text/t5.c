@@ -11,6 +11,7 @@
  * mean and has no bias. The activation is on wi_0's half. Activations are large, f16 would overflow: they are
  * f32, sums of squares and of softmax double. */
 #include "kernels/kernels.h"
+#include "kernels/trace.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 struct pass {
     const vdm_text_encoder *m;
     const vdm_cpu *cpu;
+    vdm_trace *trace;
     int L, D, I;          /* I: width of q, k, v: heads of head_dim */
     float *h, *n;         /* [L,D] */
     float *q, *k, *v, *o; /* [L,I] */
@@ -121,7 +123,7 @@ static void attention(const struct pass *p)
 
 static void see(const struct pass *p, const float *x, int64_t width, int layer, const char *name)
 {
-    tap_see(p->cpu->tap, x, SHAPE(p->L, width), "encoder.block.%d%s", layer, name);
+    vdm_trace_see(p->trace, x, SHAPE(p->L, width), "encoder.block.%d%s", layer, name);
 }
 
 /* T5Block */
@@ -170,7 +172,7 @@ static int embed(const struct pass *p, const int32_t *ids, vdm_error *err)
                             (int)ids[i], (long long)words->rows);
         vdm_widen(p->h + i * p->D, (const char *)words->data + ids[i] * bytes, words->dtype, p->D);
     }
-    tap_see(p->cpu->tap, p->h, SHAPE(p->L, p->D), "encoder.embed_tokens");
+    vdm_trace_see(p->trace, p->h, SHAPE(p->L, p->D), "encoder.embed_tokens");
     return 0;
 }
 
@@ -188,7 +190,7 @@ static int encode(const struct pass *p, const int32_t *ids, float *text, const v
             return vdm_fail(err, "prompt: interrupted after %d of %d layers", i + 1, layers);
     }
     rms_norm(p, text, p->h, p->m->norm_final);
-    tap_see(p->cpu->tap, text, SHAPE(p->L, p->D), "encoder.final_layer_norm");
+    vdm_trace_see(p->trace, text, SHAPE(p->L, p->D), "encoder.final_layer_norm");
     return 0;
 }
 
@@ -197,6 +199,7 @@ int vdm_text_encode(const vdm_text_encoder *m, const vdm_cpu *cpu, const int32_t
 {
     const vdm_text_config *c = &m->config;
     struct pass p = {.m = m, .cpu = cpu, .L = L, .D = c->width, .I = c->heads * c->head_dim};
+    p.trace = progress ? progress->trace : NULL;
     size_t rows = (size_t)L, wide = rows * (size_t)p.D, inner = rows * (size_t)p.I, ff = rows * (size_t)c->ff;
     size_t table = (size_t)c->heads * (2 * rows - 1);
     float **buffers[] = {&p.h, &p.n, &p.y, &p.q, &p.k, &p.v, &p.o, &p.scores, &p.up, &p.gate, &p.bias};

@@ -3,7 +3,11 @@
 #include "tools/messages.h"
 #include "tools/options.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -33,13 +37,12 @@ static void help(void)
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf("\nvdm COMMAND --help tells its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
            "3 a score below what was asked for, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
-           "VDM_ISA=scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
+           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
-    remember_program(argv[0]);
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         help();
         return DONE;
@@ -51,4 +54,31 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].run(argc - 2, argv + 2);
     return misuse("'%s' is no command; 'vdm help' lists them", name);
+}
+
+/* Descriptors 0 to 2 that are closed would be given to the first files that are opened, and what is printed would be
+ * written into those. */
+static void open_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_WRONLY : O_RDONLY) != fd)
+            _exit(FAILED);
+}
+
+/* What was printed is lost where the output's disk is full or its reader is gone: that is a failure too. */
+static int flush_output(int status)
+{
+    errno = 0;
+    bool failed = ferror(stdout) != 0;
+    if (!fflush(stdout) && !failed) return status;
+    fprintf(stderr, "vdm: standard output can't be written: %s\n",
+            errno ? strerror(errno) : "an earlier write failed");
+    return status == DONE || status == BELOW ? FAILED : status;
+}
+
+int main(int argc, char **argv)
+{
+    open_standard_streams();
+    remember_program(argv[0]);
+    return flush_output(run(argc, argv));
 }

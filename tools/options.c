@@ -3,8 +3,8 @@
  * What holds, the later the stronger: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
  * words of the command line. vdm.json is strict:
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
- * Keys are the names of options with _ for -, of those marked OWN below; ranges are the table's. */
-#include "tools/options.h"
+ * Keys are the names of options with _ for -, of those marked MODEL in the table; ranges are the table's. */
+#include "tools/options_table.h"
 #include "tools/messages.h"
 
 #include <errno.h>
@@ -13,233 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum kind { TEXT, WORDS, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
-enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that take an ARC-AGI file */
-enum { OWN = 1 << 16 };                   /* beside the commands: a model may have a default of its own */
-
-static const struct row {
-    const char *name, *value; /* how the value is called in the help; NULL for a flag */
-    enum kind kind;
-    size_t offset; /* in struct options */
-    double min, max;
-    int commands;
-    const char *help;
-} rows[] = {
-#define AT(field) offsetof(options, field)
-    {"--model", "DIR", TEXT, AT(model), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN | PROMPT,
-     "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
-    {"-o", "PATH", TEXT, AT(output), 0, 0,
-     ARC | FIT | PREDICT | EVAL | VOTE | INTERP | DEMO | TASKS | GOLDEN | PROMPT, "where the result goes"},
-    {"--image", "X.ppm", TEXT, AT(image), 0, 0, PREDICT, "the picture to answer"},
-    {"--video", "V.y4m", TEXT, AT(video), 0, 0, PREDICT, "the whole video too"},
-    {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL | GOLDEN,
-     "an adapter; may be given several times"},
-    {"--phi", "NAME", TEXT, AT(phi), 0, 0, ARC | FIT | INTERP | DEMO,
-     "linear, quadratic, sqrt, discrete, black:B, tiles:NxM, noisy (discrete, or the task's)"},
-    {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES,
-     ARC | FIT | PREDICT | EVAL | INTERP | OWN | DEMO | GOLDEN, "frames of a video (9)"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | OWN | DEMO,
-     "pictures are resized to this (their own size)"},
-    {"--steps", "N", COUNT, AT(steps), 1, 10000000, ARC | FIT | PREDICT | EVAL | OWN | DEMO,
-     "fit, demo: updates (500); else: sampling steps (50)"},
-    {"--sample-steps", "N", COUNT, AT(sample_steps), 1, 10000000, ARC | DEMO,
-     "sampling steps (the model's, or 50)"},
-    {"--ensemble", "N", COUNT, AT(ensemble), 1, 256, PREDICT | EVAL | OWN,
-     "an answer is the mean of N videos, each from noise of its own, in N times the memory (1)"},
-    {"--ensemble", "N", COUNT, AT(ensemble), 1, 256, ARC | DEMO,
-     "an answer is the mean of N videos, each from noise of its own (the model's, or 1)"},
-    {"--sampler", "ddim|dpm", CHOICE, AT(sampler), 0, 0, ARC | PREDICT | EVAL | OWN | GOLDEN,
-     "(the one that the model names)"},
-    {"--guidance", "G", REAL, AT(guidance), 0, 1000, ARC | PREDICT | EVAL | OWN | GOLDEN,
-     "classifier-free guidance (6); 1: none"},
-    {"--dynamic-guidance", NULL, FLAG, AT(dynamic_guidance), 0, 0, PREDICT | EVAL | GOLDEN,
-     "guidance that varies with the step"},
-    {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0,
-     ARC | FIT | PREDICT | EVAL | OWN | DEMO | GOLDEN,
-     "how the image's latents are scaled: vdm.h tells (pipeline)"},
-    {"--tiled", NULL, FLAG, AT(tiled), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN,
-     "the VAE in tiles: less memory, slightly other numbers"},
-    {"--prompt", "TEXT", WORDS, AT(prompt), 0, 0, FIT | PREDICT | EVAL | DEMO | GOLDEN,
-     "for the model's text encoder, \"\" too (the task's, where the model has one)"},
-    {"--negative", "TEXT", WORDS, AT(negative), 0, 0, PREDICT | EVAL,
-     "the negative prompt (\"\" where there is a prompt's text, as in diffusers; else zeros)"},
-    {"--prompt-embeds", "FILE", TEXT, AT(prompt_embeds), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO,
-     "tensor prompt_embeds [L,Dt], as of 'vdm prompt' (the model's, or zeros)"},
-    {"--negative-embeds", "FILE", TEXT, AT(negative_embeds), 0, 0, ARC | PREDICT | EVAL,
-     "the same for the negative prompt (zeros)"},
-    {"--rank", "R", COUNT, AT(rank), 1, 4096, ARC | FIT | OWN | DEMO, "rank of the adapter (64)"},
-    {"--alpha", "A", REAL, AT(alpha), 1e-6, 1e6, ARC | FIT | OWN | DEMO | GOLDEN,
-     "it acts by alpha / rank (32; golden: 8)"},
-    {"--lr", "X", REAL, AT(lr), 0, 10, ARC | FIT | OWN | DEMO | GOLDEN, "learning rate (1e-4)"},
-    {"--schedule", "constant|warmup|linear|cosine", CHOICE, AT(schedule), 0, 0, ARC | FIT | OWN | DEMO,
-     "of the learning rate (constant)"},
-    {"--warmup", "N", COUNT, AT(warmup), 0, 1000000, ARC | FIT | OWN | DEMO, "steps of warmup (0)"},
-    {"--batch", "N", COUNT, AT(batch), 1, 1024, ARC | FIT | OWN | DEMO, "videos in a step (2)"},
-    {"--accumulate", "N", COUNT, AT(accumulate), 1, 1024, ARC | FIT | OWN | DEMO | GOLDEN,
-     "batches averaged in a step (1): as a larger batch, in less memory"},
-    {"--memory", "GIB", REAL, AT(memory), 0, 1e6, ARC | FIT | DEMO | GOLDEN,
-     "for the activations of learning (2): what doesn't fit is computed again, attention last"},
-    {"--clip", "X", REAL, AT(clip), 1e-9, 1e9, ARC | FIT | OWN | DEMO | GOLDEN,
-     "largest norm of a gradient (1.0)"},
-    {"--weight-decay", "X", REAL, AT(weight_decay), 0, 1, ARC | FIT | OWN | DEMO | GOLDEN, "of AdamW (1e-4)"},
-    {"--pure-noise", "X", REAL, AT(pure_noise), 0, 1, ARC | FIT | OWN | DEMO,
-     "share of the videos that are learned at the last timestep, where the answer is decided (0)"},
-    {"--no-image-noise", NULL, FLAG, AT(no_image_noise), 0, 0, ARC | FIT | DEMO,
-     "leave the first frame as it is while learning"},
-    {"--shots", "N", COUNT, AT(shots), 1, VDM_MAX_PAIRS, ARC | FIT | DEMO,
-     "use the first N training pairs (all)"},
-    {"--init", "LORA", TEXT, AT(init), 0, 0, ARC | FIT | DEMO, "start from this adapter"},
-    {"--resume", NULL, FLAG, AT(resume), 0, 0, FIT, "go on with the run in the output folder"},
-    {"--save-every", "N", COUNT, AT(save_every), 1, 1000000, ARC | FIT, "steps between saved states (50)"},
-    {"--watch-every", "N", COUNT, AT(watch_every), 0, 1000000, ARC | FIT | DEMO,
-     "steps between losses on the fixed set (10); 0: never"},
-    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | VOTE | DEMO,
-     "answer the first N test pictures (all)"},
-    {"--at-least", "X", REAL, AT(at_least), -1e9, 1e9, EVAL | VOTE,
-     "exit with 3 where the mean score is below (mae: above)"},
-    {"--colour", "none|shift|affine|palette", CHOICE, AT(colour), 0, 0, EVAL,
-     "how an answer's colours are corrected: vdm.h tells (none)"},
-    {"--train-pairs", "N", COUNT, AT(train_pairs), 0, VDM_MAX_PAIRS, EVAL,
-     "answer N training pairs too: for colours and signs of memorising (8, at most as many as asked)"},
-    {"--view", "K", COUNT, AT(view), 0, MAX_VIEWS - 1, FIT | EVAL,
-     "a task of grids with other colours, turned or mirrored: the K-th way; 0: as it is (0)"},
-    {"--views", "N", COUNT, AT(views), 0, MAX_VIEWS, FIT | EVAL | OWN | DEMO,
-     "a task of grids is learned by one adapter in N ways, mirrored, turned and with other colours, each with a prompt\n"
-     "                                         of its own; answers in all of them vote on every cell (1)"},
-    {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN,
-     "of the random numbers (42)"},
-    {"--threads", "N", COUNT, AT(threads), 1, 1024,
-     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT, "(one per core)"},
-    {"--precision", "f32|bf16|amx", CHOICE, AT(precision), 0, 0,
-     ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT,
-     "of the products (f32); bf16 or amx (Intel's tiles of it) are faster where the processor has them: three digits"},
-    {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT | GOLDEN,
-     "tensors in place of random numbers"},
-    {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, "write intermediate tensors"},
-    {"--dump-grads", NULL, FLAG, AT(dump_grads), 0, 0, FIT, "with --dump: the gradients of step 0 too"},
-    {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, "print memory and time, and stop"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC | OWN, "of the canvas (400x400)"},
-    {"--cell", "N", COUNT, AT(cell), 0, 512, GRIDS | OWN,
-     "of ARC-AGI grids: pixels of a cell at most; 0: as large as fits (0)"},
-    {"--border", "N", COUNT, AT(border), 0, 64, GRIDS | OWN, "pixels between their cells and around (2)"},
-    {"--align", "N", COUNT, AT(align), 1, 64, GRIDS | OWN, "their corner is at a multiple of N pixels (1)"},
-    {"--grow", "N", COUNT, AT(grow), 0, 4096, GRIDS | OWN,
-     "the canvas grows to at most N pixels a side where cells of --cell pixels don't fit, and\n"
-     "                                         a step takes fewer videos: as many tokens as before (0: never)"},
-    {"--outside", "black|grey", CHOICE, AT(outside), 0, 0, GRIDS | OWN, "what is around them (black)"},
-    {"--palette", "arc|vivid", CHOICE, AT(palette), 0, 0, GRIDS | OWN, "their colours (arc)"},
-    {"--attempts", "N", COUNT, AT(attempts), 1, 8, ARC, "answers to a test input (2)"},
-    {"--size-rule", "oracle|same|infer", CHOICE, AT(size_rule), 0, 0, ARC,
-     "an answer's size is the stored answer's, the input's, or read from the picture (oracle)"},
-    {"--colour", "none|shift|affine|palette", CHOICE, AT(colour), 0, 0, ARC,
-     "how an answer's colours are corrected: vdm.h tells (shift, the paper's)"},
-    {"--augment", "N", COUNT, AT(augment), 0, 31, ARC,
-     "learn and answer N more views, mirrored, turned and recoloured; the answers vote (0)"},
-    {"--shard", "I/N", TEXT, AT(shard), 0, 0, ARC, "of a folder: the I-th of N parts, I from 1"},
-    {"--limit", "K", COUNT, AT(limit), 1, 1000000, ARC, "of a folder: the first K tasks, before --shard"},
-    {"--out", "FILE", TEXT, AT(out), 0, 0, ARC, "one line for every task of a folder; goes on where it ends"},
-    {"--report", NULL, FLAG, AT(report), 0, 0, ARC, "merge such files: accuracy, and a page of pictures"},
-    {"--vae-roundtrip", NULL, FLAG, AT(vae_roundtrip), 0, 0, ARC,
-     "the share of a folder's cells that come back through the model's VAE, by cell size"},
-    {"--what", "transformer|vae-encode|vae-decode|sample|train|text", CHOICE, AT(what), 0, 0, GOLDEN,
-     "what is computed (transformer)"},
-    {"--only", "PATTERNS", TEXT, AT(only), 0, 0, GOLDEN | COMPARE,
-     "tensors by name, * for any characters, commas between patterns: 'transformer_blocks.7.*'"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, GOLDEN,
-     "pixels of a frame (the model's sample size, up to 480x720)"},
-    {"--steps", "N", COUNT, AT(steps), 1, 1000, GOLDEN, "sample: sampling steps (20); train: updates (3)"},
-    {"--batch", "N", COUNT, AT(batch), 1, 1024, GOLDEN, "videos in a batch (1)"},
-    {"--rank", "R", COUNT, AT(rank), 1, 4096, GOLDEN, "train: rank of the adapter, where none is given (4)"},
-    {"--names", NULL, FLAG, AT(names), 0, 0, GOLDEN, "print what the names mean, and stop"},
-    {"--map", "FILE", TEXT, AT(map), 0, 0, COMPARE,
-     "lines of two names, the reference's and the other's; * for what is alike in both"},
-    {"--tol", "expected|X", TEXT, AT(tol), 0, 0, COMPARE,
-     "largest relative L2 distance (expected: four times what PyTorch was measured to be off)"},
-    {"--as", "f32|bf16", CHOICE, AT(computed_in), 0, 0, COMPARE,
-     "whose expected errors (what the other file says, or f32)"},
-    {"--html", "FILE", TEXT, AT(html), 0, 0, COMPARE, "a page that draws the error along the network"},
-    {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, "print every tensor, not only what is wrong"},
-    {"-n", "N", COUNT, AT(pairs), 0, 300, TASKS, "pairs (30); the first of those of a larger number"},
-    {"--tests", "N", COUNT, AT(tests), 0, 10000, TASKS, "test pictures (200), the same for any -n"},
-    {"--content", "dense|sparse|blobs", CHOICE, AT(content), 0, 0, TASKS,
-     "what is on a grid (the task's own: 'vdm tasks')"},
-    {"--paper", NULL, FLAG, AT(paper), 0, 0, TASKS,
-     "palette, grid, cells and pictures as in the paper, not for the tiny model"},
-    {"--grid", "RxC", SIZE, AT(grid), 4, 32, TASKS, "rows and columns (8x8)"},
-    {"--cell", "N", COUNT, AT(cell), 1, 512, TASKS, "pixels of a cell (8)"},
-    {"--border", "N", COUNT, AT(border), 0, 64, TASKS, "pixels between cells and around (0)"},
-    {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, TASKS,
-     "of the pictures, the grid in the centre (its own, up to multiples of 16)"},
-    {"--annotations", "F.json", TEXT, AT(annotations), 0, 0, TASKS,
-     "coco: instances_*.json or person_keypoints_*.json"},
-    {"--images", "DIR", TEXT, AT(images), 0, 0, TASKS, "coco: where the pictures are, as NAME.ppm"},
-    {"--category", "NAME", TEXT, AT(category), 0, 0, TASKS,
-     "coco: what to find; NAME,NAME,...: each in its colour"},
-    {"--as", "mask|pose", CHOICE, AT(as), 0, 0, TASKS, "coco: what to answer (mask)"},
-    {"--list", NULL, FLAG, AT(list), 0, 0, TASKS,
-     "print the table of tasks; coco: the names of the pictures it would take"},
-    {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, "print the names of the jobs"},
-    {"--runs", "N", COUNT, AT(runs), 1, 1000, BENCH, "times that each is measured (5)"},
-    {"--json", "FILE", TEXT, AT(json), 0, 0, BENCH, "write the figures there too"},
-    {"--quick", NULL, FLAG, AT(quick), 0, 0, BENCH, "tiny sizes: to see that all runs, not how fast"},
-#undef AT
-};
-enum { N_ROWS = sizeof rows / sizeof rows[0] };
-
-static const struct usage {
-    int command;
-    const char *line, *what;
-} usages[] = {
-    {DEMO, "vdm demo [TASK] [-o DIR] [options]",
-     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK:\n"
-     "a folder, or the name of a generator (vdm tasks lists them), of which 30 pairs are learned and\n"
-     "50 inputs answered."},
-    {TASKS, "vdm tasks [NAME -o DIR] [options]",
-     "Makes a task folder: N pairs to learn from, and test pictures kept apart from them. Without a NAME:\n"
-     "the table of tasks.\n"
-     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o DIR: from COCO's annotations,\n"
-     "of any size. DIR holds NAME.ppm for NAME.jpg; those that are not there are left out:\n"
-     "  vdm tasks coco --annotations F.json --category dog --list > names\n"
-     "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names      (ImageMagick; or ffmpeg -i)"},
-    {INFO, "vdm info [PATH]",
-     "What a model (the default one), an adapter or a task is, and what running it takes."},
-    {FIT, "vdm fit TASK -o DIR [options]",
-     "Learns a task folder's train/ pairs: DIR/lora.safetensors, DIR/train.csv, a state to resume from."},
-    {PREDICT, "vdm predict --image X.ppm -o Y.ppm [options]",
-     "Answers one picture: the last frame of its video."},
-    {EVAL, "vdm eval TASK [-o DIR] [options]",
-     "Answers a task folder's test/ pictures and prints the score."},
-    {VOTE, "vdm vote TASK DIR... -o DIR [options]",
-     "Answers of several runs of vdm eval become one: of every cell what most of them say, the earliest where\n"
-     "as many say another thing. Of views (--view 0, 1, 2, ... of fit and eval) each errs in its own way."},
-    {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o PAGE.html]",
-     "Learns an ARC-AGI task's pairs and answers its tests: in the terminal and in DIR/arc.html (arc).\n"
-     "Or so all tasks of a folder, a line each; or merges what was written so, of any shards. A task\n"
-     "counts as solved where every test has an answer that is exact. A task that fails has a line too:\n"
-     "take it away to try again."},
-    {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
-     "The video that a pair becomes, to look at; as a strip where -o names a .png or .ppm."},
-    {PROMPT, "vdm prompt TEXT -o FILE [options]",
-     "The embedding of a prompt by the model's text_encoder/ and tokenizer/, for --prompt-embeds: as diffusers'\n"
-     "pipelines make it. A text encoder is as large as the transformer; --prompt reads it every time."},
-    {GOLDEN, "vdm golden [MODEL] -o FILE [options]",
-     "Every intermediate tensor of a computation, to check a port against: 'vdm compare' does."},
-    {COMPARE, "vdm compare REFERENCE OTHER [options]",
-     "Two files of tensors, in the order in which the reference's were computed: the first that differs, and\n"
-     "what mistake would make it so. Exit status 3 where one is out of its tolerance."},
-    {BENCH, "vdm bench [NAME...] [options]",
-     "This machine's speed: its peaks, every kernel, whole jobs. A NAME is a job's (--list) or the first\n"
-     "parts of several: 'matmul', 'block.forward'. VDM_ISA picks the instruction set. Of convolutions of many\n"
-     "channels fewer operations are done than are counted (Winograd): their share may be above 100 %."},
-};
-
-static const struct row *find_row(int command, const char *name)
+static const struct option_row *find_row(int command, const char *name)
 {
-    if (strcmp(name, "--output") == 0) name = "-o";
-    if (strcmp(name, "--color") == 0) name = "--colour";
-    for (int i = 0; i < N_ROWS; i++)
-        if ((rows[i].commands & command) && strcmp(rows[i].name, name) == 0) return &rows[i];
+    for (int i = 0; i < n_option_aliases; i++)
+        if ((option_aliases[i].commands & command) && strcmp(option_aliases[i].old, name) == 0)
+            name = option_aliases[i].name;
+    for (int i = 0; i < n_option_rows; i++)
+        if ((option_rows[i].commands & command) && strcmp(option_rows[i].name, name) == 0)
+            return &option_rows[i];
     return NULL;
 }
 
@@ -251,13 +34,14 @@ static bool takes_model(int command)
 static void options_help(int command, const char *model)
 {
     vdm_error err;
-    for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++)
+    for (size_t i = 0; i < (size_t)n_usages; i++)
         if (usages[i].command == command) printf("%s\n%s\n\n", usages[i].line, usages[i].what);
-    for (int i = 0; i < N_ROWS; i++) {
-        if (!(rows[i].commands & command)) continue;
+    for (int i = 0; i < n_option_rows; i++) {
+        if (!(option_rows[i].commands & command)) continue;
         char left[80];
-        snprintf(left, sizeof left, "%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
-        printf("  %-38s %s\n", left, rows[i].help);
+        snprintf(left, sizeof left, "%s %s", option_rows[i].name,
+                 option_rows[i].value ? option_rows[i].value : "");
+        printf("  %-38s %s\n", left, option_rows[i].help);
     }
     if (!takes_model(command)) return;
     printf("\nIn parentheses: the defaults. A model's vdm.json may replace them");
@@ -277,7 +61,7 @@ static bool read_number(const char *text, double *value)
     return *text && !*end && !errno && isfinite(*value) && !strpbrk(text, "xXpPnN \t\n");
 }
 
-static int read_count(const struct row *r, const char *text, int *value, vdm_error *err)
+static int read_count(const struct option_row *r, const char *text, int *value, vdm_error *err)
 {
     double x;
     if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
@@ -287,7 +71,7 @@ static int read_count(const struct row *r, const char *text, int *value, vdm_err
     return 0;
 }
 
-static int read_real(const struct row *r, const char *text, double *value, vdm_error *err)
+static int read_real(const struct option_row *r, const char *text, double *value, vdm_error *err)
 {
     double x;
     if (!read_number(text, &x) || x < r->min || x > r->max)
@@ -307,7 +91,7 @@ static int read_seed(const char *text, uint64_t *value, vdm_error *err)
     return 0;
 }
 
-static int read_size(const struct row *r, options *o, const char *text, vdm_error *err)
+static int read_size(const struct option_row *r, options *o, const char *text, vdm_error *err)
 {
     const char *x = strchr(text, 'x');
     char height[16];
@@ -316,12 +100,12 @@ static int read_size(const struct row *r, options *o, const char *text, vdm_erro
     memcpy(height, text, (size_t)(x - text));
     height[x - text] = '\0';
     int *to[] = {&o->height, &o->width};
-    if (r->offset) to[0] = o->grid, to[1] = o->grid + 1; /* --grid */
+    if (r->offset) to[0] = o->tasks.grid, to[1] = o->tasks.grid + 1; /* --grid */
     return read_count(r, height, to[0], err) || read_count(r, x + 1, to[1], err) ? -1 : 0;
 }
 
 /* One of the words in "a|b|c". */
-static int read_choice(const struct row *r, const char *text, char value[16], vdm_error *err)
+static int read_choice(const struct option_row *r, const char *text, char value[16], vdm_error *err)
 {
     size_t length = strlen(text);
     for (const char *word = r->value; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL) {
@@ -333,7 +117,7 @@ static int read_choice(const struct row *r, const char *text, char value[16], vd
     return vdm_fail(err, "expected %s, found '%.100s'", r->value, text);
 }
 
-static int read_option(const struct row *r, options *o, const char *text, vdm_error *err)
+static int read_option(const struct option_row *r, options *o, const char *text, vdm_error *err)
 {
     void *field = (char *)o + r->offset;
     switch (r->kind) {
@@ -357,8 +141,8 @@ static int read_option(const struct row *r, options *o, const char *text, vdm_er
     case SIZE:
         return read_size(r, o, text, err);
     case LORA:
-        if (o->n_loras == MAX_LORAS) return vdm_fail(err, "at most %d adapters at once", MAX_LORAS);
-        o->loras[o->n_loras++] = text;
+        if (o->sample.n_loras == MAX_LORAS) return vdm_fail(err, "at most %d adapters at once", MAX_LORAS);
+        o->sample.loras[o->sample.n_loras++] = text;
         return 0;
     }
     return -1;
@@ -375,14 +159,24 @@ static const struct section {
     {"fit", FIT | DEMO, FIT | DEMO | ARC}, {"sample", PREDICT | EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
-/* The row that a section may set by this key: the name of the option with _ for -. */
-static const struct row *own_row(const struct section *s, const char *key)
+/* "--pure-noise" and "pure_noise" */
+static bool is_key(const char *name, const char *key)
 {
-    for (int i = 0; i < N_ROWS; i++) {
-        const char *name = rows[i].name, *k = key;
-        if (!(rows[i].commands & OWN) || !(rows[i].commands & s->options)) continue;
-        for (name += 2; *name && *k == (*name == '-' ? '_' : *name); k++) name++;
-        if (!*name && !*k) return &rows[i];
+    for (name += 2; *name && *key == (*name == '-' ? '_' : *name); key++) name++;
+    return !*name && !*key;
+}
+
+/* The row that a section may set by this key: the name of the option with _ for -. */
+static const struct option_row *own_row(const struct section *s, const char *key)
+{
+    const char *name = NULL;
+    for (int i = 0; i < n_option_aliases; i++)
+        if ((option_aliases[i].commands & s->options) && is_key(option_aliases[i].old, key))
+            name = option_aliases[i].name;
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        if (!(r->flags & MODEL) || !(r->commands & s->options)) continue;
+        if (name ? strcmp(r->name, name) == 0 : is_key(r->name, key)) return r;
     }
     return NULL;
 }
@@ -393,7 +187,7 @@ static int read_section(options *o, const vdm_json *j, const vdm_json_node *obje
     const vdm_json_node *n = object->children ? object + 1 : NULL;
     if (object->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object");
     for (; n; n = vdm_json_next(j, n)) {
-        const struct row *r = own_row(s, n->key);
+        const struct option_row *r = own_row(s, n->key);
         if (!r)
             return vdm_fail(err, "%.100s: no such setting here; 'vdm %s --help' lists the options", n->key,
                             s->options & FIT   ? "fit"
@@ -409,21 +203,38 @@ static int read_section(options *o, const vdm_json *j, const vdm_json_node *obje
     return 0;
 }
 
-/* Both sections are checked, whichever the command is. */
+/* What a section says to commands that are not its own: of "sample" how demo and arc answer, of "arc" what grids
+ * look like for all commands that take them. */
+static void take_groups(options *o, int command, const struct section *s, const options *read)
+{
+    if ((s->options & EVAL) && (command & (DEMO | ARC))) o->sample = read->sample;
+    if ((s->options & ARC) && (command & (FIT | EVAL | DEMO))) {
+        o->canvas = read->canvas;
+        o->canvas.height = read->height;
+        o->canvas.width = read->width;
+    }
+}
+
+/* All sections are checked, whichever the command is; those of the command itself come last and hold. */
 static int read_sections(options *o, int command, const vdm_json *j, vdm_error *err)
 {
-    options other = *o;
     vdm_error why;
-    const vdm_json_node *root = j->nodes, *n = root->children ? root + 1 : NULL;
+    const vdm_json_node *root = j->nodes, *first = root->children ? root + 1 : NULL;
     if (root->kind != VDM_JSON_OBJECT)
         return vdm_fail(err, "expected an object with \"fit\", \"sample\", \"arc\"");
-    for (; n; n = vdm_json_next(j, n)) {
-        const struct section *s = sections;
-        while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
-        if (s == sections + N_SECTIONS)
-            return vdm_fail(err, "%.100s: expected \"fit\", \"sample\" or \"arc\"", n->key);
-        if (read_section(s->commands & command ? o : &other, j, n, s, &why))
-            return vdm_fail(err, "%s: %.500s", s->name, why.text);
+    for (int own = 0; own < 2; own++) {
+        for (const vdm_json_node *n = first; n; n = vdm_json_next(j, n)) {
+            const struct section *s = sections;
+            while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
+            if (s == sections + N_SECTIONS)
+                return vdm_fail(err, "%.100s: expected \"fit\", \"sample\" or \"arc\"", n->key);
+            if (own != ((s->commands & command) != 0)) continue;
+            options other = *o;
+            if (!own && (s->options & ARC)) other.height = o->canvas.height, other.width = o->canvas.width;
+            if (read_section(own ? o : &other, j, n, s, &why))
+                return vdm_fail(err, "%s: %.500s", s->name, why.text);
+            if (!own) take_groups(o, command, s, &other);
+        }
     }
     return 0;
 }
@@ -477,45 +288,36 @@ int options_say_own(const char *model, int commands, vdm_error *err)
 
 int options_defaults(options *o, int command, const char *model, vdm_error *err)
 {
+    bool golden = command == GOLDEN, arc = command == ARC;
     *o = (options){.frames = 9,
-                   .steps = command & (FIT | DEMO | ARC) ? 500
-                            : command == GOLDEN          ? 0
-                                                         : 50,
-                   .rank = command == GOLDEN ? 4 : 64,
-                   .batch = command == GOLDEN ? 1 : 2,
-                   .accumulate = 1,
-                   .ensemble = command & (ARC | DEMO) ? 0 : 1, /* 0: as eval's */
-                   .pairs = 30,
-                   .tests = 200,
-                   .cell = -1,
-                   .border = -1,
-                   .save_every = 50,
-                   .runs = 5,
-                   .watch_every = 10,
-                   .guidance = command == ARC   ? -1
-                               : command == FIT ? 1
-                                                : 6, /* arc: as eval's; fit asks nothing */
-                   .height = command == ARC ? 400 : 0,
-                   .width = command == ARC ? 400 : 0,
-                   .align = -1,
-                   .grow = -1,
-                   .attempts = 2,
-                   .size_rule = "oracle",
-                   .colour = "shift", /* arc; elsewhere none */
-                   .alpha = command == GOLDEN ? 8 : 32,
-                   .lr = 1e-4,
-                   .memory = 2,
-                   .clip = 1,
-                   .weight_decay = 1e-4,
-                   .at_least = -INFINITY,
+                   .height = arc ? 400 : 0,
+                   .width = arc ? 400 : 0,
                    .seed = 42,
-                   .train_pairs = -1,
-                   .as = "mask",
                    .image_scale = "pipeline",
-                   .schedule = "constant",
-                   .precision = "f32",
-                   .what = "transformer"};
-    if (command != ARC) snprintf(o->colour, sizeof o->colour, "none");
+                   .precision = "f32"};
+    o->learn = (struct learn_options){.steps = golden ? 0 : 500,
+                                      .rank = golden ? 4 : 64,
+                                      .batch = golden ? 1 : 2,
+                                      .accumulate = 1,
+                                      .alpha = golden ? 8 : 32,
+                                      .lr = 1e-4,
+                                      .memory = 2,
+                                      .clip = 1,
+                                      .weight_decay = 1e-4,
+                                      .save_every = 50,
+                                      .watch_every = 10,
+                                      .schedule = "constant"};
+    o->sample = (struct sample_options){.steps = golden ? 20 : 50,
+                                        .ensemble = 1,
+                                        .guidance = command == FIT ? 1 : 6}; /* fit samples nothing */
+    o->canvas = (struct canvas_options){
+        .height = 400, .width = 400, .border = 2, .align = 1, .outside = "black", .palette = "arc"};
+    o->eval = (struct eval_options){.at_least = -INFINITY, .train_pairs = -1, .views = 1};
+    snprintf(o->eval.colour, sizeof o->eval.colour, "%s", arc ? "shift" : "none");
+    o->arc = (struct arc_options){.attempts = 2, .size_rule = "oracle"};
+    o->tasks = (struct tasks_options){.pairs = 30, .tests = 200, .cell = -1, .border = -1, .as = "mask"};
+    snprintf(o->golden.what, sizeof o->golden.what, "transformer");
+    o->bench.runs = 5;
     if (!takes_model(command)) return 0;
     o->model = model ? model : default_model(err);
     return o->model ? read_own(o, command, o->model, err) : -1;
@@ -538,13 +340,25 @@ static int read_words(options *o, int command, int argc, char **argv)
             o->operands[o->n_operands++] = argv[i];
             continue;
         }
-        const struct row *r = find_row(command, argv[i]);
+        const struct option_row *r = find_row(command, argv[i]);
         if (!r) return misuse("%s: no such option here; 'vdm help' lists them", argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);
     }
     return DONE;
+}
+
+static void warn_of_threads(int threads)
+{
+#ifdef _SC_NPROCESSORS_ONLN
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores > 0 && threads > cores)
+        fprintf(stderr, "--threads %d: more than the %ld cores of this machine, which is slower\n", threads,
+                cores);
+#else
+    (void)threads;
+#endif
 }
 
 /* Twice: the model has to be known before its defaults, which the words replace. */
@@ -556,6 +370,55 @@ int options_read(options *o, int command, int argc, char **argv)
     if (status) return status;
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
     /* what only reads results needs no model */
-    if (options_defaults(o, first.report ? TASKS : command, first.model, &err)) return fail(&err);
-    return read_words(o, command, argc, argv);
+    if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
+    status = read_words(o, command, argc, argv);
+    if (status == DONE) warn_of_threads(o->threads);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The key of a run */
+
+/* " --name value" of an option that is set; choices and texts that are not are left out. */
+static int write_setting(char *text, size_t size, const struct option_row *r, const options *o)
+{
+    const void *field = (const char *)o + r->offset;
+    const char *words = r->kind == TEXT ? *(const char *const *)field : field;
+    switch (r->kind) {
+    case FLAG:
+        return *(const bool *)field ? snprintf(text, size, " %s", r->name) : 0;
+    case COUNT:
+        return snprintf(text, size, " %s %d", r->name, *(const int *)field);
+    case REAL:
+        return snprintf(text, size, " %s %.15g", r->name, *(const double *)field);
+    case SEED:
+        return snprintf(text, size, " %s %llu", r->name, (unsigned long long)*(const uint64_t *)field);
+    case SIZE:
+        return snprintf(text, size, " %s %dx%d", r->name, o->height, o->width);
+    case TEXT:
+    case CHOICE:
+        return words && *words ? snprintf(text, size, " %s %s", r->name, words) : 0;
+    case WORDS:
+    case LORA:
+        break; /* vdm arc has none */
+    }
+    return 0;
+}
+
+char *options_key(const options *o, vdm_error *err)
+{
+    enum { SIZE_OF_KEY = 8192 };
+    size_t n = 0;
+    char *text = vdm_alloc(SIZE_OF_KEY, 1, "the settings", err);
+    if (!text) return NULL;
+    for (int i = 0; i < n_option_rows && n < SIZE_OF_KEY; i++)
+        if ((option_rows[i].commands & ARC) && (option_rows[i].flags & KEY))
+            n += (size_t)write_setting(text + n, SIZE_OF_KEY - n, &option_rows[i], o);
+    if (n < SIZE_OF_KEY) {
+        memmove(text, text + 1, n); /* without the first space */
+        return text;
+    }
+    vdm_free(text);
+    vdm_fail(err, "paths in the options: expected less than %d bytes in all", SIZE_OF_KEY);
+    return NULL;
 }

@@ -25,39 +25,86 @@ enum {
 };
 
 enum { MAX_LORAS = 16, MAX_OPERANDS = 1024, MAX_VIEWS = 32 };
+/* What several commands have in common, in groups; the rest by command. Choices hold one of the table's words. */
+struct learn_options {                                 /* fit, demo, arc; parts of it golden */
+    int steps, batch, accumulate, rank, warmup, shots; /* steps 0: golden's 3; shots 0: all pairs */
+    int save_every, watch_every;
+    double alpha, lr, clip, weight_decay, pure_noise, memory; /* memory: GiB */
+    char schedule[16];
+    const char *phi, *init; /* or NULL */
+    bool resume, no_image_noise, dump_grads;
+};
+struct sample_options { /* predict, eval, demo, arc, golden */
+    int steps, ensemble;
+    char sampler[16]; /* or "": the one that the model names */
+    double guidance;
+    bool dynamic_guidance;
+    const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
+    int n_loras;
+};
+struct prompt_options {
+    const char *text, *negative;          /* texts, or NULL */
+    const char *embeds, *negative_embeds; /* files, or NULL */
+};
+struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
+    int height, width;  /* where --size doesn't say */
+    int cell, border, align, grow;
+    char outside[16], palette[16];
+};
+struct eval_options { /* eval, vote; colour: arc too */
+    char colour[16];
+    int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
+    int view;        /* fit too; 0: the original task */
+    int views;       /* fit and demo too: ways in which one adapter learns and answers */
+    double at_least;
+};
+struct arc_options {
+    int attempts, augment;
+    char size_rule[16];
+    const char *shard, *out; /* or NULL */
+    bool report, vae_roundtrip;
+};
+struct tasks_options {
+    int pairs, tests, grid[2], cell, border; /* grid: rows, columns, 0: the task's own; cell, border: -1 */
+    char content[16];                        /* or "" */
+    bool paper;
+    const char *annotations, *images, *category; /* coco */
+    char as[16];
+};
+
 typedef struct options {
     const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
-    const char *model, *output, *image, *video, *inject, *dump, *init, *phi;
-    const char *prompt, *negative, *prompt_embeds, *negative_embeds; /* texts; files */
-    char sampler[16], image_scale[16], schedule[16],
-        precision[16];            /* one of the table's words; sampler: or "" */
-    const char *loras[MAX_LORAS]; /* FILE or FILE:WEIGHT */
-    int n_loras;
-    int frames, height, width, steps, sample_steps, rank, batch, accumulate, warmup, threads, shots, limit;
-    int ensemble; /* arc, demo: 0: the model's */
-    int save_every, watch_every;
-    double guidance, alpha, lr, clip, weight_decay, pure_noise, at_least, memory; /* memory: GiB */
+    const char *model, *output;
+    const char *inject, *dump, *only; /* or NULL */
+    int frames, height, width;        /* height 0: the pictures' own size */
+    int threads, limit;               /* 0: one per core; all */
     uint64_t seed;
-    int pairs, tests, grid[2], cell, border; /* tasks; grid: rows, columns */
-    char content[16];
-    bool paper, list;
-    int attempts, augment, align, grow; /* arc; align, grow: -1: not given */
-    const char *shard, *out;
-    char colour[16], size_rule[16], outside[16], palette[16]; /* outside, palette: or "" */
-    bool report, vae_roundtrip;
-    int runs; /* bench */
-    const char *json;
-    bool quick;
-    const char *annotations, *images, *category; /* tasks coco */
-    char as[16];
-    int train_pairs;                     /* eval: training pairs; -1: as many as seem right */
-    int view;                            /* fit, eval: 0: as the task is */
-    int views;                           /* fit, eval, demo: in which one adapter learns and answers */
-    const char *only, *map, *tol, *html; /* golden, compare */
-    char what[16], computed_in[16];
-    bool names;
-    bool dynamic_guidance, tiled, plan, dump_grads, resume, no_image_noise;
+    char precision[16], image_scale[16];
+    bool tiled, plan, list;
+    struct learn_options learn;
+    struct sample_options sample;
+    struct prompt_options prompt;
+    struct canvas_options canvas;
+    struct eval_options eval;
+    struct arc_options arc;
+    struct tasks_options tasks;
+    struct {
+        const char *image, *video;
+    } predict;
+    struct {
+        char what[16];
+        bool names;
+    } golden;
+    struct {
+        const char *map, *tol, *html; /* or NULL */
+        char computed_in[16];         /* or "" */
+    } compare;
+    struct {
+        int runs;
+        const char *json; /* or NULL */
+        bool quick;
+    } bench;
 } options;
 
 /* Reads the words after the command, over the defaults of options_defaults: after this a command that takes
@@ -69,6 +116,8 @@ int options_read(options *o, int command, int argc, char **argv);
 int options_defaults(options *o, int command, const char *model, vdm_error *err);
 /* Prints what MODEL/vdm.json says for these commands, in lines; nothing where there is none. */
 int options_say_own(const char *model, int commands, vdm_error *err);
+/* "--model DIR --steps 800 ...": every setting of vdm arc that results depend on, from the table; vdm_free. */
+char *options_key(const options *o, vdm_error *err);
 
 /* The folder of the model to use where --model names none: the environment's VDM_MODEL, or models/tiny near
  * the program (default_model.c). NULL where there is none. */

@@ -46,7 +46,8 @@ typedef struct call {
     char **options;
     vdm_safetensors in;
     vdm_cpu cpu;
-    vdm_tap tap;
+    vdm_trace trace;
+    vdm_progress progress; /* shows the tensors of sampling and learning */
     bool fit;
     vdm_tensor out[MAX_OUTPUTS];
     int n_out;
@@ -174,11 +175,12 @@ static void transformer(call *c)
                             .backward = dv != NULL};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die("%s", err.text);
-    vdm_transformer_forward(&m, lora, &c->cpu, tape, x, text, timesteps, output(c, "v", VDM_F32, 5, vs));
+    const vdm_transformer_input in = {x, text, timesteps, NULL};
+    vdm_transformer_forward(&m, lora, &c->cpu, tape, &in, output(c, "v", VDM_F32, 5, vs));
     if (dv) {
         if (!lora) die("driver: dv needs lora=PATH");
         float *grad = new (c, vdm_lora_count(lora), sizeof *grad);
-        vdm_transformer_backward(&m, lora, &c->cpu, tape, dv, grad);
+        vdm_transformer_backward(&m, lora, &c->cpu, tape, dv, grad, NULL);
         output_gradients(c, lora, grad);
     }
     vdm_tape_free(tape);
@@ -195,7 +197,8 @@ static void vae_encode(call *c)
     const float *video = input(c, "video", 4, s, false);
     int64_t moments[] = {vdm_vae_latent_frames(&m.config, (int)s[0]), 2 * m.config.latent_channels,
                          s[2] / down, s[3] / down};
-    need(vdm_vae_encode(&m, &c->cpu, video, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+    need(vdm_vae_encode(&m, &c->cpu, video,
+                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0")},
                         output(c, "moments", VDM_F32, 4, moments), NULL, &err),
          &err);
     vdm_vae_free(&m);
@@ -209,13 +212,14 @@ static void vae_decode(call *c)
     int64_t s[] = {-1, m.config.latent_channels, -1, -1}, up = 1 << (m.config.blocks - 1);
     const float *latents = input(c, "latents", 4, s, false);
     int64_t video[] = {vdm_vae_video_frames(&m.config, (int)s[0]), m.config.channels, s[2] * up, s[3] * up};
-    need(vdm_vae_decode(&m, &c->cpu, latents, (int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0"),
+    need(vdm_vae_decode(&m, &c->cpu, latents,
+                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], number(c, "tiled", "0")},
                         output(c, "video", VDM_F32, 4, video), NULL, &err),
          &err);
     vdm_vae_free(&m);
 }
 
-/* What a command gives of what a tap sees: names that start like this, without it (sample: all of the name).
+/* What a command gives of what a trace sees: names that start like this, without it (sample: all of the name).
  */
 static bool wants(void *user, const char *name)
 {
@@ -255,7 +259,6 @@ static void sample(call *c)
     vdm_lora adapter = {0};
     need(vdm_model_config_read(&config, c->model, &err), &err);
     vdm_sample_options o = sample_options(c);
-    c->cpu.tap = &c->tap;
     int64_t image_shape[] = {3, -1, -1},
             text[] = {config.transformer.text_tokens, config.transformer.text_dim};
     const float *image = input(c, "image", 3, image_shape, false);
@@ -274,8 +277,14 @@ static void sample(call *c)
     need(vdm_vae_load(&vae, part(c, "vae"), &err), &err);
     need(vdm_schedule_init(&schedule, &config.scheduler, &err), &err);
     const vdm_lora *lora = read_lora(c, &adapter, &m.config);
-    need(vdm_sample(&m, &vae, &schedule, lora, &c->cpu, &o, image, prompt, negative,
-                    output(c, "video", VDM_F32, 4, video), NULL, &err),
+    need(vdm_sample(&(vdm_pipeline){.transformer = &m,
+                                    .vae = &vae,
+                                    .schedule = &schedule,
+                                    .lora = lora,
+                                    .cpu = &c->cpu,
+                                    .prompt = prompt,
+                                    .negative = negative},
+                    &o, image, output(c, "video", VDM_F32, 4, video), &c->progress, &err),
          &err);
     vdm_lora_free(&adapter);
     vdm_vae_free(&vae);
@@ -333,11 +342,12 @@ static void fit(call *c)
     o.t = input_whole(c, "t", steps, N);
     o.pair = input_whole(c, "pair", steps, N);
     o.noise = input(c, "noise", 6, noise, false);
-    c->cpu.tap = &c->tap;
     c->fit = true;
     vdm_fit_row *rows = new (c, steps + 1, sizeof *rows);
     const float *prompt = input(c, "text", 2, text, false);
-    need(vdm_fit(&m, &schedule, &c->cpu, &d, prompt, &o, &lora, rows, &done, NULL, &err), &err);
+    need(vdm_fit(&(vdm_pipeline){.transformer = &m, .schedule = &schedule, .cpu = &c->cpu, .prompt = prompt},
+                 &lora, &d, &o, rows, &done, &c->progress, &err),
+         &err);
     double *loss = output(c, "loss", VDM_F64, 1, &steps), *norm = output(c, "grad_norm", VDM_F64, 1, &steps);
     double *lr = output(c, "lr", VDM_F64, 1, &steps);
     for (int i = 0; i < done; i++) {
@@ -387,7 +397,8 @@ static void fit_data(call *c)
     o.image_noise = input(c, "image_noise", 4, image, false);
     o.image_pixel_noise = input(c, "image_pixel_noise", 4, pixels, true);
     o.image_sigma = input(c, "image_sigma", 1, &P, true);
-    need(vdm_fit_data_make(&d, &vae, &c->cpu, &o, x, y, (int)P, NULL, &err), &err);
+    need(vdm_fit_data_make(&d, &(vdm_pipeline){.vae = &vae, .cpu = &c->cpu}, &o, x, y, (int)P, NULL, &err),
+         &err);
     size_t latent = (size_t)(P * C) * (size_t)g->h * (size_t)g->w * sizeof(float);
     memcpy(output(c, "videos", VDM_F32, 5, video), d.videos, latent * (size_t)g->F);
     memcpy(output(c, "images", VDM_F32, 4, image), d.images, latent);
@@ -452,7 +463,8 @@ static void steps(call *c)
         timesteps[k] = t[k];
         dynamic[k] = vdm_dynamic_guidance(guidance, N, t[k]);
         if (dpm)
-            vdm_dpm_step(&s, &c->cpu, N, t[k], k ? t[k - 1] : -1, x, v + k * n, old, noise + 2 * k * n, n);
+            vdm_dpm_step(&s, &c->cpu, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old,
+                         noise + 2 * k * n, n);
         else
             vdm_ddim_step(&s, &c->cpu, N, t[k], x, v + k * n, n);
         memcpy(latents + k * n, x, (size_t)n * sizeof *x);
@@ -544,10 +556,10 @@ static void score(call *c)
 {
     bool one = vdm_safetensors_find(&c->in, "pair") != NULL;
     int64_t n = one ? 1 : numbered(c, "pair");
-    vdm_task t = {.grid_rows = number(c, "rows", "0"),
-                  .grid_cols = number(c, "cols", "0"),
-                  .cell = number(c, "cell", "0"),
-                  .border = number(c, "border", "0")};
+    vdm_grid_layout g = {.rows = number(c, "rows", "0"),
+                         .cols = number(c, "cols", "0"),
+                         .cell = number(c, "cell", "0"),
+                         .border = number(c, "border", "0")};
     double *psnr = output(c, "psnr", VDM_F64, 1, &n), *iou = output(c, "iou", VDM_F64, 1, &n),
            *cells = output(c, "cells", VDM_F64, 1, &n), *mae = output(c, "mae", VDM_F64, 1, &n),
            *ssim = output(c, "ssim", VDM_F64, 1, &n), *miou = output(c, "miou", VDM_F64, 1, &n);
@@ -558,7 +570,7 @@ static void score(call *c)
         input_named_pair(c, one ? "pair" : name, p);
         psnr[i] = vdm_score_psnr(&p[0], &p[1]);
         iou[i] = vdm_score_iou(&p[0], &p[1]);
-        cells[i] = vdm_score_cells(&p[0], &p[1], &t);
+        cells[i] = vdm_score_cells(&p[0], &p[1], &g);
         mae[i] = vdm_score_mae(&p[0], &p[1]);
         ssim[i] = vdm_score_ssim(&p[0], &p[1]);
         miou[i] = vdm_score_miou(&p[0], &p[1], VDM_PALETTE_ARC);
@@ -649,9 +661,10 @@ int main(int argc, char **argv)
     need(vdm_cpu_init(&c.cpu, number(&c, "threads", "0"), &err), &err);
     bool has_input = strcmp(argv[3], "-") != 0;
     if (has_input) need(vdm_safetensors_open(&c.in, argv[3], &err), &err);
-    c.tap = (vdm_tap){.wants = wants, .see = collect, .user = &c};
+    c.trace = (vdm_trace){.wants = wants, .see = collect, .user = &c};
+    c.progress.trace = &c.trace;
     found->run(&c);
-    vdm_tap_free(&c.tap);
+    vdm_trace_free(&c.trace);
     need(vdm_safetensors_write(argv[4], c.out, c.n_out, NULL, 0, &err), &err);
     for (int i = 0; i < c.n_memory; i++) vdm_free(c.memory[i]);
     if (has_input) vdm_safetensors_close(&c.in);

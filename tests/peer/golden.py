@@ -116,7 +116,7 @@ def check_learning(c, model, folder, adapter):
 
 
 def check_sampling(c, model, coder, folder):
-    reference = golden(c, folder, "sample", "--what", "sample", *SIZE, "--steps", 4, "--sampler", "ddim")
+    reference = golden(c, folder, "sample", "--what", "sample", *SIZE, "--sample-steps", 4, "--sampler", "ddim")
     inputs, call = load_file(reference), dict(num_inference_steps=4, guidance_scale=6.0, use_dynamic_cfg=False)
     tensors = inputs | sample(model, coder, scheduler(), inputs, 9, **call)
     passes(c, "golden: four steps of sampling", reference, tensors, missing=4)  # velocity.K

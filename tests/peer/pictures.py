@@ -3,7 +3,10 @@
     python tests/peer/pictures.py [--seed N] [--cases N]
     python tests/peer/pictures.py --golden     the table of test_resize in tests/test_io.c"""
 
+import io
+import struct
 import sys
+import zlib
 
 import numpy as np
 import PIL
@@ -97,6 +100,104 @@ def check_png(c, i):
     same(c, f"png {i}: {rgb.shape[1]}x{rgb.shape[0]}", pixels, rgb)
     write(c.folder / "a.ppm", rgb[None])
     same(c, f"ppm {i}: written", np.array(Image.open(c.folder / "a.ppm")), rgb)
+
+
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+KINDS = [(t, d) for t, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}.items() for d in depths]
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def packed(row, depth):
+    """One row of samples as bytes."""
+    if depth >= 8:
+        return row.astype(">u2" if depth == 16 else np.uint8).tobytes()
+    bits = (row.reshape(-1, 1) >> np.arange(depth - 1, -1, -1)) & 1
+    return np.packbits(bits.astype(np.uint8).ravel()).tobytes()
+
+
+def paeth(left, above, corner):
+    p = left + above - corner
+    return min((left, above, corner), key=lambda x: abs(p - x))  # the first of equals
+
+
+def filtered(rows, bpp, choose):
+    above, out = bytes(len(rows[0])), b""
+    for row in rows:
+        kind, line = choose(), bytearray()
+        for i, byte in enumerate(row):
+            left, corner = (row[i - bpp], above[i - bpp]) if i >= bpp else (0, 0)
+            guess = (0, left, above[i], (left + above[i]) // 2, paeth(left, above[i], corner))[kind]
+            line.append((byte - guess) % 256)
+        above, out = row, out + bytes([kind]) + bytes(line)
+    return out
+
+
+def png(samples, kind, depth, interlaced, choose, level, extra=b"", cut=1 << 20):
+    """samples [H,W,channels] as a PNG file; Pillow writes neither all kinds nor any interlaced ones."""
+    H, W, channels = samples.shape
+    bpp, raw = max(1, channels * depth // 8), b""
+    for x, y, dx, dy in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        part = samples[y::dy, x::dx]
+        if part.size:
+            raw += filtered([packed(row, depth) for row in part], bpp, choose)
+    strategy = zlib.compressobj(level, zlib.DEFLATED, 15, 8, level % 5)  # Huffman alone, runs, fixed codes, ...
+    data = strategy.compress(raw) + strategy.flush()
+    head = struct.pack(">IIBBBBB", W, H, depth, kind, 0, 0, interlaced)
+    parts = b"".join(chunk(b"IDAT", data[i : i + cut]) for i in range(0, len(data), cut))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + parts + chunk(b"IEND", b"")
+
+
+def over_black(image):
+    """By Pillow. It clips grey of 16 bits at 255: there the upper byte, which it takes of all other kinds."""
+    if image.mode == "I;16":
+        grey = (np.array(image).astype(np.uint16) >> 8).astype(np.uint8)
+        rgba = np.stack([grey] * 3 + [np.full_like(grey, 255)], -1)
+        if "transparency" in image.info:
+            rgba[np.array(image) == image.info["transparency"], 3] = 0
+        image = Image.fromarray(rgba, "RGBA")
+    image = image.convert("RGBA")
+    return np.array(Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB"))
+
+
+def check_png_kinds(c, i):
+    """Every colour type, depth, interlacing and transparency, with all filters, as Pillow reads them."""
+    for kind, depth in KINDS:
+        for interlaced in (0, 1):
+            H, W, channels = side(c, 40), side(c, 40), CHANNELS[kind]
+            samples = torch.randint(0, 1 << depth, (H, W, channels), generator=c.rng).numpy()
+            if c.integer(0, 1):
+                samples = np.repeat(np.repeat(samples[::4, ::4], 4, 0), 4, 1)[:H, :W]
+            extra, keyed = b"", kind in (0, 2, 3) and c.integer(0, 1)
+            if kind == 3:
+                colours = torch.randint(0, 256, (1 << depth, 3), generator=c.rng, dtype=torch.uint8).numpy()
+                extra += chunk(b"PLTE", colours.tobytes())
+            if keyed:
+                alpha = torch.randint(0, 256, (c.integer(1, 1 << depth),), generator=c.rng, dtype=torch.uint8).numpy()
+                extra += chunk(b"tRNS", alpha.tobytes() if kind == 3 else samples[0, 0].astype(">u2").tobytes())
+            filters = c.choice([(0,), (1,), (2,), (3,), (4,), (0, 1, 2, 3, 4)])
+            data = png(samples, kind, depth, interlaced, lambda: c.choice(filters), c.integer(0, 9), extra, c.integer(1, 300))
+            path = c.folder / "kind.png"
+            path.write_bytes(data)
+            expected = over_black(Image.open(io.BytesIO(data)))
+            if keyed and depth == 16:  # Pillow compares the upper bytes alone: other colours may be transparent too
+                expected = np.where((samples == samples[0, 0]).all(-1)[..., None], 0, (samples >> 8)).astype(np.uint8)
+                expected = np.broadcast_to(expected, (H, W, 3))
+            same(c, f"png {i}: type {kind}, {depth} bits, interlace {interlaced}, filters {filters}, tRNS {keyed}", read(path), expected)
+
+
+def check_pbm(c, i):
+    rgb = random_rgb(c, side(c), side(c))
+    image, path = Image.fromarray(rgb).convert("1"), c.folder / "a.pbm"
+    expected = np.repeat(np.array(image)[..., None], 3, 2).astype(np.uint8) * 255
+    image.save(path)
+    same(c, f"P4 {i}: of Pillow", read(path), expected)
+    digits = "\n".join("".join(str(int(not v)) for v in row) for row in np.array(image))
+    path.write_text(f"P1\n# numpy\n{image.width} {image.height}\n{digits}\n")
+    same(c, f"P1 {i}", read(path), expected)
 
 
 def check_pnm(c, i):
@@ -240,5 +341,5 @@ if __name__ == "__main__":
         for i in range(o.cases):
             check_resize(c, i)
         for i in range(o.cases // 5):
-            for check in (check_png, check_pnm, check_y4m, check_interp, check_scores):
+            for check in (check_png, check_png_kinds, check_pbm, check_pnm, check_y4m, check_interp, check_scores):
                 check(c, i)

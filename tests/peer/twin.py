@@ -30,7 +30,7 @@ GOLDENS = {
     "train": ("--batch", 2, "--steps", 3),
     "train, all of a step": ("--batch", 1, "--steps", 1, "--only", "*"),
     "train, clipped": ("--batch", 1, "--accumulate", 2, "--clip", 0.001, "--weight-decay", 1),
-    "sample": ("--steps", 7, "--sampler", "ddim"),
+    "sample": ("--sample-steps", 7, "--sampler", "ddim"),
 }
 
 # golden, a piece of twin.py, what stands there instead, the first tensor that is wrong (a pattern)

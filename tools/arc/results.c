@@ -8,8 +8,8 @@
  * Grids are their rows with / between; what is exact is worked out from them whenever it is asked for. The
  * same run gives the same bytes but for the seconds, which stand last. */
 #include "tools/arc/results.h"
+#include "files/fields.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +31,13 @@ bool arc_exact(const arc_test *t, int attempts)
     return false;
 }
 
+bool arc_known(const arc_result *r)
+{
+    for (int i = 0; i < r->n_tests; i++)
+        if (!r->tests[i].truth.rows) return false;
+    return true;
+}
+
 bool arc_solved(const arc_result *r, int attempts)
 {
     for (int i = 0; i < r->n_tests; i++)
@@ -48,9 +55,10 @@ const char *rule_of(const arc_result *r, const char **said)
         {"infer",
          "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
          "an outer black row or column is taken for what is around the grid"}};
-    const char *text = r->run ? strstr(r->run, "size rule ") : NULL;
+    const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
+    if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
     for (int i = 0; text && i < 3; i++)
-        if (strncmp(text + 10, rules[i][0], strlen(rules[i][0])) == 0) {
+        if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
             *said = rules[i][1];
             return rules[i][0];
         }
@@ -157,107 +165,80 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Reading */
 
-/* A line being read. */
-struct line {
-    vdm_json j;
-    const char *where; /* "FILE: line 3" */
-    vdm_error *err;
-};
+static const char GRID[] = "rows of digits, separated by /";
 
-static int refuse(const struct line *l, const char *key, const char *expected)
+static void read_grid(vdm_fields *f, const char *key, const vdm_json_node *v, vdm_grid *g)
 {
-    return vdm_fail(l->err, "%s: %s: expected %s", l->where, key, expected);
-}
-
-static int read_text(const struct line *l, const char *key, bool needed, char **to)
-{
-    const vdm_json_node *v = vdm_json_get(&l->j, l->j.nodes, key);
-    if (!v && !needed) return 0;
-    if (!v || v->kind != VDM_JSON_STRING) return refuse(l, key, "a string");
-    size_t n = strlen(v->text) + 1;
-    *to = vdm_alloc(n, 1, "a result", l->err);
-    if (*to) memcpy(*to, v->text, n);
-    return *to ? 0 : -1;
-}
-
-static int read_count(const struct line *l, const char *key, int least, int most, int *to)
-{
-    const vdm_json_node *v = vdm_json_get(&l->j, l->j.nodes, key);
-    char expected[64];
-    snprintf(expected, sizeof expected, "a whole number from %d to %d", least, most);
-    if (!v || v->kind != VDM_JSON_NUMBER || !(v->number >= least && v->number <= most) ||
-        v->number != floor(v->number))
-        return refuse(l, key, expected);
-    *to = (int)v->number;
-    return 0;
-}
-
-static int read_grid(const struct line *l, const vdm_json_node *v, vdm_grid *g)
-{
-    const char *rows = "rows of digits, with / between";
+    const char *c = v && v->kind == VDM_JSON_STRING ? v->text : NULL;
     *g = (vdm_grid){0};
-    if (!v || v->kind != VDM_JSON_STRING) return refuse(l, "a grid", rows);
-    for (const char *c = v->text; *c; c += *c == '/') {
+    if (!c) vdm_field_refuse(f, key, GRID);
+    for (; c && *c; c += *c == '/') {
         int n = (int)strspn(c, "0123456789");
         if (n < 1 || n > VDM_MAX_GRID || g->rows == VDM_MAX_GRID || (g->rows && n != g->cols) ||
-            (c[n] && c[n] != '/') || (c[n] == '/' && !c[n + 1]))
-            return refuse(l, "a grid", rows);
+            (c[n] && c[n] != '/') || (c[n] == '/' && !c[n + 1])) {
+            vdm_field_refuse(f, key, GRID);
+            return;
+        }
         g->cols = n;
         for (int i = 0; i < n; i++) g->cells[g->rows * n + i] = (uint8_t)(c[i] - '0');
         g->rows++;
         c += n;
     }
-    return 0;
 }
 
-static int read_test(const struct line *l, const vdm_json_node *v, arc_test *t)
+static void read_test(vdm_fields *outer, const vdm_json_node *object, int i, arc_test *t)
 {
-    if (v->kind != VDM_JSON_OBJECT) return refuse(l, "tests", "objects");
-    const vdm_json_node *answers = vdm_json_get(&l->j, v, "answers");
-    if (read_grid(l, vdm_json_get(&l->j, v, "input"), &t->input) ||
-        read_grid(l, vdm_json_get(&l->j, v, "truth"), &t->truth))
-        return -1;
+    vdm_fields f = *outer;
+    f.object = object;
+    snprintf(f.inside, sizeof f.inside, "tests[%d].", i);
+    const vdm_json_node *answers = vdm_field(&f, "answers");
+    read_grid(&f, "input", vdm_field(&f, "input"), &t->input);
+    read_grid(&f, "truth", vdm_field(&f, "truth"), &t->truth);
     if (!answers || answers->kind != VDM_JSON_ARRAY || answers->children > MAX_ATTEMPTS)
-        return refuse(l, "answers", "an array of at most 8 grids");
-    for (const vdm_json_node *a = answers->children ? answers + 1 : NULL; a; a = vdm_json_next(&l->j, a))
-        if (read_grid(l, a, &t->answers[t->n++])) return -1;
-    return 0;
+        vdm_field_refuse(&f, "answers", "an array of at most 8 grids");
+    const vdm_json_node *a = !f.failed && answers->children ? answers + 1 : NULL;
+    for (; a; a = vdm_json_next(f.json, a)) read_grid(&f, "answers", a, &t->answers[t->n++]);
+    outer->failed = f.failed;
 }
 
-static int read_tests(const struct line *l, arc_result *r)
+static void read_tests(vdm_fields *f, arc_result *r)
 {
-    const vdm_json_node *list = vdm_json_get(&l->j, l->j.nodes, "tests");
+    const vdm_json_node *list = vdm_field(f, "tests");
     if (!list || list->kind != VDM_JSON_ARRAY || !list->children || list->children > VDM_MAX_ARC_PAIRS)
-        return refuse(l, "tests", "an array of tests");
-    r->tests = vdm_alloc((size_t)list->children, sizeof *r->tests, "results", l->err);
-    if (!r->tests) return -1;
-    for (const vdm_json_node *v = list + 1; v; v = vdm_json_next(&l->j, v))
-        if (read_test(l, v, &r->tests[r->n_tests++])) return -1;
-    return 0;
+        vdm_field_refuse(f, "tests", "an array of tests");
+    if (f->failed) return;
+    r->tests = vdm_alloc((size_t)list->children, sizeof *r->tests, "results", f->err);
+    f->failed = !r->tests;
+    for (const vdm_json_node *v = list + 1; v && !f->failed; v = vdm_json_next(f->json, v), r->n_tests++)
+        read_test(f, v, r->n_tests, &r->tests[r->n_tests]);
 }
 
-static int read_result(const struct line *l, arc_result *r)
+/* "HxW", in digits alone */
+static bool read_canvas(const char *text, int *height, int *width)
 {
-    const vdm_json_node *palette, *canvas, *seconds;
-    if (l->j.nodes->kind != VDM_JSON_OBJECT) return refuse(l, "line", "an object");
-    if (read_text(l, "task", true, &r->task) || read_text(l, "run", true, &r->run) ||
-        read_text(l, "error", false, &r->error) || read_count(l, "of", 0, 100000000, &r->of))
-        return -1;
-    seconds = vdm_json_get(&l->j, l->j.nodes, "seconds");
-    r->seconds = seconds && seconds->kind == VDM_JSON_NUMBER ? seconds->number : 0;
-    if (r->error) return 0;
-    palette = vdm_json_get(&l->j, l->j.nodes, "palette");
-    canvas = vdm_json_get(&l->j, l->j.nodes, "canvas");
-    if (palette && palette->kind == VDM_JSON_STRING && strcmp(palette->text, "vivid") == 0)
-        r->palette = VDM_PALETTE_VIVID;
-    if (!canvas || canvas->kind != VDM_JSON_STRING ||
-        sscanf(canvas->text, "%5dx%5d", &r->height, &r->width) != 2)
-        return refuse(l, "canvas", "HxW");
-    return read_count(l, "attempts", 1, MAX_ATTEMPTS, &r->attempts) ||
-                   read_count(l, "pairs", 1, VDM_MAX_ARC_PAIRS, &r->pairs) ||
-                   read_count(l, "cell", 1, VDM_MAX_SIDE, &r->cell) || read_tests(l, r)
-               ? -1
-               : 0;
+    int n = 0, m = 0;
+    if (strspn(text, "0123456789x") != strlen(text)) return false;
+    if (sscanf(text, "%5dx%n%5d%n", height, &n, width, &m) != 2 || !n || text[m]) return false;
+    return *height >= 1 && *width >= 1;
+}
+
+static void read_result(vdm_fields *f, arc_result *r)
+{
+    vdm_field_copy(f, "task", &r->task);
+    vdm_field_copy(f, "run", &r->run);
+    vdm_field_copy(f, "error", &r->error);
+    if (!r->task) vdm_field_refuse(f, "task", "a string");
+    if (!r->run) vdm_field_refuse(f, "run", "a string");
+    r->of = vdm_field_int(f, "of", -1, 0, 100000000);
+    r->seconds = vdm_field_number(f, "seconds", 0, 0, 1e15);
+    if (r->error || f->failed) return;
+    if (strcmp(vdm_field_text(f, "palette", "arc"), "vivid") == 0) r->palette = VDM_PALETTE_VIVID;
+    const char *canvas = vdm_field_text(f, "canvas", "");
+    if (!read_canvas(canvas, &r->height, &r->width)) vdm_field_refuse(f, "canvas", "HxW");
+    r->attempts = vdm_field_int(f, "attempts", 0, 1, MAX_ATTEMPTS);
+    r->pairs = vdm_field_int(f, "pairs", 0, 1, VDM_MAX_ARC_PAIRS);
+    r->cell = vdm_field_int(f, "cell", 0, 1, VDM_MAX_SIDE);
+    read_tests(f, r);
 }
 
 static int grow(arc_results *all, vdm_error *err)
@@ -275,13 +256,15 @@ static int grow(arc_results *all, vdm_error *err)
 
 static int add_line(arc_results *all, const char *text, size_t size, const char *where, vdm_error *err)
 {
-    struct line l = {.where = where, .err = err};
-    if (grow(all, err) || vdm_json_parse(&l.j, text, size, where, err)) return -1;
+    vdm_json j;
+    vdm_fields f;
+    if (grow(all, err) || vdm_json_parse(&j, text, size, where, err)) return -1;
     arc_result *r = &all->all[all->n++];
     *r = (arc_result){0};
-    int status = read_result(&l, r);
-    vdm_json_free(&l.j);
-    return status;
+    vdm_fields_open(&f, &j, j.nodes, where, err);
+    read_result(&f, r);
+    vdm_json_free(&j);
+    return f.failed ? -1 : 0;
 }
 
 int results_read(arc_results *all, const char *path, size_t *complete, vdm_error *err)

@@ -24,8 +24,9 @@ typedef struct arc_result {
     double seconds;
 } arc_result;
 void result_free(arc_result *r);
-bool arc_exact(const arc_test *t, int attempts);              /* among the first answers */
-bool arc_solved(const arc_result *r, int attempts);           /* every test of it is */
+bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */
+bool arc_known(const arc_result *r);                /* the answer to every test; a failed task is known */
+bool arc_solved(const arc_result *r, int attempts); /* every test of it is */
 int arc_wrong(const vdm_grid *answer, const vdm_grid *truth); /* cells; -1: another size */
 const char *rule_of(const arc_result *r, const char **said);  /* "oracle", and what there is to say of it */
 

@@ -5,14 +5,17 @@
  * was being learned goes on from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
 #include "tools/arc/shard.h"
+#include "files/hash.h"
 #include "tools/arc/solve.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/lock.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -71,8 +74,13 @@ static int list_folder(arc_list *l, const char *dir, const char *prefix, int dep
     DIR *d = opendir(dir);
     if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
     int status = 0;
-    for (const struct dirent *e; !status && (e = readdir(d));)
+    while (!status) {
+        errno = 0;
+        const struct dirent *e = readdir(d);
+        if (!e && errno) status = vdm_fail(err, "%s: %s", dir, strerror(errno));
+        if (!e) break;
         if (e->d_name[0] != '.') status = list_entry(l, dir, prefix, e->d_name, depth, err);
+    }
     closedir(d);
     return status;
 }
@@ -106,43 +114,23 @@ typedef struct shard {
     arc_list list;
     int index, of, tasks; /* this part, from 0; parts; tasks of all parts */
     arc_results done;
-    char *run, *work; /* settings; the folder of the task being worked on */
-    int fd, lock;     /* the results; FILE.work/lock */
-    int solved, failed, answered;
+    char *run, *work;                      /* settings; the folder of the task being worked on */
+    int fd;                                /* the results */
+    lock lock;                             /* of FILE.work */
+    int solved, failed, answered, unknown; /* unknown: answered, but no answer is known */
 } shard;
 
-static int read_part(shard *s, const char *text, vdm_error *err)
+static bool read_part(const char *text, int *index, int *of)
 {
     int n = 0;
-    s->of = 1;
-    if (!text) return 0;
-    if (sscanf(text, "%7d/%7d%n", &s->index, &s->of, &n) != 2 || text[n] || s->of < 1 || s->index < 1 ||
-        s->index > s->of)
-        return vdm_fail(err, "--shard: expected I/N with I from 1 to N, found '%.100s'", text);
-    s->index--;
-    return 0;
+    return sscanf(text, "%7d/%7d%n", index, of, &n) == 2 && !text[n] && *of >= 1 && *index >= 1 &&
+           *index <= *of;
 }
 
-/* On a file of its own: a lock goes when any descriptor of its file is closed, as the reader of results does.
- */
-static int lock(shard *s, vdm_error *err)
+bool shard_is_legal(const char *text)
 {
-    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char *path = vdm_path(s->work, "lock", err);
-    if (!path) return -1;
-    s->lock = open(path, O_RDWR | O_CREAT, 0666);
-    int status = s->lock < 0 || fcntl(s->lock, F_SETLK, &l) ? -1 : 0, why = errno;
-    bool taken = s->lock >= 0 && (why == EACCES || why == EAGAIN);
-    if (status && s->lock >= 0) {
-        close(s->lock);
-        s->lock = -1;
-    }
-    if (status && taken)
-        vdm_fail(err, "%s: another run is writing these results", s->o->out);
-    else if (status)
-        vdm_fail(err, "%s: can't be locked: %s", path, strerror(why));
-    vdm_free(path);
-    return status;
+    int index, of;
+    return read_part(text, &index, &of);
 }
 
 /* Is that task in the results? */
@@ -153,9 +141,22 @@ static bool is_done(const shard *s, const char *name)
     return false;
 }
 
+/* What follows the last whole line is cut off: only where it is the beginning of a line that a killed run wrote. */
+static int check_rest(const shard *s, size_t complete, vdm_error *err)
+{
+    static const char begin[] = "{\"task\": \"";
+    char rest[sizeof begin - 1];
+    ssize_t n = pread(s->fd, rest, sizeof rest, (off_t)complete);
+    if (n < 0) return vdm_fail(err, "%s: %s", s->o->arc.out, strerror(errno));
+    if (memcmp(rest, begin, (size_t)n) == 0) return 0;
+    return vdm_fail(
+        err, "%s: expected a new file or results of vdm arc, found something else; it is left as it is",
+        s->o->arc.out);
+}
+
 static int open_results(shard *s, vdm_error *err)
 {
-    const char *path = s->o->out;
+    const char *path = s->o->arc.out;
     size_t complete = 0;
     s->fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
     if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
@@ -165,6 +166,7 @@ static int open_results(shard *s, vdm_error *err)
             return vdm_fail(err,
                             "%s: line %d is of another run: expected %d tasks, '%.400s', found %d, '%.400s'",
                             path, i + 1, s->tasks, s->run, s->done.all[i].of, s->done.all[i].run);
+    if (check_rest(s, complete, err)) return -1;
     if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
     return 0;
 }
@@ -178,11 +180,11 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
         ssize_t n = write(s->fd, line + at, size - at);
         if (n > 0)
             at += (size_t)n;
-        else if (n < 0 && errno != EINTR)
-            status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+        else if (n == 0 || errno != EINTR)
+            status = vdm_fail(err, "%s: %s", s->o->arc.out, strerror(errno));
     }
     free(line);
-    if (!status && fsync(s->fd)) status = vdm_fail(err, "%s: %s", s->o->out, strerror(errno));
+    if (!status && fsync(s->fd)) status = vdm_fail(err, "%s: %s", s->o->arc.out, strerror(errno));
     return status;
 }
 
@@ -191,59 +193,65 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
 
 static char *work_folder(const shard *s, const char *name, vdm_error *err)
 {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a: other settings, another folder */
+    uint64_t hash = vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), name); /* other settings, another folder */
     char text[24];
-    for (const char *c = s->run; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-    for (const char *c = name; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return vdm_path(s->work, text, err);
 }
 
-/* Everything in it is the run's own, also what a kill left half written. */
+/* Removes the files that a run makes, and the folder where nothing else is in it. */
 static void clear_work(const char *folder)
 {
+    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "lock"};
     vdm_error err;
-    DIR *d = opendir(folder);
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        bool itself = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-        char *path = itself ? NULL : vdm_path(folder, e->d_name, &err);
+    struct stat st;
+    if (lstat(folder, &st) || !S_ISDIR(st.st_mode)) return;
+    remove_leftovers(folder, names, 4);
+    for (int i = 0; i < 4; i++) {
+        char *path = vdm_path(folder, names[i], &err);
         if (path) unlink(path);
         vdm_free(path);
     }
-    if (d) closedir(d);
     rmdir(folder);
+}
+
+/* A folder for work is the run's own: not a link to somebody else's. */
+static int check_work(const char *folder, vdm_error *err)
+{
+    struct stat st;
+    if (lstat(folder, &st) || S_ISDIR(st.st_mode)) return 0;
+    return vdm_fail(err, "%s: expected a folder of this run, found %s", folder,
+                    S_ISLNK(st.st_mode) ? "a link" : "something else");
 }
 
 /* ------------------------------------------------------------------------------------------------
  * One task after the other */
+
+static void count(shard *s, const arc_result *r)
+{
+    s->failed += r->error != NULL;
+    s->answered += !r->error && arc_known(r);
+    s->unknown += !r->error && !arc_known(r);
+    s->solved += !r->error && arc_known(r) && arc_solved(r, r->attempts);
+}
 
 static void say(shard *s, const arc_result *r, int at, int all)
 {
     char text[256], seconds[32];
     result_say(r, text, sizeof text);
     format_seconds(seconds, sizeof seconds, r->seconds);
-    s->failed += r->error != NULL;
-    s->answered += !r->error;
-    s->solved += !r->error && arc_solved(r, r->attempts);
+    count(s, r);
     printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
            r->error ? clean(r->error) : text, seconds, s->solved, s->answered + s->failed);
     fflush(stdout);
-}
-
-static char *copy_text(const char *text, vdm_error *err)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = vdm_alloc(n, 1, "a result", err);
-    if (copy) memcpy(copy, text, n);
-    return copy;
 }
 
 /* A task that can't be answered has a line that says why. */
 static int keep_error(arc_result *r, const char *run, const char *why, vdm_error *err)
 {
     result_free(r);
-    r->run = copy_text(run, err);
-    r->error = copy_text(why, err);
+    r->run = vdm_copy_text(run, err);
+    r->error = vdm_copy_text(why, err);
     return r->run && r->error ? 0 : -1;
 }
 
@@ -254,17 +262,17 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     char file[1024];
     snprintf(file, sizeof file, "%s.json", name);
     char *path = vdm_path(s->o->operands[0], file, err), *work = path ? work_folder(s, name, err) : NULL;
-    int status = work ? 0 : -1;
+    int status = work ? check_work(work, err) : -1;
     if (!status) {
         bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
         arc_result *r = &v.result;
-        if (failed && console_stopped())
+        if (failed && (console_stopped() || is_machine_fault(&why)))
             status = vdm_fail(err, "%.900s", why.text);
         else if (failed)
             status = keep_error(r, s->run, why.text, err);
         if (!status) {
             vdm_free(r->task);
-            r->task = copy_text(name, err);
+            r->task = vdm_copy_text(name, err);
             r->of = s->tasks;
             status = r->task ? append(s, r, err) : -1;
         }
@@ -294,50 +302,70 @@ static int all_tasks(shard *s, vdm_error *err)
     return 0;
 }
 
-/* The folder goes with it, unless a state is left there to go on from. */
-static void unlock(shard *s)
-{
-    vdm_error err;
-    char *path = vdm_path(s->work, "lock", &err);
-    if (path) unlink(path);
-    vdm_free(path);
-    close(s->lock);
-    rmdir(s->work);
-}
-
 /* What would stop every task stops the run before the first: the model, the folder for the work. */
 static int try_out(shard *s, vdm_error *err)
 {
     session m = {0};
-    size_t n = strlen(s->o->out) + 8;
+    size_t n = strlen(s->o->arc.out) + 8;
     s->work = vdm_alloc(n, 1, "a path", err);
     if (!s->work) return -1;
-    snprintf(s->work, n, "%s.work", s->o->out);
-    int status = make_folder(s->work, err) ? -1 : session_plan(&m, s->o, s->o->height, s->o->width, err);
+    snprintf(s->work, n, "%s.work", s->o->arc.out);
+    int status = check_work(s->work, err);
+    if (!status) status = make_folder(s->work, err);
+    if (!status) status = session_plan(&m, s->o, s->o->height, s->o->width, err);
     session_free(&m);
     return status;
 }
 
+/* Names go into the results, which are JSON. */
+static int check_names(const shard *s, vdm_error *err)
+{
+    for (int i = 0; i <= s->list.n; i++) {
+        const char *name = i < s->list.n ? s->list.names[i] : s->run;
+        size_t size = strlen(name);
+        for (size_t at = 0; at < size;) {
+            int n = vdm_utf8_length(name + at, size - at);
+            if (n < 1)
+                return vdm_fail(err, "%s: expected names and paths in UTF-8, found another byte", name);
+            at += (size_t)n;
+        }
+    }
+    return 0;
+}
+
+static int prepare(shard *s, vdm_error *err)
+{
+    const options *o = s->o;
+    if (list_read(&s->list, o->operands[0], err)) return -1;
+    s->of = s->index = 1;
+    if (o->arc.shard) read_part(o->arc.shard, &s->index, &s->of);
+    s->index--;
+    s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
+    s->run = options_key(o, err);
+    if (!s->run || check_names(s, err) || try_out(s, err)) return -1;
+    if (lock_take(&s->lock, s->work, o->arc.out, err)) return -1;
+    return open_results(s, err);
+}
+
 int shard_run(const options *o, vdm_error *err)
 {
-    shard s = {.o = o, .fd = -1, .lock = -1};
-    int status = read_part(&s, o->shard, err) || list_read(&s.list, o->operands[0], err) ? -1 : 0;
-    s.tasks = o->limit && o->limit < s.list.n ? o->limit : s.list.n;
-    s.run = status ? NULL : solver_settings(o, err);
-    if (!s.run || try_out(&s, err) || lock(&s, err) || open_results(&s, err)) status = -1;
-    for (int i = 0; i < s.done.n && !status; i++) {
-        const arc_result *r = &s.done.all[i];
-        s.failed += r->error != NULL;
-        s.answered += !r->error;
-        s.solved += !r->error && arc_solved(r, r->attempts);
-    }
-    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->out), s.done.n);
+    shard s = {.o = o, .fd = -1};
+    int status = prepare(&s, err);
+    for (int i = 0; i < s.done.n && !status; i++) count(&s, &s.done.all[i]);
+    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->arc.out), s.done.n);
     if (!status) status = all_tasks(&s, err);
-    if (!status)
-        printf("%s: %d tasks, solved %d, failed %d; 'vdm arc --report' counts\n", clean(o->out),
-               s.answered + s.failed, s.solved, s.failed);
+    if (!status) {
+        printf("%s: %d tasks, solved %d, failed %d", clean(o->arc.out), s.answered + s.failed + s.unknown,
+               s.solved, s.failed);
+        if (s.unknown) printf(", without known answer %d", s.unknown);
+        printf("; 'vdm arc --report' counts\n");
+    }
+    if (!status && s.failed)
+        status = vdm_fail(err, "%s: %d task%s could not be answered; the reasons are in the results",
+                          o->arc.out, s.failed, s.failed == 1 ? "" : "s");
     if (s.fd >= 0) close(s.fd);
-    if (s.lock >= 0) unlock(&s);
+    lock_release(&s.lock);
+    if (s.work) rmdir(s.work); /* unless a state is left there to resume from */
     results_free(&s.done);
     list_free(&s.list);
     vdm_free(s.run);

@@ -4,6 +4,7 @@
 
 #include "tools/options.h"
 
+bool shard_is_legal(const char *text); /* "I/N" */
 int shard_run(const options *o, vdm_error *err);
 
 /* *.json in the folder and below it, sorted: paths from the folder on, without the ending. */

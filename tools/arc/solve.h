@@ -7,9 +7,9 @@
 
 /* A task while it is worked on. */
 typedef struct solver {
-    options learn, ask;
+    options options;
     vdm_arc arc; /* as the file has it */
-    vdm_arc_view *views;
+    vdm_view *views;
     int n_views;
     vdm_task task; /* in all views */
     session session;
@@ -22,8 +22,6 @@ typedef struct solver {
  * which an interrupted run goes on). frames: keeps them. solver_free also after it failed. */
 int solver_run(solver *s, const options *o, const char *path, const char *work, bool resumable, bool frames,
                vdm_error *err);
-/* The settings in one line; vdm_free. */
-char *solver_settings(const options *o, vdm_error *err);
 void solver_free(solver *s);
 
 /* The page of one task. */

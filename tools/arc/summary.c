@@ -24,6 +24,7 @@ struct group {
 };
 struct tally {
     int attempts, failed, of;
+    int unknown; /* tasks with a test whose answer is not known: they are in no count */
     struct group all, pairs[MAX_GROUPS], sides[SIDES], *folders; /* folders [n_folders]: by name */
     int n_folders;
     int64_t cells, right; /* of first answers to tests of which the answer is known; of the same size */
@@ -32,7 +33,7 @@ struct tally {
 static void add(struct group *g, const arc_result *r, int attempts)
 {
     g->tasks++;
-    g->tests += r->n_tests;
+    for (int i = 0; i < r->n_tests; i++) g->tests += r->tests[i].truth.rows > 0;
     for (int k = 0; k < attempts; k++) {
         g->solved[k] += arc_solved(r, k + 1);
         for (int i = 0; i < r->n_tests; i++) g->exact[k] += arc_exact(&r->tests[i], k + 1);
@@ -71,11 +72,15 @@ static struct group *folder_group(struct tally *t, const arc_result *r)
     return g;
 }
 
-/* Failed tasks count as not solved; how many tests they have isn't known. */
+/* Failed tasks count as not solved, those without known answers not at all; how many tests they have isn't known. */
 static void count(struct tally *t, const arc_result *r)
 {
     static const int sides[SIDES] = {8, 12, 16, 20, VDM_MAX_GRID};
     int side = largest_side(r), band = 0;
+    if (!arc_known(r)) {
+        t->unknown++;
+        return;
+    }
     add(&t->all, r, t->attempts);
     add(folder_group(t, r), r, t->attempts);
     if (r->error) {
@@ -200,8 +205,11 @@ static void print_tally(const struct tally *t, int twice)
         printf("cells right in first answers of the right size: %.2f%%\n",
                100.0 * (double)t->right / (double)t->cells);
     if (t->failed) printf("%d tasks failed: they count as not solved\n", t->failed);
+    if (t->unknown)
+        printf("%d task%s without known answer, not counted\n", t->unknown, t->unknown == 1 ? "" : "s");
     if (twice) printf("%d tasks stand in several files, with the same result: counted once\n", twice);
-    if (t->of > t->all.tasks) printf("%d of %d tasks have no result yet\n", t->of - t->all.tasks, t->of);
+    int results = t->all.tasks + t->unknown;
+    if (t->of > results) printf("%d of %d tasks have no result yet\n", t->of - results, t->of);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -213,11 +221,13 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
 {
     int n = 0, shown = 0;
     for (int i = 0; i < all->n; i++)
-        n += !all->all[i].error && arc_solved(&all->all[i], MAX_ATTEMPTS) == solved;
+        n +=
+            !all->all[i].error && arc_known(&all->all[i]) && arc_solved(&all->all[i], MAX_ATTEMPTS) == solved;
     fprintf(w->f, "<section><h2>%s</h2>\n<p>%d tasks.</p>\n", solved ? "Solved" : "Not solved", n);
     w->spent = 0;
     for (int i = 0; i < all->n && w->spent < BUDGET && !w->status; i++) {
-        if (all->all[i].error || arc_solved(&all->all[i], MAX_ATTEMPTS) != solved) continue;
+        const arc_result *r = &all->all[i];
+        if (r->error || !arc_known(r) || arc_solved(r, MAX_ATTEMPTS) != solved) continue;
         if (shown == 0) fputs("<div class=\"cards\">\n", w->f);
         if (shown == FIRST)
             fprintf(w->f, "</div>\n<details><summary>%d more</summary>\n<div class=\"cards\">\n", n - shown);
@@ -305,22 +315,20 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     return page_write(&p, path, err);
 }
 
-int summary_run(const options *o, const char *command, vdm_error *err)
+int summary_run(const options *o, const char *to, const char *command, vdm_error *err)
 {
-    const char *path = o->output ? o->output : "arc.html", *said;
+    const char *said;
     arc_results all = {0};
     struct tally t = {0};
-    int twice = 0, status = writable(path, err);
+    int twice = 0, status = 0;
     for (int i = 0; i < o->n_operands && !status; i++) status = results_read(&all, o->operands[i], NULL, err);
-    if (!status)
-        status =
-            unite(&all, &twice, err) || count_all(&t, &all, err) || write_page(&all, &t, command, path, err)
-                ? -1
-                : 0;
+    if (!status) status = unite(&all, &twice, err);
+    if (!status) status = count_all(&t, &all, err);
+    if (!status) status = write_page(&all, &t, command, to, err);
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &said));
-        printf("%s\n%s shows the pictures\n", said, clean(path));
+        printf("%s\n%s shows the pictures\n", said, clean(to));
     }
     vdm_free(t.folders);
     results_free(&all);

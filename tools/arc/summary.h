@@ -4,6 +4,7 @@
 
 #include "tools/options.h"
 
-int summary_run(const options *o, const char *command, vdm_error *err);
+/* The operands are files of results; to: where the page goes. */
+int summary_run(const options *o, const char *to, const char *command, vdm_error *err);
 
 #endif

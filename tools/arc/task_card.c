@@ -7,10 +7,10 @@ const char FIGURE_ROW[] = "<div style=\"display:grid;gap:.5rem;grid-template-col
 /* A grid as a picture with thin separators. */
 static void draw(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what, const char *name)
 {
-    vdm_task t = {.cell = PIXELS, .border = 1, .palette = palette};
+    vdm_grid_layout layout = {.cell = PIXELS, .border = 1, .palette = palette};
     vdm_picture p = {0};
     if (w->status) return;
-    w->status = vdm_arc_render(&p, g, &t, 0, 0, w->err);
+    w->status = vdm_arc_render(&p, g, &layout, 0, 0, w->err);
     if (!w->status) picture(w, &p, what, name);
     vdm_picture_free(&p);
 }

@@ -5,14 +5,14 @@
 /* The first view's last frames, as they were generated: what the answers were read from. */
 static void generated(struct writer *w, const solver *s)
 {
-    int n = s->learn.attempts;
+    int n = s->options.arc.attempts;
     for (int i = 0; i < s->arc.n_test; i++) {
         fprintf(w->f, FIGURE_ROW, n);
         for (int a = 0; a < n; a++) {
             fputs("<figure>", w->f);
             picture(w, &s->frames[i * n + a], "generated for ", s->arc.name);
             fprintf(w->f, "<figcaption>test %d, seed %llu</figcaption></figure>", i + 1,
-                    (unsigned long long)s->learn.seed + (unsigned long long)a);
+                    (unsigned long long)s->options.seed + (unsigned long long)a);
         }
         fputs("</div>\n", w->f);
     }
@@ -30,9 +30,9 @@ static void task_sections(struct writer *w, const void *user)
     fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
     row(w->f, "Size rule", "%s: %s", rule, said);
     row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
-        s->task.cell, s->task.border);
-    row(w->f, "Attempts", "%d", s->learn.attempts);
-    row(w->f, "Colours", "%s", s->learn.colour);
+        s->task.grid.cell, s->task.grid.border);
+    row(w->f, "Attempts", "%d", s->options.arc.attempts);
+    row(w->f, "Colours", "%s", s->options.eval.colour);
     if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
     row(w->f, "Run", "%s", s->result.run);
     fputs("</tbody></table></section>\n", w->f);

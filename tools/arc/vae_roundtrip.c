@@ -47,10 +47,13 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
     float *mode = vdm_alloc(latents, sizeof(float), "latents", err);
     int status = video && moments && mode ? 0 : -1;
     if (!status) vdm_video_from_bytes(video, frames, T, H, W);
-    if (!status) status = vdm_vae_encode(&s->vae, &s->cpu, video, T, H, W, c->o->tiled, moments, NULL, err);
+    if (!status)
+        status = vdm_vae_encode(&s->vae, &s->cpu, video, &(vdm_vae_size){T, H, W, c->o->tiled}, moments, NULL,
+                                err);
     if (!status) {
         vdm_vae_sample(mode, moments, NULL, F, C, g->h, g->w);
-        status = vdm_vae_decode(&s->vae, &s->cpu, mode, F, g->h, g->w, c->o->tiled, video, NULL, err);
+        status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
+                                NULL, err);
     }
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */
@@ -85,9 +88,9 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
             vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err) || through(c, &g, frames, err) ? -1 : 0;
     if (!status) {
         vdm_picture last = {width, height, frames + (size_t)(g.frames - 1) * frame};
-        status = vdm_arc_decode(&read, &last, t, NULL, err);
+        status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
     }
-    struct tally *row = status ? NULL : find_row(c, height, t->cell);
+    struct tally *row = status ? NULL : find_row(c, height, t->grid.cell);
     if (row) {
         int wrong = arc_wrong(&read, e->y);
         row->pairs++;
@@ -109,9 +112,9 @@ static int measure_sizes(struct count *c, vdm_task *t, const vdm_example *e, vdm
     if (e->y->rows > larger.rows) larger.rows = e->y->rows;
     if (e->y->cols > larger.cols) larger.cols = e->y->cols;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        t->cell = sizes[i];
-        int height = larger.rows * (t->cell + t->border) + t->border,
-            width = larger.cols * (t->cell + t->border) + t->border;
+        t->grid.cell = sizes[i];
+        int height = (int)vdm_grid_side(&t->grid, larger.rows),
+            width = (int)vdm_grid_side(&t->grid, larger.cols);
         if (height > c->o->height || width > c->o->width) continue;
         if (measure(c, t, e, c->o->height, c->o->width, err)) return -1;
     }
@@ -123,11 +126,11 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
     vdm_task t;
     options grown = *c->o;
     if (vdm_task_read(&t, path, err)) return -1;
-    int status = canvas_lay_out(&t, &grown, true, err), cell = t.cell;
-    int n = c->o->shots && c->o->shots < t.n_train ? c->o->shots : t.n_train;
+    int status = canvas_lay_out(&t, &grown, true, err), cell = t.grid.cell;
+    int n = c->o->learn.shots && c->o->learn.shots < t.n_train ? c->o->learn.shots : t.n_train;
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
-        t.cell = cell;
+        t.grid.cell = cell;
         if (!status && grown.height != c->o->height)
             status = measure(c, &t, &t.train[i], grown.height, grown.width, err);
     }

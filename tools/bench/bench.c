@@ -117,7 +117,8 @@ static struct spread spread_of(const double *x, int n)
 static double burst(struct bench *b, enum limit limit)
 {
     const vdm_kernels *k = b->cpu.kernels;
-    int64_t count = b->o->quick ? STREAM / 1000 : STREAM, steps = b->o->quick ? PEAK_STEPS / 64 : PEAK_STEPS;
+    int64_t count = b->o->bench.quick ? STREAM / 1000 : STREAM,
+            steps = b->o->bench.quick ? PEAK_STEPS / 64 : PEAK_STEPS;
     double start = vdm_seconds(), done = 0, seconds;
     if (limit == NO_LIMIT) return 0;
     do {
@@ -130,7 +131,7 @@ static double burst(struct bench *b, enum limit limit)
             done += more;
         }
         seconds = vdm_seconds() - start;
-    } while (seconds < BURST && !b->o->quick);
+    } while (seconds < BURST && !b->o->bench.quick);
     return done / seconds;
 }
 
@@ -145,7 +146,7 @@ static double time_runs(const struct job *job, struct work *w, int repeat)
 static int repeats_of(const struct bench *b, const struct job *job, struct work *w)
 {
     double seconds = time_runs(job, w, 1);
-    if (b->o->quick || w->failed || w->absent || seconds > 10 * SAMPLE) return 1;
+    if (b->o->bench.quick || w->failed || w->absent || seconds > 10 * SAMPLE) return 1;
     double repeats = ceil(SAMPLE / time_runs(job, w, 1));
     return repeats < MAX_REPEATS ? (int)repeats : MAX_REPEATS;
 }
@@ -153,7 +154,7 @@ static int repeats_of(const struct bench *b, const struct job *job, struct work 
 static void measure(struct bench *b, const struct job *job, struct work *w, struct result *r)
 {
     double beside[MAX_RUNS], work, before;
-    int runs = b->o->runs, repeat = repeats_of(b, job, w);
+    int runs = b->o->bench.runs, repeat = repeats_of(b, job, w);
     r->absent = w->absent;
     r->operations = w->operations, r->bytes = w->bytes;
     work = job->limit == MEMORY ? w->bytes : w->operations;
@@ -172,7 +173,7 @@ static void measure(struct bench *b, const struct job *job, struct work *w, stru
 
 static int run_job(struct bench *b, const struct job *job, struct result *r, vdm_error *err)
 {
-    struct work w = {.cpu = b->cpu, .quick = b->o->quick, .err = err};
+    struct work w = {.cpu = b->cpu, .quick = b->o->bench.quick, .err = err};
     r->job = job;
     if (job->limit == MEMORY && !b->stream) {
         b->stream = vdm_alloc(3 * (size_t)STREAM, sizeof(float), "the measurement of memory", err);
@@ -196,15 +197,15 @@ static bool counts_bytes(const struct result *r)
 static void print_head(const struct bench *b)
 {
     printf("vdm %s, %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
-           b->o->precision, b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->runs,
-           b->o->quick ? "; --quick: the figures mean nothing" : "");
+           b->o->precision, b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->bench.runs,
+           b->o->bench.quick ? "; --quick: the figures mean nothing" : "");
     printf("%-30s %11s %11s %11s %9s %8s %16s\n", "job", "median ms", "min", "max", "GFLOP/s", "GB/s",
            "share of a peak");
 }
 
 static void print_result(const struct bench *b, const struct result *r)
 {
-    int runs = b->o->runs;
+    int runs = b->o->bench.runs;
     if (r->absent) {
         printf("%-30s %11s  %s\n", r->job->name, "none", r->job->what);
         return;
@@ -234,7 +235,8 @@ static void write_spread(FILE *f, const char *name, const double *x, int n)
 
 static void write_result(FILE *f, const struct bench *b, const struct result *r)
 {
-    const int *sizes = b->o->quick ? r->job->quick : r->job->n; /* what bench_peer.py makes its job from */
+    const int *sizes =
+        b->o->bench.quick ? r->job->quick : r->job->n; /* what bench_peer.py makes its job from */
     fprintf(f, "    {\"name\": \"%s\", \"what\": \"%s\", \"sizes\": [", r->job->name, r->job->what);
     for (int i = 0; i < SIZES; i++) fprintf(f, "%s%d", i ? ", " : "", sizes[i]);
     fprintf(f, "]");
@@ -242,17 +244,17 @@ static void write_result(FILE *f, const struct bench *b, const struct result *r)
         fprintf(f, ", \"absent\": true}");
         return;
     }
-    double median = spread_of(r->seconds, b->o->runs).median;
+    double median = spread_of(r->seconds, b->o->bench.runs).median;
     if (counts_bytes(r))
         fprintf(f, ", \"bytes\": %.9g, \"bytes_per_second\": %.9g", r->bytes, r->bytes / median);
     else
         fprintf(f, ", \"operations\": %.9g, \"operations_per_second\": %.9g", r->operations,
                 r->operations / median);
-    write_spread(f, "seconds", r->seconds, b->o->runs);
+    write_spread(f, "seconds", r->seconds, b->o->bench.runs);
     if (r->limit > 0) {
         fprintf(f, ", \"limit\": \"%s\", \"limit_per_second\": %.9g", limit_names[limit_of(b, r->job)],
                 r->limit);
-        write_spread(f, "share", r->share, b->o->runs);
+        write_spread(f, "share", r->share, b->o->bench.runs);
     }
     fprintf(f, "}");
 }
@@ -260,14 +262,14 @@ static void write_result(FILE *f, const struct bench *b, const struct result *r)
 static int write_json(const struct bench *b, vdm_error *err)
 {
     vdm_file f;
-    if (vdm_file_open(&f, b->o->json, err)) return -1;
+    if (vdm_file_open(&f, b->o->bench.json, err)) return -1;
     fprintf(
         f.stream,
         "{\n  \"version\": \"%s\", \"set\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"openmp\": %s,\n",
         VDM_VERSION, vdm_cpu_name(&b->cpu), b->o->precision, b->cpu.threads,
         vdm_has_openmp() ? "true" : "false");
-    fprintf(f.stream, "  \"runs\": %d, \"quick\": %s,\n  \"jobs\": [\n", b->o->runs,
-            b->o->quick ? "true" : "false");
+    fprintf(f.stream, "  \"runs\": %d, \"quick\": %s,\n  \"jobs\": [\n", b->o->bench.runs,
+            b->o->bench.quick ? "true" : "false");
     for (int i = 0; i < b->done; i++) {
         write_result(f.stream, b, &b->results[i]);
         fprintf(f.stream, i + 1 < b->done ? ",\n" : "\n");
@@ -285,7 +287,7 @@ static int run_all(struct bench *b, vdm_error *err)
         if (run_job(b, b->jobs[b->done], &b->results[b->done], err)) return -1;
         print_result(b, &b->results[b->done]);
     }
-    return b->o->json ? write_json(b, err) : 0;
+    return b->o->bench.json ? write_json(b, err) : 0;
 }
 
 int bench_run(const options *o, vdm_error *err)

@@ -343,31 +343,65 @@ static int64_t count_of(const struct rows *s)
     return (int64_t)s->r.S * s->r.D;
 }
 
+/* The same vectors for every video: stride 0 */
+static vdm_modulation modulation_of(const struct rows *s)
+{
+    const float *m = s->modulation;
+    int64_t D = s->r.D;
+    vdm_modulation modulation = {.shift = m,
+                                 .scale = m + D,
+                                 .gate = m + 2 * D,
+                                 .text_shift = m + 3 * D,
+                                 .text_scale = m + 4 * D,
+                                 .text_gate = m + 5 * D};
+    return modulation;
+}
+
 static void run_layer_norm(struct work *w)
 {
     const struct rows *s = w->state;
-    const float *m = s->modulation;
-    int64_t D = s->r.D;
-    w->cpu.kernels->layer_norm(&w->cpu, s->y, s->x, &s->r, &s->norm, 1e-5f, m, m + D, m + 2 * D, m + 3 * D, 0,
-                               s->mean, s->rstd);
+    vdm_norm_args n = {.rows = s->r,
+                       .y = s->y,
+                       .x = s->x,
+                       .norm = &s->norm,
+                       .modulation = modulation_of(s),
+                       .eps = 1e-5f,
+                       .mean = s->mean,
+                       .rstd = s->rstd};
+    w->cpu.kernels->layer_norm(&w->cpu, &n);
 }
 static void run_layer_norm_backward(struct work *w)
 {
     const struct rows *s = w->state;
-    w->cpu.kernels->layer_norm_backward(&w->cpu, s->y, s->z, s->x, &s->r, &s->norm, s->modulation,
-                                        s->modulation + s->r.D, 0, s->mean, s->rstd, true);
+    vdm_norm_args n = {.rows = s->r,
+                       .dx = s->y,
+                       .dy = s->z,
+                       .x = s->x,
+                       .norm = &s->norm,
+                       .modulation = modulation_of(s),
+                       .mean = s->mean,
+                       .rstd = s->rstd,
+                       .add = true};
+    w->cpu.kernels->layer_norm_backward(&w->cpu, &n);
 }
 static void run_head_norm(struct work *w)
 {
     const struct rows *s = w->state;
-    vdm_rows heads = {1, s->r.S * s->A, 0, s->Dh};
-    w->cpu.kernels->layer_norm(&w->cpu, s->y, s->x, &heads, &s->norm, 1e-6f, NULL, NULL, NULL, NULL, 0,
-                               s->mean, s->rstd);
+    vdm_norm_args n = {.rows = {1, s->r.S * s->A, 0, s->Dh},
+                       .y = s->y,
+                       .x = s->x,
+                       .norm = &s->norm,
+                       .eps = 1e-6f,
+                       .mean = s->mean,
+                       .rstd = s->rstd};
+    w->cpu.kernels->layer_norm(&w->cpu, &n);
 }
 static void run_rope(struct work *w)
 {
     const struct rows *s = w->state;
-    w->cpu.kernels->rope(&w->cpu, s->x, 1, s->r.S, 0, s->A, s->Dh, s->cosine, s->sine, 1);
+    vdm_rope_args r = {
+        .B = 1, .S = s->r.S, .A = s->A, .Dh = s->Dh, .x = s->x, .cos = s->cosine, .sin = s->sine, .sign = 1};
+    w->cpu.kernels->rope(&w->cpu, &r);
 }
 static void run_gelu(struct work *w)
 {
@@ -392,12 +426,14 @@ static void run_exp(struct work *w)
 static void run_gated_add(struct work *w)
 {
     const struct rows *s = w->state;
-    w->cpu.kernels->gated_add(&w->cpu, s->y, s->y, s->x, &s->r, s->modulation, s->modulation + s->r.D, 0);
+    vdm_modulation m = modulation_of(s);
+    w->cpu.kernels->gated_add(&w->cpu, s->y, s->y, s->x, &s->r, &m);
 }
 static void run_gate(struct work *w)
 {
     const struct rows *s = w->state;
-    w->cpu.kernels->gate(&w->cpu, s->y, s->x, &s->r, s->modulation, s->modulation + s->r.D, 0);
+    vdm_modulation m = modulation_of(s);
+    w->cpu.kernels->gate(&w->cpu, s->y, s->x, &s->r, &m);
 }
 
 /* Group norm over pixels. n: H, W, C, groups, 1 for the decoder's: modulated by the latent, 8 x 8 pixels each
@@ -442,8 +478,19 @@ static void run_statistics(struct work *w)
 static void run_group_norm(struct work *w)
 {
     const struct pixels *s = w->state;
-    w->cpu.kernels->group_norm(&w->cpu, s->y, s->x, s->P, s->C, s->groups, s->mean, s->rstd, &s->norm,
-                               s->times, s->plus, s->index, true);
+    vdm_group_norm_args n = {.P = s->P,
+                             .C = s->C,
+                             .groups = s->groups,
+                             .y = s->y,
+                             .x = s->x,
+                             .mean = s->mean,
+                             .rstd = s->rstd,
+                             .norm = &s->norm,
+                             .times = s->times,
+                             .plus = s->plus,
+                             .index = s->index,
+                             .silu = true};
+    w->cpu.kernels->group_norm(&w->cpu, &n);
 }
 
 /* ------------------------------------------------------------------------------------------------

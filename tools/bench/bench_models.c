@@ -70,8 +70,8 @@ static vdm_vae_config vae_config_of(int which, bool quick)
 static void fill_block(vdm_block *b, const vdm_transformer_config *c, vdm_dtype dtype, struct work *w)
 {
     int D = c->heads * c->head_dim, E = c->time_dim;
-    b->norm1.linear = work_linear(w, 6 * D, E, dtype), b->norm1.norm = work_norm(w, D);
-    b->norm2.linear = work_linear(w, 6 * D, E, dtype), b->norm2.norm = work_norm(w, D);
+    b->norm[0].linear = work_linear(w, 6 * D, E, dtype), b->norm[0].norm = work_norm(w, D);
+    b->norm[1].linear = work_linear(w, 6 * D, E, dtype), b->norm[1].norm = work_norm(w, D);
     b->q = work_linear(w, D, D, dtype), b->k = work_linear(w, D, D, dtype);
     b->v = work_linear(w, D, D, dtype), b->out = work_linear(w, D, D, dtype);
     b->norm_q = work_norm(w, c->head_dim), b->norm_k = work_norm(w, c->head_dim);
@@ -249,14 +249,14 @@ static void prepare_backward(struct work *w, const int *n)
 static void run_forward(struct work *w)
 {
     struct passes *p = w->state;
-    vdm_transformer_forward(&p->m, p->lora.rank ? &p->lora : NULL, &w->cpu, p->tape, p->x, p->text, p->t,
-                            p->v);
+    const vdm_transformer_input in = {p->x, p->text, p->t, NULL};
+    vdm_transformer_forward(&p->m, p->lora.rank ? &p->lora : NULL, &w->cpu, p->tape, &in, p->v);
 }
 static void run_backward(struct work *w)
 {
     struct passes *p = w->state;
     run_forward(w);
-    vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->target, p->grad);
+    vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->target, p->grad, NULL);
 }
 /* As vdm_fit's step, but for drawing the batch */
 static void run_training(struct work *w)
@@ -266,7 +266,7 @@ static void run_training(struct work *w)
     memset(p->grad, 0, (size_t)p->adamw.n * sizeof(float));
     run_forward(w);
     for (int64_t i = 0; i < p->numbers; i++) p->v[i] = factor * (p->v[i] - p->target[i]);
-    vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->v, p->grad);
+    vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->v, p->grad, NULL);
     vdm_clip_grad(&w->cpu, p->grad, p->adamw.n, 1);
     vdm_adamw_update(&p->adamw, &w->cpu, p->lora.params, p->grad, 1e-4);
 }
@@ -359,13 +359,15 @@ static void prepare_decoder(struct work *w, const int *n)
 static void run_encoder(struct work *w)
 {
     const struct coder *c = w->state;
-    if (vdm_vae_encode(&c->m, &w->cpu, c->from, c->T, c->H, c->W, false, c->to, NULL, w->err))
+    if (vdm_vae_encode(&c->m, &w->cpu, c->from, &(vdm_vae_size){c->T, c->H, c->W, false}, c->to, NULL,
+                       w->err))
         w->failed = true;
 }
 static void run_decoder(struct work *w)
 {
     const struct coder *c = w->state;
-    if (vdm_vae_decode(&c->m, &w->cpu, c->from, c->T, c->H, c->W, false, c->to, NULL, w->err))
+    if (vdm_vae_decode(&c->m, &w->cpu, c->from, &(vdm_vae_size){c->T, c->H, c->W, false}, c->to, NULL,
+                       w->err))
         w->failed = true;
 }
 

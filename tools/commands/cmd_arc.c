@@ -9,6 +9,7 @@
 #include "tools/report/screen.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -26,7 +27,7 @@ static void show_pairs(const solver *s)
     printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
-        screen_print_grids(&t, pair, captions, 2, s->task.palette);
+        screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");
     }
     fflush(stdout);
@@ -56,7 +57,7 @@ static void show_answers(const solver *s)
         grids[test->n + 1] = test->truth;
         captions[test->n + 1] = test->truth.rows ? "truth" : "";
         printf("test %d:\n\n", i + 1);
-        screen_print_grids(&t, grids, captions, test->n + 2, s->task.palette);
+        screen_print_grids(&t, grids, captions, test->n + 2, s->task.grid.palette);
         printf("\n");
     }
 }
@@ -64,17 +65,38 @@ static void show_answers(const solver *s)
 /* ------------------------------------------------------------------------------------------------
  * One task */
 
+/* page: the page of one task, or of results that are merged; NULL: --out is the output. */
+static int check_paths(const options *o, const char *page, vdm_error *err)
+{
+    paths p = {0};
+    int status = paths_of_options(&p, o, ARC, err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
+    if (!status) status = paths_write(&p, page, NULL, err);
+    if (!status) return paths_check(&p, err);
+    paths_free(&p);
+    return -1;
+}
+
+static int summary(const options *o, const char *command, vdm_error *err)
+{
+    const char *page = o->output ? o->output : "arc.html";
+    return check_paths(o, page, err) ? -1 : summary_run(o, page, command, err);
+}
+
+static int folder_of_tasks(const options *o, vdm_error *err)
+{
+    return check_paths(o, NULL, err) ? -1 : shard_run(o, err);
+}
+
 static int single(const options *o, const char *command, vdm_error *err)
 {
     const char *folder = o->output ? o->output : DEFAULT_FOLDER, *said;
     char text[256], seconds[32];
     solver s = {0};
     char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
-    int status = !html || writable(html, err) ||
-                         solver_run(&s, o, o->operands[0], folder, false, true, err) ||
-                         solver_page(&s, command, html, err)
-                     ? -1
-                     : 0;
+    int status = html ? check_paths(o, html, err) : -1;
+    if (!status) status = solver_run(&s, o, o->operands[0], folder, false, true, err);
+    if (!status) status = solver_page(&s, command, html, err);
     if (!status) {
         result_say(&s.result, text, sizeof text);
         format_seconds(seconds, sizeof seconds, s.result.seconds);
@@ -97,23 +119,25 @@ int command_arc(int argc, char **argv)
     int status = options_read(&o, ARC, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (!o.n_operands) return misuse("arc: expected a task, a folder of tasks, or --report and results");
-    if (!o.report && o.n_operands > 1)
+    if (!o.arc.report && o.n_operands > 1)
         return misuse("arc: expected one task or folder, found %d", o.n_operands);
-    if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
-    bool folder = !o.report && is_folder(o.operands[0]);
-    if (folder && !o.vae_roundtrip && !o.out)
+    if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
+    bool folder = !o.arc.report && vdm_is_folder(o.operands[0]);
+    if (folder && !o.arc.vae_roundtrip && !o.arc.out)
         return misuse("arc: expected --out RESULTS.jsonl with a folder");
-    if (!folder && (o.out || o.shard || o.limit || o.vae_roundtrip))
+    if (!folder && (o.arc.out || o.arc.shard || o.limit || o.arc.vae_roundtrip))
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
+    if (o.arc.shard && !shard_is_legal(o.arc.shard))
+        return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command) return fail(&err);
-    if (o.report)
-        status = summary_run(&o, command, &err);
-    else if (o.vae_roundtrip)
+    if (o.arc.report)
+        status = summary(&o, command, &err);
+    else if (o.arc.vae_roundtrip)
         status = vae_roundtrip_run(&o, &err);
     else
-        status = folder ? shard_run(&o, &err) : single(&o, command, &err);
+        status = folder ? folder_of_tasks(&o, &err) : single(&o, command, &err);
     vdm_free(command);
     return status ? fail(&err) : DONE;
 }

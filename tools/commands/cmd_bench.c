@@ -2,7 +2,7 @@
 #include "tools/bench/bench.h"
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 int command_bench(int argc, char **argv)
 {
@@ -17,5 +17,5 @@ int command_bench(int argc, char **argv)
         bench_list();
         return DONE;
     }
-    return (o.json && writable(o.json, &err)) || bench_run(&o, &err) ? fail(&err) : DONE;
+    return paths_check_command(&o, BENCH, NULL, &err) || bench_run(&o, &err) ? fail(&err) : DONE;
 }

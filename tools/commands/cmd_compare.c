@@ -2,6 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
+#include "tools/run/paths.h"
 
 int command_compare(int argc, char **argv)
 {
@@ -12,7 +13,7 @@ int command_compare(int argc, char **argv)
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 2) return misuse("compare: expected two files, the reference first");
     char *command = command_line("compare", argc, argv, &err);
-    if (!command || compare_run(&o, command, &differs, &err))
+    if (!command || paths_check_command(&o, COMPARE, NULL, &err) || compare_run(&o, command, &differs, &err))
         status = fail(&err);
     else
         status = differs ? BELOW : DONE;

@@ -26,7 +26,7 @@ static const char DEFAULT_TASK[] = "transpose", DEFAULT_FOLDER[] = "demo";
 enum { PAIRS = 30, ANSWERS = 50, SHTRAIN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
 
 struct demo {
-    options learn, ask; /* those of vdm fit, and of vdm eval */
+    options options;
     session s;
     vdm_task task;
     training training;
@@ -105,9 +105,9 @@ static int clear_task(const char *dir, vdm_error *err)
     vdm_error other;
     char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
     if (!unfinished) return -1;
-    bool killed = is_folder(unfinished);
+    bool killed = vdm_is_folder(unfinished);
     int status = killed ? set_aside(dir, err) : 0;
-    if (!killed && is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
+    if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
         if (is_made(&old)) status = make_folder(unfinished, err) || remove_task(&old, dir, err) ? -1 : 0;
         vdm_task_free(&old);
     }
@@ -119,9 +119,9 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
 {
     made_task t;
     task_options o = task_defaults();
-    o.seed = d->learn.seed;
-    o.n = d->learn.shots ? d->learn.shots : PAIRS;
-    o.tests = d->learn.limit ? d->learn.limit : ANSWERS;
+    o.seed = d->options.seed;
+    o.n = d->options.learn.shots ? d->options.learn.shots : PAIRS;
+    o.tests = d->options.limit ? d->options.limit : ANSWERS;
     if (task_make(&t, name, &o, err)) return -1;
     snprintf(d->what, sizeof d->what, "%s", t.what);
     int status = clear_task(d->made, err) || task_write(&t, d->made, err) ? -1 : 0;
@@ -132,8 +132,8 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
 /* A folder is taken as it is; another word is a generator's name. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
-    const char *name = d->learn.n_operands ? d->learn.operands[0] : DEFAULT_TASK;
-    if (is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
+    if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     return !d->made || make_task(d, name, err) || vdm_task_read(&d->task, d->made, err) ? -1 : 0;
 }
@@ -141,43 +141,34 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-/* Answering has the model's own settings, and of the command line's those that concern both halves. */
-static int set_ask(struct demo *d, vdm_error *err)
+static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
 {
-    const options *l = &d->learn;
-    options *a = &d->ask;
-    if (options_defaults(a, EVAL, l->model, err)) return -1;
-    a->model = l->model;
-    a->frames = l->frames;
-    a->height = l->height;
-    a->width = l->width;
-    a->tiled = l->tiled;
-    memcpy(a->image_scale, l->image_scale, sizeof a->image_scale);
-    a->threads = l->threads;
-    a->seed = l->seed;
-    if (l->sample_steps) a->steps = l->sample_steps;
-    if (l->ensemble) a->ensemble = l->ensemble;
-    return 0;
+    int status = -1;
+    paths p = {0};
+    if (paths_of_options(&p, &d->options, DEMO, err) || paths_read_task(&p, &d->task, err)) goto end;
+    if (training_output(&d->training, folder, false, &p, err)) goto end;
+    d->scores = vdm_path(folder, "scores.csv", err);
+    d->strip = vdm_path(folder, "strip.png", err);
+    d->page = vdm_path(folder, "demo.html", err);
+    if (!d->scores || !d->strip || !d->page) goto end;
+    if (paths_write(&p, d->scores, NULL, err) || paths_write(&p, d->strip, NULL, err)) goto end;
+    if (paths_write(&p, d->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int prepare(struct demo *d, vdm_error *err)
 {
-    const char *folder = d->learn.output ? d->learn.output : DEFAULT_FOLDER;
-    if (make_folder(folder, err) || find_task(d, folder, err) ||
-        canvas_lay_out(&d->task, &d->learn, true, err) || set_ask(d, err))
-        return -1;
-    int n = evaluation_asked(&d->task, d->learn.limit ? d->learn.limit : ANSWERS, err);
-    if (n < 0 || training_plan(&d->training, &d->s, &d->task, &d->learn, err) ||
-        evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
-        training_output(&d->training, folder, false, err))
-        return -1;
-    d->scores = vdm_path(folder, "scores.csv", err);
-    d->strip = vdm_path(folder, "strip.png", err);
-    d->page = vdm_path(folder, "demo.html", err);
-    return !d->scores || !d->strip || !d->page || writable(d->scores, err) || writable(d->strip, err) ||
-                   writable(d->page, err)
-               ? -1
-               : 0;
+    options *o = &d->options;
+    const char *folder = o->output ? o->output : DEFAULT_FOLDER;
+    if (make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    if (canvas_lay_out(&d->task, o, true, err)) return -1;
+    int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
+    if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
+    if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err)) return -1;
+    return prepare_output(d, folder, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -196,7 +187,7 @@ static void show_pairs(const struct demo *d)
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
-        screen_print(&s, row, captions, two ? 4 : 2, &d->task);
+        screen_print(&s, row, captions, two ? 4 : 2, &d->task.grid);
         printf("\n");
     }
     fflush(stdout); /* before the progress on stderr */
@@ -214,8 +205,8 @@ static void show_answers(const struct demo *d)
         if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
         if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
-        const vdm_task shape = vdm_example_grid(&d->task, e->example);
-        screen_print(&s, row, captions, 3, &shape);
+        const vdm_grid_layout layout = vdm_example_grid(&d->task, e->example);
+        screen_print(&s, row, captions, 3, &layout);
         printf("\n");
     }
 }
@@ -239,7 +230,6 @@ static int write_files(const struct demo *d, vdm_error *err)
 static int answer_all(struct demo *d, vdm_error *err)
 {
     char text[256], seconds[32];
-    d->s.options = &d->ask;
     d->s.lora = d->training.adapter; /* lent for the answers */
     int status = evaluation_run(&d->evaluation, &d->s, NULL, false, err);
     if (!status) status = write_files(d, err);
@@ -277,10 +267,11 @@ int command_demo(int argc, char **argv)
     vdm_error err;
     vdm_phi phi;
     struct demo d = {.start = vdm_seconds()};
-    int status = options_read(&d.learn, DEMO, argc, argv);
+    int status = options_read(&d.options, DEMO, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (d.learn.n_operands > 1) return misuse("demo: expected one task, found %d", d.learn.n_operands);
-    if (d.learn.phi && vdm_phi_parse(&phi, d.learn.phi, &err)) return misuse("--phi: %s", err.text);
+    if (d.options.n_operands > 1) return misuse("demo: expected one task, found %d", d.options.n_operands);
+    if (d.options.learn.phi && vdm_phi_parse(&phi, d.options.learn.phi, &err))
+        return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
     bool ok = d.command && !prepare(&d, &err) && !run(&d, &err);

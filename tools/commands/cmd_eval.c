@@ -7,6 +7,8 @@
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/lock.h"
+#include "tools/run/paths.h"
 #include "tools/run/plan.h"
 
 enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered too, unless --train-pairs says how many */
@@ -14,15 +16,32 @@ enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered too, unless --trai
 /* Where the files go: paths in the output folder, NULL without one. */
 struct files {
     char *scores, *page;
+    lock lock;
 };
 
-static int prepare_output(struct files *f, const char *folder, vdm_error *err)
+static int prepare_output(struct files *f, const options *o, const vdm_task *t, vdm_error *err)
 {
-    if (!folder) return 0;
-    if (make_folder(folder, err)) return -1;
-    f->scores = vdm_path(folder, "scores.csv", err);
-    f->page = vdm_path(folder, "report.html", err);
-    return !f->scores || !f->page || writable(f->scores, err) || writable(f->page, err) ? -1 : 0;
+    int status = -1;
+    paths p = {0};
+    if (paths_of_options(&p, o, EVAL, err) || paths_read_task(&p, t, err)) goto end;
+    if (o->output) {
+        f->scores = vdm_path(o->output, "scores.csv", err);
+        f->page = vdm_path(o->output, "report.html", err);
+        if (!f->scores || !f->page || make_folder(o->output, err)) goto end;
+        if (paths_write(&p, f->scores, NULL, err) || paths_write(&p, f->page, NULL, err)) goto end;
+    }
+    status = paths_check(&p, err);
+    if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
+end:
+    paths_free(&p);
+    return status;
+}
+
+static void files_free(struct files *f)
+{
+    lock_release(&f->lock);
+    vdm_free(f->scores);
+    vdm_free(f->page);
 }
 
 static int run(session *s, evaluation *a, const struct files *f, const char *command, vdm_error *err)
@@ -33,22 +52,22 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     plan_print(s, 0, a->train_pairs + a->asked, 0);
     int status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
-    if (status) { /* the scores so far are kept */
-        evaluation_write(a, f->scores, &other);
+    if (status) { /* the scores so far are written; without any, those of an earlier run stay */
+        if (a->n) evaluation_write(a, f->scores, &other);
         return -1;
     }
     page p = {.command = command, .session = s, .task = a->task, .evaluation = a};
     return evaluation_write(a, f->scores, err) || page_write(&p, f->page, err) ? -1 : 0;
 }
 
-static int prepare(session *s, evaluation *a, vdm_task *t, vdm_arc_view *view, options *o, vdm_error *err)
+static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
 {
     int height, width;
     if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err) ||
         canvas_view(t, o, view, err))
         return -1;
     int n = evaluation_asked(t, o->limit, err);
-    int train_pairs = o->train_pairs >= 0 ? o->train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
+    int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
     session_task_prompt(s, t->prompt);
@@ -61,7 +80,7 @@ int command_eval(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_task task = {0};
-    vdm_arc_view view;
+    vdm_view view;
     evaluation a = {0};
     struct files files = {0};
     int status = options_read(&o, EVAL, argc, argv);
@@ -73,12 +92,11 @@ int command_eval(int argc, char **argv)
     if (ok && o.plan)
         plan_print(&s, 0, a.train_pairs + a.asked, 0);
     else
-        ok = ok && !prepare_output(&files, o.output, &err) && !run(&s, &a, &files, command, &err);
+        ok = ok && !prepare_output(&files, &o, &task, &err) && !run(&s, &a, &files, command, &err);
     if (ok && !o.plan) signs_print(stdout, a.signs, a.task);
     status = !ok ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
     vdm_free(command);
-    vdm_free(files.scores);
-    vdm_free(files.page);
+    files_free(&files);
     evaluation_free(&a);
     session_free(&s);
     vdm_task_free(&task);

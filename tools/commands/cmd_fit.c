@@ -15,11 +15,11 @@
 struct run {
     session s;
     vdm_task task;
-    vdm_arc_view view;
+    vdm_view view;
     training training;
     char *page; /* path */
     dump d;
-    vdm_tap tap;
+    vdm_trace trace;
     /* --inject; each may be NULL */
     float *t, *pair, *noise, *video_noise, *image_noise, *image_pixel_noise, *image_sigma;
     int *t_whole, *pair_whole;
@@ -72,8 +72,8 @@ static int inject(struct run *r, vdm_error *err)
 {
     const options *o = r->s.options;
     const vdm_geometry *g = &r->s.geometry;
-    int64_t C = r->s.config.transformer.out_channels, steps = o->steps,
-            batch = (int64_t)o->batch * o->accumulate, n = r->training.pairs;
+    int64_t C = r->s.config.transformer.out_channels, steps = o->learn.steps,
+            batch = (int64_t)o->learn.batch * o->learn.accumulate, n = r->training.pairs;
     const struct {
         const char *name;
         float **to;
@@ -148,11 +148,18 @@ static int write_dump(struct run *r, vdm_error *err)
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
-    r->tap = (vdm_tap){.wants = wants_step, .see = see_step, .user = &r->d};
-    if (o->dump && o->dump_grads) r->s.cpu.tap = &r->tap;
-    if (training_output(&r->training, o->output, true, err)) return -1;
+    r->trace = (vdm_trace){.wants = wants_step, .see = see_step, .user = &r->d};
+    if (o->dump && o->learn.dump_grads) r->training.trace = &r->trace;
+    int status = -1;
+    paths p = {0};
+    if (paths_of_options(&p, o, FIT, err) || paths_read_task(&p, &r->task, err)) goto end;
+    if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
-    return !r->page || writable(r->page, err) || (o->dump && writable(o->dump, err)) ? -1 : 0;
+    if (!r->page || paths_write(&p, r->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int learn(struct run *r, const options *o, const char *command, vdm_error *err)
@@ -160,7 +167,7 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     training *l = &r->training;
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
-    plan_print(&r->s, o->steps, 0, l->pairs);
+    plan_print(&r->s, o->learn.steps, 0, l->pairs);
     return training_run(l, err) || (o->dump && write_dump(r, err)) || page_write(&p, r->page, err) ? -1 : 0;
 }
 
@@ -173,7 +180,7 @@ static void release(struct run *r)
     vdm_free(r->t_whole);
     vdm_free(r->pair_whole);
     training_free(&r->training);
-    vdm_tap_free(&r->tap);
+    vdm_trace_free(&r->trace);
     dump_free(&r->d);
     session_free(&r->s);
     vdm_task_free(&r->task);
@@ -189,14 +196,14 @@ int command_fit(int argc, char **argv)
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands != 1) return misuse("fit: expected one task folder, found %d", o.n_operands);
     if (!o.output && !o.plan) return misuse("fit: expected -o DIR");
-    if (o.phi && vdm_phi_parse(&phi, o.phi, &err)) return misuse("--phi: %s", err.text);
+    if (o.learn.phi && vdm_phi_parse(&phi, o.learn.phi, &err)) return misuse("--phi: %s", err.text);
     console_watch_signals();
     char *command = command_line("fit", argc, argv, &err);
     bool ok = command && !vdm_task_read(&r.task, o.operands[0], &err) &&
               !canvas_lay_out(&r.task, &o, true, &err) && !canvas_view(&r.task, &o, &r.view, &err) &&
               !training_plan(&r.training, &r.s, &r.task, &o, &err);
     if (ok && o.plan)
-        plan_print(&r.s, o.steps, 0, r.training.pairs);
+        plan_print(&r.s, o.learn.steps, 0, r.training.pairs);
     else
         ok = ok && !prepare_output(&r, &o, &err) && !learn(&r, &o, command, &err);
     release(&r);

@@ -2,6 +2,9 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
+#include "tools/run/paths.h"
+
+#include <string.h>
 
 int command_golden(int argc, char **argv)
 {
@@ -9,14 +12,18 @@ int command_golden(int argc, char **argv)
     vdm_error err;
     int status = options_read(&o, GOLDEN, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (o.names) {
+    if (o.golden.names) {
         golden_names();
         return DONE;
     }
     if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
     if (!o.output) return misuse("golden: expected -o FILE");
+    if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
+        o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
-    status = command && !golden_run(&o, command, &err) ? DONE : fail(&err);
+    status = command && !paths_check_command(&o, GOLDEN, NULL, &err) && !golden_run(&o, command, &err)
+                 ? DONE
+                 : fail(&err);
     vdm_free(command);
     return status;
 }

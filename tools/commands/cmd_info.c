@@ -154,9 +154,9 @@ int command_info(int argc, char **argv)
     const char *path = o.n_operands ? o.operands[0] : default_model(&err);
     if (!path)
         status = -1;
-    else if (!is_folder(path) && strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".json") == 0)
+    else if (!vdm_is_folder(path) && strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".json") == 0)
         status = task_info(path, &err);
-    else if (!is_folder(path))
+    else if (!vdm_is_folder(path))
         status = file_info(path, &err);
     else if (has(path, "transformer"))
         status = model_info(path, &err);

@@ -1,8 +1,11 @@
 /* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/paths.h"
 #include "tools/run/model_session.h"
+#include "tools/options.h"
+#include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <string.h>
 
@@ -35,9 +38,10 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
 {
     vdm_picture pair[2] = {0}, sized[2] = {0};
     uint8_t *frames = NULL;
-    int height, width, status = size_of(o, o->operands[0], &height, &width, err);
+    int height = o->height, width = o->width, status = 0;
     for (int i = 0; i < 2 && !status; i++) {
-        status = vdm_picture_read(&pair[i], o->operands[i], err);
+        status = read_picture(&pair[i], o->operands[i], err);
+        if (!status && !height) height = pair[0].height, width = pair[0].width;
         if (!status) status = vdm_picture_resize(&sized[i], &pair[i], width, height, err);
     }
     if (!status) {
@@ -68,6 +72,8 @@ int command_interp(int argc, char **argv)
     if (o.n_operands != 2)
         return misuse("interp: expected two pictures, X.ppm Y.ppm, found %d", o.n_operands);
     if (!o.output) return misuse("interp: expected -o V.y4m or a strip, V.png");
-    if (vdm_phi_parse(&phi, o.phi ? o.phi : "discrete", &err)) return misuse("--phi: %s", err.text);
-    return writable(o.output, &err) || make_video(&o, &phi, &err) ? fail(&err) : DONE;
+    if (vdm_phi_parse(&phi, o.learn.phi ? o.learn.phi : "discrete", &err))
+        return misuse("--phi: %s", err.text);
+    return paths_check_command(&o, INTERP, ".y4m .png .ppm", &err) || make_video(&o, &phi, &err) ? fail(&err)
+                                                                                                 : DONE;
 }

@@ -3,7 +3,9 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
+#include "tools/run/paths.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 
 #include <stdlib.h>
@@ -27,9 +29,9 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
     int64_t C = c->out_channels, text[] = {c->text_tokens, c->text_dim};
-    int64_t frames = (int64_t)s->options->ensemble * g->F;
+    int64_t frames = (int64_t)s->options->sample.ensemble * g->F;
     int64_t noise[] = {frames, C, g->h, g->w}, image[] = {C, g->h, g->w},
-            step[] = {s->options->steps, 2, frames, C, g->h, g->w};
+            step[] = {s->options->sample.steps, 2, frames, C, g->h, g->w};
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
@@ -76,24 +78,30 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
+    vdm_error later; /* the first failure is reported, and the rest is written still */
+    int status = dump_add(d, "frames", video, 4, shape, err);
+    if (dump_write(d, status ? &later : err)) status = -1; /* NaN too: to look for its cause */
+    if (vdm_video_check(video, g->frames, g->height, g->width, status ? &later : err)) {
+        vdm_free(bytes);
+        return -1;
+    }
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
     vdm_picture last = {g->width, g->height, bytes + (size_t)(g->frames - 1) * frame};
-    int status = vdm_picture_write(&last, o->output, err) ||
-                         (o->video && vdm_y4m_write(o->video, bytes, g->frames, g->height, g->width, err)) ||
-                         dump_add(d, "frames", video, 4, shape, err) || dump_write(d, err)
-                     ? -1
-                     : 0;
+    if (vdm_picture_write(&last, o->output, status ? &later : err)) status = -1;
+    if (o->predict.video &&
+        vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))
+        status = -1;
     vdm_free(bytes);
     return status;
 }
 
-static int answer(session *s, vdm_error *err)
+static int answer(session *s, const vdm_picture *query, vdm_error *err)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     struct injected in = {0};
-    struct latents l = {{.path = o->dump}, o->steps};
-    vdm_tap tap = {.wants = wants_latents, .see = see_latents, .user = &l};
+    struct latents l = {{.path = o->dump}, o->sample.steps};
+    vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
     vdm_sample_options p;
@@ -104,14 +112,14 @@ static int answer(session *s, vdm_error *err)
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
-    if (o->dump) s->cpu.tap = &tap;
-    if (read_image(&image, o->image, g, err)) goto end;
+    if (o->dump) progress.trace = &trace;
+    if (image_of(&image, query, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                       "the video", err);
     if (!video) goto end;
     plan_print(s, 0, 1, 0);
-    status = vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                        image, s->prompt, s->negative, video, &progress, err);
+    const vdm_pipeline pipeline = session_pipeline(s);
+    status = vdm_sample(&pipeline, &p, image, video, &progress, err);
     console_end(&c);
     if (!status) status = write_results(s, &l.d, video, err);
 end:
@@ -120,8 +128,7 @@ end:
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
-    s->cpu.tap = NULL;
-    vdm_tap_free(&tap);
+    vdm_trace_free(&trace);
     dump_free(&l.d);
     return status;
 }
@@ -131,22 +138,21 @@ int command_predict(int argc, char **argv)
     options o;
     vdm_error err;
     session s = {0};
-    int height, width, status = options_read(&o, PREDICT, argc, argv);
+    vdm_picture query = {0};
+    int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
         return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
-    if (!o.image) return misuse("predict: expected --image X.ppm");
+    if (!o.predict.image) return misuse("predict: expected --image X.ppm");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
-    if (o.output && strcmp(o.image, o.output) == 0)
-        return misuse("-o: '%s' is the picture to answer", o.output);
     console_watch_signals();
-    bool ok = !size_of(&o, o.image, &height, &width, &err) && !session_plan(&s, &o, height, width, &err);
-    if (ok && o.plan) {
+    bool ok = !paths_check_command(&o, PREDICT, PICTURE_ENDINGS, &err) && !read_picture(&query, o.predict.image, &err) /* once: it may be a pipe */
+              && !session_plan(&s, &o, o.height ? o.height : query.height, o.height ? o.width : query.width, &err);
+    if (ok && o.plan)
         plan_print(&s, 0, 1, 0);
-    } else {
-        ok = ok && !writable(o.output, &err) && !(o.video && writable(o.video, &err)) &&
-             !(o.dump && writable(o.dump, &err)) && !session_load(&s, &err) && !answer(&s, &err);
-    }
+    else
+        ok = ok && !session_load(&s, &err) && !answer(&s, &query, &err);
     session_free(&s);
+    vdm_picture_free(&query);
     return ok ? DONE : fail(&err);
 }

@@ -3,7 +3,7 @@
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/paths.h"
 #include "tools/run/model_session.h"
 #include "tools/run/prompts.h"
 
@@ -33,7 +33,7 @@ int command_prompt(int argc, char **argv)
         return misuse("prompt: expected one TEXT, in quotes, found %d words", o.n_operands);
     if (!o.output) return misuse("prompt: expected -o FILE.safetensors");
     console_watch_signals();
-    if (vdm_model_config_read(&config, o.model, &err) || writable(o.output, &err) ||
+    if (vdm_model_config_read(&config, o.model, &err) || paths_check_command(&o, PROMPT, NULL, &err) ||
         vdm_cpu_init(&cpu, o.threads, &err))
         return fail(&err);
     cpu.precision = precision_of(&o);

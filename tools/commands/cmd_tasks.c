@@ -35,14 +35,14 @@ static int write_task(const char *name, const options *o, vdm_error *err)
 {
     made_task t;
     task_options to = {.seed = o->seed,
-                       .n = o->pairs,
-                       .tests = o->tests,
-                       .paper = o->paper,
-                       .content = o->content[0] ? o->content : NULL,
-                       .rows = o->grid[0],
-                       .cols = o->grid[1],
-                       .cell = o->cell,
-                       .border = o->border,
+                       .n = o->tasks.pairs,
+                       .tests = o->tasks.tests,
+                       .paper = o->tasks.paper,
+                       .content = o->tasks.content[0] ? o->tasks.content : NULL,
+                       .rows = o->tasks.grid[0],
+                       .cols = o->tasks.grid[1],
+                       .cell = o->tasks.cell,
+                       .border = o->tasks.border,
                        .height = o->height,
                        .width = o->width};
     if (task_make(&t, name, &to, err)) return -1;
@@ -58,9 +58,10 @@ static int write_task(const char *name, const options *o, vdm_error *err)
 static int coco(const options *o)
 {
     vdm_error err;
-    if (!o->annotations || !o->category)
+    if (!o->tasks.annotations || !o->tasks.category)
         return misuse("tasks coco: expected --annotations F --category NAME");
-    if (!o->list && (!o->images || !o->output)) return misuse("tasks coco: expected --images DIR -o DIR");
+    if (!o->list && (!o->tasks.images || !o->output))
+        return misuse("tasks coco: expected --images DIR -o DIR");
     return coco_run(o, &err) ? fail(&err) : DONE;
 }
 

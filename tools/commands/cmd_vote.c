@@ -8,6 +8,7 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/files.h"
+#include "tools/run/paths.h"
 
 struct vote {
     vdm_task task;
@@ -30,21 +31,20 @@ static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 }
 
 /* cells [rows,cols] of a run's answer. */
-static int read_answer(uint8_t *cells, const char *run, const char *name, const vdm_task *shape,
+static int read_answer(uint8_t *cells, const char *run, const char *name, const vdm_grid_layout *grid,
                        const vdm_geometry *g, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
     vdm_picture p = {0};
-    int top, left;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(run, file, err);
     int status = path ? vdm_picture_read(&p, path, err) : -1;
     if (!status && (p.height != g->height || p.width != g->width))
         status = vdm_fail(err, "%s: expected an answer of %dx%d pixels, found %dx%d", path, g->height,
                           g->width, p.height, p.width);
-    if (!status && vdm_grid_read(cells, &top, &left, &p, shape))
+    if (!status && vdm_grid_read(cells, &p, grid))
         status = vdm_fail(err, "%s: expected %d rows and %d columns of %d pixels, found %dx%d pixels", path,
-                          shape->grid_rows, shape->grid_cols, shape->cell, p.height, p.width);
+                          grid->rows, grid->cols, grid->cell, p.height, p.width);
     vdm_picture_free(&p);
     vdm_free(path);
     return status;
@@ -53,18 +53,18 @@ static int read_answer(uint8_t *cells, const char *run, const char *name, const 
 static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm_error *err)
 {
     const vdm_geometry *g = &v->evaluation.geometry;
-    const vdm_task shape = vdm_example_grid(&v->task, e);
-    int cells = shape.grid_rows * shape.grid_cols, status = 0;
+    const vdm_grid_layout grid = vdm_example_grid(&v->task, e);
+    int cells = grid.rows * grid.cols, status = 0;
     vdm_picture input = {0}, answer = {0};
     uint8_t *answers = vdm_alloc((size_t)(v->n_runs + 1) * (size_t)cells, 1, "the votes", err);
     if (!answers) return -1;
     uint8_t *winner = answers + v->n_runs * cells;
     for (int k = 0; k < v->n_runs && !status; k++)
-        status = read_answer(answers + k * cells, v->runs[k], e->name, &shape, g, err);
+        status = read_answer(answers + k * cells, v->runs[k], e->name, &grid, g, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
         status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err) ||
-                         vdm_grid_render(&answer, winner, &shape, g->height, g->width, err) ||
+                         vdm_grid_render(&answer, winner, &grid, g->height, g->width, err) ||
                          evaluation_take(&v->evaluation, folder, &input, answer.rgb, err)
                      ? -1
                      : 0;
@@ -92,7 +92,17 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->n_runs = o->n_operands - 1;
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
-    return !v->scores || !v->page || writable(v->scores, err) || writable(v->page, err) ? -1 : 0;
+    if (!v->scores || !v->page) return -1;
+    int status = -1;
+    paths p = {0};
+    if (paths_read_task(&p, t, err)) goto end;
+    for (int i = 0; i < v->n_runs; i++)
+        if (paths_read_folder(&p, v->runs[i], err)) goto end;
+    if (paths_write(&p, v->scores, NULL, err) || paths_write(&p, v->page, NULL, err)) goto end;
+    status = paths_check(&p, err);
+end:
+    paths_free(&p);
+    return status;
 }
 
 static int run(struct vote *v, const options *o, const char *command, vdm_error *err)

@@ -17,6 +17,7 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
+#include "files/hash.h"
 #include "tools/generate/coco_masks.h"
 #include "tools/generate/generators.h"
 #include "tools/generate/json_stream.h"
@@ -91,14 +92,14 @@ static const char *text_of(const vdm_json *j, const char *key, const char *where
 
 static int read_names(struct coco *c, vdm_error *err)
 {
-    const char *at = c->o->category;
+    const char *at = c->o->tasks.category;
     for (; *at; at += strcspn(at, ","), at += *at == ',') {
         size_t n = strcspn(at, ",");
         if (c->n_categories == MOST_CATEGORIES)
             return vdm_fail(err, "--category: expected at most %d, found more", MOST_CATEGORIES);
         if (n == 0 || n >= sizeof c->names[0])
             return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
-                            c->o->category);
+                            c->o->tasks.category);
         memcpy(c->names[c->n_categories], at, n);
         c->category[c->n_categories++] = -1;
     }
@@ -132,13 +133,10 @@ static char *stem_of(const char *file, const char *where, vdm_error *err)
     return stem;
 }
 
-/* The end of splitmix64: of id and seed. */
+/* Of id and seed: what the pictures are drawn by. */
 static uint64_t number_of(int64_t id, uint64_t seed)
 {
-    uint64_t z = seed * 0x9E3779B97F4A7C15u + (uint64_t)id;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return vdm_hash_mix(seed * 0x9E3779B97F4A7C15u + (uint64_t)id);
 }
 
 static int take_picture(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
@@ -191,15 +189,15 @@ static int by_number(const void *a, const void *b)
 static int find_pictures(struct coco *c, vdm_error *err)
 {
     struct json_stream k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
-    if (json_stream_read(c->o->annotations, &k, err)) return -1;
+    if (json_stream_read(c->o->tasks.annotations, &k, err)) return -1;
     for (int i = 0; i < c->n_categories; i++)
         if (c->category[i] < 0)
-            return vdm_fail(err, "%s: categories: expected one named '%s', found none", c->o->annotations,
-                            c->names[i]);
+            return vdm_fail(err, "%s: categories: expected one named '%s', found none",
+                            c->o->tasks.annotations, c->names[i]);
     if (c->n) qsort(c->shots, (size_t)c->n, sizeof *c->shots, by_id);
     for (int64_t i = 1; i < c->n; i++)
         if (c->shots[i].id == c->shots[i - 1].id)
-            return vdm_fail(err, "%s: images: found the id %lld twice", c->o->annotations,
+            return vdm_fail(err, "%s: images: found the id %lld twice", c->o->tasks.annotations,
                             (long long)c->shots[i].id);
     return 0;
 }
@@ -296,7 +294,7 @@ static int walk_notes(struct coco *c, bool keep, vdm_error *err)
 {
     struct json_stream k = {.names = {"annotations"}, .n = 1, .item = take_note, .user = c};
     c->keep = keep;
-    return json_stream_read(c->o->annotations, &k, err);
+    return json_stream_read(c->o->tasks.annotations, &k, err);
 }
 
 static bool suits(const struct coco *c, const struct shot *s)
@@ -305,30 +303,31 @@ static bool suits(const struct coco *c, const struct shot *s)
     return s->area >= LEAST_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.ppm or .pgm, or NULL where there is neither. */
+/* DIR/NAME.png, .ppm, .pgm or .pbm, or NULL if there is none. */
 static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
 {
-    for (int i = 0; i < 2; i++) {
+    static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
+    for (int i = 0; i < 4; i++) {
         char file[256];
-        snprintf(file, sizeof file, "%s.%s", s->name, i ? "pgm" : "ppm");
-        char *path = vdm_path(c->o->images, file, err);
+        snprintf(file, sizeof file, "%s.%s", s->name, endings[i]);
+        char *path = vdm_path(c->o->tasks.images, file, err);
         if (!path || access(path, R_OK) == 0) return path;
         vdm_free(path);
     }
-    vdm_fail(err, "%s/%s.ppm: expected this picture, found none", c->o->images, s->name);
+    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images, s->name);
     return NULL;
 }
 
 static int too_few(const struct coco *c, int64_t there, vdm_error *err)
 {
-    if (c->o->list || c->suit < c->o->pairs)
-        return vdm_fail(err, "%s: expected %d pictures that suit '%s', found %lld", c->o->annotations,
-                        c->o->pairs, c->o->category, (long long)c->suit);
+    if (c->o->list || c->suit < c->o->tasks.pairs)
+        return vdm_fail(err, "%s: expected %d pictures that suit '%s', found %lld", c->o->tasks.annotations,
+                        c->o->tasks.pairs, c->o->tasks.category, (long long)c->suit);
     return vdm_fail(
         err,
         "%s: expected %d of the %lld pictures that suit '%s' as NAME.ppm, found %lld; --list names those to "
         "convert, 'vdm tasks --help' tells how",
-        c->o->images, c->o->pairs, (long long)c->suit, c->o->category, (long long)there);
+        c->o->tasks.images, c->o->tasks.pairs, (long long)c->suit, c->o->tasks.category, (long long)there);
 }
 
 static int by_name(const void *a, const void *b)
@@ -346,8 +345,8 @@ static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t 
     if (n) qsort(sorted, (size_t)n, sizeof *sorted, by_name);
     for (int64_t i = 1; i < n && !status; i++)
         if (by_name(&sorted[i - 1], &sorted[i]) == 0)
-            status = vdm_fail(err, "%s: file_name: found two pictures '%s', expected one", c->o->annotations,
-                              sorted[i]->name);
+            status = vdm_fail(err, "%s: file_name: found two pictures '%s', expected one",
+                              c->o->tasks.annotations, sorted[i]->name);
     vdm_free(sorted);
     return status;
 }
@@ -366,11 +365,11 @@ static int choose(struct coco *c, vdm_error *err)
         if (path || c->o->list) c->train[n++] = &c->shots[i];
         vdm_free(path);
     }
-    if (n < c->o->pairs) return too_few(c, n, err);
+    if (n < c->o->tasks.pairs) return too_few(c, n, err);
     if (refuse_twins(c, c->train, n, err)) return -1;
     if (n) qsort(c->train, (size_t)n, sizeof *c->train, by_number);
-    c->n_train = c->o->pairs;
-    c->n_test = n - c->n_train < c->o->tests ? n - c->n_train : c->o->tests;
+    c->n_train = c->o->tasks.pairs;
+    c->n_test = n - c->n_train < c->o->tasks.tests ? n - c->n_train : c->o->tasks.tests;
     c->test = c->train + n - c->n_test;
     for (int64_t i = 0; i < c->n_train; i++) c->train[i]->chosen = true;
     for (int64_t i = 0; i < c->n_test; i++) c->test[i]->chosen = true;
@@ -415,7 +414,8 @@ static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask,
         vdm_json j;
         int64_t category = 0;
         char where[400];
-        snprintf(where, sizeof where, "%.200s: annotation %d of %.120s", c->o->annotations, i + 1, s->name);
+        snprintf(where, sizeof where, "%.200s: annotation %d of %.120s", c->o->tasks.annotations, i + 1,
+                 s->name);
         if (vdm_json_parse(&j, s->notes[i], strlen(s->notes[i]), where, err)) return -1;
         status = whole(&j, "category_id", 0, MOST_ID, &category, where, err);
         if (!status && pose)
@@ -461,7 +461,7 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
     int status = path ? vdm_picture_read(&p, path, err) : -1;
     if (!status && (p.width != s->width || p.height != s->height))
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
-                          s->height, c->o->annotations, p.width, p.height);
+                          s->height, c->o->tasks.annotations, p.width, p.height);
     if (!status)
         status = vdm_picture_resize(to, &p, c->o->width ? c->o->width : p.width,
                                     c->o->height ? c->o->height : p.height, err);
@@ -503,7 +503,7 @@ static int write_shots(const struct coco *c, struct shot **list, int64_t n, cons
 static int write_task(struct coco *c, vdm_error *err)
 {
     char name[80] = "coco-";
-    for (const char *from = c->o->category; *from && strlen(name) + 1 < sizeof name; from++) {
+    for (const char *from = c->o->tasks.category; *from && strlen(name) + 1 < sizeof name; from++) {
         bool plain = (*from >= 'a' && *from <= 'z') || (*from >= '0' && *from <= '9');
         name[strlen(name)] = plain ? *from : '-';
     }
@@ -537,7 +537,7 @@ static void release(struct coco *c)
 
 int coco_run(const options *o, vdm_error *err)
 {
-    struct coco c = {.o = o, .pose = strcmp(o->as, "pose") == 0};
+    struct coco c = {.o = o, .pose = strcmp(o->tasks.as, "pose") == 0};
     int status = read_names(&c, err) || (!o->list && make_empty(o->output, err)) || find_pictures(&c, err) ||
                          walk_notes(&c, false, err) || choose(&c, err)
                      ? -1

@@ -168,10 +168,22 @@ static int walk_member(struct stream_reader *s, const struct json_stream *k, boo
     return walk_array(s, k, name);
 }
 
+/* The byte order mark that editors write before a document. */
+static int skip_mark(struct stream_reader *s)
+{
+    static const int mark[] = {0xef, 0xbb, 0xbf};
+    for (int i = 0; i < 3 && (i || s->next == mark[0]); i++) {
+        if (s->next != mark[i]) return refuse(s, "a byte order mark");
+        advance(s);
+    }
+    return 0;
+}
+
 static int walk_document(struct stream_reader *s, const struct json_stream *k)
 {
     bool more, seen[MAX_STREAM_NAMES] = {0};
     advance(s);
+    if (skip_mark(s)) return -1;
     skip_space(s);
     if (s->next != '{') return refuse(s, "'{'");
     advance(s);

@@ -16,10 +16,12 @@ int make_empty(const char *dir, vdm_error *err)
     DIR *d = opendir(dir);
     if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
     int status = 0;
-    for (const struct dirent *e; !status && (e = readdir(d));)
+    errno = 0;
+    for (const struct dirent *e; !status && (e = readdir(d)); errno = 0)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             status =
                 vdm_fail(err, "%s: found '%.100s' in it, expected a new or an empty folder", dir, e->d_name);
+    if (!status && errno) status = vdm_fail(err, "%s: %s", dir, strerror(errno));
     closedir(d);
     return status;
 }
@@ -66,10 +68,10 @@ static int task_write_settings(const vdm_task *t, const char *dir, vdm_error *er
     if (status) return -1;
     fprintf(f.stream, "{\"name\": \"%s\", \"phi\": \"discrete\", \"metric\": \"%s\"", t->name,
             vdm_metric_name(t->metric));
-    if (t->grid_rows)
+    if (t->grid.rows)
         fprintf(f.stream, ",\n \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": %d%s}",
-                t->grid_rows, t->grid_cols, t->cell, t->border,
-                t->palette == VDM_PALETTE_MAZE ? ", \"palette\": \"maze\"" : "");
+                t->grid.rows, t->grid.cols, t->grid.cell, t->grid.border,
+                t->grid.palette == VDM_PALETTE_MAZE ? ", \"palette\": \"maze\"" : "");
     fputs("}\n", f.stream);
     return vdm_file_commit(&f, err);
 }

@@ -11,6 +11,7 @@
  * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
  * everywhere. */
 #include "tools/generate/tasks.h"
+#include "files/hash.h"
 #include "tools/generate/generators.h"
 
 #include <stdlib.h>
@@ -211,16 +212,12 @@ static int pairs_of(const recipe *r)
     return inputs_of(r) / 2 < PAIRS ? inputs_of(r) / 2 : PAIRS;
 }
 
-/* The start of a stream: a hash of the task, its part and the seed, well mixed (the end of splitmix64). */
+/* The start of a stream: a hash of the task, its part and the seed, well mixed (splitmix64). */
 static void start(vdm_rng *rng, const char *name, int part, uint64_t seed)
 {
-    uint64_t z = 14695981039346656037u;
-    for (const char *c = name; *c; c++) z = (z ^ (uint8_t)*c) * 1099511628211u;
-    z = (z ^ (uint64_t)part) * 1099511628211u;
-    for (int i = 0; i < 8; i++) z = (z ^ (seed >> 8 * i & 255)) * 1099511628211u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    vdm_rng_seed(rng, z ^ (z >> 31));
+    uint64_t z = vdm_hash_step(vdm_hash_text(VDM_HASH_START, name), (uint64_t)part);
+    for (int i = 0; i < 8; i++) z = vdm_hash_step(z, seed >> 8 * i & 255);
+    vdm_rng_seed(rng, vdm_hash_mix(z));
 }
 
 static bool is_new(const problem *p, const problem *list, int n)
@@ -264,8 +261,8 @@ static int render(vdm_picture *x, vdm_picture *y, const problem *p, const recipe
                   vdm_error *err)
 {
     if (!r->g->draw)
-        return vdm_grid_render(x, p->x.cells, t, r->height, r->width, err) ||
-                       vdm_grid_render(y, p->y.cells, t, r->height, r->width, err)
+        return vdm_grid_render(x, p->x.cells, &t->grid, r->height, r->width, err) ||
+                       vdm_grid_render(y, p->y.cells, &t->grid, r->height, r->width, err)
                    ? -1
                    : 0;
     vdm_picture *both[] = {x, y};
@@ -296,11 +293,11 @@ static int describe(made_task *t, const recipe *r, vdm_error *err)
                          .phi = {.kind = VDM_PHI_DISCRETE},
                          .has_metric = true,
                          .metric = r->g->metric,
-                         .grid_rows = r->rows,
-                         .grid_cols = r->cols,
-                         .cell = r->cell,
-                         .border = r->border,
-                         .palette = r->palette};
+                         .grid = {.rows = r->rows,
+                                  .cols = r->cols,
+                                  .cell = r->cell,
+                                  .border = r->border,
+                                  .palette = r->palette}};
     t->task.name = vdm_alloc(n, 1, "a name", err);
     if (!t->task.name) return -1;
     memcpy(t->task.name, r->g->name, n);

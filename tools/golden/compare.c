@@ -103,11 +103,11 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     const char *given = vdm_safetensors_metadata(&b->got, "precision");
     *t = (struct tolerances){.fixed = -1};
     if (given && strcmp(given, "amx") == 0) given = "bf16"; /* the same rounding */
-    snprintf(t->precision, sizeof t->precision, "%s", *o->computed_in ? o->computed_in : given ? given : "f32");
-    if (o->tol && strcmp(o->tol, "expected") != 0) {
-        t->fixed = strtod(o->tol, &end);
-        if (!*o->tol || *end || !(t->fixed >= 0 && isfinite(t->fixed)))
-            return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'", o->tol);
+    snprintf(t->precision, sizeof t->precision, "%s", *o->compare.computed_in ? o->compare.computed_in : given ? given : "f32");
+    if (o->compare.tol && strcmp(o->compare.tol, "expected") != 0) {
+        t->fixed = strtod(o->compare.tol, &end);
+        if (!*o->compare.tol || *end || !(t->fixed >= 0 && isfinite(t->fixed)))
+            return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'", o->compare.tol);
     }
     snprintf(key, sizeof key, "expected_%s", t->precision);
     return read_expected(t, b, key, err);
@@ -291,9 +291,9 @@ int compare_run(const options *o, const char *command, bool *differs, vdm_error 
 {
     both b = {0};
     comparison c = {.b = &b, .command = command, .first = -1};
-    bool ok = !both_open(&b, o->operands[0], o->operands[1], o->map, err) && !compare_all(&c, &b, o, err);
+    bool ok = !both_open(&b, o->operands[0], o->operands[1], o->compare.map, err) && !compare_all(&c, &b, o, err);
     if (ok) print_all(&c, o->list);
-    if (ok && o->html) ok = !comparison_page(&c, o->html, err);
+    if (ok && o->compare.html) ok = !comparison_page(&c, o->compare.html, err);
     *differs = c.first >= 0;
     vdm_free(c.all);
     both_close(&b);

@@ -188,7 +188,7 @@ bool explained_by_exp(const both *b, const finding *f)
     bool ofs = strcmp(name, "ofs_proj") == 0;
     if ((!ofs && strcmp(name, "time_proj") != 0) || f->verdict != DIFFERS || f->gap.exact || f->ref->rank != 2)
         return false;
-    char full[2 * VDM_TAP_NAME];
+    char full[2 * VDM_TRACE_NAME];
     int64_t width = f->ref->shape[1], half = width / 2, B = f->ref->shape[0];
     snprintf(full, sizeof full, "%.*s%s", (int)(name - f->ref->name), f->ref->name, ofs ? "ofs" : "t");
     const vdm_tensor *t = vdm_safetensors_find(&b->ref, full);

@@ -1,7 +1,7 @@
 /* vdm golden: every intermediate tensor of a computation, in a file that a port of the model is checked
  * against (vdm compare, or anything that reads safetensors).
  *
- *   model, inputs (injected, or drawn from the seed) -> the library, with a tap -> golden.safetensors
+ *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
  *
  * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
  * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
@@ -38,11 +38,12 @@ struct golden {
         size_t size;
     } expected[2]; /* f32, bf16 */
     vdm_cpu cpu;
-    vdm_tap tap;
+    vdm_trace trace;
+    vdm_progress progress; /* shows the tensors to trace */
     vdm_rng rng;
     vdm_safetensors in; /* --inject; path NULL: none */
     float *memory[MAX_INPUTS];
-    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a tap shows them */
+    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a trace shows them */
     int n_inputs;
     char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
     int n_facts;
@@ -234,7 +235,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
-    if (g->tap.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
+    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
 }
@@ -355,7 +356,7 @@ static int new_injected_adapter(struct golden *g, const vdm_transformer_config *
     if (shape[0] > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %" PRId64, g->in.path, first,
                         VDM_MAX_LORA_RANK, shape[0]);
-    double alpha = text ? strtod(text, &end) : g->o->alpha;
+    double alpha = text ? strtod(text, &end) : g->o->learn.alpha;
     if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
         return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
                         g->in.path, MAX_ALPHA, MAX_ALPHA, text);
@@ -367,13 +368,13 @@ static int read_lora_options(const struct golden *g, const vdm_transformer_confi
                              vdm_error *err)
 {
     double weight = 1;
-    if (g->o->n_loras > 1) {
+    if (g->o->sample.n_loras > 1) {
         if (learns)
             return vdm_fail(err, "golden --what train: expected one --lora, which is learned further, found %d",
-                            g->o->n_loras);
+                            g->o->sample.n_loras);
         return loras_read(a, g->o, c, err);
     }
-    if (lora_read_option(a, &weight, g->o->loras[0], c, err)) return -1;
+    if (lora_read_option(a, &weight, g->o->sample.loras[0], c, err)) return -1;
     if (weight >= 1 && weight <= 1) return 0;
     vdm_lora part = *a;
     int status = vdm_lora_join(a, &part, &weight, 1, err);
@@ -385,8 +386,8 @@ static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool n
                        vdm_lora *a, vdm_error *err)
 {
     if (injected(g, first)) return new_injected_adapter(g, c, first, a, err);
-    if (g->o->n_loras) return read_lora_options(g, c, needed, a, err);
-    return needed ? vdm_lora_init(a, c, g->o->rank, g->o->alpha, &g->rng, err) : 0;
+    if (g->o->sample.n_loras) return read_lora_options(g, c, needed, a, err);
+    return needed ? vdm_lora_init(a, c, g->o->learn.rank, g->o->learn.alpha, &g->rng, err) : 0;
 }
 
 /* The matrices of an adapter as inputs, "adapter.NAME": from --inject, --lora, or drawn; B is not zero, so
@@ -409,7 +410,7 @@ static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool 
             if (!x) return -1;
             memcpy(to, x, (size_t)n * sizeof(float));
             vdm_free(x);
-        } else if (b && !g->o->n_loras) {
+        } else if (b && !g->o->sample.n_loras) {
             vdm_randn(&g->rng, to, n);
             for (int64_t k = 0; k < n; k++) to[k] *= 0.05f;
         }
@@ -496,7 +497,8 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     float *v = times ? vdm_alloc((size_t)xs[0] * latents, sizeof *v, "the velocity", err) : NULL;
     vdm_tape *tape = v ? vdm_tape_new(m, &shape, err) : NULL;
     for (int64_t b = 0; tape && b < xs[0]; b++) times[b] = (double)t[b];
-    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, x, text, times, v);
+    const vdm_transformer_input in = {x, text, times, &g->trace};
+    if (tape) vdm_transformer_forward(m, lora, &g->cpu, tape, &in, v);
     int status = tape ? 0 : -1;
     vdm_tape_free(tape);
     vdm_free(v);
@@ -534,7 +536,7 @@ static int transformer(struct golden *g, vdm_error *err)
     vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
     int status = injected(g, "x") ? 0 : geometry_of(g, &c, &size, err);
     const int limits[] = {MAX_BATCH, VDM_MAX_FRAMES, m.config.in_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
-    const int64_t drawn[] = {g->o->batch, size.F, m.config.in_channels, size.h, size.w};
+    const int64_t drawn[] = {g->o->learn.batch, size.F, m.config.in_channels, size.h, size.w};
     int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
     if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, err);
     if (!status) status = check_latents(&m.config, "x", xs[1], xs[3], xs[4], err);
@@ -562,8 +564,9 @@ static int vae_encode(struct golden *g, vdm_error *err)
     int F = vdm_vae_latent_frames(&m.config, (int)s[0]);
     size_t frame = (size_t)(2 * m.config.latent_channels) * (size_t)(s[2] / down) * (size_t)(s[3] / down);
     float *moments = video ? vdm_alloc((size_t)F * frame, sizeof *moments, "the moments", err) : NULL;
-    int status = moments ? vdm_vae_encode(&m, &g->cpu, video, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                          moments, NULL, err)
+    int status = moments ? vdm_vae_encode(&m, &g->cpu, video,
+                                          &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled},
+                                          moments, &g->progress, err)
                          : -1;
     vdm_free(moments);
     vdm_vae_free(&m);
@@ -585,8 +588,9 @@ static int vae_decode(struct golden *g, vdm_error *err)
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
     float *video = latents ? vdm_alloc((size_t)T * frame, sizeof *video, "the video", err) : NULL;
-    int status = video ? vdm_vae_decode(&m, &g->cpu, latents, (int)s[0], (int)s[2], (int)s[3], g->o->tiled,
-                                        video, NULL, err)
+    int status = video ? vdm_vae_decode(&m, &g->cpu, latents,
+                                        &(vdm_vae_size){(int)s[0], (int)s[2], (int)s[3], g->o->tiled}, video,
+                                        &g->progress, err)
                        : -1;
     vdm_free(video);
     vdm_vae_free(&m);
@@ -610,12 +614,12 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     const int64_t C = c->out_channels, image_shape[] = {3, s->height, s->width},
                   noise[] = {s->F, C, s->h, s->w}, words[] = {c->text_tokens, c->text_dim},
                   of_image[] = {C, s->h, s->w}, video_shape[] = {s->frames, 3, s->height, s->width};
-    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : m->schedule.config.dpm;
+    bool dpm = *o->sample.sampler ? strcmp(o->sample.sampler, "dpm") == 0 : m->schedule.config.dpm;
     vdm_sample_options p = {.geometry = *s,
-                            .steps = o->steps ? o->steps : 20,
+                            .steps = o->sample.steps,
                             .sampler = dpm ? VDM_DPM : VDM_DDIM,
-                            .guidance = o->guidance,
-                            .dynamic_guidance = o->dynamic_guidance,
+                            .guidance = o->sample.guidance,
+                            .dynamic_guidance = o->sample.dynamic_guidance,
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
@@ -635,8 +639,14 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     float *video =
         vdm_alloc((size_t)(video_shape[0] * 3 * s->height * s->width), sizeof *video, "a video", err);
     if (!video) return -1;
-    int status = vdm_sample(&m->transformer, &m->vae, &m->schedule, m->lora.rank ? &m->lora : NULL, &g->cpu,
-                            &p, image, prompt, negative, video, NULL, err);
+    int status = vdm_sample(&(vdm_pipeline){.transformer = &m->transformer,
+                                            .vae = &m->vae,
+                                            .schedule = &m->schedule,
+                                            .lora = m->lora.rank ? &m->lora : NULL,
+                                            .cpu = &g->cpu,
+                                            .prompt = prompt,
+                                            .negative = negative},
+                            &p, image, video, &g->progress, err);
     if (!status) see(g, "video", video, 4, video_shape);
     vdm_free(video);
     return status;
@@ -666,11 +676,11 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     vdm_fit_options p;
     vdm_fit_defaults(&p);
     p.steps = g->last_step;
-    p.batch = o->batch;
-    p.accumulate = o->accumulate;
-    p.lr = o->lr;
-    p.clip = o->clip;
-    p.weight_decay = o->weight_decay;
+    p.batch = o->learn.batch;
+    p.accumulate = o->learn.accumulate;
+    p.lr = o->learn.lr;
+    p.clip = o->learn.clip;
+    p.weight_decay = o->learn.weight_decay;
     p.memory = memory_of(o);
     p.watch_every = p.save_every = 0;
     int64_t N = (int64_t)p.batch * p.accumulate, drawn[] = {p.steps, N},
@@ -697,8 +707,10 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     fact(g, "weight_decay", p.weight_decay);
     fact(g, "clip", p.clip);
     if (times && pairs && rows)
-        status =
-            vdm_fit(&m->transformer, &m->schedule, &g->cpu, d, text, &p, &m->lora, rows, &done, NULL, err);
+        status = vdm_fit(
+            &(vdm_pipeline){
+                .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &g->cpu, .prompt = text},
+            &m->lora, d, &p, rows, &done, &g->progress, err);
     vdm_free(times);
     vdm_free(pairs);
     vdm_free(rows);
@@ -713,11 +725,11 @@ static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_
     if (geometry_of(g, &sizes, &size, err)) return -1;
     const int64_t drawn[] = {2, size.F, c->out_channels, size.h, size.w};
     const int limits[] = {VDM_MAX_PAIRS, VDM_MAX_FRAMES, c->out_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
-    int64_t videos[] = {-1, -1, c->out_channels, -1, -1}, N = (int64_t)g->o->batch * g->o->accumulate,
+    int64_t videos[] = {-1, -1, c->out_channels, -1, -1}, N = (int64_t)g->o->learn.batch * g->o->learn.accumulate,
             t[] = {-1, N};
     if (shape_of(g, "videos", 5, videos, drawn, limits, err) ||
         check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
-        shape_of(g, "t", 2, t, (int64_t[]){g->o->steps ? g->o->steps : 3, N}, (int[]){MAX_STEPS, (int)N}, err))
+        shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N}, (int[]){MAX_STEPS, (int)N}, err))
         return -1;
     *d = (vdm_fit_data){.pairs = (int)videos[0],
                         .F = (int)videos[1],
@@ -747,7 +759,7 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
     vdm_tokenizer *t = dir ? vdm_tokenizer_load(dir, err) : NULL;
     int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
     float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
-    bool bad = x && vdm_tokenize(t, g->o->prompt ? g->o->prompt : "", ids, (int)L, err);
+    bool bad = x && vdm_tokenize(t, g->o->prompt.text ? g->o->prompt.text : "", ids, (int)L, err);
     for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
     vdm_tokenizer_free(t);
     vdm_free(ids), vdm_free(dir);
@@ -767,7 +779,7 @@ static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_er
     if (x && !given) keep_input(g, "ids", x, 1, &L);
     int *ids = integers(g, "ids", x, L, m->config.vocabulary, err);
     float *to = ids ? vdm_alloc((size_t)(L * m->config.width), sizeof *to, "the embedding", err) : NULL;
-    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, NULL, err) : -1;
+    int status = to ? vdm_text_encode(m, &g->cpu, ids, (int)L, to, &g->progress, err) : -1;
     vdm_free(ids), vdm_free(to);
     return status;
 }
@@ -806,8 +818,8 @@ static int begin(struct golden *g, vdm_error *err)
         if (!(g->expected[i].f = open_memstream(&g->expected[i].text, &g->expected[i].size)))
             return vdm_fail(err, "no memory for the expected errors");
     vdm_rng_seed(&g->rng, o->seed);
-    g->tap = (vdm_tap){.wants = wants, .see = see, .user = g};
-    g->cpu.tap = &g->tap;
+    g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
+    g->progress.trace = &g->trace;
     g->hash = 14695981039346656037u;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
@@ -820,7 +832,7 @@ static void release(struct golden *g)
         free(g->expected[i].text);
     }
     for (int i = 0; i < g->n_inputs; i++) vdm_free(g->memory[i]);
-    vdm_tap_free(&g->tap);
+    vdm_trace_free(&g->trace);
     vdm_cpu_free(&g->cpu);
     if (g->in.path) vdm_safetensors_close(&g->in);
 }
@@ -828,10 +840,10 @@ static void release(struct golden *g)
 int golden_run(const options *o, const char *command, vdm_error *err)
 {
     static struct golden g; /* too large for the stack of a small machine */
-    g = (struct golden){.o = o, .what = o->what};
+    g = (struct golden){.o = o, .what = o->golden.what};
     bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
-        if (strcmp(jobs[i].name, o->what) == 0) ok = !jobs[i].run(&g, err);
+        if (strcmp(jobs[i].name, o->golden.what) == 0) ok = !jobs[i].run(&g, err);
     ok = ok && !finish(&g, command, err);
     release(&g);
     return ok ? 0 : -1;

@@ -75,7 +75,7 @@ float *buffer(search *s, int64_t n)
 
 static const vdm_tensor *find(const search *s, const char *name)
 {
-    char full[2 * VDM_TAP_NAME];
+    char full[2 * VDM_TRACE_NAME];
     snprintf(full, sizeof full, "%.*s%s", s->prefix_length, s->f->ref->name, name);
     return vdm_safetensors_find(&s->b->ref, full);
 }
@@ -90,7 +90,7 @@ static const float *checked(search *s, const vdm_tensor *t, int rank, int64_t *s
 
 const float *neighbour(search *s, const char *format, ...)
 {
-    char name[VDM_TAP_NAME];
+    char name[VDM_TRACE_NAME];
     int64_t shape[VDM_MAX_RANK];
     va_list args;
     va_start(args, format);
@@ -102,7 +102,7 @@ const float *neighbour(search *s, const char *format, ...)
 
 const float *neighbour_of(search *s, int rank, int64_t *shape, const char *format, ...)
 {
-    char name[VDM_TAP_NAME];
+    char name[VDM_TRACE_NAME];
     va_list args;
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);

@@ -9,20 +9,20 @@ const char *colour_name(const vdm_task *t, int number)
         arc[] = {"black", "blue", "red", "green", "yellow", "grey", "fuchsia", "orange", "teal", "brown"},
         *const maze[] = {"wall", "way", "end", "start", "path"},
         *const pose[] = {"black", "face", "torso", "arms", "legs"}, *const mask[] = {"off", "on"};
-    if (!vdm_task_colour(t, number)) return "all";
+    if (!vdm_metric_colour(t->metric, t->grid.palette, number)) return "all";
     if (t->metric == VDM_METRIC_IOU) return mask[number];
     if (t->metric == VDM_METRIC_POSE || t->metric == VDM_METRIC_PCK) return pose[number];
-    return t->palette == VDM_PALETTE_MAZE ? maze[number] : arc[number];
+    return t->grid.palette == VDM_PALETTE_MAZE ? maze[number] : arc[number];
 }
 
 /* "black +2 +2 +2, blue +3 +35 +33" of what was seen. */
-static void say_colours(char *text, size_t size, const vdm_signs *s, const vdm_task *t)
+static void say_colours(char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
 {
     double shift[3];
     size_t at = 0;
     snprintf(text, size, "no colour was answered right");
-    for (int k = 0; k == 0 || vdm_task_colour(t, k); k++) {
-        if (!vdm_signs_shift(shift, s, t, k)) continue;
+    for (int k = 0; k == 0 || vdm_metric_colour(t->metric, t->grid.palette, k); k++) {
+        if (!vdm_diagnosis_shift(shift, s, t->metric, t->grid.palette, k)) continue;
         int n = snprintf(text + at, size - at, "%s%s %+.0f %+.0f %+.0f", at ? ", " : "", colour_name(t, k),
                          rint(shift[0]) + 0.0, rint(shift[1]) + 0.0, rint(shift[2]) + 0.0);
         if (n < 0 || (size_t)n >= size - at) return;
@@ -30,7 +30,7 @@ static void say_colours(char *text, size_t size, const vdm_signs *s, const vdm_t
     }
 }
 
-bool sign_say(enum sign sign, char *text, size_t size, const vdm_signs *s, const vdm_task *t)
+bool sign_say(enum sign sign, char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
 {
     switch (sign) {
     case SIGN_COLOUR:
@@ -63,7 +63,7 @@ const char *sign_name(enum sign sign)
     return names[sign];
 }
 
-void signs_print(FILE *f, const vdm_signs *s, const vdm_task *t)
+void signs_print(FILE *f, const vdm_diagnosis *s, const vdm_task *t)
 {
     char text[512];
     for (int k = 0; k < N_SIGNS; k++)

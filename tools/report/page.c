@@ -234,19 +234,18 @@ static void learning(struct writer *w)
 /* The cells that differ, over the picture: SVG in the pixels of the session. */
 static void outline(struct writer *w, const struct answer *a)
 {
-    const vdm_task shape = vdm_example_grid(w->p->task, a->example), *t = &shape;
+    const vdm_grid_layout grid = vdm_example_grid(w->p->task, a->example);
     const vdm_geometry *g = &w->p->evaluation->geometry;
-    vdm_picture size = {.width = g->width, .height = g->height};
-    int top, left;
-    if (!a->n_wrong || vdm_grid_read(NULL, &top, &left, &size, t)) return;
+    vdm_pixel first;
+    if (!a->n_wrong || !vdm_grid_place(&first, &grid, g->height, g->width)) return;
     fprintf(w->f, "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" aria-hidden=\"true\">", g->width,
             g->height);
-    for (int i = 0; i < t->grid_rows * t->grid_cols; i++) {
-        int step = t->cell + t->border, x = left + i % t->grid_cols * step, y = top + i / t->grid_cols * step;
+    for (int i = 0; i < grid.rows * grid.cols; i++) {
+        vdm_pixel at = vdm_grid_cell(&grid, first, i);
         if (!a->wrong[i]) continue;
         for (int k = 0; k < 2; k++) /* a dark line under a red one: seen on any colour */
             fprintf(w->f, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" />",
-                    k ? "in" : "out", x, y, t->cell, t->cell);
+                    k ? "in" : "out", at.x, at.y, grid.cell, grid.cell);
     }
     fputs("</svg>", w->f);
 }
@@ -351,7 +350,7 @@ static void numbers(struct writer *w)
 static void signs(struct writer *w)
 {
     static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};
-    const vdm_signs *s = w->p->evaluation->signs;
+    const vdm_diagnosis *s = w->p->evaluation->signs;
     char text[512];
     fputs("<section><h2>Signs of failure</h2>\n<table><tbody>\n", w->f);
     for (int k = 0; k < N_SIGNS; k++)
@@ -369,7 +368,8 @@ static void settings(struct writer *w)
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
     row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->width, g->height);
-    if (s->options->view) row(f, "View", "%d", s->options->view);
+    if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
+    if (s->options->eval.views > 1) row(f, "Views", "%d, one adapter", s->options->eval.views);
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);
@@ -389,7 +389,7 @@ static void settings(struct writer *w)
             o.guidance);
         row(f, "Ensemble", "%d", o.ensemble);
     }
-    if (w->p->evaluation) row(f, "Colour map", "%s", s->options->colour);
+    if (w->p->evaluation) row(f, "Colour map", "%s", s->options->eval.colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");

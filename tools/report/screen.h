@@ -11,9 +11,9 @@ typedef struct screen {
 } screen;
 screen screen_of_stdout(void);
 /* Prints n pictures side by side, the caption under each; one without pixels leaves its place empty. grid:
- * the task whose cells they show, or NULL. */
+ * the layout of the cells they show, or NULL. */
 void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
-                  const vdm_task *grid);
+                  const vdm_grid_layout *grid);
 
 /* The same for grids, each of its own size; one of 0 x 0 leaves its place empty. */
 void screen_print_grids(const screen *s, const vdm_grid *grids, const char *const *captions, int n,

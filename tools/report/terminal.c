@@ -65,7 +65,7 @@ static void mean_colour(uint8_t *rgb, const vdm_picture *p, int y0, int y1, int 
 static char brightness(const uint8_t *rgb)
 {
     const char ramp[] = " .:-=+*#%@";
-    return ramp[(299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2]) * 9 / 255000];
+    return ramp[vdm_luminance(rgb) * 9 / 255000];
 }
 
 static int at_least_1(int x, int most)
@@ -87,37 +87,38 @@ static void shrink_picture(struct small *s, const vdm_picture *p, bool colour, i
     }
 }
 
-/* A grid: `zoom` characters a cell. cells [rows,cols] are its palette colours, the first at (top, left). */
-static void shrink_grid(struct small *s, const vdm_picture *p, const vdm_task *g, const uint8_t *cells,
-                        int top, int left, bool colour, int zoom)
+/* A grid: `zoom` characters a cell. cells [rows,cols] are its palette colours, the first at `first`. */
+static void shrink_grid(struct small *s, const vdm_picture *p, const vdm_grid_layout *g, const uint8_t *cells,
+                        vdm_pixel first, bool colour, int zoom)
 {
-    int down = colour ? zoom : 1, pitch = g->cell + g->border;
-    s->width = g->grid_cols * zoom;
-    s->height = g->grid_rows * down;
+    int down = colour ? zoom : 1;
+    s->width = g->cols * zoom;
+    s->height = g->rows * down;
     for (int i = 0; i < s->width * s->height; i++) {
-        int y = i / s->width, x = i % s->width, k = cells[y / down * g->grid_cols + x / zoom];
-        int y0 = top + y / down * pitch + y % down * g->cell / down;
-        int x0 = left + x / zoom * pitch + x % zoom * g->cell / zoom;
+        int y = i / s->width, x = i % s->width, cell = y / down * g->cols + x / zoom, k = cells[cell];
+        vdm_pixel at = vdm_grid_cell(g, first, cell);
+        int y0 = at.y + y % down * g->cell / down, x0 = at.x + x % zoom * g->cell / zoom;
         mean_colour(s->rgb + 3 * i, p, y0, y0 + g->cell / down, x0, x0 + g->cell / zoom);
         s->text[i] = (char)(x % zoom ? ' ' : k ? '0' + k : '.');
     }
 }
 
-static int shrink(struct small *s, const vdm_picture *p, const vdm_task *g, const screen *t, int n)
+static int shrink(struct small *s, const vdm_picture *p, const vdm_grid_layout *g, const screen *t, int n)
 {
     vdm_error err;
-    int top, left, columns = (t->columns + GAP) / n - GAP;
+    vdm_pixel first;
+    int columns = (t->columns + GAP) / n - GAP;
     *s = (struct small){0};
     if (!p->rgb) return 0;
-    if (!g || vdm_grid_read(NULL, &top, &left, p, g) || g->grid_cols > MOST || g->grid_rows > MOST) {
+    if (!g || !vdm_grid_place(&first, g, p->height, p->width) || g->cols > MOST || g->rows > MOST) {
         shrink_picture(s, p, t->colour, at_least_1(columns, MAX_COLUMNS));
         return 0;
     }
-    int zoom = 2 * g->grid_cols <= columns && 2 * g->grid_cols <= MOST && 2 * g->grid_rows <= MOST ? 2 : 1;
-    uint8_t *cells = vdm_alloc((size_t)g->grid_rows * (size_t)g->grid_cols, 1, "a grid", &err);
+    int zoom = 2 * g->cols <= columns && 2 * g->cols <= MOST && 2 * g->rows <= MOST ? 2 : 1;
+    uint8_t *cells = vdm_alloc((size_t)g->rows * (size_t)g->cols, 1, "a grid", &err);
     if (!cells) return -1;
-    vdm_grid_read(cells, &top, &left, p, g);
-    shrink_grid(s, p, g, cells, top, left, t->colour, zoom);
+    vdm_grid_read(cells, p, g);
+    shrink_grid(s, p, g, cells, first, t->colour, zoom);
     vdm_free(cells);
     return 0;
 }
@@ -170,7 +171,7 @@ static void print_all(const screen *t, const struct small *all, const char *cons
 }
 
 void screen_print(const screen *t, const vdm_picture *pictures, const char *const *captions, int n,
-                  const vdm_task *grid)
+                  const vdm_grid_layout *grid)
 {
     vdm_error err;
     struct small *all = vdm_alloc((size_t)n, sizeof *all, "pictures for the terminal", &err);

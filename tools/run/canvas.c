@@ -10,32 +10,20 @@
 
 enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
 
-static int given(int value, int own, int usual)
+/* The canvas is as large as --size says, or as ARC-AGI's pictures are. */
+static void settle(options *o)
 {
-    return value >= 0 ? value : own >= 0 ? own : usual;
-}
-
-/* Of options not given, the model's own for arc. */
-static int settle(options *o, vdm_error *err)
-{
-    options own;
-    if (options_defaults(&own, ARC, o->model, err)) return -1;
-    if (!o->height) o->height = own.height, o->width = own.width;
-    o->cell = given(o->cell, own.cell, 0);
-    o->border = given(o->border, own.border, 2);
-    o->align = given(o->align, own.align, 1);
-    o->grow = given(o->grow, own.grow, 0);
-    if (!*o->outside) memcpy(o->outside, own.outside, sizeof own.outside);
-    if (!*o->palette) memcpy(o->palette, own.palette, sizeof own.palette);
-    return 0;
+    if (o->height) return;
+    o->height = o->canvas.height;
+    o->width = o->canvas.width;
 }
 
 /* A side of the canvas for n cells; side where they fit, or where it would have to grow too much. */
 static int grown(const options *o, int side, int n)
 {
-    int need = n * (o->cell + o->border) + o->border;
+    int need = n * (o->canvas.cell + o->canvas.border) + o->canvas.border;
     need = (need + GRID_OF_SIZES - 1) / GRID_OF_SIZES * GRID_OF_SIZES;
-    return need <= side ? side : need < o->grow ? need : o->grow > side ? o->grow : side;
+    return need <= side ? side : need < o->canvas.grow ? need : o->canvas.grow > side ? o->canvas.grow : side;
 }
 
 /* As many pixels are learned as before: fewer videos a step, and more or fewer steps for what is left over.
@@ -43,10 +31,10 @@ static int grown(const options *o, int side, int n)
 static void grow_canvas(options *o, int cells)
 {
     int height = grown(o, o->height, cells), width = grown(o, o->width, cells);
-    int64_t pixels = (int64_t)height * width, before = (int64_t)o->height * o->width * o->batch;
-    int64_t batch = before < pixels ? 1 : before / pixels, steps = o->steps * before / (batch * pixels);
-    o->batch = (int)batch;
-    o->steps = steps < 1 ? 1 : (int)steps;
+    int64_t pixels = (int64_t)height * width, before = (int64_t)o->height * o->width * o->learn.batch;
+    int64_t batch = before < pixels ? 1 : before / pixels, steps = o->learn.steps * before / (batch * pixels);
+    o->learn.batch = (int)batch;
+    o->learn.steps = steps < 1 ? 1 : (int)steps;
     o->height = height;
     o->width = width;
 }
@@ -55,31 +43,32 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
 {
     int rows, cols;
     if (!t->arc.path) return 0;
-    if (settle(o, err)) return -1;
+    settle(o);
     vdm_arc_largest(&t->arc, answers, &rows, &cols);
-    if (o->grow && o->cell) grow_canvas(o, rows > cols ? rows : cols);
+    if (o->canvas.grow && o->canvas.cell) grow_canvas(o, rows > cols ? rows : cols);
     vdm_arc_canvas c = {.height = o->height,
                         .width = o->width,
-                        .cell = o->cell,
-                        .border = o->border,
-                        .align = o->align,
-                        .grey = strcmp(o->outside, "grey") == 0,
-                        .palette = strcmp(o->palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
-    return vdm_arc_layout(t, &c, rows, cols, err);
+                        .cell = o->canvas.cell,
+                        .border = o->canvas.border,
+                        .align = o->canvas.align,
+                        .grey = strcmp(o->canvas.outside, "grey") == 0,
+                        .palette =
+                            strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
+    return vdm_arc_layout(&t->grid, &c, rows, cols, err);
 }
 
-int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *err)
+int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)
 {
-    vdm_arc_view views[MAX_VIEWS];
+    vdm_view views[MAX_VIEWS];
     int colours = 0;
-    if (!o->view) return 0;
-    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid_rows))
+    if (!o->eval.view) return 0;
+    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
         return vdm_fail(err, "%s: --view %d: expected a task of grids, metric cells, found metric %s",
-                        t->path, o->view, vdm_metric_name(t->metric));
-    bool square = t->arc.path ? o->height == o->width : t->grid_rows == t->grid_cols;
-    while (colours < 10 && vdm_palette_colour(t->palette, colours)) colours++;
-    vdm_arc_views(views, o->view + 1, square, 0, colours, 42);
-    *view = views[o->view];
+                        t->path, o->eval.view, vdm_metric_name(t->metric));
+    bool square = t->arc.path ? o->height == o->width : t->grid.rows == t->grid.cols;
+    while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
+    vdm_views_make(views, o->eval.view + 1, square, 0, colours, 42);
+    *view = views[o->eval.view];
     t->view = view;
     return 0;
 }

@@ -9,6 +9,6 @@
  * answers: the test outputs' sizes count too. Other tasks stay as they are. */
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Shows a task of grids in view o->view, a function of that number alone, which `view` keeps. After canvas_lay_out. */
-int canvas_view(vdm_task *t, const options *o, vdm_arc_view *view, vdm_error *err);
+int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stopped; /* set by SIGINT and SIGTERM */
+static volatile sig_atomic_t stopped; /* set by SIGINT, SIGTERM, SIGHUP */
 
 static void on_signal(int signal)
 {
@@ -19,8 +19,13 @@ void console_watch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal,
                                .sa_flags = (int)SA_RESETHAND}; /* a second one ends it */
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    /* a terminal that is closed, but for a program started with nohup */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGPIPE, &ignore, NULL); /* a reader of the progress that went away ends no run of hours */
 }
 
 bool console_stopped(void)
@@ -77,6 +82,6 @@ void console_clear(console *c)
 vdm_progress console_progress(console *c)
 {
     *c = (console){.terminal = isatty(STDERR_FILENO) == 1};
-    vdm_progress p = {report, c};
+    vdm_progress p = {.report = report, .user = c};
     return p;
 }

@@ -4,7 +4,7 @@
 
 #include "vdm.h"
 
-/* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT and SIGTERM ask the
+/* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT, SIGTERM and SIGHUP ask the
  * work to stop. */
 typedef struct console {
     bool terminal;

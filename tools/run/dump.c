@@ -43,7 +43,7 @@ int dump_add(dump *d, const char *name, const float *data, int rank, const int64
     return 0;
 }
 
-/* dump_add as a tap calls it. */
+/* dump_add as a trace calls it. */
 void dump_see(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     dump *d = user;

@@ -14,7 +14,7 @@ typedef struct dump {
 } dump;
 int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err);
 void dump_see(void *user, const char *name, const float *data, int rank,
-              const int64_t *shape); /* vdm_tap's */
+              const int64_t *shape); /* vdm_trace's */
 int dump_write(dump *d, vdm_error *err);
 void dump_free(dump *d);
 

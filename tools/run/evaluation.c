@@ -10,6 +10,7 @@
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,12 +26,12 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
-    vdm_colour_parse(&kind, s->options->colour); /* one of the table's words */
-    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task, &why))
-        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->colour, why.text);
+    vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
+    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task->metric, a->task->grid.palette, &why))
+        return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
     if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
-                        a->task->path, s->options->colour);
+                        a->task->path, s->options->eval.colour);
     return 0;
 }
 
@@ -38,18 +39,17 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                     vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    vdm_picture size = {.width = g->width, .height = g->height};
-    vdm_task first = vdm_example_grid(t, &t->test[0]);
-    int top, left;
+    vdm_grid_layout grid = vdm_example_grid(t, &t->test[0]);
+    vdm_pixel first;
     *a = (evaluation){.task = t,
                       .geometry = *g,
                       .asked = n,
                       .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
-    if (t->metric == VDM_METRIC_CELLS && vdm_grid_read(NULL, &top, &left, &size, &first))
+    if (t->metric == VDM_METRIC_CELLS && !vdm_grid_place(&first, &grid, g->height, g->width))
         return vdm_fail(err,
                         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
                         "columns of %d pixels",
-                        t->path, g->height, g->width, t->grid_rows, t->grid_cols, t->cell + t->border);
+                        t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
     a->signs = vdm_alloc(1, sizeof *a->signs, "the signs of failure", err);
     if (!a->all || !a->signs || views_plan(&a->views, s, t, err)) return -1;
@@ -60,17 +60,17 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
  * Scores */
 
 /* Which cells differ from the truth, where the task has a grid that fits. */
-static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *last, const vdm_picture *truth,
+static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last, const vdm_picture *truth,
                       vdm_error *err)
 {
-    int top, left;
-    size_t cells = (size_t)t->grid_rows * (size_t)t->grid_cols;
-    if (vdm_grid_read(NULL, &top, &left, last, t)) return 0;
+    vdm_pixel first;
+    size_t cells = (size_t)grid->rows * (size_t)grid->cols;
+    if (!vdm_grid_place(&first, grid, last->height, last->width)) return 0;
     uint8_t *expected = vdm_alloc(cells, 1, "a grid", err);
     a->wrong = expected ? vdm_alloc(cells, 1, "a grid", err) : NULL;
     if (a->wrong) {
-        vdm_grid_read(a->wrong, &top, &left, last, t);
-        vdm_grid_read(expected, &top, &left, truth, t);
+        vdm_grid_read(a->wrong, last, grid);
+        vdm_grid_read(expected, truth, grid);
         for (size_t i = 0; i < cells; i++) a->n_wrong += a->wrong[i] = a->wrong[i] != expected[i];
     }
     vdm_free(expected);
@@ -78,17 +78,17 @@ static int mark_cells(struct answer *a, const vdm_task *t, const vdm_picture *la
 }
 
 /* raw: the last frame before its colours were corrected. */
-static int score(struct answer *a, const vdm_task *t, const vdm_picture *input, const vdm_picture *raw,
-                 const vdm_picture *last, const vdm_picture *truth, vdm_error *err)
+static int score(struct answer *a, vdm_metric metric, const vdm_grid_layout *grid, const vdm_picture *input,
+                 const vdm_picture *raw, const vdm_picture *last, const vdm_picture *truth, vdm_error *err)
 {
     bool same;
     a->known = true;
-    if (vdm_score(&a->score, &a->exact, t, last, truth, err) ||
-        vdm_score(&a->copied, &same, t, input, truth, err) ||
-        vdm_score(&a->against_input, &same, t, last, input, err) ||
-        vdm_score(&a->raw, &a->raw_exact, t, raw, truth, err))
+    if (vdm_score(&a->score, &a->exact, metric, grid, last, truth, err) ||
+        vdm_score(&a->copied, &same, metric, grid, input, truth, err) ||
+        vdm_score(&a->against_input, &same, metric, grid, last, input, err) ||
+        vdm_score(&a->raw, &a->raw_exact, metric, grid, raw, truth, err))
         return -1;
-    return mark_cells(a, t, last, truth, err);
+    return mark_cells(a, grid, last, truth, err);
 }
 
 static void add_up(evaluation *a)
@@ -151,18 +151,18 @@ int film_frame(int i, int frames)
 }
 
 /* As the task is, not as its view shows it. */
-static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_task *shape,
+static int write_last(const evaluation *all, const char *folder, const char *name, const vdm_grid_layout *grid,
                       const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
     vdm_picture plain = {0}; /* in a view alone */
-    const vdm_arc_view *view = all->task->view;
+    const vdm_view *view = all->task->view;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
     int status = path ? 0 : -1;
     if (!status && view)
         status = vdm_picture_resize(&plain, last, last->width, last->height, err) ||
-                         vdm_view_picture(&plain, shape, view, true, err)
+                         vdm_view_picture(&plain, grid, view, true, err)
                      ? -1
                      : 0;
     if (!status) status = vdm_picture_write(view ? &plain : last, path, err);
@@ -172,11 +172,11 @@ static int write_last(const evaluation *all, const char *folder, const char *nam
 }
 
 /* A copy with its colours corrected. */
-static int correct(vdm_picture *to, const evaluation *all, const vdm_task *shape, const vdm_picture *raw,
+static int correct(vdm_picture *to, const evaluation *all, const vdm_grid_layout *grid, const vdm_picture *raw,
                    vdm_error *err)
 {
     if (vdm_picture_resize(to, raw, raw->width, raw->height, err)) return -1;
-    vdm_colour_apply(&all->colours, shape, to);
+    vdm_colour_apply(&all->colours, all->task->metric, grid, to);
     return 0;
 }
 
@@ -195,18 +195,18 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
 {
     const vdm_geometry *g = &all->geometry;
     struct answer *a = &all->all[i];
-    vdm_task shape = vdm_example_grid(all->task, a->example);
+    vdm_grid_layout grid = vdm_example_grid(all->task, a->example);
     vdm_picture truth = {0}, last = {0},
                 raw = {g->width, g->height,
                        bytes + (size_t)(g->frames - 1) * (size_t)g->height * (size_t)g->width * 3};
-    int status = correct(&last, all, &shape, &raw, err);
-    if (!status && folder) status = write_last(all, folder, a->example->name, &shape, &last, err);
+    int status = correct(&last, all, &grid, &raw, err);
+    if (!status && folder) status = write_last(all, folder, a->example->name, &grid, &last, err);
     if (!status && a->example->output)
         status = vdm_example_picture(&truth, all->task, a->example, true, g->height, g->width, err) ||
-                         score(a, &shape, input, &raw, &last, &truth, err)
+                         score(a, all->task->metric, &grid, input, &raw, &last, &truth, err)
                      ? -1
                      : 0;
-    if (!status) vdm_signs_add(all->signs, &shape, bytes, g->frames, input, truth.rgb ? &truth : NULL);
+    if (!status) vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input, truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
     vdm_picture_free(&truth);
@@ -247,7 +247,7 @@ static int report_one(void *user, const vdm_report *r)
 int evaluation_group(const session *s, int asked)
 {
     int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
-    int fit = GROUP_TOKENS / (tokens * s->options->ensemble);
+    int fit = GROUP_TOKENS / (tokens * s->options->sample.ensemble);
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 
@@ -288,7 +288,7 @@ static int answer_view(const evaluation *a, int k, const vdm_example *list, sess
 {
     const vdm_task shown = views_show(&a->views, a->task, k);
     int H = s->geometry.height, W = s->geometry.width;
-    const vdm_progress progress = {report_one, b};
+    const vdm_progress progress = {.report = report_one, .user = b};
     vdm_sample_options p = sample_options(s);
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
@@ -296,41 +296,38 @@ static int answer_view(const evaluation *a, int k, const vdm_example *list, sess
         if (vdm_example_picture(&g->inputs[i], &shown, &list[i], false, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    return vdm_sample(&s->transformer, &s->vae, &s->schedule, s->lora.rank ? &s->lora : NULL, &s->cpu, &p,
-                      g->images, views_text(&a->views, s, k), s->negative, g->videos, &progress, err);
+    vdm_pipeline pipeline = session_pipeline(s);
+    pipeline.prompt = views_text(&a->views, s, k);
+    return vdm_sample(&pipeline, &p, g->images, g->videos, &progress, err);
 }
 
-/* The last frame of video i of the group, in g->bytes. */
-static vdm_picture last_frame(const evaluation *a, const struct group *g, int i)
+/* The last frame [3,H,W] of video i of the group. */
+static float *last_frame(const evaluation *a, const struct group *g, int i)
 {
     const vdm_geometry *size = &a->geometry;
-    int64_t frame = (int64_t)3 * size->height * size->width;
-    vdm_bytes_from_video(g->bytes, g->videos + ((int64_t)(i + 1) * size->frames - 1) * frame, 1, size->height,
-                         size->width);
-    return (vdm_picture){size->width, size->height, g->bytes};
+    return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
 }
 
 /* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
                         struct group *g, int n, ballot *votes, vdm_error *err)
 {
-    int64_t video = (int64_t)a->geometry.frames * 3 * a->geometry.height * a->geometry.width;
+    int H = a->geometry.height, W = a->geometry.width;
+    vdm_picture last = {W, H, g->bytes};
     for (int k = a->views.n - 1; k >= 0; k--) {
         const vdm_task shown = views_show(&a->views, a->task, k);
-        b->before = (a->views.n - 1 - k) * s->options->steps;
+        b->before = (a->views.n - 1 - k) * s->options->sample.steps;
         if (answer_view(a, k, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            const vdm_picture last = last_frame(a, g, i);
-            const vdm_task shape = vdm_example_grid(&shown, &list[i]);
-            if (ballot_add(&votes[i], &a->views, k, &last, &shape, err)) return -1;
+            const vdm_grid_layout grid = vdm_example_grid(&shown, &list[i]);
+            vdm_bytes_from_video(g->bytes, last_frame(a, g, i), 1, H, W);
+            if (ballot_add(&votes[i], &a->views.list[k], &last, &grid, err)) return -1;
         }
     }
     for (int i = 0; i < n; i++) {
-        vdm_picture last = last_frame(a, g, i);
-        const vdm_task shape = vdm_example_grid(a->task, &list[i]);
-        if (ballot_draw(&last, &votes[i], &shape, err)) return -1;
-        vdm_video_from_bytes(g->videos + (i + 1) * video - video / a->geometry.frames, last.rgb, 1, last.height,
-                             last.width);
+        const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
+        if (ballot_draw(&last, &votes[i], &grid, err)) return -1;
+        vdm_video_from_bytes(last_frame(a, g, i), last.rgb, 1, H, W);
     }
     return 0;
 }
@@ -344,8 +341,8 @@ static int answer(const evaluation *a, const vdm_example *list, session *s, stru
     ballot *votes = vdm_alloc((size_t)n, sizeof *votes, "the votes", err);
     int status = votes ? 0 : -1;
     for (int i = 0; i < n && !status; i++) {
-        const vdm_task shape = vdm_example_grid(a->task, &list[i]);
-        status = ballot_new(&votes[i], shape.grid_rows, shape.grid_cols, err);
+        const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
+        status = ballot_new(&votes[i], grid.rows, grid.cols, err);
     }
     if (!status) status = answer_views(a, list, s, b, g, n, votes, err);
     for (int i = 0; votes && i < n; i++) ballot_free(&votes[i]);
@@ -364,11 +361,13 @@ static void say_score(const struct answer *a, vdm_metric m)
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static void unpack(const evaluation *a, const struct group *g, int i)
+static int unpack(const evaluation *a, const struct group *g, int i, vdm_error *err)
 {
     const vdm_geometry *size = &a->geometry;
-    int64_t numbers = (int64_t)size->frames * 3 * size->height * size->width;
-    vdm_bytes_from_video(g->bytes, g->videos + i * numbers, size->frames, size->height, size->width);
+    const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
+    if (vdm_video_check(video, size->frames, size->height, size->width, err)) return -1;
+    vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
+    return 0;
 }
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
@@ -396,7 +395,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            unpack(a, g, i);
+            if (unpack(a, g, i, err)) return -1;
             vdm_picture last = {size->width, size->height, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.width, last.height, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], true, size->height,
@@ -414,17 +413,17 @@ static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, 
     vdm_colour_study *study = vdm_alloc(1, sizeof *study, "the colours of the answers", err);
     if (!study) return -1;
     for (int i = 0; i < a->train_pairs; i++) {
-        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
-        vdm_colour_add(study, &shape, &o->last[i], &o->truth[i]);
+        vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_add(study, a->task->metric, &grid, &o->last[i], &o->truth[i]);
     }
-    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task, err);
+    int status = vdm_colour_learn(&a->colours, a->colours.kind, study, a->task->metric, a->task->grid.palette, err);
     vdm_free(study);
     for (int i = 0; i < a->train_pairs && !status; i++) {
         double score;
         bool exact;
-        vdm_task shape = vdm_example_grid(a->task, &a->task->train[i]);
-        vdm_colour_apply(&a->colours, &shape, &o->last[i]);
-        status = vdm_score(&score, &exact, &shape, &o->last[i], &o->truth[i], err);
+        vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
+        vdm_colour_apply(&a->colours, a->task->metric, &grid, &o->last[i]);
+        status = vdm_score(&score, &exact, a->task->metric, &grid, &o->last[i], &o->truth[i], err);
         a->signs->train_exact += !status && exact;
     }
     a->signs->train = a->train_pairs;
@@ -452,9 +451,7 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
-    struct bar b = {.all = a,
-                    .each = s->options->steps * a->views.n,
-                    .start = vdm_seconds()};
+    struct bar b = {.all = a, .each = s->options->sample.steps * a->views.n, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
@@ -462,8 +459,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            unpack(a, &g, i);
-            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
+            status = unpack(a, &g, i, err);
+            if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -473,17 +470,21 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
+    say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled. */
+/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
+ * an apostrophe where a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
-    bool quoted = name[strcspn(name, ",\"\r\n")] != '\0';
+    const char *text = clean(name);
+    bool quoted = text[strcspn(text, ",\"")] != '\0';
     if (quoted) fputc('"', f);
-    for (const char *c = name; *c; c++) {
+    if (*text && strchr("=+-@", *text)) fputc('\'', f);
+    for (const char *c = text; *c; c++) {
         if (*c == '"') fputc('"', f);
         fputc(*c, f);
     }
@@ -516,7 +517,7 @@ int evaluation_summary(const options *o, const evaluation *a)
         return DONE;
     }
     if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->colour, metric, a->raw, a->raw_exact);
+        printf("without --colour %s: mean %s %.4f, %d exact\n", o->eval.colour, metric, a->raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
            a->mean);
     if (a->task->metric == VDM_METRIC_POSE)
@@ -527,7 +528,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
            a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
     bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->at_least) && a->mean > o->at_least : a->mean < o->at_least;
+    bool below = less ? isfinite(o->eval.at_least) && a->mean > o->eval.at_least : a->mean < o->eval.at_least;
     return below ? BELOW : DONE;
 }
 

@@ -41,7 +41,7 @@ typedef struct evaluation {
     int train_pairs; /* training pairs that are answered too, first: to learn colours from, and to see whether
                            they were memorised */
     vdm_colour_map colours;
-    vdm_signs *signs;
+    vdm_diagnosis *signs;
 } evaluation;
 /* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
 int evaluation_asked(const vdm_task *t, int limit, vdm_error *err);

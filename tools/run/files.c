@@ -26,12 +26,6 @@ int make_folder(const char *path, vdm_error *err)
     return 0;
 }
 
-bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 bool has(const char *folder, const char *name)
 {
     vdm_error err;
@@ -40,4 +34,27 @@ bool has(const char *folder, const char *name)
     bool there = path && stat(path, &st) == 0;
     vdm_free(path);
     return there;
+}
+
+/* By the system's own words for it, which errors end with, and those of vdm_alloc. */
+bool is_machine_fault(const vdm_error *err)
+{
+    static const int reasons[] = {ENOSPC,
+                                  EIO,
+                                  ENOMEM,
+                                  EMFILE,
+                                  ENFILE,
+                                  EROFS,
+                                  EFBIG,
+                                  EACCES,
+                                  EPERM
+#ifdef EDQUOT
+                                  ,
+                                  EDQUOT
+#endif
+    };
+    if (strstr(err->text, "no memory for") || strstr(err->text, "another run is writing")) return true;
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (strstr(err->text, strerror(reasons[i]))) return true;
+    return false;
 }

@@ -7,7 +7,8 @@
 /* Refuses early where a file could not be written at the end. */
 int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
-bool is_folder(const char *path);
+/* Whether a failure is the machine's, a full disk or no memory, and no fault of what was worked on. */
+bool is_machine_fault(const vdm_error *err);
 bool has(const char *folder, const char *name); /* something of that name is in there */
 
 #endif

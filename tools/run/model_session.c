@@ -44,31 +44,33 @@ static void choose_texts(session *s, const char *prompt)
 {
     const options *o = s->options;
     s->texts[0] = prompt;
-    s->texts[1] = o->negative ? o->negative : prompt && !o->negative_embeds && o->guidance > 1 ? "" : NULL;
+    s->texts[1] = o->prompt.negative                                               ? o->prompt.negative
+                  : prompt && !o->prompt.negative_embeds && o->sample.guidance > 1 ? ""
+                                                                                   : NULL;
     compare_prompts(s);
 }
 
 static int read_prompts(session *s, vdm_error *err)
 {
     const options *o = s->options;
-    if ((o->prompt && o->prompt_embeds) || (o->negative && o->negative_embeds))
+    if ((o->prompt.text && o->prompt.embeds) || (o->prompt.negative && o->prompt.negative_embeds))
         return vdm_fail(err, "--%s: expected a text or an embedding, found both",
-                        o->prompt && o->prompt_embeds ? "prompt" : "negative");
-    if ((o->prompt || o->negative) && !has_text_encoder(o->model))
+                        o->prompt.text && o->prompt.embeds ? "prompt" : "negative");
+    if ((o->prompt.text || o->prompt.negative) && !has_text_encoder(o->model))
         return vdm_fail(err, "%s: --prompt and --negative need a text_encoder/ and a tokenizer/ there",
                         o->model);
-    const char *own = o->prompt ? NULL : "prompt_embeds.safetensors";
-    if (read_prompt(s, &s->prompt, o->prompt_embeds, own, err) ||
-        read_prompt(s, &s->negative, o->negative_embeds, NULL, err))
+    const char *own = o->prompt.text ? NULL : "prompt_embeds.safetensors";
+    if (read_prompt(s, &s->prompt, o->prompt.embeds, own, err) ||
+        read_prompt(s, &s->negative, o->prompt.negative_embeds, NULL, err))
         return -1;
-    choose_texts(s, o->prompt);
+    choose_texts(s, o->prompt.text);
     return 0;
 }
 
 void session_task_prompt(session *s, const char *text)
 {
     const options *o = s->options;
-    if (text && !o->prompt && !o->prompt_embeds && has_text_encoder(o->model)) choose_texts(s, text);
+    if (text && !o->prompt.text && !o->prompt.embeds && has_text_encoder(o->model)) choose_texts(s, text);
 }
 
 void session_use_prompts(session *s, float *prompt, float *negative)
@@ -101,7 +103,7 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
             "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
             "image-to-video models, found %d",
             o->model, 2 * c->out_channels, c->in_channels);
-    if (o->grow > 0) allow_larger(&s->config.transformer);
+    if (o->canvas.grow > 0) allow_larger(&s->config.transformer);
     if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
@@ -137,8 +139,8 @@ int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c,
     vdm_lora parts[MAX_LORAS] = {0};
     double weights[MAX_LORAS];
     int n = 0, status = 0;
-    while (n < o->n_loras && !status) {
-        status = lora_read_option(&parts[n], &weights[n], o->loras[n], c, err);
+    while (n < o->sample.n_loras && !status) {
+        status = lora_read_option(&parts[n], &weights[n], o->sample.loras[n], c, err);
         if (!status) n++;
     }
     if (!status && n) status = vdm_lora_join(all, parts, weights, n, err);
@@ -175,6 +177,17 @@ int session_load(session *s, vdm_error *err)
     return status;
 }
 
+vdm_pipeline session_pipeline(const session *s)
+{
+    return (vdm_pipeline){.transformer = &s->transformer,
+                          .vae = &s->vae,
+                          .schedule = &s->schedule,
+                          .lora = s->lora.rank ? &s->lora : NULL,
+                          .cpu = &s->cpu,
+                          .prompt = s->prompt,
+                          .negative = s->negative};
+}
+
 void session_free(session *s)
 {
     vdm_lora_free(&s->lora);
@@ -198,43 +211,24 @@ vdm_precision precision_of(const options *o)
 
 size_t memory_of(const options *o)
 {
-    return (size_t)(o->memory * 1024 * 1024 * 1024);
+    return (size_t)(o->learn.memory * 1024 * 1024 * 1024);
 }
 
 vdm_sample_options sample_options(const session *s)
 {
     const options *o = s->options;
-    bool dpm = *o->sampler ? strcmp(o->sampler, "dpm") == 0 : s->config.scheduler.dpm;
-    vdm_sample_options p = {.geometry = s->geometry,
-                            .steps = o->steps,
-                            .ensemble = o->ensemble,
-                            .sampler = dpm ? VDM_DPM : VDM_DDIM,
-                            .guidance =
-                                s->same_prompts ? 1 : o->guidance, /* v_neg + g (v - v_neg) is v then */
-                            .dynamic_guidance = o->dynamic_guidance,
-                            .tiled = o->tiled,
-                            .image_scale = image_scale_of(o),
-                            .seed = o->seed};
+    bool dpm = *o->sample.sampler ? strcmp(o->sample.sampler, "dpm") == 0 : s->config.scheduler.dpm;
+    vdm_sample_options p = {
+        .geometry = s->geometry,
+        .steps = o->sample.steps,
+        .ensemble = o->sample.ensemble,
+        .sampler = dpm ? VDM_DPM : VDM_DDIM,
+        .guidance = s->same_prompts ? 1 : o->sample.guidance, /* v_neg + g (v - v_neg) is v then */
+        .dynamic_guidance = o->sample.dynamic_guidance,
+        .tiled = o->tiled,
+        .image_scale = image_scale_of(o),
+        .seed = o->seed};
     return p;
-}
-
-int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err)
-{
-    vdm_picture p;
-    if (vdm_picture_read(&p, path, err)) return -1;
-    int status = vdm_picture_resize(to, &p, g->width, g->height, err);
-    vdm_picture_free(&p);
-    return status;
-}
-
-int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err)
-{
-    vdm_picture p = {0};
-    if (read_sized(&p, path, g, err)) return -1;
-    *image = vdm_alloc((size_t)g->width * (size_t)g->height * 3, sizeof(float), "a picture", err);
-    if (*image) vdm_video_from_bytes(*image, p.rgb, 1, g->height, g->width);
-    vdm_picture_free(&p);
-    return *image ? 0 : -1;
 }
 
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err)

@@ -28,6 +28,7 @@ void session_task_prompt(session *s, const char *text);
 int session_load(session *s, vdm_error *err);
 /* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
 void session_use_prompts(session *s, float *prompt, float *negative);
+vdm_pipeline session_pipeline(const session *s); /* what learning and sampling run with, once loaded */
 void session_free(session *s);
 /* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
@@ -39,9 +40,6 @@ vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
 size_t memory_of(const options *o); /* bytes that --memory asks for */
 vdm_precision precision_of(const options *o);
-/* Reads a picture and brings it to the session's size; read_image: as [3,H,W] in -1..1. */
-int read_sized(vdm_picture *to, const char *path, const vdm_geometry *g, vdm_error *err);
-int read_image(float **image, const char *path, const vdm_geometry *g, vdm_error *err);
 /* The size that a picture has, or that --size asks for. */
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err);
 

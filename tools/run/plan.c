@@ -23,8 +23,8 @@ static double forward_operations(const session *s, int B)
 static double passes(const session *s, const vdm_fit_options *f)
 {
     int layers = s->config.transformer.layers, attention;
-    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, s->options->rank, &attention);
-    return s->options->accumulate * (2.2 + (layers - kept - 0.2 * attention) / layers);
+    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, s->options->learn.rank, &attention);
+    return s->options->learn.accumulate * (2.2 + (layers - kept - 0.2 * attention) / layers);
 }
 
 /* Operations a second of this machine, from one matmul of a fifth of a second or so. */
@@ -101,13 +101,13 @@ static double plan_learning(const session *s, const vdm_fit_options *f, int pair
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
-    double adapter = 8.0 * c->layers * o->rank * c->heads * c->head_dim * sizeof(float);
+    double adapter = 8.0 * c->layers * o->learn.rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
     double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
                     pixel_bytes(g) + cache;
-    double learn = (double)vdm_fit_bytes(c, g, f, o->rank) + adapter + cache;
+    double learn = (double)vdm_fit_bytes(c, g, f, o->learn.rank) + adapter + cache;
     char title[48];
-    int attention, kept = vdm_fit_kept(c, g, f, o->rank, &attention);
+    int attention, kept = vdm_fit_kept(c, g, f, o->learn.rank, &attention);
     snprintf(title, sizeof title, "learning, %d of %d blocks kept", kept, c->layers);
     print_line("encoding the pairs", encode);
     print_line(title, learn);
@@ -124,12 +124,12 @@ static void print_settings(const session *s, bool learning)
     if (learning)
         fprintf(stderr,
                 "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g, pure noise %g\n",
-                o->steps, o->batch * o->accumulate, o->lr, o->schedule, o->warmup, o->rank, o->alpha,
-                o->pure_noise);
+                o->learn.steps, o->learn.batch * o->learn.accumulate, o->learn.lr, o->learn.schedule,
+                o->learn.warmup, o->learn.rank, o->learn.alpha, o->learn.pure_noise);
     else
-        fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->steps,
-                p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance, o->dynamic_guidance ? ", dynamic" : "",
-                p.ensemble);
+        fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->sample.steps,
+                p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance,
+                o->sample.dynamic_guidance ? ", dynamic" : "", p.ensemble);
 }
 
 void plan_print(const session *s, int training_steps, int answers, int pairs)
@@ -139,7 +139,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     vdm_sample_options p = sample_options(s);
     vdm_fit_options f;
     vdm_fit_defaults(&f);
-    f.batch = o->batch;
+    f.batch = o->learn.batch;
     f.memory = memory_of(o);
     print_settings(s, training_steps > 0);
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
@@ -161,10 +161,11 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
-    int B = training_steps ? o->batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
+    int B = training_steps ? o->learn.batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);
-    format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o->steps));
+    format_seconds(all, sizeof all,
+                   step * (training_steps ? training_steps : (double)answers * o->sample.steps));
     fprintf(stderr, "  about %s a step, %s in all, without the VAE (from a short measurement)\n", each, all);
 }

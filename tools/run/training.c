@@ -7,6 +7,7 @@
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,26 +18,26 @@ static void set_options(training *l, const options *o)
     vdm_fit_options *f = &l->fit;
     const char *names[] = {"constant", "warmup", "linear", "cosine"};
     vdm_fit_defaults(f);
-    f->steps = o->steps;
-    f->batch = o->batch;
-    f->accumulate = o->accumulate;
-    f->lr = o->lr;
+    f->steps = o->learn.steps;
+    f->batch = o->learn.batch;
+    f->accumulate = o->learn.accumulate;
+    f->lr = o->learn.lr;
     f->memory = memory_of(o);
-    f->weight_decay = o->weight_decay;
-    f->clip = o->clip;
-    f->pure_noise = o->pure_noise;
+    f->weight_decay = o->learn.weight_decay;
+    f->clip = o->learn.clip;
+    f->pure_noise = o->learn.pure_noise;
     for (int i = 0; i < 4; i++)
-        if (strcmp(o->schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
-    f->warmup = o->warmup;
+        if (strcmp(o->learn.schedule, names[i]) == 0) f->schedule = (vdm_lr_schedule)i;
+    f->warmup = o->learn.warmup;
     f->seed = o->seed;
-    f->watch_every = o->watch_every;
-    f->save_every = o->save_every;
-    f->resume = o->resume;
+    f->watch_every = o->learn.watch_every;
+    f->save_every = o->learn.save_every;
+    f->resume = o->learn.resume;
     l->how = (vdm_fit_data_options){.geometry = l->session->geometry,
                                     .phi = &l->phi,
                                     .image_scale = image_scale_of(o),
                                     .tiled = o->tiled,
-                                    .augment = !o->no_image_noise,
+                                    .augment = !o->learn.no_image_noise,
                                     .seed = o->seed};
 }
 
@@ -57,8 +58,10 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
     *l = (training){.session = s, .task = t, .phi = t->phi};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
-    l->pairs = o->shots && o->shots < t->n_train ? o->shots : t->n_train;
-    if ((o->phi || !t->has_phi) && vdm_phi_parse(&l->phi, o->phi ? o->phi : "discrete", err)) return -1;
+    l->pairs = o->learn.shots && o->learn.shots < t->n_train ? o->learn.shots : t->n_train;
+    if ((o->learn.phi || !t->has_phi) &&
+        vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
+        return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
     if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err))
         return -1;
@@ -69,22 +72,24 @@ int training_plan(training *l, session *s, const vdm_task *t, const options *o, 
     return 0;
 }
 
-int training_output(training *l, const char *folder, bool keep_state, vdm_error *err)
+int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
 {
+    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
     struct stat st;
-    if (make_folder(folder, err)) return -1;
-    l->lora = vdm_path(folder, "lora.safetensors", err);
-    l->table = vdm_path(folder, "train.csv", err);
-    l->state = keep_state ? vdm_path(folder, "state.safetensors", err) : NULL;
+    if (make_folder(folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
+    remove_leftovers(folder, names, 4);
+    l->lora = vdm_path(folder, names[0], err);
+    l->table = vdm_path(folder, names[1], err);
+    l->state = keep_state ? vdm_path(folder, names[2], err) : NULL;
     if (!l->lora || !l->table || (keep_state && !l->state)) return -1;
     bool begun = keep_state && stat(l->state, &st) == 0;
     if (!l->fit.resume && begun)
-        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume goes on with it",
-                        folder);
+        return vdm_fail(err, "%s: expected a folder without a run, found one; --resume continues it", folder);
     if (l->fit.resume && !begun)
-        return vdm_fail(err, "%s: expected the state of a run to go on with, found none", l->state);
+        return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
-    return writable(l->lora, err) || writable(l->table, err) ? -1 : 0;
+    if (paths_write(p, l->lora, NULL, err) || paths_write(p, l->table, NULL, err)) return -1;
+    return paths_write(p, l->state, NULL, err);
 }
 
 /* Video i: of pair i mod pairs, in view i / pairs. */
@@ -105,6 +110,7 @@ int training_read(training *l, vdm_error *err)
     l->y = vdm_alloc((size_t)l->videos, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
+    say_task_notes(l->task);
     return status;
 }
 
@@ -114,12 +120,12 @@ static int start_adapter(training *l, vdm_error *err)
     const vdm_transformer_config *c = &l->session->config.transformer;
     vdm_rng rng;
     int applied, modules;
-    if (!o->init) {
+    if (!o->learn.init) {
         vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
-        return vdm_lora_init(&l->adapter, c, o->rank, o->alpha, &rng, err);
+        return vdm_lora_init(&l->adapter, c, o->learn.rank, o->learn.alpha, &rng, err);
     }
-    if (vdm_lora_read(&l->adapter, o->init, c, &applied, &modules, err)) return -1;
-    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->init), applied, modules,
+    if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
+    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
     return 0;
 }
@@ -152,10 +158,11 @@ static void say_what_was_learned(const training *l)
 }
 
 /* Which prompt each video is learned with. */
-static int tell_views(training *l, vdm_error *err)
+static int prompt_views(training *l, vdm_error *err)
 {
     if (l->views.n == 1) return 0;
-    l->data.prompts = l->views.n;
+    l->data.texts = l->views.text;
+    l->data.n_texts = l->views.n;
     l->data.prompt = vdm_alloc((size_t)l->videos, sizeof *l->data.prompt, "the views' prompts", err);
     for (int i = 0; l->data.prompt && i < l->videos; i++) l->data.prompt[i] = i / l->pairs;
     return l->data.prompt ? 0 : -1;
@@ -166,15 +173,16 @@ int training_run(training *l, vdm_error *err)
     session *s = l->session;
     console c;
     vdm_progress progress = console_progress(&c);
+    progress.trace = l->trace;
+    const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
-    int status = vdm_fit_data_make(&l->data, &s->vae, &s->cpu, &l->how, l->x, l->y, l->videos, &progress, err);
+    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->videos, &progress, err);
     if (status) console_end(&c);
-    if (status || tell_views(l, err) || start_adapter(l, err)) return -1;
+    if (status || prompt_views(l, err) || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
-    status = vdm_fit(&s->transformer, &s->schedule, &s->cpu, &l->data, views_text(&l->views, s, 0), &l->fit, &l->adapter,
-                     l->rows, &l->done, &progress, err);
+    status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
     console_end(&c);
     l->seconds = vdm_seconds() - start;
     if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
@@ -188,6 +196,7 @@ int training_run(training *l, vdm_error *err)
 
 void training_free(training *l)
 {
+    lock_release(&l->lock);
     for (int i = 0; i < l->videos; i++) {
         if (l->x) vdm_picture_free(&l->x[i]);
         if (l->y) vdm_picture_free(&l->y[i]);

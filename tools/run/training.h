@@ -2,6 +2,8 @@
 #ifndef VDM_TRAINING_H
 #define VDM_TRAINING_H
 
+#include "tools/run/lock.h"
+#include "tools/run/paths.h"
 #include "tools/run/views.h"
 
 /* Learning a task folder's pairs: what fit and demo do. */
@@ -18,15 +20,17 @@ typedef struct training {
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;
     vdm_lora adapter;
+    vdm_trace *trace;  /* shown the tensors of learning; or NULL */
     vdm_fit_row *rows; /* [fit.steps + 1] */
     int done;          /* steps */
     double seconds;
     char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
+    lock lock;                  /* of the output folder */
 } training;
 /* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
 int training_plan(training *l, session *s, const vdm_task *t, const options *o, vdm_error *err);
-/* Makes the folder, and refuses early where it can't be written. keep_state: the run can be resumed. */
-int training_output(training *l, const char *folder, bool keep_state, vdm_error *err);
+/* Makes the folder, takes its lock, and adds the files to those that are checked. keep_state: the run can be resumed. */
+int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err);
 /* Reads the pairs. */
 int training_read(training *l, vdm_error *err);
 /* Encodes, learns, and writes the adapter and train.csv; the session's weights are loaded. */

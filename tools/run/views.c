@@ -35,16 +35,16 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
 {
     const options *o = s->options;
     int colours = 0;
-    *v = (views){.n = o->views > 1 ? o->views : 1};
+    *v = (views){.n = o->eval.views > 1 ? o->eval.views : 1};
     if (v->n == 1) return 0;
-    if (o->view)
-        return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->view, o->views);
-    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid_rows))
+    if (o->eval.view)
+        return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, o->eval.views);
+    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
         return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s", t->path,
-                        o->views, vdm_metric_name(t->metric));
-    bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid_rows == t->grid_cols;
-    while (colours < 10 && vdm_palette_colour(t->palette, colours)) colours++;
-    vdm_arc_views(v->list, v->n, square, 1, colours, 42);
+                        o->eval.views, vdm_metric_name(t->metric));
+    bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
+    while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
+    vdm_views_make(v->list, v->n, square, 1, colours, 42);
     return read_text(v, s, err);
 }
 
@@ -82,33 +82,34 @@ void ballot_free(ballot *b)
     *b = (ballot){0};
 }
 
-int ballot_add(ballot *b, const views *v, int k, const vdm_picture *p, const vdm_task *shape, vdm_error *err)
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err)
 {
-    int top, left, cells = b->rows * b->cols;
-    uint8_t *seen = vdm_alloc((size_t)cells, 2, "a grid", err), *grid = seen + cells;
+    int cells = b->rows * b->cols;
+    uint8_t *seen = vdm_alloc((size_t)cells, 2, "a grid", err);
     if (!seen) return -1;
-    int status = vdm_grid_read(seen, &top, &left, p, shape);
-    if (status) vdm_fail(err, "a view: expected a grid of %d x %d that fits", shape->grid_rows, shape->grid_cols);
-    if (!status) {
-        vdm_view_cells(grid, seen, shape->grid_rows, shape->grid_cols, &v->list[k], true);
-        for (int i = 0; i < cells; i++) b->count[10 * i + grid[i]]++;
-    }
+    uint8_t *answer = seen + cells;
+    int status = vdm_grid_read(seen, p, grid);
+    if (status)
+        vdm_fail(err, "a view: expected a picture that holds a grid of %d x %d", grid->rows, grid->cols);
+    else
+        vdm_view_cells(answer, seen, grid->rows, grid->cols, v, true);
+    for (int i = 0; i < cells && !status; i++) b->count[10 * i + answer[i]]++;
     vdm_free(seen);
     return status;
 }
 
-int ballot_draw(vdm_picture *p, const ballot *b, const vdm_task *shape, vdm_error *err)
+int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err)
 {
     int cells = b->rows * b->cols;
-    uint8_t *grid = vdm_alloc((size_t)cells, 1, "a grid", err);
+    uint8_t *answer = vdm_alloc((size_t)cells, 1, "a grid", err);
     vdm_picture drawn = {0};
-    if (!grid) return -1;
+    if (!answer) return -1;
     for (int i = 0; i < cells; i++)
         for (int c = 1; c < 10; c++)
-            if (b->count[10 * i + c] > b->count[10 * i + grid[i]]) grid[i] = (uint8_t)c;
-    int status = vdm_grid_render(&drawn, grid, shape, p->height, p->width, err);
+            if (b->count[10 * i + c] > b->count[10 * i + answer[i]]) answer[i] = (uint8_t)c;
+    int status = vdm_grid_render(&drawn, answer, grid, p->height, p->width, err);
     if (!status) memcpy(p->rgb, drawn.rgb, (size_t)p->height * (size_t)p->width * 3);
     vdm_picture_free(&drawn);
-    vdm_free(grid);
+    vdm_free(answer);
     return status;
 }

@@ -6,7 +6,7 @@
 
 typedef struct views {
     int n; /* at least 1; 1: the task as it is, with the session's own prompt */
-    vdm_arc_view list[MAX_VIEWS];
+    vdm_view list[MAX_VIEWS];
     float *text; /* [n,L,Dt]: the prompt of each; NULL where n is 1 */
 } views;
 /* --views, for a session that knows its model. Refused where the task has no grid, and where the model has no
@@ -25,9 +25,9 @@ typedef struct ballot {
 } ballot;
 int ballot_new(ballot *b, int rows, int cols, vdm_error *err);
 void ballot_free(ballot *b);
-/* Counts the grid in a picture of view k; shape: the example's, as that view shows it. */
-int ballot_add(ballot *b, const views *v, int k, const vdm_picture *p, const vdm_task *shape, vdm_error *err);
-/* Draws what most give over p, whose grid is that of `shape`, as the task is. Of equally many the lowest number. */
-int ballot_draw(vdm_picture *p, const ballot *b, const vdm_task *shape, vdm_error *err);
+/* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err);
+/* Draws what most give over p, in the layout of the original task; the lowest number where several have as many. */
+int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err);
 
 #endif

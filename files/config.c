@@ -1,0 +1,377 @@
+/* The configurations of a model folder: transformer/, vae/, scheduler/, text_encoder/ and model_index.json.
+ *
+ * Mirrors the constructors of CogVideoXTransformer3DModel, AutoencoderKLCogVideoX, the two CogVideoX schedulers and
+ * T5EncoderModel: the same defaults where a key is absent. A value that would change the numbers in a way this library
+ * does not follow is refused by its name; config_keys.c lists every key.
+ *
+ * Trap: the schedulers' defaults (clip_sample, "leading", "epsilon") are not what any CogVideoX uses, so an absent key
+ * is refused like a wrong one. */
+#include "files/config_keys.h"
+#include "kernels/kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------
+ * Fields of a configuration. The first failure is kept; what follows it returns the fallback. */
+
+typedef struct fields {
+    vdm_json json;
+    char *path;
+    bool failed;
+    vdm_error *err;
+} fields;
+
+static int fields_open(fields *f, const char *dir, const char *name, vdm_error *err)
+{
+    *f = (fields){.err = err};
+    f->path = vdm_path(dir, name, err);
+    if (!f->path) return -1;
+    if (vdm_json_read(&f->json, f->path, err)) return -1;
+    if (f->json.nodes[0].kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected a JSON object", f->path);
+    return 0;
+}
+
+static int fields_close(fields *f)
+{
+    vdm_json_free(&f->json);
+    vdm_free(f->path);
+    return f->failed ? -1 : 0;
+}
+
+static const vdm_json_node *field(const fields *f, const char *key)
+{
+    return vdm_json_get(&f->json, f->json.nodes, key);
+}
+
+/* What a sentence says was found. */
+static const char *spelled(const vdm_json_node *n)
+{
+    static const char *const kinds[] = {"null",     "false",  "true",     "a number",
+                                        "a string", "a list", "an object"};
+    if (!n) return "nothing";
+    return n->text ? n->text : kinds[n->kind];
+}
+
+static void refuse(fields *f, const char *key, const char *expected)
+{
+    if (f->failed) return;
+    f->failed = true;
+    vdm_fail(f->err, "%s: %s: expected %s, found %.100s", f->path, key, expected, spelled(field(f, key)));
+}
+
+static double get_number(fields *f, const char *key, double fallback, double minimum, double maximum)
+{
+    const vdm_json_node *n = field(f, key);
+    if (!n) return fallback;
+    char expected[96];
+    if (n->kind == VDM_JSON_NUMBER && n->number >= minimum && n->number <= maximum) return n->number;
+    snprintf(expected, sizeof expected, "a number from %g to %g", minimum, maximum);
+    refuse(f, key, expected);
+    return fallback;
+}
+
+static int integer_in(fields *f, const char *key, const vdm_json_node *n, int fallback, int minimum, int maximum)
+{
+    char expected[64];
+    /* inside the range first: a double past an int's range must not become an int */
+    if (n->kind == VDM_JSON_NUMBER && n->number >= minimum && n->number <= maximum && (int)n->number == n->number)
+        return (int)n->number;
+    snprintf(expected, sizeof expected, "an integer from %d to %d", minimum, maximum);
+    refuse(f, key, expected);
+    return fallback;
+}
+
+static int get_int(fields *f, const char *key, int fallback, int minimum, int maximum)
+{
+    const vdm_json_node *n = field(f, key);
+    return n ? integer_in(f, key, n, fallback, minimum, maximum) : fallback;
+}
+
+/* null, as an absent key, means 0: "none". */
+static int get_optional_int(fields *f, const char *key, int maximum)
+{
+    const vdm_json_node *n = field(f, key);
+    return n && n->kind != VDM_JSON_NULL ? integer_in(f, key, n, 0, 0, maximum) : 0;
+}
+
+static bool get_bool(fields *f, const char *key, bool fallback)
+{
+    const vdm_json_node *n = field(f, key);
+    if (!n) return fallback;
+    if (n->kind != VDM_JSON_TRUE && n->kind != VDM_JSON_FALSE) refuse(f, key, "true or false");
+    return n->kind == VDM_JSON_TRUE;
+}
+
+static bool has_value(const vdm_json_node *n, const char *value)
+{
+    if (strcmp(value, "null") == 0) return n->kind == VDM_JSON_NULL;
+    if (strcmp(value, "true") == 0) return n->kind == VDM_JSON_TRUE;
+    if (strcmp(value, "false") == 0) return n->kind == VDM_JSON_FALSE;
+    if (*value >= '0' && *value <= '9')
+        return n->kind == VDM_JSON_NUMBER && n->number >= atof(value) && n->number <= atof(value);
+    return n->kind == VDM_JSON_STRING && strcmp(n->text, value) == 0;
+}
+
+/* The keys of a part of which one value is supported (config_keys.c). */
+static void check_fixed(fields *f, const char *part)
+{
+    for (const vdm_config_key *k = vdm_config_keys; k->part; k++) {
+        if (k->use != VDM_KEY_FIXED || strcmp(k->part, part) != 0) continue;
+        const vdm_json_node *n = field(f, k->key);
+        if (n ? !has_value(n, k->value) : k->required) refuse(f, k->key, k->value);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The configurations of CogVideoX */
+
+enum {
+    MAX_CHANNELS = 65536, /* widths: the published ones stay below 20,000 */
+    MAX_LAYERS = 1000,    /* published: 42 */
+    MAX_TEXT = 1 << 26,   /* elements of a prompt's embedding: published 925,696 */
+    MAX_RATIO = 64        /* patches and compressions: published 4 at most */
+};
+
+static void read_positions(fields *f, vdm_transformer_config *c)
+{
+    c->rotary = get_bool(f, "use_rotary_positional_embeddings", false);
+    c->learned_positions = get_bool(f, "use_learned_positional_embeddings", false);
+    c->sample_frames = get_int(f, "sample_frames", 49, 1, VDM_MAX_FRAMES);
+    c->sample_height = get_int(f, "sample_height", 60, 1, VDM_MAX_SIDE);
+    c->sample_width = get_int(f, "sample_width", 90, 1, VDM_MAX_SIDE);
+    c->spatial_scale = get_number(f, "spatial_interpolation_scale", 1.875, 1e-6, 1e6);
+    c->temporal_scale = get_number(f, "temporal_interpolation_scale", 1, 1e-6, 1e6);
+    c->temporal_compression = get_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
+    if (!c->rotary && c->learned_positions)
+        refuse(f, "use_rotary_positional_embeddings", "true beside use_learned_positional_embeddings");
+    if (c->patch_t > 0 && (!c->rotary || c->learned_positions))
+        refuse(f, "patch_size_t", "null where positions are not rotary alone");
+    if (c->learned_positions && (c->sample_height % c->patch || c->sample_width % c->patch))
+        refuse(f, "patch_size", "a divisor of sample_height and sample_width");
+}
+
+static void read_transformer(fields *f, vdm_transformer_config *c)
+{
+    check_fixed(f, "transformer");
+    c->layers = get_int(f, "num_layers", 30, 1, MAX_LAYERS);
+    c->heads = get_int(f, "num_attention_heads", 30, 1, 1024);
+    c->head_dim = get_int(f, "attention_head_dim", 64, 1, VDM_MAX_HEAD);
+    if (c->head_dim % 16) refuse(f, "attention_head_dim", "a multiple of 16 up to 256");
+    c->in_channels = get_int(f, "in_channels", 16, 1, MAX_CHANNELS);
+    c->out_channels = get_int(f, "out_channels", 16, 1, MAX_CHANNELS);
+    c->patch = get_int(f, "patch_size", 2, 1, MAX_RATIO);
+    c->patch_t = get_optional_int(f, "patch_size_t", MAX_RATIO);
+    c->patch_bias = get_bool(f, "patch_bias", true);
+    c->text_tokens = get_int(f, "max_text_seq_length", 226, 1, MAX_CHANNELS);
+    c->text_dim = get_int(f, "text_embed_dim", 4096, 1, MAX_CHANNELS);
+    c->time_dim = get_int(f, "time_embed_dim", 512, 1, MAX_CHANNELS);
+    c->ofs_dim = get_optional_int(f, "ofs_embed_dim", MAX_CHANNELS);
+    if ((int64_t)c->text_tokens * c->text_dim > MAX_TEXT)
+        refuse(f, "max_text_seq_length", "at most 2^26 elements of text, max_text_seq_length x text_embed_dim");
+    /* the two embeddings are added; one sine and one cosine at least */
+    if (c->ofs_dim && (c->ofs_dim != c->time_dim || c->ofs_dim % 2 || c->ofs_dim < 4))
+        refuse(f, "ofs_embed_dim", "null or time_embed_dim, even");
+    c->flip_sin_to_cos = get_bool(f, "flip_sin_to_cos", true);
+    c->freq_shift = get_number(f, "freq_shift", 0, 0, 1);
+    c->norm_eps = get_number(f, "norm_eps", 1e-5, 1e-15, 1);
+    read_positions(f, c);
+}
+
+int vdm_transformer_config_read(vdm_transformer_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    *c = (vdm_transformer_config){0};
+    if (fields_open(&f, dir, "config.json", err))
+        f.failed = true;
+    else
+        read_transformer(&f, c);
+    return fields_close(&f);
+}
+
+static void read_block_types(fields *f, const char *key, int blocks, const char *type)
+{
+    const vdm_json_node *list = field(f, key);
+    char expected[96];
+    if (!list && blocks == 4) return; /* the default has four */
+    snprintf(expected, sizeof expected, "a list of %d times \"%s\"", blocks, type);
+    if (!list || list->kind != VDM_JSON_ARRAY || list->children != blocks) {
+        refuse(f, key, expected);
+        return;
+    }
+    for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(&f->json, n))
+        if (n->kind != VDM_JSON_STRING || strcmp(n->text, type) != 0) refuse(f, key, expected);
+}
+
+static void read_blocks(fields *f, vdm_vae_config *c)
+{
+    static const int published[] = {128, 256, 256, 512};
+    const vdm_json_node *list = field(f, "block_out_channels");
+    c->groups = get_int(f, "norm_num_groups", 32, 1, MAX_CHANNELS);
+    if (!list) {
+        c->blocks = 4;
+        memcpy(c->block_channels, published, sizeof published);
+    } else if (list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_VAE_BLOCKS) {
+        refuse(f, "block_out_channels", "a list of 1 to 8 integers");
+        return;
+    } else {
+        for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(&f->json, n))
+            c->block_channels[c->blocks++] = integer_in(f, "block_out_channels", n, 1, 1, VDM_MAX_CHANNELS);
+    }
+    for (int i = 0; i < c->blocks; i++)
+        if (c->block_channels[i] % c->groups) refuse(f, "block_out_channels", "multiples of norm_num_groups");
+    read_block_types(f, "down_block_types", c->blocks, "CogVideoXDownBlock3D");
+    read_block_types(f, "up_block_types", c->blocks, "CogVideoXUpBlock3D");
+}
+
+static void read_vae(fields *f, vdm_vae_config *c)
+{
+    check_fixed(f, "vae");
+    c->channels = 3;
+    c->latent_channels = get_int(f, "latent_channels", 16, 1, 1024);
+    c->layers_per_block = get_int(f, "layers_per_block", 3, 1, 64);
+    read_blocks(f, c);
+    c->temporal_compression = get_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
+    int ratio = c->temporal_compression;
+    if ((ratio & (ratio - 1)) != 0 || ratio > 1 << (c->blocks > 0 ? c->blocks - 1 : 0))
+        refuse(f, "temporal_compression_ratio", "a power of two, at most one 2 for each block but the last");
+    c->sample_height = get_int(f, "sample_height", 480, 1, VDM_MAX_SIDE);
+    c->sample_width = get_int(f, "sample_width", 720, 1, VDM_MAX_SIDE);
+    c->scaling_factor = get_number(f, "scaling_factor", 1.15258426, 1e-6, 1e6);
+    c->invert_scale_latents = get_bool(f, "invert_scale_latents", false);
+    c->quant_conv = get_bool(f, "use_quant_conv", false);
+    c->post_quant_conv = get_bool(f, "use_post_quant_conv", false);
+    /* diffusers makes these convolutions as wide as the picture but gives them latents */
+    if (c->quant_conv && c->latent_channels != c->channels)
+        refuse(f, "use_quant_conv", "false where latent_channels is not out_channels");
+    if (c->post_quant_conv && c->latent_channels != c->channels)
+        refuse(f, "use_post_quant_conv", "false where latent_channels is not out_channels");
+    c->norm_eps = get_number(f, "norm_eps", 1e-6, 1e-15, 1); /* not of every norm: vae.c */
+}
+
+int vdm_vae_config_read(vdm_vae_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    *c = (vdm_vae_config){0};
+    if (fields_open(&f, dir, "config.json", err))
+        f.failed = true;
+    else
+        read_vae(&f, c);
+    return fields_close(&f);
+}
+
+static void read_scheduler(fields *f, vdm_scheduler_config *c)
+{
+    const vdm_json_node *class = field(f, "_class_name");
+    c->dpm = class && class->kind == VDM_JSON_STRING && strcmp(class->text, "CogVideoXDPMScheduler") == 0;
+    if (!c->dpm && !(class && has_value(class, "CogVideoXDDIMScheduler")))
+        refuse(f, "_class_name", "CogVideoXDDIMScheduler or CogVideoXDPMScheduler");
+    check_fixed(f, "scheduler");
+    c->train_timesteps = get_int(f, "num_train_timesteps", 1000, 1, 1000);
+    c->beta_start = get_number(f, "beta_start", 0.00085, 1e-9, 0.999);
+    c->beta_end = get_number(f, "beta_end", 0.0120, 1e-9, 0.999);
+    c->snr_shift_scale = get_number(f, "snr_shift_scale", 3, 1e-6, 1e6);
+    c->rescale_zero_snr = get_bool(f, "rescale_betas_zero_snr", false);
+    c->set_alpha_to_one = get_bool(f, "set_alpha_to_one", true);
+    c->trailing = true;
+}
+
+int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    *c = (vdm_scheduler_config){0};
+    if (fields_open(&f, dir, "scheduler_config.json", err))
+        f.failed = true;
+    else
+        read_scheduler(&f, c);
+    return fields_close(&f);
+}
+
+/* "part": ["library", "class"] of model_index.json; an absent part is not checked. */
+static void check_class(fields *f, const char *part, const char *class)
+{
+    const vdm_json_node *list = field(f, part);
+    char expected[96];
+    if (!list || list->kind == VDM_JSON_NULL) return;
+    const vdm_json_node *name = list->kind == VDM_JSON_ARRAY && list->children == 2
+                                    ? vdm_json_next(&f->json, list + 1)
+                                    : NULL;
+    if (name && (name->kind == VDM_JSON_NULL || has_value(name, class))) return;
+    snprintf(expected, sizeof expected, "[\"diffusers\", \"%s\"], as in the part's own configuration", class);
+    refuse(f, part, expected);
+}
+
+/* diffusers makes the parts of the classes that model_index.json names, whatever their own files say. A folder without
+ * that file is taken as well. */
+static int check_index(const vdm_model_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    char *path = vdm_path(dir, "model_index.json", err);
+    if (!path) return -1;
+    bool there = access(path, F_OK) == 0;
+    vdm_free(path);
+    if (!there) return 0;
+    if (fields_open(&f, dir, "model_index.json", err)) {
+        f.failed = true;
+    } else {
+        check_class(&f, "transformer", "CogVideoXTransformer3DModel");
+        check_class(&f, "vae", "AutoencoderKLCogVideoX");
+        check_class(&f, "scheduler", c->scheduler.dpm ? "CogVideoXDPMScheduler" : "CogVideoXDDIMScheduler");
+    }
+    return fields_close(&f);
+}
+
+int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
+{
+    *c = (vdm_model_config){0};
+    char *transformer = vdm_path(dir, "transformer", err);
+    char *vae = transformer ? vdm_path(dir, "vae", err) : NULL;
+    char *scheduler = vae ? vdm_path(dir, "scheduler", err) : NULL;
+    int status = scheduler ? 0 : -1;
+    if (status == 0) status = vdm_transformer_config_read(&c->transformer, transformer, err);
+    if (status == 0) status = vdm_vae_config_read(&c->vae, vae, err);
+    if (status == 0) status = vdm_scheduler_read(&c->scheduler, scheduler, err);
+    vdm_free(transformer);
+    vdm_free(vae);
+    vdm_free(scheduler);
+    if (status || check_index(c, dir, err)) return -1;
+    if (c->transformer.out_channels != c->vae.latent_channels)
+        return vdm_fail(
+            err, "%s: the transformer's out_channels are %d, the VAE's latent_channels %d: expected the same",
+            dir, c->transformer.out_channels, c->vae.latent_channels);
+    /* the transformer's matters where it computes or learned positions of frames */
+    bool counts_frames = !c->transformer.rotary || c->transformer.learned_positions;
+    if (counts_frames && c->transformer.temporal_compression != c->vae.temporal_compression)
+        return vdm_fail(
+            err, "%s: temporal_compression_ratio: the transformer has %d, the VAE %d: expected the same", dir,
+            c->transformer.temporal_compression, c->vae.temporal_compression);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * T5EncoderModel */
+
+int vdm_text_config_read(vdm_text_config *c, const char *dir, vdm_error *err)
+{
+    fields f;
+    *c = (vdm_text_config){0};
+    int status = fields_open(&f, dir, "config.json", err);
+    if (status == 0) {
+        check_fixed(&f, "text_encoder");
+        c->layers = get_int(&f, "num_layers", 6, 1, 1000);
+        c->width = get_int(&f, "d_model", 512, 1, 65536);
+        c->heads = get_int(&f, "num_heads", 8, 1, 1024);
+        c->head_dim = get_int(&f, "d_kv", 64, 1, 4096);
+        c->ff = get_int(&f, "d_ff", 2048, 1, 1 << 20);
+        c->vocabulary = get_int(&f, "vocab_size", 32128, 1, VDM_MAX_PIECES);
+        c->buckets = get_int(&f, "relative_attention_num_buckets", 32, 4, 4096);
+        c->max_distance = get_int(&f, "relative_attention_max_distance", 128, 2, 1 << 20);
+        c->norm_eps = get_number(&f, "layer_norm_epsilon", 1e-6, 0, 1);
+        if (c->buckets % 4 ||
+            c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
+            refuse(&f, "relative_attention_num_buckets",
+                   "a multiple of 4, less than 4 times the largest distance");
+    }
+    return fields_close(&f) ? -1 : status;
+}

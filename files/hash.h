@@ -1,0 +1,39 @@
+/* Hashes: FNV-1a of bytes, and the finalizer of splitmix64. Neither is cryptographic.
+ *
+ *   FNV-1a      h = (h ^ byte) * 1099511628211, from h = VDM_HASH_START
+ *   splitmix64  its last three lines spread every bit of z over all bits of the result */
+#ifndef VDM_HASH_H
+#define VDM_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define VDM_HASH_START UINT64_C(14695981039346656037)
+
+/* One step: of a byte, or of a larger number that is no byte order's. */
+static inline uint64_t vdm_hash_step(uint64_t h, uint64_t x)
+{
+    return (h ^ x) * UINT64_C(1099511628211);
+}
+
+static inline uint64_t vdm_hash_bytes(uint64_t h, const void *data, size_t n)
+{
+    const unsigned char *p = data;
+    for (size_t i = 0; i < n; i++) h = vdm_hash_step(h, p[i]);
+    return h;
+}
+
+static inline uint64_t vdm_hash_text(uint64_t h, const char *text)
+{
+    for (; *text; text++) h = vdm_hash_step(h, (unsigned char)*text);
+    return h;
+}
+
+static inline uint64_t vdm_hash_mix(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+#endif

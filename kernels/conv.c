@@ -1,0 +1,105 @@
+/* Convolution of one instruction set: the product of the windows [pixels, kt*k*k*in] with the weight. Windows
+ * exist only in packed panels. A part of set.c; plain.c: plain_conv. */
+
+/* Where a window's first tap lies: its frame, row and column, which may be outside. */
+struct origin {
+    int t, y, x;
+};
+/* What number k of every window is */
+struct tap {
+    int dt, dy, dx;
+    int64_t channel;
+};
+static struct tap tap_of(const vdm_conv *w, int64_t k)
+{
+    int64_t n = k / w->in;
+    struct tap tap = {(int)(n / w->k / w->k), (int)(n / w->k % w->k), (int)(n % w->k), k % w->in};
+    return tap;
+}
+/* A window's number, and side by side with it those of the same tap's other channels. */
+static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
+{
+    static const float zeros[2 * DEPTH]; /* as many as a block is deep, or as Winograd's channels are */
+    int y = o->y + tap->dy, x = o->x + tap->dx;
+    if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
+    return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
+}
+
+/* Pairs that begin in one tap and end in the next: 16 pairs of a window are put side by side first. */
+static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at,
+                             int64_t n, int64_t k, int64_t kc)
+{
+    float numbers[TILE_COLS][32];
+    const char *rows[TILE_COLS];
+    for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[r];
+    for (int64_t end = k + kc, count; k < end; k += count, panel += 16 * width) {
+        count = smaller(32, end - k);
+        for (int64_t i = 0, run; i < count; i += run) {
+            struct tap tap = tap_of(c->w, k + i);
+            run = smaller(c->w->in - tap.channel, count - i);
+            for (int64_t r = 0; r < n; r++)
+                memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
+        }
+        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true);
+    }
+}
+
+/* n windows. A run of k within one tap is `in` channels side by side in the frame. */
+static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
+                      int64_t k, int64_t kc, bool pairs, bool keep)
+{
+    const char *rows[TILE_COLS];
+    int64_t each = pairs ? 2 : 1;
+    for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
+        struct tap tap = tap_of(c->w, k);
+        run = smaller(c->w->in - tap.channel, end - k);
+        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
+        if (keep)
+            keep_rows(panel, rows, n, VDM_F32, run);
+        else
+            pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs);
+    }
+}
+
+/* n windows from pixel i on. Where every run is whole blocks, rows are kept as they come. */
+static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
+                         int64_t kc, struct depth d)
+{
+    struct origin at[TILE_COLS];
+    bool whole = c->w->in % (2 * PIECE_CELLS) == 0, keep = keeps_rows(width, d);
+    for (int64_t r = 0; r < n; r++) {
+        int64_t pixel = i + r;
+        at[r].t = (int)(pixel / c->Wo / c->Ho);
+        at[r].y = (int)(pixel / c->Wo % c->Ho) * c->stride - c->pad;
+        at[r].x = (int)(pixel % c->Wo) * c->stride - c->pad;
+    }
+    if (d.pairs && c->w->in % 2 == 1)
+        pack_odd_windows(panel, width, c, at, n, k, kc);
+    else
+        pack_taps(panel, width, c, at, n, k, kc, d.pairs, keep && whole);
+    if (keep && whole) return;
+    fill_up(panel, width, kc, d);
+    if (keep) turn_blocks(panel, d.cells);
+}
+
+static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c); /* winograd.c */
+
+static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
+{
+    const vdm_conv *w = c->w;
+    if (c->transformed) {
+        conv_winograd(cpu, c);
+        return;
+    }
+    struct product p = {.M = (int64_t)c->T * c->Ho * c->Wo,
+                        .N = w->out,
+                        .K = (int64_t)w->kt * w->k * w->k * w->in,
+                        .a = {.conv = c},
+                        .rights = 1,
+                        .right[0] = {.N = w->out,
+                                     .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
+                                     .c = {c->y, w->out, 1},
+                                     .bias = w->bias,
+                                     .residual = c->residual}};
+    run_product(cpu, p);
+}

@@ -1,0 +1,85 @@
+/* ------------------------------------------------------------------------------------------------
+ * Peaks. Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
+ * more than an instruction takes cycles times those begun in one. */
+
+/* Each returns the operations that it did; the sum is written, or nothing would be computed. */
+static double spin_fma(float *out, int64_t steps)
+{
+    v16 sum[TILE_ROWS][TILE_VECS], x = v16_set(1e-3f), total = v16_set(0);
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECS; v++) sum[r][v] = v16_set((float)(r * TILE_VECS + v));
+    for (int64_t i = 0; i < steps; i++) {
+        UNROLL for (int r = 0; r < TILE_ROWS; r++)
+        {
+            UNROLL for (int v = 0; v < TILE_VECS; v++) sum[r][v] = v16_fma(x, x, sum[r][v]);
+        }
+    }
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECS; v++) total = v16_add(total, sum[r][v]);
+    *out = v16_sum(total);
+    return 2.0 * 16 * TILE_ROWS * TILE_VECS * (double)steps;
+}
+
+#ifdef V16_DOT
+static double spin_dots(float *out, int64_t steps)
+{
+    enum { DOTS = 24 };
+    v16 sum[DOTS], x = v16_pair(v16_set(1e-3f), v16_set(1e-3f)), total = v16_set(0);
+    for (int i = 0; i < DOTS; i++) sum[i] = v16_set((float)i);
+    for (int64_t k = 0; k < steps; k++) {
+        UNROLL for (int i = 0; i < DOTS; i++) sum[i] = v16_dot(x, x, sum[i]);
+    }
+    for (int i = 0; i < DOTS; i++) total = v16_add(total, sum[i]);
+    *out = v16_sum(total);
+    return 4.0 * 16 * DOTS * (double)steps;
+}
+#endif
+
+#ifdef V16_AMX
+static double spin_tiles(float *out, int64_t steps)
+{
+    _Alignas(64) float sum[256], x[256];
+    for (int i = 0; i < 256; i += 16) v16_store(x + i, v16_pair(v16_set(1e-3f), v16_set(1e-3f)));
+    __asm__ volatile("" ::: "memory"); /* gemm.h: a load of a tile says not what it reads */
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, x, 64);
+    _tile_loadd(5, x, 64);
+    for (int64_t k = 0; k < steps; k++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(0, sum, 64);
+    *out = sum[0];
+    return 2.0 * 4 * 16 * 16 * 32 * (double)steps;
+}
+#endif
+
+static double spin(vdm_precision precision, float *out, int64_t steps)
+{
+    if (precision == VDM_PRECISION_F32) return spin_fma(out, steps);
+#ifdef V16_DOT
+    if (precision == VDM_PRECISION_BF16) return spin_dots(out, steps);
+#endif
+#ifdef V16_AMX
+    if (precision == VDM_PRECISION_AMX) return spin_tiles(out, steps);
+#endif
+    return 0;
+}
+
+static double peak(const vdm_cpu *cpu, int64_t steps)
+{
+    double operations = 0;
+    PARALLEL_FOR(cpu->threads)
+    for (int i = 0; i < cpu->threads; i++) {
+        amx_begin(cpu);
+        double done = spin(cpu->precision, cpu->scratch + 16 * i, steps);
+        amx_end(cpu);
+        if (i == 0) operations = done;
+    }
+    return operations * cpu->threads;
+}

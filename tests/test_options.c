@@ -1,0 +1,149 @@
+/* The table of options: what vdm arc's results depend on is in the key of a run, former names are read, and the
+ * sections of vdm.json hold for the commands that they are for. */
+#include "check.h"
+#include "tools/options_table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static vdm_error err;
+
+/* `vdm arc --model nowhere WORDS...`, read */
+static options arc(const char *name, const char *value)
+{
+    char *words[] = {(char *)"--model", (char *)"nowhere", (char *)(uintptr_t)name, (char *)(uintptr_t)value};
+    options o;
+    CHECK(options_read(&o, ARC, name ? value ? 4 : 3 : 2, words) == 0, "arc %s %s", name ? name : "",
+          value ? value : "");
+    return o;
+}
+
+/* A legal value that is not the default's, as text. */
+static void other_value(char text[64], const struct option_row *r, const options *usual)
+{
+    const void *field = (const char *)usual + r->offset;
+    switch (r->kind) {
+    case COUNT:
+        snprintf(text, 64, "%d", *(const int *)field + 1 <= r->max ? *(const int *)field + 1 : (int)r->min);
+        break;
+    case REAL: { /* also one that differs in few digits */
+        double x = *(const double *)field;
+        snprintf(text, 64, "%.12g", x * 1.0000001 + 1e-9 <= r->max ? x * 1.0000001 + 1e-9 : r->min);
+        break;
+    }
+    case SEED:
+        snprintf(text, 64, "43");
+        break;
+    case SIZE:
+        snprintf(text, 64, "64x48");
+        break;
+    case CHOICE: {
+        const char *word = r->value;
+        size_t n = strcspn(word, "|");
+        if (strlen(field) == n && strncmp(word, field, n) == 0) word += n + 1;
+        snprintf(text, 64, "%.*s", (int)strcspn(word, "|"), word);
+        break;
+    }
+    default:
+        snprintf(text, 64, "other");
+    }
+}
+
+/* Each option of vdm arc says whether it belongs to the key: a new one can't be forgotten. */
+static void test_every_option_is_decided(void)
+{
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        bool key = r->flags & KEY, no_key = r->flags & NO_KEY;
+        if (r->commands & ARC)
+            CHECK(key != no_key, "%s: expected KEY or NO_KEY in the table of options", r->name);
+        else
+            CHECK(!key && !no_key, "%s: KEY and NO_KEY are of vdm arc's options", r->name);
+    }
+}
+
+/* Another value gives another key, or the same one. */
+static void test_key_follows_the_options(void)
+{
+    options usual = arc(NULL, NULL);
+    char *before = options_key(&usual, &err);
+    CHECK(before && strstr(before, "--model nowhere ") == before && strstr(before, "--size-rule oracle"),
+          "%s", before);
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        char value[64];
+        if (!(r->commands & ARC) || r->offset == offsetof(options, arc.report))
+            continue; /* that reads results alone */
+        other_value(value, r, &usual);
+        options o = arc(r->name, r->kind == FLAG ? NULL : value);
+        char *after = options_key(&o, &err);
+        bool same = after && strcmp(before, after) == 0;
+        CHECK(after && same == !(r->flags & KEY), "%s %s: the key is %s", r->name, value,
+              same ? "the same" : after);
+        vdm_free(after);
+    }
+    vdm_free(before);
+}
+
+static void test_key_too_long(void)
+{
+    static char path[9000];
+    memset(path, 'x', sizeof path - 1);
+    options o = arc("--init", path);
+    CHECK(!options_key(&o, &err) && strstr(err.text, "paths in the options"), "%s", err.text);
+}
+
+static void test_former_names(void)
+{
+    options o = {0};
+    char *eval[] = {(char *)"--model", (char *)"nowhere", (char *)"--steps",
+                    (char *)"7",       (char *)"--own",   (char *)"3"};
+    CHECK(options_read(&o, EVAL, 6, eval) == 0 && o.sample.steps == 7 && o.eval.train_pairs == 3 &&
+              o.learn.steps == 500,
+          "eval: %d steps, %d pairs, %d updates", o.sample.steps, o.eval.train_pairs, o.learn.steps);
+    char *both[] = {(char *)"--model", (char *)"nowhere",        (char *)"--steps",
+                    (char *)"7",       (char *)"--sample-steps", (char *)"3"};
+    CHECK(options_read(&o, DEMO, 6, both) == 0 && o.sample.steps == 3 && o.learn.steps == 7,
+          "demo: %d steps, %d updates", o.sample.steps, o.learn.steps);
+}
+
+/* Sections of vdm.json in any order: those of the command hold over what others say of grids and answers. */
+static void test_sections(void)
+{
+    static const char *const text =
+        "{\"fit\": {\"steps\": 9, \"border\": 3}, \"arc\": {\"cell\": 8, \"border\": 5, \"size\": \"64x48\", \"guidance\": 2},\n"
+        " \"sample\": {\"steps\": 11, \"guidance\": 4, \"frames\": 17}}\n";
+    char folder[300], path[320];
+    options o;
+    snprintf(folder, sizeof folder, "%s/model", check_folder());
+    snprintf(path, sizeof path, "%s/vdm.json", folder);
+    CHECK(mkdir(folder, 0777) == 0, "the test can't make %s", folder);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0, "the test can't write %s", path);
+    CHECK(!options_defaults(&o, FIT, folder, &err) && o.learn.steps == 9 && o.canvas.border == 3 &&
+              o.canvas.cell == 8 && o.canvas.height == 64 && o.canvas.width == 48 && o.height == 0 &&
+              o.frames == 9,
+          "fit: %d updates, border %d, cell %d", o.learn.steps, o.canvas.border, o.canvas.cell);
+    CHECK(!options_defaults(&o, EVAL, folder, &err) && o.sample.steps == 11 && o.canvas.border == 5 &&
+              o.frames == 17 && o.height == 0 && o.learn.steps == 500,
+          "eval: %d steps, border %d", o.sample.steps, o.canvas.border);
+    CHECK(!options_defaults(&o, ARC, folder, &err) && o.learn.steps == 9 && o.sample.steps == 11 &&
+              o.sample.guidance == 2 && o.canvas.border == 5 && o.height == 64 && o.width == 48 &&
+              o.frames == 9,
+          "arc: %d steps, guidance %g, border %d", o.sample.steps, o.sample.guidance, o.canvas.border);
+    CHECK(!options_defaults(&o, DEMO, folder, &err) && o.learn.steps == 9 && o.sample.steps == 11 &&
+              o.sample.guidance == 4 && o.frames == 9,
+          "demo: %d steps, guidance %g", o.sample.steps, o.sample.guidance);
+}
+
+int main(void)
+{
+    test_every_option_is_decided();
+    test_key_follows_the_options();
+    test_key_too_long();
+    test_former_names();
+    test_sections();
+    return check_end("options");
+}

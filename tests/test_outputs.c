@@ -1,0 +1,221 @@
+/* What the program does to files that are not its own, and to its own when something fails: outputs over inputs, names
+ * without a format, two runs in one folder, closed and full standard output, links, full disks. */
+#include "program.h"
+#include "tiny.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODEL "--model model"
+
+static void write_picture(const char *name, int shade)
+{
+    vdm_error err;
+    static uint8_t rgb[32 * 48 * 3];
+    vdm_picture p = {48, 32, rgb};
+    for (int i = 0; i < 32 * 48 * 3; i++) rgb[i] = (uint8_t)(shade + i / 144 * 5 + i % 3 * 20);
+    CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
+}
+
+static void write_inputs(void)
+{
+    expect_shell(0, "", "mkdir task task/train task/test tasks");
+    write_picture("task/train/a.in.ppm", 10);
+    write_picture("task/train/a.out.ppm", 90);
+    write_picture("task/test/b.in.ppm", 40);
+    write_picture("task/test/b.out.ppm", 60);
+    write_picture("q.ppm", 30);
+    for (int i = 0; i < 2; i++)
+        write_text(
+            i ? "tasks/two.json" : "tasks/one.json",
+            "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, %d]]}], \"test\": [{\"input\": [[3, 1]], \"output\": "
+            "[[1, 3]]}]}",
+            i);
+    expect(0, "1 steps on 1 pairs", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o run");
+}
+
+/* The command is refused, and the file is as it was. */
+static void refused(const char *file, const char *piece, const char *words)
+{
+    expect_shell(0, "", "cp %s before", file);
+    expect(1, piece, "%s", words);
+    expect_same(file, "before", true);
+}
+
+static void check_outputs_over_inputs(void)
+{
+    expect_shell(0, "", "ln -s q.ppm link.ppm; ln q.ppm hard.ppm; cp run/lora.safetensors l.safetensors");
+    expect(0, "", "golden " MODEL " --size 32x48 --what vae-encode -o ref.g --only '*.conv_in'");
+    refused("q.ppm", "would replace", "predict " MODEL " --image q.ppm -o ./q.ppm");
+    refused("q.ppm", "would replace", "predict " MODEL " --image link.ppm -o q.ppm");
+    refused("q.ppm", "would replace", "predict " MODEL " --image hard.ppm -o task/../q.ppm");
+    refused("q.ppm", "would replace", "interp q.ppm q.ppm -o q.ppm");
+    refused("ref.g", "would replace", "compare ref.g ref.g --html ./ref.g");
+    refused("l.safetensors", "would replace",
+            "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors --dump l.safetensors");
+    refused("l.safetensors", "would replace",
+            "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors:0.5 --dump l.safetensors");
+    refused("run/lora.safetensors", "would replace",
+            "demo task " MODEL " --steps 1 --limit 1 --init run/lora.safetensors -o run");
+    refused("model/vae/config.json", "among the files of model",
+            "golden " MODEL " --what vae-encode -o model/vae/config.json");
+    refused("task/test/b.in.ppm", "among the files of task",
+            "eval task " MODEL " --sample-steps 1 -o task/test");
+    expect_shell(1, "", "test -e n.ppm");
+}
+
+static void check_two_outputs_of_one_file(void)
+{
+    expect(1, "two files for two outputs", "predict " MODEL " --image q.ppm -o n.ppm --dump ./n.ppm");
+    expect_shell(0, "", "ln -s n.y4m m.y4m; : > n.y4m");
+    expect(1, "two files for two outputs",
+           "predict " MODEL " --image q.ppm -o n.png --video n.y4m --dump m.y4m");
+    expect_shell(1, "", "test -e n.ppm");
+    expect(0, "", "predict " MODEL " --image q.ppm -o fine.png --sample-steps 1 --video fine.y4m");
+}
+
+/* Before the model is loaded. */
+static void check_endings(void)
+{
+    expect(1, ".ppm .png", "predict " MODEL " --image q.ppm -o answer.jpg --video v.y4m");
+    CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+    expect(1, "ffmpeg", "predict " MODEL " --image q.ppm -o answer.png --video v.mp4");
+    expect(1, "found 'none'", "predict " MODEL " --image q.ppm -o answer");
+    expect(1, ".y4m .png .ppm", "interp q.ppm q.ppm -o v.gif");
+    expect_shell(1, "", "test -e v.gif || test -e v.mp4 || test -e answer.jpg || test -e v.y4m");
+}
+
+static void check_one_run_in_a_folder(void)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    expect_shell(0, "", "mkdir busy");
+    int fd = open("busy/lock", O_RDWR | O_CREAT, 0666);
+    CHECK(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0, "the test can't lock a file");
+    expect(1, "another run is writing", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o busy");
+    expect(1, "another run is writing", "demo task " MODEL " --steps 1 --limit 1 -o busy");
+    expect(1, "another run is writing", "eval task " MODEL " --sample-steps 1 -o busy");
+    expect_shell(0, "lock", "ls busy");
+    close(fd);
+    expect_shell(
+        0, "", ": > busy/lora.safetensors.12.0.part; : > busy/mine.12.0.part"); /* a killed run's, and not */
+    expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o busy");
+    expect_shell(1, "", "test -e busy/lock || test -e busy/lora.safetensors.12.0.part");
+    expect_shell(0, "", "test -e busy/mine.12.0.part");
+}
+
+static void check_standard_streams(void)
+{
+    const char *const arc =
+        "arc tasks " MODEL " --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 --out";
+    expect_shell(0, "", "\"$VDM\" %s closed.jsonl >&- 2>&- <&-", arc);
+    expect(0, "2 tasks", "%s open.jsonl", arc);
+    expect_shell(
+        0, "",
+        "for f in open closed; do sed 's/\"seconds.*//' $f.jsonl > $f.txt; done; cmp open.txt closed.txt");
+    if (access("/dev/full", W_OK)) return;
+    expect_shell(1, "standard output", "\"$VDM\" tasks 2>&1 >/dev/full");
+    expect_shell(1, "No space left", "\"$VDM\" compare ref.g ref.g 2>&1 >/dev/full");
+    expect_shell(2, "no command", "\"$VDM\" nonsense 2>&1 >/dev/full");
+}
+
+static void check_arc_files(void)
+{
+    const char *const arc =
+        "arc tasks " MODEL " --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 --out";
+    write_text("notes.txt", "my only copy, without newline");
+    expect_shell(0, "", "cp notes.txt before");
+    expect(1, "left as it is", "%s notes.txt", arc);
+    expect_same("notes.txt", "before", true);
+    write_text("half.jsonl", "{\"task\": \"on"); /* a killed run's */
+    expect(0, "2 tasks", "%s half.jsonl", arc);
+    expect_shell(0, "", "mkdir other; : > other/lora.safetensors; ln -s other linked.jsonl.work");
+    expect(1, "found a link", "%s linked.jsonl", arc);
+    expect_shell(0, "", "test -e other/lora.safetensors");
+    expect_shell(0, "", "cp -r tasks names; cp tasks/one.json \"names/$(printf 'a\\377').json\"");
+    expect(1, "UTF-8", "arc names " MODEL " --size 32x48 --out names.jsonl");
+    expect(2, "--shard: expected I/N", "%s shard.jsonl --shard 0/3", arc);
+}
+
+/* A link in the place of the folder of a task: its name is a function of the run, so it is known beforehand. */
+static void check_arc_work_link(void)
+{
+    const char *const arc =
+        "arc tasks " MODEL " --size 32x48 --steps 100000 --batch 1 --rank 2 --save-every 1 --out";
+    expect_shell(
+        0, "",
+        "\"$VDM\" %s work.jsonl & for i in $(seq 300); do ls work.jsonl.work/*/state.safetensors && break; "
+        "sleep 0.1; done; kill -9 $!; wait",
+        arc);
+    expect_shell(
+        0, "",
+        "cd work.jsonl.work; for d in *; do if [ -d $d ]; then mv $d ../precious; ln -s ../precious $d; fi; done");
+    expect(1, "found a link", "%s work.jsonl", arc);
+    expect_shell(0, "", "ls precious/*");
+}
+
+/* No answer is known: not solved and not unsolved. */
+static void check_unknown_answers(void)
+{
+    static const char *const line =
+        "{\"task\": \"%s\", \"of\": 2, \"run\": \"r\", \"attempts\": 1, \"pairs\": 1, \"cell\": 8, "
+        "\"canvas\": \"%s\", \"palette\": \"arc\", \"tests\": [{\"input\": \"1\", \"truth\": \"%s\", "
+        "\"answers\": [\"1\"]}], \"seconds\": 1}\n";
+    char text[1024];
+    int n = snprintf(text, sizeof text, line, "a", "64x64", "1");
+    snprintf(text + n, sizeof text - (size_t)n, line, "b", "64x64", "");
+    write_text("hidden.jsonl", "%s", text);
+    expect(0, "1 task without known answer", "arc --report hidden.jsonl -o hidden.html");
+    CHECK(strstr(said, "100.00%") && !strstr(said, "50.00%") && !strstr(said, "no result yet"), "%s", said);
+    expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
+    snprintf(text, sizeof text, line, "a", "-1x5abc", "1");
+    write_text("canvas.jsonl", "%s", text);
+    expect(1, "canvas: expected HxW", "arc --report canvas.jsonl -o hidden.html");
+    expect(1, "would replace", "arc --report hidden.jsonl -o ./hidden.jsonl");
+}
+
+/* A run that has no answer yet leaves the table of the run before. */
+static void check_scores_stay(void)
+{
+    expect(0, "1 answered", "eval task " MODEL " --sample-steps 1 -o scores");
+    expect_shell(0, "",
+                 "cp scores/scores.csv before; cp -r task broken; head -c 20 q.ppm > broken/test/b.in.ppm");
+    expect(1, "", "eval broken " MODEL " --size 32x48 --sample-steps 1 -o scores");
+    expect_same("scores/scores.csv", "before", true);
+    expect(2, "from 1 to 1000", "eval task " MODEL " --sample-steps 3000 -o scores");
+    expect_shell(
+        0, "",
+        "cp -r task odd; mv odd/test/b.in.ppm 'odd/test/=1+b.in.ppm'; mv odd/test/b.out.ppm 'odd/test/=1+b.out.ppm'");
+    expect(0, "1 answered", "eval odd " MODEL " --sample-steps 1 -o odd/answers");
+    expect_shell(0, "'=1+b,", "cat odd/answers/scores.csv");
+}
+
+static void check_threads(void)
+{
+    expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 1000");
+    expect(0, "", "predict " MODEL " --image q.ppm --plan --threads 1");
+    CHECK(!strstr(said, "more than the"), "%s", said);
+}
+
+int main(void)
+{
+    vdm_error err;
+    unsetenv("VDM_MODEL");
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+    if (!find_program()) return check_end("outputs");
+    if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("outputs");
+    CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    write_inputs();
+    check_outputs_over_inputs();
+    check_two_outputs_of_one_file();
+    check_endings();
+    check_one_run_in_a_folder();
+    check_standard_streams();
+    check_arc_files();
+    check_arc_work_link();
+    check_unknown_answers();
+    check_scores_stay();
+    check_threads();
+    return check_end("outputs");
+}

@@ -1,0 +1,236 @@
+/* Every file that a command reads or writes. Two names are one file where device and inode are the same; of a file
+ * that is not there yet, where its folder's are, and the name in it. */
+#include "tools/run/paths.h"
+#include "tools/options_table.h"
+#include "tools/run/files.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const char PICTURE_ENDINGS[] = ".ppm .png", VIDEO_ENDINGS[] = ".y4m";
+
+static const char *last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* The folder that a path is in: "a/b" of "a/b/c", "." of "c"; vdm_free. */
+static char *folder_of(const char *path, vdm_error *err)
+{
+    size_t n = (size_t)(last_name(path) - path);
+    char *folder = vdm_alloc(n + 2, 1, "a path", err);
+    if (!folder) return NULL;
+    memcpy(folder, n ? path : ".", n ? n : 1);
+    return folder;
+}
+
+/* Which file it is; -1 where it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
+static int identify(struct known_path *k, vdm_error *err)
+{
+    struct stat st;
+    k->last = NULL;
+    if (stat(k->name, &st) == 0) {
+        if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return -1;
+    } else {
+        char *folder = folder_of(k->name, err);
+        int status = folder ? stat(folder, &st) : -1;
+        vdm_free(folder);
+        if (status) return -1;
+        k->last = last_name(k->name);
+    }
+    k->device = st.st_dev;
+    k->inode = st.st_ino;
+    return 0;
+}
+
+static int add(paths *p, struct known_path k, vdm_error *err)
+{
+    if (!k.name) return 0;
+    if (k.use != WRITE && (identify(&k, err) || k.last))
+        return 0; /* what isn't there is refused by its reader */
+    if (p->n == p->capacity) {
+        int capacity = p->capacity ? 2 * p->capacity : 32;
+        struct known_path *all = vdm_alloc((size_t)capacity, sizeof *all, "the files of a command", err);
+        if (!all) return -1;
+        if (p->n) memcpy(all, p->all, (size_t)p->n * sizeof *all);
+        vdm_free(p->all);
+        p->all = all;
+        p->capacity = capacity;
+    }
+    p->all[p->n++] = k;
+    return 0;
+}
+
+int paths_read(paths *p, const char *path, vdm_error *err)
+{
+    return add(p, (struct known_path){.name = path, .use = READ}, err);
+}
+
+int paths_read_folder(paths *p, const char *path, vdm_error *err)
+{
+    return add(p, (struct known_path){.name = path, .use = READ_BELOW}, err);
+}
+
+int paths_write(paths *p, const char *path, const char *endings, vdm_error *err)
+{
+    return add(p, (struct known_path){.name = path, .endings = endings, .use = WRITE}, err);
+}
+
+/* FILE or FILE:WEIGHT: the file is known with or without what follows the colon. */
+static int read_lora(paths *p, const char *text, vdm_error *err)
+{
+    struct known_path k = {.name = text, .use = READ};
+    const char *colon = strrchr(text, ':');
+    struct stat st;
+    if (!colon || stat(text, &st) == 0) return add(p, k, err);
+    size_t n = (size_t)(colon - text);
+    char *path = vdm_alloc(n + 1, 1, "a path", err);
+    if (!path) return -1;
+    memcpy(path, text, n);
+    k.name = path;
+    int before = p->n, status = add(p, k, err);
+    if (p->n > before) p->all[before].name = text; /* identified: the text is for the message */
+    vdm_free(path);
+    return status;
+}
+
+static int read_model(paths *p, const char *model, vdm_error *err)
+{
+    static const char *const parts[] = {"transformer", "vae", "scheduler", "text_encoder", "tokenizer"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        char *path = vdm_path(model, parts[i], err);
+        if (!path) return -1;
+        int before = p->n, status = paths_read_folder(p, path, err);
+        if (p->n > before) p->all[before].name = model;
+        vdm_free(path);
+        if (status) return -1;
+    }
+    return 0;
+}
+
+int paths_of_options(paths *p, const options *o, int command, vdm_error *err)
+{
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        if (!(r->commands & command) || r->kind != TEXT) continue;
+        const char *path = *(const char *const *)((const char *)o + r->offset);
+        const char *endings = r->flags & VIDEO ? VIDEO_ENDINGS : NULL;
+        if ((r->flags & READS) && paths_read(p, path, err)) return -1;
+        if ((r->flags & WRITES) && paths_write(p, path, endings, err)) return -1;
+    }
+    for (int i = 0; i < o->sample.n_loras; i++)
+        if (read_lora(p, o->sample.loras[i], err)) return -1;
+    return o->model ? read_model(p, o->model, err) : 0;
+}
+
+int paths_read_task(paths *p, const vdm_task *t, vdm_error *err)
+{
+    static const char *const parts[] = {"train", "test"};
+    if (t->arc.path) return paths_read(p, t->arc.path, err);
+    if (paths_read(p, t->path, err)) return -1;
+    for (int i = 0; i < 2; i++) {
+        char *path = vdm_path(t->path, parts[i], err);
+        if (!path) return -1;
+        int before = p->n, status = paths_read_folder(p, path, err);
+        if (p->n > before) p->all[before].name = t->path;
+        vdm_free(path);
+        if (status) return -1;
+    }
+    return 0;
+}
+
+/* Whether a file lies in this folder, or below it: the folders from its own up to the root are compared. */
+static bool lies_below(const struct known_path *file, const struct known_path *folder)
+{
+    vdm_error err;
+    struct stat st, above;
+    if (!file->last && file->device == folder->device && file->inode == folder->inode) return true;
+    char *first = folder_of(file->name, &err);
+    size_t n = first ? strlen(first) : 0, capacity = n + 3 * 256 + 1;
+    char *at = first ? vdm_alloc(capacity, 1, "a path", &err) : NULL;
+    if (at) memcpy(at, first, n + 1);
+    vdm_free(first);
+    bool below = false;
+    for (int up = 0; at && up < 256 && stat(at, &st) == 0; up++) {
+        below = st.st_dev == folder->device && st.st_ino == folder->inode;
+        memcpy(at + n, "/..", 4);
+        n += 3;
+        if (below || stat(at, &above) || (above.st_dev == st.st_dev && above.st_ino == st.st_ino)) break;
+    }
+    vdm_free(at);
+    return below;
+}
+
+static bool same_file(const struct known_path *a, const struct known_path *b)
+{
+    if (a->device != b->device || a->inode != b->inode || !a->last != !b->last) return false;
+    return !a->last || strcmp(a->last, b->last) == 0;
+}
+
+/* The output i against everything that was named. */
+static int compare(const paths *p, int i, vdm_error *err)
+{
+    const struct known_path *mine = &p->all[i];
+    for (int k = 0; k < p->n; k++) {
+        const struct known_path *other = &p->all[k];
+        if (other->use == READ_BELOW && lies_below(mine, other))
+            return vdm_fail(
+                err, "%s: this output would lie among the files of %s, which are read; choose another folder",
+                mine->name, other->name);
+        if (other->use == READ && same_file(mine, other))
+            return vdm_fail(err, "%s: this output would replace %s, which is read; choose another name",
+                            mine->name, other->name);
+        if (other->use == WRITE && k < i && same_file(mine, other))
+            return vdm_fail(err, "%s and %s: expected two files for two outputs, found one", other->name,
+                            mine->name);
+    }
+    return 0;
+}
+
+static int check_ending(const struct known_path *k, vdm_error *err)
+{
+    const char *ending = strrchr(last_name(k->name), '.');
+    if (!k->endings) return 0;
+    for (const char *e = k->endings; ending && *e; e += strspn(e, " ")) {
+        size_t n = strcspn(e, " ");
+        if (strlen(ending) == n && strncmp(e, ending, n) == 0) return 0;
+        e += n;
+    }
+    const char *advice =
+        strstr(k->endings, ".y4m") ? "; 'ffmpeg -i V.y4m V.mp4' makes another video of it" : "";
+    return vdm_fail(err, "%s: expected a name that ends with one of '%s', found '%s'%s", k->name, k->endings,
+                    ending ? ending : "none", advice);
+}
+
+int paths_check(paths *p, vdm_error *err)
+{
+    int status = 0;
+    for (int i = 0; i < p->n && !status; i++)
+        if (p->all[i].use == WRITE) status = check_ending(&p->all[i], err);
+    for (int i = 0; i < p->n && !status; i++)
+        if (p->all[i].use == WRITE && !identify(&p->all[i], err)) status = compare(p, i, err);
+    for (int i = 0; i < p->n && !status; i++)
+        if (p->all[i].use == WRITE) status = writable(p->all[i].name, err);
+    paths_free(p);
+    return status;
+}
+
+int paths_check_command(const options *o, int command, const char *endings, vdm_error *err)
+{
+    paths p = {0};
+    int status = paths_of_options(&p, o, command, err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
+    if (!status) status = paths_write(&p, o->output, endings, err);
+    if (!status) return paths_check(&p, err);
+    paths_free(&p);
+    return -1;
+}
+
+void paths_free(paths *p)
+{
+    vdm_free(p->all);
+    *p = (paths){0};
+}

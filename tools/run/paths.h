@@ -1,0 +1,39 @@
+/* Every file that a command reads or writes, compared before the work: no output replaces an input, or another
+ * output, under whatever name; names end as their format does, and can be written. */
+#ifndef VDM_PATHS_H
+#define VDM_PATHS_H
+
+#include "tools/options.h"
+
+#include <sys/types.h>
+
+extern const char PICTURE_ENDINGS[], VIDEO_ENDINGS[]; /* ".ppm .png", ".y4m" */
+
+typedef struct paths {
+    struct known_path {
+        const char *name;    /* borrowed */
+        const char *endings; /* of an output, with spaces between; NULL: any */
+        enum { READ, READ_BELOW, WRITE } use;
+        dev_t device; /* of the file, or, where there is none yet, of its folder */
+        ino_t inode;
+        const char *last; /* its name in the folder; NULL: there is such a file */
+    } * all;
+    int n, capacity;
+} paths;
+
+/* NULL as a path is nothing to read or write. */
+int paths_read(paths *p, const char *path, vdm_error *err);
+/* A folder: no output may lie in it, or below. */
+int paths_read_folder(paths *p, const char *path, vdm_error *err);
+int paths_write(paths *p, const char *path, const char *endings, vdm_error *err);
+/* The files of the options that were given, and the parts of the model's folder. */
+int paths_of_options(paths *p, const options *o, int command, vdm_error *err);
+/* A task: its file, or its folder's train/ and test/; and what lies in the folder itself. */
+int paths_read_task(paths *p, const vdm_task *t, vdm_error *err);
+/* The operands that are files, the options' files, and -o as a file: all that most commands need. */
+int paths_check_command(const options *o, int command, const char *endings, vdm_error *err);
+/* Compares them all, then tries the outputs. Frees the list, whatever came out. */
+int paths_check(paths *p, vdm_error *err);
+void paths_free(paths *p);
+
+#endif
