@@ -1,12 +1,12 @@
 /* The method in one screen: a model is opened, learns a task from pairs of pictures, and answers a picture.
  *
- *   vdm_learn   x, y [H,W,3] -> video [T,3,H,W] -> latents z [F,C,h,w]                       vdm_fit_data_make
- *               A, B <- AdamW on mean (v_theta,A,B(x_t, image, prompt, t) - v)^2             vdm_fit
- *   vdm_answer  x -> image latents; noise -> video by v_theta,A,B, step by step; y = its last frame  vdm_sample
+ *   vdm_learn   x, y [H,W,3] -> video [T,3,H,W] -> latents z [F,C,h,w]              vdm_fit_data_make
+ *               A, B <- AdamW on mean (v_theta,A,B(x_t, image, prompt, t) - v)^2    vdm_fit
+ *   vdm_answer  x -> image latents; noise -> video by v_theta,A,B; y = its last frame    vdm_sample
  *
- * Mirrors CogVideoXImageToVideoPipeline.from_pretrained and __call__ of diffusers, with the training between them.
- * The trap: an adapter answers well only if it was learned with the prompt, size and image scale that are used to
- * answer. Both functions take them from the model. */
+ * Mirrors CogVideoXImageToVideoPipeline.from_pretrained and __call__ of diffusers; training is between them.
+ * The trap: an adapter answers well only if it was learned with the prompt, size and image scale that are
+ * used to answer. Both functions take them from the model. */
 #include "vdm.h"
 
 #include <string.h>
@@ -214,8 +214,8 @@ int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, con
     return vdm_model_settings_read(learn, sample, dir, err);
 }
 
-/* The size that vdm.json names, in one section or alike in both; else 9 frames of the transformer's sample size,
- * which is cut to 480x720 unless positions are learned for it: the 1.5 models give their largest, not a usual, size. */
+/* The size that vdm.json names, in one section or alike in both; else 9 frames of the transformer's sample
+ * size, cut to 480x720 unless positions are learned for it: the 1.5 models give their largest size there. */
 static int choose_size(vdm_model *m, const char *dir, vdm_error *err)
 {
     const vdm_transformer_config *t = &m->config->transformer;

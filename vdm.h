@@ -110,7 +110,7 @@ typedef struct vdm_model {
     float *prompt;              /* [L,Dt]: DIR/prompt_embeds.safetensors, or zeros */
     float *negative;            /* [L,Dt]: zeros */
     bool has_prompt;            /* DIR has that file */
-    vdm_geometry geometry;      /* of its videos: DIR/vdm.json's, or 9 frames of its sample size (cut to 480x720).
+    vdm_geometry geometry;      /* DIR/vdm.json's, or 9 frames of the sample size, cut to 480x720.
                                  * Another size: vdm_geometry_init(&m.geometry, m.config, T, H, W, &err) */
     vdm_learn_options *learn;   /* the defaults, and over them DIR/vdm.json's */
     vdm_sample_options *sample; /* the same */
@@ -284,6 +284,9 @@ typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+    /* A prompt for each pair, in place of the pipeline's; NULL: none. vdm_fit_data_free frees `prompt` alone. */
+    const float *texts;   /* [n_texts,L,Dt] */
+    int n_texts, *prompt; /* [pairs]: the index of each pair's text */
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;

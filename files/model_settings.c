@@ -2,10 +2,10 @@
  *
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  *
- * Only what the file gives is replaced; an unknown key, a value of another type or out of its range is an error. Keys
- * and ranges are those of the program's options (tools/options_table.c), with _ for -; tests/test_pipeline.c holds the
- * two against each other. The section "arc", and the keys of fit and sample that describe pictures of grids, are the
- * program's: they are accepted here and have no effect. */
+ * Only what the file gives is replaced; an unknown key, a value of another type or out of its range is an
+ * error. Keys and ranges are those of the program's options (tools/options_table.c), with _ for -;
+ * tests/test_pipeline.c compares the two. The section "arc", and the keys of fit and sample that describe
+ * pictures of grids, are the program's: they are accepted here and have no effect. */
 #include "vdm.h"
 #include "files/fields.h"
 
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #define COUNT(list) ((int)(sizeof(list) / sizeof(list)[0]))
-#define GRID_KEYS   "cell", "border", "align", "grow", "outside", "palette"
+#define GRID_KEYS   "cell", "border", "align", "grow", "outside", "palette", "views"
 
 /* The place of a word in words [n], which is the value of the enum. */
 static int read_word(vdm_fields *f, const char *key, int fallback, const char *const *words, int n,

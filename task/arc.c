@@ -184,8 +184,8 @@ int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout 
 static void apply_all(vdm_arc_pair *to, const vdm_arc_pair *from, int pairs, const vdm_view *views, int n)
 {
     for (int i = 0; i < n * pairs; i++) {
-        vdm_view_grid(&to[i].x, &from[i % pairs].x, &views[i / pairs], false);
-        vdm_view_grid(&to[i].y, &from[i % pairs].y, &views[i / pairs], false);
+        vdm_view_grid(&to[i].x, &from[i % pairs].x, &views[i / pairs], VDM_INTO_VIEW);
+        vdm_view_grid(&to[i].y, &from[i % pairs].y, &views[i / pairs], VDM_INTO_VIEW);
     }
 }
 

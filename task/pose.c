@@ -233,7 +233,7 @@ static double extent(const vdm_joint *joints, int n)
     return n ? fmax(bottom - top, right - left) : 0;
 }
 
-int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, bool pck,
+int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, vdm_pose_rule rule,
                    vdm_error *err)
 {
     *m = (vdm_pose_match){.share = (double)NAN};
@@ -244,7 +244,7 @@ int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_pictu
     m->found = m->joints < 0 ? -1 : vdm_pose_read(joints + VDM_MAX_JOINTS, answer, err);
     int status = m->found < 0 ? -1 : 0;
     if (!status) {
-        m->within = pck ? 0.1 * extent(joints, m->joints) : 0.05 * side_of(truth);
+        m->within = rule == VDM_PCK ? 0.1 * extent(joints, m->joints) : 0.05 * side_of(truth);
         m->matched = vdm_pose_pairs(joints, m->joints, joints + VDM_MAX_JOINTS, m->found, m->within);
         m->share = m->joints ? (double)m->matched / m->joints : m->found == 0;
     }

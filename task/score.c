@@ -239,7 +239,8 @@ int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layo
         break;
     case VDM_METRIC_POSE:
     case VDM_METRIC_PCK:
-        if (vdm_score_pose(&m, answer, truth, metric == VDM_METRIC_PCK, err)) return -1;
+        if (vdm_score_pose(&m, answer, truth, metric == VDM_METRIC_PCK ? VDM_PCK : VDM_MATCH_RATE, err))
+            return -1;
         *score = m.share;
         *exact = m.matched == m.joints && m.found == m.joints;
         return 0;

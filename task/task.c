@@ -385,23 +385,24 @@ static void note(vdm_task_notes *all, unsigned notes, const char *path)
     }
 }
 
-int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
+int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err)
 {
     vdm_picture file;
     if (e->x) {
-        vdm_grid seen = output ? *e->y : *e->x;
-        if (t->view) vdm_view_grid(&seen, output ? e->y : e->x, t->view, false);
+        const vdm_grid *grid = side == VDM_OUTPUT ? e->y : e->x;
+        vdm_grid seen = *grid;
+        if (t->view) vdm_view_grid(&seen, grid, t->view, VDM_INTO_VIEW);
         return vdm_arc_render(p, &seen, &t->grid, height, width, err);
     }
     *p = (vdm_picture){0};
-    const char *path = output ? e->output : e->input;
+    const char *path = side == VDM_OUTPUT ? e->output : e->input;
     unsigned notes;
     if (vdm_picture_read_noted(&file, path, &notes, err)) return -1;
     note(t->notes, notes, path);
     int status = vdm_picture_resize(p, &file, height, width, err);
     vdm_picture_free(&file);
-    return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, false, err);
+    return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, VDM_INTO_VIEW, err);
 }
 
 vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e)

@@ -114,8 +114,9 @@ typedef struct vdm_pose_match {
     double within;              /* pixels */
     double share;               /* the score; NaN where sizes differ */
 } vdm_pose_match;
-/* The metrics pose and, with pck, pck. */
-int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, bool pck,
+/* What is near: the metrics pose and pck. */
+typedef enum vdm_pose_rule { VDM_MATCH_RATE, VDM_PCK } vdm_pose_rule;
+int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, vdm_pose_rule rule,
                    vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
@@ -223,11 +224,14 @@ typedef struct vdm_view {
  * `colours`. The permutation is also what distinguishes views for a model: a rule such as "fall down" is another one
  * in a mirrored view. View k is the same among any n. */
 void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours, uint64_t seed);
+typedef enum vdm_view_way { VDM_INTO_VIEW, VDM_OUT_OF_VIEW } vdm_view_way;
 /* cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
-void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v, bool back);
-void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, bool back);
+void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v,
+                    vdm_view_way way);
+void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, vdm_view_way way);
 /* The grid in a picture, drawn anew in the view, or back from it; g: as p has it. */
-int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v, bool back, vdm_error *err);
+int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v, vdm_view_way way,
+                     vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
  * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
@@ -328,8 +332,9 @@ void vdm_task_free(vdm_task *t);
  * dropped. ARC-AGI tasks are drawn in any size: vdm_arc_layout is theirs. */
 int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized, vdm_error *err);
 
+typedef enum vdm_side { VDM_INPUT, VDM_OUTPUT } vdm_side;
 /* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
-int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, bool output, int height,
+int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err);
 /* The task's layout with the size of that example's output (of its input, where the output isn't known), in the
  * task's view. */

@@ -34,11 +34,11 @@ static void map_cell(int symmetry, int rows, int cols, int *row, int *col)
     }
 }
 
-void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v, bool back)
+void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v, vdm_view_way way)
 {
     uint8_t was[10];
     bool turned = v->symmetry & 4;
-    if (back && turned) { /* of the grid as it is */
+    if (way == VDM_OUT_OF_VIEW && turned) { /* of the grid as it is */
         int held = rows;
         rows = cols;
         cols = held;
@@ -48,21 +48,21 @@ void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const 
         int row = i / cols, col = i % cols;
         map_cell(v->symmetry, rows, cols, &row, &col);
         int seen = row * (turned ? rows : cols) + col;
-        if (back)
+        if (way == VDM_OUT_OF_VIEW)
             to[i] = was[from[seen]];
         else
             to[seen] = v->number[from[i]];
     }
 }
 
-void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, bool back)
+void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, vdm_view_way way)
 {
     bool turned = v->symmetry & 4;
     *to = (vdm_grid){.rows = turned ? from->cols : from->rows, .cols = turned ? from->rows : from->cols};
-    vdm_view_cells(to->cells, from->cells, from->rows, from->cols, v, back);
+    vdm_view_cells(to->cells, from->cells, from->rows, from->cols, v, way);
 }
 
-int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *layout, const vdm_view *v, bool back,
+int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *layout, const vdm_view *v, vdm_view_way way,
                      vdm_error *err)
 {
     vdm_grid_layout turned = *layout;
@@ -77,7 +77,7 @@ int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *layout, const vdm_vi
     if (!from) return -1;
     uint8_t *to = from + cells;
     vdm_grid_read(from, p, layout);
-    vdm_view_cells(to, from, layout->rows, layout->cols, v, back);
+    vdm_view_cells(to, from, layout->rows, layout->cols, v, way);
     if (v->symmetry & 4) turned.rows = layout->cols, turned.cols = layout->rows;
     int status = vdm_grid_render(&drawn, to, &turned, p->height, p->width, err);
     vdm_free(from);

@@ -437,14 +437,14 @@ static void check_views(void)
         unsigned seen_numbers = 0;
         for (int i = 0; i < 10; i++) seen_numbers |= 1u << views[k].number[i];
         CHECK(seen_numbers == 1023 && views[k].number[0] == 0, "view %d: no permutation that keeps 0", k);
-        vdm_view_grid(&seen, &g, &views[k], false);
-        vdm_view_grid(&back, &seen, &views[k], true);
+        vdm_view_grid(&seen, &g, &views[k], VDM_INTO_VIEW);
+        vdm_view_grid(&back, &seen, &views[k], VDM_OUT_OF_VIEW);
         CHECK(vdm_grid_equal(&back, &g), "view %d doesn't come back", k);
         CHECK((k == 0) == vdm_grid_equal(&seen, &g), "view %d", k);
     }
     for (int k = 0; k < 8; k++) { /* the eight symmetries are all there */
         for (int i = 0; i < 10; i++) views[k].number[i] = (uint8_t)i;
-        vdm_view_grid(&all[k], &g, &views[k], false);
+        vdm_view_grid(&all[k], &g, &views[k], VDM_INTO_VIEW);
         for (int i = 0; i < k; i++) CHECK(!vdm_grid_equal(&all[i], &all[k]), "symmetries %d, %d", i, k);
     }
     CHECK(all[1].cells[0] == g.cells[4] && all[2].cells[0] == g.cells[10], "mirrored");
@@ -469,14 +469,14 @@ static void check_seen(void)
     for (int i = 0; i < ROWS * COLS; i++) cells[i] = (uint8_t)(i % 5);
     vdm_views_make(views, 24, true, 1, 5, 42);
     for (int k = 0; k < 24; k++) {
-        vdm_view_cells(seen, cells, ROWS, COLS, &views[k], false);
+        vdm_view_cells(seen, cells, ROWS, COLS, &views[k], VDM_INTO_VIEW);
         bool turned = views[k].symmetry & 4;
-        vdm_view_cells(back, seen, turned ? COLS : ROWS, turned ? ROWS : COLS, &views[k], true);
+        vdm_view_cells(back, seen, turned ? COLS : ROWS, turned ? ROWS : COLS, &views[k], VDM_OUT_OF_VIEW);
         CHECK(memcmp(back, cells, sizeof back) == 0, "view %d of a long grid", k);
         if (!CHECK(vdm_grid_render(&p, cells, &g, 120, 120, &err) == 0, "%s", err.text)) return;
         vdm_grid_layout shape = g;
         if (turned) shape.rows = COLS, shape.cols = ROWS;
-        if (CHECK(vdm_view_picture(&p, &g, &views[k], false, &err) == 0 &&
+        if (CHECK(vdm_view_picture(&p, &g, &views[k], VDM_INTO_VIEW, &err) == 0 &&
                       vdm_grid_render(&drawn, seen, &shape, 120, 120, &err) == 0,
                   "%s", err.text)) {
             CHECK(memcmp(p.rgb, drawn.rgb, (size_t)3 * 120 * 120) == 0, "picture in view %d", k);
@@ -485,7 +485,8 @@ static void check_seen(void)
         vdm_picture_free(&p);
     }
     vdm_picture small = {.width = 8, .height = 8, .rgb = (uint8_t[192]){0}};
-    CHECK(vdm_view_picture(&small, &g, &views[1], false, &err) != 0 && strstr(err.text, "35 x 3"), "no room");
+    CHECK(vdm_view_picture(&small, &g, &views[1], VDM_INTO_VIEW, &err) != 0 && strstr(err.text, "35 x 3"),
+          "no room");
 }
 
 static void check_task_in_view(void)
@@ -502,8 +503,8 @@ static void check_task_in_view(void)
     t.view = &views[4]; /* transposed */
     vdm_grid_layout shape = vdm_example_grid(&t, &t.train[0]);
     CHECK(shape.rows == plain.cols && shape.cols == plain.rows, "the size of what is seen");
-    vdm_view_grid(&seen, t.train[0].y, &views[4], false);
-    if (CHECK(vdm_example_picture(&p, &t, &t.train[0], true, 400, 400, &err) == 0 &&
+    vdm_view_grid(&seen, t.train[0].y, &views[4], VDM_INTO_VIEW);
+    if (CHECK(vdm_example_picture(&p, &t, &t.train[0], VDM_OUTPUT, 400, 400, &err) == 0 &&
                   vdm_arc_render(&drawn, &seen, &t.grid, 400, 400, &err) == 0,
               "%s", err.text)) {
         CHECK(memcmp(p.rgb, drawn.rgb, (size_t)3 * 400 * 400) == 0, "an example in a view");
@@ -523,7 +524,7 @@ static void check_augment(void)
     vdm_views_make(views, 3, true, 1, 10, 1);
     if (CHECK(vdm_arc_augment(&more, &a, views, 3, &err) == 0, "%s", err.text)) {
         vdm_grid seen;
-        vdm_view_grid(&seen, &a.train[1].y, &views[2], false);
+        vdm_view_grid(&seen, &a.train[1].y, &views[2], VDM_INTO_VIEW);
         CHECK(more.n_train == 3 * a.n_train && more.n_test == 3 * a.n_test, "numbers");
         CHECK(vdm_grid_equal(&more.train[2 * a.n_train + 1].y, &seen), "pair 1 in view 2");
         CHECK(vdm_grid_equal(&more.train[0].x, &a.train[0].x), "the first view");
@@ -548,7 +549,7 @@ static void check_task(void)
     CHECK(vdm_arc_layout(&t.grid, &PAPER, 8, 8, &err) == 0, "%s", err.text);
     vdm_grid_layout size = vdm_example_grid(&t, &t.test[0]);
     CHECK(size.rows == 8 && size.cols == 8, "the answer's size");
-    if (CHECK(vdm_example_picture(&p, &t, &t.test[0], true, 400, 400, &err) == 0, "%s", err.text)) {
+    if (CHECK(vdm_example_picture(&p, &t, &t.test[0], VDM_OUTPUT, 400, 400, &err) == 0, "%s", err.text)) {
         CHECK(vdm_score_cells(&p, &p, &size) == 1, "cells");
         vdm_picture_free(&p);
     }

@@ -212,18 +212,20 @@ static void test_pose_score(void)
     const vdm_grid_layout none = {0};
     double score;
     bool exact;
-    CHECK(!vdm_score_pose(&m, &p, &q, false, &err) && m.share == 1 && !m.joints && !m.found, "no joints");
+    CHECK(!vdm_score_pose(&m, &p, &q, VDM_MATCH_RATE, &err) && m.share == 1 && !m.joints && !m.found,
+          "no joints");
     vdm_pose_draw(&p, answer, 3, NULL, 0);
-    CHECK(!vdm_score_pose(&m, &p, &q, false, &err) && m.share == 0 && m.found == 3, "joints from nowhere");
-    CHECK(!vdm_score_pose(&m, &q, &p, true, &err) && m.share == 0 && m.joints == 3, "an empty answer");
+    CHECK(!vdm_score_pose(&m, &p, &q, VDM_MATCH_RATE, &err) && m.share == 0 && m.found == 3,
+          "joints from nowhere");
+    CHECK(!vdm_score_pose(&m, &q, &p, VDM_PCK, &err) && m.share == 0 && m.joints == 3, "an empty answer");
     vdm_pose_draw(&q, truth, 3, NULL, 0);
     /* 5 and 7 pixels off, another part: within 6 of 120, and within 8 of a box of 80 */
-    CHECK(!vdm_score_pose(&m, &p, &q, false, &err) && m.matched == 1 && near(m.share, 1.0 / 3) &&
+    CHECK(!vdm_score_pose(&m, &p, &q, VDM_MATCH_RATE, &err) && m.matched == 1 && near(m.share, 1.0 / 3) &&
               near(m.within, 6),
           "match rate: %d, %g", m.matched, m.within);
-    CHECK(!vdm_score_pose(&m, &p, &q, true, &err) && m.matched == 2 && near(m.within, 8), "pck: %d, %g",
+    CHECK(!vdm_score_pose(&m, &p, &q, VDM_PCK, &err) && m.matched == 2 && near(m.within, 8), "pck: %d, %g",
           m.matched, m.within);
-    CHECK(!vdm_score_pose(&m, &p, &other, false, &err) && isnan(m.share), "other sizes");
+    CHECK(!vdm_score_pose(&m, &p, &other, VDM_MATCH_RATE, &err) && isnan(m.share), "other sizes");
     CHECK(!vdm_score(&score, &exact, VDM_METRIC_POSE, &none, &q, &q, &err) && score == 1 && exact, "itself");
     const vdm_joint more = {20.5, 100.5, VDM_LEG};
     memcpy(a, b, sizeof a);

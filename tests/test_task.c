@@ -112,7 +112,7 @@ static void test_endings(void)
     make_file("test/c.in.pgm", "P2 1 1 65535 65535");
     if (CHECK(!*read_task(&t) && t.notes, "notes")) {
         for (int i = 0; i < 3; i++) {
-            CHECK(!vdm_example_picture(&p, &t, &t.test[i], false, 1, 1, &err) && p.rgb[0] == 255, "%s",
+            CHECK(!vdm_example_picture(&p, &t, &t.test[i], VDM_INPUT, 1, 1, &err) && p.rgb[0] == 255, "%s",
                   err.text);
             vdm_picture_free(&p);
             CHECK(!t.notes->first[0][0] && !*t.notes->first[1] == (i == 0) && t.notes->others[1] == (i == 2),

@@ -134,7 +134,8 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
-    vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view], true);
+    vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view],
+                  VDM_OUT_OF_VIEW);
     if (!s->frames || view) return 0;
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
@@ -145,12 +146,13 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
     const solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
     const vdm_grid_layout grid = vdm_example_grid(&s->task, &s->task.train[q]);
-    vdm_picture truth, last = {g->width, g->height, t->bytes};
+    vdm_picture truth, last = {g->height, g->width, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
     if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
     vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
-    if (vdm_example_picture(&truth, &s->task, &s->task.train[q], true, g->height, g->width, err)) return -1;
+    if (vdm_example_picture(&truth, &s->task, &s->task.train[q], VDM_OUTPUT, g->height, g->width, err))
+        return -1;
     vdm_colour_add(colours, s->task.metric, &grid, &last, &truth);
     vdm_picture_free(&truth);
     return 0;
@@ -171,7 +173,7 @@ static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colo
     for (int i = 0; i < n; i++) {
         const vdm_example *e = (colours ? s->task.train : s->task.test) + q + i;
         vdm_picture input;
-        if (vdm_example_picture(&input, &s->task, e, false, g->height, g->width, err)) return -1;
+        if (vdm_example_picture(&input, &s->task, e, VDM_INPUT, g->height, g->width, err)) return -1;
         vdm_video_from_bytes(t->images + (size_t)i * frame, input.rgb, 1, g->height, g->width);
         vdm_picture_free(&input);
     }

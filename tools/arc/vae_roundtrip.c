@@ -77,8 +77,8 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
     vdm_picture x = {0}, y = {0};
     uint8_t *frames = NULL;
     int status = vdm_geometry_init(&g, &c->s.config, c->o->frames, height, width, err);
-    if (!status) status = vdm_example_picture(&x, t, e, false, height, width, err);
-    if (!status) status = vdm_example_picture(&y, t, e, true, height, width, err);
+    if (!status) status = vdm_example_picture(&x, t, e, VDM_INPUT, height, width, err);
+    if (!status) status = vdm_example_picture(&y, t, e, VDM_OUTPUT, height, width, err);
     size_t frame = (size_t)height * (size_t)width * 3;
     if (!status && !(frames = vdm_alloc((size_t)g.frames * frame, 1, "a video", err))) status = -1;
     if (!status) status = vdm_interp(&phi, &x, &y, g.frames, NULL, frames, err);

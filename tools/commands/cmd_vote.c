@@ -64,7 +64,7 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
         status = read_answer(answers + k * cells, v->runs[k], e->name, &grid, g, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
-        status = vdm_example_picture(&input, &v->task, e, false, g->height, g->width, err);
+        status = vdm_example_picture(&input, &v->task, e, VDM_INPUT, g->height, g->width, err);
         if (!status) status = vdm_grid_render(&answer, winner, &grid, g->height, g->width, err);
         if (!status) status = evaluation_take(&v->evaluation, folder, &input, answer.rgb, err);
     }
