@@ -603,12 +603,13 @@ static int write_task(struct coco *c, vdm_error *err)
                         .metric = c->pose               ? VDM_METRIC_POSE
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
-    char *unfinished = walk_notes(c, true, err) ? NULL : task_begin(c->o->output, err);
-    int status = unfinished ? 0 : -1;
-    if (!status) status = write_shots(c, c->train, c->n_train, unfinished, "train", err);
-    if (!status) status = write_shots(c, c->test, c->n_test, unfinished, "test", err);
-    if (!status) status = task_end(&t, c->o->output, unfinished, err);
-    vdm_free(unfinished);
+    task_folder f = {0};
+    int status = walk_notes(c, true, err);
+    if (!status) status = task_begin(&f, c->o->output, err);
+    if (!status) status = write_shots(c, c->train, c->n_train, f.unfinished, "train", err);
+    if (!status) status = write_shots(c, c->test, c->n_test, f.unfinished, "test", err);
+    if (!status) status = task_end(&f, &t, err);
+    task_abandon(&f);
     if (status) return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
             (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
