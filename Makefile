@@ -90,13 +90,14 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# What lets calls fail (tests/faults.c): with glibc alone.
+FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -dM -x c /dev/null 2>/dev/null | grep '__GLIBC__ '),$(BUILD)/tests/faults.so))
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
 	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
-FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell echo '\#include <stdio.h>' | $(CC) -E -dM - 2>/dev/null | grep __GLIBC__),$(BUILD)/tests/faults.so))
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
 	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)
 $(BUILD)/tests/faults.so: tests/faults.c

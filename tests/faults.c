@@ -58,7 +58,7 @@ __attribute__((constructor)) static void begin(void)
     for (int k = 0; fault && k < KINDS; k++) {
         size_t n = strlen(kind_names[k]);
         if (strncmp(fault, kind_names[k], n) == 0 && fault[n] == ' ') {
-            fail_kind = k;
+            fail_kind = (enum kind)k;
             fail_at = atol(fault + n);
         }
     }
