@@ -230,7 +230,7 @@ static int report_all(const struct bar *b, int step)
 {
     vdm_report r = {"answer", step, (b->all->train_pairs + b->all->asked) * b->each, vdm_seconds() - b->start,
                     (double)NAN};
-    return b->inner.report(b->inner.user, &r);
+    return b->all->quiet ? console_stopped() : b->inner.report(b->inner.user, &r);
 }
 
 static int report_one(void *user, const vdm_report *r)
@@ -470,7 +470,7 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
-    say_task_notes(a->task);
+    if (!a->quiet) say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;

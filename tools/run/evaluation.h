@@ -29,6 +29,7 @@ typedef struct evaluation {
     const vdm_task *task;
     views views; /* in which each is answered */
     vdm_geometry geometry;
+    bool quiet;           /* no bar, no notes */
     int asked, n;         /* n answers are there: fewer than asked where the work was stopped */
     int scored, exact;    /* with a known truth; exact ones */
     int perfect;          /* psnr: equal pictures, whose score is infinite and in no mean */
