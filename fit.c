@@ -28,7 +28,8 @@ struct run {
     vdm_lora *lora;
     int64_t n, frame, video; /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
     vdm_tape *tape;
-    float *text;               /* [B,L,Dt]: the same in every row */
+    int64_t prompt;            /* elements of [L,Dt] */
+    float *text;               /* [B,L,Dt]: of each video's pair */
     float *x;                  /* [B,F,2C,h,w] */
     float *noise, *target, *v; /* [B,F,C,h,w] */
     float *grad;               /* [n] */
@@ -42,7 +43,7 @@ struct run {
 /* ------------------------------------------------------------------------------------------------
  * The loss */
 
-/* x [F,2C,h,w] = [x_t ; c] and v* [F,C,h,w] of video b of the batch */
+/* x [F,2C,h,w] = [x_t ; c], v* [F,C,h,w] and the text [L,Dt] of video b of the batch */
 static void mix(struct run *r, int b)
 {
     const vdm_kernels *k = r->p->cpu->kernels;
@@ -56,6 +57,9 @@ static void mix(struct run *r, int b)
     for (int f = 0; f < r->data->F; f++)
         k->blend(r->p->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
     memcpy(x + frame, r->data->images + r->pair[b] * frame, (size_t)frame * sizeof(float));
+    const vdm_fit_data *d = r->data;
+    const float *text = d->prompt ? d->texts + d->prompt[r->pair[b]] * r->prompt : r->p->prompt;
+    memcpy(r->text + b * r->prompt, text, (size_t)r->prompt * sizeof(float));
 }
 
 /* Mean over the batch; the loss of every video is left in losses, v and v* in v and target. */
@@ -276,23 +280,29 @@ static uint64_t hash_injected(const struct run *r)
     return h;
 }
 
+static uint64_t hash_prompts(const struct run *r)
+{
+    const vdm_fit_data *d = r->data;
+    if (!d->prompt) return vdm_hash(VDM_HASH_START, r->p->prompt, (size_t)r->prompt, sizeof *r->p->prompt);
+    size_t n = (size_t)(d->n_texts * r->prompt);
+    return vdm_hash(vdm_hash(VDM_HASH_START, d->texts, n, sizeof *d->texts), d->prompt, (size_t)d->pairs,
+                    sizeof *d->prompt);
+}
+
 /* All that the bits of the result depend on, before the first step. The number of steps is among it only where the
  * schedule looks at it: otherwise a run may be made longer. */
 static struct settings settings_of(const struct run *r)
 {
     const vdm_fit_options *o = r->o;
     const vdm_lora *a = r->lora;
-    size_t prompt =
-        (size_t)r->p->transformer->config.text_tokens * (size_t)r->p->transformer->config.text_dim;
     int warmup = o->schedule == VDM_LR_CONSTANT ? 0 : o->warmup;
     int steps = o->schedule >= VDM_LR_LINEAR ? o->steps : 0;
     uint64_t adapter = vdm_hash(VDM_HASH_START, a->params, (size_t)r->n, sizeof *a->params);
-    uint64_t text = vdm_hash(VDM_HASH_START, r->text, prompt, sizeof *r->text);
     return (struct settings){{
         {"model", VDM_SETTING_HASH, .hash = vdm_hash_model(r->p->transformer)},
         {"precision", VDM_SETTING_WORD, .word = precision_name(r->p->cpu), .default_before = "F32"},
         {"pairs", VDM_SETTING_HASH, .hash = hash_pairs(r)},
-        {"prompt", VDM_SETTING_HASH, .hash = text},
+        {"prompt", VDM_SETTING_HASH, .hash = hash_prompts(r)},
         {"rank", VDM_SETTING_NUMBER, .number = a->rank},
         {"alpha", VDM_SETTING_NUMBER, .number = a->alpha},
         {"first adapter", VDM_SETTING_HASH, .hash = adapter},
@@ -392,6 +402,15 @@ int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const v
     return s.keep;
 }
 
+static int check_prompts(const vdm_fit_data *d, vdm_error *err)
+{
+    for (int i = 0; d->prompt && i < d->pairs; i++)
+        if (d->prompt[i] < 0 || d->prompt[i] >= d->n_texts)
+            return vdm_fail(err, "prompt of pair %d: expected 0 to %d, found %d", i + 1, d->n_texts - 1,
+                            d->prompt[i]);
+    return 0;
+}
+
 /* What a caller may get wrong; files and geometry have been checked where they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
@@ -407,6 +426,7 @@ static int check_run(const struct run *r, vdm_error *err)
         return vdm_fail(err, "adapter: expected %d blocks of width %d, found %d of %d", c->layers,
                         c->heads * c->head_dim, r->lora->layers, r->lora->width);
     if (d->pairs < 1) return vdm_fail(err, "pairs: expected at least 1, found %d", d->pairs);
+    if (check_prompts(d, err)) return -1;
     if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
         return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
                         o->batch, o->accumulate);
@@ -457,8 +477,7 @@ static int run_new(struct run *r, vdm_error *err)
     const vdm_fit_options *o = r->o;
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
-    size_t prompt =
-        (size_t)r->p->transformer->config.text_tokens * (size_t)r->p->transformer->config.text_dim;
+    size_t prompt = (size_t)r->prompt;
     vdm_tape_shape shape = shape_of(&r->p->transformer->config, o, d->F, d->h, d->w, r->lora->rank);
     if (vdm_adamw_init(&r->adamw, r->n, err)) return -1;
     r->adamw.lr = o->lr;
@@ -478,7 +497,6 @@ static int run_new(struct run *r, vdm_error *err)
         !(r->order = vdm_alloc((size_t)d->pairs, sizeof(int), "the order of the pairs", err)) ||
         !(r->tape = vdm_tape_new(r->p->transformer, &shape, err)))
         return -1;
-    for (size_t b = 0; b < B; b++) memcpy(r->text + b * prompt, r->p->prompt, prompt * sizeof(float));
     r->epoch = -1;
     return 0;
 }
@@ -533,6 +551,7 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
     r.n = vdm_lora_count(lora);
     r.frame = (int64_t)data->C * data->h * data->w;
     r.video = data->F * r.frame;
+    r.prompt = (int64_t)p->transformer->config.text_tokens * p->transformer->config.text_dim;
     r.trace = progress ? progress->trace : NULL;
     int status = check_run(&r, err);
     if (!status) status = run_new(&r, err);
@@ -694,5 +713,6 @@ void vdm_fit_data_free(vdm_fit_data *d)
 {
     vdm_free(d->videos);
     vdm_free(d->images);
+    vdm_free(d->prompt);
     *d = (vdm_fit_data){0};
 }

@@ -284,6 +284,9 @@ typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
+    /* A prompt for each pair, in place of the pipeline's; NULL: none. vdm_fit_data_free frees `prompt` alone. */
+    const float *texts;   /* [n_texts,L,Dt] */
+    int n_texts, *prompt; /* [pairs]: the index of each pair's text */
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;

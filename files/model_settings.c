@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #define COUNT(list) ((int)(sizeof(list) / sizeof(list)[0]))
-#define GRID_KEYS   "cell", "border", "align", "grow", "outside", "palette"
+#define GRID_KEYS   "cell", "border", "align", "grow", "outside", "palette", "views"
 
 /* The place of a word in words [n], which is the value of the enum. */
 static int read_word(vdm_fields *f, const char *key, int fallback, const char *const *words, int n,

@@ -303,6 +303,38 @@ static void check_view(void)
     expect(2, "expected a whole number from 0 to 31", "eval task --model model --view 32");
 }
 
+/* Prompts of n views, all numbers drawn from `seed`. */
+static void write_prompts(int n, uint32_t seed)
+{
+    vdm_error err;
+    static float numbers[4 * 5 * 24];
+    check_random(numbers, n * 5 * 24, seed, 1);
+    vdm_tensor t = {.name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
+    t.bytes = (size_t)n * 5 * 24 * sizeof(float);
+    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+}
+
+/* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
+static void check_views(void)
+{
+    expect(1, "view_embeds.safetensors", "fit task --model model -o views --steps 3 --rank 2 --views 2");
+    write_prompts(4, 31);
+    expect(1, "view_embeds: expected the prompts of 5 views, found 4",
+           "fit task --model model -o views --steps 3 --rank 2 --views 5");
+    expect(1, "--view 1, --views 2: expected one of the two", "eval task --model model --view 1 --views 2");
+    expect(0, "", "fit task --model model -o one --steps 3 --rank 2 --watch-every 0 --views 1");
+    expect_same("one/lora.safetensors", "run/lora.safetensors", true);
+    expect(0, "", "fit task --model model -o views --steps 3 --rank 2 --watch-every 0 --views 4");
+    expect_same("views/lora.safetensors", "run/lora.safetensors", false);
+    expect(0, "exact 0 of 5",
+           "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
+    expect(0, "", "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
+    expect_same("views/scores.csv", "one/scores.csv", false);
+    write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
+    expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
+    expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);
+}
+
 static void check_vote(void)
 {
     const char *pieces[] = {"vdm vote task right wrong right", "5 of 5 exact", "alt=\"answer of 4&amp;\""};
@@ -413,6 +445,7 @@ int main(void)
     check_fit_and_eval();
     check_sizes();
     check_view();
+    check_views();
     check_vote();
     check_demo();
     check_made();

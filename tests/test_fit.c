@@ -42,7 +42,7 @@ static int setup(void)
     check_random(s.videos, PAIRS * VIDEO, 1, 1.5f);
     check_random(s.images, PAIRS * LATENT, 2, 1.5f);
     check_random(s.text, L * DT, 3, 1);
-    s.data = (vdm_fit_data){PAIRS, F, C, H, W, s.videos, s.images};
+    s.data = (vdm_fit_data){.pairs = PAIRS, .F = F, .C = C, .h = H, .w = W, .videos = s.videos, .images = s.images};
     return CHECK(s.geometry.F == F && s.geometry.pad == 1, "geometry: F %d", s.geometry.F) ? 0 : -1;
 }
 
@@ -454,6 +454,46 @@ static void test_other_states(void)
     CHECK(r.status && strstr(r.err.text, "resume"), "%s", r.err.text);
 }
 
+/* Pairs with prompts of their own: each video of a batch is learned with its pair's, and so is a resumed run. */
+static void test_prompts(void)
+{
+    static struct result plain, same, swapped, r;
+    static float texts[2 * L * DT];
+    vdm_fit_options o = small_options();
+    o.batch = 2;
+    run(&plain, &o, NULL);
+    check_random(texts, L * DT, 11, 1);
+    memcpy(texts + L * DT, s.text, sizeof s.text);
+    s.data.texts = texts;
+    s.data.n_texts = 2;
+    s.data.prompt = (int[]){1, 1, 1};
+    run(&same, &o, NULL);
+    check_same(&same, &plain, o.steps, "the pipeline's prompt as the second text");
+    /* lr 0, nothing but pair 2: the loss is that of its text alone */
+    o.lr = 0;
+    o.steps = 3;
+    o.pair = (int[]){2, 2, 2, 2, 2, 2};
+    o.state = s.state;
+    s.data.prompt = (int[]){1, 1, 0};
+    run(&swapped, &o, NULL);
+    s.data.prompt = (int[]){0, 0, 1};
+    o.resume = true;
+    check_refused(&o, RANK, ": prompt:");
+    o.resume = false;
+    run(&r, &o, NULL);
+    CHECK(r.rows[1].loss != swapped.rows[1].loss, "the pair's text makes no difference");
+    s.data.prompt = NULL;
+    run(&same, &o, NULL);
+    CHECK(r.rows[1].loss == same.rows[1].loss, "pair 2 is not learned with text 1: %g, expected %g",
+          r.rows[1].loss, same.rows[1].loss);
+    s.data.prompt = (int[]){0, 2, 0};
+    run(&r, &o, NULL);
+    CHECK(r.status && strstr(r.err.text, "prompt of pair 2: expected 0 to 1, found 2"), "%s", r.err.text);
+    s.data.prompt = NULL;
+    s.data.texts = NULL;
+    s.data.n_texts = 0;
+}
+
 static void test_not_finite(void)
 {
     static struct result r;
@@ -685,7 +725,8 @@ int main(void)
         test_resume();
         test_pure_noise();
         test_other_states();
-        test_not_finite();
+        test_prompts();
+    test_not_finite();
     }
     test_state_settings();
     vdm_transformer_free(&s.m);

@@ -313,7 +313,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                                         .guidance = command == FIT ? 1 : 6}; /* fit samples nothing */
     o->canvas = (struct canvas_options){
         .height = 400, .width = 400, .border = 2, .align = 1, .outside = "black", .palette = "arc"};
-    o->eval = (struct eval_options){.at_least = -INFINITY, .train_pairs = -1};
+    o->eval = (struct eval_options){.at_least = -INFINITY, .train_pairs = -1, .views = 1};
     snprintf(o->eval.colour, sizeof o->eval.colour, "%s", arc ? "shift" : "none");
     o->arc = (struct arc_options){.attempts = 2, .size_rule = "oracle"};
     o->tasks = (struct tasks_options){.pairs = 30, .tests = 200, .cell = -1, .border = -1, .as = "mask"};

@@ -57,6 +57,7 @@ struct eval_options { /* eval, vote; colour: arc too */
     char colour[16];
     int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
     int view;        /* fit too; 0: the original task */
+    int views;       /* fit and demo too: ways in which one adapter learns and answers */
     double at_least;
 };
 struct arc_options {

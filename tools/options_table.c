@@ -87,6 +87,9 @@ const struct option_row option_rows[] = {
      "correct an answer's colours: by one offset, or a map learned from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
      "answer N training pairs too, for colour maps and signs of memorising (8, at most as many as test pictures)"},
+    {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, FIT | EVAL | DEMO, MODEL,
+     "learn a task of grids in N views with one adapter (mirrored, transposed, recoloured),\n"
+     "                                         each with a prompt of its own; the majority of the views answers every cell (1)"},
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
      "view K of a task of grids: recoloured, turned or mirrored; 0: the original (0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN, KEY,

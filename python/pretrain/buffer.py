@@ -90,8 +90,8 @@ class Ring:
             self.find_told()
 
 
-def fresh(rng, n, still):
-    clips, said = families.mixture(rng, n, group=max(1, min(n // 32, 16)), still=still)
+def fresh(rng, n, still, mix=families.MOTION):
+    clips, said = families.mixture(rng, n, group=max(1, min(n // 32, 16)), still=still, mix=mix)
     return pack(clips), said
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from common import TEXT_DIM
+from model import prompt_embeds
 
 SLOTS, TIMES, VALUES, FAMILIES = 20, 7, 16, 32
-WORDS = 1 + SLOTS + TIMES                                   # of a caption at most
+WORDS = 1 + SLOTS + TIMES + 1                               # of a caption at most, and the view (families.turned)
 TOKENS = 18                                                 # words that are told, and nothing where there are fewer
 
 
@@ -28,6 +29,37 @@ def caption(n, family, words, times):
     return out
 
 
+SYMMETRIES, COLOURS = 8, 64                                 # of views
+
+
+def view_embeds():
+    """What tells a view: a token for the symmetry [SYMMETRIES,TEXT_DIM], one for the colours [COLOURS,TEXT_DIM]; those
+    of the task as it is are the prompt."""
+    g = torch.Generator().manual_seed(228)
+    return tuple(torch.cat([prompt_embeds()[:, i], torch.randn(n - 1, TEXT_DIM, generator=g)])
+                 for i, n in enumerate((SYMMETRIES, COLOURS)))
+
+
+def view_prompts(n):
+    """[n,2,TEXT_DIM]: the prompts of n views, as the program has them: the symmetries in turn, each with other colours."""
+    symmetries, colours = view_embeds()
+    k = torch.arange(n)
+    return torch.stack([symmetries[k % SYMMETRIES], colours[k]], 1)
+
+
+class Views:
+    """Captions [B,WORDS] -> the two tokens that tell in which view each clip is, [B,2,TEXT_DIM].  How colours are
+    exchanged is not told of a clip (its caption names the colours): any token of that sort stands there."""
+
+    def __init__(self, device="cpu"):
+        self.symmetries, self.colours = (x.to(device) for x in view_embeds())
+
+    def __call__(self, said):
+        symmetry = torch.as_tensor(said, device=self.symmetries.device).long()[:, -1].clamp(min=0)
+        colours = torch.randint(COLOURS, symmetry.shape, device=symmetry.device)
+        return torch.stack([self.symmetries[symmetry], self.colours[colours]], 1)
+
+
 class Text:
     """Captions [B,WORDS] -> text tokens [B,TOKENS,TEXT_DIM]: a random, fixed vector for the slot and one for the value."""
 
@@ -38,6 +70,21 @@ class Text:
 
     def __call__(self, said):
         said = torch.as_tensor(said, device=self.slots.device).long()
+        said = said[:, :-1]
         first = torch.argsort((said < 0).int(), dim=1, stable=True)[:, :TOKENS]         # words before gaps
         said = said.gather(1, first)
         return (self.slots[said.clamp(min=0) // VALUES] + self.values[said % VALUES]) * (said >= 0)[..., None]
+
+    def untold(self, said):
+        """The prompt."""
+        return None
+
+
+class Told:
+    """The view, then the caption: [B,2+TOKENS,TEXT_DIM]."""
+
+    def __init__(self, device="cpu"):
+        self.untold, self.text = Views(device), Text(device)
+
+    def __call__(self, said):
+        return torch.cat([self.untold(said), self.text(said)], 1)

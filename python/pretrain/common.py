@@ -30,6 +30,9 @@ TRANSFORMER_CONFIG = dict(
     spatial_interpolation_scale=1.875, temporal_interpolation_scale=1.0, use_rotary_positional_embeddings=True,
     use_learned_positional_embeddings=False, patch_bias=False)
 
+# One token a cell (of two latent frames); the blocks are those of the other.
+CELLS_CONFIG = dict(TRANSFORMER_CONFIG, patch_size=1)
+
 # Posterior noise of the VAE: the layout asks for a log variance; it is a constant here.
 POSTERIOR_STD = 0.05
 
@@ -92,9 +95,14 @@ def carry_time(encoder):
         out[j, n + j, 2, 1, 1] -= 1
 
 
-def new_transformer(seed=0):
+def config_of(name):
+    """The transformer's configuration of a state: cells, cells-release, or the others."""
+    return CELLS_CONFIG if name.startswith("cells") else TRANSFORMER_CONFIG
+
+
+def new_transformer(seed=0, config=None):
     torch.manual_seed(seed)
-    return CogVideoXTransformer3DModel(**TRANSFORMER_CONFIG)
+    return CogVideoXTransformer3DModel(**(config or TRANSFORMER_CONFIG))
 
 
 def device_of(model):

@@ -11,12 +11,14 @@ import os
 import torch
 from safetensors.torch import save_file
 
+import captions
 import families
 import transformer_phase
 import vae_phase
 from model import prompt_embeds, scheduler
 
 LIMIT = 16 * 2 ** 20
+VIEWS = 32                          # at most, in the program
 
 # What vdm takes as its defaults for this model: chosen with vdm fit on 30 pairs (doc/experiments.md).
 DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "warmup": 150,
@@ -54,8 +56,8 @@ def write(state, name, out):
     for part, model in (("vae", vae), ("transformer", net)):
         model.to(torch.bfloat16).save_pretrained(os.path.join(out, part))
     scheduler().save_pretrained(os.path.join(out, "scheduler"))
-    save_file({"prompt_embeds": prompt_embeds().to(torch.bfloat16)}, os.path.join(out, "prompt_embeds.safetensors"),
-              metadata={"format": "pt"})
+    for key, x in (("prompt_embeds", prompt_embeds()), ("view_embeds", captions.view_prompts(VIEWS))):
+        save_file({key: x.to(torch.bfloat16)}, os.path.join(out, key + ".safetensors"), metadata={"format": "pt"})
     index = {"_class_name": "CogVideoXImageToVideoPipeline", "scheduler": ["diffusers", "CogVideoXDDIMScheduler"],
              "text_encoder": [None, None], "tokenizer": [None, None],
              "transformer": ["diffusers", "CogVideoXTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLCogVideoX"]}

@@ -640,15 +640,15 @@ def rows(rng, b, g):
 
 # ---------------------------------------------------------------- time
 
-def timeline(rng, b):
+def timeline(rng, b, modes=(.45, .10, .33, .12), lasts=(.4, .3, .3)):
     """Which state each frame shows: [B,9] floats in 0..K; a fraction is a cross-fade.  And its words.
 
-    .45 abrupt in the middle (4 frames of state 0, 5 of state k), .10 abrupt at another time,
-    .33 step by step, .12 a fade from state 0 to state k.  k is 1, K (what the rule ends in), or anything between.
+    modes: shares of: abrupt in the middle (4 frames of state 0, 5 of state k), abrupt at another time, step by step,
+    a fade from state 0 to state k.  lasts: of: k is 1, K (what the rule ends in), anything between.
     """
     i = np.arange(FRAMES)
-    mode = rng.choice(4, b, p=[.45, .10, .33, .12])[:, None]
-    k = np.choose(rng.choice(3, b, p=[.4, .3, .3]), [1, K, rng.integers(1, K + 1, b)])[:, None]
+    mode = rng.choice(4, b, p=modes)[:, None]
+    k = np.choose(rng.choice(3, b, p=lasts), [1, K, rng.integers(1, K + 1, b)])[:, None]
     cut = np.where(mode == 0, 4, rng.integers(1, 9, b)[:, None])
     jump = k * (i >= cut)
     rate, late = rng.choice([.5, 1, 1, 1], b)[:, None], rng.integers(0, 3, b)[:, None]
@@ -662,10 +662,10 @@ def timeline(rng, b):
     return pos, words
 
 
-def palette(rng, b):
-    """[B,10,3] float: the ARC palette in seven clips of eight, else ten random colours well apart."""
+def palette(rng, b, share=1 / 8):
+    """[B,10,3] float: the ARC palette, but in that share of the clips ten random colours well apart."""
     pal = np.tile(PALETTE.astype(np.float32), (b, 1, 1))
-    for i in np.flatnonzero(coin(rng, b, 1 / 8)):
+    for i in np.flatnonzero(coin(rng, b, share)):
         cand = rng.integers(0, 256, (40, 3)).astype(np.float32)
         out = [cand[0]]
         for _ in range(9):                                   # farthest-point choice
@@ -693,14 +693,14 @@ GRID_FAMILIES = [still, translate, slide, fall, grow, shrink, spread, cyclic, ce
                  blink, movers, turn, wipe, blocks, halves, rays, walker, flood, zoom, vanish, rows]
 
 
-def grid_clips(rng, b, family, g=8):
+def grid_clips(rng, b, family, g=8, time=timeline, palettes=palette):
     """[b,9,64,64,3] uint8 clips of one grid family, and their captions [b,WORDS]: none where colours have no names
     or cells another size.  Most clips in which nothing happens are dropped (all families but `still`)."""
     out, said, have = [], [], 0
     number = GRID_FAMILIES.index(family) if family in GRID_FAMILIES else 0
     while have < b:
         n = 2 * (b - have) + 4
-        (seq, words), (pos, times) = family(rng, n, g), timeline(rng, n)
+        (seq, words), (pos, times) = family(rng, n, g), time(rng, n)
         caption = captions.caption(n, number, words, times)
         last = seq[np.arange(n), np.floor(pos[:, -1]).astype(int)]
         keep = (last != seq[:, 0]).any((1, 2)) | coin(rng, n, 1 if family is still else .1)
@@ -711,7 +711,7 @@ def grid_clips(rng, b, family, g=8):
             k = max(int(pos[i, -1]), 1)
             seq[i, 1] = seq[i, k]
             pos[i] = pos[i] / k
-        pal = palette(rng, len(seq))
+        pal = palettes(rng, len(seq))
         caption[(pal != PALETTE).any((1, 2)) | (g != 8)] = -1
         out.append(render(seq, pos, pal))
         said.append(caption)

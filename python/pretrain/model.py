@@ -9,7 +9,7 @@ import torch.nn.functional as tf
 from diffusers import CogVideoXDDIMScheduler
 from diffusers.models.embeddings import apply_rotary_emb, get_3d_rotary_pos_embed
 
-from common import LATENT_C, POSTERIOR_STD, TEXT_DIM, TEXT_LEN, device_of
+from common import LATENT_C, LATENT_PX, POSTERIOR_STD, TEXT_DIM, TEXT_LEN, device_of
 
 SCHEDULER_CONFIG = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
@@ -26,8 +26,10 @@ def scheduler():
     return CogVideoXDDIMScheduler(**SCHEDULER_CONFIG)
 
 
-def rope():
-    return get_3d_rotary_pos_embed(64, None, (4, 4), 2, grid_type="slice", max_size=(4, 4))
+def rope(config):
+    side = LATENT_PX // config.patch_size
+    return get_3d_rotary_pos_embed(config.attention_head_dim, None, (side, side), 4 // config.patch_size_t,
+                                   grid_type="slice", max_size=(side, side))
 
 
 class Attention:
@@ -56,7 +58,7 @@ class Dit:
         device = device_of(net)
         self.net, self.bf16, self.text = net, bf16, prompt_embeds().to(device)
         self.ofs = torch.full((1,), 2.0).to(device)
-        self.rope = tuple(x.to(device) for x in rope())
+        self.rope = tuple(x.to(device) for x in rope(net.config))
 
     def __call__(self, x, image, t, text=None):
         """text [B,any,TEXT_DIM]: that of captions, or the prompt."""

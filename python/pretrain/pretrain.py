@@ -1,6 +1,6 @@
 """One command: the VAE, then the transformer.  Go on wherever the state is; SIGTERM saves and ends.
 
-    python python/pretrain/pretrain.py --state DIR [--variant motion|stills] [--steps N] [--decay N]
+    python python/pretrain/pretrain.py --state DIR [--variant motion|cells|stills] [--steps N] [--decay N]
 """
 import argparse
 import os
@@ -14,7 +14,7 @@ from common import Stop, Threads
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"), help="folder of everything that is kept")
-    ap.add_argument("--variant", choices=["motion", "stills"], default="motion", help="stills: the control")
+    ap.add_argument("--variant", choices=["motion", "cells", "stills"], default="motion", help="stills: the control")
     ap.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda where there is one")
     ap.add_argument("--workers", type=int, default=0, help="processes that render clips (0: this one does)")

@@ -3,7 +3,7 @@
     python python/pretrain/restore.py --model models/tiny --state DIR
 
 Weights come back rounded to bf16; moments and the ring of latents start anew, clips are ones that were not drawn yet.
-The VAE is done; the transformer goes on as `motion`.
+The VAE is done; the transformer goes on as `motion`, or as `cells` where its token is a cell.
 """
 import argparse
 import os
@@ -23,7 +23,7 @@ def as_state(model, step, **more):
 
 def restore(model, state):
     os.makedirs(state, exist_ok=True)
-    for name in ("vae.pt", "motion.pt"):
+    for name in ("vae.pt", "motion.pt", "cells.pt"):
         if os.path.exists(os.path.join(state, name)):
             raise SystemExit(f"{state}: has a {name} already: expected a folder without a state")
     with open(os.path.join(model, "README.md")) as f:
@@ -35,7 +35,8 @@ def restore(model, state):
     net = CogVideoXTransformer3DModel.from_pretrained(os.path.join(model, "transformer"), torch_dtype=torch.float32)
     ones = torch.ones(LATENT_C)                             # the scale is in the weights already
     save_atomic(as_state(vae, vae_step, scale=ones, done=True), os.path.join(state, "vae.pt"))
-    save_atomic(as_state(net, step, start=step), os.path.join(state, "motion.pt"))
+    name = "cells.pt" if net.config.patch_size == 1 else "motion.pt"
+    save_atomic(as_state(net, step, start=step), os.path.join(state, name))
     print(f"{state}: VAE done at step {vae_step}, transformer at step {step}")
 
 

@@ -25,13 +25,14 @@ import vae_phase
 from ahead import Ahead
 from buffer import ROW, Ring, fresh, pack, unpack
 from carry import carried
-from common import LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae, one_chunk, to_float
+from convert import converted
+from common import CELLS_CONFIG, LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae, one_chunk, to_float
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved)
-from model import Dit
+from model import Dit, prompt_embeds
 from restore import restore
 from smooth import SMOOTH_FAMILIES
-from transformer_phase import PURE, load_ema, timesteps
+from transformer_phase import MOTION, load_ema, timesteps
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 passed = failed = 0
@@ -155,6 +156,41 @@ def text():
     check(len(GRID_FAMILIES) < captions.FAMILIES, "every grid family has words")
 
 
+def cells():
+    """The converted model is the old one on a picture whose latents are repeated 2x2, and so on as many tokens."""
+    old, new = new_transformer(5), new_transformer(6, CELLS_CONFIG)
+    torch.nn.init.normal_(old.proj_out.weight)
+    new.load_state_dict(converted(old.state_dict()))
+    big, small = Dit(old, bf16=False), Dit(new, bf16=False)
+    big.rope = small.rope                                   # 8x8 tokens
+    x, image = torch.randn(2, 4, LATENT_C, 8, 8), torch.randn(2, LATENT_C, 8, 8)
+    grown = lambda a: a.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    t = torch.tensor([999, 500])
+    with torch.no_grad():
+        a, b = small(x, image, t), big(grown(x), grown(image), t)
+    b = b.unflatten(-1, (8, 2)).unflatten(-3, (8, 2)).mean((-1, -3))
+    check(bool((a - b).norm() < 1e-4 * b.norm()), "a token a cell: what the old model does on cells four times as large")
+
+
+def views():
+    """Prompts of views, and clips turned as vdm turns grids."""
+    prompts = captions.view_prompts(32)
+    apart = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + 99 * torch.eye(32)
+    check(bool((prompts[0] == prompt_embeds()[0]).all()) and apart.min() > 1, "32 prompts, the first the model's own")
+    told, a = captions.Told()(np.full((2, captions.WORDS), -1, np.int16)), np.arange(64).reshape(1, 8, 8) % 10
+    check(told.shape == (2, 2 + captions.TOKENS, TEXT_DIM), "the view stands before the caption")
+    for v in evaluate.views(9):
+        back = evaluate.undone(evaluate.seen(a, v), v)
+        check(bool((back == a).all()), f"view {v[0]}: undone")
+    clips, said = families.mixture(np.random.default_rng(9), 128, mix=families.CELLS._replace(turned=False))
+    seen, words = families.turned(np.random.default_rng(1), clips, said)
+    same = all((evaluate.seen(c[..., k], (op, np.arange(256))) == s[..., k]).all()
+               for c, s, op in zip(clips, seen, words[:, -1]) for k in range(3))
+    check(same and len(set(words[:, -1].tolist())) == 8, "clips in all eight symmetries, each as it is told")
+    grids, ok = read_grids(seen[:, 0])
+    check(not (reserved(grids) & ok).any(), "none of them begins with a reserved grid")
+
+
 def captions_fit():
     """Colours that changed became what the caption of that clip says, and no other clip's.  Clips that change all at
     once: in steps a colour drawn twice becomes one first, then what is said."""
@@ -272,9 +308,9 @@ def pace():
 
 def noise_levels():
     torch.manual_seed(1)
-    plain, told = (timesteps(5000, tell).numpy() for tell in (False, True))
+    plain, told = (timesteps(5000, pure).numpy() for pure in (0, MOTION.pure))
     check(bool((np.bincount(plain, minlength=1000) == 5).all()), "t is uniform where nothing is told")
-    check(abs((told == 999).mean() - PURE) < .02 and told.min() < 5, "what is told is told at t = 999 in PURE of it")
+    check(abs((told == 999).mean() - MOTION.pure) < .02 and told.min() < 5, "what is told is told at t = 999 in its share")
 
 
 def ahead_of_time():
@@ -296,6 +332,8 @@ def ahead_of_time():
 if __name__ == "__main__":
     shape_of_things()
     text()
+    cells()
+    views()
     captions_fit()
     with tempfile.TemporaryDirectory() as d:
         ring(os.path.join(d, "r"), "on disk")

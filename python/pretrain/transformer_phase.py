@@ -4,12 +4,13 @@ v-prediction, MSE over all four latent frames.  In most steps of `motion` the cl
 noise alone (t = 999); else all have the one fixed prompt and t is uniform (stratified over the batch).  The learning
 rate is constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
 release where the run stands (or comes to by `--steps`): N more steps with a rate falling to 0.
-Variants: `motion`, and the control `stills` (every clip is one frame repeated, the same number of steps).
+Variants: `motion`; `cells`, whose token is a cell, and which is told in which view a clip is; and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
 import functools
 import json
 import os
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +20,28 @@ import families
 import vae_phase
 from ahead import Ahead
 from buffer import Ring, encode_clips, fresh, refill
-from common import (Ema, Every, Log, Optimiser, decode, load, new_transformer, one_chunk, random_state, restore_random,
-                    save_atomic)
+from common import (CELLS_CONFIG, TRANSFORMER_CONFIG, Ema, Every, Log, Optimiser, config_of, decode, load,
+                    new_transformer, one_chunk, random_state, restore_random, save_atomic)
 from grids import PALETTE, content, reserved
 from model import Attention, Dit, noised, pad_front, posterior, sample, scheduler
 
-UNSAID = 0.2                        # share of the steps without captions
-PURE = 0.6                          # share of what is told at t = 999: all is noise there, and the rule decides alone
-BATCH, MUON_LR, ADAM_LR, WARMUP, EMA_DECAY, WEIGHT_DECAY = 128, 0.02, 1e-3, 300, 0.9995, 0.01
-CAPACITY, FIRST_FILL, REFILL, REFILL_EVERY = 400_000, 8_192, 128, 8     # 1 fresh clip for 8 used
+
+class Recipe(NamedTuple):
+    config: dict
+    mix: families.Mixture
+    unsaid: float                   # share of the steps without captions
+    pure: float                     # share of what is told at t = 999: all is noise there, and the rule decides alone
+    batch: int
+    warmup: int
+    ema: float
+    first: int                      # clips before the first step
+
+
+MOTION = Recipe(TRANSFORMER_CONFIG, families.MOTION, .2, .6, 128, 300, .9995, 8_192)
+RECIPES = {"motion": MOTION, "stills": MOTION,
+           "cells": Recipe(CELLS_CONFIG, families.CELLS, .1, .9, 32, 100, .998, 4_096)}
+MUON_LR, ADAM_LR, WEIGHT_DECAY = 0.02, 1e-3, 0.01
+CAPACITY, REFILL, REFILL_EVERY = 400_000, 128, 1024         # clips; one fresh one for 8 used
 EVAL_EVERY, LOG_EVERY = 500, 50
 FIELDS = ["step", "loss", "held", "held_said", "held_pure", "copy_exact", "copy_cells", "denoise_exact",
           "denoise_cells", "rate", "clips_per_s", "buffer", "time"]
@@ -44,11 +58,11 @@ def dense_grids(n, seed):
     return a, PALETTE[a].repeat(8, 1).repeat(8, 2)
 
 
-def timesteps(n, tell, device="cpu"):
-    """[n]: stratified over the batch; told clips are at the last one in PURE of them."""
+def timesteps(n, pure, device="cpu"):
+    """[n]: stratified over the batch; the share `pure` of them at the last one."""
     on = dict(device=device)
     t = ((torch.randperm(n, **on) + torch.rand(n, **on)) * (1000 / n)).long().clamp(max=999)
-    return torch.where(torch.rand(n, **on) < PURE, 999, t) if tell else t
+    return torch.where(torch.rand(n, **on) < pure, 999, t) if pure else t
 
 
 class HeldOut:
@@ -102,13 +116,14 @@ class HeldOut:
 
 
 def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_steps=None, save_seconds=300):
-    still, size = variant == "stills", BATCH * times
+    still, how = variant == "stills", RECIPES[variant]
+    size = how.batch * times
     path, released = (os.path.join(state_dir, variant + end + ".pt") for end in ("", "-release"))
     vae = one_chunk(vae_phase.load_ema(state_dir, device)[0])
-    net = new_transformer(seed=1).to(device)
+    net = new_transformer(1, how.config).to(device)
     net.set_attn_processor(Attention())
     opt = Optimiser(net, MUON_LR, ADAM_LR, (0.9, 0.95), WEIGHT_DECAY)
-    ema, rng, step, start, decay_from = Ema(net, EMA_DECAY), np.random.default_rng(2), 0, 0, None
+    ema, rng, step, start, decay_from = Ema(net, how.ema), np.random.default_rng(2), 0, 0, None
     more = 4 if device.type == "cuda" else 1                # a GPU learns faster, and from larger batches, than it encodes
     on_disk = os.path.join(state_dir, f"latents-{variant}.f16") if device.type == "cpu" else None
     ring = Ring(CAPACITY * more, on_disk, device)
@@ -138,16 +153,16 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
 
     def rate_at(s):
         """What the learning rates are multiplied by."""
-        return min(1, (s - start + 1) / WARMUP) * (1 if decay_from is None else max(0.0, 1 - (s - branch) / decay))
+        return min(1, (s - start + 1) / how.warmup) * (1 if decay_from is None else max(0.0, 1 - (s - branch) / decay))
 
-    clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still), workers)
-    while ring.have < FIRST_FILL * more and not stop.asked:
+    clips = Ahead(functools.partial(fresh, n=REFILL * times, still=still, mix=how.mix), workers)
+    while ring.have < how.first * more and not stop.asked:
         threads.adapt()
         refill(ring, vae, clips(rng))
-        print(f"first fill: {ring.have} of {FIRST_FILL * more} clips", flush=True)
+        print(f"first fill: {ring.have} of {how.first * more} clips", flush=True)
     for block in net.transformer_blocks:
         block.compile(dynamic=False)
-    dit, text, alphas, held = Dit(net), captions.Text(device), scheduler().alphas_cumprod.to(device), HeldOut(vae, still)
+    dit, text, alphas, held = Dit(net), (captions.Told if how.mix.turned else captions.Text)(device), scheduler().alphas_cumprod.to(device), HeldOut(vae, still)
     rows, due = log(), Every(save_seconds)
     sums, seen, t0 = [], 0, time.monotonic()
     while step < end and not stop.asked:
@@ -155,16 +170,18 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
             save()
             decay_from = branch
             rows = log()
-        if step % (REFILL_EVERY * more) == 0 and clips.ready(rng):
+        if step % (REFILL_EVERY // how.batch * more) == 0 and clips.ready(rng):
             threads.adapt()
             refill(ring, vae, clips(rng))
-        tell = not still and rng.random() >= UNSAID
+        tell = not still and rng.random() >= how.unsaid
+        if device.type == "cpu":                            # what is told has one size: compiled; another is not worth it
+            torch.compiler.set_stance("default" if tell or still else "eager_on_recompile")
         z, said = ring.draw(size, tell)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
-        t = timesteps(size, tell, device)
+        t = timesteps(size, how.pure if tell else 0, device)
         x, v = noised(z, torch.randn_like(z), t, alphas)
-        loss = (dit(x, image, t, text(said) if tell else None) - v).square().mean()
+        loss = (dit(x, image, t, text(said) if tell else text.untold(said)) - v).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step(rate_at(step))
@@ -176,7 +193,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
             row = dict(loss=torch.stack(sums).mean().item())
             row["clips_per_s"] = seen / (time.monotonic() - t0)
             if step == end and decay:                       # the rate has come down to 0: no mean is better
-                ema = Ema(net, EMA_DECAY)
+                ema = Ema(net, how.ema)
             if step % (EVAL_EVERY * times) == 0 or step == end:
                 ema.swap(net)
                 with torch.compiler.set_stance("force_eager"):      # figures come in many sizes
@@ -195,7 +212,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
 
 def load_ema(state_dir, name):
     """The transformer (EMA weights) of a state; name 'random' is the control that never learnt."""
-    net = new_transformer(seed=1)
+    net = new_transformer(1, config_of(name))
     if name == "random":
         return net, 0
     st = load(os.path.join(state_dir, name + ".pt"))

@@ -369,6 +369,7 @@ static void settings(struct writer *w)
     row(f, "Model", "%s", s->options->model);
     row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->width, g->height);
     if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
+    if (s->options->eval.views > 1) row(f, "Views", "%d, one adapter", s->options->eval.views);
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);

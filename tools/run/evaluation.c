@@ -52,7 +52,8 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                         t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
     a->signs = vdm_alloc(1, sizeof *a->signs, "the signs of failure", err);
-    return a->all && a->signs ? plan_colours(a, s, err) : -1;
+    if (!a->all || !a->signs || views_plan(&a->views, s, t, err)) return -1;
+    return plan_colours(a, s, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -218,7 +219,8 @@ struct bar {
     vdm_progress inner;
     console console;
     const evaluation *all;
-    int each;  /* sampling steps */
+    int each;  /* sampling steps, in all views */
+    int before; /* of them, in the views before this one */
     int done;  /* answers, to training pairs too */
     int group; /* answers that are sampled together now */
     double start;
@@ -234,8 +236,10 @@ static int report_all(const struct bar *b, int step)
 static int report_one(void *user, const vdm_report *r)
 {
     const struct bar *b = user;
-    int done = strcmp(r->phase, "sample") == 0 ? r->step : strcmp(r->phase, "decode") == 0 ? b->each : 0;
-    int step = b->done * b->each + done * b->group,
+    int done = strcmp(r->phase, "sample") == 0   ? r->step
+               : strcmp(r->phase, "decode") == 0 ? b->each / b->all->views.n
+                                                 : 0;
+    int step = b->done * b->each + (b->before + done) * b->group,
         last = (b->all->train_pairs + b->all->asked) * b->each - 1; /* the end comes after the score */
     return report_all(b, step < last ? step : last);
 }
@@ -278,21 +282,72 @@ static int group_new(struct group *g, const session *s, int asked, vdm_error *er
     return g->inputs && g->images && g->videos && g->bytes ? 0 : -1;
 }
 
-/* Answers the first n inputs of the list, into g->videos. */
-static int answer(const vdm_task *t, const vdm_example *list, session *s, struct bar *b, struct group *g,
-                  int n, vdm_error *err)
+/* Answers the first n inputs of the list in view k, into g->videos. */
+static int answer_view(const evaluation *a, int k, const vdm_example *list, session *s, struct bar *b,
+                       struct group *g, int n, vdm_error *err)
 {
+    const vdm_task shown = views_show(&a->views, a->task, k);
     int H = s->geometry.height, W = s->geometry.width;
     const vdm_progress progress = {.report = report_one, .user = b};
     vdm_sample_options p = sample_options(s);
     p.videos = b->group = n;
     for (int i = 0; i < n; i++) {
         vdm_picture_free(&g->inputs[i]);
-        if (vdm_example_picture(&g->inputs[i], t, &list[i], VDM_INPUT, H, W, err)) return -1;
+        if (vdm_example_picture(&g->inputs[i], &shown, &list[i], VDM_INPUT, H, W, err)) return -1;
         vdm_video_from_bytes(g->images + (int64_t)i * 3 * H * W, g->inputs[i].rgb, 1, H, W);
     }
-    const vdm_pipeline pipeline = session_pipeline(s);
+    vdm_pipeline pipeline = session_pipeline(s);
+    pipeline.prompt = views_text(&a->views, s, k);
     return vdm_sample(&pipeline, &p, g->images, g->videos, &progress, err);
+}
+
+/* The last frame [3,H,W] of video i of the group. */
+static float *last_frame(const evaluation *a, const struct group *g, int i)
+{
+    const vdm_geometry *size = &a->geometry;
+    return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
+}
+
+/* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
+static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
+                        struct group *g, int n, ballot *votes, vdm_error *err)
+{
+    int H = a->geometry.height, W = a->geometry.width;
+    vdm_picture last = {W, H, g->bytes};
+    for (int k = a->views.n - 1; k >= 0; k--) {
+        const vdm_task shown = views_show(&a->views, a->task, k);
+        b->before = (a->views.n - 1 - k) * s->options->sample.steps;
+        if (answer_view(a, k, list, s, b, g, n, err)) return -1;
+        for (int i = 0; i < n; i++) {
+            const vdm_grid_layout grid = vdm_example_grid(&shown, &list[i]);
+            vdm_bytes_from_video(g->bytes, last_frame(a, g, i), 1, H, W);
+            if (ballot_add(&votes[i], &a->views.list[k], &last, &grid, err)) return -1;
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
+        if (ballot_draw(&last, &votes[i], &grid, err)) return -1;
+        vdm_video_from_bytes(last_frame(a, g, i), last.rgb, 1, H, W);
+    }
+    return 0;
+}
+
+/* Answers the first n inputs of the list, into g->videos. */
+static int answer(const evaluation *a, const vdm_example *list, session *s, struct bar *b, struct group *g,
+                  int n, vdm_error *err)
+{
+    b->before = 0;
+    if (a->views.n == 1) return answer_view(a, 0, list, s, b, g, n, err);
+    ballot *votes = vdm_alloc((size_t)n, sizeof *votes, "the votes", err);
+    int status = votes ? 0 : -1;
+    for (int i = 0; i < n && !status; i++) {
+        const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
+        status = ballot_new(&votes[i], grid.rows, grid.cols, err);
+    }
+    if (!status) status = answer_views(a, list, s, b, g, n, votes, err);
+    for (int i = 0; votes && i < n; i++) ballot_free(&votes[i]);
+    vdm_free(votes);
+    return status;
 }
 
 static void say_score(const struct answer *a, vdm_metric m)
@@ -338,7 +393,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
     while (b->done < a->train_pairs) {
         const vdm_example *list = a->task->train + b->done;
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
-        if (answer(a->task, list, s, b, g, n, err)) return -1;
+        if (answer(a, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
             if (unpack(a, g, i, err)) return -1;
             vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
@@ -396,13 +451,13 @@ static int look_at_train_pairs(evaluation *a, session *s, struct bar *b, struct 
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err)
 {
     struct group g;
-    struct bar b = {.all = a, .each = s->options->sample.steps, .start = vdm_seconds()};
+    struct bar b = {.all = a, .each = s->options->sample.steps * a->views.n, .start = vdm_seconds()};
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
     while (a->n < a->asked && !status) {
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
-        status = answer(a->task, a->task->test + a->n, s, &b, &g, n, err);
+        status = answer(a, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
             status = unpack(a, &g, i, err);
             if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
@@ -507,6 +562,7 @@ void evaluation_free(evaluation *a)
         for (int k = 0; k < FILM_FRAMES; k++) vdm_picture_free(&e->film[k]);
         vdm_free(e->wrong);
     }
+    views_free(&a->views);
     vdm_free(a->all);
     vdm_free(a->signs);
     *a = (evaluation){0};

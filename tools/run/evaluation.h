@@ -2,7 +2,7 @@
 #ifndef VDM_EVALUATION_H
 #define VDM_EVALUATION_H
 
-#include "tools/run/model_session.h"
+#include "tools/run/views.h"
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };
@@ -27,6 +27,7 @@ struct answer {
 int film_frame(int i, int frames); /* which of a video's frames is the film's i */
 typedef struct evaluation {
     const vdm_task *task;
+    views views; /* in which each is answered */
     vdm_geometry geometry;
     int asked, n;         /* n answers are there: fewer than asked where the work was stopped */
     int scored, exact;    /* with a known truth; exact ones */

@@ -69,6 +69,8 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
     set_options(l, o);
+    if (views_plan(&l->views, s, t, err)) return -1;
+    l->videos = l->pairs * l->views.n;
     return 0;
 }
 
@@ -92,22 +94,24 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     return paths_write(p, l->state, ANY_FILE, err);
 }
 
+/* Video i: of pair i mod pairs, in view i / pairs. */
 static int read_pair(training *l, int i, vdm_error *err)
 {
     const vdm_geometry *g = &l->session->geometry;
     vdm_picture *to[] = {&l->x[i], &l->y[i]};
+    const vdm_task shown = views_show(&l->views, l->task, i / l->pairs);
     for (int k = 0; k < 2; k++)
-        if (vdm_example_picture(to[k], l->task, &l->task->train[i], k == 1, g->height, g->width, err))
+        if (vdm_example_picture(to[k], &shown, &shown.train[i % l->pairs], k == 1, g->height, g->width, err))
             return -1;
     return 0;
 }
 
 int training_read(training *l, vdm_error *err)
 {
-    l->x = vdm_alloc((size_t)l->pairs, sizeof *l->x, "the pairs", err);
-    l->y = vdm_alloc((size_t)l->pairs, sizeof *l->y, "the pairs", err);
+    l->x = vdm_alloc((size_t)l->videos, sizeof *l->x, "the pairs", err);
+    l->y = vdm_alloc((size_t)l->videos, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
-    for (int i = 0; i < l->pairs && !status; i++) status = read_pair(l, i, err);
+    for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
     say_task_notes(l->task);
     return status;
 }
@@ -188,6 +192,17 @@ static void say_what_was_learned(const training *l)
     fputc('\n', stderr);
 }
 
+/* Which prompt each video is learned with. */
+static int prompt_views(training *l, vdm_error *err)
+{
+    if (l->views.n == 1) return 0;
+    l->data.texts = l->views.text;
+    l->data.n_texts = l->views.n;
+    l->data.prompt = vdm_alloc((size_t)l->videos, sizeof *l->data.prompt, "the views' prompts", err);
+    for (int i = 0; l->data.prompt && i < l->videos; i++) l->data.prompt[i] = i / l->pairs;
+    return l->data.prompt ? 0 : -1;
+}
+
 int training_run(training *l, vdm_error *err)
 {
     session *s = l->session;
@@ -197,9 +212,9 @@ int training_run(training *l, vdm_error *err)
     const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
-    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->pairs, &progress, err);
+    int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->videos, &progress, err);
     if (status) console_end(&c);
-    if (status || start_adapter(l, err)) return -1;
+    if (status || prompt_views(l, err) || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
     status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
@@ -217,7 +232,7 @@ int training_run(training *l, vdm_error *err)
 void training_free(training *l)
 {
     lock_release(&l->lock);
-    for (int i = 0; i < l->pairs; i++) {
+    for (int i = 0; i < l->videos; i++) {
         if (l->x) vdm_picture_free(&l->x[i]);
         if (l->y) vdm_picture_free(&l->y[i]);
     }
@@ -229,5 +244,6 @@ void training_free(training *l)
     vdm_free(l->state);
     vdm_fit_data_free(&l->data);
     vdm_lora_free(&l->adapter);
+    views_free(&l->views);
     *l = (training){0};
 }

@@ -3,17 +3,19 @@
 #define VDM_TRAINING_H
 
 #include "tools/run/lock.h"
-#include "tools/run/model_session.h"
 #include "tools/run/paths.h"
+#include "tools/run/views.h"
 
 /* Learning a task folder's pairs: what fit and demo do. */
 typedef struct training {
     session *session;
     const vdm_task *task;
     int pairs;
+    views views; /* in which each pair is learned */
     vdm_phi phi;
     char phi_name[32];        /* as --phi takes it */
-    vdm_picture *x, *y;       /* [pairs], of the session's size */
+    int videos;               /* pairs times views */
+    vdm_picture *x, *y;       /* [videos], view by view, of the session's size */
     vdm_fit_data_options how; /* what the pairs become: may be changed before training_run */
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;

@@ -1,0 +1,115 @@
+/* Views of a task of grids that one adapter learns and answers in.
+ *
+ *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each with a prompt of its own
+ *   input ->  N views  ->  N answers, undone  ->  in every cell what most of them give
+ *
+ * A rule such as "fall down" is another rule in a mirrored view: the prompt says which view a video is in, so that one
+ * set of weights can learn all. The prompts are the model's, view_embeds [N,L,Dt]: fixed vectors without a meaning of
+ * their own. The background, colour 0, is the same in all views. */
+#include "tools/run/views.h"
+
+#include <string.h>
+
+/* Prompts of the first n views, from the model's folder. */
+static int read_text(views *v, const session *s, vdm_error *err)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    vdm_safetensors f;
+    char *path = vdm_path(s->options->model, "view_embeds.safetensors", err);
+    int status = path ? vdm_safetensors_open(&f, path, err) : -1;
+    if (!status) {
+        const vdm_tensor *t = vdm_safetensors_find(&f, "view_embeds");
+        int64_t shape[] = {t && t->rank == 3 ? t->shape[0] : v->n, c->text_tokens, c->text_dim};
+        v->text = vdm_safetensors_floats(&f, "view_embeds", 3, shape, err);
+        status = v->text ? 0 : -1;
+        if (!status && shape[0] < v->n)
+            status = vdm_fail(err, "%s: view_embeds: expected the prompts of %d views, found %lld", path, v->n,
+                              (long long)shape[0]);
+        vdm_safetensors_close(&f);
+    }
+    vdm_free(path);
+    return status;
+}
+
+int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
+{
+    const options *o = s->options;
+    int colours = 0;
+    *v = (views){.n = o->eval.views > 1 ? o->eval.views : 1};
+    if (v->n == 1) return 0;
+    if (o->eval.view)
+        return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, o->eval.views);
+    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
+        return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s", t->path,
+                        o->eval.views, vdm_metric_name(t->metric));
+    bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
+    while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
+    vdm_views_make(v->list, v->n, square, 1, colours, 42);
+    return read_text(v, s, err);
+}
+
+void views_free(views *v)
+{
+    vdm_free(v->text);
+    *v = (views){0};
+}
+
+const float *views_text(const views *v, const session *s, int k)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    return v->text ? v->text + (int64_t)k * c->text_tokens * c->text_dim : s->prompt;
+}
+
+vdm_task views_show(const views *v, const vdm_task *t, int k)
+{
+    vdm_task shown = *t;
+    if (v->n > 1) shown.view = &v->list[k];
+    return shown;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * The vote */
+
+int ballot_new(ballot *b, int rows, int cols, vdm_error *err)
+{
+    *b = (ballot){rows, cols, vdm_alloc((size_t)rows * (size_t)cols * 10, sizeof(int), "a vote", err)};
+    return b->count ? 0 : -1;
+}
+
+void ballot_free(ballot *b)
+{
+    vdm_free(b->count);
+    *b = (ballot){0};
+}
+
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err)
+{
+    int cells = b->rows * b->cols;
+    uint8_t *seen = vdm_alloc((size_t)cells, 2, "a grid", err);
+    if (!seen) return -1;
+    uint8_t *answer = seen + cells;
+    int status = vdm_grid_read(seen, p, grid);
+    if (status)
+        vdm_fail(err, "a view: expected a picture that holds a grid of %d x %d", grid->rows, grid->cols);
+    else
+        vdm_view_cells(answer, seen, grid->rows, grid->cols, v, true);
+    for (int i = 0; i < cells && !status; i++) b->count[10 * i + answer[i]]++;
+    vdm_free(seen);
+    return status;
+}
+
+int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err)
+{
+    int cells = b->rows * b->cols;
+    uint8_t *answer = vdm_alloc((size_t)cells, 1, "a grid", err);
+    vdm_picture drawn = {0};
+    if (!answer) return -1;
+    for (int i = 0; i < cells; i++)
+        for (int c = 1; c < 10; c++)
+            if (b->count[10 * i + c] > b->count[10 * i + answer[i]]) answer[i] = (uint8_t)c;
+    int status = vdm_grid_render(&drawn, answer, grid, p->height, p->width, err);
+    if (!status) memcpy(p->rgb, drawn.rgb, (size_t)p->height * (size_t)p->width * 3);
+    vdm_picture_free(&drawn);
+    vdm_free(answer);
+    return status;
+}

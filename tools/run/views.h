@@ -1,0 +1,33 @@
+/* Views of a task of grids that one adapter learns and answers in. */
+#ifndef VDM_VIEWS_H
+#define VDM_VIEWS_H
+
+#include "tools/run/model_session.h"
+
+typedef struct views {
+    int n; /* at least 1; 1: the task as it is, with the session's own prompt */
+    vdm_view list[MAX_VIEWS];
+    float *text; /* [n,L,Dt]: the prompt of each; NULL where n is 1 */
+} views;
+/* --views, for a session that knows its model. Refused where the task has no grid, and where the model has no
+ * view_embeds.safetensors with so many prompts. */
+int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
+void views_free(views *v);
+/* The prompt [L,Dt] of view k. */
+const float *views_text(const views *v, const session *s, int k);
+/* The same task with its examples shown in view k. */
+vdm_task views_show(const views *v, const vdm_task *t, int k);
+
+/* Answers in all views become one: in every cell what most of them give. */
+typedef struct ballot {
+    int rows, cols;
+    int *count; /* [rows,cols,10] */
+} ballot;
+int ballot_new(ballot *b, int rows, int cols, vdm_error *err);
+void ballot_free(ballot *b);
+/* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err);
+/* Draws what most give over p, in the layout of the original task; the lowest number where several have as many. */
+int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err);
+
+#endif
