@@ -313,7 +313,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
                         struct group *g, int n, ballot *votes, vdm_error *err)
 {
     int H = a->geometry.height, W = a->geometry.width;
-    vdm_picture last = {W, H, g->bytes};
+    vdm_picture last = {H, W, g->bytes};
     for (int k = a->views.n - 1; k >= 0; k--) {
         const vdm_task shown = views_show(&a->views, a->task, k);
         b->before = (a->views.n - 1 - k) * s->options->sample.steps;
