@@ -94,7 +94,7 @@ $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $
 test: $(TESTS) $(BUILD)/vdm $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
-	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+	    tests/run.sh $(TESTS) tests/examples.sh tests/docs.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
@@ -140,8 +140,10 @@ bench-peer: $(BUILD)/vdm
 	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
-# Installs the program and the library stripped of debug symbols, the headers, vdm.pc and the embedded model.
+# Installs the program and the library stripped of debug symbols, the headers, vdm.pc, the embedded model, and man pages
+# and completion that the program's own help is made into (INSTALL_DOCS= leaves these out, as a cross compiler has to).
 STRIP ?= strip
+INSTALL_DOCS ?= yes
 TO = $(DESTDIR)$(PREFIX)
 VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
 install: $(BUILD)/vdm $(BUILD)/libvdm.a
@@ -153,6 +155,11 @@ install: $(BUILD)/vdm $(BUILD)/libvdm.a
 	for f in $(MODEL_FILES); do \
 	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
 	done
+ifneq ($(INSTALL_DOCS),)
+	tools/install/man.sh $(BUILD)/vdm $(TO)/share/man/man1
+	install -d $(TO)/share/bash-completion/completions
+	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
+endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
 # FUZZ: options for each, as -max_total_time=600.
@@ -168,7 +175,9 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
 # Learns a task with the embedded model and answers: about a minute.
-demo: vdm
+demo:
+	@echo "Building vdm; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
+	@$(MAKE) -s vdm
 	./vdm demo
 
 clean:

@@ -66,7 +66,7 @@
 extern "C" {
 #endif
 
-#define VDM_VERSION "0.1.0"
+#define VDM_VERSION "0.2.0"
 
 /* ------------------------------------------------------------------------------------------------
  * Opening a model (pipeline.c) */
