@@ -235,6 +235,14 @@ check_installed() { # the folder that share/man and share/bash-completion are in
     done
 }
 
+# "tbreak FILE.c:FUNCTION": such a definition exists.
+check_breakpoints() {
+    sed -n 's/^tbreak //p' "$1" >"$folder/breakpoints"
+    while IFS=: read -r file function; do
+        if grep -qE "^[a-z].*[ *]$function\(" "$file"; then ok; else fault "$1: $file has no function $function"; fi
+    done <"$folder/breakpoints"
+}
+
 # ------------------------------------------------------------------------------------------------
 # Planted mistakes: each has to be found, and the same without the mistake has to pass
 
@@ -270,10 +278,12 @@ test_itself() {
     before=$(faults)
     sed 's/0\.2\.[0-9]*/9.9.9/' CITATION.cff >"$folder/citation"
     check_version vdm.h CHANGELOG.md "$folder/citation"
-    check_installed "$folder/nowhere" 
+    check_installed "$folder/nowhere"
+    printf 'tbreak vdm.c:patchwork\n' >"$folder/planted.gdb"
+    check_breakpoints "$folder/planted.gdb"
     printf '    ./vdm predict --image nothing.ppm -o y.png\n' >"$folder/planted.md"
     run_document "$folder/planted.md"
-    [ $(($(faults) - before)) -ge 4 ] || echo "planted version, man page or command: not found" >>"$folder/self"
+    [ $(($(faults) - before)) -ge 5 ] || echo "planted version, man page, break point or command: not found" >>"$folder/self"
     results=$keep
     if [ -s "$folder/self" ]; then fault "$(tr '\n' ' ' <"$folder/self")"; else ok; fi
 }
@@ -282,6 +292,7 @@ for document in $documents; do
     [ -f "$document" ] && check_document "$document"
 done
 for document in $run_of; do run_document "$document"; done
+check_breakpoints doc/steps.gdb
 check_version vdm.h CHANGELOG.md CITATION.cff
 [ -z "$INSTALLED" ] || check_installed "$INSTALLED"
 test_itself
