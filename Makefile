@@ -94,7 +94,7 @@ $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $
 test: $(TESTS) $(BUILD)/vdm $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
-	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+	    tests/run.sh $(TESTS) tests/examples.sh tests/sizes.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
