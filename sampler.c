@@ -432,19 +432,6 @@ static void mean(struct run *r, int i)
     for (int64_t j = 0; j < r->n && r->M > 1; j++) x[j] /= (float)r->M;
 }
 
-/* A NaN in weights or prompt, or an overflow, ends up in every frame: a black picture, if it were written. */
-static int check_finite(const float *video, int64_t n, int64_t frame, vdm_error *err)
-{
-    int64_t wrong = 0, first = 0;
-    for (int64_t j = 0; j < n; j++)
-        if (!isfinite(video[j]) && wrong++ == 0) first = j / frame;
-    if (!wrong) return 0;
-    return vdm_fail(err,
-                    "the video: %lld of %lld values are NaN or infinite, the first in frame %lld: weights, adapter or "
-                    "prompt hold such values, or are so large that the computation overflows",
-                    (long long)wrong, (long long)n, (long long)first);
-}
-
 /* Answer number i, from r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
  * instead, or none, gives a video of another length. */
 static int decode(struct run *r, int i, float *video, vdm_error *err)
@@ -459,7 +446,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
                        &(vdm_vae_size){g->latent_frames, g->h, g->w, r->o->tiled}, video, &progress, err))
         return -1;
     int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
-    if (check_finite(video, n, n / g->frames, err)) return -1;
+    if (vdm_video_check(video, g->frames, g->height, g->width, err)) return -1;
     for (int64_t j = 0; j < n; j++) {
         float y = video[j] * 0.5f + 0.5f;
         video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */

@@ -636,7 +636,7 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
-/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+/* Refuses a video [T,3,H,W] with NaN or infinite values, which would be shown as black or white; vdm_sample asks it. */
 int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------

@@ -323,9 +323,10 @@ static void check_views(void)
            "fit task --model model -o views --steps 3 --rank 2 --views 5");
     expect(1, "--view 1, --views 2: expected one of the two", "eval task --model model --view 1 --views 2");
     expect(0, "", "fit task --model model -o one --steps 3 --rank 2 --watch-every 0 --views 1");
-    expect_same("one/lora.safetensors", "run/lora.safetensors", true);
+    expect(0, "", "fit task --model model -o plain --steps 3 --rank 2 --watch-every 0");
+    expect_same("one/lora.safetensors", "plain/lora.safetensors", true);
     expect(0, "", "fit task --model model -o views --steps 3 --rank 2 --watch-every 0 --views 4");
-    expect_same("views/lora.safetensors", "run/lora.safetensors", false);
+    expect_same("views/lora.safetensors", "plain/lora.safetensors", false);
     expect(0, "exact 0 of 5",
            "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
     expect(0, "", "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");

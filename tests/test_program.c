@@ -108,6 +108,15 @@ static void check_run(void)
     expect_same("a.ppm", "b.ppm", true);
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);
+    /* The picture from standard input and from a pipe; what reading it loses; a video that is no numbers. */
+    expect_shell(0, "", "cat @/task/test/p3.in.ppm | $VDM predict --model @/model --image - --sample-steps 3 --lora "
+                        "@/run/lora.safetensors -o @/d.ppm");
+    expect_same("a.ppm", "d.ppm", true);
+    expect_shell(0, "standard input: has 16 bits a sample: they are reduced to 8",
+                 "printf 'P2 1 1 65535 65535' | $VDM predict --model @/model --image - --size 32x48 --plan");
+    expect(1, "values are NaN or infinite", "%s:1e38 -o @/nan.ppm --dump @/nan.safetensors", predict);
+    expect(0, "latents.3", "info @/nan.safetensors"); /* there, to look for the cause */
+    expect_shell(0, "", "[ ! -e @/nan.ppm ] && rm @/nan.safetensors @/d.ppm");
     expect(0, "", "%s -o @/d.ppm --seed 43", predict);
     expect_same("a.ppm", "d.ppm", false);
     expect(0, "; bf16, ", "%s -o @/bf16.ppm --precision bf16", predict);

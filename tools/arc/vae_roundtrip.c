@@ -55,6 +55,7 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
         status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
                                 NULL, err);
     }
+    if (!status) status = vdm_video_check(video, T, H, W, err);
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */
             float x = video[i] * 0.5f + 0.5f;

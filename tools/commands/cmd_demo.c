@@ -140,8 +140,7 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
-    if (!d->made) return -1;
-    if (make_task(d, name, err)) return -1;
+    if (!d->made || make_folder(folder, err) || make_task(d, name, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 
@@ -170,7 +169,7 @@ static int prepare(struct demo *d, vdm_error *err)
 {
     options *o = &d->options;
     const char *folder = o->output ? o->output : DEFAULT_FOLDER;
-    if (make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    if (find_task(d, folder, err)) return -1;
     if (canvas_lay_out(&d->task, o, true, err)) return -1;
     int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;

@@ -2,7 +2,7 @@
 #ifndef VDM_EVALUATION_H
 #define VDM_EVALUATION_H
 
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };

@@ -78,7 +78,7 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
 {
     static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
     struct stat st;
-    if (make_folder(folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
+    if (paths_make_folder(p, folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
     remove_leftovers(folder, names, 4);
     l->lora = vdm_path(folder, names[0], err);
     l->table = vdm_path(folder, names[1], err);

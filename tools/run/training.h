@@ -4,7 +4,7 @@
 
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 /* Learning a task folder's pairs: what fit and demo do. */
 typedef struct training {

@@ -6,7 +6,7 @@
  * A rule such as "fall down" is another rule in a mirrored view: the prompt says which view a video is in, so that one
  * set of weights can learn all. The prompts are the model's, view_embeds [N,L,Dt]: fixed vectors without a meaning of
  * their own. The background, colour 0, is the same in all views. */
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 #include <string.h>
 
