@@ -377,21 +377,22 @@ static bool suits(const struct coco *c, const struct shot *s)
     return s->area >= LEAST_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.png, .ppm, .pgm or .pbm, then the same in DIR itself without the folders of the name; NULL: there is none. */
-static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
+/* DIR/NAME.png, .ppm, .pgm or .pbm, then the same in DIR itself without the folders of the name; *path NULL: there is
+ * none. */
+static int find_picture(char **path, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
     const char *names[] = {s->name, last_part(s)};
     for (int i = 0; i < (s->plain_name ? 8 : 4); i++) {
         char file[256];
         snprintf(file, sizeof file, "%s.%s", names[i / 4], endings[i % 4]);
-        char *path = vdm_path(c->o->tasks.images, file, err);
-        if (!path || access(path, R_OK) == 0) return path;
-        vdm_free(path);
+        *path = vdm_path(c->o->tasks.images, file, err);
+        if (!*path) return -1;
+        if (access(*path, R_OK) == 0) return 0;
+        vdm_free(*path);
     }
-    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images,
-             s->name);
-    return NULL;
+    *path = NULL;
+    return 0;
 }
 
 static int too_few(const struct coco *c, int64_t there, vdm_error *err)
@@ -441,14 +442,14 @@ static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t 
 /* c->train: all pictures that suit and are there, by number; the first are the pairs, the last the tests. */
 static int choose(struct coco *c, vdm_error *err)
 {
-    vdm_error absent;
     int64_t n = 0;
     c->train = vdm_alloc((size_t)c->n, sizeof *c->train, "the pictures", err);
     if (!c->train) return -1;
     for (int64_t i = 0; i < c->n; i++) {
         if (!suits(c, &c->shots[i])) continue;
         c->suit++;
-        char *path = c->o->list ? NULL : picture_path(c, &c->shots[i], &absent);
+        char *path = NULL;
+        if (!c->o->list && find_picture(&path, c, &c->shots[i], err)) return -1;
         if (path || c->o->list) c->train[n++] = &c->shots[i];
         vdm_free(path);
     }
@@ -546,8 +547,12 @@ static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *
 static int read_picture(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     vdm_picture p = {0};
-    char *path = picture_path(c, s, err);
-    int status = path ? vdm_picture_read(&p, path, err) : -1;
+    char *path = NULL;
+    int status = find_picture(&path, c, s, err);
+    if (!status && !path)
+        status = vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none",
+                          c->o->tasks.images, s->name);
+    if (!status) status = vdm_picture_read(&p, path, err);
     if (!status && (p.width != s->width || p.height != s->height))
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
                           s->height, c->o->tasks.annotations, p.width, p.height);
@@ -603,12 +608,13 @@ static int write_task(struct coco *c, vdm_error *err)
                         .metric = c->pose               ? VDM_METRIC_POSE
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
-    char *unfinished = walk_notes(c, true, err) ? NULL : task_begin(c->o->output, err);
-    int status = unfinished ? 0 : -1;
-    if (!status) status = write_shots(c, c->train, c->n_train, unfinished, "train", err);
-    if (!status) status = write_shots(c, c->test, c->n_test, unfinished, "test", err);
-    if (!status) status = task_end(&t, c->o->output, unfinished, err);
-    vdm_free(unfinished);
+    task_folder f = {0};
+    int status = walk_notes(c, true, err);
+    if (!status) status = task_begin(&f, c->o->output, err);
+    if (!status) status = write_shots(c, c->train, c->n_train, f.unfinished, "train", err);
+    if (!status) status = write_shots(c, c->test, c->n_test, f.unfinished, "test", err);
+    if (!status) status = task_end(&f, &t, err);
+    task_abandon(&f);
     if (status) return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
             (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
