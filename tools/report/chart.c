@@ -99,7 +99,7 @@ static void loss_axis(const struct chart *c)
     }
 }
 
-/* About five whole numbers of steps. */
+/* About five integers of steps. */
 static void step_axis(const struct chart *c)
 {
     int unit = 1;
