@@ -9,7 +9,7 @@
  * where they meet a tensor; tensors are f32, each product and sum rounded.
  *
  * Traps, each at its place below: the step goes from t to t - floor(1000/N), which is not always the next
- * t; alpha is 0 at t = 999, so logarithms of it are infinite and must meet only what absorbs them; DPM
+ * t; alpha is 0 at t = 999, so its logarithm is infinite and may only enter terms that absorb it; DPM
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
  * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front. */
 #include "kernels/kernels.h"
@@ -159,7 +159,7 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
  * The pipeline */
 
 /* One run; all its buffers but the tape are in one allocation. M videos of each of N images go through the
- * transformer together, K = N*M: every one of them has the numbers it would have alone. n = F*C*h*w */
+ * transformer together, K = N*M: each gets the same bits as it would alone. n = F*C*h*w */
 struct run {
     const vdm_pipeline *p;
     const vdm_sample_options *o;
@@ -235,7 +235,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     return latents + max;
 }
 
-/* Says what is wrong with the options, the model, or the two together. */
+/* Rejects options, models, and combinations of them that cannot work. */
 static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config *vae, const vdm_geometry *g,
                           vdm_error *err)
 {

@@ -19,7 +19,7 @@ tbreak sampler.c:run_pipeline
 # 9 to 18: the transformer
 tbreak vdm.c:patchify
 tbreak vdm.c:embed_timesteps
-tbreak kernels/plain.c:plain_matmul
+tbreak kernels/plain.c:plain_matmul if m->K != 768
 tbreak kernels/plain.c:plain_layer_norm
 tbreak lora.c:vdm_adapted_forward
 tbreak kernels/plain.c:plain_rope

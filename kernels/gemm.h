@@ -88,10 +88,10 @@ static inline bool keeps_rows(int64_t width, struct depth d)
  * Packing: panel[k * width + r] = x(r, k), 0 for r >= n; of pairs, (x(r, 2k), x(r, 2k + 1)) */
 
 /* 16 numbers are stored even where the panel's row is narrower: the next row overwrites the rest. Not so at
- * the panel's end, beyond which another thread may be packing: `room` floats are left there. */
-INLINE void panel_store(float *panel, int64_t at, int64_t room, v16 x, int64_t lanes)
+ * the panel's end, beyond which another thread may be packing: `capacity` floats are left there. */
+INLINE void panel_store(float *panel, int64_t at, int64_t capacity, v16 x, int64_t lanes)
 {
-    if (at + 16 <= room)
+    if (at + 16 <= capacity)
         v16_store(panel + at, x);
     else
         v16_store_n(panel + at, x, lanes);
@@ -108,7 +108,7 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
 }
 
 /* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells transposed round in registers. */
-INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+INLINE void pack_rows_as(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
                          vdm_dtype dtype, int64_t kc, const bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
@@ -126,31 +126,31 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
                         r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
             }
             v16_transpose(block);
-            if (depth == 16 && at + 15 * width + 16 <= room) {
+            if (depth == 16 && at + 15 * width + 16 <= capacity) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
                 for (int i = 0; i < depth; i++)
-                    panel_store(panel, at + i * width, room, block[i], smaller(16, width - r));
+                    panel_store(panel, at + i * width, capacity, block[i], smaller(16, width - r));
             }
         }
     }
 }
 
 /* The compiler makes a copy of the loop for each type of element, in pairs or not. */
-NOINLINE static void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
                                vdm_dtype dtype, int64_t kc, bool pairs)
 {
     if (pairs) {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, true); break;
-        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, true); break;
-        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, true); break;
+        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, true); break;
+        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, true); break;
+        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, true); break;
         }
     } else {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, false); break;
-        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, false); break;
-        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, false); break;
+        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, false); break;
+        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, false); break;
+        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, false); break;
         }
     }
 }
@@ -177,14 +177,14 @@ INLINE void pack_across_as(float *panel, int64_t width, const char *x, int64_t k
                            vdm_dtype dtype, int64_t kc, const bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
-    int64_t room = (kc + each - 1) / each * width;
+    int64_t capacity = (kc + each - 1) / each * width;
     for (int64_t k = 0; k < kc; k += each, x += each * k_bytes)
         for (int64_t r = 0; r < width; r += 16) {
             int64_t lanes = smaller(16, n - r);
             v16 v = r < n ? v16_widen(x + r * bytes, dtype, lanes) : v16_set(0);
             if (pairs && r < n)
                 v = v16_pair(v, k + 1 < kc ? v16_widen(x + k_bytes + r * bytes, dtype, lanes) : v16_set(0));
-            panel_store(panel, k / each * width + r, room, v, smaller(16, width - r));
+            panel_store(panel, k / each * width + r, capacity, v, smaller(16, width - r));
         }
 }
 
@@ -633,7 +633,7 @@ static void multiply(int64_t rows, int64_t cols, struct depth d, struct lhs a, c
     if (d.pairs) flush_end(before);
 }
 
-/* Before a thread's first product and after its last: the shapes of the tiles are told and forgotten, which
+/* Before a thread's first product and after its last: the shapes of the tiles are set and released, which
  * takes as long as a small product. */
 INLINE void amx_begin(const vdm_cpu *cpu)
 {
@@ -693,7 +693,7 @@ _Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)KC, "number_at's zeros");
 _Static_assert((int)PRODUCT_FLOATS / 16 >=
                        32 * (3 * (int)VDM_WINOGRAD_MOST / 2 + (int)VDM_WINOGRAD_MOST + 16) &&
                    (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
-               "at least one step of Winograd's rows has room");
+               "at least one step of Winograd's rows has capacity");
 
 /* The table's name: vdm_kernels_avx512 */
 #define JOIN_(a, b)   a##b

@@ -237,7 +237,7 @@ check_installed() { # the folder that share/man and share/bash-completion are in
 
 # "tbreak FILE.c:FUNCTION": such a definition exists.
 check_breakpoints() {
-    sed -n 's/^tbreak //p' "$1" >"$folder/breakpoints"
+    sed -n 's/^tbreak \([^ ]*\).*/\1/p' "$1" >"$folder/breakpoints"
     while IFS=: read -r file function; do
         if grep -qE "^[a-z].*[ *]$function\(" "$file"; then ok; else fault "$1: $file has no function $function"; fi
     done <"$folder/breakpoints"

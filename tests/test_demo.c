@@ -300,7 +300,7 @@ static void check_view(void)
     vdm_picture_free(&plain);
     vdm_picture_free(&seen);
     vdm_task_free(&t);
-    expect(2, "expected a whole number from 0 to 31", "eval task --model model --view 32");
+    expect(2, "expected an integer from 0 to 31", "eval task --model model --view 32");
 }
 
 /* Prompts of n views, all numbers drawn from `seed`. */

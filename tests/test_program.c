@@ -42,9 +42,9 @@ static void check_usage(void)
     expect(0, "--rank", "fit --help");
     expect(2, "no command", "frobnicate");
     expect(2, "no such option", "predict --frobnicate");
-    expect(2, "whole number", "predict --sample-steps 12abc");
-    expect(2, "whole number", "predict --sample-steps 0");
-    expect(2, "whole number", "predict --sample-steps -3");
+    expect(2, "integer", "predict --sample-steps 12abc");
+    expect(2, "integer", "predict --sample-steps 0");
+    expect(2, "integer", "predict --sample-steps -3");
     expect(2, "found 'nan'", "predict --guidance nan");
     expect(2, "2^64", "predict --seed 99999999999999999999999");
     expect(2, "HxW", "predict --size 48");
@@ -178,8 +178,8 @@ static void check_own_defaults(void)
         {"{\"fit\": {\"ensemble\": 2}}", "fit: ensemble: no such setting"},
         {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},
         {"{\"fit\": {\"steps\": \"6\"}}", "steps: expected a number"},
-        {"{\"fit\": {\"steps\": 0}}", "steps: expected a whole number from 1"},
-        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected a whole number"},
+        {"{\"fit\": {\"steps\": 0}}", "steps: expected an integer from 1"},
+        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected an integer"},
         {"{\"fit\": {\"schedule\": 1}}", "schedule: expected a string"},
         {"{\"sample\": {\"sampler\": \"euler\"}}", "sampler: expected ddim|dpm"},
     };
@@ -201,7 +201,7 @@ static void check_own_defaults(void)
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
     expect(0, "steps 2, sampler dpm, guidance 1, ensemble 5", "eval @/task --model @/model --plan");
     expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --sample-steps 4 --plan --sampler ddim");
-    expect(2, "--ensemble: expected a whole number from 1 to 256",
+    expect(2, "--ensemble: expected an integer from 1 to 256",
            "eval @/task --model @/model --ensemble 0");
     expect_shell(0, "", "rm @/model/vdm.json");
 }

@@ -139,7 +139,7 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
 
-/* What came out for training pair q, beside what should have. video [T,3,H,W] */
+/* The answer to training pair q, compared with its output. video [T,3,H,W] */
 static int study(struct samples *t, vdm_colour_study *colours, int q, const float *video, vdm_error *err)
 {
     const solver *s = t->s;

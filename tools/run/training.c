@@ -116,7 +116,7 @@ int training_read(training *l, vdm_error *err)
     return status;
 }
 
-/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha hold beside it, but a rank
+/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override it, except a rank
  * that is smaller than the file's. */
 int training_init_options(options *o, vdm_error *err)
 {
