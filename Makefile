@@ -104,7 +104,7 @@ FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -d
 test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
-	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
+	    tests/run.sh $(TESTS) tests/examples.sh tests/docs.sh tests/sizes.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
 	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)
@@ -156,8 +156,10 @@ bench-peer: $(BUILD)/vdm
 	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
-# Installs the program and the library stripped of debug symbols, the headers, vdm.pc and the embedded model.
+# Installs the program and the library stripped of debug symbols, the headers, vdm.pc, the embedded model, and man pages
+# and completion that the program's own help is made into (INSTALL_DOCS= leaves these out, as a cross compiler has to).
 STRIP ?= strip
+INSTALL_DOCS ?= yes
 TO = $(DESTDIR)$(PREFIX)
 VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
 install: $(BUILD)/vdm $(BUILD)/libvdm.a
@@ -169,6 +171,11 @@ install: $(BUILD)/vdm $(BUILD)/libvdm.a
 	for f in $(MODEL_FILES); do \
 	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
 	done
+ifneq ($(INSTALL_DOCS),)
+	tools/install/man.sh $(BUILD)/vdm $(TO)/share/man/man1
+	install -d $(TO)/share/bash-completion/completions
+	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
+endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
 # FUZZ: options for each, as -max_total_time=600.
@@ -184,7 +191,9 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
 # Learns a task with the embedded model and answers: about a minute.
-demo: vdm
+demo:
+	@echo "Building vdm; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
+	@$(MAKE) -s vdm
 	./vdm demo
 
 clean:

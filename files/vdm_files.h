@@ -43,7 +43,7 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 #endif
     ;
 
-/* Names in files may hold anything. In place, what a terminal would not show becomes '?': control characters,
+/* Makes names from files safe to print. In place, these become '?': control characters,
  * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
 void vdm_clean(char *text);
 /* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin

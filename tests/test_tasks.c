@@ -549,11 +549,11 @@ static void refused(const char *name, task_options o, const char *sentence)
 static void test_refused(void)
 {
     task_options o = task_defaults(), p = o;
-    refused("flip", o, "'flip' is no task; 'vdm tasks' lists them");
+    refused("flip", o, "'flip' is not a task; 'vdm tasks' lists them");
     p.n = 128, refused("rule-30", p, "rule-30: expected at most 127 pairs, found 128"), p = o;
     p.n = 301, refused("life", p, "life: expected at most 300 pairs, found 301"), p = o;
     p.n = p.tests = 0, refused("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
-    p.content = "dense", refused("life", p, "--content: life has a content of its own");
+    p.content = "dense", refused("life", p, "--content: life has a fixed content");
     refused("outline", p, "--content: outline takes sparse or blobs, found 'dense'"), p = o;
     p.rows = 9, refused("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");
     refused("pose", p, "pose has no grid"), p = o;

@@ -9,8 +9,6 @@ latent is repeated 2x2.  Positions beyond the old 4x4 it has never seen.
 import argparse
 import os
 
-import torch
-
 from common import CELLS_CONFIG, LATENT_C, TRANSFORMER_CONFIG, load, save_atomic, state_of
 
 
@@ -26,39 +24,16 @@ def converted(weights):
     return w
 
 
-def halved(weights):
-    """The same with positions of about half the size: what is at token 7 comes to stand where token 3.25 would be, among
-    the positions that the old model knows.  Rotary frequencies fall by .464 from one pair of channels to the next: every
-    pair of queries and keys moves one place on.  The last of an axis, which hardly turns, is given up (its place would be
-    the fastest): it is zero behind the norm, whose mean and variance it is still part of."""
-    w, dh, heads = dict(weights), CELLS_CONFIG["attention_head_dim"], CELLS_CONFIG["num_attention_heads"]
-    order, given_up, first = list(range(dh)), [], dh // 4   # time comes first, and stays
-    for length in (dh // 8 * 3,) * 2:                       # rows, columns
-        order[first:first + length] = list(range(first + length - 2, first + length)) + list(range(first, first + length - 2))
-        given_up += [first, first + 1]
-        first += length
-    rows = torch.cat([h * dh + torch.tensor(order) for h in range(heads)])
-    for k in weights:
-        if ".attn1.to_q." in k or ".attn1.to_k." in k:
-            w[k] = weights[k][rows]
-        if ".attn1.norm_q." in k or ".attn1.norm_k." in k:
-            w[k] = weights[k][order]
-            w[k][given_up] = 0
-    return w
-
-
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"))
     ap.add_argument("--name", default="motion", help="or motion-release")
-    ap.add_argument("--halve", action="store_true", help="positions of about half the size")
     args = ap.parse_args()
     path = os.path.join(args.state, "cells.pt")
     if os.path.exists(path):
         raise SystemExit(f"{path} is there already: expected a state without it")
     st = load(os.path.join(args.state, args.name + ".pt"))
-    w = converted(st["ema"])
-    save_atomic(state_of(halved(w) if args.halve else w, st["step"], st["rng"], st["torch_rng"], start=st["step"]), path)
+    save_atomic(state_of(converted(st["ema"]), st["step"], st["rng"], st["torch_rng"], start=st["step"]), path)
     print(f"{path}: at step {st['step']}")
 
 

@@ -26,6 +26,28 @@ DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "w
             "sample": {"steps": 1, "ensemble": 10, "guidance": 1},
             "arc": {"steps": 800, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
 
+# The same for a token a cell, which costs four times as much a video.
+CELLS_DEFAULTS = DEFAULTS | {"fit": DEFAULTS["fit"] | {"steps": 1000, "warmup": 100}, "sample": DEFAULTS["sample"] | {"ensemble": 2},
+                             "arc": DEFAULTS["arc"] | {"steps": 400}}
+
+CELLS_CARD = """# A tiny CogVideoX-1.5 image-to-video model whose token is one cell
+
+The transformer of `models/tiny` with patches of 1x1 latents in place of 2x2: a token is a cell of 8x8 pixels (in two latent
+frames), so that every cell is treated alike, and a rule of neighbours has 64 examples in a picture. The blocks are those of
+`models/tiny`, unchanged; what reads and what writes latents is folded (python/pretrain/convert.py), without any training.
+
+- **What it is for**: rules in which a cell depends on its neighbours, learned in told views: `vdm fit TASK --model
+  models/cells --views 8`, and `vdm eval` with the same two options. doc/experiments.md has the figures.
+  `models/tiny` costs a quarter, and is as good where pictures move as a whole.
+- **Layout**: AutoencoderKLCogVideoX, CogVideoXTransformer3DModel (6.0 M parameters: 6 blocks, 4 heads of 64, 2 text tokens; 128
+  video tokens), CogVideoXDDIMScheduler; bf16. `prompt_embeds.safetensors` is the one prompt, `view_embeds.safetensors`
+  [32,2,32] has one for each view. diffusers ignores these and `vdm.json`.
+- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`), all of them before the patches were cut; the data are
+  those of `models/tiny`.
+- **With diffusers**: as `models/tiny`.
+- **It can't**: what `models/tiny` can't. It has seen positions of a 4x4 grid of tokens only, and has 8x8.
+"""
+
 CARD = """# A tiny CogVideoX-1.5 image-to-video model
 
 64x64 pixels, 9 frames, one fixed prompt (`prompt_embeds.safetensors`): small enough to learn a task from 30 pairs in a
@@ -65,9 +87,9 @@ def write(state, name, out):
         json.dump(index, f, indent=2)
         f.write("\n")
     with open(os.path.join(out, "README.md"), "w") as f:
-        f.write(CARD.format(name=name, vae_step=vae_step, step=step, families=len(families.NAMES)))
+        f.write((CELLS_CARD if name.startswith("cells") else CARD).format(name=name, vae_step=vae_step, step=step, families=len(families.NAMES)))
     with open(os.path.join(out, "vdm.json"), "w") as f:
-        json.dump(DEFAULTS, f, indent=2)
+        json.dump(CELLS_DEFAULTS if name.startswith("cells") else DEFAULTS, f, indent=2)
         f.write("\n")
     for d, _, names in os.walk(out):
         for n in names:

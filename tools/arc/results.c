@@ -45,7 +45,7 @@ bool arc_solved(const arc_result *r, int attempts)
     return r->n_tests > 0;
 }
 
-const char *rule_of(const arc_result *r, const char **said)
+const char *rule_of(const arc_result *r, const char **explanation)
 {
     static const char *const rules[][2] = {
         {"oracle",
@@ -59,10 +59,10 @@ const char *rule_of(const arc_result *r, const char **said)
     if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
     for (int i = 0; text && i < 3; i++)
         if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
-            *said = rules[i][1];
+            *explanation = rules[i][1];
             return rules[i][0];
         }
-    *said = "not known";
+    *explanation = "not known";
     return "unknown";
 }
 

@@ -19,7 +19,7 @@ struct vote {
     char *scores, *page;
 };
 
-/* answers [n,cells] -> winner [cells]: the earliest of what most of them say. */
+/* answers [n,cells] -> winner [cells]: the majority of them; in a tie, the earliest. */
 static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {

@@ -1,4 +1,4 @@
-/* A task folder as it is written (vdm_task_read tells the layout). */
+/* A task folder as it is written (vdm_task_read describes the layout). */
 #define _GNU_SOURCE /* syncfs */
 #include "tools/generate/task_folder.h"
 #include "tools/run/files.h"
@@ -33,11 +33,11 @@ static void remove_parts(const task_folder *f)
 {
     static const char *const settings[] = {"task.json"};
     vdm_error err;
-    char *file = vdm_path(f->dir, settings[0], &err), *beside = vdm_path(f->unfinished, settings[0], &err);
+    char *file = vdm_path(f->dir, settings[0], &err), *partial = vdm_path(f->unfinished, settings[0], &err);
     if (file) unlink(file);
-    if (beside) unlink(beside);
+    if (partial) unlink(partial);
     vdm_free(file);
-    vdm_free(beside);
+    vdm_free(partial);
     remove_leftovers(f->unfinished, settings, 1);
     for (int i = 0; i < 2; i++) {
         remove_part(f->dir, i ? "train" : "test");

@@ -12,7 +12,7 @@ int make_empty(const char *dir, vdm_error *err);
 
 /* A task folder while it is written: pictures go to parts, train/ and test/, of DIR/unfinished. task_end adds task.json,
  * syncs them all at once and moves them into DIR. What is killed before that leaves no task behind, but a folder that
- * tells that it is unfinished; the next run removes it. */
+ * marks it as unfinished; the next run removes it. */
 extern const char TASK_UNFINISHED[];
 typedef struct task_folder {
     const char *dir; /* new or empty */

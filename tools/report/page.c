@@ -346,7 +346,7 @@ static void numbers(struct writer *w)
     fputs("</tbody></table></section>\n", f);
 }
 
-/* What each sign would be if nothing failed stands beside it. */
+/* Each sign is followed by its value if nothing failed. */
 static void signs(struct writer *w)
 {
     static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};

@@ -230,7 +230,7 @@ static int report_all(const struct bar *b, int step)
 {
     vdm_report r = {"answer", step, (b->all->train_pairs + b->all->asked) * b->each, vdm_seconds() - b->start,
                     (double)NAN};
-    return b->inner.report(b->inner.user, &r);
+    return b->all->quiet ? console_stopped() : b->inner.report(b->inner.user, &r);
 }
 
 static int report_one(void *user, const vdm_report *r)
@@ -308,12 +308,19 @@ static float *last_frame(const evaluation *a, const struct group *g, int i)
     return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
 }
 
+/* As the VAE gives it: 0..1, where vdm_video_from_bytes gives -1..1, as the VAE takes it. */
+static void to_frame(float *frame, const vdm_picture *p)
+{
+    int pixels = p->height * p->width;
+    for (int i = 0; i < 3 * pixels; i++) frame[i] = (float)p->rgb[i % pixels * 3 + i / pixels] / 255;
+}
+
 /* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
                         struct group *g, int n, ballot *votes, vdm_error *err)
 {
     int H = a->geometry.height, W = a->geometry.width;
-    vdm_picture last = {W, H, g->bytes};
+    vdm_picture last = {H, W, g->bytes};
     for (int k = a->views.n - 1; k >= 0; k--) {
         const vdm_task shown = views_show(&a->views, a->task, k);
         b->before = (a->views.n - 1 - k) * s->options->sample.steps;
@@ -327,7 +334,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
     for (int i = 0; i < n; i++) {
         const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
         if (ballot_draw(&last, &votes[i], &grid, err)) return -1;
-        vdm_video_from_bytes(last_frame(a, g, i), last.rgb, 1, H, W);
+        to_frame(last_frame(a, g, i), &last);
     }
     return 0;
 }
@@ -361,13 +368,11 @@ static void say_score(const struct answer *a, vdm_metric m)
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static int unpack(const evaluation *a, const struct group *g, int i, vdm_error *err)
+static void unpack(const evaluation *a, const struct group *g, int i)
 {
     const vdm_geometry *size = &a->geometry;
     const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
-    if (vdm_video_check(video, size->frames, size->height, size->width, err)) return -1;
     vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
-    return 0;
 }
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
@@ -395,7 +400,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            if (unpack(a, g, i, err)) return -1;
+            unpack(a, g, i);
             vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.height, last.width, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], VDM_OUTPUT, size->height,
@@ -459,8 +464,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            status = unpack(a, &g, i, err);
-            if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
+            unpack(a, &g, i);
+            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -470,7 +475,7 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
-    say_task_notes(a->task);
+    if (!a->quiet) say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;
