@@ -186,7 +186,7 @@ fuzz:
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
 	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
-build/fuzz/fuzz_compare: $(filter-out %/main.o,$(TOOL_OBJECTS))
+build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_results: $(filter-out %/main.o,$(TOOL_OBJECTS))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
