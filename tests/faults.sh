@@ -92,6 +92,8 @@ files_are_whole() {
     for f in $files; do
         same work/$f after/$f && continue
         [ $status -ne 0 ] || return 1
+        # predict --dump keeps what there is when a later part fails: a whole file with fewer tensors
+        case $f in *.g) "$vdm" info work/$f >/dev/null 2>&1 && continue ;; esac
         [ -e work/$f ] || { [ -e before/$f ] || continue; return 1; }
         same work/$f before/$f || return 1
     done
