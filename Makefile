@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | faults | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -90,11 +90,19 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# What lets calls fail (tests/faults.c): with glibc alone.
+FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -dM -x c /dev/null 2>/dev/null | grep '__GLIBC__ '),$(BUILD)/tests/faults.so))
 # Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
-test: $(TESTS) $(BUILD)/vdm $(BUILD)/installed/lib/pkgconfig/vdm.pc
-	@VDM=$(BUILD)/vdm BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
+test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
+	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
-	    tests/run.sh $(TESTS) tests/examples.sh $(if $(SANITIZE),,tests/floors.sh tests/bits.sh)
+	    tests/run.sh $(TESTS) tests/examples.sh tests/docs.sh tests/sizes.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
+# Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
+faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
+	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)
+$(BUILD)/tests/faults.so: tests/faults.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O1 $(filter-out -Wpedantic,$(WARN)) -shared -fPIC $< -o $@ -ldl
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
@@ -140,8 +148,10 @@ bench-peer: $(BUILD)/vdm
 	@[ -x $(PEER_PYTHON) ] || { echo "no $(PEER_PYTHON): 'make peer' makes it, or VDM_VENV names another"; exit 1; }
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
-# Installs the program and the library stripped of debug symbols, the headers, vdm.pc and the embedded model.
+# Installs the program and the library stripped of debug symbols, the headers, vdm.pc, the embedded model, and man pages
+# and completion that the program's own help is made into (INSTALL_DOCS= leaves these out, as a cross compiler has to).
 STRIP ?= strip
+INSTALL_DOCS ?= yes
 TO = $(DESTDIR)$(PREFIX)
 VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
 install: $(BUILD)/vdm $(BUILD)/libvdm.a
@@ -153,6 +163,11 @@ install: $(BUILD)/vdm $(BUILD)/libvdm.a
 	for f in $(MODEL_FILES); do \
 	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
 	done
+ifneq ($(INSTALL_DOCS),)
+	tools/install/man.sh $(BUILD)/vdm $(TO)/share/man/man1
+	install -d $(TO)/share/bash-completion/completions
+	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
+endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
 # FUZZ: options for each, as -max_total_time=600.
@@ -168,12 +183,14 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
 # Learns a task with the embedded model and answers: about a minute.
-demo: vdm
+demo:
+	@echo "Building vdm; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
+	@$(MAKE) -s vdm
 	./vdm demo
 
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo faults floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -2,7 +2,7 @@
  *
  *   pair (x, y) --interp--> video [T,3,H,W] --vae, posterior sample, scale, pad--> z [F,C,h,w]
  *   x (+ sigma noise) ------------------------vae, posterior sample, scale-------> c [C,h,w]
- *   both are made once and kept; then every step, for N = batch * accumulate videos:
+ *   both are made once; then every step, for N = batch * accumulate videos:
  *   x_t = sqrt(abar) z + sqrt(1 - abar) noise        v* = sqrt(abar) noise - sqrt(1 - abar) z
  *   v = model([x_t ; c, 0, ..., 0], text, t)          loss = mean (v - v*)^2
  *   dL/dv -> gradient of the adapter, clipped -> AdamW
@@ -143,7 +143,7 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
 }
 
 /* The loss on a fixed set, which shows progress even when the loss of single steps is too noisy to: at least four
- * videos, pairs in turn, t evenly spread (the last one for the share pure_noise), noise of their own. */
+ * videos, pairs in turn, t evenly spread (the last one for the share pure_noise), and their own noise. */
 static double watch_loss(struct run *r)
 {
     int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,
@@ -247,7 +247,7 @@ static int train_step(struct run *r, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The state: what a run is resumed from (files/fit_state.c) */
+ * The state from which a run resumes (files/fit_state.c) */
 
 enum { SETTINGS = 21 };
 struct settings {
@@ -352,7 +352,7 @@ static int resume(struct run *r, const struct settings *s, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * A run: its buffers, what it keeps, what it refuses */
+ * A run: its buffers, its stored activations, what it rejects */
 
 void vdm_fit_defaults(vdm_fit_options *o)
 {
@@ -372,8 +372,8 @@ void vdm_fit_defaults(vdm_fit_options *o)
                            .save_every = 50};
 }
 
-/* What o->memory allows to be kept. What attention gave comes first: by the byte it saves more time than the
- * rest, where a video has more tokens than a third of the width, as in the published models. */
+/* Which activations o->memory can hold. Attention outputs come first: per byte they save the most recomputation if a
+ * video has more tokens than a third of the width, as in the published models. */
 static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_options *o, int F, int h, int w,
                                int rank)
 {
@@ -504,7 +504,7 @@ static int run_new(struct run *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The loop */
 
-/* Steps until the end; 1 where progress asks to stop, -1 where a step failed. */
+/* Runs the remaining steps; 1 if progress asks to stop, -1 if a step failed. */
 static int train(struct run *r, const struct settings *s, const vdm_progress *progress, vdm_error *err)
 {
     const vdm_fit_options *o = r->o;

@@ -187,20 +187,18 @@ void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int
                     (float)frames[(t * pixels + i) * 3 + c] / 255.0f * 2.0f - 1.0f;
 }
 
-/* video [T,3,H,W]: all elements are finite, or the sentence names the last frame that has others. */
+/* A NaN in weights or prompt, or an overflow, ends up in every frame: a black picture, if it were written.
+ * video [T,3,H,W] */
 int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err)
 {
-    size_t n = (size_t)H * (size_t)W * 3;
-    for (size_t t = (size_t)T; t-- > 0;) {
-        size_t bad = 0;
-        for (size_t i = 0; i < n; i++) bad += isfinite(video[t * n + i]) ? 0 : 1;
-        if (bad)
-            return vdm_fail(err,
-                            "video: frame %zu of %d: found %zu of %zu values that are NaN or infinite: a weight, an "
-                            "adapter or an embedding is not finite or far too large",
-                            t + 1, T, bad, n);
-    }
-    return 0;
+    int64_t frame = (int64_t)H * W * 3, bad = 0, first = 0;
+    for (int64_t i = 0; i < T * frame; i++)
+        if (!isfinite(video[i]) && bad++ == 0) first = i / frame;
+    if (!bad) return 0;
+    return vdm_fail(err,
+                    "the video: %lld of %lld values are NaN or infinite, the first in frame %lld: weights, adapter or "
+                    "prompt hold such values, or are so large that the computation overflows",
+                    (long long)bad, (long long)(T * frame), (long long)first);
 }
 
 /* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 (vdm_video_check finds it) -> frames [T,H,W,3] */

@@ -138,7 +138,7 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
                         (long long)rank);
     if (vdm_lora_new(a, parts[0].layers, parts[0].width, (int)rank, (double)rank, err)) return -1;
-    int64_t D = a->width, first = 0; /* row of A, column of B where part i begins */
+    int64_t D = a->width, first = 0; /* first row of A and column of B of part i */
     for (int i = 0; i < n; first += parts[i++].rank) {
         const vdm_lora *p = &parts[i];
         float factor = (float)(weights[i] * p->alpha / p->rank);

@@ -9,7 +9,7 @@
  * where they meet a tensor; tensors are f32, each product and sum rounded.
  *
  * Traps, each at its place below: the step goes from t to t - floor(1000/N), which is not always the next
- * t; alpha is 0 at t = 999, so logarithms of it are infinite and must meet only what absorbs them; DPM
+ * t; alpha is 0 at t = 999, so its logarithm is infinite and may only enter terms that absorb it; DPM
  * draws two normals on a second-order step and uses the second; the posterior's noise is drawn before the
  * video's; the negative prompt comes first in the batch; the padding frame is dropped at the front. */
 #include "kernels/kernels.h"
@@ -159,7 +159,7 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
  * The pipeline */
 
 /* One run; all its buffers but the tape are in one allocation. M videos of each of N images go through the
- * transformer together, K = N*M: every one of them has the numbers it would have alone. n = F*C*h*w */
+ * transformer together, K = N*M: each gets the same bits as it would alone. n = F*C*h*w */
 struct run {
     const vdm_pipeline *p;
     const vdm_sample_options *o;
@@ -235,7 +235,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     return latents + max;
 }
 
-/* Says what is wrong with the options, the model, or the two together. */
+/* Rejects options, models, and combinations of them that cannot work. */
 static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config *vae, const vdm_geometry *g,
                           vdm_error *err)
 {
@@ -432,19 +432,6 @@ static void mean(struct run *r, int i)
     for (int64_t j = 0; j < r->n && r->M > 1; j++) x[j] /= (float)r->M;
 }
 
-/* A NaN in weights or prompt, or an overflow, ends up in every frame: a black picture, if it were written. */
-static int check_finite(const float *video, int64_t n, int64_t frame, vdm_error *err)
-{
-    int64_t wrong = 0, first = 0;
-    for (int64_t j = 0; j < n; j++)
-        if (!isfinite(video[j]) && wrong++ == 0) first = j / frame;
-    if (!wrong) return 0;
-    return vdm_fail(err,
-                    "the video: %lld of %lld values are NaN or infinite, the first in frame %lld: weights, adapter or "
-                    "prompt hold such values, or are so large that the computation overflows",
-                    (long long)wrong, (long long)n, (long long)first);
-}
-
 /* Answer number i, from r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
  * instead, or none, gives a video of another length. */
 static int decode(struct run *r, int i, float *video, vdm_error *err)
@@ -459,7 +446,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
                        &(vdm_vae_size){g->latent_frames, g->h, g->w, r->o->tiled}, video, &progress, err))
         return -1;
     int64_t n = (int64_t)g->frames * 3 * g->height * g->width;
-    if (check_finite(video, n, n / g->frames, err)) return -1;
+    if (vdm_video_check(video, g->frames, g->height, g->width, err)) return -1;
     for (int64_t j = 0; j < n; j++) {
         float y = video[j] * 0.5f + 0.5f;
         video[j] = y < 0 ? 0 : y > 1 ? 1 : y; /* fminf and fmaxf would hide NaN */

@@ -1,4 +1,4 @@
-/* Where the tape's buffers lie (tape.h): sizes, and what shares memory with what. */
+/* The layout of the tape (tape.h): sizes of buffers, and which of them share memory. */
 #include "tape.h"
 #include "kernels/kernels.h"
 
@@ -86,7 +86,7 @@ static void lay_out_rest(struct activations *a, const vdm_tape *t, struct cursor
     }
 }
 
-/* Of all blocks. A block that keeps only what attention gave computes the rest where others do. */
+/* Of all blocks. A block that stores only its attention outputs recomputes the rest in the shared set. */
 static void lay_out_activations(vdm_tape *t, struct cursor *at)
 {
     int first = first_kept(t);
@@ -129,7 +129,7 @@ static bool computes_positions(const vdm_transformer_config *c, int F)
     return !c->rotary || (c->learned_positions && frames != c->sample_frames);
 }
 
-/* Lays all buffers out at at->base; where that is NULL only at->used is of interest. */
+/* Lays all buffers out at at->base; if that is NULL, computes only at->used. */
 static void lay_out(vdm_tape *t, const vdm_transformer_config *c, struct cursor *at)
 {
     int64_t B = t->shape.B, D = t->D, S = t->S, V = t->V, E = t->E, rows = B * S;

@@ -1,8 +1,8 @@
 /* The tape: every buffer of a pass through the transformer, in one allocation. Internal to the library.
  *
- * A block's forward pass gives its backward pass `activations`. A block keeps its own, as memory allows, else all share
- * one set, which is computed again. A forward pass alone keeps nothing. Buffers that are free serve again; each has a
- * name for everything that it holds, so that a name says what is there. From left to right in time:
+ * A block's forward pass gives its backward pass `activations`. A block has its own set, as memory allows, else all share
+ * one, which is recomputed. A forward pass alone stores none. Free buffers are reused; a buffer has one name for each
+ * of its contents. From left to right in time:
  *
  *   forward alone   embedding    norm1  q, k, v   attention  to_out  norm2  feed-forward   head
  *     h             h            h      h         h          h1      h1     h1, next h     h
@@ -18,7 +18,7 @@
  *     gradient 1    du                            feed.dn                   attention.dy, then dn
  *     gradient 2                                  feed.dy                   attention.d_o
  *
- * A forward pass that keeps has h [layers + 1,...], activations of their own memory, and y in dhidden. */
+ * A forward pass with a backward pass has h [layers + 1,...], activations of their own memory, and y in dhidden. */
 #ifndef VDM_TAPE_H
 #define VDM_TAPE_H
 
@@ -26,14 +26,14 @@
 
 /* What a block's backward pass needs of its forward pass, besides the block's input */
 struct activations {
-    /* what attention gave */
+    /* attention outputs */
     float *o, *h1; /* [B,S,D]; h between the halves of the block */
     float *lse;    /* [B,A,S] */
     /* the rest */
     float *q_pre, *k_pre, *q, *k, *v;         /* [B,S,D]; q and k before their norm */
     float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
     float *mean[2], *rstd[2];                 /* [B,S]: of norm1, norm2 */
-    float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not kept */
+    float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not stored */
     float *lora_mid[4]; /* [B,S,R]: s x A^T of each target, out's with o; forward alone: out's is q's */
 };
 
@@ -45,13 +45,13 @@ struct vdm_tape {
     float *memory;
     /* tables of this size */
     float *rope_cos, *rope_sin; /* [V,Dh/2] */
-    float *positions;           /* [S,D], where they are computed */
-    const float *add_positions; /* what is added to h at the start: computed, learned or NULL */
-    /* from the timestep; kept for backward */
+    float *positions;           /* [S,D], if they are computed */
+    const float *add_positions; /* added to h at the start: computed, learned or NULL */
+    /* from the timestep; used by the backward pass */
     float *sinusoid;        /* [B,max(D,ofs)] */
     float *emb, *emb_silu;  /* [B,E] */
     float *emb_hidden;      /* [B,E]: inside an embedding */
-    float *emb_ofs;         /* [1,E]: in emb_silu's place */
+    float *emb_ofs;         /* [1,E]: shares emb_silu's buffer */
     float *modulation;      /* [layers,2,B,6D] */
     float *head_modulation; /* [B,2D]: shift, scale */
     /* the pass */
@@ -63,7 +63,7 @@ struct vdm_tape {
     float *n;                     /* [B,S,D]: after norm1 or norm2 */
     float *y;                     /* [B,S,D]: output of attention or feed-forward */
     float *hidden;                /* [B*S,P]: a part of the feed-forward */
-    struct activations shared;    /* of the block at work, where it doesn't keep its own */
+    struct activations shared;    /* of the current block, if it has no set of its own */
     struct activations *kept;     /* [shape.keep_attention + shape.keep]: of the last blocks */
     struct {                      /* u = norm_out(n), n = norm_final(x) */
         float *x, *n, *u;         /* [B,V,D] */
@@ -82,7 +82,7 @@ struct vdm_tape {
     } feed;
 };
 
-/* Whether a block keeps all its activations; the first block that keeps those or what attention gave */
+/* Whether a block stores all its activations; the first block that stores those or its attention outputs */
 static inline bool keeps_all(const vdm_tape *t, int layer)
 {
     return layer >= t->layers - t->shape.keep;

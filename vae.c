@@ -11,7 +11,7 @@
  *
  * Traps, each at its place below: the first frame is padded in time with copies of itself, not with zeros; the first chunk
  * takes the remainder of the frames; norms see one chunk (and one tile) only, so that chunks can't be
- * chosen freely; the first frame is special where the number of frames is odd, not where the chunk is
+ * chosen freely; the first frame is special if the number of frames is odd, not if the chunk is
  * the first; downsampling pads right and bottom only; the decoder's norms multiply by Cy(z), not by
  * 1 + Cy(z); norm_eps of the configuration reaches the encoder's resnets only; tiles are blended in
  * place, with neighbours that are blended already.
@@ -61,14 +61,14 @@ static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_
     }
 }
 
-/* The encoder or the decoder on its way through the chunks of a video or a tile */
+/* The state of an encoder or decoder between the chunks of a video or a tile */
 struct run {
     const vdm_vae *m;
     const vdm_cpu *cpu;
     bool decode;
     struct plan plan;
     float *buffer[BUFFERS];
-    const float **frames; /* [plan.frames]: what a convolution reads */
+    const float **frames; /* [plan.frames]: the input of a convolution */
     float *x, *y;         /* X and Y or the reverse: x [T,H,W,C] holds the activations, y is free */
     int T, H, W;          /* of x */
     int zT, zh, zw;       /* of the chunk's latents, z [zT,zh,zw,C] */
@@ -99,7 +99,7 @@ static void convolve(struct run *r, float *y, int T, const vdm_conv *w, struct e
     r->cpu->kernels->conv(r->cpu, &a);
 }
 
-/* 1x1x1 convolution: y [P,out] = x [P,in] W + b, or y += where `add` is set */
+/* 1x1x1 convolution: y [P,out] = x [P,in] W + b, or y += if `add` is set */
 static void pointwise(const vdm_cpu *cpu, float *y, const float *x, int64_t P, const vdm_conv *w, bool add)
 {
     vdm_matmul_args a = {.M = P,
@@ -147,7 +147,7 @@ static int latent_frame(const struct run *r, int t)
     return t == 0 ? 0 : 1 + (t - 1) * (r->zT - 1) / (r->T - 1);
 }
 
-/* y = GN(x), or where `spatial` GN(x) Cy(z) + Cb(z), or silu of that: frame t, [H,W,C] */
+/* y = GN(x), or if `spatial` GN(x) Cy(z) + Cb(z), or silu of that: frame t, [H,W,C] */
 static void norm_frame(struct run *r, float *y, const float *x, const vdm_vae_norm *n, int C, int t,
                        bool spatial, bool silu)
 {
@@ -170,7 +170,7 @@ static void norm_frame(struct run *r, float *y, const float *x, const vdm_vae_no
                                                                .silu = silu});
 }
 
-/* The norm before silu, which no buffer holds; in the decoder also what it modulates */
+/* Recomputes for the trace the norm before silu, which no buffer holds; in the decoder also before modulation */
 static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C, const char *which,
                      vdm_trace *trace)
 {
@@ -184,7 +184,7 @@ static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C
     }
 }
 
-/* y = conv(silu(norm(x))) + residual, or conv(x) + residual where there is no norm: x [T,H,W,in], y [T,H,W,out].
+/* y = conv(silu(norm(x))) + residual, or conv(x) + residual if there is no norm: x [T,H,W,in], y [T,H,W,out].
  * With a norm y may be x: the frames that are still needed lie in the ring. */
 struct causal {
     const char *name;      /* "1" of norm1 and conv1 */
@@ -193,9 +193,9 @@ struct causal {
     const vdm_conv *w;
     float *x, *y;
     const float *residual; /* or NULL */
-    /* where the frames u of the present chunk (from 0) and the past ones (-2, -1) are */
+    /* the frames u of the present chunk (from 0) and the past ones (-2, -1) */
     float *now;  /* [slots,H,W,in]: frame t in slot t % slots */
-    float *past; /* [2,H,W,in]; NULL where there is one chunk */
+    float *past; /* [2,H,W,in]; NULL if there is one chunk */
     int slots;
     bool first;
     size_t frame; /* floats of a frame [H,W,in] */
@@ -268,7 +268,7 @@ static void causal_conv(struct run *r, struct causal c, vdm_trace *trace)
  * Blocks */
 
 /* CogVideoXResnetBlock3D: y = conv2(silu(norm2(conv1(silu(norm1(x)))))) + shortcut(x)
- * [T,H,W,in] -> [T,H,W,out]; the shortcut is the identity where in = out. */
+ * [T,H,W,in] -> [T,H,W,out]; the shortcut is the identity if in = out. */
 static void resnet(struct run *r, const vdm_resnet *b, float eps, vdm_trace *trace)
 {
     bool identity = b->shortcut.in == 0;
@@ -327,7 +327,7 @@ static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, 
 }
 
 /* CogVideoXUpsample3D: [T,H,W,C] -> [T',2H,2W,C], nearest, then a 3x3 convolution of every frame.
- * T' = 1 where T = 1, 2T - 1 where T is odd (frame 0 stays single), 2T where it is even. Frames that time
+ * T' = 1 if T = 1, 2T - 1 if T is odd (frame 0 stays single), 2T if it is even. Frames that time
  * doubles are equal before the convolution, hence after it: computed once. */
 static void upsample(struct run *r, const vdm_conv *w, bool compress_time, vdm_trace *trace)
 {

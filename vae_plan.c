@@ -41,8 +41,8 @@ static struct tiles tiles_of(const vdm_vae_config *c, int side, int sample, doub
     return s;
 }
 
-/* What is legal along one side: every tile big enough, and the kept parts as long as the output. Sample
- * sizes whose strides don't match the kept parts give pictures of another size in diffusers. */
+/* Checks one side: every tile is large enough, and the parts that tiles contribute add up to the output. Sample
+ * sizes whose strides do not match these parts give pictures of another size in diffusers. */
 static int tiles_check(const vdm_vae_config *c, const struct tiles *s, const char *name, bool decode,
                        vdm_error *err)
 {
@@ -164,7 +164,7 @@ static void plan_tiles(struct plan *p, const vdm_vae_config *c, bool decode, int
     p->floats[LEFT] = planes * h * (size_t)p->cols.blend;
 }
 
-/* Sides and number of frames that the VAE takes at all */
+/* The sides and numbers of frames that the VAE supports */
 static int check_size(const vdm_vae_config *c, bool decode, const vdm_vae_size *s, vdm_error *err)
 {
     const char *verb = decode ? "decode" : "encode";

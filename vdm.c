@@ -6,8 +6,8 @@
  *   h --layers x block--> h --norm_final, norm_out, proj_out--> [B,V,K'] --unpatchify--> v [B,F,C,h,w]
  *
  * Only LoRA adapters are trained: the backward pass computes the gradient of h, and from it those of the
- * adapters' A and B. Every block keeps its input; as memory allows also what its attention gave, or all its
- * activations. What is not kept is computed again (tape.h).
+ * adapters' A and B. Every block stores its input and, as memory allows, also its attention outputs or all its
+ * activations. The others are recomputed (tape.h).
  *
  * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
@@ -22,7 +22,7 @@
 #include <string.h>
 
 static const float QK_NORM_EPS = 1e-6f; /* fixed in CogVideoXBlock, not in the configuration */
-static const float OFS = 2.0f;          /* what the 1.5 pipeline passes as ofs, always */
+static const float OFS = 2.0f;          /* the 1.5 pipeline always passes this as ofs */
 
 /* ------------------------------------------------------------------------------------------------
  * Positions */
@@ -34,7 +34,7 @@ static float rope_frequency(int j, int width)
     return 1.0f / (float)vdm_pow(10000.0, (double)exponent);
 }
 
-/* Angles of one axis -> columns first, ... of the tables; place [V]: every token's position on that axis */
+/* Angles of one axis -> columns first, ... of the tables; place [V]: the position of every token on that axis */
 static void rope_axis(vdm_tape *t, int first, int width, const float *place)
 {
     int half = t->Dh / 2;
@@ -154,7 +154,7 @@ struct block {
     vdm_trace trace, attention_trace; /* "transformer_blocks.3.", "transformer_blocks.3.attn1." */
 };
 
-/* trace is NULL for what the backward pass computes: only a forward pass is shown. */
+/* trace is NULL in the backward pass: only a forward pass is traced. */
 static struct block block_of(const struct pass *p, int layer, vdm_trace *trace)
 {
     struct block b = {.c = &p->m->config,
@@ -182,7 +182,7 @@ static void see(struct block *b, const float *x, const char *name) /* [B,S,D] */
 /* ------------------------------------------------------------------------------------------------
  * The timestep: sinusoid, embedding, modulation vectors */
 
-/* get_timestep_embedding: the f32 chain of frequencies and angles, cosines first where flip is set. */
+/* get_timestep_embedding: the f32 chain of frequencies and angles, cosines first if flip is set. */
 static void sinusoid(float *to, float t, int width, const vdm_transformer_config *c)
 {
     int half = width / 2;
@@ -522,7 +522,7 @@ static void attention_backward(struct block *b, const float *h, float *grad)
     const vdm_modulation mod = modulation_of(t, b->layer, 0);
     const vdm_rows r = rows_of(t);
     float *dn = b->layer > 0 ? t->attention.dn : NULL;
-    norm_forward(b, 0, t->n, h); /* n again: norm2 was in its place */
+    norm_forward(b, 0, t->n, h); /* recompute n: its buffer held norm2 */
     /* h1 = h + gate * y */
     k->gate(b->cpu, t->attention.dy, t->dh, &r, &mod);
     /* y = to_out(o) */
@@ -565,7 +565,7 @@ struct part {
     int64_t count;
     vdm_linear up;
     vdm_matmul_args down; /* forward, from t->hidden to t->y */
-    float *kept;          /* before GELU; NULL: not kept */
+    float *kept;          /* before GELU; NULL: not stored */
 };
 static const void *element(const vdm_matrix *w, int64_t i)
 {

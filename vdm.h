@@ -66,7 +66,7 @@
 extern "C" {
 #endif
 
-#define VDM_VERSION "0.1.0"
+#define VDM_VERSION "0.2.0"
 
 /* ------------------------------------------------------------------------------------------------
  * Opening a model (pipeline.c) */
@@ -85,9 +85,9 @@ typedef struct vdm_trace vdm_trace; /* shows tensors to the caller */
 typedef struct vdm_learn_options vdm_learn_options;
 typedef struct vdm_sample_options vdm_sample_options;
 
-/* What a video of T frames of H x W becomes. vdm_geometry_init refuses what the model can't take and names
+/* Latent sizes of a video of T frames of H x W. vdm_geometry_init rejects sizes that the model does not support and names
  * the nearest legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly
- * the sample height and width where positions are learned (other frame counts get computed ones, as in
+ * the sample height and width if positions are learned (other frame counts get computed ones, as in
  * diffusers). */
 typedef struct vdm_geometry {
     int frames, height, width;     /* T, H, W */
@@ -162,8 +162,8 @@ int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
 
 /* The factor on a video's latents is scaling_factor. On the image's latents, the one that users and
  * programs disagree about (they differ by 1/0.7^2 in the 1.5 models):
- *   VDM_IMAGE_PIPELINE  what diffusers' pipeline does: 1/factor where invert_scale_latents, else factor
- *   VDM_IMAGE_TRAINER   what the public trainers do: factor
+ *   VDM_IMAGE_PIPELINE  as diffusers' pipeline: 1/factor if invert_scale_latents, else factor
+ *   VDM_IMAGE_TRAINER   as the public trainers: factor
  * Training and sampling must use the same. */
 typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image_scale;
 
@@ -183,12 +183,12 @@ typedef struct vdm_fit_options {
                           * from the picture alone, as in the first step of sampling (arXiv 2409.11355
                           * learns at this t alone). The fixed set has the same share */
     uint64_t seed;       /* 42 */
-    size_t memory;       /* 2 GiB: bytes of activations; as much is kept as fits (vdm_tape_shape) */
+    size_t memory;       /* 2 GiB: maximum bytes of stored activations; the others are recomputed (vdm_tape_shape) */
     int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
     int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
     const char *state;   /* the file of the state, or NULL */
     bool resume;         /* from that file */
-    /* instead of the seed's numbers, which are drawn all the same; each may be NULL */
+    /* instead of the seed's random numbers, which are drawn all the same; each may be NULL */
     const int *t;        /* [steps,N]: 0..999 */
     const int *pair;     /* [steps,N] */
     const float *noise;  /* [steps,N,F,C,h,w] */
@@ -198,7 +198,7 @@ void vdm_fit_defaults(vdm_fit_options *o);
 /* Row k is of step k = 1, 2, ...; row 0 has only `watch`, the loss before the first step. */
 typedef struct vdm_fit_row {
     double loss, grad_norm, lr; /* mean over the step's videos; before clipping */
-    double watch;               /* loss on a fixed set after the step; NaN where it wasn't taken */
+    double watch;               /* loss on a fixed set after the step; NaN if it was not computed */
 } vdm_fit_row;
 
 /* Everything that vdm_learn takes; in comments the defaults. */
@@ -217,7 +217,7 @@ struct vdm_learn_options {
 void vdm_learn_defaults(vdm_learn_options *o);
 
 /* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the
- * geometry's height and width (vdm_picture_resize), its aspect is not kept. options NULL: m's; progress
+ * geometry's height and width (vdm_picture_resize), its aspect ratio changes. options NULL: m's; progress
  * may be NULL. The adapter has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on
  * failure there is none. */
 int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
@@ -234,11 +234,11 @@ struct vdm_sample_options {
     bool tiled;              /* false: the VAE works in tiles */
     vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
     uint64_t seed;           /* 42 */
-    int videos;              /* N images answered in one pass, each as it would be alone; 0: one */
+    int videos;              /* N images answered in one pass, with the same bits as one by one; 0: one */
     int ensemble;            /* M: an answer is decoded from the mean latents of M videos, each from noise of
                               * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
                               * All are sampled together, in M times the memory */
-    /* instead of the seed's numbers; each may be NULL */
+    /* instead of the seed's random numbers; each may be NULL */
     const float *noise;        /* [M,F,C,h,w] */
     const float *image_noise;  /* [C,h,w]: of the posterior sample */
     const float *step_noise;   /* [steps,2,M,F,C,h,w] */
@@ -254,10 +254,10 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
 
 /* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the
  * scheduler's configuration names, and over them dir/vdm.json. Of the geometries only frames, height and
- * width are set, where the file gives them; else 0. */
+ * width are set, if the file gives them; else 0. */
 int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
                        const char *dir, vdm_error *err);
-/* dir/vdm.json alone: replaces what the file gives; nothing where there is no such file. */
+/* dir/vdm.json alone: replaces the settings that the file has; none if there is no such file. */
 int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir,
                             vdm_error *err);
 
@@ -295,7 +295,7 @@ typedef struct vdm_fit_data_options {
     bool tiled;    /* the VAE works in tiles */
     bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
     uint64_t seed;
-    /* instead of the seed's numbers (drawn all the same), in diffusers' layouts; each may be NULL */
+    /* instead of the seed's random numbers (drawn all the same), in diffusers' layouts; each may be NULL */
     const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
     const float *image_noise;       /* [pairs,C,h,w]: of the posterior */
     const float *image_pixel_noise; /* [pairs,3,H,W] */
@@ -324,7 +324,7 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      int rank);
-/* Blocks that keep all activations in o->memory; *attention: further ones that keep what attention gave. */
+/* Blocks that store all activations in o->memory; *attention: further ones that store attention outputs. */
 int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
                  int *attention);
 
@@ -363,9 +363,9 @@ typedef struct vdm_tape vdm_tape;
 typedef struct vdm_tape_shape {
     int B, F, h, w;
     int rank;           /* of the adapter that will be used; 0: none */
-    bool backward;      /* keeps what the backward pass needs: every block's input */
+    bool backward;      /* stores what the backward pass needs: every block's input */
     int keep;           /* blocks, the last ones, that keep all their activations */
-    int keep_attention; /* blocks before these that keep what attention gave; the rest is computed again */
+    int keep_attention; /* blocks before these that store attention outputs; the rest is recomputed */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
@@ -402,7 +402,7 @@ typedef struct vdm_norm { /* layer or group norm with weight and bias */
     const float *gamma, *beta;
 } vdm_norm;
 
-/* transformer/config.json: the switches that tell the CogVideoX variants apart */
+/* transformer/config.json: the switches that distinguish the CogVideoX variants */
 struct vdm_transformer_config {
     int layers, heads, head_dim;  /* D = heads * head_dim; head_dim is a multiple of 16 */
     int in_channels, out_channels;/* 32 and 16 in image-to-video: noisy latents, then image latents */
@@ -411,7 +411,7 @@ struct vdm_transformer_config {
     int time_dim;                 /* E */
     int ofs_dim;                  /* 0: no ofs embedding */
     bool rotary, learned_positions, patch_bias;
-    bool flip_sin_to_cos;         /* cos before sin: always true in what is published */
+    bool flip_sin_to_cos;         /* cos before sin: always true in published models */
     double freq_shift, norm_eps;
     int sample_frames, sample_height, sample_width; /* latent h, w; frames in pixels */
     double spatial_scale, temporal_scale;
@@ -431,7 +431,7 @@ typedef struct vdm_block { /* CogVideoXBlock */
 struct vdm_transformer { /* CogVideoXTransformer3DModel */
     vdm_transformer_config config;
     vdm_linear patch_proj, text_proj;
-    const float *positions;       /* [L + V of the sample size, D] where positions are learned */
+    const float *positions;       /* [L + V of the sample size, D] if positions are learned */
     vdm_linear time1, time2, ofs1, ofs2;
     vdm_block *blocks;            /* [layers] */
     vdm_norm norm_final, norm_out;
@@ -498,7 +498,7 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
 void vdm_vae_free(vdm_vae *m);
 
 /* video [T,3,H,W] in -1..1 -> moments [F',2C,h,w]: means, then log variances; F' = latent frames
- * without padding. tiled: as diffusers' enable_tiling(): other numbers, less memory. */
+ * without padding. tiled: as diffusers' enable_tiling(): different results, less memory. */
 typedef struct vdm_vae_size { /* to encode: frames and pixels; to decode: latent frames, height, width */
     int T, H, W;
     bool tiled;
@@ -613,13 +613,13 @@ typedef struct vdm_step {
 } vdm_step;
 void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
                   float *old, const float *noise, int64_t n);
-/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; kept as it is. */
+/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; reproduced as published. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
 
 /* ------------------------------------------------------------------------------------------------
  * A model's configurations */
 
-/* Reads the configurations alone (cheap): to refuse a wrong request before weights are touched. */
+/* Reads the configurations alone (cheap): to reject a wrong request before weights are touched. */
 struct vdm_model_config {
     vdm_transformer_config transformer;
     vdm_vae_config vae;
@@ -636,7 +636,7 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
-/* Refuses a video with NaN or infinite values, which vdm_bytes_from_video would show as black or white. */
+/* Refuses a video [T,3,H,W] with NaN or infinite values, which would be shown as black or white; vdm_sample asks it. */
 int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------

@@ -56,6 +56,19 @@ static double loss_of(float *dv, const float *v, const float *target, int64_t n)
     return sum / (double)n;
 }
 
+/* The noisy video x_t [F,2C,h,w] and the velocity to predict [F,C,h,w]. In x_t the channels of every frame are followed
+ * by those of the image, which is frame 0: in the other frames they are zero. */
+static void noisy_video(float *xt, float *target, const vdm_fit_data *data, const float *noise, double alpha)
+{
+    int64_t frame = (int64_t)data->C * data->h * data->w;
+    float a = (float)sqrt(alpha), b = (float)sqrt(1 - alpha);
+    for (int64_t i = 0; i < data->F * frame; i++) {
+        xt[i / frame * 2 * frame + i % frame] = a * data->videos[i] + b * noise[i];
+        target[i] = a * noise[i] - b * data->videos[i];
+    }
+    memcpy(xt + frame, data->images, (size_t)frame * sizeof *xt);
+}
+
 int main(int argc, char **argv)
 {
     vdm_error err;
@@ -70,19 +83,12 @@ int main(int argc, char **argv)
     vdm_pipeline p = vdm_model_pipeline(&m, NULL);
     check(vdm_fit_data_make(&data, &p, &how, &x, &y, 1, NULL, &err), &err);
 
-    /* x_t, and behind the channels of every frame those of the image, which is frame 0; the others are zero */
-    int64_t frame = (int64_t)data.C * data.h * data.w, n = data.F * frame;
+    int64_t n = (int64_t)data.F * data.C * data.h * data.w;
     float *noise = floats(n), *xt = floats(2 * n), *target = floats(n), *v = floats(n), *dv = floats(n);
-    float a = (float)sqrt(vdm_schedule_alpha(m.schedule, T)),
-          b = (float)sqrt(1 - vdm_schedule_alpha(m.schedule, T));
     vdm_rng rng;
     vdm_rng_seed(&rng, 42);
     vdm_randn(&rng, noise, n);
-    for (int64_t i = 0; i < n; i++) {
-        xt[i / frame * 2 * frame + i % frame] = a * data.videos[i] + b * noise[i];
-        target[i] = a * noise[i] - b * data.videos[i];
-    }
-    memcpy(xt + frame, data.images, (size_t)frame * sizeof *xt);
+    noisy_video(xt, target, &data, noise, vdm_schedule_alpha(m.schedule, T));
 
     /* a new adapter: A random, B zero; so the model's answer is unchanged, and only B has a gradient */
     vdm_lora lora;

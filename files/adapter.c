@@ -265,7 +265,7 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         if (!m->a == !m->b && (m->a || !m->alpha)) continue;
         char missing[VDM_LORA_NAME];
         key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
-        return vdm_fail(err, "%s: tensor '%s': expected beside its other half, found none", f->path, missing);
+        return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path, missing);
     }
     if (*applied == 0)
         return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
@@ -347,7 +347,7 @@ static int read_peft_config(struct settings *s, const char *path, vdm_error *err
     snprintf(s->where, sizeof s->where, "%.*s/adapter_config.json", folder, slash ? path : ".");
     if (access(s->where, F_OK) != 0)
         return vdm_fail(err,
-                        "%s: names as peft writes them: expected its adapter_config.json beside the file, "
+                        "%s: names as peft writes them: expected its adapter_config.json in the same folder, "
                         "where alpha is, found none",
                         path);
     s->there = true;

@@ -54,7 +54,7 @@ uint16_t vdm_to_f16(float x)
     if (size > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | (size >> 13 & 0x3ffu)); /* NaN */
     if (size >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 2^16 and more: inf */
     if (size >= 0x38800000u) return (uint16_t)(sign | drop_bits(size - (112u << 23), 13));
-    /* subnormal, below 2^-14: in units of 2^-24; adding 2^23 rounds to a whole number, ties to even */
+    /* subnormal, below 2^-14: in units of 2^-24; adding 2^23 rounds to an integer, ties to even */
     float units = float_of(size) * 0x1p24f + 0x1p23f;
     return (uint16_t)(sign | (bits_of_float(units) - 0x4b000000u));
 }

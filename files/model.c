@@ -547,7 +547,7 @@ static int check_step(const char *what, const char *expected, int found, int fir
                     below + step);
 }
 
-/* Learned positions exist for one picture size, and for one number of frames, beside which diffusers silently
+/* Learned positions exist for one picture size, and for one number of frames, for others diffusers silently
  * computes others (vdm_tape_new). The table of the 1.5 models' rotary positions has a size too (grid_type
  * "slice": it is cut to the grid, never stretched). */
 static int check_positions(const vdm_geometry *g, const vdm_transformer_config *c, int side, vdm_error *err)

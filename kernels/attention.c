@@ -27,7 +27,7 @@ enum {
 };
 
 _Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
-               "tiles are whole chains: rule 1 goes on over them");
+               "tiles are whole chains: rule 1 continues across them");
 
 /* Where a thread's buffers begin: its part of the scratch */
 static float *buffers_of(const vdm_cpu *cpu)

@@ -44,12 +44,19 @@ static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c
     }
 }
 
+/* Is a panel of windows one whose blocks keep rows, and every run of k within one tap whole blocks? */
+static bool keeps_windows(const vdm_conv *w, int64_t width, struct depth d)
+{
+    return keeps_rows(width, d) && w->in % (2 * PIECE_CELLS) == 0;
+}
+
 /* n windows. A run of k within one tap is `in` channels side by side in the frame. */
 static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
-                      int64_t k, int64_t kc, bool pairs, bool keep)
+                      int64_t k, int64_t kc, struct depth d)
 {
     const char *rows[TILE_COLS];
-    int64_t each = pairs ? 2 : 1;
+    int64_t each = d.pairs ? 2 : 1;
+    bool keep = keeps_windows(c->w, width, d);
     for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
         struct tap tap = tap_of(c->w, k);
         run = smaller(c->w->in - tap.channel, end - k);
@@ -57,16 +64,15 @@ static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const
         if (keep)
             keep_rows(panel, rows, n, VDM_F32, run);
         else
-            pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, pairs);
+            pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, d.pairs);
     }
 }
 
-/* n windows from pixel i on. Where every run is whole blocks, rows are kept as they come. */
+/* n windows from pixel i on */
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d)
 {
     struct origin at[TILE_COLS];
-    bool whole = c->w->in % (2 * PIECE_CELLS) == 0, keep = keeps_rows(width, d);
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
         at[r].t = (int)(pixel / c->Wo / c->Ho);
@@ -76,10 +82,10 @@ static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, in
     if (d.pairs && c->w->in % 2 == 1)
         pack_odd_windows(panel, width, c, at, n, k, kc);
     else
-        pack_taps(panel, width, c, at, n, k, kc, d.pairs, keep && whole);
-    if (keep && whole) return;
+        pack_taps(panel, width, c, at, n, k, kc, d);
+    if (keeps_windows(c->w, width, d)) return; /* in blocks already */
     fill_up(panel, width, kc, d);
-    if (keep) turn_blocks(panel, d.cells);
+    if (keeps_rows(width, d)) turn_blocks(panel, d.cells);
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c); /* winograd.c */
@@ -97,7 +103,7 @@ static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
                         .a = {.conv = c},
                         .rhs_count = 1,
                         .rhs[0] = {.N = w->out,
-                                   .b = {w->weight.data, w->weight.dtype, 1, w->out, NULL},
+                                   .b = {.x = {w->weight.data, w->weight.dtype, 1, w->out}},
                                    .c = {c->y, w->out, 1},
                                    .bias = w->bias,
                                    .residual = c->residual}};

@@ -88,10 +88,10 @@ static inline bool keeps_rows(int64_t width, struct depth d)
  * Packing: panel[k * width + r] = x(r, k), 0 for r >= n; of pairs, (x(r, 2k), x(r, 2k + 1)) */
 
 /* 16 numbers are stored even where the panel's row is narrower: the next row overwrites the rest. Not so at
- * the panel's end, beyond which another thread may be packing: `room` floats are left there. */
-INLINE void panel_store(float *panel, int64_t at, int64_t room, v16 x, int64_t lanes)
+ * the panel's end, beyond which another thread may be packing: `capacity` floats are left there. */
+INLINE void panel_store(float *panel, int64_t at, int64_t capacity, v16 x, int64_t lanes)
 {
-    if (at + 16 <= room)
+    if (at + 16 <= capacity)
         v16_store(panel + at, x);
     else
         v16_store_n(panel + at, x, lanes);
@@ -108,7 +108,7 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
 }
 
 /* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells transposed round in registers. */
-INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+INLINE void pack_rows_as(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
                          vdm_dtype dtype, int64_t kc, const bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
@@ -126,31 +126,31 @@ INLINE void pack_rows_as(float *panel, int64_t room, int64_t width, const char *
                         r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
             }
             v16_transpose(block);
-            if (depth == 16 && at + 15 * width + 16 <= room) {
+            if (depth == 16 && at + 15 * width + 16 <= capacity) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
                 for (int i = 0; i < depth; i++)
-                    panel_store(panel, at + i * width, room, block[i], smaller(16, width - r));
+                    panel_store(panel, at + i * width, capacity, block[i], smaller(16, width - r));
             }
         }
     }
 }
 
 /* The compiler makes a copy of the loop for each type of element, in pairs or not. */
-NOINLINE static void pack_rows(float *panel, int64_t room, int64_t width, const char *const *rows, int64_t n,
+NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
                                vdm_dtype dtype, int64_t kc, bool pairs)
 {
     if (pairs) {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, true); break;
-        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, true); break;
-        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, true); break;
+        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, true); break;
+        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, true); break;
+        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, true); break;
         }
     } else {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, room, width, rows, n, VDM_F32, kc, false); break;
-        case VDM_F16: pack_rows_as(panel, room, width, rows, n, VDM_F16, kc, false); break;
-        default: pack_rows_as(panel, room, width, rows, n, VDM_BF16, kc, false); break;
+        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, false); break;
+        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, false); break;
+        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, false); break;
         }
     }
 }
@@ -177,14 +177,14 @@ INLINE void pack_across_as(float *panel, int64_t width, const char *x, int64_t k
                            vdm_dtype dtype, int64_t kc, const bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
-    int64_t room = (kc + each - 1) / each * width;
+    int64_t capacity = (kc + each - 1) / each * width;
     for (int64_t k = 0; k < kc; k += each, x += each * k_bytes)
         for (int64_t r = 0; r < width; r += 16) {
             int64_t lanes = smaller(16, n - r);
             v16 v = r < n ? v16_widen(x + r * bytes, dtype, lanes) : v16_set(0);
             if (pairs && r < n)
                 v = v16_pair(v, k + 1 < kc ? v16_widen(x + k_bytes + r * bytes, dtype, lanes) : v16_set(0));
-            panel_store(panel, k / each * width + r, room, v, smaller(16, width - r));
+            panel_store(panel, k / each * width + r, capacity, v, smaller(16, width - r));
         }
 }
 
@@ -206,17 +206,26 @@ NOINLINE static void pack_across(float *panel, int64_t width, const char *x, int
     }
 }
 
+/* x(r,k) = data[r * r_stride + k * k_stride], elements of `dtype` */
+struct strided {
+    const void *data;
+    vdm_dtype dtype;
+    int64_t r_stride, k_stride;
+};
+
 /* Neither */
-NOINLINE static void pack_scattered(float *panel, int64_t width, const char *x, int64_t r_bytes,
-                                    int64_t k_bytes, int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
+NOINLINE static void pack_scattered(float *panel, int64_t width, const struct strided *x, int64_t n,
+                                    int64_t kc, bool pairs)
 {
-    int64_t each = pairs ? 2 : 1;
+    const vdm_dtype dtype = x->dtype;
+    int64_t each = pairs ? 2 : 1, bytes = dtype == VDM_F32 ? 4 : 2;
     for (int64_t k = 0; k < kc; k += each)
         for (int64_t r = 0; r < width; r++) {
-            const char *p = x + r * r_bytes + k * k_bytes;
+            const char *p = (const char *)x->data + (r * x->r_stride + k * x->k_stride) * bytes;
+            const char *next = p + x->k_stride * bytes;
             float one[16] = {0};
             v16 v = r < n ? v16_widen(p, dtype, 1) : v16_set(0);
-            if (pairs && r < n) v = v16_pair(v, k + 1 < kc ? v16_widen(p + k_bytes, dtype, 1) : v16_set(0));
+            if (pairs && r < n) v = v16_pair(v, k + 1 < kc ? v16_widen(next, dtype, 1) : v16_set(0));
             v16_store(one, v);
             panel[k / each * width + r] = one[0];
         }
@@ -239,23 +248,24 @@ NOINLINE static void turn_blocks(float *panel, int64_t cells)
     }
 }
 
-/* x(r,k) = x[r * r_stride + k * k_stride], n rows, kc deep */
-NOINLINE static void pack(float *panel, int64_t width, const void *x, vdm_dtype dtype, int64_t r_stride,
-                          int64_t k_stride, int64_t n, int64_t kc, struct depth d)
+/* n rows of x, kc deep */
+NOINLINE static void pack(float *panel, int64_t width, const struct strided *x, int64_t n, int64_t kc,
+                          struct depth d)
 {
+    const vdm_dtype dtype = x->dtype;
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    const char *p = x, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
-    if (k_stride == 1) {
-        for (int64_t r = 0; r < n; r++) rows[r] = p + r * r_stride * bytes;
+    const char *p = x->data, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
+    if (x->k_stride == 1) {
+        for (int64_t r = 0; r < n; r++) rows[r] = p + r * x->r_stride * bytes;
         if (keeps_rows(width, d)) {
             keep_rows(panel, rows, n, dtype, kc);
             return;
         }
         pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs);
-    } else if (r_stride == 1) {
-        pack_across(panel, width, p, k_stride * bytes, n, dtype, kc, d.pairs);
+    } else if (x->r_stride == 1) {
+        pack_across(panel, width, p, x->k_stride * bytes, n, dtype, kc, d.pairs);
     } else {
-        pack_scattered(panel, width, p, r_stride * bytes, k_stride * bytes, n, dtype, kc, d.pairs);
+        pack_scattered(panel, width, x, n, kc, d.pairs);
     }
     fill_up(panel, width, kc, d);
     if (keeps_rows(width, d)) turn_blocks(panel, d.cells);
@@ -265,9 +275,10 @@ NOINLINE static void pack(float *panel, int64_t width, const void *x, vdm_dtype 
 static inline void pack_all(float *panels, int64_t width, const float *x, int64_t r_stride, int64_t k_stride,
                             int64_t n, int64_t kc, struct depth d)
 {
-    for (int64_t r = 0; r < n; r += width)
-        pack(panels + r * d.cells, width, x + r * r_stride, VDM_F32, r_stride, k_stride,
-             smaller(width, n - r), kc, d);
+    for (int64_t r = 0; r < n; r += width) {
+        struct strided rows = {x + r * r_stride, VDM_F32, r_stride, k_stride};
+        pack(panels + r * d.cells, width, &rows, smaller(width, n - r), kc, d);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -337,43 +348,51 @@ INLINE void tile_chain(const int rows, const int vecs, const bool pairs, v16 sum
     for (; n > 0; n--, a += step, b += TILE_COLS) step_cells(rows, vecs, pairs, sum, a, b);
 }
 
-/* The tile of `rows` x 16 `vecs` outputs at c; a: rows side by side, `step` apart from cell to cell. Between
- * chains it is kept beside c, whose rows are often a multiple of 4096 bytes apart: too few such lines have a
- * place in L1, and a load waits for a store that seems to be to the same address (5 % of a product in bf16).
- */
-INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells, const float *a,
-                 int64_t step, const float *b, float *c, int64_t c_row, bool add)
+/* What a micro-kernel multiplies and where the output goes */
+struct tile_product {
+    const float *a; /* rows side by side, */
+    int64_t step;   /* so far apart from cell to cell */
+    const float *b; /* a right panel */
+    float *c;
+    int64_t c_row;
+    bool add; /* to what is at c */
+};
+
+/* The tile of `rows` x 16 `vecs` outputs. Between chains it is kept beside c, whose rows are often a multiple of
+ * 4096 bytes apart: too few such lines have a place in L1, and a load waits for a store that seems to be to the same
+ * address (5 % of a product in bf16). */
+INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells,
+                 const struct tile_product *t)
 {
     const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
+    const float *a = t->a, *b = t->b;
     _Alignas(64) float kept[TILE_ROWS * TILE_COLS];
     v16 sum[TILE_ROWS][TILE_VECS];
-    tile_chain(rows, vecs, pairs, sum, smaller(chain, cells), a, step, b);
-    if (add) tile_add(rows, vecs, pairs, sum, c, c_row);
+    tile_chain(rows, vecs, pairs, sum, smaller(chain, cells), a, t->step, b);
+    if (t->add) tile_add(rows, vecs, pairs, sum, t->c, t->c_row);
     for (int64_t done = chain; done < cells; done += chain) {
         tile_store(rows, vecs, kept, TILE_COLS, sum);
-        tile_chain(rows, vecs, pairs, sum, smaller(chain, cells - done), a + done * step, step,
+        tile_chain(rows, vecs, pairs, sum, smaller(chain, cells - done), a + done * t->step, t->step,
                    b + done * TILE_COLS);
         tile_add(rows, vecs, pairs, sum, kept, TILE_COLS);
     }
-    tile_store(rows, vecs, c, c_row, sum);
+    tile_store(rows, vecs, t->c, t->c_row, sum);
 }
 
-typedef void tile_function(int vecs, struct depth d, const float *a, int64_t step, const float *b, float *c,
-                           int64_t c_row, bool add);
+typedef void tile_function(int vecs, struct depth d, const struct tile_product *t);
 /* One micro-kernel per height: EACH_TILE_HEIGHT(TILE_OF) defines tile_1, tile_2, ... tile_<TILE_ROWS>, and
  * EACH_TILE_HEIGHT(TILE_NAME) lists them in the table. */
-#define TILE_OF(rows)                                                                               \
-    static void tile_##rows(int vecs, struct depth d, const float *a, int64_t step, const float *b, \
-                            float *c, int64_t c_row, bool add)                                      \
-    {                                                                                               \
-        if (vecs == TILE_VECS && d.pairs)                                                           \
-            tile(rows, TILE_VECS, true, d.cells, a, step, b, c, c_row, add);                        \
-        else if (vecs == TILE_VECS)                                                                 \
-            tile(rows, TILE_VECS, false, d.cells, a, step, b, c, c_row, add);                       \
-        else if (TILE_VECS > 1 && d.pairs)                                                          \
-            tile(rows, 1, true, d.cells, a, step, b, c, c_row, add);                                \
-        else if (TILE_VECS > 1)                                                                     \
-            tile(rows, 1, false, d.cells, a, step, b, c, c_row, add);                               \
+#define TILE_OF(rows)                                                               \
+    static void tile_##rows(int vecs, struct depth d, const struct tile_product *t) \
+    {                                                                               \
+        if (vecs == TILE_VECS && d.pairs)                                           \
+            tile(rows, TILE_VECS, true, d.cells, t);                                \
+        else if (vecs == TILE_VECS)                                                 \
+            tile(rows, TILE_VECS, false, d.cells, t);                               \
+        else if (TILE_VECS > 1 && d.pairs)                                          \
+            tile(rows, 1, true, d.cells, t);                                        \
+        else if (TILE_VECS > 1)                                                     \
+            tile(rows, 1, false, d.cells, t);                                       \
     }
 #define TILE_NAME(rows) tile_##rows,
 EACH_TILE_HEIGHT(TILE_OF)
@@ -395,33 +414,33 @@ INLINE v16 half_piece(const float *a, int64_t step, const v16 columns[PIECE_CELL
         sum = v16_fma_flushed(v16_set(half_of(a[k * step], odd)), columns[k], sum);
     return sum;
 }
-static void tile_rule6(int64_t rows, int vecs, int64_t cells, const float *a, int64_t step, const float *b,
-                       float *c, int64_t c_row, bool add)
+static void tile_rule6(int64_t rows, int vecs, int64_t cells, const struct tile_product *t)
 {
+    bool add = t->add;
     for (int64_t done = 0; done < cells; done += PIECE_CELLS, add = true)
         for (int v = 0; v < vecs; v++) {
             v16 even[PIECE_CELLS], odd[PIECE_CELLS];
             for (int k = 0; k < PIECE_CELLS; k++) {
-                v16 column = v16_load(b + (done + k) * TILE_COLS + 16 * v);
+                v16 column = v16_load(t->b + (done + k) * TILE_COLS + 16 * v);
                 even[k] = v16_even(column), odd[k] = v16_odd(column);
             }
             for (int64_t r = 0; r < rows; r++) {
-                float *p = c + r * c_row + 16 * v;
-                const float *left = a + done * step + r;
-                v16 sum = v16_add(half_piece(left, step, even, false), half_piece(left, step, odd, true));
+                float *p = t->c + r * t->c_row + 16 * v;
+                const float *left = t->a + done * t->step + r;
+                v16 sum =
+                    v16_add(half_piece(left, t->step, even, false), half_piece(left, t->step, odd, true));
                 v16 before = add ? v16_flush(v16_load(p)) : v16_set(0);
                 v16_store(p, v16_flush(v16_add(before, v16_flush(sum))));
             }
         }
 }
 
-static void run_tile(int64_t rows, int vecs, struct depth d, const float *a, int64_t step, const float *b,
-                     float *c, int64_t c_row, bool add)
+static void run_tile(int64_t rows, int vecs, struct depth d, const struct tile_product *t)
 {
     if (d.amx)
-        tile_rule6(rows, vecs, d.cells, a, step, b, c, c_row, add);
+        tile_rule6(rows, vecs, d.cells, t);
     else
-        tiles[rows - 1](vecs, d, a, step, b, c, c_row, add);
+        tiles[rows - 1](vecs, d, t);
 }
 
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
@@ -443,15 +462,16 @@ struct output {
 };
 
 /* A tile that hangs over the edge of the output, or whose outputs are not side by side: by way of a copy. */
-static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const float *a, int64_t step,
-                         const float *b, struct output o, bool add)
+static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const struct tile_product *t,
+                         struct output o)
 {
     float copy[TILE_ROWS * TILE_COLS];
-    if (add)
+    struct tile_product to_copy = {t->a, t->step, t->b, copy, TILE_COLS, t->add};
+    if (t->add)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t n = 0; n < TILE_COLS; n++)
                 copy[r * TILE_COLS + n] = n < cols ? o.c[r * o.row + n * o.col] : 0;
-    run_tile(rows, (int)((cols + 15) / 16), d, a, step, b, copy, TILE_COLS, add);
+    run_tile(rows, (int)((cols + 15) / 16), d, &to_copy);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t n = 0; n < cols; n++) o.c[r * o.row + n * o.col] = copy[r * TILE_COLS + n];
 }
@@ -466,10 +486,11 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
         for (int64_t r = 0; r < rows; r += TILE_ROWS) {
             int64_t high = smaller(TILE_ROWS, rows - r);
             struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
+            struct tile_product t = {a.data + r * a.panel, a.step, b, at.c, o.row, add};
             if (wide % 16 == 0 && o.col == 1)
-                run_tile(high, (int)(wide / 16), d, a.data + r * a.panel, a.step, b, at.c, o.row, add);
+                run_tile(high, (int)(wide / 16), d, &t);
             else
-                tile_at_edge(high, wide, d, a.data + r * a.panel, a.step, b, at, add);
+                tile_at_edge(high, wide, d, &t, at);
         }
     }
 }
@@ -612,7 +633,7 @@ static void multiply(int64_t rows, int64_t cols, struct depth d, struct lhs a, c
     if (d.pairs) flush_end(before);
 }
 
-/* Before a thread's first product and after its last: the shapes of the tiles are told and forgotten, which
+/* Before a thread's first product and after its last: the shapes of the tiles are set and released, which
  * takes as long as a small product. */
 INLINE void amx_begin(const vdm_cpu *cpu)
 {
@@ -654,9 +675,9 @@ static inline int thread_number(void)
 /* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
  * a few arrays of the norms. */
 enum {
-    KC = 1024,      /* k packed at once: 8 chains, between which the output tile stays in L1 */
+    KC = 1024, /* k packed at once: 8 chains, between which the output tile stays in L1 */
     NC = 1536, /* columns packed at once: 6 MB, in L3 */
-    MC = 336,   /* rows packed at once: 1.3 MB, in L2 and L3 */
+    MC = 336,  /* rows packed at once: 1.3 MB, in L2 and L3 */
     LHS_FLOATS = (MC + TILE_ROWS) * KC,
     WINOGRAD_ROWS = 64, /* squares of 2x2 outputs at a time: 16 factors of so many rows */
     PRODUCT_FLOATS = LHS_FLOATS + NC * KC,
@@ -672,7 +693,7 @@ _Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)KC, "number_at's zeros");
 _Static_assert((int)PRODUCT_FLOATS / 16 >=
                        32 * (3 * (int)VDM_WINOGRAD_MOST / 2 + (int)VDM_WINOGRAD_MOST + 16) &&
                    (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
-               "at least one step of Winograd's rows has room");
+               "at least one step of Winograd's rows has capacity");
 
 /* The table's name: vdm_kernels_avx512 */
 #define JOIN_(a, b)   a##b

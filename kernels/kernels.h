@@ -24,9 +24,9 @@
  *      numbers, each from 0 and in order of k, and is even + odd. The pieces are added in order to the
  *      output's value where it accumulates, else to 0. Denormal numbers as in rule 5. This is what the
  *      processor's instruction tdpbf16ps does, checked on one with 3.8 million random, tiny and infinite sums.
- *   7. a convolution that has room for `transformed` is Winograd's F(2x2,3x3): 2x2 outputs together take 16
+ *   7. a convolution that has a buffer `transformed` is Winograd's F(2x2,3x3): 2x2 outputs together take 16
  *      multiplications a channel instead of 36. Of the 4x4 inputs d around them and of the 3x3 taps g,
- *          V = B^T d B,  U = G g G^T,  P = sum over frames and channels of V U, number by number,  y = A^T P A
+ *          V = B^T d B,  U = G g G^T,  P = sum over frames and channels of V U, elementwise,  y = A^T P A
  *      where, the rows of d, g, P joined before the columns,
  *          B^T d = d0 - d2, d1 + d2, d2 - d1, d1 - d3     G g = g0, ((g0 + g2) + g1) / 2, ((g0 + g2) - g1) / 2, g2
  *          A^T p = (p0 + p1) + p2, (p1 - p2) - p3
@@ -80,7 +80,7 @@ typedef struct vdm_conv_args {
     int T, H, W, Ho, Wo, stride, pad;
     const vdm_conv *w;
     const float *residual; /* [T,Ho,Wo,out], added after the bias; or NULL */
-    float *transformed;    /* room for vdm_winograd_floats: by rule 7, instead of 1; or NULL */
+    float *transformed;    /* of vdm_winograd_floats elements: by rule 7, instead of 1; or NULL */
 } vdm_conv_args;
 
 /* Attention of B videos, A heads. Rows of q, k, v, o are [B,S,A*Dh]: head a is columns a*Dh....

@@ -106,7 +106,7 @@ static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Group norm. Channels are in the lanes; pixels go in pieces, as many at a time as their sums have room. */
+ * Group norm. Channels are in the lanes; pixels go in pieces, as many at a time as there is capacity for their sums. */
 
 /* sums [C] over n pixels of x, or of (x - mean)^2 where mean [C] is given */
 static void sum_pixels(float *sums, const float *x, int64_t n, int C, const float *mean)
@@ -128,14 +128,14 @@ static void sum_pixels(float *sums, const float *x, int64_t n, int C, const floa
     }
 }
 
-/* totals [C] over all pixels, in double, the pieces in order; sums: room for `room` pieces */
-static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_t room, const float *x,
+/* totals [C] over all pixels, in double, the pieces in order; sums: for `capacity` pieces */
+static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_t capacity, const float *x,
                          int64_t P, int C, const float *mean)
 {
     for (int c = 0; c < C; c++) totals[c] = 0;
     int64_t pieces = (P + VDM_PIXEL_TILE - 1) / VDM_PIXEL_TILE;
-    for (int64_t first = 0; first < pieces; first += room) {
-        int64_t n = smaller(room, pieces - first);
+    for (int64_t first = 0; first < pieces; first += capacity) {
+        int64_t n = smaller(capacity, pieces - first);
         PARALLEL_FOR(threads_for(cpu, P * C))
         for (int64_t i = 0; i < n; i++) {
             int64_t pixel = (first + i) * VDM_PIXEL_TILE;
@@ -158,15 +158,15 @@ static void group_norm_stats(const vdm_cpu *cpu, float *mean, float *rstd, const
 {
     double *totals = (void *)cpu->scratch; /* [C] */
     float *channel_mean = cpu->scratch + 2 * (ptrdiff_t)C, *sums = channel_mean + C;
-    int64_t room = NORM_FLOATS / (C > 0 ? C : 1);
+    int64_t capacity = NORM_FLOATS / (C > 0 ? C : 1);
     int size = C / groups;
     double count = (double)P * size;
-    sum_channels(cpu, totals, sums, room, x, P, C, NULL);
+    sum_channels(cpu, totals, sums, capacity, x, P, C, NULL);
     for (int g = 0; g < groups; g++) {
         mean[g] = (float)(sum_group(totals, g, size) / count);
         for (int c = g * size; c < (g + 1) * size; c++) channel_mean[c] = mean[g];
     }
-    sum_channels(cpu, totals, sums, room, x, P, C, channel_mean);
+    sum_channels(cpu, totals, sums, capacity, x, P, C, channel_mean);
     for (int g = 0; g < groups; g++)
         rstd[g] = (float)(1 / sqrt(sum_group(totals, g, size) / count + (double)eps));
 }

@@ -14,10 +14,8 @@
 
 /* What is packed: x(i,k), i a row of A or a column of B */
 struct factor {
-    const void *data;
-    vdm_dtype dtype;
-    int64_t i_stride, k_stride;
-    const vdm_conv_args *conv; /* x(i,k) is number k of the window of output pixel i; data is NULL */
+    struct strided x;
+    const vdm_conv_args *conv; /* instead: x(i,k) is number k of the window of output pixel i; or NULL */
 };
 
 /* What A is multiplied by: columns first, first + 1, ... first + N - 1 of the whole product */
@@ -59,8 +57,9 @@ static void pack_panel(float *panel, int64_t width, const struct factor *f, int6
     if (f->conv) {
         pack_windows(panel, width, f->conv, i, n, k, kc, d);
     } else {
-        int64_t offset = (i * f->i_stride + k * f->k_stride) * (f->dtype == VDM_F32 ? 4 : 2);
-        pack(panel, width, (const char *)f->data + offset, f->dtype, f->i_stride, f->k_stride, n, kc, d);
+        struct strided x = f->x;
+        x.data = (const char *)x.data + (i * x.r_stride + k * x.k_stride) * (x.dtype == VDM_F32 ? 4 : 2);
+        pack(panel, width, &x, n, kc, d);
     }
 }
 
@@ -216,7 +215,7 @@ static void run_product(const vdm_cpu *cpu, struct product p)
 
 static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
 {
-    struct product p = {.M = m->M, .K = m->K, .a = {m->a, VDM_F32, m->a_row, m->a_col, NULL}};
+    struct product p = {.M = m->M, .K = m->K, .a = {.x = {m->a, VDM_F32, m->a_row, m->a_col}}};
     for (; m; m = m->also) {
         if (m->N == 0) continue;
         if (p.N % TILE_COLS != 0 || p.rhs_count == MAX_RHS) { /* no further one beside these */
@@ -225,7 +224,7 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
         }
         p.rhs[p.rhs_count++] = (struct rhs){.first = p.N,
                                             .N = m->N,
-                                            .b = {m->b, m->b_dtype, m->b_col, m->b_row, NULL},
+                                            .b = {.x = {m->b, m->b_dtype, m->b_col, m->b_row}},
                                             .c = {m->c, m->c_row, 1},
                                             .accumulate = m->accumulate,
                                             .bias = m->bias};

@@ -10,7 +10,7 @@
  *   max(a,b) min(a,b)                     a > b ? a : b, a < b ? a : b: b where one is NaN
  *   load_n store_n                        the first n <= 16 lanes; lanes not loaded are 0
  *   load_f16 load_bf16                    sixteen numbers widened, exactly
- *   times_power(p,n)                      p 2^n, rounded once; n a whole number, |n| <= 150
+ *   times_power(p,n)                      p 2^n, rounded once; n an integer, |n| <= 150
  *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
  *   transpose(r)                          r[i] lane j <-> r[j] lane i
  * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (gemm.h).

@@ -179,9 +179,9 @@ static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     struct depth d = depth_of(cpu, (int64_t)c->w->kt * c->w->in);
     int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = block_of(cpu).high;
-    int64_t room = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16); /* a thread's, in rows of V and P */
+    int64_t capacity = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16); /* a thread's, in rows of V and P */
     int64_t share = round_up(pieces(squares, cpu->threads), least);
-    int64_t most = smaller(share, smaller(WINOGRAD_ROWS, room) / least * least);
+    int64_t most = smaller(share, smaller(WINOGRAD_ROWS, capacity) / least * least);
     if (squares == 0) return;
     transform_weight(cpu, c, d.cells);
     PARALLEL_FOR(cpu->threads)

@@ -16,7 +16,7 @@
  *
  * Traps
  *   A training answer may be wrong: where a colour comes out is the median over its cells, not the mean.
- *   The authors' loop works in float32 and truncates means to whole numbers: so does vdm_colour_read. */
+ *   The authors' loop works in float32 and truncates means to integers: so does vdm_colour_read. */
 #include "vdm_task.h"
 
 #include <math.h>
@@ -260,7 +260,7 @@ int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study 
 /* ------------------------------------------------------------------------------------------------
  * The authors' shift */
 
-/* table [3,256]: what every level becomes. Means are cut to whole numbers, distances are not squared. */
+/* table [3,256]: what every level becomes. Means are cut to integers, distances are not squared. */
 static void find_shift(float (*table)[256], const samples *s, const vdm_colours *colours)
 {
     enum { ROUNDS = 3 };

@@ -3,7 +3,7 @@
  *
  *   answer, truth [H,W,3]  ->  one number; NaN where the two can't be compared
  *
- * Sums are of whole numbers, and exact: the order of the loops changes nothing. */
+ * Sums are of integers, and exact: the order of the loops changes nothing. */
 #include "vdm_task.h"
 #include "vdm_math.h"
 

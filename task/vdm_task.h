@@ -176,7 +176,7 @@ typedef enum vdm_colour {
     VDM_COLOUR_NONE,
     VDM_COLOUR_SHIFT,  /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
                           changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
-                          whole numbers) to the picture, within 0..255. Learns nothing */
+                          integers) to the picture, within 0..255. Learns nothing */
     VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
                           cells) to the colour; of all pixels where the metric distinguishes no colours. With a
                           ridge (levels in 0..1) towards rgb' = rgb of 1e-4, and 0.3 times the share of the
@@ -350,7 +350,7 @@ vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
  *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
  *               frame's edges against the truth's, below 1 where it is smeared.
  * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
- * memorising    the share of training pairs answered exactly beside that of held-out ones. */
+ * memorising    the share of training pairs answered exactly, and that of held-out ones. */
 typedef struct vdm_diagnosis {
     int answers, known; /* known: with a truth */
     double late, moved, edges, truth_edges, drift;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sizes that a reader can hold in mind: no file over 900 lines, no function over 60, no more than 8 parameters.
+# Sizes that a reader can hold in mind: no file over 900 lines, no function over 60, no more than 8 parameters. And no
+# two sources of one name: a debugger shows the name alone.
 # Definitions are found by their form: a line that begins a function stands in the first column, and so does the
 # brace that ends it. tests/sizes.sh FILE... checks other files: it has to find the three faults that it plants.
 cd "$(dirname "$0")/.." || exit 1
@@ -58,5 +59,7 @@ counts=$(echo "$result" | tail -n 1)
 echo "$result" | sed '$d'
 passed=$((passed + ${counts% *}))
 failed=$((failed + ${counts#* }))
+same=$(find . -name build -prune -o -name '*.c' -print | sed 's#.*/##' | sort | uniq -d)
+if [ -z "$same" ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "sizes: several files are called" $same; fi
 echo "sizes: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static char dir[300];
@@ -69,18 +70,55 @@ static void test_masks(void)
         {"[[0,0,6,0,6,5,0,5]]", "###### ###### ###### ###### ######"},
         {"[[-9,-9,20,-9,20,20,-9,20]]", "###### ###### ###### ###### ######"},
         {"[[2,2,2,2,2,2]]", "...... ...... ...... ...... ......"}, /* a point */
-        {"[]", "...... ...... ...... ...... ......"},
         {"{\"size\":[5,6],\"counts\":[30]}", "...... ...... ...... ...... ......"},
         {"{\"size\":[5,6],\"counts\":[0,30]}", "###### ###### ###### ###### ######"},
         {"{\"size\":[5,6],\"counts\":[6,2,3,2,17]}", "...... .##... .##... ...... ......"},
     };
-    for (int i = 0; i < 11; i++) {
+    enum { GOOD = sizeof good / sizeof *good };
+    for (int i = 0; i < GOOD; i++) {
         const char *found = draw(good[i].segmentation, 5, 6);
         CHECK(strcmp(found, good[i].mask) == 0, "%s: %s", good[i].segmentation, found);
     }
     /* 6, 2, 3, then 2 - 2 = 0 and 17 - 3 = 14: "6" "2" "3" "0" and 14 with its fifth bit free: '>' */
     const char *text = draw("{\"size\":[5,6],\"counts\":\"6230>\"}", 5, 6);
-    CHECK(strcmp(text, good[10].mask) == 0, "compressed: %s", text);
+    CHECK(strcmp(text, good[GOOD - 1].mask) == 0, "compressed: %s", text);
+}
+
+/* Edges of great length: the time is the picture's, and so are the pixels. */
+static void test_far_polygons(void)
+{
+    static char text[1 << 20];
+    static const char far[] = "65536,-65536,-65536,65536,";
+    size_t n = 0;
+    text[n++] = '[', text[n++] = '[';
+    for (; n < sizeof text - 100; n += sizeof far - 1) memcpy(text + n, far, sizeof far - 1);
+    snprintf(text + n, sizeof text - n, "-65536,-65536]]");
+    clock_t begin = clock();
+    const char *found = draw(text, 5, 6);
+    CHECK((double)(clock() - begin) / CLOCKS_PER_SEC < 5, "40,000 edges of 650,000 steps take too long");
+    CHECK(strlen(found) == 34, "%s", found);
+}
+
+/* What mask_measure says of a segmentation is what mask_draw paints. */
+static void test_measure(void)
+{
+    static const struct {
+        const char *segmentation;
+        double area;
+    } cases[] = {{"[[1,1,4,1,4,3,1,3]]", 6},
+                 {"[[1,1,4,1,4,3,1,3],[0,0,1,0,1,5,0,5]]", 11},
+                 {"[[-9,-9,20,-9,20,20,-9,20]]", 30}, /* all of the picture */
+                 {"{\"size\":[5,6],\"counts\":[6,2,3,2,17]}", 4},
+                 {"{\"size\":[5,6],\"counts\":\"6230>\"}", 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vdm_json j;
+        double area = -1;
+        const char *text = cases[i].segmentation;
+        if (!CHECK(vdm_json_parse(&j, text, strlen(text), "a test", &err) == 0, "%s", err.text)) continue;
+        CHECK(mask_measure(&area, 5, 6, &j, j.nodes, "here", &err) == 0 && area == cases[i].area, "%s: %g", text,
+              area);
+        vdm_json_free(&j);
+    }
 }
 
 static void test_bad_masks(void)
@@ -88,6 +126,7 @@ static void test_bad_masks(void)
     static const char *const bad[][2] = {
         {"3", "expected polygons or runs"},
         {"null", "expected polygons or runs"},
+        {"[]", "found an empty list"},
         {"[3]", "expected polygons of x and y by turns"},
         {"[[1,1,2,2]]", "found 4 numbers"},
         {"[[1,1,2,2,3,3,4]]", "found 7 numbers"},
@@ -368,19 +407,42 @@ static void test_pose(void)
     vdm_task_free(&t);
 }
 
-/* Replaces a piece of the good file, and expects a sentence. */
-static void refused(const char *from, const char *to, const char *sentence)
+/* What coco_run prints on stderr. */
+static char printed[4096];
+
+static int run_printed(const options *o)
+{
+    int old = dup(2);
+    FILE *f = fopen(path_of("printed"), "w+b");
+    printed[0] = err.text[0] = '\0';
+    if (!CHECK(f && old >= 0 && dup2(fileno(f), 2) == 2, "the test can't redirect stderr")) return -1;
+    int status = coco_run(o, &err);
+    fflush(stderr);
+    dup2(old, 2);
+    close(old);
+    rewind(f);
+    printed[fread(printed, 1, sizeof printed - 1, f)] = '\0';
+    fclose(f);
+    return status;
+}
+
+/* f.json is the good file with a piece replaced. */
+static void write_changed(const char *from, const char *to)
 {
     static char text[8192], bad[9000];
-    options o = ask("dog", "bad", 7); /* and 4 tests: all of them */
     annotations(text, sizeof text);
     char *place = strstr(text, from);
     if (!CHECK(place != NULL, "no %s in the file", from)) return;
     snprintf(bad, sizeof bad, "%.*s%s%s", (int)(place - text), text, to, place + strlen(from));
     write_file("f.json", bad, strlen(bad));
-    err.text[0] = '\0';
-    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, sentence) && strstr(err.text, "f.json"),
-          "%s -> %s: %s", from, to, err.text);
+}
+
+static void refused(const char *from, const char *to, const char *sentence)
+{
+    options o = ask("dog", "bad", 7); /* and 4 tests: all of them */
+    write_changed(from, to);
+    CHECK(run_printed(&o) == -1 && strstr(err.text, sentence) && strstr(err.text, "f.json"), "%s -> %s: %s",
+          from, to, err.text);
 }
 
 static void test_refused(void)
@@ -388,23 +450,102 @@ static void test_refused(void)
     new_folder();
     write_pictures(PICTURES);
     refused("\"dog\"", "\"hound\"", "categories: expected one named 'dog', found none");
-    refused("\"name\": \"cat\"", "\"nome\": \"cat\"", "categories[0]: name: expected a text, found none");
     refused("\"id\": 99,", "\"id\": 100,", "images: found the id 100 twice");
-    refused("\"height\": 30", "\"height\": 0",
-            "images[0]: height: expected a whole number from 1 to 16384, found 0");
-    refused("\"height\": 30", "\"height\": 1e9", "found 1e9");
-    refused("\"p01.jpg\"", "\"../p01.jpg\"",
-            "images[1]: file_name: expected a plain name, found '../p01.jpg'");
-    refused("\"p01.jpg\"", "\"\"", "expected a plain name");
     refused("\"p01.jpg\"", "\"p02.png\"", "file_name: found two pictures 'p02'");
-    refused("\"p01.jpg\"", "7", "file_name: expected a text");
-    refused("\"image_id\": 99", "\"image_id\": 7", "image_id: found 7, which is none of the images");
-    refused("\"area\": 30", "\"area\": \"30\"", "annotations[1]: area: expected a number");
-    refused("\"category_id\": 18", "\"category_id\": -18", "category_id: expected a whole number");
-    refused("{\"id\": 100,", "[], {\"id\": 100,", "images[0]: expected an object");
     refused("\"annotations\"", "\"annotation\"", "expected an array \"annotations\", found none");
     refused("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");
-    refused("15,9,5,9", "15,9,5,\"9\"", "annotation 1 of p02: segmentation: expected coordinates");
+}
+
+/* Entries of no use: left out with a sentence, and `suit` of the eleven pictures are left. */
+static void left_out(const char *from, const char *to, int suit, const char *sentence)
+{
+    static int count;
+    char name[32], suits[64];
+    snprintf(name, sizeof name, "task%d", count++);
+    snprintf(suits, sizeof suits, "of %d pictures that suit", suit);
+    options o = ask("dog", name, 3);
+    write_changed(from, to);
+    CHECK(run_printed(&o) == 0, "%s -> %s: %s", from, to, err.text);
+    CHECK(strstr(printed, suits) && (sentence ? strstr(printed, sentence) != NULL : !strstr(printed, "left out")),
+          "%s -> %s: %s", from, to, printed);
+}
+
+static void test_left_out(void)
+{
+    new_folder();
+    write_pictures(PICTURES);
+    left_out("\"info\"", "\"info\"", 11, NULL);
+    left_out("\"name\": \"cat\"", "\"nome\": \"cat\"", 11,
+             "left out: 1 categories; the first: ");
+    left_out("\"height\": 30", "\"height\": 0", 11,
+             "images[0]: height: found '0', expected an integer from 1 to 16384");
+    left_out("\"height\": 30", "\"height\": 1e9", 11, "found '1e9'");
+    left_out("\"p01.jpg\"", "\"../p01.jpg\"", 10,
+             "images[1]: file_name: found '../p01.jpg', expected a name inside the folder of pictures");
+    left_out("\"p01.jpg\"", "\"a/../p01.jpg\"", 10, "inside the folder");
+    left_out("\"p01.jpg\"", "\"/p01.jpg\"", 10, "inside the folder");
+    left_out("\"p01.jpg\"", "\"\"", 10, "inside the folder");
+    left_out("\"p01.jpg\"", "7", 10, "images[1]: file_name: found '7', expected a string");
+    left_out("\"p01.jpg\"", "null", 10, "images[1]: file_name: found null, expected a string");
+    left_out("\"image_id\": 99", "\"image_id\": 7", 10,
+             "left out: 1 annotations; the first: ");
+    left_out("\"category_id\": 18", "\"category_id\": -18", 11, "category_id: found '-18'");
+    left_out("{\"id\": 100,", "[], {\"id\": 100,", 11, "images[0]: document: found an array of 0");
+    left_out("\"segmentation\": [[5,5,15,5,15,8", "\"bbox\": [[5,5,15,5,15,8", 10,
+             "left out: 1 annotations that cannot be drawn, with their pictures; the first: ");
+    left_out("[[5,5,15,5,15,8,5,8]]", "[]", 10, "segmentation: expected polygons or runs, found an empty list");
+    left_out("[[5,5,15,5,15,8,5,8]]", "[[5,5,10,3]]", 10, "of three points at least, found 4 numbers");
+    left_out("15,9,5,9", "15,9,5,\"9\"", 10, "segmentation: expected coordinates within 65536");
+    left_out("15,9,5,9", "15,9,5,-65537", 10, "found -65537");
+}
+
+/* What other programs write: areas that are absent, ids as text, folders in names, addresses in place of names. */
+static void test_other_programs(void)
+{
+    new_folder();
+    write_pictures(PICTURES);
+    left_out("\"area\": 30, ", "", 11, NULL);               /* 30 of 1200 pixels: a hundredth */
+    left_out("\"area\": 30", "\"area\": \"30\"", 11, NULL); /* computed as well */
+    left_out("\"area\": 30", "\"area\": 3", 10, NULL);
+    left_out("\"file_name\": \"p01.jpg\"", "\"coco_url\": \"http://x/train/p01.jpg\"", 11, NULL);
+    left_out("\"p01.jpg\"", "\"a/b\\\\p01.jpg\"", 11, NULL); /* a/b/p01 is not there, but p01 */
+    left_out("\"image_id\": 99", "\"image_id\": \"99\"", 11, NULL);
+    left_out("\"id\": 100,", "\"id\": \"x100\",", 11, "image_id: found '100'"); /* of the dot, which is small */
+    left_out("\"id\": 17, \"name\": \"cat\"", "\"id\": 17, \"name\": \"dog\"", 11, NULL);
+}
+
+/* Two pictures of one last name: each in its folder, and two names in the task. */
+static void test_names_with_folders(void)
+{
+    static const char text[] =
+        "{\"categories\":[{\"id\":1,\"name\":\"dog\"},{\"id\":2,\"name\":\"dog\"}],\"images\":["
+        "{\"id\":\"u\",\"file_name\":\"a/x.jpg\",\"height\":30,\"width\":40},"
+        "{\"id\":\"v\",\"file_name\":\"b/x.jpg\",\"height\":30,\"width\":40}],\"annotations\":["
+        "{\"image_id\":\"u\",\"category_id\":1,\"segmentation\":[[0,0,40,0,40,10,0,10]]},"
+        "{\"image_id\":\"u\",\"category_id\":2,\"segmentation\":[[0,20,40,20,40,30,0,30]]},"
+        "{\"image_id\":\"v\",\"category_id\":2,\"segmentation\":{\"size\":[30,40],\"counts\":[0,600,600]}}]}";
+    static const uint8_t white[3] = {255, 255, 255};
+    uint8_t rgb[W * H * 3] = {0};
+    vdm_picture p = {H, W, rgb};
+    vdm_task t = {0};
+    new_folder();
+    write_file("f.json", text, sizeof text - 1);
+    CHECK(vdm_picture_write(&p, path_of("x.ppm"), &err) == 0, "%s", err.text);
+    options o = ask("dog", "task", 2);
+    CHECK(run_printed(&o) == -1 && strstr(err.text, "found 0"), "x.ppm is neither of them: %s", err.text);
+    CHECK(mkdir(path_of("a"), 0777) == 0 && mkdir(path_of("b"), 0777) == 0, "the test can't make folders");
+    CHECK(!vdm_picture_write(&p, path_of("a/x.ppm"), &err) && !vdm_picture_write(&p, path_of("b/x.ppm"), &err),
+          "%s", err.text);
+    o = ask("dog", "task", 2);
+    if (!CHECK(run_printed(&o) == 0 && vdm_task_read(&t, o.output, &err) == 0, "%s", err.text)) return;
+    CHECK(t.n_train == 2 && strcmp(t.train[0].name, "a_x") == 0 && strcmp(t.train[1].name, "b_x") == 0,
+          "%d pairs, the first %s", t.n_train, t.train[0].name);
+    for (int i = 0; i < 2; i++) { /* both ids of the name in a_x */
+        CHECK(vdm_picture_read(&p, t.train[i].output, &err) == 0, "%s", err.text);
+        CHECK(on_pixels(&p, white) == (i ? 600 : 800), "picture %d: %d pixels", i, on_pixels(&p, white));
+        vdm_picture_free(&p);
+    }
+    vdm_task_free(&t);
 }
 
 /* Pictures that aren't there, or are of another size. */
@@ -436,13 +577,15 @@ static void test_pictures(void)
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "--category"), "%s", err.text);
     o = ask("dog", "x", 5);
     snprintf(o.tasks.as, sizeof o.tasks.as, "pose");
-    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "has the file people's keypoints?"), "%s", err.text);
+    CHECK(run_printed(&o) == -1 && strstr(printed, "has the file people's keypoints?"), "%s", printed);
 }
 
 int main(void)
 {
     new_folder();
     test_masks();
+    test_far_polygons();
+    test_measure();
     test_bad_masks();
     test_skim();
     test_skim_limits();
@@ -450,6 +593,9 @@ int main(void)
     test_palette();
     test_pose();
     test_refused();
+    test_left_out();
+    test_other_programs();
+    test_names_with_folders();
     test_pictures();
     return check_end("coco");
 }

@@ -300,7 +300,7 @@ static void check_view(void)
     vdm_picture_free(&plain);
     vdm_picture_free(&seen);
     vdm_task_free(&t);
-    expect(2, "expected a whole number from 0 to 31", "eval task --model model --view 32");
+    expect(2, "expected an integer from 0 to 31", "eval task --model model --view 32");
 }
 
 /* Prompts of n views, all numbers drawn from `seed`. */
@@ -384,6 +384,34 @@ static void check_vote(void)
     expect(1, "wide/2&.ppm: expected an answer of 32x48 pixels, found", "vote task wide -o voted");
 }
 
+/* Answers that are shown while it learns change nothing of what is learned. */
+static void check_looks(void)
+{
+    expect(0, "0 of 5 exact", "demo task --model model --steps 12 --rank 2 --sample-steps 1 -o looks");
+    int looks = 0;
+    for (const char *c = said; (c = strstr(c, "\nAnswers after ")); c++) looks++;
+    CHECK(looks == 5 && strstr(said, "Answers after 10 of 12 steps"), "%d looks: %s", looks, said);
+    expect(0, "", "fit task --model model --steps 12 --rank 2 -o no-looks");
+    expect_same("looks/lora.safetensors", "no-looks/lora.safetensors", true);
+    expect(0, "", "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
+    expect_same("looks/scores.csv", "no-looks/scores.csv", true);
+}
+
+/* Row labels: black pixels on white, left of the first picture. */
+static void check_strip(void)
+{
+    vdm_error err;
+    vdm_picture p = {0};
+    if (!CHECK(vdm_picture_read(&p, "demo1/strip.png", &err) == 0, "%s", err.text)) return;
+    for (int row = 0; row < 3; row++) {
+        int black = 0;
+        for (int y = p.height * row / 3; y < p.height * (row + 1) / 3; y++)
+            for (int x = 0; x < 80; x++) black += p.rgb[3 * (y * p.width + x)] == 0;
+        CHECK(black > 100 && black < 500, "label of row %d: %d black pixels", row, black);
+    }
+    vdm_picture_free(&p);
+}
+
 static void check_demo(void)
 {
     const char *pieces[] = {"vdm demo task", "Learned from 8 pairs",     "(transition: discrete)",
@@ -404,6 +432,8 @@ static void check_demo(void)
     CHECK(strstr(said, "answer: ") && strstr(said, "truth") && strstr(said, "1 2 . "), "no grids in: %s",
           said);
     check_report("demo1/demo.html", pieces, 6);
+    check_strip();
+    check_looks();
     expect(2, "one task", "demo task task --model model");
     expect(2, "--phi", "demo task --model model --phi cubic");
     expect(1, "no-such", "demo ./no-such --model model");

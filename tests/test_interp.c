@@ -304,10 +304,10 @@ static void test_floats(void)
           back[4], back[5]);
     vdm_error err = {""};
     CHECK(vdm_video_check(odd, 1, 1, 2, &err) == -1 &&
-              strstr(err.text, "frame 1 of 1: found 2 of 6 values that are NaN or infinite"),
+              strstr(err.text, "2 of 6 values are NaN or infinite, the first in frame 0"),
           "%s", err.text);
     video[5] = (float)-INFINITY;
-    CHECK(vdm_video_check(video, 2, 4, 32, &err) == -1 && strstr(err.text, "frame 1 of 2: found 1 of 384"), "%s",
+    CHECK(vdm_video_check(video, 2, 4, 32, &err) == -1 && strstr(err.text, "1 of 768 values are NaN or infinite, the first in frame 0"), "%s",
           err.text);
     CHECK(vdm_video_check(video + 384, 1, 4, 32, &err) == 0, "a finite frame");
 }

@@ -63,6 +63,11 @@ static void check_outputs_over_inputs(void)
             "golden " MODEL " --what vae-encode -o model/vae/config.json");
     refused("task/test/b.in.ppm", "among the files of task",
             "eval task " MODEL " --sample-steps 1 -o task/test");
+    static const char *const into_the_task[] = {"eval task " MODEL " --sample-steps 1 -o task/test/answers",
+                                                "fit task " MODEL " --steps 1 -o task/train/run/",
+                                                "demo task " MODEL " --steps 1 -o ./task/../task/train/demo"};
+    for (int i = 0; i < 3; i++) refused("task/test/b.in.ppm", "among the files of task", into_the_task[i]);
+    expect_shell(0, "", "test $(ls task/train task/test | wc -l) = 7"); /* no folder was made there */
     expect_shell(1, "", "test -e n.ppm");
 }
 

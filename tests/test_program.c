@@ -42,9 +42,9 @@ static void check_usage(void)
     expect(0, "--rank", "fit --help");
     expect(2, "no command", "frobnicate");
     expect(2, "no such option", "predict --frobnicate");
-    expect(2, "whole number", "predict --sample-steps 12abc");
-    expect(2, "whole number", "predict --sample-steps 0");
-    expect(2, "whole number", "predict --sample-steps -3");
+    expect(2, "integer", "predict --sample-steps 12abc");
+    expect(2, "integer", "predict --sample-steps 0");
+    expect(2, "integer", "predict --sample-steps -3");
     expect(2, "found 'nan'", "predict --guidance nan");
     expect(2, "2^64", "predict --seed 99999999999999999999999");
     expect(2, "HxW", "predict --size 48");
@@ -108,6 +108,15 @@ static void check_run(void)
     expect_same("a.ppm", "b.ppm", true);
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);
+    /* The picture from standard input and from a pipe; what reading it loses; a video that is no numbers. */
+    expect_shell(0, "", "cat @/task/test/p3.in.ppm | $VDM predict --model @/model --image - --sample-steps 3 --lora "
+                        "@/run/lora.safetensors -o @/d.ppm");
+    expect_same("a.ppm", "d.ppm", true);
+    expect_shell(0, "standard input: has 16 bits a sample: they are reduced to 8",
+                 "printf 'P2 1 1 65535 65535' | $VDM predict --model @/model --image - --size 32x48 --plan");
+    expect(1, "values are NaN or infinite", "%s:1e38 -o @/nan.ppm --dump @/nan.safetensors", predict);
+    expect(0, "latents.3", "info @/nan.safetensors"); /* there, to look for the cause */
+    expect_shell(0, "", "[ ! -e @/nan.ppm ] && rm @/nan.safetensors @/d.ppm");
     expect(0, "", "%s -o @/d.ppm --seed 43", predict);
     expect_same("a.ppm", "d.ppm", false);
     expect(0, "; bf16, ", "%s -o @/bf16.ppm --precision bf16", predict);
@@ -169,8 +178,8 @@ static void check_own_defaults(void)
         {"{\"fit\": {\"ensemble\": 2}}", "fit: ensemble: no such setting"},
         {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},
         {"{\"fit\": {\"steps\": \"6\"}}", "steps: expected a number"},
-        {"{\"fit\": {\"steps\": 0}}", "steps: expected a whole number from 1"},
-        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected a whole number"},
+        {"{\"fit\": {\"steps\": 0}}", "steps: expected an integer from 1"},
+        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected an integer"},
         {"{\"fit\": {\"schedule\": 1}}", "schedule: expected a string"},
         {"{\"sample\": {\"sampler\": \"euler\"}}", "sampler: expected ddim|dpm"},
     };
@@ -192,7 +201,7 @@ static void check_own_defaults(void)
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
     expect(0, "steps 2, sampler dpm, guidance 1, ensemble 5", "eval @/task --model @/model --plan");
     expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --sample-steps 4 --plan --sampler ddim");
-    expect(2, "--ensemble: expected a whole number from 1 to 256",
+    expect(2, "--ensemble: expected an integer from 1 to 256",
            "eval @/task --model @/model --ensemble 0");
     expect_shell(0, "", "rm @/model/vdm.json");
 }

@@ -151,7 +151,7 @@ static void check_shards(void)
     merge(0, "size rule oracle", "s1.jsonl s2.jsonl");
     CHECK(strcmp(said, other) == 0, "the shards merge to\n%s\nthe whole run to\n%s", said, other);
     merge(0, "2 of 4 tasks have no result yet", "s2.jsonl");
-    merge(0, "2 tasks stand in several files", "all.jsonl s2.jsonl");
+    merge(0, "2 tasks are in several files", "all.jsonl s2.jsonl");
     arc(0, "2 tasks", "tasks --out seed.jsonl --limit 2 --seed 3");
     merge(1, "different runs", "all.jsonl seed.jsonl");
     expect_shell(0, "", "sed '1s/answers\": \\[\"[0-9]/answers\": [\"/' all.jsonl > changed.jsonl");
@@ -202,7 +202,7 @@ static void check_task_commands(void)
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
-    expect(0, "cells kept", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
+    expect(0, "cells recovered", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
 }
 
 int main(void)

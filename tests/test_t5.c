@@ -139,7 +139,7 @@ static void test_json_refusals(void)
         {"\"vocab\": [", "\"vocab\": 1, \"other\": [", "model.vocab: expected a list of 1 to 1000000 pieces"},
         {"\"vocab\": [", "\"vocab\": [[\"x\", 0],",
          "added_tokens: found '<pad>' with the id 0, which model.vocab gives to 'x'"},
-        {"\"vocab\": [", "\"vocab\": [[\"x\", 1e39],", "piece 0: its score is no finite number"},
+        {"\"vocab\": [", "\"vocab\": [[\"x\", 1e39],", "piece 0: its score is not finite"},
         {"\"lstrip\": false", "\"lstrip\": true", "added_tokens: <pad>: lstrip: found true, expected false"},
         {"\"added_tokens\"", "\"other\"", "added_tokens: expected a list of special tokens"},
         {"\"content\": \"</s>\"", "\"content\": 5",

@@ -549,11 +549,11 @@ static void refused(const char *name, task_options o, const char *sentence)
 static void test_refused(void)
 {
     task_options o = task_defaults(), p = o;
-    refused("flip", o, "'flip' is no task; 'vdm tasks' lists them");
+    refused("flip", o, "'flip' is not a task; 'vdm tasks' lists them");
     p.n = 128, refused("rule-30", p, "rule-30: expected at most 127 pairs, found 128"), p = o;
     p.n = 301, refused("life", p, "life: expected at most 300 pairs, found 301"), p = o;
     p.n = p.tests = 0, refused("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
-    p.content = "dense", refused("life", p, "--content: life has a content of its own");
+    p.content = "dense", refused("life", p, "--content: life has a fixed content");
     refused("outline", p, "--content: outline takes sparse or blobs, found 'dense'"), p = o;
     p.rows = 9, refused("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");
     refused("pose", p, "pose has no grid"), p = o;
@@ -647,6 +647,25 @@ int fsync(int fd)
     return 0;
 }
 
+static bool make_part(const task_folder *f, char *path, size_t size)
+{
+    vdm_error err;
+    char *part = vdm_path(f->unfinished, "train", &err);
+    bool made = part && !make_folder(part, &err);
+    snprintf(path, size, "%s", part ? part : "");
+    vdm_free(part);
+    return made;
+}
+
+static void write_mine(const char *folder)
+{
+    vdm_error err;
+    char *path = vdm_path(folder, "mine", &err);
+    FILE *f = path ? fopen(path, "w") : NULL;
+    CHECK(f && fclose(f) == 0, "the test can't write");
+    vdm_free(path);
+}
+
 /* Until its end a folder is no task, and pictures aren't synced one by one. */
 static void test_whole(void)
 {
@@ -658,19 +677,29 @@ static void test_whole(void)
     o.n = 20, o.tests = 20;
     snprintf(dir, sizeof dir, "%s/whole", check_folder());
     if (!make(&t, "rule-30", &o)) return;
-    char *unfinished = task_begin(dir, &err);
-    snprintf(path, sizeof path, "%s/train", unfinished ? unfinished : "");
-    CHECK(unfinished && !make_folder(path, &err) && !task_picture(&t.train_x[0], path, "a", "in", &err) &&
-              !task_picture(&t.train_y[0], path, "a", "out", &err),
-          "%s", err.text);
-    CHECK(vdm_task_read(&back, dir, &err) == -1 && task_write(&t, dir, &err) == -1 &&
-              strstr(err.text, "found 'unfinished' in it"),
-          "killed here: %s", err.text);
-    CHECK(unfinished && !task_end(&t.task, dir, unfinished, &err) && !vdm_task_read(&back, dir, &err) &&
-              back.n_train == 1 && access(unfinished, F_OK) != 0,
+    task_folder f, killed;
+    CHECK(!task_begin(&killed, dir, &err) && make_part(&killed, path, sizeof path) &&
+              !task_picture(&t.train_x[0], path, "a", "in", &err) && vdm_task_read(&back, dir, &err) == -1,
+          "a run that is killed leaves no task: %s", err.text);
+    CHECK(!task_begin(&f, dir, &err) && make_part(&f, path, sizeof path) &&
+              !task_picture(&t.train_x[0], path, "b", "in", &err) &&
+              !task_picture(&t.train_y[0], path, "b", "out", &err) && !task_end(&f, &t.task, &err),
+          "the next run is not refused: %s", err.text);
+    snprintf(path, sizeof path, "%s/unfinished", dir);
+    CHECK(!vdm_task_read(&back, dir, &err) && back.n_train == 1 && strcmp(back.train[0].name, "b") == 0 &&
+              access(path, F_OK) != 0,
           "%s", err.text);
     vdm_task_free(&back);
-    vdm_free(unfinished);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or an empty folder"), "%s",
+          err.text);
+    CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path), "%s",
+          err.text);
+    write_mine(path);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s", err.text);
+    snprintf(path, sizeof path, "%s/unfinished/train/mine", dir);
+    CHECK(access(path, F_OK) == 0, "what vdm did not write stays");
+    vdm_free(killed.unfinished);
+    vdm_free(killed.lock.path);
     snprintf(path, sizeof path, "%s/no/where", dir);
     CHECK(task_picture(&t.train_x[0], path, "a", "in", &err) == -1 && strstr(err.text, "/a.in.ppm: can't be"),
           "%s", err.text);

@@ -1,6 +1,6 @@
 /* Answers in several views become one: each is undone before it counts, and every cell has a vote of its own. */
 #include "check.h"
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 #include <string.h>
 

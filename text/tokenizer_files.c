@@ -143,7 +143,7 @@ static int read_model(vdm_tokenizer *t, struct span s, vdm_error *err)
     return 0;
 }
 
-/* Special tokens are told by their text: a file has them as control pieces and as its unknown one. */
+/* Special tokens are recognised by their text: a file has them as control pieces and as its unknown one. */
 static int add_specials(vdm_tokenizer *t, vdm_error *err)
 {
     for (int i = 0; i < t->pieces; i++) {
@@ -221,7 +221,7 @@ int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *
         return vdm_fail(err, "%s: piece %d: found %d bytes, expected at most %d", t->path, id, p->length,
                         LONGEST);
     if (!(p->score >= -FLT_MAX && p->score <= FLT_MAX))
-        return vdm_fail(err, "%s: piece %d: its score is no finite number", t->path, id);
+        return vdm_fail(err, "%s: piece %d: its score is not finite", t->path, id);
     if (p->type < NORMAL || p->type > BYTE || p->type == 4)
         return vdm_fail(
             err,
@@ -332,7 +332,7 @@ static int read_any(vdm_tokenizer *t, const char *dir, vdm_error *err)
     t->path = json ? vdm_path(dir, "spiece.model", err) : NULL;
     bool spiece = t->path && access(t->path, F_OK) == 0, either = json && (spiece || access(json, F_OK) == 0);
     if (!t->path || !either) {
-        if (t->path) vdm_fail(err, "%s: found neither this file nor tokenizer.json beside it", t->path);
+        if (t->path) vdm_fail(err, "%s: found neither this file nor tokenizer.json in its folder", t->path);
         vdm_free(json);
         return -1;
     }

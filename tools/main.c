@@ -19,15 +19,15 @@ static const struct {
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},
-    {"vote", VOTE, command_vote, "a majority vote over several answers to a task"},
+    {"vote", VOTE, command_vote, "take a majority vote over several answers to a task"},
     {"arc", ARC, command_arc, "answer ARC-AGI tasks: one, or a folder of them"},
-    {"interp", INTERP, command_interp, "look at the video that a pair becomes"},
-    {"tasks", TASKS, command_tasks, "make a task: pairs of pictures, and test pictures"},
-    {"info", INFO, command_info, "what a model, an adapter or a task is"},
-    {"prompt", PROMPT, command_prompt, "the embedding of a prompt, to be used again"},
-    {"bench", BENCH, command_bench, "this machine's speed, kernel by kernel"},
-    {"golden", GOLDEN, command_golden, "every tensor of a computation, to check a port against"},
-    {"compare", COMPARE, command_compare, "where a port's tensors leave the reference's, and why"},
+    {"interp", INTERP, command_interp, "show the video that a pair becomes"},
+    {"tasks", TASKS, command_tasks, "generate a task: training pairs and test pictures"},
+    {"info", INFO, command_info, "describe a model, an adapter or a task"},
+    {"prompt", PROMPT, command_prompt, "compute and store the embedding of a prompt"},
+    {"bench", BENCH, command_bench, "measure this machine's speed, kernel by kernel"},
+    {"golden", GOLDEN, command_golden, "write every tensor of a computation, to check a port against"},
+    {"compare", COMPARE, command_compare, "find where a port's tensors leave the reference's, and why"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -53,7 +53,7 @@ static int run(int argc, char **argv)
     }
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].run(argc - 2, argv + 2);
-    return misuse("'%s' is no command; 'vdm help' lists them", name);
+    return misuse("'%s' is not a command; 'vdm help' lists them", name);
 }
 
 /* Descriptors 0 to 2 that are closed would be given to the first files that are opened, and what is printed would be

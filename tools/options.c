@@ -65,7 +65,7 @@ static int read_count(const struct option_row *r, const char *text, int *value, 
 {
     double x;
     if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
-        return vdm_fail(err, "expected a whole number from %.0f to %.0f, found '%.100s'", r->min, r->max,
+        return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max,
                         text);
     *value = (int)x;
     return 0;
@@ -86,7 +86,7 @@ static int read_seed(const char *text, uint64_t *value, vdm_error *err)
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
     if (!*text || *end || errno || strspn(text, "0123456789") != strlen(text))
-        return vdm_fail(err, "expected a whole number from 0 to 2^64 - 1, found '%.100s'", text);
+        return vdm_fail(err, "expected an integer from 0 to 2^64 - 1, found '%.100s'", text);
     *value = x;
     return 0;
 }

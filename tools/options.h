@@ -110,7 +110,7 @@ typedef struct options {
 } options;
 
 /* Reads the words after the command, over the defaults of options_defaults: after this a command that takes
- * --model has one. Returns DONE, USAGE or FAILED (said on stderr), or -1 where --help was asked for and
+ * --model has one. Returns DONE, USAGE or FAILED (reported on stderr), or -1 where --help was asked for and
  * printed. */
 int options_read(options *o, int command, int argc, char **argv);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.

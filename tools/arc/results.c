@@ -45,7 +45,7 @@ bool arc_solved(const arc_result *r, int attempts)
     return r->n_tests > 0;
 }
 
-const char *rule_of(const arc_result *r, const char **said)
+const char *rule_of(const arc_result *r, const char **explanation)
 {
     static const char *const rules[][2] = {
         {"oracle",
@@ -59,10 +59,10 @@ const char *rule_of(const arc_result *r, const char **said)
     if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
     for (int i = 0; text && i < 3; i++)
         if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
-            *said = rules[i][1];
+            *explanation = rules[i][1];
             return rules[i][0];
         }
-    *said = "not known";
+    *explanation = "not known";
     return "unknown";
 }
 
@@ -159,7 +159,7 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
         write_tests(f, r);
     }
     fprintf(f, "\"seconds\": %.1f}\n", r->seconds);
-    return fclose(f) ? vdm_fail(err, "no memory for a line of results") : 0;
+    return vdm_memory_close(f, line, size) ? vdm_fail(err, "no memory for a line of results") : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
  *
  * Nothing is lost and nothing counted twice: a line is written at once and synced; a lock keeps a second run
  * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
- * was being learned goes on from its state (FILE.work). */
+ * was being learned resumes from its state (FILE.work). */
 #define _XOPEN_SOURCE 700
 #include "tools/arc/shard.h"
 #include "files/hash.h"

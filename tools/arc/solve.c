@@ -130,7 +130,6 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     vdm_picture last = {g->height, g->width, t->bytes};
     vdm_grid seen = {0};
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
-    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
     vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
@@ -140,7 +139,7 @@ static int take(struct samples *t, int a, int q, const float *video, vdm_error *
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
 
-/* What came out for training pair q, beside what should have. video [T,3,H,W] */
+/* The answer to training pair q, compared with its output. video [T,3,H,W] */
 static int study(struct samples *t, vdm_colour_study *colours, int q, const float *video, vdm_error *err)
 {
     const solver *s = t->s;
@@ -149,7 +148,6 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
     vdm_picture truth, last = {g->height, g->width, t->bytes};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
-    if (vdm_video_check(last_frame, 1, g->height, g->width, err)) return -1;
     vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
     if (vdm_example_picture(&truth, &s->task, &s->task.train[q], VDM_OUTPUT, g->height, g->width, err))
         return -1;

@@ -19,7 +19,7 @@ typedef struct solver {
     arc_result result;
 } solver;
 /* Learns and answers. work: a folder for the files of the run (lora.safetensors, train.csv, and a state from
- * which an interrupted run goes on). frames: keeps them. solver_free also after it failed. */
+ * from which an interrupted run resumes). frames: keeps them. solver_free also after it failed. */
 int solver_run(solver *s, const options *o, const char *path, const char *work, bool resumable, bool frames,
                vdm_error *err);
 void solver_free(solver *s);

@@ -208,7 +208,7 @@ static void print_tally(const struct tally *t, int twice)
     if (t->failed) printf("%d tasks failed: they count as not solved\n", t->failed);
     if (t->unknown)
         printf("%d task%s without known answer, not counted\n", t->unknown, t->unknown == 1 ? "" : "s");
-    if (twice) printf("%d tasks stand in several files, with the same result: counted once\n", twice);
+    if (twice) printf("%d tasks are in several files, with the same result: counted once\n", twice);
     int results = t->all.tasks + t->unknown;
     if (t->of > results) printf("%d of %d tasks have no result yet\n", t->of - results, t->of);
 }
@@ -281,7 +281,7 @@ struct merged {
 static void merged_sections(struct writer *w, const void *user)
 {
     const struct merged *m = user;
-    const char *said, *rule = rule_of(&m->all->all[0], &said);
+    const char *explanation, *rule = rule_of(&m->all->all[0], &explanation);
     table(w->f, m->t);
     cards(w, m->all, true);
     cards(w, m->all, false);
@@ -296,7 +296,7 @@ static void merged_sections(struct writer *w, const void *user)
     }
     if (m->t->failed) fputs("</tbody></table></section>\n", w->f);
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", w->f);
-    row(w->f, "Size rule", "%s: %s", rule, said);
+    row(w->f, "Size rule", "%s: %s", rule, explanation);
     row(w->f, "Run", "%s", m->all->all[0].run);
     row(w->f, "Program", "vdm %s", VDM_VERSION);
     fputs("</tbody></table></section>\n", w->f);
@@ -318,7 +318,7 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
 
 int summary_run(const options *o, const char *to, const char *command, vdm_error *err)
 {
-    const char *said;
+    const char *explanation;
     arc_results all = {0};
     struct tally t = {0};
     int twice = 0, status = 0;
@@ -329,8 +329,8 @@ int summary_run(const options *o, const char *to, const char *command, vdm_error
     if (!status) status = submission ? submission_write(&all, to, err) : write_page(&all, &t, command, to, err);
     if (!status) {
         print_tally(&t, twice);
-        printf("size rule %s: ", rule_of(&all.all[0], &said));
-        printf("%s\n%s %s\n", said, clean(to), submission ? "has two attempts at each test" : "shows the pictures");
+        printf("size rule %s: ", rule_of(&all.all[0], &explanation));
+        printf("%s\n%s %s\n", explanation, clean(to), submission ? "has two attempts at each test" : "shows the pictures");
     }
     vdm_free(t.folders);
     results_free(&all);

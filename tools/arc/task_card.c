@@ -48,12 +48,12 @@ static void test_figures(struct writer *w, const arc_result *r, int i)
 
 void task_card(struct writer *w, const arc_result *r)
 {
-    char said[256];
-    result_say(r, said, sizeof said);
+    char explanation[256];
+    result_say(r, explanation, sizeof explanation);
     fputs("<article class=\"card\"><header><span>", w->f);
     escape(w->f, r->task);
     fputs("</span><span class=\"note\">", w->f);
-    escape(w->f, said);
+    escape(w->f, explanation);
     fputs("</span></header>", w->f);
     for (int i = 0; i < r->n_tests; i++) test_figures(w, r, i);
     fputs("</article>\n", w->f);

@@ -21,14 +21,14 @@ static void generated(struct writer *w, const solver *s)
 static void task_sections(struct writer *w, const void *user)
 {
     const solver *s = user;
-    const char *said, *rule = rule_of(&s->result, &said);
+    const char *explanation, *rule = rule_of(&s->result, &explanation);
     fputs("<section><h2>The tests</h2>\n", w->f);
     w->spent = 0;
     task_card(w, &s->result);
     fputs("</section>\n<section><h2>As generated</h2>\n", w->f);
     generated(w, s);
     fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
-    row(w->f, "Size rule", "%s: %s", rule, said);
+    row(w->f, "Size rule", "%s: %s", rule, explanation);
     row(w->f, "Canvas", "%d x %d pixels, cells of %d, borders of %d", s->result.height, s->result.width,
         s->task.grid.cell, s->task.grid.border);
     row(w->f, "Attempts", "%d", s->options.arc.attempts);
@@ -40,10 +40,10 @@ static void task_sections(struct writer *w, const void *user)
 
 int solver_page(const solver *s, const char *command, const char *path, vdm_error *err)
 {
-    char said[256], result[384];
-    result_say(&s->result, said, sizeof said);
+    char explanation[256], result[384];
+    result_say(&s->result, explanation, sizeof explanation);
     snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train,
-             s->training.seconds, said);
+             s->training.seconds, explanation);
     page p = {.command = command,
               .session = &s->session,
               .task = &s->task,

@@ -55,6 +55,7 @@ static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames
         status = vdm_vae_decode(&s->vae, &s->cpu, mode, &(vdm_vae_size){F, g->h, g->w, c->o->tiled}, video,
                                 NULL, err);
     }
+    if (!status) status = vdm_video_check(video, T, H, W, err);
     if (!status) {
         for (size_t i = 0; i < floats; i++) { /* to 0..1 */
             float x = video[i] * 0.5f + 0.5f;
@@ -145,10 +146,10 @@ static int compare_rows(const void *a, const void *b)
 static void print_rows(struct count *c)
 {
     qsort(c->rows, (size_t)c->n, sizeof c->rows[0], compare_rows);
-    printf("canvas  cell  pairs  cells kept  grids exact\n");
+    printf("canvas  cell  pairs  cells recovered  grids exact\n");
     for (int i = 0; i < c->n; i++) {
         const struct tally *r = &c->rows[i];
-        printf("%6d  %4d  %5lld  %9.2f%%  %10.2f%%\n", r->side, r->cell, (long long)r->pairs,
+        printf("%6d  %4d  %5lld  %14.2f%%  %10.2f%%\n", r->side, r->cell, (long long)r->pairs,
                100.0 * (double)r->kept / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
     }
 }

@@ -21,7 +21,7 @@ struct result {
     bool absent;
     double operations, bytes; /* of one run */
     double seconds[MAX_RUNS]; /* [runs], of one run */
-    double share[MAX_RUNS];   /* [runs], of the limit's speed beside it; where the job has one */
+    double share[MAX_RUNS];   /* [runs], of the speed of the limit, measured in turn; if the job has one */
     double limit;             /* that speed: median */
 };
 
@@ -89,7 +89,7 @@ void bench_list(void)
 {
     for (int t = 0; t < TABLES; t++)
         for (const struct job *j = tables[t]; j->name; j++)
-            printf("%-30s %s%s\n", j->name, j->what, t == UNNAMED ? " (only where it is named)" : "");
+            printf("%-30s %s%s\n", j->name, j->what, t == UNNAMED ? " (only if named)" : "");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ static double time_runs(const struct job *job, struct work *w, int repeat)
     return (vdm_seconds() - start) / repeat;
 }
 
-/* The first run touches memory for the first time; a short job's second one tells how often to repeat. */
+/* The first run touches memory for the first time; a short job's second one decides how often to repeat. */
 static int repeats_of(const struct bench *b, const struct job *job, struct work *w)
 {
     double seconds = time_runs(job, w, 1);
@@ -153,7 +153,7 @@ static int repeats_of(const struct bench *b, const struct job *job, struct work 
 
 static void measure(struct bench *b, const struct job *job, struct work *w, struct result *r)
 {
-    double beside[MAX_RUNS], work, before;
+    double limits[MAX_RUNS], work, before;
     int runs = b->o->bench.runs, repeat = repeats_of(b, job, w);
     r->absent = w->absent;
     r->operations = w->operations, r->bytes = w->bytes;
@@ -163,12 +163,12 @@ static void measure(struct bench *b, const struct job *job, struct work *w, stru
     for (int i = 0; i < runs && !w->failed; i++) {
         r->seconds[i] = time_runs(job, w, repeat);
         double after = burst(b, limit_of(b, job));
-        beside[i] = (before + after) / 2;
-        r->share[i] = beside[i] > 0 ? work / r->seconds[i] / beside[i] : 0;
+        limits[i] = (before + after) / 2;
+        r->share[i] = limits[i] > 0 ? work / r->seconds[i] / limits[i] : 0;
         before = after;
     }
     if (w->failed) return;
-    r->limit = spread_of(beside, runs).median;
+    r->limit = spread_of(limits, runs).median;
 }
 
 static int run_job(struct bench *b, const struct job *job, struct result *r, vdm_error *err)

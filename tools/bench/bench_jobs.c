@@ -310,7 +310,7 @@ static void run_conv(struct work *w)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What works row by row or number by number. n: rows, D, heads, arrays that are read or written */
+ * Kernels that work by row or elementwise. n: rows, D, heads, arrays that are read or written */
 
 struct rows {
     vdm_rows r;

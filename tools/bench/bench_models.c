@@ -2,7 +2,7 @@
  * random weights in memory; no file is read. python/bench_peer.py does the same jobs, by the same names.
  *
  * Operations are counted from what has to be multiplied: linear layers, attention's products, convolutions;
- * norms and what works number by number count nothing. A convolution counts as the sum that it is, also where
+ * norms and elementwise operations count nothing. A convolution counts as the sum that it is, also where
  * Winograd does with fewer. Of a learning step they include what is computed again, where activations are
  * not kept. */
 #include "tools/bench/bench.h"

@@ -91,7 +91,7 @@ static int folder_of_tasks(const options *o, vdm_error *err)
 
 static int single(const options *o, const char *command, vdm_error *err)
 {
-    const char *folder = o->output ? o->output : DEFAULT_FOLDER, *said;
+    const char *folder = o->output ? o->output : DEFAULT_FOLDER, *explanation;
     char text[256], seconds[32];
     solver s = {0};
     char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
@@ -104,8 +104,8 @@ static int single(const options *o, const char *command, vdm_error *err)
         show_pairs(&s);
         show_answers(&s);
         printf("%s: %s (%s in all)\n", clean(s.arc.name), text, seconds);
-        printf("size rule %s: ", rule_of(&s.result, &said));
-        printf("%s\n%s shows everything\n", said, clean(html));
+        printf("size rule %s: ", rule_of(&s.result, &explanation));
+        printf("%s\n%s shows everything\n", explanation, clean(html));
     }
     solver_free(&s);
     vdm_free(html);

@@ -23,7 +23,9 @@
 
 /* What `vdm demo` does without further words. */
 static const char DEFAULT_TASK[] = "transpose", DEFAULT_FOLDER[] = "demo";
-enum { PAIRS = 30, ANSWERS = 50, SHTRAIN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
+enum { PAIRS = 30, ANSWERS = 50, SHOWN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
+/* While it learns, the first LOOK_ANSWERS inputs are answered LOOKS - 1 times. */
+enum { LOOKS = 6, LOOK_ANSWERS = 3 };
 
 struct demo {
     options options;
@@ -138,8 +140,7 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
-    if (!d->made) return -1;
-    if (make_task(d, name, err)) return -1;
+    if (!d->made || make_folder(folder, err) || make_task(d, name, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 
@@ -168,7 +169,7 @@ static int prepare(struct demo *d, vdm_error *err)
 {
     options *o = &d->options;
     const char *folder = o->output ? o->output : DEFAULT_FOLDER;
-    if (make_folder(folder, err) || find_task(d, folder, err)) return -1;
+    if (find_task(d, folder, err)) return -1;
     if (canvas_lay_out(&d->task, o, true, err)) return -1;
     int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
@@ -188,8 +189,8 @@ static void show_pairs(const struct demo *d)
     printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
     printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
-           l->pairs > SHTRAIN_PAIRS ? ", the first of them" : "");
-    for (int i = 0; i < l->pairs && i < SHTRAIN_PAIRS; i += 2) {
+           l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
+    for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
         if (two) row[2] = l->x[i + 1], row[3] = l->y[i + 1];
@@ -197,6 +198,68 @@ static void show_pairs(const struct demo *d)
         printf("\n");
     }
     fflush(stdout); /* before the progress on stderr */
+}
+
+/* "answer", and how wrong it is. */
+static void mark_answer(char *text, size_t size, const struct answer *a)
+{
+    snprintf(text, size, "answer");
+    if (a->known && a->exact) snprintf(text, size, "answer: exact");
+    if (a->known && !a->exact && a->wrong) snprintf(text, size, "answer: %d wrong", a->n_wrong);
+}
+
+/* The first answers side by side: what 0: the inputs, 1: the answers, 2: the truth. */
+static void show_row(const evaluation *a, int what)
+{
+    screen s = screen_of_stdout();
+    const vdm_grid_layout layout = vdm_example_grid(a->task, a->all[0].example);
+    vdm_picture row[LOOK_ANSWERS] = {{0}};
+    char marks[LOOK_ANSWERS][32];
+    const char *captions[LOOK_ANSWERS];
+    for (int i = 0; i < a->n; i++) {
+        const struct answer *e = &a->all[i];
+        row[i] = what == 0 ? e->input : what == 1 ? e->last : e->truth;
+        mark_answer(marks[i], sizeof marks[i], e);
+        captions[i] = what == 0 ? "input" : what == 1 ? marks[i] : "truth";
+    }
+    screen_print(&s, row, captions, a->n, &layout);
+    printf("\n");
+}
+
+/* Answers the first inputs with the adapter as it is. It is a look only: what goes wrong here goes wrong, with a
+ * sentence, when all are answered. */
+static void look(void *user, int step)
+{
+    struct demo *d = user;
+    evaluation e;
+    vdm_error err;
+    int n = d->evaluation.asked < LOOK_ANSWERS ? d->evaluation.asked : LOOK_ANSWERS;
+    d->s.lora = d->training.adapter; /* lent */
+    int status = evaluation_plan(&e, &d->s, &d->task, n, 0, &err);
+    e.quiet = true;
+    if (!status) status = evaluation_run(&e, &d->s, NULL, false, &err);
+    if (!status && step == d->training.look_every) {
+        printf("\nUnseen pictures, and what their answers should be:\n\n");
+        show_row(&e, 0);
+        if (e.all[0].truth.rgb) show_row(&e, 2);
+    }
+    if (!status) {
+        printf("Answers after %d of %d steps:\n\n", step, d->training.fit.steps);
+        show_row(&e, 1);
+        fflush(stdout);
+    }
+    d->s.lora = (vdm_lora){0};
+    evaluation_free(&e);
+}
+
+/* Large models learn without: an answer takes minutes. */
+static void plan_looks(struct demo *d)
+{
+    training *l = &d->training;
+    if (evaluation_group(&d->s, LOOK_ANSWERS) < LOOK_ANSWERS) return;
+    l->look = look;
+    l->look_user = d;
+    l->look_every = l->fit.steps / LOOKS;
 }
 
 static void show_answers(const struct demo *d)
@@ -207,9 +270,8 @@ static void show_answers(const struct demo *d)
     for (int i = 0; i < a->n && i < SHOWN_ANSWERS; i++) {
         const struct answer *e = &a->all[i];
         vdm_picture row[] = {e->input, e->last, e->truth};
-        char mark[32] = "answer";
-        if (e->known && e->exact) snprintf(mark, sizeof mark, "answer: exact");
-        if (e->known && !e->exact && e->wrong) snprintf(mark, sizeof mark, "answer: %d wrong", e->n_wrong);
+        char mark[32];
+        mark_answer(mark, sizeof mark, e);
         const char *captions[] = {"input", mark, e->truth.rgb ? "truth" : ""};
         const vdm_grid_layout layout = vdm_example_grid(&d->task, e->example);
         screen_print(&s, row, captions, 3, &layout);
@@ -252,6 +314,7 @@ static int run(struct demo *d, vdm_error *err)
     if (training_read(&d->training, err)) return -1;
     show_pairs(d);
     if (session_load(&d->s, err)) return -1;
+    plan_looks(d);
     if (training_run(&d->training, err)) return -1;
     return answer_all(d, err);
 }

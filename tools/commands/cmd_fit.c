@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* One run: what it reads and writes beside the training. */
+/* One run: what it reads and writes in addition to the training. */
 struct run {
     session s;
     vdm_task task;
@@ -34,7 +34,7 @@ static int *whole(const float *x, int64_t n, int below, const char *name, const 
     int *to = vdm_alloc((size_t)n, sizeof *to, name, err);
     for (int64_t i = 0; to && i < n; i++) {
         if (!(x[i] >= 0 && x[i] < (float)below && x[i] == rintf(x[i]))) {
-            vdm_fail(err, "%s: tensor '%s': expected whole numbers from 0 to %d, found %g", path, name,
+            vdm_fail(err, "%s: tensor '%s': expected integers from 0 to %d, found %g", path, name,
                      below - 1, (double)x[i]);
             vdm_free(to);
             return NULL;

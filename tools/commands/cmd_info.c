@@ -59,7 +59,7 @@ static int model_info(const char *path, vdm_error *err)
     printf("  scheduler    %s, snr shift %g\n", m.scheduler.dpm ? "DPM" : "DDIM",
            m.scheduler.snr_shift_scale);
     if (c->in_channels != 2 * c->out_channels) {
-        printf("  answers no pictures: it is no image-to-video model\n");
+        printf("  cannot answer pictures: it is not an image-to-video model\n");
         return 0;
     }
     session s;
@@ -83,7 +83,7 @@ static void print_tensors(const vdm_safetensors *f)
         for (int d = 0; d < t->rank; d++) printf("%s%lld", d ? "," : "", (long long)t->shape[d]);
         printf("]  %s\n", clean(t->name));
     }
-    printf("  %lld tensors, %.0f numbers\n", (long long)f->count, numbers);
+    printf("  %lld tensors, %.0f elements\n", (long long)f->count, numbers);
 }
 
 /* As clean() has it, but for the ends of lines. */

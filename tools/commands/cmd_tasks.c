@@ -1,4 +1,4 @@
-/* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read tells the layout). */
+/* vdm tasks: lists the tasks that can be made, or writes one as a folder (vdm_task_read describes the layout). */
 #include "tools/commands/commands.h"
 #include "tools/generate/coco.h"
 #include "tools/generate/generators.h"

@@ -19,7 +19,7 @@ struct vote {
     char *scores, *page;
 };
 
-/* answers [n,cells] -> winner [cells]: the earliest of what most of them say. */
+/* answers [n,cells] -> winner [cells]: the majority of them; in a tie, the earliest. */
 static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {
@@ -87,7 +87,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     vdm_geometry *g = &s.geometry;
     if (n < 0 || size_of(o, t->test[0].input, &g->height, &g->width, err) ||
         canvas_resize(t, true, g->height, g->width, err) ||
-        evaluation_plan(&v->evaluation, &s, t, n, 0, err) || make_folder(o->output, err))
+        evaluation_plan(&v->evaluation, &s, t, n, 0, err))
         return -1;
     v->runs = o->operands + 1;
     v->n_runs = o->n_operands - 1;
@@ -99,6 +99,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
         if (paths_read_folder(&p, v->runs[i], err)) goto end;
+    if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
 end:

@@ -2,6 +2,10 @@
  *
  *   F, DIR/NAME.ppm  ->  OUT/train/NAME.in.ppm, NAME.out.ppm, OUT/test/..., OUT/task.json
  *
+ * Many programs write such files, and some of their entries are of no use: an annotation of an image that is not in
+ * the file, a box without a mask. Such an entry is left out, and a line reports how many there are, and the first. With
+ * an annotation that cannot be drawn its picture is left out, since its mask would lack an object.
+ *
  * --as mask  white where an object of the category is (metric iou); with several categories each in a colour
  * of ARC's palette, the first in its number 1 (metric miou). Pictures of which the category covers a
  * hundredth.
@@ -17,6 +21,7 @@
  * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
  * annotations of the chosen. */
 #include "tools/generate/coco.h"
+#include "files/fields.h"
 #include "files/hash.h"
 #include "tools/generate/coco_masks.h"
 #include "tools/generate/generators.h"
@@ -30,27 +35,37 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_PICTURES = 20000000, MOST_CATEGORIES = 9, KEYPOINTS = 17, LEAST_KEYPOINTS = 10 };
+enum { MOST_PICTURES = 20000000, MOST_CATEGORIES = 9, MOST_IDS = 256, KEYPOINTS = 17, LEAST_KEYPOINTS = 10 };
 static const double LEAST_SHARE = 0.01;
 
 struct shot { /* a picture of the file */
     int64_t id;
     int height, width;
-    char *name; /* without its ending */
+    char *name;      /* file_name without its ending, with the folders in it */
+    bool plain_name; /* no other image's last part of the name is the same: it may lie in DIR itself */
     uint64_t number;
     double area;   /* of the category, pixels */
     int keypoints; /* of the person that has most */
-    bool chosen;
+    bool chosen, incomplete; /* incomplete: an annotation of it cannot be drawn */
     char **notes; /* [n_notes]: annotations of the category, as they stand in the file */
     int n_notes, capacity;
 };
 
+/* Entries of the file that are left out */
+enum leftover { LEFT_CATEGORIES, LEFT_IMAGES, LEFT_ANNOTATIONS, LEFT_PICTURES, LEFTOVERS };
+
 struct coco {
     const options *o;
     bool pose;
-    int64_t category[MOST_CATEGORIES];
     char names[MOST_CATEGORIES][64];
     int n_categories;
+    struct category_id {
+        int64_t id;
+        int name; /* of names */
+    } ids[MOST_IDS]; /* several may have one name, as in merged files */
+    int n_ids;
+    int64_t left_out[LEFTOVERS];
+    vdm_error first_left_out[LEFTOVERS]; /* why */
     struct shot *shots; /* [n], sorted by id after the first walk */
     int64_t n, capacity;
     struct shot **train, **test;   /* [n_train], [n_test] */
@@ -61,30 +76,31 @@ struct coco {
 /* ------------------------------------------------------------------------------------------------
  * Members of an item */
 
-static int whole(const vdm_json *j, const char *key, int64_t low, int64_t high, int64_t *to,
-                 const char *where, vdm_error *err)
+static void leave_out(struct coco *c, enum leftover what, const vdm_error *why)
 {
-    const vdm_json_node *v = vdm_json_get(j, j->nodes, key);
-    if (v && v->kind == VDM_JSON_NUMBER && v->number == floor(v->number) && v->number >= (double)low &&
-        v->number <= (double)high) {
-        *to = (int64_t)v->number;
-        return 0;
-    }
-    return vdm_fail(err, "%s: %s: expected a whole number from %lld to %lld, found %.60s", where, key,
-                    (long long)low, (long long)high,
-                    !v                           ? "none"
-                    : v->kind == VDM_JSON_NUMBER ? v->text
-                                                 : "something else");
+    if (c->left_out[what]++ == 0) c->first_left_out[what] = *why;
+}
+
+static void report_left_out(const struct coco *c)
+{
+    static const char *const names[] = {"categories", "images", "annotations",
+                                        "annotations that cannot be drawn, with their pictures"};
+    for (int i = 0; i < LEFTOVERS; i++)
+        if (c->left_out[i])
+            fprintf(stderr, "left out: %lld %s; the first: %s\n", (long long)c->left_out[i], names[i],
+                    clean(c->first_left_out[i].text));
 }
 
 static const int64_t MOST_ID = (int64_t)1 << 53;
 
-static const char *text_of(const vdm_json *j, const char *key, const char *where, vdm_error *err)
+/* An id as a number; a text that is no number becomes a negative one, its hash. */
+static int64_t read_id(vdm_fields *f, const char *key)
 {
-    const vdm_json_node *v = vdm_json_get(j, j->nodes, key);
-    if (v && v->kind == VDM_JSON_STRING) return v->text;
-    vdm_fail(err, "%s: %s: expected a text, found %s", where, key, v ? "something else" : "none");
-    return NULL;
+    const vdm_json_node *v = vdm_field(f, key);
+    if (!v || v->kind != VDM_JSON_STRING) return vdm_field_int64(f, key, -1, 0, MOST_ID);
+    size_t n = strlen(v->text);
+    if (n && n <= 15 && strspn(v->text, "0123456789") == n) return strtoll(v->text, NULL, 10);
+    return -1 - (int64_t)(vdm_hash_mix(vdm_hash_text(VDM_HASH_START, v->text)) >> 1);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -100,8 +116,7 @@ static int read_names(struct coco *c, vdm_error *err)
         if (n == 0 || n >= sizeof c->names[0])
             return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
                             c->o->tasks.category);
-        memcpy(c->names[c->n_categories], at, n);
-        c->category[c->n_categories++] = -1;
+        memcpy(c->names[c->n_categories++], at, n);
     }
     if (!c->n_categories) return vdm_fail(err, "--category: expected a name, found none");
     if (c->pose && c->n_categories > 1)
@@ -109,28 +124,38 @@ static int read_names(struct coco *c, vdm_error *err)
     return 0;
 }
 
-static int take_category(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
+static int take_category(struct coco *c, vdm_fields *f, vdm_error *err)
 {
-    int64_t id = 0;
-    const char *name = text_of(j, "name", where, err);
-    if (!name || whole(j, "id", 0, MOST_ID, &id, where, err)) return -1;
-    for (int k = 0; k < c->n_categories; k++)
-        if (strcmp(c->names[k], name) == 0) c->category[k] = id;
+    const char *name = vdm_field_text(f, "name", NULL);
+    int64_t id = read_id(f, "id");
+    if (f->failed) leave_out(c, LEFT_CATEGORIES, f->err);
+    for (int k = 0; k < c->n_categories && !f->failed; k++) {
+        if (strcmp(c->names[k], name) != 0) continue;
+        if (c->n_ids == MOST_IDS)
+            return vdm_fail(err, "%s: found more than %d categories of the names asked for", f->path, MOST_IDS);
+        c->ids[c->n_ids++] = (struct category_id){id, k};
+    }
     return 0;
 }
 
-/* "000000000139.jpg" -> "000000000139". Names become files of ours: nothing that leads elsewhere. */
-static char *stem_of(const char *file, const char *where, vdm_error *err)
+/* The path of the image below the folder of pictures: what the file calls it, or the last part of its address. */
+static const char *image_name(vdm_fields *f)
 {
-    const char *dot = strrchr(file, '.');
-    size_t n = dot ? (size_t)(dot - file) : strlen(file);
-    if (!n || *file == '.' || n > 200 || strpbrk(file, "/\\")) {
-        vdm_fail(err, "%s: file_name: expected a plain name, found '%.100s'", where, file);
-        return NULL;
-    }
-    char *stem = vdm_alloc(n + 1, 1, "a name", err);
-    if (stem) memcpy(stem, file, n);
-    return stem;
+    const char *url = vdm_field(f, "file_name") ? NULL : vdm_field_text(f, "coco_url", "");
+    const char *slash = url ? strrchr(url, '/') : NULL;
+    return slash ? slash + 1 : vdm_field_text(f, "file_name", NULL);
+}
+
+/* "000000000139.jpg" -> "000000000139", "train\\7.jpg" -> "train/7". NULL: it may lead out of the folder. */
+static const char *stem_of(const char *file, char stem[static 256])
+{
+    snprintf(stem, 256, "%s", file);
+    for (char *c = stem; *c; c++)
+        if (*c == '\\') *c = '/';
+    char *last = strrchr(stem, '/'), *dot = strrchr(last ? last : stem, '.');
+    if (dot) *dot = '\0';
+    bool whole = strlen(file) <= 200 && *stem && *stem != '/' && stem[strlen(stem) - 1] != '/';
+    return whole && *stem != '.' && !strstr(stem, "/.") ? stem : NULL;
 }
 
 /* Of id and seed: what the pictures are drawn by. */
@@ -139,17 +164,12 @@ static uint64_t number_of(int64_t id, uint64_t seed)
     return vdm_hash_mix(seed * 0x9E3779B97F4A7C15u + (uint64_t)id);
 }
 
-static int take_picture(struct coco *c, const vdm_json *j, const char *where, vdm_error *err)
+static int new_shot(struct coco *c, const struct shot *s, const char *name, vdm_error *err)
 {
-    int64_t id = 0, height = 0, width = 0;
-    const char *file = text_of(j, "file_name", where, err);
-    if (!file || whole(j, "id", 0, MOST_ID, &id, where, err) ||
-        whole(j, "height", 1, VDM_MAX_SIDE, &height, where, err) ||
-        whole(j, "width", 1, VDM_MAX_SIDE, &width, where, err))
-        return -1;
     if (c->n == c->capacity) {
         int64_t capacity = c->capacity ? 2 * c->capacity : 1024;
-        if (capacity > MOST_PICTURES) return vdm_fail(err, "%s: more than %d pictures", where, MOST_PICTURES);
+        if (capacity > MOST_PICTURES)
+            return vdm_fail(err, "%s: more than %d pictures", c->o->tasks.annotations, MOST_PICTURES);
         struct shot *shots = vdm_alloc((size_t)capacity, sizeof *shots, "the pictures' names", err);
         if (!shots) return -1;
         if (c->n) memcpy(shots, c->shots, (size_t)c->n * sizeof *shots);
@@ -157,21 +177,35 @@ static int take_picture(struct coco *c, const vdm_json *j, const char *where, vd
         c->shots = shots;
         c->capacity = capacity;
     }
-    struct shot *s = &c->shots[c->n];
-    *s = (struct shot){
-        .id = id, .height = (int)height, .width = (int)width, .number = number_of(id, c->o->seed)};
-    s->name = stem_of(file, where, err);
-    if (!s->name) return -1;
+    c->shots[c->n] = *s;
+    c->shots[c->n].name = vdm_copy_text(name, err);
+    if (!c->shots[c->n].name) return -1;
     c->n++;
+    return 0;
+}
+
+static int take_picture(struct coco *c, vdm_fields *f, vdm_error *err)
+{
+    char stem[256];
+    const char *file = image_name(f), *name = file ? stem_of(file, stem) : NULL;
+    if (file && !name) vdm_field_refuse(f, "file_name", "a name inside the folder of pictures");
+    struct shot s = {.id = read_id(f, "id"),
+                     .height = vdm_field_int(f, "height", 0, 1, VDM_MAX_SIDE),
+                     .width = vdm_field_int(f, "width", 0, 1, VDM_MAX_SIDE)};
+    s.number = number_of(s.id, c->o->seed);
+    if (!f->failed) return new_shot(c, &s, name, err);
+    leave_out(c, LEFT_IMAGES, f->err);
     return 0;
 }
 
 static int first_item(void *user, int name, const vdm_json *j, const char *text, const char *where,
                       vdm_error *err)
 {
+    vdm_error why = {""};
+    vdm_fields f;
     (void)text;
-    if (j->nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", where);
-    return name ? take_picture(user, j, where, err) : take_category(user, j, where, err);
+    vdm_fields_open(&f, j, j->nodes, where, &why);
+    return name ? take_picture(user, &f, err) : take_category(user, &f, err);
 }
 
 static int by_id(const void *a, const void *b)
@@ -186,14 +220,43 @@ static int by_number(const void *a, const void *b)
     return x->number != y->number ? (x->number > y->number) - (x->number < y->number) : by_id(x, y);
 }
 
+static const char *last_part(const struct shot *s)
+{
+    const char *slash = strrchr(s->name, '/');
+    return slash ? slash + 1 : s->name;
+}
+
+static int by_last_part(const void *a, const void *b)
+{
+    return strcmp(last_part(*(struct shot *const *)a), last_part(*(struct shot *const *)b));
+}
+
+/* "a/7" may lie in DIR as "7" unless there is a "b/7". */
+static int find_plain_names(struct coco *c, vdm_error *err)
+{
+    struct shot **sorted = vdm_alloc((size_t)c->n, sizeof *sorted, "the pictures", err);
+    if (!sorted) return -1;
+    for (int64_t i = 0; i < c->n; i++) sorted[i] = &c->shots[i];
+    if (c->n) qsort(sorted, (size_t)c->n, sizeof *sorted, by_last_part);
+    for (int64_t i = 0; i < c->n; i++)
+        sorted[i]->plain_name = (i == 0 || by_last_part(&sorted[i - 1], &sorted[i]) != 0) &&
+                                (i + 1 == c->n || by_last_part(&sorted[i], &sorted[i + 1]) != 0);
+    vdm_free(sorted);
+    return 0;
+}
+
 static int find_pictures(struct coco *c, vdm_error *err)
 {
     struct json_stream k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
     if (json_stream_read(c->o->tasks.annotations, &k, err)) return -1;
-    for (int i = 0; i < c->n_categories; i++)
-        if (c->category[i] < 0)
+    for (int i = 0; i < c->n_categories; i++) {
+        int id = 0;
+        while (id < c->n_ids && c->ids[id].name != i) id++;
+        if (id == c->n_ids)
             return vdm_fail(err, "%s: categories: expected one named '%s', found none",
                             c->o->tasks.annotations, c->names[i]);
+    }
+    if (find_plain_names(c, err)) return -1;
     if (c->n) qsort(c->shots, (size_t)c->n, sizeof *c->shots, by_id);
     for (int64_t i = 1; i < c->n; i++)
         if (c->shots[i].id == c->shots[i - 1].id)
@@ -208,8 +271,8 @@ static int find_pictures(struct coco *c, vdm_error *err)
 /* Which of the categories; -1: none. */
 static int category_of(const struct coco *c, int64_t id)
 {
-    for (int k = 0; k < c->n_categories; k++)
-        if (c->category[k] == id) return k;
+    for (int k = 0; k < c->n_ids; k++)
+        if (c->ids[k].id == id) return c->ids[k].name;
     return -1;
 }
 
@@ -260,33 +323,43 @@ static int keep_note(struct shot *s, const char *text, vdm_error *err)
     return 0;
 }
 
+/* What the annotation adds to its picture; -1: it cannot be drawn. */
+static int measure_note(struct coco *c, struct shot *s, vdm_fields *f)
+{
+    vdm_joint joints[KEYPOINTS];
+    bool labelled[KEYPOINTS];
+    if (c->pose) {
+        int n = read_keypoints(joints, labelled, f->json, f->path, f->err);
+        if (n > s->keypoints) s->keypoints = n;
+        return n < 0 ? -1 : 0;
+    }
+    double area = 0;
+    const vdm_json_node *segmentation = vdm_field(f, "segmentation"), *given = vdm_field(f, "area");
+    if (mask_measure(&area, s->height, s->width, f->json, segmentation, f->path, f->err)) return -1;
+    s->area += given && given->kind == VDM_JSON_NUMBER && given->number >= 0 ? given->number : area;
+    return 0;
+}
+
 static int take_note(void *user, int name, const vdm_json *j, const char *text, const char *where,
                      vdm_error *err)
 {
     struct coco *c = user;
-    vdm_joint joints[KEYPOINTS];
-    bool labelled[KEYPOINTS];
-    struct shot key = {0};
-    int64_t category = 0;
+    vdm_error why = {""};
+    vdm_fields f;
     (void)name;
-    if (j->nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", where);
-    if (whole(j, "category_id", 0, MOST_ID, &category, where, err) ||
-        whole(j, "image_id", 0, MOST_ID, &key.id, where, err))
-        return -1;
-    if (category_of(c, category) < 0) return 0;
-    struct shot *s = c->n ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
-    if (!s)
-        return vdm_fail(err, "%s: image_id: found %lld, which is none of the images", where,
-                        (long long)key.id);
-    if (c->keep) return s->chosen ? keep_note(s, text, err) : 0;
-    if (c->pose) {
-        int n = read_keypoints(joints, labelled, j, where, err);
-        if (n > s->keypoints) s->keypoints = n;
-        return n < 0 ? -1 : 0;
+    vdm_fields_open(&f, j, j->nodes, where, &why);
+    int64_t category = read_id(&f, "category_id");
+    const struct shot key = {.id = read_id(&f, "image_id")};
+    if (!f.failed && category_of(c, category) < 0) return 0;
+    struct shot *s = c->n && !f.failed ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
+    if (!s) vdm_field_refuse(&f, "image_id", "the id of an image in the file");
+    if (c->keep) return s && s->chosen ? keep_note(s, text, err) : 0;
+    if (!s) {
+        leave_out(c, LEFT_ANNOTATIONS, &why);
+    } else if (measure_note(c, s, &f)) {
+        s->incomplete = true;
+        leave_out(c, LEFT_PICTURES, &why);
     }
-    const vdm_json_node *area = vdm_json_get(j, j->nodes, "area");
-    if (!area || area->kind != VDM_JSON_NUMBER) return vdm_fail(err, "%s: area: expected a number", where);
-    s->area += area->number;
     return 0;
 }
 
@@ -299,24 +372,27 @@ static int walk_notes(struct coco *c, bool keep, vdm_error *err)
 
 static bool suits(const struct coco *c, const struct shot *s)
 {
+    if (s->incomplete) return false;
     if (c->pose) return s->keypoints >= LEAST_KEYPOINTS;
     return s->area >= LEAST_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.png, .ppm, .pgm or .pbm, or NULL if there is none. */
-static char *picture_path(const struct coco *c, const struct shot *s, vdm_error *err)
+/* DIR/NAME.png, .ppm, .pgm or .pbm, then the same in DIR itself without the folders of the name; *path NULL: there is
+ * none. */
+static int find_picture(char **path, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
-    for (int i = 0; i < 4; i++) {
+    const char *names[] = {s->name, last_part(s)};
+    for (int i = 0; i < (s->plain_name ? 8 : 4); i++) {
         char file[256];
-        snprintf(file, sizeof file, "%s.%s", s->name, endings[i]);
-        char *path = vdm_path(c->o->tasks.images, file, err);
-        if (!path || access(path, R_OK) == 0) return path;
-        vdm_free(path);
+        snprintf(file, sizeof file, "%s.%s", names[i / 4], endings[i % 4]);
+        *path = vdm_path(c->o->tasks.images, file, err);
+        if (!*path) return -1;
+        if (access(*path, R_OK) == 0) return 0;
+        vdm_free(*path);
     }
-    vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none", c->o->tasks.images,
-             s->name);
-    return NULL;
+    *path = NULL;
+    return 0;
 }
 
 static int too_few(const struct coco *c, int64_t there, vdm_error *err)
@@ -331,9 +407,20 @@ static int too_few(const struct coco *c, int64_t there, vdm_error *err)
         c->o->tasks.images, c->o->tasks.pairs, (long long)c->suit, c->o->tasks.category, (long long)there);
 }
 
+/* "train/7" is train_7 in the task's folder. */
+static void written_name(char to[static 256], const struct shot *s)
+{
+    snprintf(to, 256, "%s", s->name);
+    for (char *at = to; *at; at++)
+        if (*at == '/') *at = '_';
+}
+
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(struct shot *const *)a)->name, (*(struct shot *const *)b)->name);
+    char x[256], y[256];
+    written_name(x, *(struct shot *const *)a);
+    written_name(y, *(struct shot *const *)b);
+    return strcmp(x, y);
 }
 
 /* Files are told apart by their names without endings: of "a.jpg" and "a.png" one would replace the other. */
@@ -355,14 +442,14 @@ static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t 
 /* c->train: all pictures that suit and are there, by number; the first are the pairs, the last the tests. */
 static int choose(struct coco *c, vdm_error *err)
 {
-    vdm_error absent;
     int64_t n = 0;
     c->train = vdm_alloc((size_t)c->n, sizeof *c->train, "the pictures", err);
     if (!c->train) return -1;
     for (int64_t i = 0; i < c->n; i++) {
         if (!suits(c, &c->shots[i])) continue;
         c->suit++;
-        char *path = c->o->list ? NULL : picture_path(c, &c->shots[i], &absent);
+        char *path = NULL;
+        if (!c->o->list && find_picture(&path, c, &c->shots[i], err)) return -1;
         if (path || c->o->list) c->train[n++] = &c->shots[i];
         vdm_free(path);
     }
@@ -413,16 +500,18 @@ static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask,
     int status = 0;
     for (int i = 0; i < s->n_notes && !status; i++) {
         vdm_json j;
-        int64_t category = 0;
+        vdm_fields f;
+        int64_t category;
         char where[400];
         snprintf(where, sizeof where, "%.200s: annotation %d of %.120s", c->o->tasks.annotations, i + 1,
                  s->name);
         if (vdm_json_parse(&j, s->notes[i], strlen(s->notes[i]), where, err)) return -1;
-        status = whole(&j, "category_id", 0, MOST_ID, &category, where, err);
-        if (!status && pose)
+        vdm_fields_open(&f, &j, j.nodes, where, err);
+        category = read_id(&f, "category_id");
+        if (pose)
             status = draw_pose(pose, &j, (double)pose->height / s->height, (double)pose->width / s->width,
                                where, err);
-        else if (!status)
+        else
             status = mask_draw(mask, s->height, s->width, (uint8_t)(1 + category_of(c, category)), &j,
                                vdm_json_get(&j, j.nodes, "segmentation"), where, err);
         vdm_json_free(&j);
@@ -458,8 +547,12 @@ static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *
 static int read_picture(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     vdm_picture p = {0};
-    char *path = picture_path(c, s, err);
-    int status = path ? vdm_picture_read(&p, path, err) : -1;
+    char *path = NULL;
+    int status = find_picture(&path, c, s, err);
+    if (!status && !path)
+        status = vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none",
+                          c->o->tasks.images, s->name);
+    if (!status) status = vdm_picture_read(&p, path, err);
     if (!status && (p.width != s->width || p.height != s->height))
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
                           s->height, c->o->tasks.annotations, p.width, p.height);
@@ -474,14 +567,16 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
 static int write_shot(const struct coco *c, const struct shot *s, const char *dir, vdm_error *err)
 {
     vdm_picture x = {0}, y = {0};
+    char name[256];
+    written_name(name, s);
     int status = read_picture(&x, c, s, err);
     if (!status) {
         y = (vdm_picture){x.height, x.width,
                           vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};
         status = y.rgb ? 0 : -1;
         if (!status) status = draw_answer(c, s, &y, err);
-        if (!status) status = task_picture(&x, dir, s->name, "in", err);
-        if (!status) status = task_picture(&y, dir, s->name, "out", err);
+        if (!status) status = task_picture(&x, dir, name, "in", err);
+        if (!status) status = task_picture(&y, dir, name, "out", err);
     }
     vdm_picture_free(&x);
     vdm_picture_free(&y);
@@ -513,12 +608,13 @@ static int write_task(struct coco *c, vdm_error *err)
                         .metric = c->pose               ? VDM_METRIC_POSE
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
-    char *unfinished = walk_notes(c, true, err) ? NULL : task_begin(c->o->output, err);
-    int status = unfinished ? 0 : -1;
-    if (!status) status = write_shots(c, c->train, c->n_train, unfinished, "train", err);
-    if (!status) status = write_shots(c, c->test, c->n_test, unfinished, "test", err);
-    if (!status) status = task_end(&t, c->o->output, unfinished, err);
-    vdm_free(unfinished);
+    task_folder f = {0};
+    int status = walk_notes(c, true, err);
+    if (!status) status = task_begin(&f, c->o->output, err);
+    if (!status) status = write_shots(c, c->train, c->n_train, f.unfinished, "train", err);
+    if (!status) status = write_shots(c, c->test, c->n_test, f.unfinished, "test", err);
+    if (!status) status = task_end(&f, &t, err);
+    task_abandon(&f);
     if (status) return -1;
     fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
             (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
@@ -543,6 +639,7 @@ int coco_run(const options *o, vdm_error *err)
     if (!status && !o->list) status = make_empty(o->output, err);
     if (!status) status = find_pictures(&c, err);
     if (!status) status = walk_notes(&c, false, err);
+    report_left_out(&c);
     if (!status) status = choose(&c, err);
     if (!status && o->list) {
         for (int64_t i = 0; i < c.n_train; i++) printf("%s\n", clean(c.train[i]->name));

@@ -13,10 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One mask while it is drawn. */
+/* One mask while it is drawn, or only measured. */
 struct canvas {
-    uint8_t *flip; /* [W * H + 1]: the mask changes from here on, down the columns */
+    uint8_t *flip; /* [W * H + 1]: the mask changes from here on, down the columns; NULL: it is not drawn */
     int H, W;
+    double area; /* of polygons as if they did not overlap; of runs that are on */
     const char *where;
     vdm_error *err;
 };
@@ -40,20 +41,70 @@ static void cross(struct canvas *c, int x0, int y0, int x1, int y1)
     c->flip[(size_t)x * (size_t)c->H + (size_t)y] ^= 1;
 }
 
-/* Walks from a to b; `last` is the step before, which has to be known between edges. */
-static void walk_edge(struct canvas *c, struct point a, struct point b, struct point *last, bool *started)
+/* An edge, always walked up its longer axis: the same rounding both ways. */
+struct edge {
+    struct point from, to;
+    bool flat; /* its longer axis is x */
+    int steps;
+    double slope;
+};
+
+static struct edge edge_between(struct point a, struct point b)
 {
-    int dx = abs(b.x - a.x), dy = abs(b.y - a.y), steps = dx >= dy ? dx : dy;
+    int dx = abs(b.x - a.x), dy = abs(b.y - a.y);
     bool flat = dx >= dy, back = flat ? a.x > b.x : a.y > b.y;
-    struct point from = back ? b : a, to = back ? a : b; /* always walked up: the same rounding both ways */
-    double slope = steps ? (flat ? (double)(to.y - from.y) : (double)(to.x - from.x)) / steps : 0;
-    for (int d = 0; d <= steps; d++) {
-        int t = back ? steps - d : d;
-        struct point p = flat ? (struct point){from.x + t, (int)(from.y + slope * t + 0.5)}
-                              : (struct point){(int)(from.x + slope * t + 0.5), from.y + t};
-        if (*started) cross(c, last->x, last->y, p.x, p.y);
-        *last = p;
-        *started = true;
+    struct edge e = {back ? b : a, back ? a : b, flat, flat ? dx : dy, 0};
+    if (e.steps) e.slope = (double)(flat ? e.to.y - e.from.y : e.to.x - e.from.x) / e.steps;
+    return e;
+}
+
+static struct point edge_point(const struct edge *e, int t)
+{
+    return e->flat ? (struct point){e->from.x + t, (int)(e->from.y + e->slope * t + 0.5)}
+                   : (struct point){(int)(e->from.x + e->slope * t + 0.5), e->from.y + t};
+}
+
+/* Whether the edge is at or past x after t steps: it never turns back. */
+static bool reached(const struct edge *e, int t, int x)
+{
+    int at = edge_point(e, t).x;
+    return e->to.x >= e->from.x ? at >= x : at <= x;
+}
+
+/* The first step after t at which the edge reaches x; steps + 1: none. */
+static int first_step_at(const struct edge *e, int t, int x)
+{
+    int before = t, after = t + 1;
+    if (t >= e->steps || !reached(e, e->steps, x)) return e->steps + 1;
+    while (!reached(e, after, x)) {
+        before = after;
+        after = after - t > e->steps - after ? e->steps : after + (after - t);
+    }
+    while (after - before > 1) {
+        int middle = before + (after - before) / 2;
+        if (reached(e, middle, x))
+            after = middle;
+        else
+            before = middle;
+    }
+    return after;
+}
+
+/* Crosses wherever x changes, from just outside the picture on one side to just outside on the other: the work is
+ * bounded by the picture, however far the edge leads. maskApi.c also crosses from the last point of an edge to the
+ * first of the next; these differ only left of the picture, where nothing is drawn. */
+static void walk_edge(struct canvas *c, struct point a, struct point b)
+{
+    const struct edge e = edge_between(a, b);
+    int direction = e.to.x >= e.from.x ? 1 : -1, left = -SCALE, right = SCALE * (c->W + 1);
+    int start = direction > 0 ? left : right, end = direction > 0 ? right : left, x = edge_point(&e, 0).x;
+    if (direction * (start - x) > 0) x = start - direction;
+    for (int t = 0; direction * (end - x) > 0;) {
+        t = first_step_at(&e, t, x + direction);
+        if (t > e.steps) return;
+        struct point p = edge_point(&e, t - 1), q = edge_point(&e, t);
+        cross(c, p.x, p.y, q.x, q.y);
+        x = q.x;
     }
 }
 
@@ -72,20 +123,23 @@ static int read_point(struct point *p, const struct canvas *c, const vdm_json *j
 static int draw_polygon(struct canvas *c, const vdm_json *j, const vdm_json_node *polygon)
 {
     enum { LEAST = 6 };
-    struct point first, a, b, last = {0, 0};
-    bool started = false;
+    struct point first, a, b;
     if (polygon->kind != VDM_JSON_ARRAY || polygon->children < LEAST || polygon->children % 2)
         return vdm_fail(c->err,
                         "%s: segmentation: expected polygons of x and y by turns, of three points at least, "
                         "found %lld numbers",
                         c->where, polygon->kind == VDM_JSON_ARRAY ? (long long)polygon->children : 0LL);
     const vdm_json_node *v = polygon + 1;
+    double twice = 0; /* the area, by the shoelace formula */
     if (read_point(&first, c, j, &v)) return -1;
     for (a = first; v; a = b) {
         if (read_point(&b, c, j, &v)) return -1;
-        walk_edge(c, a, b, &last, &started);
+        twice += (double)a.x * b.y - (double)b.x * a.y;
+        if (c->flip) walk_edge(c, a, b);
     }
-    walk_edge(c, a, first, &last, &started);
+    twice += (double)a.x * first.y - (double)first.x * a.y;
+    if (c->flip) walk_edge(c, a, first);
+    c->area += fabs(twice) / (2 * SCALE * SCALE);
     return 0;
 }
 
@@ -93,7 +147,7 @@ static int draw_polygon(struct canvas *c, const vdm_json *j, const vdm_json_node
  * Runs */
 
 /* Ends a run of n pixels at *at. */
-static int end_run(struct canvas *c, int64_t *at, int64_t n)
+static int end_run(struct canvas *c, int64_t *at, int64_t n, bool on)
 {
     int64_t all = (int64_t)c->H * c->W;
     if (n < 0 || n > all - *at)
@@ -102,17 +156,19 @@ static int end_run(struct canvas *c, int64_t *at, int64_t n)
             "%s: segmentation.counts: expected runs of %lld pixels in all, found more, or less than 0",
             c->where, (long long)all);
     *at += n;
-    c->flip[*at] ^= 1;
+    if (on) c->area += (double)n;
+    if (c->flip) c->flip[*at] ^= 1;
     return 0;
 }
 
 static int draw_counts(struct canvas *c, int64_t *at, const vdm_json *j, const vdm_json_node *counts)
 {
-    for (const vdm_json_node *v = counts->children ? counts + 1 : NULL; v; v = vdm_json_next(j, v)) {
+    bool on = false;
+    for (const vdm_json_node *v = counts->children ? counts + 1 : NULL; v; v = vdm_json_next(j, v), on = !on) {
         if (v->kind != VDM_JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e12)
             return vdm_fail(c->err, "%s: segmentation.counts: expected whole numbers, found %.60s", c->where,
                             v->kind == VDM_JSON_NUMBER ? v->text : "something else");
-        if (end_run(c, at, (int64_t)v->number)) return -1;
+        if (end_run(c, at, (int64_t)v->number, on)) return -1;
     }
     return 0;
 }
@@ -138,7 +194,7 @@ static int draw_text(struct canvas *c, int64_t *at, const char *text)
         }
         if (i > 2) n += before[i % 2];
         before[i % 2] = n;
-        if (end_run(c, at, n)) return -1;
+        if (end_run(c, at, n, i % 2)) return -1;
     }
     return 0;
 }
@@ -183,24 +239,40 @@ static void paint(uint8_t *mask, struct canvas *c, uint8_t value)
     memset(c->flip, 0, H * W + 1);
 }
 
+/* All of a segmentation; mask NULL: it is measured alone. */
+static int walk_segmentation(struct canvas *c, uint8_t *mask, uint8_t value, const vdm_json *j,
+                             const vdm_json_node *segmentation)
+{
+    int status = 0;
+    if (segmentation && segmentation->kind == VDM_JSON_OBJECT) {
+        status = draw_runs(c, j, segmentation);
+        if (!status && mask) paint(mask, c, value);
+        return status;
+    }
+    if (!segmentation || segmentation->kind != VDM_JSON_ARRAY || !segmentation->children)
+        return vdm_fail(c->err, "%s: segmentation: expected polygons or runs, found %s", c->where,
+                        segmentation && segmentation->kind == VDM_JSON_ARRAY ? "an empty list" : "neither");
+    for (const vdm_json_node *p = segmentation + 1; p && !status; p = vdm_json_next(j, p)) {
+        status = draw_polygon(c, j, p);
+        if (!status && mask) paint(mask, c, value);
+    }
+    return status;
+}
+
 int mask_draw(uint8_t *mask, int H, int W, uint8_t value, const vdm_json *j,
               const vdm_json_node *segmentation, const char *where, vdm_error *err)
 {
-    struct canvas c = {vdm_alloc((size_t)H * (size_t)W + 1, 1, "a mask", err), H, W, where, err};
-    int status = c.flip ? 0 : -1;
-    if (status) return -1;
-    if (segmentation && segmentation->kind == VDM_JSON_OBJECT) {
-        status = draw_runs(&c, j, segmentation);
-        if (!status) paint(mask, &c, value);
-    } else if (segmentation && segmentation->kind == VDM_JSON_ARRAY) {
-        const vdm_json_node *p = segmentation->children ? segmentation + 1 : NULL;
-        for (; p && !status; p = vdm_json_next(j, p)) {
-            status = draw_polygon(&c, j, p);
-            if (!status) paint(mask, &c, value);
-        }
-    } else {
-        status = vdm_fail(err, "%s: segmentation: expected polygons or runs, found neither", where);
-    }
+    struct canvas c = {vdm_alloc((size_t)H * (size_t)W + 1, 1, "a mask", err), H, W, 0, where, err};
+    int status = c.flip ? walk_segmentation(&c, mask, value, j, segmentation) : -1;
     vdm_free(c.flip);
+    return status;
+}
+
+int mask_measure(double *area, int H, int W, const vdm_json *j, const vdm_json_node *segmentation,
+                 const char *where, vdm_error *err)
+{
+    struct canvas c = {NULL, H, W, 0, where, err};
+    int status = walk_segmentation(&c, NULL, 0, j, segmentation);
+    *area = fmin(c.area, (double)H * W);
     return status;
 }

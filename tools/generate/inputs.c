@@ -76,7 +76,7 @@ static void grow_blob(grid *x, uint8_t colour, int size, vdm_rng *rng)
 
 /* dense: every cell one of ten colours; sparse: a quarter to a half of the cells in two to four colours;
  * blobs: two to four objects in one piece, each of its own colour. At least a quarter of the cells is
- * coloured: problems could not be kept apart otherwise. */
+ * coloured: problems could not be distinguished otherwise. */
 bool input_objects(grid *x, const recipe *r, vdm_rng *rng)
 {
     uint8_t list[9];

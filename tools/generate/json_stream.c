@@ -44,7 +44,7 @@ static void skip_space(struct stream_reader *s)
     while (s->next == ' ' || s->next == '\n' || s->next == '\r' || s->next == '\t') advance(s);
 }
 
-/* Keeps the byte to come, and goes on. */
+/* Stores the next byte, and advances. */
 static int keep(struct stream_reader *s)
 {
     if (s->size == VDM_MAX_JSON)

@@ -65,7 +65,7 @@ static void add_block(grid *x, int edge, int least, int most, vdm_rng *rng)
 
 /* Room for a wall all around: the authors' obstacles, single cells on 1 in 20 and 3 to 8 blocks with sides of
  * 2 to 5. Else single cells on 1 in 12, and 2 to 4 blocks with sides of 1 to 3. Start and end are any two
- * free cells that are at least as many steps apart as the shorter side is long, one more than that with a
+ * free cells that are at least as many steps away as the shorter side is long, one more than that with a
  * wall. */
 bool input_obstacles(grid *x, const recipe *r, vdm_rng *rng)
 {
@@ -81,11 +81,11 @@ bool input_obstacles(grid *x, const recipe *r, vdm_rng *rng)
         add_block(x, edge, edge ? 2 : 1, edge ? 5 : 3, rng);
     int start = below(rng, n), end = below(rng, n);
     int dy = start / x->cols - end / x->cols, dx = start % x->cols - end % x->cols;
-    int apart = (dy < 0 ? -dy : dy) + (dx < 0 ? -dx : dx);
+    int distance = (dy < 0 ? -dy : dy) + (dx < 0 ? -dx : dx);
     if (x->cells[start] != WAY || x->cells[end] != WAY) return false;
     x->cells[start] = START;
     x->cells[end] = END;
-    return apart >= (x->rows < x->cols ? x->rows : x->cols) + edge;
+    return distance >= (x->rows < x->cols ? x->rows : x->cols) + edge;
 }
 
 static int find(const grid *x, int number)

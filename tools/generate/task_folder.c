@@ -1,4 +1,4 @@
-/* A task folder as it is written (vdm_task_read tells the layout). */
+/* A task folder as it is written (vdm_task_read describes the layout). */
 #define _GNU_SOURCE /* syncfs */
 #include "tools/generate/task_folder.h"
 #include "tools/run/files.h"
@@ -9,10 +9,69 @@
 #include <string.h>
 #include <unistd.h>
 
-/* dir, new or empty, and nothing else. */
+const char TASK_UNFINISHED[] = "unfinished";
+
+/* The pictures DIR/PART/NAME.in.ppm and .out.ppm, and then the part if nothing else is in it. */
+static void remove_part(const char *dir, const char *part)
+{
+    vdm_error err;
+    char *path = vdm_path(dir, part, &err);
+    DIR *d = path ? opendir(path) : NULL;
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        const char *in = strstr(e->d_name, ".in.ppm"), *out = strstr(e->d_name, ".out.ppm");
+        char *file = in || out ? vdm_path(path, e->d_name, &err) : NULL;
+        if (file) unlink(file);
+        vdm_free(file);
+    }
+    if (d) closedir(d);
+    if (path) rmdir(path);
+    vdm_free(path);
+}
+
+/* All that was written of a task: the folder was empty before. */
+static void remove_parts(const task_folder *f)
+{
+    static const char *const settings[] = {"task.json"};
+    vdm_error err;
+    char *file = vdm_path(f->dir, settings[0], &err), *partial = vdm_path(f->unfinished, settings[0], &err);
+    if (file) unlink(file);
+    if (partial) unlink(partial);
+    vdm_free(file);
+    vdm_free(partial);
+    remove_leftovers(f->unfinished, settings, 1);
+    for (int i = 0; i < 2; i++) {
+        remove_part(f->dir, i ? "train" : "test");
+        remove_part(f->unfinished, i ? "train" : "test");
+    }
+}
+
+static void release(task_folder *f)
+{
+    lock_release(&f->lock);
+    if (f->unfinished) rmdir(f->unfinished);
+    vdm_free(f->unfinished);
+    *f = (task_folder){0};
+}
+
+void task_abandon(task_folder *f)
+{
+    if (f->lock.path) remove_parts(f);
+    release(f);
+}
+
+/* What a killed run left. */
+static int remove_unfinished(const char *dir, vdm_error *err)
+{
+    task_folder f = {.dir = dir, .unfinished = vdm_path(dir, TASK_UNFINISHED, err)};
+    if (!f.unfinished) return -1;
+    int status = vdm_is_folder(f.unfinished) ? lock_take(&f.lock, f.unfinished, dir, err) : 0;
+    task_abandon(&f);
+    return status;
+}
+
 int make_empty(const char *dir, vdm_error *err)
 {
-    if (make_folder(dir, err)) return -1;
+    if (make_folder(dir, err) || remove_unfinished(dir, err)) return -1;
     DIR *d = opendir(dir);
     if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
     int status = 0;
@@ -78,14 +137,14 @@ static int task_write_settings(const vdm_task *t, const char *dir, vdm_error *er
     return vdm_file_commit(&f, err);
 }
 
-const char TASK_UNFINISHED[] = "unfinished";
-
-char *task_begin(const char *dir, vdm_error *err)
+int task_begin(task_folder *f, const char *dir, vdm_error *err)
 {
-    char *unfinished = make_empty(dir, err) ? NULL : vdm_path(dir, TASK_UNFINISHED, err);
-    if (!unfinished || !make_folder(unfinished, err)) return unfinished;
-    vdm_free(unfinished);
-    return NULL;
+    *f = (task_folder){.dir = dir};
+    if (make_empty(dir, err)) return -1;
+    f->unfinished = vdm_path(dir, TASK_UNFINISHED, err);
+    if (f->unfinished && !make_folder(f->unfinished, err) && !lock_take(&f->lock, f->unfinished, dir, err)) return 0;
+    release(f);
+    return -1;
 }
 
 /* All files below, with one call for their whole file system: a sync of each of hundreds takes a disk
@@ -116,23 +175,23 @@ static int move(const char *from, const char *to, const char *name, vdm_error *e
     return status;
 }
 
-int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_error *err)
+int task_end(task_folder *f, const vdm_task *t, vdm_error *err)
 {
-    if (task_write_settings(t, unfinished, err) || sync_below(unfinished, err) ||
-        move(unfinished, dir, "task.json", err) || move(unfinished, dir, "test", err) ||
-        move(unfinished, dir, "train", err))
+    if (task_write_settings(t, f->unfinished, err) || sync_below(f->unfinished, err) ||
+        move(f->unfinished, f->dir, "task.json", err) || move(f->unfinished, f->dir, "test", err) ||
+        move(f->unfinished, f->dir, "train", err) || sync_below(f->dir, err))
         return -1;
-    remove(unfinished);
-    return sync_below(dir, err);
+    release(f);
+    return 0;
 }
 
 int task_write(const made_task *t, const char *dir, vdm_error *err)
 {
-    char *unfinished = task_begin(dir, err);
-    int status = unfinished ? 0 : -1;
-    if (!status) status = write_part(t->train_x, t->train_y, t->n_train, unfinished, "train", err);
-    if (!status) status = write_part(t->test_x, t->test_y, t->n_test, unfinished, "test", err);
-    if (!status) status = task_end(&t->task, dir, unfinished, err);
-    vdm_free(unfinished);
+    task_folder f;
+    int status = task_begin(&f, dir, err);
+    if (!status) status = write_part(t->train_x, t->train_y, t->n_train, f.unfinished, "train", err);
+    if (!status) status = write_part(t->test_x, t->test_y, t->n_test, f.unfinished, "test", err);
+    if (!status) status = task_end(&f, &t->task, err);
+    task_abandon(&f);
     return status;
 }

@@ -3,18 +3,26 @@
 #define VDM_TASK_FOLDER_H
 
 #include "tools/generate/tasks.h"
+#include "tools/run/lock.h"
 
 /* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that holds anything is refused. */
 int task_write(const made_task *t, const char *dir, vdm_error *err);
-/* dir, new or empty, and nothing else. */
+/* dir, new or empty, and nothing else; what a killed run left unfinished in it is removed. */
 int make_empty(const char *dir, vdm_error *err);
-/* A task folder while it is written: pictures go to parts, train/ and test/, of DIR/unfinished, which
- * task_begin makes and returns (vdm_free). task_end adds task.json, syncs them all at once and moves them
- * into DIR. What is killed before that leaves no task behind, but a folder that tells that it is unfinished.
- */
+
+/* A task folder while it is written: pictures go to parts, train/ and test/, of DIR/unfinished. task_end adds task.json,
+ * syncs them all at once and moves them into DIR. What is killed before that leaves no task behind, but a folder that
+ * marks it as unfinished; the next run removes it. */
 extern const char TASK_UNFINISHED[];
-char *task_begin(const char *dir, vdm_error *err); /* DIR is new or empty */
+typedef struct task_folder {
+    const char *dir; /* new or empty */
+    char *unfinished;
+    lock lock; /* on it: only its holder removes anything */
+} task_folder;
+int task_begin(task_folder *f, const char *dir, vdm_error *err);
 int task_picture(const vdm_picture *p, const char *dir, const char *name, const char *ending, vdm_error *err);
-int task_end(const vdm_task *t, const char *dir, const char *unfinished, vdm_error *err);
+int task_end(task_folder *f, const vdm_task *t, vdm_error *err); /* frees f if it succeeds */
+/* Removes what was written, and frees f; after a failure or a task_end. */
+void task_abandon(task_folder *f);
 
 #endif

@@ -1,4 +1,4 @@
-/* Tasks made to order: pairs to learn from and test pictures that are kept apart from them (arXiv
+/* Tasks made to order: pairs to learn from and test pictures that are held out from them (arXiv
  * 2510.24448).
  *
  * From a name and a seed come two streams of problems. The first gives PAIRS pairs, of which the first n are
@@ -89,7 +89,7 @@ const generator *find_generator(const char *name, vdm_error *err)
 {
     for (const generator *g = generators; g->name; g++)
         if (strcmp(g->name, name) == 0) return g;
-    vdm_fail(err, "'%.60s' is no task; 'vdm tasks' lists them", name);
+    vdm_fail(err, "'%.60s' is not a task; 'vdm tasks' lists them", name);
     return NULL;
 }
 
@@ -106,7 +106,7 @@ static int settle_content(recipe *r, const char *word, vdm_error *err)
             r->content = 1 << i;
             return 0;
         }
-    if (!r->g->contents) return vdm_fail(err, "--content: %s has a content of its own", r->g->name);
+    if (!r->g->contents) return vdm_fail(err, "--content: %s has a fixed content", r->g->name);
     return vdm_fail(err, "--content: %s takes %ssparse or blobs, found '%.60s'", r->g->name,
                     r->g->contents & DENSE ? "dense, " : "", word);
 }
@@ -163,7 +163,7 @@ static int settle(recipe *r, const generator *g, const task_options *o, vdm_erro
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Problems, and keeping them apart */
+ * Problems, all of them distinct */
 
 static bool draw_problem(problem *p, const recipe *r, vdm_rng *rng)
 {

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { WIDTH = 960, HEIGHT = 380, LEFT = 64, RIGHT = 16, TOP = 16, BOTTOM = 36 };
+enum { WIDTH = 960, HEIGHT = 416, LEFT = 64, RIGHT = 16, TOP = 52, BOTTOM = 36 };
 static const double LOW = -9, HIGH = 1; /* powers of ten of the axis */
 
 static const char STYLE[] =
@@ -23,12 +23,14 @@ static const char STYLE[] =
     "pre{margin:.6rem 0;padding:.6rem .8rem;background:var(--card);border:1px solid var(--line);"
     "border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.88rem}"
     ".chart{width:100%;height:auto;font-size:13px}.chart text{fill:var(--soft)}.chart .grid{stroke:var(--line)}"
-    ".chart polyline{fill:none;stroke:var(--train);stroke-width:1.5}.good{fill:var(--good)}.bad{fill:var(--bad)}"
+    ".chart polyline{fill:none;stroke:var(--train);stroke-width:1.5}"
+    ".chart .good{fill:var(--good)}.chart .bad{fill:var(--bad)}.chart .line{fill:var(--train)}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;width:100%}"
     "th,td{text-align:right;padding:.15rem .7rem .15rem 0;border-bottom:1px solid var(--line);white-space:nowrap}"
     "th{font-weight:500;color:var(--soft)}th:first-child,td:first-child{text-align:left}"
     "tr.wrong td:first-child{color:var(--bad);font-weight:600}"
-    "details{margin:1rem 0}summary{cursor:pointer;color:var(--soft)}";
+    "details{margin:1rem 0}summary{cursor:pointer;color:var(--soft)}"
+    "@media(max-width:30rem){.chart{font-size:25px}}";
 
 static double x_of(const comparison *c, int64_t i)
 {
@@ -52,7 +54,7 @@ static void points(FILE *f, const comparison *c)
         fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>",
                 is_wrong(p) ? "bad" : "good", x_of(c, i), y_of(l2), i == c->first ? "6" : "2.5");
         escape(f, p->ref->name);
-        fprintf(f, ": %.2e, may be %.2e</title></circle>\n", l2, p->tolerance);
+        fprintf(f, ": %.2e, tolerance %.2e</title></circle>\n", l2, p->tolerance);
     }
 }
 
@@ -69,6 +71,11 @@ static void chart(FILE *f, const comparison *c)
                 y, y);
         fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">1e%d</text>\n", LEFT - 8, y + 4, e);
     }
+    fprintf(f,
+            "<text x=\"%d\" y=\"%d\">relative L2</text>"
+            "<text x=\"%d\" y=\"%d\" text-anchor=\"end\"><tspan class=\"good\">agrees</tspan> "
+            "<tspan class=\"bad\">differs</tspan> <tspan class=\"line\">tolerance</tspan></text>\n",
+            4, 24, WIDTH - RIGHT, 24);
     fputs("<polyline points=\"", f);
     for (int64_t i = 0; i < c->count; i++) fprintf(f, "%.1f,%.1f ", x_of(c, i), y_of(c->all[i].tolerance));
     fputs("\" />\n", f);
@@ -101,7 +108,7 @@ static void table(FILE *f, const comparison *c)
 {
     fputs(
         "<details><summary>Every tensor</summary><div class=\"scroll\"><table><thead><tr><th>tensor</th><th>shape"
-        "</th><th></th><th>max abs</th><th>max rel</th><th>rel L2</th><th>may be</th><th>1 - cosine</th></tr>"
+        "</th><th></th><th>max abs</th><th>max rel</th><th>rel L2</th><th>tolerance</th><th>1 - cosine</th></tr>"
         "</thead><tbody>\n",
         f);
     for (int64_t i = 0; i < c->count; i++) tensor_row(f, &c->all[i]);
@@ -145,7 +152,7 @@ int comparison_page(const comparison *c, const char *path, vdm_error *err)
     escape(f, c->command);
     fputs(
         "</code></pre>\n<h2>Relative L2 distance from the reference</h2>\n<p>One point for each tensor, in the "
-        "order in which they are computed. The line is what each may be off.</p>\n",
+        "order in which they are computed. The line is the tolerance.</p>\n",
         f);
     chart(f, c);
     table(f, c);

@@ -76,7 +76,7 @@ static void line(const struct chart *c, bool watch)
 static void loss_tick(const struct chart *c, double v)
 {
     double y = y_of(c, v);
-    if (y < TOP - 0.5 || y > HEIGHT - BOTTOM + 0.5) return;
+    if (y < TOP - 0.5 || y > HEIGHT - BOTTOM - 8) return; /* the axis of steps has its place */
     fprintf(c->f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" />", LEFT, WIDTH - RIGHT,
             y, y);
     fprintf(c->f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT - 8, y + 4, v);
@@ -99,7 +99,7 @@ static void loss_axis(const struct chart *c)
     }
 }
 
-/* About five whole numbers of steps. */
+/* About five integers of steps. */
 static void step_axis(const struct chart *c)
 {
     int unit = 1;
@@ -137,6 +137,7 @@ void chart_write(FILE *f, const vdm_fit_row *rows, int steps)
             WIDTH, HEIGHT, steps, vdm_exp(c.high - 0.1), vdm_exp(c.low + 0.1));
     loss_axis(&c);
     step_axis(&c);
+    fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">loss</text>\n", LEFT - 8, TOP - 12);
     if (trained) line(&c, false);
     if (watched > trained) line(&c, true);
     char name[64];

@@ -130,7 +130,7 @@ void picture(struct writer *w, const vdm_picture *p, const char *what, const cha
         return;
     }
     w->status = vdm_png_write(p, memory, w->err);
-    if (fclose(memory) && !w->status) w->status = vdm_fail(w->err, "no memory for a picture of the page");
+    if (vdm_memory_close(memory, &png, &size) && !w->status) w->status = vdm_fail(w->err, "no memory for a picture of the page");
     if (!w->status) {
         fprintf(w->f, "<img width=\"%d\" height=\"%d\" alt=\"%s", p->width, p->height, what);
         escape(w->f, name);
@@ -346,7 +346,7 @@ static void numbers(struct writer *w)
     fputs("</tbody></table></section>\n", f);
 }
 
-/* What each sign would be if nothing failed stands beside it. */
+/* Each sign is followed by its value if nothing failed. */
 static void signs(struct writer *w)
 {
     static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};

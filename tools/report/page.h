@@ -9,12 +9,12 @@
 struct writer;
 typedef struct page {
     const char *command;    /* that repeats it */
-    const session *session; /* NULL: no model worked here: settings, videos and signs are not told */
+    const session *session; /* NULL: no model worked here: settings, videos and signs are left out */
     const vdm_task *task;
     const training *training;     /* NULL: nothing was learned */
     const evaluation *evaluation; /* NULL: nothing was answered */
     const char *title,
-        *result; /* instead of the task's name, and of what is said of training and evaluation; or NULL */
+        *result; /* instead of the task's name, and of the sentences on training and evaluation; or NULL */
     void (*sections)(struct writer *w, const void *user); /* more of them, before the settings; or NULL */
     const void *user;
 } page;

@@ -10,7 +10,7 @@ typedef struct console {
     bool terminal;
     double last;       /* when something was printed */
     const char *phase; /* what is on the line now */
-    char note[64];     /* said at the end of the line */
+    char note[64];     /* printed at the end of the line */
 } console;
 vdm_progress console_progress(console *c);
 void console_end(console *c);   /* finishes the line */

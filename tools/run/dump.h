@@ -9,7 +9,7 @@ typedef struct dump {
     const char *path; /* NULL: nothing is kept */
     vdm_tensor *tensors;
     int64_t count, capacity;
-    int status; /* of dump_see: the first failure, told by dump_write */
+    int status; /* of dump_see: the first failure, reported by dump_write */
     vdm_error err;
 } dump;
 int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err);

@@ -230,7 +230,7 @@ static int report_all(const struct bar *b, int step)
 {
     vdm_report r = {"answer", step, (b->all->train_pairs + b->all->asked) * b->each, vdm_seconds() - b->start,
                     (double)NAN};
-    return b->inner.report(b->inner.user, &r);
+    return b->all->quiet ? console_stopped() : b->inner.report(b->inner.user, &r);
 }
 
 static int report_one(void *user, const vdm_report *r)
@@ -320,7 +320,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
                         struct group *g, int n, ballot *votes, vdm_error *err)
 {
     int H = a->geometry.height, W = a->geometry.width;
-    vdm_picture last = {W, H, g->bytes};
+    vdm_picture last = {H, W, g->bytes};
     for (int k = a->views.n - 1; k >= 0; k--) {
         const vdm_task shown = views_show(&a->views, a->task, k);
         b->before = (a->views.n - 1 - k) * s->options->sample.steps;
@@ -368,13 +368,11 @@ static void say_score(const struct answer *a, vdm_metric m)
  * All of them */
 
 /* The frames of answer i of the group, into g->bytes. */
-static int unpack(const evaluation *a, const struct group *g, int i, vdm_error *err)
+static void unpack(const evaluation *a, const struct group *g, int i)
 {
     const vdm_geometry *size = &a->geometry;
     const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
-    if (vdm_video_check(video, size->frames, size->height, size->width, err)) return -1;
     vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
-    return 0;
 }
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
@@ -402,7 +400,7 @@ static int answer_train_pairs(struct train_answers *o, evaluation *a, session *s
         int n = a->train_pairs - b->done < g->capacity ? a->train_pairs - b->done : g->capacity;
         if (answer(a, list, s, b, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
-            if (unpack(a, g, i, err)) return -1;
+            unpack(a, g, i);
             vdm_picture last = {size->height, size->width, g->bytes + (size_t)(size->frames - 1) * frame};
             if (vdm_picture_resize(&o->last[b->done + i], &last, last.height, last.width, err) ||
                 vdm_example_picture(&o->truth[b->done + i], a->task, &list[i], VDM_OUTPUT, size->height,
@@ -466,8 +464,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a, a->task->test + a->n, s, &b, &g, n, err);
         for (int i = 0; i < n && !status; i++) {
-            status = unpack(a, &g, i, err);
-            if (!status) status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
+            unpack(a, &g, i);
+            status = evaluation_take(a, folder, &g.inputs[i], g.bytes, err);
             if (status) break;
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
@@ -477,7 +475,7 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
-    say_task_notes(a->task);
+    if (!a->quiet) say_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;

@@ -2,7 +2,7 @@
 #ifndef VDM_EVALUATION_H
 #define VDM_EVALUATION_H
 
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 /* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
 enum { KEPT_SIDE = 256 };
@@ -29,6 +29,7 @@ typedef struct evaluation {
     const vdm_task *task;
     views views; /* in which each is answered */
     vdm_geometry geometry;
+    bool quiet;           /* no bar, no notes */
     int asked, n;         /* n answers are there: fewer than asked where the work was stopped */
     int scored, exact;    /* with a known truth; exact ones */
     int perfect;          /* psnr: equal pictures, whose score is infinite and in no mean */

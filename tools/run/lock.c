@@ -1,7 +1,7 @@
 /* A lock on folder/lock, of the kind that the system takes back when a process ends (fcntl).
  *
  * The file is removed by its holder. Trap: another process may have opened it before, and locks then what has no
- * name any more, beside a third one that makes a new file. So whoever gets a lock looks whether the name still is
+ * name any more, while a third one makes a new file. So whoever gets a lock looks whether the name still is
  * that file, and tries again where it isn't. */
 #define _XOPEN_SOURCE 700
 #include "tools/run/lock.h"

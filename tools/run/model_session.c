@@ -93,7 +93,7 @@ void session_use_prompts(session *s, float *prompt, float *negative)
     compare_prompts(s);
 }
 
-/* Positions of the 1.5 models are whole numbers, at which diffusers has a table as large as the sample size:
+/* Positions of the 1.5 models are integers, at which diffusers has a table as large as the sample size:
  * what lies beyond is as well defined, and a canvas that grows (--grow) may lie there. */
 static void allow_larger(vdm_transformer_config *c)
 {

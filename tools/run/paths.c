@@ -188,6 +188,22 @@ static int compare(const paths *p, int i, vdm_error *err)
     return 0;
 }
 
+int paths_make_folder(const paths *p, const char *folder, vdm_error *err)
+{
+    char *name = vdm_copy_text(folder, err);
+    if (!name) return -1;
+    for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--) name[n - 1] = '\0';
+    struct known_path mine = {.name = name, .use = WRITE};
+    int status = 0;
+    bool known = !identify(&mine, err);
+    for (int i = 0; i < p->n && known && !status; i++)
+        if (p->all[i].use == READ_BELOW && lies_below(&mine, &p->all[i]))
+            status = vdm_fail(err, "%s: this folder would lie among the files of %s, which are read; choose another",
+                              folder, p->all[i].name);
+    vdm_free(name);
+    return status ? -1 : make_folder(folder, err);
+}
+
 static int check_name(const struct known_path *k, vdm_error *err)
 {
     vdm_error other;

@@ -33,6 +33,8 @@ int paths_of_options(paths *p, const options *o, int command, vdm_error *err);
 int paths_read_task(paths *p, const vdm_task *t, vdm_error *err);
 /* The operands that are files, the options' files, and -o as a file: all that most commands need. */
 int paths_check_command(const options *o, int command, enum output_kind kind, vdm_error *err);
+/* -o as a folder: made, unless it is or would be in a folder that is read. */
+int paths_make_folder(const paths *p, const char *folder, vdm_error *err);
 /* Compares them all, then tries the outputs. Frees the list, whatever came out. */
 int paths_check(paths *p, vdm_error *err);
 void paths_free(paths *p);

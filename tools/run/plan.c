@@ -1,4 +1,4 @@
-/* What a run will take, said before it starts: bytes from the library's own layouts, time from counted
+/* What a run will take, printed before it starts: bytes from the library's own layouts, time from counted
  * operations and a short measurement of this machine. */
 #include "tools/run/plan.h"
 #include "tools/messages.h"
@@ -108,10 +108,10 @@ static double plan_learning(const session *s, const vdm_fit_options *f, int pair
     double learn = (double)vdm_fit_bytes(c, g, f, o->learn.rank) + adapter + cache;
     char title[48];
     int attention, kept = vdm_fit_kept(c, g, f, o->learn.rank, &attention);
-    snprintf(title, sizeof title, "learning, %d of %d blocks kept", kept, c->layers);
+    snprintf(title, sizeof title, "training, %d of %d blocks stored", kept, c->layers);
     print_line("encoding the pairs", encode);
     print_line(title, learn);
-    if (attention) fprintf(stderr, "  (and of %d further blocks what attention gave)\n", attention);
+    if (attention) fprintf(stderr, "  (and the attention outputs of %d further blocks)\n", attention);
     return larger(encode, learn);
 }
 

@@ -78,7 +78,7 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
 {
     static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
     struct stat st;
-    if (make_folder(folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
+    if (paths_make_folder(p, folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
     remove_leftovers(folder, names, 4);
     l->lora = vdm_path(folder, names[0], err);
     l->table = vdm_path(folder, names[1], err);
@@ -116,7 +116,7 @@ int training_read(training *l, vdm_error *err)
     return status;
 }
 
-/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha hold beside it, but a rank
+/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override it, except a rank
  * that is smaller than the file's. */
 int training_init_options(options *o, vdm_error *err)
 {
@@ -203,22 +203,41 @@ static int prompt_views(training *l, vdm_error *err)
     return l->data.prompt ? 0 : -1;
 }
 
+/* The console's report, and from time to time a look at the adapter. */
+struct watched {
+    const training *training;
+    console console;
+    vdm_progress inner;
+};
+
+static int report_watched(void *user, const vdm_report *r)
+{
+    struct watched *w = user;
+    const training *l = w->training;
+    int stop = w->inner.report(w->inner.user, r);
+    bool due = l->look && l->look_every && strcmp(r->phase, "train") == 0 && r->step % l->look_every == 0;
+    if (stop || !due || r->step == r->of) return stop;
+    console_clear(&w->console);
+    l->look(l->look_user, r->step);
+    return 0;
+}
+
 int training_run(training *l, vdm_error *err)
 {
     session *s = l->session;
-    console c;
-    vdm_progress progress = console_progress(&c);
-    progress.trace = l->trace;
+    struct watched w = {.training = l};
+    w.inner = console_progress(&w.console);
+    const vdm_progress progress = {.report = report_watched, .user = &w, .trace = l->trace};
     const vdm_pipeline pipeline = session_pipeline(s);
     vdm_error other;
     double start = vdm_seconds();
     int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->videos, &progress, err);
-    if (status) console_end(&c);
+    if (status) console_end(&w.console);
     if (status || prompt_views(l, err) || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
     status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
-    console_end(&c);
+    console_end(&w.console);
     l->seconds = vdm_seconds() - start;
     if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
         if (l->done) write_table(l, &other);

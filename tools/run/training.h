@@ -4,7 +4,7 @@
 
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
-#include "tools/run/views.h"
+#include "tools/run/multi_view.h"
 
 /* Learning a task folder's pairs: what fit and demo do. */
 typedef struct training {
@@ -21,6 +21,10 @@ typedef struct training {
     vdm_fit_data data;
     vdm_lora adapter;
     vdm_trace *trace;  /* shown the tensors of learning; or NULL */
+    /* Called every look_every steps (0: never) but the last, with the adapter as it is then. */
+    void (*look)(void *user, int step);
+    void *look_user;
+    int look_every;
     vdm_fit_row *rows; /* [fit.steps + 1] */
     int done;          /* steps */
     double seconds;
