@@ -250,16 +250,16 @@ faults() { grep -c '^fault' "$results"; }
 plant() { # GOOD BAD: lines of a document
     for text in "$1" "$2"; do
         before=$(faults)
-        printf '## One heading\n\n%b\n' "$text" >planted-$$.md
-        check_document planted-$$.md
+        printf '## One heading\n\n%b\n' "$text" >"$folder/planted.md"
+        check_document "$folder/planted.md"
         found=$(($(faults) - before))
         if [ "$text" = "$1" ] && [ $found -ne 0 ]; then echo "wrong $text"; fi
         if [ "$text" = "$2" ] && [ $found -eq 0 ]; then echo "not found: $text"; fi
     done
-    rm -f planted-$$.md
 }
 test_itself() {
     keep=$results
+    ln -s "$PWD/doc" "$folder/doc" # what planted links point to
     results=$folder/planted
     : >"$results"
     {
