@@ -705,11 +705,8 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
     put_header(memory, tensors, count, metadata, n_metadata);
     for (int i = 0; i < 7 && ftell(memory) % 8; i++) fputc(' ', memory); /* the data is then aligned */
     vdm_file f;
-    bool composed = !ferror(memory);
-    if (fclose(memory) != 0 || !composed) {
-        free(header);
+    if (vdm_memory_close(memory, &header, &length))
         return vdm_fail(err, "%s: no memory for the header", path);
-    }
     int status = 0;
     for (int64_t i = 0; i < count && status == 0; i++) status = check_tensor(path, &tensors[i], err);
     if (status == 0) status = check_header(path, header, length, err);
@@ -788,14 +785,13 @@ int vdm_safetensors_end(vdm_safetensors_writer *w, const char *const (*metadata)
     char *header = NULL;
     size_t length = 0;
     FILE *memory = open_memstream(&header, &length);
-    bool composed = memory && fflush(w->entries) == 0;
+    bool composed = memory && vdm_memory_is_whole(w->entries);
     if (composed) {
         fputc('{', memory);
         if (n_metadata > 0) put_metadata(memory, metadata, n_metadata);
-        fprintf(memory, "%s%s}", n_metadata > 0 && w->length ? "," : "", w->text);
-        composed = !ferror(memory);
+        fprintf(memory, "%s%s}", n_metadata > 0 && *w->text ? "," : "", w->text);
     }
-    if (memory && fclose(memory) != 0) composed = false;
+    if (memory && vdm_memory_close(memory, &header, &length)) composed = false;
     int status = composed ? write_header(w, header, length, err)
                           : vdm_fail(err, "%s: no memory for the header", w->file.path);
     free(header);

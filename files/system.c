@@ -274,6 +274,24 @@ void vdm_file_abandon(vdm_file *f)
     file_release(f);
 }
 
+bool vdm_memory_is_whole(FILE *f)
+{
+    return !ferror(f) && fputc('\0', f) != EOF && fflush(f) == 0;
+}
+
+int vdm_memory_close(FILE *f, char **text, size_t *size)
+{
+    bool whole = vdm_memory_is_whole(f);
+    whole = fclose(f) == 0 && whole && *text; /* which glibc sets to NULL where it can't shrink the memory */
+    if (whole) {
+        *size -= 1;
+        return 0;
+    }
+    free(*text);
+    *text = NULL;
+    return -1;
+}
+
 double vdm_seconds(void)
 {
     struct timespec now;

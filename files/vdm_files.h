@@ -66,6 +66,11 @@ typedef struct vdm_file {
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
 int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
 void vdm_file_abandon(vdm_file *f);
+/* Whether a stream of open_memstream holds all that was written to it; closes nothing. Adds a NUL to its text.
+ * Trap: where it finds no memory, glibc's drops bytes and sets no error. It is full then, so that this byte fails. */
+bool vdm_memory_is_whole(FILE *f);
+/* Closes such a stream. Its text and size, without that NUL; or -1, and *text is NULL. */
+int vdm_memory_close(FILE *f, char **text, size_t *size);
 
 /* Reads a whole regular file of at most `limit` bytes; a NUL follows the data. vdm_free it. */
 int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm_error *err);

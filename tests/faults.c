@@ -4,7 +4,8 @@
  *   FAULT_REPORT=FILE       what was counted, written at the end: "malloc 107 write 9 ... live 3"
  *
  * A write fails as on a full disk: the descriptor becomes /dev/full, so that what stdio has buffered fails later, when
- * it is flushed. `live` is how many blocks of memory were not freed. Calls from the OpenMP library are let through: it
+ * it is flushed. Memory that the C library did not get it does not get later either, as when a stream in memory grows by a
+ * byte more: nothing was freed. `live` is how many blocks of memory were not freed. Calls from the OpenMP library are let through: it
  * ends the program itself where it finds no memory. */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -30,8 +31,20 @@ static const char *const kind_names[] = {"malloc", "write", "sync", "rename", "c
 static long counts[KINDS], fail_at;
 static enum kind fail_kind = KINDS;
 static bool begun;
-static uintptr_t let_through[16][2]; /* code that no fault happens to: of the OpenMP library and the loader */
-static int n_let_through;
+/* Code that no fault happens to, of the OpenMP library and the loader; and the C library's. */
+static struct code {
+    uintptr_t at[16][2];
+    int n;
+} let_through, libc;
+static size_t libc_limit = SIZE_MAX; /* it gets less memory than this */
+
+static bool is_of(const struct code *c, const void *caller)
+{
+    uintptr_t at = (uintptr_t)caller;
+    for (int i = 0; i < c->n; i++)
+        if (at >= c->at[i][0] && at < c->at[i][1]) return true;
+    return false;
+}
 
 /* The real function of this name, or the variable that holds it. */
 #define REAL(type, name, arguments)                                          \
@@ -41,12 +54,13 @@ static int n_let_through;
 static int note_library(struct dl_phdr_info *info, size_t size, void *user)
 {
     (void)size, (void)user;
-    if (!strstr(info->dlpi_name, "gomp") && !strstr(info->dlpi_name, "libomp") && !strstr(info->dlpi_name, "ld-linux"))
-        return 0;
-    for (int i = 0; i < info->dlpi_phnum && n_let_through < 16; i++) {
-        uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-        let_through[n_let_through][0] = from;
-        let_through[n_let_through++][1] = from + info->dlpi_phdr[i].p_memsz;
+    const char *name = info->dlpi_name;
+    bool openmp = strstr(name, "gomp") || strstr(name, "libomp") || strstr(name, "ld-linux");
+    struct code *c = openmp ? &let_through : &libc;
+    if (!openmp && !strstr(name, "libc.so")) return 0;
+    for (int i = 0; i < info->dlpi_phnum && c->n < 16; i++, c->n++) {
+        c->at[c->n][0] = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        c->at[c->n][1] = c->at[c->n][0] + info->dlpi_phdr[i].p_memsz;
     }
     return 0;
 }
@@ -69,10 +83,7 @@ __attribute__((constructor)) static void begin(void)
 /* Counts a call; whether it is the one that fails. */
 static bool fails(enum kind kind, const void *caller)
 {
-    uintptr_t at = (uintptr_t)caller;
-    if (!begun) return false;
-    for (int i = 0; i < n_let_through; i++)
-        if (at >= let_through[i][0] && at < let_through[i][1]) return false;
+    if (!begun || is_of(&let_through, caller)) return false;
     return __sync_add_and_fetch(&counts[kind], 1) == fail_at && kind == fail_kind;
 }
 #define FAILS(kind) fails(kind, __builtin_return_address(0))
@@ -110,6 +121,14 @@ static void forget_block(void *p)
         }
 }
 
+static bool no_memory_for(size_t size, const void *caller)
+{
+    bool by_libc = is_of(&libc, caller), failed = fails(MALLOC, caller);
+    if (failed && by_libc) libc_limit = size;
+    return failed || (by_libc && size >= libc_limit);
+}
+#define NO_MEMORY_FOR(size) no_memory_for(size, __builtin_return_address(0))
+
 static void *no_memory(void)
 {
     errno = ENOMEM;
@@ -118,21 +137,21 @@ static void *no_memory(void)
 
 void *malloc(size_t size)
 {
-    return FAILS(MALLOC) ? no_memory() : note_block(__libc_malloc(size));
+    return NO_MEMORY_FOR(size) ? no_memory() : note_block(__libc_malloc(size));
 }
 void *calloc(size_t n, size_t size)
 {
-    return FAILS(MALLOC) ? no_memory() : note_block(__libc_calloc(n, size));
+    return NO_MEMORY_FOR(n * size) ? no_memory() : note_block(__libc_calloc(n, size));
 }
 void *realloc(void *old, size_t size)
 {
-    if (FAILS(MALLOC)) return no_memory();
+    if (NO_MEMORY_FOR(size)) return no_memory();
     forget_block(old);
     return note_block(__libc_realloc(old, size));
 }
 int posix_memalign(void **to, size_t alignment, size_t size)
 {
-    if (FAILS(MALLOC)) return ENOMEM;
+    if (NO_MEMORY_FOR(size)) return ENOMEM;
     *to = note_block(__libc_memalign(alignment, size));
     return *to ? 0 : ENOMEM;
 }

@@ -314,6 +314,22 @@ static void write_prompts(int n, uint32_t seed)
     CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
 }
 
+/* What the views chose is drawn: nothing but the palette's colours. */
+static void check_drawn(const char *name)
+{
+    vdm_error err;
+    vdm_task t;
+    vdm_picture p = {0}, drawn = {0};
+    uint8_t cells[ROWS * COLS];
+    bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&p, name, &err) == 0 &&
+              vdm_grid_read(cells, &p, &t.grid) == 0 &&
+              vdm_grid_render(&drawn, cells, &t.grid, p.height, p.width, &err) == 0;
+    CHECK(ok && memcmp(p.rgb, drawn.rgb, (size_t)(p.height * p.width * 3)) == 0, "%s: not a grid as it is drawn", name);
+    vdm_picture_free(&p);
+    vdm_picture_free(&drawn);
+    vdm_task_free(&t);
+}
+
 /* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
 static void check_views(void)
 {
@@ -331,6 +347,7 @@ static void check_views(void)
            "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
     expect(0, "", "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
     expect_same("views/scores.csv", "one/scores.csv", false);
+    check_drawn("views/0&.ppm");
     write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
     expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
     expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);

@@ -159,7 +159,7 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
         write_tests(f, r);
     }
     fprintf(f, "\"seconds\": %.1f}\n", r->seconds);
-    return fclose(f) ? vdm_fail(err, "no memory for a line of results") : 0;
+    return vdm_memory_close(f, line, size) ? vdm_fail(err, "no memory for a line of results") : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------

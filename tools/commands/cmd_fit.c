@@ -49,8 +49,8 @@ static int read_video_noise(struct run *r, const vdm_safetensors *f, vdm_error *
 {
     const vdm_geometry *g = &r->s.geometry;
     int64_t C = r->s.config.transformer.out_channels, T = g->latent_frames, pixels = (int64_t)g->h * g->w;
-    int64_t posterior[] = {r->training.pairs, C, T, g->h, g->w},
-            latents[] = {r->training.pairs, T, C, g->h, g->w};
+    int64_t posterior[] = {r->training.videos, C, T, g->h, g->w},
+            latents[] = {r->training.videos, T, C, g->h, g->w};
     const vdm_tensor *t = vdm_safetensors_find(f, "video_noise");
     if (!t) return 0;
     bool turned = t->rank == 5 && C != T && t->shape[1] == T && t->shape[2] == C;
@@ -58,8 +58,8 @@ static int read_video_noise(struct run *r, const vdm_safetensors *f, vdm_error *
     r->video_noise = x;
     if (!x || !turned) return x ? 0 : -1;
     r->video_noise =
-        vdm_alloc((size_t)(r->training.pairs * C * T * pixels), sizeof(float), "video_noise", err);
-    for (int64_t i = 0; r->video_noise && i < r->training.pairs * C * T; i++) {
+        vdm_alloc((size_t)(r->training.videos * C * T * pixels), sizeof(float), "video_noise", err);
+    for (int64_t i = 0; r->video_noise && i < r->training.videos * C * T; i++) {
         int64_t pair = i / (C * T), c = i / T % C, k = i % T;
         memcpy(r->video_noise + i * pixels, x + ((pair * T + k) * C + c) * pixels,
                (size_t)pixels * sizeof(float));
@@ -73,7 +73,7 @@ static int inject(struct run *r, vdm_error *err)
     const options *o = r->s.options;
     const vdm_geometry *g = &r->s.geometry;
     int64_t C = r->s.config.transformer.out_channels, steps = o->learn.steps,
-            batch = (int64_t)o->learn.batch * o->learn.accumulate, n = r->training.pairs;
+            batch = (int64_t)o->learn.batch * o->learn.accumulate, n = r->training.videos;
     const struct {
         const char *name;
         float **to;
@@ -96,7 +96,7 @@ static int inject(struct run *r, vdm_error *err)
     vdm_safetensors_close(&f);
     if (!status && r->t && !(r->t_whole = whole(r->t, steps * batch, 1000, "t", o->inject, err))) status = -1;
     if (!status && r->pair &&
-        !(r->pair_whole = whole(r->pair, steps * batch, r->training.pairs, "pair", o->inject, err)))
+        !(r->pair_whole = whole(r->pair, steps * batch, r->training.videos, "pair", o->inject, err)))
         status = -1;
     vdm_fit_data_options *how = &r->training.how;
     how->video_noise = r->video_noise;
@@ -165,7 +165,7 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     training *l = &r->training;
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
-    plan_print(&r->s, o->learn.steps, 0, l->pairs);
+    plan_print(&r->s, o->learn.steps, 0, l->videos);
     if (training_run(l, err)) return -1;
     if (o->dump && write_dump(r, err)) return -1;
     return page_write(&p, r->page, err);
@@ -194,7 +194,7 @@ static int fit(struct run *r, options *o, const char *command, vdm_error *err)
     if (canvas_view(&r->task, o, &r->view, err)) return -1;
     if (training_plan(&r->training, &r->s, &r->task, o, err)) return -1;
     if (o->plan) {
-        plan_print(&r->s, o->learn.steps, 0, r->training.pairs);
+        plan_print(&r->s, o->learn.steps, 0, r->training.videos);
         return 0;
     }
     if (prepare_output(r, o, err)) return -1;

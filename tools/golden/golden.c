@@ -227,7 +227,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
     snprintf(hash, sizeof hash, "%016" PRIx64, g->hash);
     for (int i = 0; i < 2; i++) {
         fputs(ftell(g->expected[i].f) ? "}" : "{}", g->expected[i].f);
-        if (fflush(g->expected[i].f)) return vdm_fail(err, "no memory for the expected errors");
+        if (!vdm_memory_is_whole(g->expected[i].f)) return vdm_fail(err, "no memory for the expected errors");
         all[n][0] = i ? "expected_bf16" : "expected_f32";
         all[n++][1] = g->expected[i].text;
     }

@@ -130,7 +130,7 @@ void picture(struct writer *w, const vdm_picture *p, const char *what, const cha
         return;
     }
     w->status = vdm_png_write(p, memory, w->err);
-    if (fclose(memory) && !w->status) w->status = vdm_fail(w->err, "no memory for a picture of the page");
+    if (vdm_memory_close(memory, &png, &size) && !w->status) w->status = vdm_fail(w->err, "no memory for a picture of the page");
     if (!w->status) {
         fprintf(w->f, "<img width=\"%d\" height=\"%d\" alt=\"%s", p->width, p->height, what);
         escape(w->f, name);
