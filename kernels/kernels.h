@@ -206,7 +206,7 @@ typedef struct vdm_kernels {
 
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen, in cpu->precision. Returns the operations done in all, of which a
-     * multiply-add is two; 0 where the processor has no instruction for it. */
+     * multiply-add is two; 0 if the processor has no instruction for it. */
     double (*peak)(const vdm_cpu *cpu, int64_t steps);
 } vdm_kernels;
 
