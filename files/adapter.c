@@ -144,7 +144,7 @@ struct place {
     bool peft; /* with peft's own prefix */
 };
 
-/* The number at *text, without leading zeros or sign; -1 where there is none. */
+/* The number at *text, without leading zeros or sign; -1 if there is none. */
 static int take_number(const char **text)
 {
     const char *start = *text;
@@ -380,7 +380,7 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
-/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 where there is none. */
+/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
 {

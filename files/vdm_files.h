@@ -46,7 +46,7 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 /* Makes names from files safe to print. In place, these become '?': control characters,
  * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
 void vdm_clean(char *text);
-/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin
+/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 if they begin
  * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
 int vdm_utf8_length(const char *text, size_t size);
 /* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */

@@ -35,18 +35,9 @@
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
 
+#include "files/parallel.h"
 #include "vdm.h"
 #include "vdm_math.h"
-
-/* Threads: PARALLEL_FOR(n) before a loop splits its iterations evenly over n threads; without OpenMP the loop runs
- * in order. The one way in which vdm does this. */
-#ifdef _OPENMP
-#define OMP(directive) _Pragma(#directive)
-#define PARALLEL_FOR(threads) OMP(omp parallel for num_threads(threads) schedule(static))
-#else
-#define OMP(directive)
-#define PARALLEL_FOR(threads) (void)(threads);
-#endif
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
@@ -206,7 +197,7 @@ typedef struct vdm_kernels {
 
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen, in cpu->precision. Returns the operations done in all, of which a
-     * multiply-add is two; 0 where the processor has no instruction for it. */
+     * multiply-add is two; 0 if the processor has no instruction for it. */
     double (*peak)(const vdm_cpu *cpu, int64_t steps);
 } vdm_kernels;
 

@@ -57,7 +57,7 @@ typedef struct vdm_pixel {
 } vdm_pixel;
 /* Pixels of n cells in a line with their separators. */
 int64_t vdm_grid_side(const vdm_grid_layout *g, int n);
-/* The upper left pixel of the first cell in a picture of that size; false where the grid doesn't fit. */
+/* The upper left pixel of the first cell in a picture of that size; false if the grid doesn't fit. */
 bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width);
 /* The upper left pixel of cell i, counted by rows. */
 vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i);
@@ -69,7 +69,7 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout 
                     vdm_error *err);
 /* The number of the cell at `at`: of the colour nearest to its mean colour, the mean cut to whole levels. */
 int vdm_grid_cell_number(const vdm_picture *p, vdm_pixel at, int cell, const vdm_colours *colours);
-/* The grid in a picture: the numbers of its cells [rows,cols]. -1 where the grid doesn't fit. */
+/* The grid in a picture: the numbers of its cells [rows,cols]. -1 if the grid doesn't fit. */
 int vdm_grid_read(uint8_t *cells, const vdm_picture *p, const vdm_grid_layout *g);
 /* The layout after pictures of from_height x from_width were resized to height x width. Refused where cells or
  * separators would not have whole numbers of pixels, or where the grid would not stand in the centre again. */
@@ -130,16 +130,16 @@ int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_pictu
  *        (skimage.metrics.peak_signal_noise_ratio, data_range=255).
  * ssim   Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
  *        by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
- *        windows that lie inside, then over channels. NaN where a side is below 7.
+ *        windows that lie inside, then over channels. NaN if a side is below 7.
  * mae    mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
  * iou    |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
- *        0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
+ *        0.114 B > 127.5. 1 if both are empty. Its mean over pictures is the paper's mIoU
  *        (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
  * miou   every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
  *        the mean IoU over the classes that occur in either picture (jaccard_score, average="macro").
  * cells  share of grid cells whose mean colour, cut to whole levels, is nearest to the same palette colour.
  * pose   match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
- *        (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
+ *        (24 pixels at 480x720). 1 if neither truth nor answer has a joint, 0 if only the answer has.
  * pck    percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
  *        around the truth's joints; in pictures of several people the box of all. */
 typedef enum vdm_metric {
@@ -202,7 +202,7 @@ typedef struct vdm_colour_map {
     double affine[3][4];               /* r', g', b' from r, g, b, 1; levels of 0..255 */
     vdm_colours centre;                /* palette: where each colour comes out */
 } vdm_colour_map;
-/* From a study without answers: the identity. -1 where the map needs colours and the metric distinguishes none. */
+/* From a study without answers: the identity. -1 if the map needs colours and the metric distinguishes none. */
 int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, vdm_metric metric,
                      vdm_palette palette, vdm_error *err);
 /* Corrects a picture in place, rounding to whole levels. */
@@ -238,7 +238,7 @@ int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v
 
 enum { VDM_MAX_ARC_PAIRS = 10000 }; /* of a task, with all its views */
 typedef struct vdm_arc_pair {
-    vdm_grid x, y; /* y is 0 x 0 where a test's answer is not known */
+    vdm_grid x, y; /* y is 0 x 0 if a test's answer is not known */
 } vdm_arc_pair;
 typedef struct vdm_arc {
     char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
@@ -252,7 +252,7 @@ typedef struct vdm_arc {
  * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
-/* The tasks of a collection, in the file's order; none where the file is anything else. */
+/* The tasks of a collection, in the file's order; none if the file is anything else. */
 typedef struct vdm_arc_ids {
     char **id;
     int n;
@@ -299,7 +299,7 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
 
 typedef struct vdm_example {
     char *name;               /* "cat" of train/cat.in.ppm */
-    char *input, *output;     /* paths; output NULL where a test has no answer */
+    char *input, *output;     /* paths; output NULL if a test has no answer */
     const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
 } vdm_example;
 /* What reading a task's pictures lost: for each VDM_NOTE_... the first picture's path, "" if there is none. */
@@ -348,7 +348,7 @@ vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
  *               answers that are read right; of all pixels where the metric distinguishes none.
  * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
  *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
- *               frame's edges against the truth's, below 1 where it is smeared.
+ *               frame's edges against the truth's, below 1 if it is smeared.
  * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
  * memorising    the share of training pairs answered exactly, and that of held-out ones. */
 typedef struct vdm_diagnosis {
@@ -361,7 +361,7 @@ typedef struct vdm_diagnosis {
 void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid, const uint8_t *frames, int T,
                        const vdm_picture *query, const vdm_picture *truth);
 /* The shift of one colour that the metric distinguishes (0: of the whole picture where there are none), and how
- * many cells or pixels it is the mean of; 0 and NaN where there are none. */
+ * many cells or pixels it is the mean of; 0 and NaN if there are none. */
 int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
                             int number);
 /* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */

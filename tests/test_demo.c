@@ -181,7 +181,7 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
-    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours as they came", "Colour map"};
+    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours not corrected", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
@@ -309,9 +309,11 @@ static void write_prompts(int n, uint32_t seed)
     vdm_error err;
     static float numbers[4 * 5 * 24];
     check_random(numbers, n * 5 * 24, seed, 1);
-    vdm_tensor t = {.name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
+    vdm_tensor t = {
+        .name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
     t.bytes = (size_t)n * 5 * 24 * sizeof(float);
-    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s",
+          err.text);
 }
 
 /* What the views chose is drawn: nothing but the palette's colours. */
@@ -324,7 +326,8 @@ static void check_drawn(const char *name)
     bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&p, name, &err) == 0 &&
               vdm_grid_read(cells, &p, &t.grid) == 0 &&
               vdm_grid_render(&drawn, cells, &t.grid, p.height, p.width, &err) == 0;
-    CHECK(ok && memcmp(p.rgb, drawn.rgb, (size_t)(p.height * p.width * 3)) == 0, "%s: not a grid as it is drawn", name);
+    CHECK(ok && memcmp(p.rgb, drawn.rgb, (size_t)(p.height * p.width * 3)) == 0,
+          "%s: not a grid as it is drawn", name);
     vdm_picture_free(&p);
     vdm_picture_free(&drawn);
     vdm_task_free(&t);
@@ -343,9 +346,11 @@ static void check_views(void)
     expect_same("one/lora.safetensors", "plain/lora.safetensors", true);
     expect(0, "", "fit task --model model -o views --steps 3 --rank 2 --watch-every 0 --views 4");
     expect_same("views/lora.safetensors", "plain/lora.safetensors", false);
-    expect(0, "exact 0 of 5",
-           "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
-    expect(0, "", "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
+    expect(
+        0, "exact 0 of 5",
+        "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
     expect_same("views/scores.csv", "one/scores.csv", false);
     check_drawn("views/0&.ppm");
     write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */

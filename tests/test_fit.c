@@ -42,7 +42,8 @@ static int setup(void)
     check_random(s.videos, PAIRS * VIDEO, 1, 1.5f);
     check_random(s.images, PAIRS * LATENT, 2, 1.5f);
     check_random(s.text, L * DT, 3, 1);
-    s.data = (vdm_fit_data){.pairs = PAIRS, .F = F, .C = C, .h = H, .w = W, .videos = s.videos, .images = s.images};
+    s.data = (vdm_fit_data){
+        .pairs = PAIRS, .F = F, .C = C, .h = H, .w = W, .videos = s.videos, .images = s.images};
     return CHECK(s.geometry.F == F && s.geometry.pad == 1, "geometry: F %d", s.geometry.F) ? 0 : -1;
 }
 
@@ -726,7 +727,7 @@ int main(void)
         test_pure_noise();
         test_other_states();
         test_prompts();
-    test_not_finite();
+        test_not_finite();
     }
     test_state_settings();
     vdm_transformer_free(&s.m);

@@ -40,7 +40,7 @@ static void check_usage(void)
 {
     expect(0, "vdm fit", "help");
     expect(0, "--rank", "fit --help");
-    expect(2, "is not a command", "frobnicate");
+    expect(2, "not a command", "frobnicate");
     expect(2, "no such option", "predict --frobnicate");
     expect(2, "integer", "predict --sample-steps 12abc");
     expect(2, "integer", "predict --sample-steps 0");

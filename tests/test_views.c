@@ -17,8 +17,8 @@ static void add(ballot *b, int k, const uint8_t grid[CELLS], int wrong)
     memcpy(cells, grid, CELLS);
     if (wrong >= 0) cells[wrong] = (uint8_t)((cells[wrong] + 1) % 10);
     vdm_view_cells(seen, cells, SIDE, SIDE, &list[k], false);
-    CHECK(!vdm_grid_render(&p, seen, &layout, 0, 0, &err) && !ballot_add(b, &list[k], &p, &layout, &err), "%s",
-          err.text);
+    CHECK(!vdm_grid_render(&p, seen, &layout, 0, 0, &err) && !ballot_add(b, &list[k], &p, &layout, &err),
+          "%s", err.text);
     vdm_picture_free(&p);
 }
 
@@ -58,7 +58,8 @@ int main(void)
     ballot_free(&b);
     vdm_picture small = {.width = 8, .height = 8, .rgb = (uint8_t[8 * 8 * 3]){0}};
     ballot_new(&b, SIDE, SIDE, &err);
-    CHECK(ballot_add(&b, &list[0], &small, &layout, &err) && strstr(err.text, "a grid of 4 x 4"), "%s", err.text);
+    CHECK(ballot_add(&b, &list[0], &small, &layout, &err) && strstr(err.text, "a grid of 4 x 4"), "%s",
+          err.text);
     ballot_free(&b);
     return check_end("views");
 }

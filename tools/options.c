@@ -240,7 +240,7 @@ static int read_sections(options *o, int command, const vdm_json *j, vdm_error *
     return 0;
 }
 
-/* 1 where the model has a vdm.json, which is then open; 0 where it has none. */
+/* 1 if the model has a vdm.json, which is then open; 0 if it has none. */
 static int open_own(vdm_json *j, char **path, const char *model, vdm_error *err)
 {
     struct stat st;

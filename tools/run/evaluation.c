@@ -219,10 +219,10 @@ struct bar {
     vdm_progress inner;
     console console;
     const evaluation *all;
-    int each;  /* sampling steps, in all views */
+    int each;   /* sampling steps, in all views */
     int before; /* of them, in the views before this one */
-    int done;  /* answers, to training pairs too */
-    int group; /* answers that are sampled together now */
+    int done;   /* answers, to training pairs too */
+    int group;  /* answers that are sampled together now */
     double start;
 };
 

@@ -23,8 +23,8 @@ static int read_text(views *v, const session *s, vdm_error *err)
         v->text = vdm_safetensors_floats(&f, "view_embeds", 3, shape, err);
         status = v->text ? 0 : -1;
         if (!status && shape[0] < v->n)
-            status = vdm_fail(err, "%s: view_embeds: expected the prompts of %d views, found %lld", path, v->n,
-                              (long long)shape[0]);
+            status = vdm_fail(err, "%s: view_embeds: expected the prompts of %d views, found %lld", path,
+                              v->n, (long long)shape[0]);
         vdm_safetensors_close(&f);
     }
     vdm_free(path);
@@ -40,8 +40,8 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
     if (o->eval.view)
         return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, o->eval.views);
     if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
-        return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s", t->path,
-                        o->eval.views, vdm_metric_name(t->metric));
+        return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s",
+                        t->path, o->eval.views, vdm_metric_name(t->metric));
     bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
     while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
     vdm_views_make(v->list, v->n, square, 1, colours, 42);
@@ -82,7 +82,8 @@ void ballot_free(ballot *b)
     *b = (ballot){0};
 }
 
-int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err)
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
+               vdm_error *err)
 {
     int cells = b->rows * b->cols;
     uint8_t *seen = vdm_alloc((size_t)cells, 2, "a grid", err);

@@ -7,7 +7,7 @@
 typedef struct views {
     int n; /* at least 1; 1: the task as it is, with the session's own prompt */
     vdm_view list[MAX_VIEWS];
-    float *text; /* [n,L,Dt]: the prompt of each; NULL where n is 1 */
+    float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
 /* --views, for a session that knows its model. Refused where the task has no grid, and where the model has no
  * view_embeds.safetensors with so many prompts. */
@@ -26,7 +26,8 @@ typedef struct ballot {
 int ballot_new(ballot *b, int rows, int cols, vdm_error *err);
 void ballot_free(ballot *b);
 /* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
-int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err);
+int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
+               vdm_error *err);
 /* Draws what most give over p, in the layout of the original task; the lowest number where several have as many. */
 int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err);
 

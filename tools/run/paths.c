@@ -25,7 +25,7 @@ static char *folder_of(const char *path, vdm_error *err)
     return folder;
 }
 
-/* Which file it is; -1 where it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
+/* Which file it is; -1 if it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
 static int identify(struct known_path *k, vdm_error *err)
 {
     struct stat st;
