@@ -177,15 +177,16 @@ ifneq ($(INSTALL_DOCS),)
 	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
 endif
 
-# Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is build/fuzz/fuzz_X-corpus.
+# Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is
+# build/fuzz/fuzz_X-corpus, from the seeds of tests/fuzz/corpus/fuzz_X.
 # FUZZ: options for each, as -max_total_time=600.
 FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= -max_total_time=300
 fuzz:
 	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 OPENMP= SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
 fuzz-run: $(FUZZERS)
-	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
-	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
+	@for f in $(FUZZERS); do mkdir -p $$f-corpus && seeds=tests/fuzz/corpus/$${f##*/} && \
+	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus $$([ ! -d $$seeds ] || echo $$seeds) || exit 1; done
 build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_results: $(filter-out %/main.o,$(TOOL_OBJECTS))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
