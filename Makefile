@@ -76,13 +76,18 @@ $(BUILD)/libvdm.a: $(LIB_OBJECTS)
 $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# -O3 is for loops over numbers: nothing in tools/ and tests/ has any that take time.
+$(BUILD)/tools/%.o $(BUILD)/tests/%.o: OPT := $(subst -O3,-O2,$(OPT))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(if $(filter kernels/%,$<),,$(HARDEN)) -MMD -MP -c $< -o $@
 # kernels/set.c for avx2 is kernels/set@avx2.o. Locals for a debugger, who steps through kernels/plain.c, would take
 # half of the compile time; so would -O3 of the scalar set, of which no speed is asked. -O3 of the others: packing
-# is a tenth slower at -O2, learning with bf16's instructions by 5 %.
-SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT))))
+# is a tenth slower at -O2, learning with bf16's instructions by 5 %. But gcc then copies whole loops for each constant
+# and each condition in them, which takes as long as all the rest and makes nothing faster.
+COPIES = -fno-ipa-cp-clone -fno-unswitch-loops
+COPIES := $(shell $(CC) -Werror $(COPIES) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(COPIES))
+SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT))),$(COPIES))
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)

@@ -265,7 +265,8 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         if (!m->a == !m->b && (m->a || !m->alpha)) continue;
         char missing[VDM_LORA_NAME];
         key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
-        return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path, missing);
+        return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path,
+                        missing);
     }
     if (*applied == 0)
         return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);

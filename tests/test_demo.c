@@ -393,7 +393,9 @@ static void check_looks(void)
     CHECK(looks == 5 && strstr(said, "Answers after 10 of 12 steps"), "%d looks: %s", looks, said);
     expect(0, "", "fit task --model model --steps 12 --rank 2 -o no-looks");
     expect_same("looks/lora.safetensors", "no-looks/lora.safetensors", true);
-    expect(0, "", "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
+    expect(
+        0, "",
+        "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
     expect_same("looks/scores.csv", "no-looks/scores.csv", true);
 }
 

@@ -152,12 +152,14 @@ static void test_reading(void)
     CHECK(strcmp(joined, "a/b") == 0 && strcmp(other, "a/b") == 0, "%s %s", joined, other);
     vdm_free(joined);
     vdm_free(other);
-    char *copy = vdm_copy_text("cat", &err), *part = vdm_copy_bytes("catalogue", 3, &err), *empty = vdm_copy_text("", &err);
+    char *copy = vdm_copy_text("cat", &err), *part = vdm_copy_bytes("catalogue", 3, &err),
+         *empty = vdm_copy_text("", &err);
     CHECK(strcmp(copy, "cat") == 0 && strcmp(part, "cat") == 0 && !*empty, "%s %s", copy, part);
     vdm_free(copy);
     vdm_free(part);
     vdm_free(empty);
-    CHECK(vdm_is_folder(check_folder()) && !vdm_is_folder("Makefile") && !vdm_is_folder("no such thing"), "folders");
+    CHECK(vdm_is_folder(check_folder()) && !vdm_is_folder("Makefile") && !vdm_is_folder("no such thing"),
+          "folders");
 }
 
 static void test_cpu(void)

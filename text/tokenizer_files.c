@@ -200,7 +200,8 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
     if (vdm_read_file(t->path, VDM_MAX_TOKENIZER, &t->file, &size, err)) return -1;
     struct span all = {(const unsigned char *)t->file, (const unsigned char *)t->file + size};
     int n = count_pieces(t, all, err);
-    if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err)) return -1;
+    if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err))
+        return -1;
     return add_extra_ids(t, dir, err);
 }
 

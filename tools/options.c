@@ -65,8 +65,7 @@ static int read_count(const struct option_row *r, const char *text, int *value, 
 {
     double x;
     if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
-        return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max,
-                        text);
+        return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max, text);
     *value = (int)x;
     return 0;
 }

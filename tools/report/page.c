@@ -420,8 +420,7 @@ static void header(struct writer *w)
     } else if (p->evaluation) {
         evaluation_say(p->evaluation, result, sizeof result);
         if (p->training)
-            fprintf(w->f,
-                    "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
                     p->training->pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {

@@ -93,7 +93,7 @@ int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_gri
     if (status)
         vdm_fail(err, "a view: expected a picture that holds a grid of %d x %d", grid->rows, grid->cols);
     else
-        vdm_view_cells(answer, seen, grid->rows, grid->cols, v, true);
+        vdm_view_cells(answer, seen, grid->rows, grid->cols, v, VDM_OUT_OF_VIEW);
     for (int i = 0; i < cells && !status; i++) b->count[10 * i + answer[i]]++;
     vdm_free(seen);
     return status;

@@ -20,7 +20,7 @@ typedef struct training {
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;
     vdm_lora adapter;
-    vdm_trace *trace;  /* shown the tensors of learning; or NULL */
+    vdm_trace *trace; /* shown the tensors of learning; or NULL */
     /* Called every look_every steps (0: never) but the last, with the adapter as it is then. */
     void (*look)(void *user, int step);
     void *look_user;
