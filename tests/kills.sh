@@ -68,6 +68,7 @@ while IFS='|' read -r name words files; do
             wait $pid || { echo "$name: refused after a kill: $(tail -n 1 log)"; exit 1; }
             same_results
             rm -rf work && mkdir work
+            time=$((ms < time ? ms : time)) # it takes no longer than that
         fi
     done
     start
