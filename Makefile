@@ -17,7 +17,7 @@ WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unkno
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
              -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. -Ifiles -Ikernels -Itask $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
              $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(OPENMP) $(SANITIZE) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
+LDLIBS = $(OPENMP) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
@@ -44,6 +44,14 @@ PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h 
              -Wa$(comma)-muse-unaligned-vector-move)
 comma = ,
 
+# Hardening (SECURITY.md), where compiler and linker take all of it; not in kernels, and with no sanitizer. HARDEN= turns it
+# off. Position independence is left to the compiler, which has it as its default in most systems.
+HARDEN_TRIAL = int main(int n, char **v) { volatile char t[64]; t[n] = **v; return t[n]; }
+HARDEN_FLAGS = -fstack-protector-strong $(if $(filter -O0,$(OPT)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN_LINK_FLAGS = -Wl,-z,relro -Wl,-z,now
+HARDEN := $(if $(SANITIZE),,$(shell echo '$(HARDEN_TRIAL)' | $(CC) -Werror $(OPT) $(HARDEN_FLAGS) $(HARDEN_LINK_FLAGS) \
+  -include string.h -x c - -o /dev/null 2>/dev/null && echo '$(HARDEN_FLAGS)'))
+
 # The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
 PER_SET = kernels/set.c
 SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
@@ -68,13 +76,18 @@ $(BUILD)/libvdm.a: $(LIB_OBJECTS)
 $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
+# -O3 is for loops over numbers: nothing in tools/ and tests/ has any that take time.
+$(BUILD)/tools/%.o $(BUILD)/tests/%.o: OPT := $(subst -O3,-O2,$(OPT))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c $< -o $@
+	$(CC) $(CFLAGS_ALL) $(if $(filter kernels/%,$<),,$(HARDEN)) -MMD -MP -c $< -o $@
 # kernels/set.c for avx2 is kernels/set@avx2.o. Locals for a debugger, who steps through kernels/plain.c, would take
 # half of the compile time; so would -O3 of the scalar set, of which no speed is asked. -O3 of the others: packing
-# is a tenth slower at -O2, learning with bf16's instructions by 5 %.
-SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT))))
+# is a tenth slower at -O2, learning with bf16's instructions by 5 %. But gcc then copies whole loops for each constant
+# and each condition in them, which takes as long as all the rest and makes nothing faster.
+COPIES = -fno-ipa-cp-clone -fno-unswitch-loops
+COPIES := $(shell $(CC) -Werror $(COPIES) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(COPIES))
+SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT))),$(COPIES))
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
@@ -178,7 +191,7 @@ fuzz:
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && \
 	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus || exit 1; done
-build/fuzz/fuzz_compare: $(filter-out %/main.o,$(TOOL_OBJECTS))
+build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_results: $(filter-out %/main.o,$(TOOL_OBJECTS))
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 

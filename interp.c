@@ -195,10 +195,11 @@ int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err)
     for (int64_t i = 0; i < T * frame; i++)
         if (!isfinite(video[i]) && bad++ == 0) first = i / frame;
     if (!bad) return 0;
-    return vdm_fail(err,
-                    "the video: %lld of %lld values are NaN or infinite, the first in frame %lld: weights, adapter or "
-                    "prompt hold such values, or are so large that the computation overflows",
-                    (long long)bad, (long long)(T * frame), (long long)first);
+    return vdm_fail(
+        err,
+        "the video: %lld of %lld values are NaN or infinite, the first in frame %lld: weights, adapter or "
+        "prompt hold such values, or are so large that the computation overflows",
+        (long long)bad, (long long)(T * frame), (long long)first);
 }
 
 /* video [T,3,H,W] in 0..1, clipped to it, NaN as 0 (vdm_video_check finds it) -> frames [T,H,W,3] */

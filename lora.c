@@ -203,14 +203,13 @@ double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max)
     enum { PIECES = 256 };
     double sums[PIECES], sum = 0;
     int64_t piece = (n + PIECES - 1) / PIECES;
-#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+    PARALLEL_FOR(cpu->threads)
     for (int i = 0; i < PIECES; i++) {
         int64_t end = (i + 1) * piece < n ? (i + 1) * piece : n;
         double s = 0;
         for (int64_t j = i * piece; j < end; j++) s += (double)grad[j] * (double)grad[j];
         sums[i] = s;
     }
-    (void)cpu;
     for (int i = 0; i < PIECES; i++) sum += sums[i];
     double norm = sqrt(sum), factor = max / (norm + 1e-6);
     if (!(factor < 1)) return norm;

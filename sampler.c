@@ -88,8 +88,7 @@ void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, 
     double keep = sqrt((1 - to) / (1 - alpha));
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
     const float a = (float)keep, b = (float)(sqrt(to) - sqrt(alpha) * keep);
-    (void)cpu;
-#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+    PARALLEL_FOR(cpu->threads)
     for (int64_t i = 0; i < n; i++) {
         float x0 = of_x * x[i] - of_v * v[i];
         x[i] = a * x[i] + b * x0;
@@ -136,8 +135,7 @@ void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *ste
     const double alpha = vdm_schedule_alpha(s, step->t);
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
     const float *fresh = c.second_order ? noise + n : noise;
-    (void)cpu;
-#pragma omp parallel for schedule(static) num_threads(cpu->threads)
+    PARALLEL_FOR(cpu->threads)
     for (int64_t i = 0; i < n; i++) {
         float x0 = of_x * x[i] - of_v * v[i];
         float target = c.second_order ? c.m3 * x0 - c.m4 * old[i] : x0;

@@ -42,10 +42,7 @@ static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_
     const char *weight = w->weight.data;
     vdm_dtype dtype = w->weight.dtype;
     int64_t row = n * (int64_t)vdm_dtype_bytes(dtype), kernel = rows * row;
-    (void)cpu;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(cpu->threads)
-#endif
+    PARALLEL_FOR(cpu->threads)
     for (int64_t i = 0; i < rows; i++) {
         float *a = all + i * n, *b = two + i * n, *c = last + i * n;
         vdm_widen(b, weight + i * row, dtype, n);
@@ -313,9 +310,7 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time, vdm
 static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
 {
     size_t pixel = (size_t)C, row = 2 * (size_t)W * pixel;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(cpu->threads)
-#endif
+    PARALLEL_FOR(cpu->threads)
     for (int i = 0; i < H; i++) {
         float *to = y + 2 * (size_t)i * row;
         const float *from = x + (size_t)i * (size_t)W * pixel;
@@ -323,7 +318,6 @@ static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, 
             memcpy(to + j * pixel, from + j / 2 * pixel, pixel * sizeof *to);
         memcpy(to + row, to, row * sizeof *to);
     }
-    (void)cpu;
 }
 
 /* CogVideoXUpsample3D: [T,H,W,C] -> [T',2H,2W,C], nearest, then a 3x3 convolution of every frame.

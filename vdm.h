@@ -90,11 +90,11 @@ typedef struct vdm_sample_options vdm_sample_options;
  * the sample height and width if positions are learned (other frame counts get computed ones, as in
  * diffusers). */
 typedef struct vdm_geometry {
-    int frames, height, width;     /* T, H, W */
-    int latent_frames;             /* (T - 1) / 4 + 1 */
-    int pad;                       /* copies of latent frame 0 put in front, so that patch_t divides F */
-    int F, h, w;                   /* F = latent_frames + pad */
-    int video_tokens;              /* V */
+    int frames, height, width; /* T, H, W */
+    int latent_frames;         /* (T - 1) / 4 + 1 */
+    int pad;                   /* copies of latent frame 0 put in front, so that patch_t divides F */
+    int F, h, w;               /* F = latent_frames + pad */
+    int video_tokens;          /* V */
 } vdm_geometry;
 int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
                       vdm_error *err);
@@ -127,17 +127,17 @@ void vdm_model_close(vdm_model *m);
 
 typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
     int height, width;
-    uint8_t *rgb;            /* vdm_free */
+    uint8_t *rgb; /* vdm_free */
 } vdm_picture;
 
 /* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step.
  * A return other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the
  * sentence. Every function takes NULL for it. */
 typedef struct vdm_report {
-    const char *phase;    /* "prompt", "encode", "train", "sample", "decode" */
-    int step, of;         /* steps done, steps in all */
-    double seconds;       /* since the phase began */
-    double loss;          /* training: of this step; NaN elsewhere */
+    const char *phase; /* "prompt", "encode", "train", "sample", "decode" */
+    int step, of;      /* steps done, steps in all */
+    double seconds;    /* since the phase began */
+    double loss;       /* training: of this step; NaN elsewhere */
 } vdm_report;
 typedef struct vdm_progress {
     int (*report)(void *user, const vdm_report *r); /* may be NULL */
@@ -147,7 +147,12 @@ typedef struct vdm_progress {
 
 /* How x becomes y within the video (interp.c). */
 typedef enum vdm_phi_kind {
-    VDM_PHI_LINEAR, VDM_PHI_QUADRATIC, VDM_PHI_SQRT, VDM_PHI_DISCRETE, VDM_PHI_BLACK, VDM_PHI_TILES,
+    VDM_PHI_LINEAR,
+    VDM_PHI_QUADRATIC,
+    VDM_PHI_SQRT,
+    VDM_PHI_DISCRETE,
+    VDM_PHI_BLACK,
+    VDM_PHI_TILES,
     VDM_PHI_NOISY
 } vdm_phi_kind;
 typedef struct vdm_phi {
@@ -168,30 +173,34 @@ int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
 typedef enum vdm_image_scale { VDM_IMAGE_PIPELINE, VDM_IMAGE_TRAINER } vdm_image_scale;
 
 typedef enum vdm_lr_schedule {
-    VDM_LR_CONSTANT, VDM_LR_CONSTANT_WITH_WARMUP, VDM_LR_LINEAR, VDM_LR_COSINE
+    VDM_LR_CONSTANT,
+    VDM_LR_CONSTANT_WITH_WARMUP,
+    VDM_LR_LINEAR,
+    VDM_LR_COSINE
 } vdm_lr_schedule;
 /* Options of the training loop; in comments the defaults of vdm_fit_defaults, the paper's. */
 typedef struct vdm_fit_options {
-    int steps, batch;    /* 500, 2 */
-    int accumulate;      /* 1: batches averaged in a step; N = batch * accumulate videos */
+    int steps, batch; /* 500, 2 */
+    int accumulate;   /* 1: batches averaged in a step; N = batch * accumulate videos */
     double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
-    double clip;         /* 1 */
+    double clip;                                /* 1 */
     vdm_lr_schedule schedule;
-    int warmup;          /* 0 */
-    double pure_noise;   /* 0: share of the videos with the last t, 999; of the others t is uniform. With
+    int warmup;        /* 0 */
+    double pure_noise; /* 0: share of the videos with the last t, 999; of the others t is uniform. With
                           * zero terminal SNR x_t is nothing but noise there, and the answer has to come
                           * from the picture alone, as in the first step of sampling (arXiv 2409.11355
                           * learns at this t alone). The fixed set has the same share */
-    uint64_t seed;       /* 42 */
-    size_t memory;       /* 2 GiB: maximum bytes of stored activations; the others are recomputed (vdm_tape_shape) */
-    int watch_every;     /* 10: steps between losses on a fixed set; 0: never */
-    int save_every;      /* 50: steps between saved states; 0: only when the run ends or is stopped */
-    const char *state;   /* the file of the state, or NULL */
-    bool resume;         /* from that file */
+    uint64_t seed;     /* 42 */
+    size_t
+        memory; /* 2 GiB: maximum bytes of stored activations; the others are recomputed (vdm_tape_shape) */
+    int watch_every;   /* 10: steps between losses on a fixed set; 0: never */
+    int save_every;    /* 50: steps between saved states; 0: only when the run ends or is stopped */
+    const char *state; /* the file of the state, or NULL */
+    bool resume;       /* from that file */
     /* instead of the seed's random numbers, which are drawn all the same; each may be NULL */
-    const int *t;        /* [steps,N]: 0..999 */
-    const int *pair;     /* [steps,N] */
-    const float *noise;  /* [steps,N,F,C,h,w] */
+    const int *t;       /* [steps,N]: 0..999 */
+    const int *pair;    /* [steps,N] */
+    const float *noise; /* [steps,N,F,C,h,w] */
 } vdm_fit_options;
 void vdm_fit_defaults(vdm_fit_options *o);
 
@@ -226,22 +235,22 @@ int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vd
 typedef enum vdm_sampler { VDM_DDIM, VDM_DPM } vdm_sampler;
 /* Everything that sampling takes; in comments the defaults. */
 struct vdm_sample_options {
-    vdm_geometry geometry;   /* vdm_answer: {0} is the model's */
-    int steps;               /* 50 */
-    vdm_sampler sampler;     /* VDM_DDIM; of a model, the one that its scheduler names */
-    double guidance;         /* 6; at 1 or less the negative prompt is not computed */
-    bool dynamic_guidance;   /* false: vdm_dynamic_guidance in every step */
-    bool tiled;              /* false: the VAE works in tiles */
+    vdm_geometry geometry;       /* vdm_answer: {0} is the model's */
+    int steps;                   /* 50 */
+    vdm_sampler sampler;         /* VDM_DDIM; of a model, the one that its scheduler names */
+    double guidance;             /* 6; at 1 or less the negative prompt is not computed */
+    bool dynamic_guidance;       /* false: vdm_dynamic_guidance in every step */
+    bool tiled;                  /* false: the VAE works in tiles */
     vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
-    uint64_t seed;           /* 42 */
-    int videos;              /* N images answered in one pass, with the same bits as one by one; 0: one */
-    int ensemble;            /* M: an answer is decoded from the mean latents of M videos, each from noise of
+    uint64_t seed;               /* 42 */
+    int videos;                  /* N images answered in one pass, with the same bits as one by one; 0: one */
+    int ensemble; /* M: an answer is decoded from the mean latents of M videos, each from noise of
                               * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
                               * All are sampled together, in M times the memory */
     /* instead of the seed's random numbers; each may be NULL */
-    const float *noise;        /* [M,F,C,h,w] */
-    const float *image_noise;  /* [C,h,w]: of the posterior sample */
-    const float *step_noise;   /* [steps,2,M,F,C,h,w] */
+    const float *noise;       /* [M,F,C,h,w] */
+    const float *image_noise; /* [C,h,w]: of the posterior sample */
+    const float *step_noise;  /* [steps,2,M,F,C,h,w] */
 };
 /* 50 steps of DDIM, guidance 6, ensemble 1, seed 42; the geometry is left {0}. */
 void vdm_sample_defaults(vdm_sample_options *o);
@@ -292,8 +301,8 @@ typedef struct vdm_fit_data_options {
     vdm_geometry geometry;
     const vdm_phi *phi;
     vdm_image_scale image_scale;
-    bool tiled;    /* the VAE works in tiles */
-    bool augment;  /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
+    bool tiled;   /* the VAE works in tiles */
+    bool augment; /* image + sigma * noise before it is encoded; log sigma ~ N(-3, 0.5^2) for every pair */
     uint64_t seed;
     /* instead of the seed's random numbers (drawn all the same), in diffusers' layouts; each may be NULL */
     const float *video_noise;       /* [pairs,C,F',h,w]: of the posterior; F' without padding */
@@ -404,40 +413,40 @@ typedef struct vdm_norm { /* layer or group norm with weight and bias */
 
 /* transformer/config.json: the switches that distinguish the CogVideoX variants */
 struct vdm_transformer_config {
-    int layers, heads, head_dim;  /* D = heads * head_dim; head_dim is a multiple of 16 */
-    int in_channels, out_channels;/* 32 and 16 in image-to-video: noisy latents, then image latents */
-    int patch, patch_t;           /* patch_t 0: the 1.0 models (published as null) */
-    int text_tokens, text_dim;    /* L, Dt */
-    int time_dim;                 /* E */
-    int ofs_dim;                  /* 0: no ofs embedding */
+    int layers, heads, head_dim;   /* D = heads * head_dim; head_dim is a multiple of 16 */
+    int in_channels, out_channels; /* 32 and 16 in image-to-video: noisy latents, then image latents */
+    int patch, patch_t;            /* patch_t 0: the 1.0 models (published as null) */
+    int text_tokens, text_dim;     /* L, Dt */
+    int time_dim;                  /* E */
+    int ofs_dim;                   /* 0: no ofs embedding */
     bool rotary, learned_positions, patch_bias;
-    bool flip_sin_to_cos;         /* cos before sin: always true in published models */
+    bool flip_sin_to_cos; /* cos before sin: always true in published models */
     double freq_shift, norm_eps;
     int sample_frames, sample_height, sample_width; /* latent h, w; frames in pixels */
     double spatial_scale, temporal_scale;
     int temporal_compression;
 };
 
-typedef struct vdm_block { /* CogVideoXBlock */
-    struct vdm_modulated_norm {   /* CogVideoXLayerNormZero */
-        vdm_linear linear;        /* [6D, E]: shift, scale, gate (video), then the same for text */
-        vdm_norm norm;            /* [D] */
-    } norm[2];                    /* norm1, norm2 */
-    vdm_linear q, k, v, out;      /* [D, D] */
-    vdm_norm norm_q, norm_k;      /* [Dh] */
-    vdm_linear ff_up, ff_down;    /* [4D, D], [D, 4D] */
+typedef struct vdm_block {      /* CogVideoXBlock */
+    struct vdm_modulated_norm { /* CogVideoXLayerNormZero */
+        vdm_linear linear;      /* [6D, E]: shift, scale, gate (video), then the same for text */
+        vdm_norm norm;          /* [D] */
+    } norm[2];                  /* norm1, norm2 */
+    vdm_linear q, k, v, out;    /* [D, D] */
+    vdm_norm norm_q, norm_k;    /* [Dh] */
+    vdm_linear ff_up, ff_down;  /* [4D, D], [D, 4D] */
 } vdm_block;
 
 struct vdm_transformer { /* CogVideoXTransformer3DModel */
     vdm_transformer_config config;
     vdm_linear patch_proj, text_proj;
-    const float *positions;       /* [L + V of the sample size, D] if positions are learned */
+    const float *positions; /* [L + V of the sample size, D] if positions are learned */
     vdm_linear time1, time2, ofs1, ofs2;
-    vdm_block *blocks;            /* [layers] */
+    vdm_block *blocks; /* [layers] */
     vdm_norm norm_final, norm_out;
     vdm_linear norm_out_linear, proj_out;
     vdm_safetensors file;
-    float *small;                 /* biases and norms, widened to f32 */
+    float *small; /* biases and norms, widened to f32 */
 };
 /* dir is the folder of the part itself ("model/transformer"). Missing, extra and misshapen tensors
  * are listed by name in the sentence. Weights stay mapped; biases and norms are widened. */
@@ -453,36 +462,36 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
 /* vae/config.json */
 enum { VDM_MAX_VAE_BLOCKS = 8 };
 struct vdm_vae_config {
-    int channels, latent_channels;              /* 3, 16 */
+    int channels, latent_channels; /* 3, 16 */
     int blocks, block_channels[VDM_MAX_VAE_BLOCKS];
     int layers_per_block, groups;
-    int temporal_compression;                   /* 4: the first log2(4) blocks halve time */
-    int sample_height, sample_width;            /* tiles are half of this */
+    int temporal_compression;        /* 4: the first log2(4) blocks halve time */
+    int sample_height, sample_width; /* tiles are half of this */
     double norm_eps, scaling_factor;
     bool invert_scale_latents, quant_conv, post_quant_conv;
 };
 
 typedef struct vdm_conv {
-    vdm_matrix weight;            /* [kt * k * k * in, out]: taps in time, row, column order, then channel */
-    const float *bias;            /* [out] */
-    int in, out, kt, k;           /* kernel kt x k x k */
+    vdm_matrix weight;  /* [kt * k * k * in, out]: taps in time, row, column order, then channel */
+    const float *bias;  /* [out] */
+    int in, out, kt, k; /* kernel kt x k x k */
 } vdm_conv;
-typedef struct vdm_vae_norm {     /* encoder: GroupNorm. decoder: CogVideoXSpatialNorm3D */
+typedef struct vdm_vae_norm { /* encoder: GroupNorm. decoder: CogVideoXSpatialNorm3D */
     vdm_norm norm;
-    vdm_conv y, b;                /* 1x1x1 over the latent; y.in = 0 in the encoder */
+    vdm_conv y, b; /* 1x1x1 over the latent; y.in = 0 in the encoder */
 } vdm_vae_norm;
-typedef struct vdm_resnet {       /* CogVideoXResnetBlock3D */
+typedef struct vdm_resnet { /* CogVideoXResnetBlock3D */
     vdm_vae_norm norm1, norm2;
     vdm_conv conv1, conv2;
-    vdm_conv shortcut;            /* in = 0: none */
+    vdm_conv shortcut; /* in = 0: none */
 } vdm_resnet;
-typedef struct vdm_vae_half {     /* encoder or decoder */
+typedef struct vdm_vae_half { /* encoder or decoder */
     vdm_conv conv_in, conv_out;
     vdm_resnet mid[2];
     struct vdm_vae_level {
-        int resnets;              /* layers_per_block, one more in the decoder */
+        int resnets; /* layers_per_block, one more in the decoder */
         vdm_resnet *resnet;
-        vdm_conv resample;        /* in = 0: none */
+        vdm_conv resample; /* in = 0: none */
         bool compress_time;
     } level[VDM_MAX_VAE_BLOCKS];
     vdm_vae_norm norm_out;
@@ -490,8 +499,8 @@ typedef struct vdm_vae_half {     /* encoder or decoder */
 struct vdm_vae { /* AutoencoderKLCogVideoX */
     vdm_vae_config config;
     vdm_vae_half encoder, decoder;
-    vdm_conv quant, post_quant;   /* in = 0: none */
-    void *memory;                 /* private: repacked weights and the resnet arrays */
+    vdm_conv quant, post_quant; /* in = 0: none */
+    void *memory;               /* private: repacked weights and the resnet arrays */
 };
 /* Convolutions are repacked into memory of their own, in the file's dtype. */
 int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
@@ -528,7 +537,7 @@ struct vdm_lora {
     int layers, width, rank; /* width: D */
     float scale;             /* alpha / rank */
     double alpha;
-    float *params;           /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
+    float *params; /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
 };
 /* All zero: neither A nor B is drawn. */
 int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
@@ -542,8 +551,8 @@ enum { VDM_LORA_NAME = 96 };
 void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
 
 /* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
-int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha,
-                  vdm_rng *rng, vdm_error *err);
+int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha, vdm_rng *rng,
+                  vdm_error *err);
 
 /* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not
  * smaller; new rows of A and columns of B are zeros. */
@@ -556,8 +565,8 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
  * of each module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha =
  * rank, as diffusers takes it. *applied of *modules were found (each may be NULL); none at all is an
  * error, as are names that match nothing. Targets that the file leaves out act as zero. */
-int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied,
-                  int *modules, vdm_error *err);
+int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
+                  vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
 /* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
@@ -566,8 +575,8 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
 typedef struct vdm_adamw {
     double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
     int64_t n;
-    float *m, *v;  /* [n] */
-    int step;      /* updates done */
+    float *m, *v; /* [n] */
+    int step;     /* updates done */
 } vdm_adamw;
 int vdm_adamw_init(vdm_adamw *o, int64_t n, vdm_error *err); /* fills in the defaults */
 void vdm_adamw_free(vdm_adamw *o);
@@ -583,12 +592,12 @@ double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* ste
 
 /* scheduler/scheduler_config.json */
 typedef struct vdm_scheduler_config {
-    int train_timesteps;                  /* 1000 */
-    double beta_start, beta_end;          /* scaled linear */
+    int train_timesteps;         /* 1000 */
+    double beta_start, beta_end; /* scaled linear */
     double snr_shift_scale;
     bool rescale_zero_snr, set_alpha_to_one;
-    bool trailing;                        /* timestep_spacing: the only one supported */
-    bool dpm;                             /* class CogVideoXDPMScheduler */
+    bool trailing; /* timestep_spacing: the only one supported */
+    bool dpm;      /* class CogVideoXDPMScheduler */
 } vdm_scheduler_config;
 int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err);
 
@@ -675,15 +684,15 @@ int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, 
 struct vdm_rng {
     uint32_t state[624];
     int next;
-    double spare;     /* second normal of the scalar path, as PyTorch keeps it */
+    double spare; /* second normal of the scalar path, as PyTorch keeps it */
     bool has_spare;
 };
 void vdm_rng_seed(vdm_rng *r, uint64_t seed);
 uint32_t vdm_rng_u32(vdm_rng *r);
-uint64_t vdm_rng_u64(vdm_rng *r);                     /* two draws, the first one high */
-void vdm_randn(vdm_rng *r, float *x, int64_t n);      /* torch.randn */
-void vdm_rand(vdm_rng *r, float *x, int64_t n);       /* torch.rand */
-int64_t vdm_randint(vdm_rng *r, int64_t below);       /* torch.randint(below, (1,)) */
+uint64_t vdm_rng_u64(vdm_rng *r);                /* two draws, the first one high */
+void vdm_randn(vdm_rng *r, float *x, int64_t n); /* torch.randn */
+void vdm_rand(vdm_rng *r, float *x, int64_t n);  /* torch.rand */
+int64_t vdm_randint(vdm_rng *r, int64_t below);  /* torch.randint(below, (1,)) */
 
 /* ------------------------------------------------------------------------------------------------
  * Text (text/tokenizer.c, text/t5.c)
@@ -700,7 +709,7 @@ int vdm_tokenize(const vdm_tokenizer *t, const char *prompt, int32_t *ids, int c
 /* The prompt's tokens with </s>: where they are more than `count`, vdm_tokenize cuts it. -1: an error. */
 int vdm_token_count(const vdm_tokenizer *t, const char *prompt, vdm_error *err);
 
-typedef struct vdm_text_config { /* text_encoder/config.json */
+typedef struct vdm_text_config {                        /* text_encoder/config.json */
     int layers, width, heads, head_dim, ff, vocabulary; /* width: Dt */
     int buckets, max_distance;                          /* of relative positions */
     double norm_eps;
@@ -717,7 +726,7 @@ typedef struct vdm_text_encoder { /* T5EncoderModel (v1.1: gated GELU) */
     vdm_text_block *blocks;     /* [layers] */
     const float *norm_final;    /* [Dt] */
     vdm_safetensors file;
-    float *small;               /* private: norms and position_bias, widened */
+    float *small; /* private: norms and position_bias, widened */
 } vdm_text_encoder;
 /* dir: "model/text_encoder". Weights stay mapped (9.5 GB where published). */
 int vdm_text_encoder_load(vdm_text_encoder *m, const char *dir, vdm_error *err);
@@ -733,7 +742,9 @@ int vdm_text_encode(const vdm_text_encoder *m, const vdm_cpu *cpu, const int32_t
  * 1 and 5 to 7). AMX is bf16 summed in the order of Intel's AMX tiles: several times as fast where the
  * processor has them (avx512amx), slower than f32 where it hasn't. */
 typedef enum vdm_precision {
-    VDM_PRECISION_F32 = VDM_F32, VDM_PRECISION_BF16 = VDM_BF16, VDM_PRECISION_AMX
+    VDM_PRECISION_F32 = VDM_F32,
+    VDM_PRECISION_BF16 = VDM_BF16,
+    VDM_PRECISION_AMX
 } vdm_precision;
 
 /* Which kernels to use, with how many threads, and the memory that they pack operands into.

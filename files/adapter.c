@@ -144,7 +144,7 @@ struct place {
     bool peft; /* with peft's own prefix */
 };
 
-/* The number at *text, without leading zeros or sign; -1 where there is none. */
+/* The number at *text, without leading zeros or sign; -1 if there is none. */
 static int take_number(const char **text)
 {
     const char *start = *text;
@@ -265,7 +265,8 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         if (!m->a == !m->b && (m->a || !m->alpha)) continue;
         char missing[VDM_LORA_NAME];
         key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
-        return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path, missing);
+        return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path,
+                        missing);
     }
     if (*applied == 0)
         return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
@@ -380,7 +381,7 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
-/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 where there is none. */
+/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
 {

@@ -76,7 +76,7 @@ static void put_byte(stream *s, uint8_t byte)
 /* ------------------------------------------------------------------------------------------------
  * Huffman codes (RFC 1951, 3.2.2) */
 
-/* From the length in bits of every symbol, 0 where it is not used. Returns how many codes of MAX_BITS bits are left
+/* From the length in bits of every symbol, 0 if it is not used. Returns how many codes of MAX_BITS bits are left
  * unused, negative where there are more symbols than codes. */
 static int make_code(huffman *h, const uint8_t *lengths, int n)
 {

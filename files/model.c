@@ -14,9 +14,6 @@
 #include "files/config_keys.h"
 #include "kernels/kernels.h"
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 #include <stdarg.h>
 #include <string.h>
 
@@ -295,26 +292,14 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* OMP_NUM_THREADS may say anything: no more threads than processors. */
-static int repack_threads(void)
-{
-#if defined(_OPENMP)
-    int threads = omp_get_max_threads(), cores = omp_get_num_procs();
-    return threads < 1 ? 1 : threads > cores ? cores : threads;
-#else
-    return 1;
-#endif
-}
-
 /* [out,in,taps] -> [taps,in,out], numbers of `width` bytes. Blocks of 16 outputs, so that both sides
  * are touched a cache line at a time; one thread writes one block's columns. */
 static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t taps, size_t width)
 {
     enum { BLOCK = 16 };
     int64_t w = (int64_t)width;
-    int threads = repack_threads();
-    (void)threads;
-#pragma omp parallel for schedule(static) num_threads(threads)
+    int threads = vdm_default_threads();
+    PARALLEL_FOR(threads)
     for (int64_t o = 0; o < out; o += BLOCK)
         for (int64_t i = 0; i < in * taps; i++) {
             int64_t row = i % taps * in + i / taps, n = out - o < BLOCK ? out - o : BLOCK;

@@ -142,7 +142,7 @@ bool vdm_is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Reads `size` bytes; -1 where the file ends before. read() may return less than was asked for. */
+/* Reads `size` bytes; -1 if the file ends before. read() may return less than was asked for. */
 static int read_fully(int fd, char *to, size_t size)
 {
     for (size_t done = 0; done < size;) {

@@ -14,19 +14,19 @@ extern "C" {
 
 /* Limits of the readers, each with its reason. Whatever exceeds one is refused by name. */
 enum {
-    VDM_MAX_RANK = 8,                 /* dimensions of a tensor: weights have at most 5 */
-    VDM_MAX_HEADER = 100000000,       /* bytes of a safetensors header: the format's own limit */
-    VDM_MAX_TENSORS = 1000000,        /* tensors in a file: the largest published has 1,028 */
-    VDM_MAX_NAME = 1024,              /* bytes of a tensor's name */
-    VDM_MAX_JSON_DEPTH = 64,          /* nesting of JSON: configurations need 4 */
-    VDM_MAX_JSON = 64 * 1024 * 1024,  /* bytes of a JSON file other than a header */
-    VDM_MAX_SIDE = 16384,             /* pixels of a picture's side */
-    VDM_MAX_FRAMES = 1025,            /* frames of a video */
-    VDM_MAX_LORA_RANK = 65536,        /* of an adapter, or several joined: published are at most 256 */
-    VDM_MAX_PAIRS = 100000,           /* pictures in one part of a task folder */
+    VDM_MAX_RANK = 8,                     /* dimensions of a tensor: weights have at most 5 */
+    VDM_MAX_HEADER = 100000000,           /* bytes of a safetensors header: the format's own limit */
+    VDM_MAX_TENSORS = 1000000,            /* tensors in a file: the largest published has 1,028 */
+    VDM_MAX_NAME = 1024,                  /* bytes of a tensor's name */
+    VDM_MAX_JSON_DEPTH = 64,              /* nesting of JSON: configurations need 4 */
+    VDM_MAX_JSON = 64 * 1024 * 1024,      /* bytes of a JSON file other than a header */
+    VDM_MAX_SIDE = 16384,                 /* pixels of a picture's side */
+    VDM_MAX_FRAMES = 1025,                /* frames of a video */
+    VDM_MAX_LORA_RANK = 65536,            /* of an adapter, or several joined: published are at most 256 */
+    VDM_MAX_PAIRS = 100000,               /* pictures in one part of a task folder */
     VDM_MAX_TOKENIZER = 64 * 1024 * 1024, /* bytes of a spiece.model: T5's has 800,000 */
-    VDM_MAX_PIECES = 1000000,         /* a tokenizer's vocabulary: T5's has 32,000 */
-    VDM_MAX_PROMPT = 65536            /* bytes of a prompt: 226 tokens are some 1,000 */
+    VDM_MAX_PIECES = 1000000,             /* a tokenizer's vocabulary: T5's has 32,000 */
+    VDM_MAX_PROMPT = 65536                /* bytes of a prompt: 226 tokens are some 1,000 */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 /* Makes names from files safe to print. In place, these become '?': control characters,
  * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
 void vdm_clean(char *text);
-/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 where they begin
+/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 if they begin
  * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
 int vdm_utf8_length(const char *text, size_t size);
 /* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
@@ -101,18 +101,35 @@ enum {
  * Tensors in files: JSON and safetensors (json.c, safetensors.c) */
 
 typedef enum vdm_dtype {
-    VDM_F32, VDM_F16, VDM_BF16,                 /* what weights may be */
-    VDM_F64, VDM_I64, VDM_I32, VDM_I16, VDM_I8, /* what files may hold besides */
-    VDM_U64, VDM_U32, VDM_U16, VDM_U8, VDM_BOOL,
-    VDM_C64, VDM_F8_E4M3, VDM_F8_E5M2, VDM_F8_E8M0, VDM_F8_E4M3FNUZ, VDM_F8_E5M2FNUZ, /* listed, never computed */
-    VDM_F6_E2M3, VDM_F6_E3M2, VDM_F4,                                                 /* with */
+    VDM_F32,
+    VDM_F16,
+    VDM_BF16, /* what weights may be */
+    VDM_F64,
+    VDM_I64,
+    VDM_I32,
+    VDM_I16,
+    VDM_I8, /* what files may hold besides */
+    VDM_U64,
+    VDM_U32,
+    VDM_U16,
+    VDM_U8,
+    VDM_BOOL,
+    VDM_C64,
+    VDM_F8_E4M3,
+    VDM_F8_E5M2,
+    VDM_F8_E8M0,
+    VDM_F8_E4M3FNUZ,
+    VDM_F8_E5M2FNUZ, /* listed, never computed */
+    VDM_F6_E2M3,
+    VDM_F6_E3M2,
+    VDM_F4,    /* with */
     VDM_DTYPES /* how many there are */
 } vdm_dtype;
 
 size_t vdm_dtype_bits(vdm_dtype dtype);
-size_t vdm_dtype_bytes(vdm_dtype dtype); /* of an element; 0 where elements share bytes: F4, F6 */
-bool vdm_dtype_floating(vdm_dtype dtype); /* F32, F16, BF16, F64 */
-bool vdm_dtype_integer(vdm_dtype dtype);  /* I64 to U8, BOOL */
+size_t vdm_dtype_bytes(vdm_dtype dtype);     /* of an element; 0 where elements share bytes: F4, F6 */
+bool vdm_dtype_floating(vdm_dtype dtype);    /* F32, F16, BF16, F64 */
+bool vdm_dtype_integer(vdm_dtype dtype);     /* I64 to U8, BOOL */
 const char *vdm_dtype_name(vdm_dtype dtype); /* as safetensors spells it: "BF16" */
 
 typedef struct vdm_tensor {
@@ -130,10 +147,11 @@ size_t vdm_tensor_bytes(const vdm_tensor *t);  /* that its type and shape need *
  * dimension of 1 is dropped where one too many is found. path is for the sentence, err may be NULL. */
 int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *shape, vdm_error *err);
 
-void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n); /* from a floating dtype, I64 or I32 */
+void vdm_widen(float *to, const void *from, vdm_dtype dtype,
+               int64_t n); /* from a floating dtype, I64 or I32 */
 float vdm_from_bf16(uint16_t bits);
 float vdm_from_f16(uint16_t bits);
-uint16_t vdm_to_bf16(float x);        /* round to nearest even, NaN kept */
+uint16_t vdm_to_bf16(float x); /* round to nearest even, NaN kept */
 uint16_t vdm_to_f16(float x);
 
 /* One safetensors file, or the shards of one part of a model as one: mapped, read-only, checked
@@ -153,8 +171,8 @@ const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *nam
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
 
 /* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed). NULL names tensor, found, expected. */
-float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank,
-                              const int64_t *shape, vdm_error *err);
+float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
+                              vdm_error *err);
 
 /* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
  * Tensors are written in the order given. */
@@ -165,7 +183,7 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
  * is written last, into `reserve` bytes kept for it; where it is longer, the data moves. */
 typedef struct vdm_safetensors_writer {
     vdm_file file;
-    FILE *entries;      /* the header so far, in memory: */
+    FILE *entries; /* the header so far, in memory: */
     char *text;
     size_t length;
     uint64_t reserved, bytes; /* before the data, of the data */
@@ -178,15 +196,20 @@ void vdm_safetensors_abandon(vdm_safetensors_writer *w);
 
 /* A JSON document: an array of nodes in document order, the first is the root. */
 typedef enum vdm_json_kind {
-    VDM_JSON_NULL, VDM_JSON_FALSE, VDM_JSON_TRUE, VDM_JSON_NUMBER,
-    VDM_JSON_STRING, VDM_JSON_ARRAY, VDM_JSON_OBJECT
+    VDM_JSON_NULL,
+    VDM_JSON_FALSE,
+    VDM_JSON_TRUE,
+    VDM_JSON_NUMBER,
+    VDM_JSON_STRING,
+    VDM_JSON_ARRAY,
+    VDM_JSON_OBJECT
 } vdm_json_kind;
 typedef struct vdm_json_node {
     vdm_json_kind kind;
-    int64_t next;       /* index of the next sibling, -1 after the last */
-    int64_t children;   /* items or members; the first child is at index + 1 */
-    const char *key;    /* in an object: unescaped, NUL-terminated */
-    const char *text;   /* string: unescaped; number: as written */
+    int64_t next;     /* index of the next sibling, -1 after the last */
+    int64_t children; /* items or members; the first child is at index + 1 */
+    const char *key;  /* in an object: unescaped, NUL-terminated */
+    const char *text; /* string: unescaped; number: as written */
     double number;
 } vdm_json_node;
 typedef struct vdm_json {

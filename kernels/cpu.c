@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -116,13 +113,8 @@ bool vdm_has_openmp(void)
 
 static int default_threads(void)
 {
-#if defined(_OPENMP)
-    int threads = omp_get_max_threads(), cores = omp_get_num_procs(); /* OMP_NUM_THREADS; what we may use */
-    if (threads > cores) threads = cores;
-    return threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
-#else
-    return 1;
-#endif
+    int threads = vdm_default_threads();
+    return threads > MAX_THREADS ? MAX_THREADS : threads;
 }
 
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err)

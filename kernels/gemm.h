@@ -137,20 +137,32 @@ INLINE void pack_rows_as(float *panel, int64_t capacity, int64_t width, const ch
 }
 
 /* The compiler makes a copy of the loop for each type of element, in pairs or not. */
-NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
-                               vdm_dtype dtype, int64_t kc, bool pairs)
+NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows,
+                               int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
 {
     if (pairs) {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, true); break;
-        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, true); break;
-        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, true); break;
+        case VDM_F32:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, true);
+            break;
+        case VDM_F16:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, true);
+            break;
+        default:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, true);
+            break;
         }
     } else {
         switch (dtype) {
-        case VDM_F32: pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, false); break;
-        case VDM_F16: pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, false); break;
-        default: pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, false); break;
+        case VDM_F32:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, false);
+            break;
+        case VDM_F16:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, false);
+            break;
+        default:
+            pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, false);
+            break;
         }
     }
 }
@@ -193,15 +205,27 @@ NOINLINE static void pack_across(float *panel, int64_t width, const char *x, int
 {
     if (pairs) {
         switch (dtype) {
-        case VDM_F32: pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, true); break;
-        case VDM_F16: pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, true); break;
-        default: pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, true); break;
+        case VDM_F32:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, true);
+            break;
+        case VDM_F16:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, true);
+            break;
+        default:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, true);
+            break;
         }
     } else {
         switch (dtype) {
-        case VDM_F32: pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, false); break;
-        case VDM_F16: pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, false); break;
-        default: pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, false); break;
+        case VDM_F32:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, false);
+            break;
+        case VDM_F16:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, false);
+            break;
+        default:
+            pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, false);
+            break;
         }
     }
 }

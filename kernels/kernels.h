@@ -35,18 +35,9 @@
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
 
+#include "files/parallel.h"
 #include "vdm.h"
 #include "vdm_math.h"
-
-/* Threads: PARALLEL_FOR(n) before a loop splits its iterations evenly over n threads; without OpenMP the loop runs
- * in order. The one way in which vdm does this. */
-#ifdef _OPENMP
-#define OMP(directive) _Pragma(#directive)
-#define PARALLEL_FOR(threads) OMP(omp parallel for num_threads(threads) schedule(static))
-#else
-#define OMP(directive)
-#define PARALLEL_FOR(threads) (void)(threads);
-#endif
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
@@ -176,8 +167,8 @@ typedef struct vdm_kernels {
     /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of
      * VDM_PIXEL_TILE pixels in f32 in order, those sums added in double in order, channels of a group in
      * double in order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
-    void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P,
-                             int C, int groups, float eps);
+    void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P, int C,
+                             int groups, float eps);
     /* y = ((x - mean) rstd gamma + beta) times + plus, then silu of it where asked for */
     void (*group_norm)(const vdm_cpu *cpu, const vdm_group_norm_args *n);
 
@@ -206,13 +197,13 @@ typedef struct vdm_kernels {
 
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen, in cpu->precision. Returns the operations done in all, of which a
-     * multiply-add is two; 0 where the processor has no instruction for it. */
+     * multiply-add is two; 0 if the processor has no instruction for it. */
     double (*peak)(const vdm_cpu *cpu, int64_t steps);
 } vdm_kernels;
 
 enum {
-    VDM_CHAIN = 128,        /* these three are part of what is defined: another size, other bits */
-    VDM_KEY_TILE = 256,     /* whole chains */
+    VDM_CHAIN = 128,    /* these three are part of what is defined: another size, other bits */
+    VDM_KEY_TILE = 256, /* whole chains */
     VDM_PIXEL_TILE = 256,
     VDM_MAX_HEAD = 256,     /* Dh: what attention's buffers hold */
     VDM_MAX_CHANNELS = 4096 /* C of group_norm_stats and group_norm, likewise */
@@ -223,9 +214,9 @@ enum {
 enum { VDM_WINOGRAD_LEAST = 128, VDM_WINOGRAD_MOST = 1024, VDM_WINOGRAD_PIXELS = 1024 };
 static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad, int Ho, int Wo)
 {
-    return w->k == 3 && w->kt <= 3 && stride == 1 && pad == 1 && w->in % 32 == 0 && w->in >= VDM_WINOGRAD_LEAST &&
-           w->out >= VDM_WINOGRAD_LEAST && w->in <= VDM_WINOGRAD_MOST && w->out <= VDM_WINOGRAD_MOST &&
-           (int64_t)Ho * Wo >= VDM_WINOGRAD_PIXELS;
+    return w->k == 3 && w->kt <= 3 && stride == 1 && pad == 1 && w->in % 32 == 0 &&
+           w->in >= VDM_WINOGRAD_LEAST && w->out >= VDM_WINOGRAD_LEAST && w->in <= VDM_WINOGRAD_MOST &&
+           w->out <= VDM_WINOGRAD_MOST && (int64_t)Ho * Wo >= VDM_WINOGRAD_PIXELS;
 }
 /* U [16,kt*in,out], in panels of up to 32 columns */
 static inline size_t vdm_winograd_floats(int kt, int in, int out)
@@ -235,8 +226,7 @@ static inline size_t vdm_winograd_floats(int kt, int in, int out)
 
 extern const vdm_kernels vdm_kernels_plain, vdm_kernels_scalar;
 #if defined(__x86_64__) || defined(_M_X64)
-extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx512bf16,
-    vdm_kernels_avx512amx;
+extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx512bf16, vdm_kernels_avx512amx;
 #elif defined(__aarch64__)
 extern const vdm_kernels vdm_kernels_neon;
 #endif
@@ -246,12 +236,23 @@ extern const vdm_kernels vdm_kernels_neon;
 static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_linear *w, int64_t n)
 {
     const vdm_matrix *W = &w->weight;
-    vdm_matmul_args m = {.M = n, .N = W->rows, .K = W->cols, .a = x, .a_row = W->cols, .a_col = 1,
-                         .b = W->data, .b_dtype = W->dtype, .b_row = 1, .b_col = W->cols,
-                         .c = y, .c_row = W->rows, .bias = w->bias};
+    vdm_matmul_args m = {.M = n,
+                         .N = W->rows,
+                         .K = W->cols,
+                         .a = x,
+                         .a_row = W->cols,
+                         .a_col = 1,
+                         .b = W->data,
+                         .b_dtype = W->dtype,
+                         .b_row = 1,
+                         .b_col = W->cols,
+                         .c = y,
+                         .c_row = W->rows,
+                         .bias = w->bias};
     return m;
 }
-static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w, int64_t n)
+static inline void linear_forward(const vdm_cpu *cpu, float *y, const float *x, const vdm_linear *w,
+                                  int64_t n)
 {
     vdm_matmul_args m = linear_args(y, x, w, n);
     cpu->kernels->matmul(cpu, &m);
@@ -261,9 +262,19 @@ static inline vdm_matmul_args linear_backward_args(float *dx, const float *dy, c
                                                    bool add)
 {
     const vdm_matrix *W = &w->weight;
-    vdm_matmul_args m = {.M = n, .N = W->cols, .K = W->rows, .a = dy, .a_row = W->rows, .a_col = 1,
-                         .b = W->data, .b_dtype = W->dtype, .b_row = W->cols, .b_col = 1,
-                         .c = dx, .c_row = W->cols, .accumulate = add};
+    vdm_matmul_args m = {.M = n,
+                         .N = W->cols,
+                         .K = W->rows,
+                         .a = dy,
+                         .a_row = W->rows,
+                         .a_col = 1,
+                         .b = W->data,
+                         .b_dtype = W->dtype,
+                         .b_row = W->cols,
+                         .b_col = 1,
+                         .c = dx,
+                         .c_row = W->cols,
+                         .accumulate = add};
     return m;
 }
 static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const float *dy, const vdm_linear *w,
@@ -276,9 +287,19 @@ static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const fl
 static inline void linear_backward_weight(const vdm_cpu *cpu, float *dw, const float *dy, const float *x,
                                           int64_t n, int64_t out, int64_t in)
 {
-    vdm_matmul_args m = {.M = out, .N = in, .K = n, .a = dy, .a_row = 1, .a_col = out,
-                         .b = x, .b_dtype = VDM_F32, .b_row = in, .b_col = 1,
-                         .c = dw, .c_row = in, .accumulate = true};
+    vdm_matmul_args m = {.M = out,
+                         .N = in,
+                         .K = n,
+                         .a = dy,
+                         .a_row = 1,
+                         .a_col = out,
+                         .b = x,
+                         .b_dtype = VDM_F32,
+                         .b_row = in,
+                         .b_col = 1,
+                         .c = dw,
+                         .c_row = in,
+                         .accumulate = true};
     cpu->kernels->matmul(cpu, &m);
 }
 

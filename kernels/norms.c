@@ -10,7 +10,7 @@ static int threads_for(const vdm_cpu *cpu, int64_t n)
     return n < 16384 ? 1 : cpu->threads;
 }
 
-/* The modulation vector of row i: text's or video's, of the row's video; NULL where there is none. */
+/* The modulation vector of row i: text's or video's, of the row's video; NULL if there is none. */
 static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, const float *video,
                               int64_t stride)
 {

@@ -14,9 +14,9 @@ extern "C" {
 
 double vdm_exp(double x);
 double vdm_expm1(double x);
-double vdm_log(double x);             /* x > 0; log(0) = -inf */
-double vdm_pow(double x, double y);   /* x > 0, or any x with y an integer */
-double vdm_sin(double x);             /* |x| < 2^52, NaN beyond: dynamic guidance reaches 3e15 */
+double vdm_log(double x);           /* x > 0; log(0) = -inf */
+double vdm_pow(double x, double y); /* x > 0, or any x with y an integer */
+double vdm_sin(double x);           /* |x| < 2^52, NaN beyond: dynamic guidance reaches 3e15 */
 double vdm_cos(double x);
 
 #ifdef __cplusplus

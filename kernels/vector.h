@@ -74,8 +74,9 @@
 #endif
 #define TILE_VECS 2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
 #define TILE_ROWS 14
-#define EACH_TILE_HEIGHT(make) \
-    make(1) make(2) make(3) make(4) make(5) make(6) make(7) make(8) make(9) make(10) make(11) make(12) make(13) make(14)
+#define EACH_TILE_HEIGHT(make)                                                                         \
+    make(1) make(2) make(3) make(4) make(5) make(6) make(7) make(8) make(9) make(10) make(11) make(12) \
+        make(13) make(14)
 
 #define V16_AVX512
 
@@ -232,11 +233,10 @@ INLINE v16 v16_pairs(v16 a, v16 b)
 #elif defined(VDM_SET_avx2)
 #include <immintrin.h>
 
-#define SET_NAME  avx2
-#define TILE_VECS 1 /* 12 sums, 2 columns, 1 broadcast of 16 registers */
-#define TILE_ROWS 6
-#define EACH_TILE_HEIGHT(make) \
-    make(1) make(2) make(3) make(4) make(5) make(6)
+#define SET_NAME               avx2
+#define TILE_VECS              1 /* 12 sums, 2 columns, 1 broadcast of 16 registers */
+#define TILE_ROWS              6
+#define EACH_TILE_HEIGHT(make) make(1) make(2) make(3) make(4) make(5) make(6)
 
 typedef struct v16 {
     __m256 a, b; /* lanes 0-7, 8-15 */
@@ -414,11 +414,10 @@ INLINE v16 v16_odd(v16 p)
 #elif defined(VDM_SET_neon) /* of aarch64: fma and division are IEEE's there */
 #include <arm_neon.h>
 
-#define SET_NAME  neon
-#define TILE_VECS 1 /* 20 sums, 4 columns, 5 broadcasts (gcc loads all of them first) of 32 registers */
-#define TILE_ROWS 5
-#define EACH_TILE_HEIGHT(make) \
-    make(1) make(2) make(3) make(4) make(5)
+#define SET_NAME               neon
+#define TILE_VECS              1 /* 20 sums, 4 columns, 5 broadcasts (gcc loads all of them first) of 32 registers */
+#define TILE_ROWS              5
+#define EACH_TILE_HEIGHT(make) make(1) make(2) make(3) make(4) make(5)
 
 typedef struct v16 {
     float32x4_t q[4]; /* lanes 0-3, 4-7, 8-11, 12-15 */
@@ -540,11 +539,10 @@ INLINE void v16_transpose(v16 r[16])
 /* ------------------------------------------------------------------------------------------------ */
 #else /* plain C */
 
-#define SET_NAME  scalar
-#define TILE_VECS 1
-#define TILE_ROWS 4
-#define EACH_TILE_HEIGHT(make) \
-    make(1) make(2) make(3) make(4)
+#define SET_NAME               scalar
+#define TILE_VECS              1
+#define TILE_ROWS              4
+#define EACH_TILE_HEIGHT(make) make(1) make(2) make(3) make(4)
 
 typedef struct v16 {
     float f[16];

@@ -210,7 +210,7 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
     return 0;
 }
 
-/* How many grids equal grid i; 0 where an earlier one does. */
+/* How many grids equal grid i; 0 if an earlier one does. */
 static int count_equal(const vdm_grid *grids, int n, int i)
 {
     int count = 0;

@@ -93,7 +93,7 @@ vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i)
     return (vdm_pixel){first.y + i / g->cols * step, first.x + i % g->cols * step};
 }
 
-/* n pixels of `from` in `to` of them; -1 where that is no integer. */
+/* n pixels of `from` in `to` of them; -1 if that is no integer. */
 static int scaled(int n, int from, int to)
 {
     int64_t product = (int64_t)n * to;

@@ -115,7 +115,7 @@ static float cover_of(const uint8_t *rgb, int part)
  * pictures pass for discs, at .75 a tenth of their discs are lost. */
 static const float THRESHOLD = 0.65f;
 
-/* The share of a disc around every pixel that the part's colour covers; 0 where the pixel itself hasn't got
+/* The share of a disc around every pixel that the part's colour covers; 0 if the pixel itself hasn't got
  * it. cover, response [H,W] */
 static void find_discs(float *response, float *cover, const vdm_picture *p, int part)
 {

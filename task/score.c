@@ -1,7 +1,7 @@
 /* Scores of an answer against the truth: pixels, masks and cells. Grids are read in grid.c, poses in pose.c;
  * every definition is in vdm_task.h.
  *
- *   answer, truth [H,W,3]  ->  one number; NaN where the two can't be compared
+ *   answer, truth [H,W,3]  ->  one number; NaN if the two can't be compared
  *
  * Sums are of integers, and exact: the order of the loops changes nothing. */
 #include "vdm_task.h"

@@ -166,7 +166,7 @@ static int part_scan(part *p, vdm_error *err)
     return status;
 }
 
-/* dir/part -> a sorted list; none where there is no such folder. */
+/* dir/part -> a sorted list; none if there is no such folder. */
 static int read_part(vdm_example **list, int *n, const char *dir, const char *name, bool need_output,
                      vdm_error *err)
 {

@@ -29,9 +29,9 @@ typedef enum vdm_palette {
     VDM_PALETTE_MAZE, /* 0..4: wall, way, end, start, path; also of their automata and ants */
     VDM_PALETTE_VIVID /* 0..9: ARC's symbols in colours with larger distances between them */
 } vdm_palette;
-enum { VDM_MAX_COLOURS = 16 };                                 /* of a palette */
+enum { VDM_MAX_COLOURS = 16 };                                /* of a palette */
 const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
-enum { VDM_SEPARATOR = 85 };                                   /* R, G and B of what runs between cells */
+enum { VDM_SEPARATOR = 85 };                                  /* R, G and B of what runs between cells */
 
 /* Colours as points, levels of 0..255: of a palette, or what a metric distinguishes. */
 typedef struct vdm_colours {
@@ -46,10 +46,10 @@ int vdm_luminance(const uint8_t *rgb);
 /* Where the cells of a grid are in a picture. The grid stands in the centre; separators of `border` pixels run
  * between cells and around the grid. */
 typedef struct vdm_grid_layout {
-    int rows, cols;      /* 0: no grid, or one whose size differs from example to example */
-    int cell, border;    /* pixels: a cell's side, a separator's width */
-    int align;           /* the grid's corner is at a multiple of it, near the centre; 0: as 1 */
-    bool grey;           /* beyond the grid: the separators' grey, not black */
+    int rows, cols;   /* 0: no grid, or one whose size differs from example to example */
+    int cell, border; /* pixels: a cell's side, a separator's width */
+    int align;        /* the grid's corner is at a multiple of it, near the centre; 0: as 1 */
+    bool grey;        /* beyond the grid: the separators' grey, not black */
     vdm_palette palette;
 } vdm_grid_layout;
 typedef struct vdm_pixel {
@@ -57,7 +57,7 @@ typedef struct vdm_pixel {
 } vdm_pixel;
 /* Pixels of n cells in a line with their separators. */
 int64_t vdm_grid_side(const vdm_grid_layout *g, int n);
-/* The upper left pixel of the first cell in a picture of that size; false where the grid doesn't fit. */
+/* The upper left pixel of the first cell in a picture of that size; false if the grid doesn't fit. */
 bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width);
 /* The upper left pixel of cell i, counted by rows. */
 vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i);
@@ -69,11 +69,12 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout 
                     vdm_error *err);
 /* The number of the cell at `at`: of the colour nearest to its mean colour, the mean cut to whole levels. */
 int vdm_grid_cell_number(const vdm_picture *p, vdm_pixel at, int cell, const vdm_colours *colours);
-/* The grid in a picture: the numbers of its cells [rows,cols]. -1 where the grid doesn't fit. */
+/* The grid in a picture: the numbers of its cells [rows,cols]. -1 if the grid doesn't fit. */
 int vdm_grid_read(uint8_t *cells, const vdm_picture *p, const vdm_grid_layout *g);
 /* The layout after pictures of from_height x from_width were resized to height x width. Refused where cells or
  * separators would not have whole numbers of pixels, or where the grid would not stand in the centre again. */
-int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int height, int width, vdm_error *err);
+int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int height, int width,
+                    vdm_error *err);
 
 /* A grid by ARC's rules, with its cells. */
 enum { VDM_MAX_GRID = 30 }; /* cells a side */
@@ -130,23 +131,29 @@ int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_pictu
  *        (skimage.metrics.peak_signal_noise_ratio, data_range=255).
  * ssim   Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
  *        by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
- *        windows that lie inside, then over channels. NaN where a side is below 7.
+ *        windows that lie inside, then over channels. NaN if a side is below 7.
  * mae    mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
  * iou    |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
- *        0.114 B > 127.5. 1 where both are empty. Its mean over pictures is the paper's mIoU
+ *        0.114 B > 127.5. 1 if both are empty. Its mean over pictures is the paper's mIoU
  *        (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
  * miou   every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
  *        the mean IoU over the classes that occur in either picture (jaccard_score, average="macro").
  * cells  share of grid cells whose mean colour, cut to whole levels, is nearest to the same palette colour.
  * pose   match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
- *        (24 pixels at 480x720). 1 where the truth has no joint and the answer none, 0 where only it has.
+ *        (24 pixels at 480x720). 1 if neither truth nor answer has a joint, 0 if only the answer has.
  * pck    percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
  *        around the truth's joints; in pictures of several people the box of all. */
 typedef enum vdm_metric {
-    VDM_METRIC_PSNR, VDM_METRIC_IOU, VDM_METRIC_CELLS, VDM_METRIC_POSE,
-    VDM_METRIC_MIOU, VDM_METRIC_PCK, VDM_METRIC_SSIM, VDM_METRIC_MAE
+    VDM_METRIC_PSNR,
+    VDM_METRIC_IOU,
+    VDM_METRIC_CELLS,
+    VDM_METRIC_POSE,
+    VDM_METRIC_MIOU,
+    VDM_METRIC_PCK,
+    VDM_METRIC_SSIM,
+    VDM_METRIC_MAE
 } vdm_metric;
-const char *vdm_metric_name(vdm_metric m); /* as task.json has it: "psnr" */
+const char *vdm_metric_name(vdm_metric m);             /* as task.json has it: "psnr" */
 int vdm_metric_parse(vdm_metric *m, const char *name); /* -1: there is none of that name */
 
 double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
@@ -174,7 +181,7 @@ void vdm_metric_colours(vdm_colours *c, vdm_metric m, vdm_palette palette);
  * is cells, the cells of `grid` count, elsewhere the pixels. The colours are those that the metric distinguishes. */
 typedef enum vdm_colour {
     VDM_COLOUR_NONE,
-    VDM_COLOUR_SHIFT,  /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
+    VDM_COLOUR_SHIFT, /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
                           changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
                           integers) to the picture, within 0..255. Learns nothing */
     VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
@@ -184,29 +191,31 @@ typedef enum vdm_colour {
     VDM_COLOUR_PALETTE /* the colour whose place of coming out is nearest; of colours that were not seen, where
                           the affine map from true to seen ones expects them */
 } vdm_colour;
-int vdm_colour_parse(vdm_colour *kind, const char *word); /* "none", "shift", "affine", "palette"; -1: others */
+int vdm_colour_parse(vdm_colour *kind,
+                     const char *word); /* "none", "shift", "affine", "palette"; -1: others */
 
 /* What came out where each colour should have been. Zeroed at first; 100 KB. */
 typedef struct vdm_colour_study {
-    bool right_only;                          /* count only what is nearest to the right colour already */
-    uint64_t seen[VDM_MAX_COLOURS];           /* cells or pixels */
-    uint64_t level[VDM_MAX_COLOURS][3][256];  /* how many of them had each level */
-    double zz[4][4], zd[4][3], pixels;        /* equations over all pixels, where there are no colours */
+    bool right_only;                         /* count only what is nearest to the right colour already */
+    uint64_t seen[VDM_MAX_COLOURS];          /* cells or pixels */
+    uint64_t level[VDM_MAX_COLOURS][3][256]; /* how many of them had each level */
+    double zz[4][4], zd[4][3], pixels;       /* equations over all pixels, where there are no colours */
 } vdm_colour_study;
 /* Adds one answer. Pictures of other sizes than the truth, and grids that don't fit, add nothing. */
-void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid, const vdm_picture *answer,
-                    const vdm_picture *truth);
+void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid,
+                    const vdm_picture *answer, const vdm_picture *truth);
 
 typedef struct vdm_colour_map {
     vdm_colour kind;
-    double affine[3][4];               /* r', g', b' from r, g, b, 1; levels of 0..255 */
-    vdm_colours centre;                /* palette: where each colour comes out */
+    double affine[3][4]; /* r', g', b' from r, g, b, 1; levels of 0..255 */
+    vdm_colours centre;  /* palette: where each colour comes out */
 } vdm_colour_map;
-/* From a study without answers: the identity. -1 where the map needs colours and the metric distinguishes none. */
+/* From a study without answers: the identity. -1 if the map needs colours and the metric distinguishes none. */
 int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, vdm_metric metric,
                      vdm_palette palette, vdm_error *err);
 /* Corrects a picture in place, rounding to whole levels. */
-void vdm_colour_apply(const vdm_colour_map *m, vdm_metric metric, const vdm_grid_layout *grid, vdm_picture *p);
+void vdm_colour_apply(const vdm_colour_map *m, vdm_metric metric, const vdm_grid_layout *grid,
+                      vdm_picture *p);
 /* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
 int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_grid_layout *g);
 
@@ -238,7 +247,7 @@ int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v
 
 enum { VDM_MAX_ARC_PAIRS = 10000 }; /* of a task, with all its views */
 typedef struct vdm_arc_pair {
-    vdm_grid x, y; /* y is 0 x 0 where a test's answer is not known */
+    vdm_grid x, y; /* y is 0 x 0 if a test's answer is not known */
 } vdm_arc_pair;
 typedef struct vdm_arc {
     char *path, *name; /* name: "0a1b2c3d" of DIR/0a1b2c3d.json */
@@ -252,7 +261,7 @@ typedef struct vdm_arc {
  * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
-/* The tasks of a collection, in the file's order; none where the file is anything else. */
+/* The tasks of a collection, in the file's order; none if the file is anything else. */
 typedef struct vdm_arc_ids {
     char **id;
     int n;
@@ -281,8 +290,8 @@ int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *lay
                    vdm_error *err);
 /* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
  * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
-int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, const vdm_colour_map *colours,
-                   vdm_error *err);
+int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
+                   const vdm_colour_map *colours, vdm_error *err);
 /* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
  * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
  * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
@@ -298,9 +307,10 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
  * Tasks (task.c) */
 
 typedef struct vdm_example {
-    char *name;               /* "cat" of train/cat.in.ppm */
-    char *input, *output;     /* paths; output NULL where a test has no answer */
-    const vdm_grid *x, *y;    /* of an ARC task, in place of the pictures: the paths are those of its file then */
+    char *name;           /* "cat" of train/cat.in.ppm */
+    char *input, *output; /* paths; output NULL if a test has no answer */
+    const vdm_grid *x,
+        *y; /* of an ARC task, in place of the pictures: the paths are those of its file then */
 } vdm_example;
 /* What reading a task's pictures lost: for each VDM_NOTE_... the first picture's path, "" if there is none. */
 typedef struct vdm_task_notes {
@@ -308,17 +318,17 @@ typedef struct vdm_task_notes {
     bool others[VDM_NOTES]; /* there are more of them */
 } vdm_task_notes;
 typedef struct vdm_task {
-    char *path, *name, *prompt;    /* name: the folder's unless task.json says so; prompt may be NULL */
-    bool has_phi, has_metric;      /* task.json says so */
+    char *path, *name, *prompt; /* name: the folder's unless task.json says so; prompt may be NULL */
+    bool has_phi, has_metric;   /* task.json says so */
     vdm_phi phi;
     vdm_metric metric;
-    vdm_grid_layout grid;          /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
-    vdm_example *train, *test;     /* sorted by name */
+    vdm_grid_layout grid; /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
+    vdm_example *train, *test; /* sorted by name */
     int n_train, n_test;
-    vdm_arc arc;                   /* where the task is an ARC-AGI file: its grids, which the examples name */
+    vdm_arc arc;           /* where the task is an ARC-AGI file: its grids, which the examples name */
     vdm_task_notes *notes; /* where vdm_example_picture adds to them; NULL: nowhere */
-    const vdm_view *view;          /* what examples are shown in; NULL: as they are */
-    int height, width;             /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
+    const vdm_view *view;  /* what examples are shown in; NULL: as they are */
+    int height, width;     /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
 /* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
  * its pictures look like; rows and columns differ from example to example (vdm_example_grid). */
@@ -330,7 +340,8 @@ void vdm_task_free(vdm_task *t);
  * counts the pictures (of test/ too, if test) that it will resize to it. Where the metric is cells, all pictures must
  * have one size, and the layout whole pixels after it (vdm_grid_resize); elsewhere a layout that doesn't survive is
  * dropped. ARC-AGI tasks are drawn in any size: vdm_arc_layout is theirs. */
-int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized, vdm_error *err);
+int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized,
+                    vdm_error *err);
 
 typedef enum vdm_side { VDM_INPUT, VDM_OUTPUT } vdm_side;
 /* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
@@ -348,7 +359,7 @@ vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
  *               answers that are read right; of all pixels where the metric distinguishes none.
  * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
  *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
- *               frame's edges against the truth's, below 1 where it is smeared.
+ *               frame's edges against the truth's, below 1 if it is smeared.
  * drift         drift / answers: mean |frame 0 - query|. The first frame should be the input.
  * memorising    the share of training pairs answered exactly, and that of held-out ones. */
 typedef struct vdm_diagnosis {
@@ -358,10 +369,10 @@ typedef struct vdm_diagnosis {
     vdm_colour_study colours;
 } vdm_diagnosis;
 /* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
-void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid, const uint8_t *frames, int T,
-                       const vdm_picture *query, const vdm_picture *truth);
+void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid,
+                       const uint8_t *frames, int T, const vdm_picture *query, const vdm_picture *truth);
 /* The shift of one colour that the metric distinguishes (0: of the whole picture where there are none), and how
- * many cells or pixels it is the mean of; 0 and NaN where there are none. */
+ * many cells or pixels it is the mean of; 0 and NaN if there are none. */
 int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
                             int number);
 /* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */

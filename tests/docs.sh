@@ -17,7 +17,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export OMP_WAIT_POLICY=passive VDM LC_ALL=C
 run_of="README.md doc/arc.md doc/models.md doc/voting.md"
-documents="README.md TOUR.md CHANGELOG.md CONTRIBUTING.md SECURITY.md doc/*.md models/tiny/README.md python/pretrain/README.md"
+documents="README.md TOUR.md CHANGELOG.md CONTRIBUTING.md SECURITY.md doc/*.md models/*/README.md python/pretrain/README.md"
 results=$folder/results
 : >"$results"
 
@@ -174,8 +174,11 @@ END
     chmod +x "$1/vdm"
 }
 
-# What a reader brings: a model folder, a port's file, ARC-AGI files, a task of photographs
+# What there is: the repository's folders, so that no example writes into one. What a reader brings: a model folder, a port's file, ARC-AGI files, a task of photographs
 bring() {
+    for name in */; do
+        [ "$name" = models/ ] || { mkdir "$1/$name" && touch "$1/$name/of-the-repository"; } || exit 1
+    done
     mkdir "$1/training" || exit 1
     ln -s "$PWD/models" "$1/models"
     for name in MODEL DIR random; do ln -s "$PWD/models/tiny" "$1/$name"; done
@@ -195,8 +198,8 @@ run_document() {
     rm -rf "$here" && mkdir "$here" && make_vdm "$here" && bring "$here"
     script_of "$1" >"$here/script"
     case $1 in
-    */voting.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/task" >/dev/null 2>&1 ;;
-    */models.md) cp -r "$here/photos" "$here/task" ;;
+    */voting.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/grids" >/dev/null 2>&1 ;;
+    */models.md) cp -r "$here/photos" "$here/grids" ;;
     esac
     sed 's/^\(\.\/vdm golden .*\) -o golden\.safetensors.*/&\ncp golden.safetensors mine.safetensors/' "$here/script" >"$here/all"
     if (cd "$here" && VDM_MODEL=$here/models/tiny sh -e ./all) >"$here/log" 2>&1; then ok; else
@@ -250,16 +253,16 @@ faults() { grep -c '^fault' "$results"; }
 plant() { # GOOD BAD: lines of a document
     for text in "$1" "$2"; do
         before=$(faults)
-        printf '## One heading\n\n%b\n' "$text" >planted-$$.md
-        check_document planted-$$.md
+        printf '## One heading\n\n%b\n' "$text" >"$folder/planted.md"
+        check_document "$folder/planted.md"
         found=$(($(faults) - before))
         if [ "$text" = "$1" ] && [ $found -ne 0 ]; then echo "wrong $text"; fi
         if [ "$text" = "$2" ] && [ $found -eq 0 ]; then echo "not found: $text"; fi
     done
-    rm -f planted-$$.md
 }
 test_itself() {
     keep=$results
+    ln -s "$PWD/doc" "$folder/doc" # what planted links point to
     results=$folder/planted
     : >"$results"
     {

@@ -47,8 +47,8 @@ static bool is_of(const struct code *c, const void *caller)
 }
 
 /* The real function of this name, or the variable that holds it. */
-#define REAL(type, name, arguments)                                          \
-    static type(*real) arguments;                                            \
+#define REAL(type, name, arguments) \
+    static type(*real) arguments;   \
     if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name)
 
 static int note_library(struct dl_phdr_info *info, size_t size, void *user)
@@ -104,7 +104,8 @@ static void *note_block(void *p)
 {
     if (!begun || !p) return p;
     for (size_t i = slot_of(p);; i = (i + 1) % SLOTS)
-        if (__sync_bool_compare_and_swap(&slots[i], NULL, p) || __sync_bool_compare_and_swap(&slots[i], (void *)1, p))
+        if (__sync_bool_compare_and_swap(&slots[i], NULL, p) ||
+            __sync_bool_compare_and_swap(&slots[i], (void *)1, p))
             break;
     __sync_add_and_fetch(&live, 1);
     return p;

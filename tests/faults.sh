@@ -8,7 +8,7 @@
 #   the same command, run again, gives the results of a run without a fault.
 #
 #   tests/faults.sh [COMMAND...]     a few calls of each kind
-#   FAULTS=all tests/faults.sh       all calls; at most 300 of a kind, evenly spread
+#   FAULTS=all tests/faults.sh       all calls; of one kind at most 500 (FAULTS_MOST), evenly spread
 #                                    VDM names the program (build/vdm), FAULTS_LIBRARY what tests/faults.c was built into
 set -u
 cd "$(dirname "$0")/.."
@@ -76,6 +76,7 @@ END
 contents() { sed 's/"seconds.*//' "$1" 2>/dev/null | cksum; }
 same() { [ -e "$1" ] && [ -e "$2" ] && [ "$(contents "$1")" = "$(contents "$2")" ]; }
 
+most=${FAULTS_MOST:-500}
 passed=0
 failed=0
 runs=0
@@ -91,6 +92,8 @@ files_are_whole() {
     for f in $files; do
         same work/$f after/$f && continue
         [ $status -ne 0 ] || return 1
+        # predict --dump keeps what there is when a later part fails: a whole file with fewer tensors
+        case $f in *.g) "$vdm" info work/$f >/dev/null 2>&1 && continue ;; esac
         [ -e work/$f ] || { [ -e before/$f ] || continue; return 1; }
         same work/$f before/$f || return 1
     done
@@ -124,7 +127,7 @@ try() {
 # Which calls of a kind fail.
 calls() {
     if [ "${FAULTS:-few}" = all ]; then
-        seq 1 $(((count + 299) / 300)) "$count"
+        seq 1 $(((count + most - 1) / most)) "$count"
     elif [ "$kind" = malloc ]; then
         echo $((count / 3)) $((count * 4 / 5))
     else

@@ -115,8 +115,8 @@ static void test_measure(void)
         double area = -1;
         const char *text = cases[i].segmentation;
         if (!CHECK(vdm_json_parse(&j, text, strlen(text), "a test", &err) == 0, "%s", err.text)) continue;
-        CHECK(mask_measure(&area, 5, 6, &j, j.nodes, "here", &err) == 0 && area == cases[i].area, "%s: %g", text,
-              area);
+        CHECK(mask_measure(&area, 5, 6, &j, j.nodes, "here", &err) == 0 && area == cases[i].area, "%s: %g",
+              text, area);
         vdm_json_free(&j);
     }
 }
@@ -247,7 +247,8 @@ static void test_skim_limits(void)
     f = fopen(path_of("long.json"), "wb");
     fputs("{\"a\": [[", f); /* and a hole, which takes no room on the disk */
     CHECK(fclose(f) == 0 && truncate(path_of("long.json"), VDM_MAX_JSON + 100) == 0, "the test can't write");
-    CHECK(json_stream_read(path_of("long.json"), &k, &err) && strstr(err.text, "items of at most 67108864 bytes"),
+    CHECK(json_stream_read(path_of("long.json"), &k, &err) &&
+              strstr(err.text, "items of at most 67108864 bytes"),
           "%s", err.text);
     remove(path_of("long.json"));
 }
@@ -466,7 +467,8 @@ static void left_out(const char *from, const char *to, int suit, const char *sen
     options o = ask("dog", name, 3);
     write_changed(from, to);
     CHECK(run_printed(&o) == 0, "%s -> %s: %s", from, to, err.text);
-    CHECK(strstr(printed, suits) && (sentence ? strstr(printed, sentence) != NULL : !strstr(printed, "left out")),
+    CHECK(strstr(printed, suits) &&
+              (sentence ? strstr(printed, sentence) != NULL : !strstr(printed, "left out")),
           "%s -> %s: %s", from, to, printed);
 }
 
@@ -475,8 +477,7 @@ static void test_left_out(void)
     new_folder();
     write_pictures(PICTURES);
     left_out("\"info\"", "\"info\"", 11, NULL);
-    left_out("\"name\": \"cat\"", "\"nome\": \"cat\"", 11,
-             "left out: 1 categories; the first: ");
+    left_out("\"name\": \"cat\"", "\"nome\": \"cat\"", 11, "left out: 1 categories; the first: ");
     left_out("\"height\": 30", "\"height\": 0", 11,
              "images[0]: height: found '0', expected an integer from 1 to 16384");
     left_out("\"height\": 30", "\"height\": 1e9", 11, "found '1e9'");
@@ -487,13 +488,13 @@ static void test_left_out(void)
     left_out("\"p01.jpg\"", "\"\"", 10, "inside the folder");
     left_out("\"p01.jpg\"", "7", 10, "images[1]: file_name: found '7', expected a string");
     left_out("\"p01.jpg\"", "null", 10, "images[1]: file_name: found null, expected a string");
-    left_out("\"image_id\": 99", "\"image_id\": 7", 10,
-             "left out: 1 annotations; the first: ");
+    left_out("\"image_id\": 99", "\"image_id\": 7", 10, "left out: 1 annotations; the first: ");
     left_out("\"category_id\": 18", "\"category_id\": -18", 11, "category_id: found '-18'");
     left_out("{\"id\": 100,", "[], {\"id\": 100,", 11, "images[0]: document: found an array of 0");
     left_out("\"segmentation\": [[5,5,15,5,15,8", "\"bbox\": [[5,5,15,5,15,8", 10,
              "left out: 1 annotations that cannot be drawn, with their pictures; the first: ");
-    left_out("[[5,5,15,5,15,8,5,8]]", "[]", 10, "segmentation: expected polygons or runs, found an empty list");
+    left_out("[[5,5,15,5,15,8,5,8]]", "[]", 10,
+             "segmentation: expected polygons or runs, found an empty list");
     left_out("[[5,5,15,5,15,8,5,8]]", "[[5,5,10,3]]", 10, "of three points at least, found 4 numbers");
     left_out("15,9,5,9", "15,9,5,\"9\"", 10, "segmentation: expected coordinates within 65536");
     left_out("15,9,5,9", "15,9,5,-65537", 10, "found -65537");
@@ -510,7 +511,8 @@ static void test_other_programs(void)
     left_out("\"file_name\": \"p01.jpg\"", "\"coco_url\": \"http://x/train/p01.jpg\"", 11, NULL);
     left_out("\"p01.jpg\"", "\"a/b\\\\p01.jpg\"", 11, NULL); /* a/b/p01 is not there, but p01 */
     left_out("\"image_id\": 99", "\"image_id\": \"99\"", 11, NULL);
-    left_out("\"id\": 100,", "\"id\": \"x100\",", 11, "image_id: found '100'"); /* of the dot, which is small */
+    left_out("\"id\": 100,", "\"id\": \"x100\",", 11,
+             "image_id: found '100'"); /* of the dot, which is small */
     left_out("\"id\": 17, \"name\": \"cat\"", "\"id\": 17, \"name\": \"dog\"", 11, NULL);
 }
 
@@ -534,7 +536,8 @@ static void test_names_with_folders(void)
     options o = ask("dog", "task", 2);
     CHECK(run_printed(&o) == -1 && strstr(err.text, "found 0"), "x.ppm is neither of them: %s", err.text);
     CHECK(mkdir(path_of("a"), 0777) == 0 && mkdir(path_of("b"), 0777) == 0, "the test can't make folders");
-    CHECK(!vdm_picture_write(&p, path_of("a/x.ppm"), &err) && !vdm_picture_write(&p, path_of("b/x.ppm"), &err),
+    CHECK(!vdm_picture_write(&p, path_of("a/x.ppm"), &err) &&
+              !vdm_picture_write(&p, path_of("b/x.ppm"), &err),
           "%s", err.text);
     o = ask("dog", "task", 2);
     if (!CHECK(run_printed(&o) == 0 && vdm_task_read(&t, o.output, &err) == 0, "%s", err.text)) return;

@@ -128,13 +128,15 @@ static void test_few(void)
     for (int c = 0; c < 3; c++)
         for (int k = 0; k < 4; k++) CHECK(m.affine[c][k] == (c == k ? 1 : 0), "no answers: the identity");
     m = learn(VDM_COLOUR_PALETTE, s, VDM_METRIC_CELLS);
-    CHECK(m.centre.rgb[2][0] == 255 && m.centre.rgb[2][1] == 65 && m.centre.rgb[9][2] == 37, "colours where they are");
+    CHECK(m.centre.rgb[2][0] == 255 && m.centre.rgb[2][1] == 65 && m.centre.rgb[9][2] == 37,
+          "colours where they are");
     render(&truth, cells, &FOUR, 8, 9);
     render(&answer, cells, &FOUR, 8, 9);
     add(&answer, 60, 47, -30);
     vdm_colour_add(s, VDM_METRIC_CELLS, &FOUR, &answer, &truth);
     m = learn(VDM_COLOUR_PALETTE, s, VDM_METRIC_CELLS);
-    CHECK(m.centre.rgb[5][0] == 230 && m.centre.rgb[5][1] == 217 && m.centre.rgb[5][2] == 140, "grey as it came out");
+    CHECK(m.centre.rgb[5][0] == 230 && m.centre.rgb[5][1] == 217 && m.centre.rgb[5][2] == 140,
+          "grey as it came out");
     m = learn(VDM_COLOUR_AFFINE, s, VDM_METRIC_CELLS);
     vdm_colour_apply(&m, VDM_METRIC_CELLS, &FOUR, &answer);
     const uint8_t *first = answer.rgb + 3 * (2 * 9 + 3);

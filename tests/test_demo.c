@@ -181,7 +181,7 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
-    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours as they came", "Colour map"};
+    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours not corrected", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
@@ -393,7 +393,9 @@ static void check_looks(void)
     CHECK(looks == 5 && strstr(said, "Answers after 10 of 12 steps"), "%d looks: %s", looks, said);
     expect(0, "", "fit task --model model --steps 12 --rank 2 -o no-looks");
     expect_same("looks/lora.safetensors", "no-looks/lora.safetensors", true);
-    expect(0, "", "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
+    expect(
+        0, "",
+        "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
     expect_same("looks/scores.csv", "no-looks/scores.csv", true);
 }
 

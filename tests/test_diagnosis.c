@@ -45,15 +45,18 @@ static void test_frames(void)
     vdm_diagnosis *s = new_diagnosis();
     for (int i = 0; i < T; i++) memset(frames + i * FRAME, levels[i], FRAME);
     memset(x, 4, FRAME), memset(y, 53, FRAME);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == 0 && isnan(shift[0]), "nothing seen");
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == 0 && isnan(shift[0]),
+          "nothing seen");
     vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, NULL);
     CHECK(s->answers == 1 && s->known == 0 && s->edges == 0, "no truth");
     vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, T, &query, &truth);
     CHECK(s->answers == 2 && s->known == 1 && near(s->late, 20) && near(s->moved, 80) && near(s->drift, 12),
           "late %g, moved %g, drift %g", s->late, s->moved, s->drift);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == W * H && near(shift[0], -3) && near(shift[2], -3),
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 0) == W * H && near(shift[0], -3) &&
+              near(shift[2], -3),
           "of the whole picture: %g", shift[0]);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 1) == 0 && isnan(shift[1]), "there is one only");
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_PSNR, VDM_PALETTE_ARC, 1) == 0 && isnan(shift[1]),
+          "there is one only");
     vdm_diagnosis_add(s, VDM_METRIC_PSNR, &none, frames, 1, &query, &truth);
     CHECK(near(s->late, 20) && near(s->moved, 80) && s->answers == 3, "a video of one frame");
     vdm_picture other = {W, H, y};
@@ -77,11 +80,14 @@ static void test_colours(void)
     vdm_diagnosis *s = new_diagnosis();
     memcpy(frames, truth, FRAME), memcpy(frames + FRAME, answer, FRAME);
     vdm_diagnosis_add(s, VDM_METRIC_CELLS, &g, frames, 2, &query, &y);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 0) == 2 && near(shift[0], 9) && near(shift[2], 9), "black: %g",
-          shift[0]);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 2) == 2 && near(shift[0], -2.5) && near(shift[1], 2) && shift[2] == 0,
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 0) == 2 && near(shift[0], 9) &&
+              near(shift[2], 9),
+          "black: %g", shift[0]);
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 2) == 2 && near(shift[0], -2.5) &&
+              near(shift[1], 2) && shift[2] == 0,
           "red: %g %g %g", shift[0], shift[1], shift[2]);
-    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 7) == 0 && isnan(shift[0]), "orange is nowhere");
+    CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 7) == 0 && isnan(shift[0]),
+          "orange is nowhere");
     CHECK(vdm_diagnosis_shift(shift, s, VDM_METRIC_CELLS, VDM_PALETTE_ARC, 10) == 0, "beyond the palette");
     CHECK(s->drift == 0 && s->edges > 0 && s->truth_edges > 0, "the first frame is the query");
     free(s);

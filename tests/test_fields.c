@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-static const char TEXT[] = "{\"rows\": 3, \"half\": 0.5, \"on\": true, \"name\": \"cat\", \"large\": 9007199254740991,"
-                           " \"list\": [1, 2], \"none\": null, \"grid\": {\"cell\": 0, \"gap\": 1}, \"huge\": 1e300}";
+static const char TEXT[] =
+    "{\"rows\": 3, \"half\": 0.5, \"on\": true, \"name\": \"cat\", \"large\": 9007199254740991,"
+    " \"list\": [1, 2], \"none\": null, \"grid\": {\"cell\": 0, \"gap\": 1}, \"huge\": 1e300}";
 
 static vdm_json json;
 static vdm_error err;
@@ -31,7 +32,8 @@ static void test_values(void)
     vdm_fields f = start();
     CHECK(vdm_field_int(&f, "rows", 7, 1, 9) == 3 && vdm_field_int(&f, "cols", 7, 1, 9) == 7, "integers");
     CHECK(vdm_field_int64(&f, "large", 0, 0, (int64_t)1 << 53) == 9007199254740991, "a large integer");
-    CHECK(vdm_field_number(&f, "half", 1, 0, 1) == 0.5 && vdm_field_number(&f, "whole", 1, 0, 1) == 1, "numbers");
+    CHECK(vdm_field_number(&f, "half", 1, 0, 1) == 0.5 && vdm_field_number(&f, "whole", 1, 0, 1) == 1,
+          "numbers");
     CHECK(vdm_field_bool(&f, "on", false) && vdm_field_bool(&f, "off", true), "true or false");
     CHECK(strcmp(vdm_field_text(&f, "name", NULL), "cat") == 0, "text");
     CHECK(strcmp(vdm_field_text(&f, "title", "dog"), "dog") == 0, "a text's fallback");

@@ -1,5 +1,6 @@
 /* A short run of the fuzzers of tests/fuzz without libFuzzer: scripts and mutated files from a fixed seed, the same
  * on every machine. A crash ends the program; under `make sanitize` every read out of bounds does. */
+#define _XOPEN_SOURCE 700 /* fuzz_coco.c */
 #include "check.h"
 
 #define LLVMFuzzerTestOneInput fuzz_compare
@@ -13,6 +14,18 @@
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_config
 #include "fuzz/fuzz_config.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_arc
+#include "fuzz/fuzz_arc.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_results
+#include "fuzz/fuzz_results.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_state
+#include "fuzz/fuzz_state.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_coco
+#include "fuzz/fuzz_coco.c"
 #undef LLVMFuzzerTestOneInput
 
 #include <fcntl.h>
@@ -103,6 +116,20 @@ static void test_configs(void)
     }
 }
 
+static const char arc_seed[] =
+    "{\"train\": [{\"input\": [[1, 2, 0], [3, 4, 5]], \"output\": [[2, 1]]}], \"test\": [{\"input\": [[3, 1]]}]}";
+static const char arc_collection[] =
+    "{\"a1\": {\"train\": [{\"input\": [[1]], \"output\": [[2]]}], \"test\": [{\"input\": [[3]]}]}, \"b2\": {}}";
+static const char result_seed[] =
+    "{\"task\": \"a\", \"of\": 2, \"run\": \"--size-rule same\", \"attempts\": 1, \"pairs\": 1, \"cell\": 4, "
+    "\"canvas\": \"16x24\", \"palette\": \"arc\", \"tests\": [{\"input\": \"1/2\", \"truth\": \"23\", \"answers\": [\"23\"]}], "
+    "\"seconds\": 1.5}\n{\"task\": \"b\", \"of\": 2, \"run\": \"--size-rule same\", \"error\": \"no\", \"seconds\": 0.5}\n";
+static const char coco_seed[] =
+    "@{\"categories\":[{\"id\":1,\"name\":\"dog\"},{\"id\":\"x\",\"name\":\"cat\"}],\"images\":[{\"id\":5,\"file_name\":"
+    "\"a.jpg\",\"height\":6,\"width\":8}],\"annotations\":[{\"image_id\":5,\"category_id\":1,\"area\":9,\"segmentation\":"
+    "[[0,0,5,0,5,5.5,0,5]]},{\"image_id\":5,\"category_id\":\"x\",\"segmentation\":{\"size\":[6,8],\"counts\":"
+    "[6,2,3,2,35]}}]}";
+
 int main(void)
 {
     int out = dup(1), errors = dup(2), nothing = open("/dev/null", O_WRONLY);
@@ -113,11 +140,19 @@ int main(void)
     run_scripts(fuzz_lora, 3000, "{\"r\": 2, \"lora_alpha\": 4, \"rank_pattern\": {\"to_q\": 3}}");
     test_safetensors();
     test_configs();
+    run_mutants(fuzz_arc, 3000, arc_seed, sizeof arc_seed - 1);
+    run_mutants(fuzz_arc, 500, arc_collection, sizeof arc_collection - 1);
+    run_mutants(fuzz_results, 3000, result_seed, sizeof result_seed - 1);
+    run_mutants(fuzz_coco, 800, coco_seed, sizeof coco_seed - 1);
+    run_scripts(fuzz_state, 1500, "");
     fflush(stdout);
     dup2(out, 1), dup2(errors, 2);
     CHECK(compare_statuses[0] > 50 && compare_statuses[3] > 300,
           "compare: %d agree, %d differ, %d are refused", compare_statuses[0], compare_statuses[3],
           compare_statuses[1]);
     CHECK(adapters_read > 40, "%d adapters are read", adapters_read);
+    CHECK(arc_files_read > 20 && results_lines_read > 20 && coco_tasks_made > 10 && states_read > 50,
+          "%d tasks of ARC-AGI, %d results, %d tasks of COCO, %d states are read", arc_files_read,
+          results_lines_read, coco_tasks_made, states_read);
     return check_end("fuzz");
 }

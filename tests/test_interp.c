@@ -307,8 +307,9 @@ static void test_floats(void)
               strstr(err.text, "2 of 6 values are NaN or infinite, the first in frame 0"),
           "%s", err.text);
     video[5] = (float)-INFINITY;
-    CHECK(vdm_video_check(video, 2, 4, 32, &err) == -1 && strstr(err.text, "1 of 768 values are NaN or infinite, the first in frame 0"), "%s",
-          err.text);
+    CHECK(vdm_video_check(video, 2, 4, 32, &err) == -1 &&
+              strstr(err.text, "1 of 768 values are NaN or infinite, the first in frame 0"),
+          "%s", err.text);
     CHECK(vdm_video_check(video + 384, 1, 4, 32, &err) == 0, "a finite frame");
 }
 

@@ -266,8 +266,8 @@ static void test_files(void)
 /* A byte order mark before a document in a file, once; in a text that is parsed, as a safetensors header, never. */
 static void test_byte_order_mark(void)
 {
-    static const char *const texts[] = {"\xef\xbb\xbf{\"a\": 1}", "\xef\xbb\xbf\xef\xbb\xbf{\"a\": 1}", "\xef\xbb",
-                                        "\xef\xbb\xbf"};
+    static const char *const texts[] = {"\xef\xbb\xbf{\"a\": 1}", "\xef\xbb\xbf\xef\xbb\xbf{\"a\": 1}",
+                                        "\xef\xbb", "\xef\xbb\xbf"};
     for (int i = 0; i < 4; i++) {
         char *path = vdm_path(check_folder(), "mark.json", &err);
         vdm_file f;

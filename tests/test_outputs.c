@@ -122,7 +122,7 @@ static void check_standard_streams(void)
     if (access("/dev/full", W_OK)) return;
     expect_shell(1, "standard output", "\"$VDM\" tasks 2>&1 >/dev/full");
     expect_shell(1, "No space left", "\"$VDM\" compare ref.g ref.g 2>&1 >/dev/full");
-    expect_shell(2, "no command", "\"$VDM\" nonsense 2>&1 >/dev/full");
+    expect_shell(2, "is not a command", "\"$VDM\" nonsense 2>&1 >/dev/full");
 }
 
 static void check_arc_files(void)

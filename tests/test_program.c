@@ -40,7 +40,7 @@ static void check_usage(void)
 {
     expect(0, "vdm fit", "help");
     expect(0, "--rank", "fit --help");
-    expect(2, "no command", "frobnicate");
+    expect(2, "not a command", "frobnicate");
     expect(2, "no such option", "predict --frobnicate");
     expect(2, "integer", "predict --sample-steps 12abc");
     expect(2, "integer", "predict --sample-steps 0");
@@ -109,8 +109,9 @@ static void check_run(void)
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);
     /* The picture from standard input and from a pipe; what reading it loses; a video that is no numbers. */
-    expect_shell(0, "", "cat @/task/test/p3.in.ppm | $VDM predict --model @/model --image - --sample-steps 3 --lora "
-                        "@/run/lora.safetensors -o @/d.ppm");
+    expect_shell(0, "",
+                 "cat @/task/test/p3.in.ppm | $VDM predict --model @/model --image - --sample-steps 3 --lora "
+                 "@/run/lora.safetensors -o @/d.ppm");
     expect_same("a.ppm", "d.ppm", true);
     expect_shell(0, "standard input: has 16 bits a sample: they are reduced to 8",
                  "printf 'P2 1 1 65535 65535' | $VDM predict --model @/model --image - --size 32x48 --plan");
@@ -128,8 +129,9 @@ static void check_run(void)
     expect_same("a.ppm", "answers/p3.ppm", true);
     expect(0, "", "%s -o @/f.ppm --ensemble 3", predict);
     expect_same("a.ppm", "f.ppm", false);
-    expect(0, "mean psnr",
-           "eval @/task --model @/model --sample-steps 3 --lora @/run/lora.safetensors -o @/means --ensemble 3");
+    expect(
+        0, "mean psnr",
+        "eval @/task --model @/model --sample-steps 3 --lora @/run/lora.safetensors -o @/means --ensemble 3");
     expect_same("f.ppm", "means/p3.ppm", true);
     expect(3, "mean psnr", "eval @/task --model @/model --sample-steps 2 --at-least 1000");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
@@ -201,8 +203,7 @@ static void check_own_defaults(void)
            "fit @/task --steps 9 --accumulate 2 --model @/model --rank 4 --plan");
     expect(0, "steps 2, sampler dpm, guidance 1, ensemble 5", "eval @/task --model @/model --plan");
     expect(0, "steps 4, sampler ddim", "eval @/task --model @/model --sample-steps 4 --plan --sampler ddim");
-    expect(2, "--ensemble: expected an integer from 1 to 256",
-           "eval @/task --model @/model --ensemble 0");
+    expect(2, "--ensemble: expected an integer from 1 to 256", "eval @/task --model @/model --ensemble 0");
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
@@ -252,17 +253,22 @@ static void check_prompts(void)
     expect_shell(0, "",
                  "cp -r @/model @/prompts/other && cp -r tests/golden/1.5-5B-I2V/t[eo]* @/prompts/other");
     expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x.ppm");
-    expect(0, "cut after 5 of 30 tokens", "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
+    expect(0, "cut after 5 of 30 tokens",
+           "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
     /* A folder as transformers 5 saves it gives the same, and no file may be missing. */
-    expect_shell(0, "", "cp -r tests/golden/1.5-5B-I2V @/prompts/json && cd @/prompts/json/tokenizer && rm spiece.model");
+    expect_shell(
+        0, "",
+        "cp -r tests/golden/1.5-5B-I2V @/prompts/json && cd @/prompts/json/tokenizer && rm spiece.model");
     write_text("task/task.json", "{\"prompt\": \"the red square\"}");
-    expect(1, "the task's prompt: expected the model's text encoder", "eval @/task --model @/prompts/json --sample-steps 2 -o @/prompts/e");
+    expect(1, "the task's prompt: expected the model's text encoder",
+           "eval @/task --model @/prompts/json --sample-steps 2 -o @/prompts/e");
     expect(1, "there is no tokenizer/spiece.model or tokenizer/tokenizer.json",
            "predict --model @/prompts/json --image @/task/test/p3.in.ppm --prompt x -o @/prompts/x.ppm");
     expect_shell(0, "", "cp tests/golden/tokenizer.json @/prompts/json/tokenizer");
     expect(0, "", "prompt 'the red square' --model @/prompts/json -o @/prompts/red2");
     expect_same("prompts/red", "prompts/red2", true);
-    expect(0, "the task's prompt 'the red square' is left out", "eval @/task --model @/model --sample-steps 1 -o @/prompts/e");
+    expect(0, "the task's prompt 'the red square' is left out",
+           "eval @/task --model @/model --sample-steps 1 -o @/prompts/e");
     expect_shell(0, "", "rm @/task/task.json");
     expect_shell(0, "", "rm -r @/prompts");
 #undef MODEL
@@ -282,10 +288,12 @@ static void check_killed(void)
     expect_same("whole/lora.safetensors", "killed/lora.safetensors", true);
     expect_same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
-    CHECK(kill_vdm("f.safetensors", 60000,
-                   "predict --model @/model --image @/task/test/p3.in.ppm --frames 201 --sample-steps 1 -o @/f.ppm "
-                   "--dump @/f.safetensors"),
-          "the run ended before it was killed");
+    CHECK(
+        kill_vdm(
+            "f.safetensors", 60000,
+            "predict --model @/model --image @/task/test/p3.in.ppm --frames 201 --sample-steps 1 -o @/f.ppm "
+            "--dump @/f.safetensors"),
+        "the run ended before it was killed");
     expect(0, "latents.1", "info @/f.safetensors");
     CHECK(!strstr(said, "frames"), "the video was decoded before the run was killed: %s", said);
 }

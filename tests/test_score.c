@@ -230,7 +230,8 @@ static void test_pose_score(void)
     const vdm_joint more = {20.5, 100.5, VDM_LEG};
     memcpy(a, b, sizeof a);
     vdm_pose_draw(&p, &more, 1, NULL, 0);
-    CHECK(!vdm_score(&score, &exact, VDM_METRIC_POSE, &none, &p, &q, &err) && score == 1 && !exact, "one too many isn't exact");
+    CHECK(!vdm_score(&score, &exact, VDM_METRIC_POSE, &none, &p, &q, &err) && score == 1 && !exact,
+          "one too many isn't exact");
 }
 
 /* Every metric on a picture and itself, and on its negative. */
@@ -260,7 +261,8 @@ static void test_colours(void)
 {
     vdm_colours colours;
     vdm_metric_colours(&colours, VDM_METRIC_MAE, VDM_PALETTE_ARC);
-    CHECK(colours.n == 0 && !vdm_metric_colour(VDM_METRIC_MAE, VDM_PALETTE_ARC, 0), "mae distinguishes no colours");
+    CHECK(colours.n == 0 && !vdm_metric_colour(VDM_METRIC_MAE, VDM_PALETTE_ARC, 0),
+          "mae distinguishes no colours");
     const uint8_t *white = vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, 1);
     CHECK(white[2] == 255 && !vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, 2) &&
               !vdm_metric_colour(VDM_METRIC_IOU, VDM_PALETTE_ARC, -1),
@@ -272,8 +274,10 @@ static void test_colours(void)
           "torso, black");
     vdm_metric_colours(&colours, VDM_METRIC_CELLS, VDM_PALETTE_MAZE);
     CHECK(colours.n == 5 && colours.rgb[3][1] == 191, "cells: the palette");
-    CHECK(vdm_nearest_colour(&(vdm_colours){2, {{0, 0, 0}, {2, 0, 0}}}, (double[]){1, 0, 0}) == 0, "the first of equals");
-    CHECK(vdm_luminance((uint8_t[]){255, 255, 255}) == 255000 && vdm_luminance((uint8_t[]){1, 10, 100}) == 17569,
+    CHECK(vdm_nearest_colour(&(vdm_colours){2, {{0, 0, 0}, {2, 0, 0}}}, (double[]){1, 0, 0}) == 0,
+          "the first of equals");
+    CHECK(vdm_luminance((uint8_t[]){255, 255, 255}) == 255000 &&
+              vdm_luminance((uint8_t[]){1, 10, 100}) == 17569,
           "luminance");
 }
 

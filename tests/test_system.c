@@ -152,12 +152,14 @@ static void test_reading(void)
     CHECK(strcmp(joined, "a/b") == 0 && strcmp(other, "a/b") == 0, "%s %s", joined, other);
     vdm_free(joined);
     vdm_free(other);
-    char *copy = vdm_copy_text("cat", &err), *part = vdm_copy_bytes("catalogue", 3, &err), *empty = vdm_copy_text("", &err);
+    char *copy = vdm_copy_text("cat", &err), *part = vdm_copy_bytes("catalogue", 3, &err),
+         *empty = vdm_copy_text("", &err);
     CHECK(strcmp(copy, "cat") == 0 && strcmp(part, "cat") == 0 && !*empty, "%s %s", copy, part);
     vdm_free(copy);
     vdm_free(part);
     vdm_free(empty);
-    CHECK(vdm_is_folder(check_folder()) && !vdm_is_folder("Makefile") && !vdm_is_folder("no such thing"), "folders");
+    CHECK(vdm_is_folder(check_folder()) && !vdm_is_folder("Makefile") && !vdm_is_folder("no such thing"),
+          "folders");
 }
 
 static void test_cpu(void)
@@ -195,9 +197,69 @@ static void test_cpu(void)
     CHECK(vdm_seconds() >= before, "the clock runs forwards");
 }
 
+/* A file with this text in a folder that is made */
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[512];
+    for (size_t i = 1; i <= strlen(folder); i++) {
+        if (folder[i] != '/' && folder[i] != '\0') continue;
+        snprintf(path, sizeof path, "%.*s", (int)i, folder);
+        mkdir(path, 0777);
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s is not written", path);
+}
+
+static void check_quota(const char *groups, const char *root, int expected)
+{
+    int found = vdm_quota_processors(groups, root);
+    CHECK(found == expected, "quota: found %d processors, expected %d", found, expected);
+}
+
+/* Quotas of control groups, in a folder that looks like theirs */
+static void test_quota(void)
+{
+    char root[] = "/tmp/vdm-quota-XXXXXX", groups[128], folder[256], remove[128];
+    CHECK(mkdtemp(root) != NULL, "no folder %s", root);
+    snprintf(groups, sizeof groups, "%s/groups", root);
+    check_quota(groups, root, 0); /* no such file: not Linux */
+
+    put(root, "groups", "0::/shop/job\n");
+    check_quota(groups, root, 0); /* no such group: the namespace of a container */
+    snprintf(folder, sizeof folder, "%s/shop/job", root);
+    put(folder, "cpu.max", "max 100000\n");
+    check_quota(groups, root, 0);
+    put(folder, "cpu.max", "250000 100000\n");
+    check_quota(groups, root, 3); /* rounded up */
+    put(folder, "cpu.max", "5000 100000\n");
+    check_quota(groups, root, 1);
+    put(folder, "cpu.max", "800000 100000\n");
+    put(root, "cpu.max", "400000 100000\n");
+    check_quota(groups, root, 4); /* the smaller one, of the root here */
+    put(folder, "cpu.max", "nonsense\n");
+    put(root, "groups", "nonsense\n::\n\n");
+    check_quota(groups, root, 4);
+
+    put(root, "groups", "5:memory:/job\n3:cpu,cpuacct:/job\n");
+    check_quota(groups, root, 0);
+    snprintf(folder, sizeof folder, "%s/cpu/job", root);
+    put(folder, "cpu.cfs_quota_us", "-1\n");
+    put(folder, "cpu.cfs_period_us", "50000\n");
+    check_quota(groups, root, 0);
+    put(folder, "cpu.cfs_quota_us", "100000\n");
+    check_quota(groups, root, 2);
+    snprintf(remove, sizeof remove, "rm -r %s", root);
+    CHECK(system(remove) == 0, "%s failed", remove);
+
+    int threads = vdm_default_threads();
+    CHECK(threads >= 1 && threads <= sysconf(_SC_NPROCESSORS_ONLN), "%d threads", threads);
+}
+
 int main(void)
 {
     test_errors();
+    test_quota();
     test_memory();
     test_files();
     test_full_disk();

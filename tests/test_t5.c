@@ -353,7 +353,7 @@ static void test_refusals(void)
     REFUSED(SPECIAL PIECE("\x0f", "\x0a\x06<0x1G>", "\x06"), "expected <0x00> to <0xFF>");
     REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x04"), "found type 4");
     REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
-    REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "no finite number");
+    REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "not finite");
     REFUSED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
     vdm_tokenizer *none =
         load_bytes(SPECIAL "\x1a\x02\x10\x01", sizeof SPECIAL + 3); /* a number as the table: none */

@@ -484,8 +484,8 @@ static void test_paper(void)
         if (sizes[i].rows) {
             bool arc = t.task.grid.cell == 30 && t.task.grid.border == 2,
                  maze = t.task.grid.cell == 16 && t.task.grid.border == 0;
-            CHECK(t.task.grid.palette == VDM_PALETTE_ARC ? arc : maze, "%s: %d/%d", sizes[i].name, t.task.grid.cell,
-                  t.task.grid.border);
+            CHECK(t.task.grid.palette == VDM_PALETTE_ARC ? arc : maze, "%s: %d/%d", sizes[i].name,
+                  t.task.grid.cell, t.task.grid.border);
             grid x = read_grid(p, &t.task), y = read_grid(&t.train_y[1], &t.task);
             if (x.rows > 8) check_path(sizes[i].name, &x, &y);
             if (strcmp(sizes[i].name, "maze") == 0) {
@@ -690,12 +690,13 @@ static void test_whole(void)
               access(path, F_OK) != 0,
           "%s", err.text);
     vdm_task_free(&back);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or an empty folder"), "%s",
-          err.text);
-    CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path), "%s",
-          err.text);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or an empty folder"),
+          "%s", err.text);
+    CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path),
+          "%s", err.text);
     write_mine(path);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s", err.text);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s",
+          err.text);
     snprintf(path, sizeof path, "%s/unfinished/train/mine", dir);
     CHECK(access(path, F_OK) == 0, "what vdm did not write stays");
     vdm_free(killed.unfinished);

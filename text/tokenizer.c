@@ -41,7 +41,7 @@ static size_t children_of(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6);
 }
 
-/* The longest beginning of s that the table knows, and what replaces it; 0 where it knows none. */
+/* The longest beginning of s that the table knows, and what replaces it; 0 if it knows none. */
 static size_t longest_match(const vdm_tokenizer *t, struct text s, struct text *replacement)
 {
     size_t longest = 0, node = t->n_units ? children_of(unit_at(t, 0)) : 0;

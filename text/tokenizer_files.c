@@ -44,7 +44,7 @@ static bool take_fixed(struct span *s, int n, uint64_t *value)
     return true;
 }
 
-/* The next field; false where the bytes are no field. */
+/* The next field; false if the bytes are no field. */
 static bool take_field(struct span *s, struct field *f)
 {
     uint64_t tag, length;
@@ -200,7 +200,8 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
     if (vdm_read_file(t->path, VDM_MAX_TOKENIZER, &t->file, &size, err)) return -1;
     struct span all = {(const unsigned char *)t->file, (const unsigned char *)t->file + size};
     int n = count_pieces(t, all, err);
-    if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err)) return -1;
+    if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err))
+        return -1;
     return add_extra_ids(t, dir, err);
 }
 

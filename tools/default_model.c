@@ -48,7 +48,7 @@ static bool called_file(char file[LENGTH])
     return getcwd(folder, LENGTH) && snprintf(file, LENGTH, "%s/%s", folder, path) < LENGTH;
 }
 
-/* Takes the last name of a path away; false where nothing is left of it. */
+/* Takes the last name of a path away; false if nothing is left of it. */
 static bool go_up(char *path)
 {
     char *slash = strrchr(path, '/');

@@ -65,8 +65,7 @@ static int read_count(const struct option_row *r, const char *text, int *value, 
 {
     double x;
     if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
-        return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max,
-                        text);
+        return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max, text);
     *value = (int)x;
     return 0;
 }
@@ -240,7 +239,7 @@ static int read_sections(options *o, int command, const vdm_json *j, vdm_error *
     return 0;
 }
 
-/* 1 where the model has a vdm.json, which is then open; 0 where it has none. */
+/* 1 if the model has a vdm.json, which is then open; 0 if it has none. */
 static int open_own(vdm_json *j, char **path, const char *model, vdm_error *err)
 {
     struct stat st;

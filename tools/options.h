@@ -122,7 +122,7 @@ int options_say_own(const char *model, int commands, vdm_error *err);
 char *options_key(const options *o, vdm_error *err);
 
 /* The folder of the model to use where --model names none: the environment's VDM_MODEL, or models/tiny near
- * the program (default_model.c). NULL where there is none. */
+ * the program (default_model.c). NULL if there is none. */
 const char *default_model(vdm_error *err);
 void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
 

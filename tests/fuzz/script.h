@@ -101,4 +101,11 @@ static inline void script_write(const script_file *f, const char *path)
         abort();
 }
 
+/* A file of any bytes. */
+static inline void script_bytes(const char *path, const void *data, size_t size)
+{
+    FILE *to = fopen(path, "wb");
+    if (!to || fwrite(data, 1, size, to) != size || fclose(to)) abort();
+}
+
 #endif

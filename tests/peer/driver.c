@@ -639,12 +639,23 @@ static const struct command {
     const char *name;
     void (*run)(call *c);
 } commands[] = {
-    {"tokenize", tokenize},       {"text", text},
-    {"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
-    {"sample", sample},           {"randn", randn},           {"rand", uniform},
-    {"randint", randint},         {"picture", picture},       {"write", write_pictures},
-    {"interp", interp},           {"score", score},           {"fit", fit},
-    {"fit-data", fit_data},       {"steps", steps},           {"joints", joints},
+    {"tokenize", tokenize},
+    {"text", text},
+    {"transformer", transformer},
+    {"vae-encode", vae_encode},
+    {"vae-decode", vae_decode},
+    {"sample", sample},
+    {"randn", randn},
+    {"rand", uniform},
+    {"randint", randint},
+    {"picture", picture},
+    {"write", write_pictures},
+    {"interp", interp},
+    {"score", score},
+    {"fit", fit},
+    {"fit-data", fit_data},
+    {"steps", steps},
+    {"joints", joints},
 };
 
 int main(int argc, char **argv)

@@ -27,8 +27,8 @@ void result_free(arc_result *r);
 bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */
 bool arc_known(const arc_result *r);                /* the answer to every test; a failed task is known */
 bool arc_solved(const arc_result *r, int attempts); /* every test of it is */
-int arc_wrong(const vdm_grid *answer, const vdm_grid *truth); /* cells; -1: another size */
-const char *rule_of(const arc_result *r, const char **explanation);  /* "oracle", and what it means */
+int arc_wrong(const vdm_grid *answer, const vdm_grid *truth);       /* cells; -1: another size */
+const char *rule_of(const arc_result *r, const char **explanation); /* "oracle", and what it means */
 
 /* Results of a file, or several; a last line that isn't ended is left out. complete: bytes of lines that are
  * whole. */

@@ -326,11 +326,13 @@ int summary_run(const options *o, const char *to, const char *command, vdm_error
     if (!status) status = unite(&all, &twice, err);
     if (!status) status = count_all(&t, &all, err);
     bool submission = submission_is(to);
-    if (!status) status = submission ? submission_write(&all, to, err) : write_page(&all, &t, command, to, err);
+    if (!status)
+        status = submission ? submission_write(&all, to, err) : write_page(&all, &t, command, to, err);
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &explanation));
-        printf("%s\n%s %s\n", explanation, clean(to), submission ? "has two attempts at each test" : "shows the pictures");
+        printf("%s\n%s %s\n", explanation, clean(to),
+               submission ? "has two attempts at each test" : "shows the pictures");
     }
     vdm_free(t.folders);
     results_free(&all);

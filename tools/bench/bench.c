@@ -113,7 +113,7 @@ static struct spread spread_of(const double *x, int n)
     return s;
 }
 
-/* Operations or bytes a second that the machine reaches now; 0 where it has no such thing. */
+/* Operations or bytes a second that the machine reaches now; 0 if it has no such thing. */
 static double burst(struct bench *b, enum limit limit)
 {
     const vdm_kernels *k = b->cpu.kernels;

@@ -142,9 +142,7 @@ static void run_read(struct work *w)
     const struct stream *s = w->state;
     int threads = w->cpu.threads;
     int64_t words = 3 * s->count / 2, part = words / threads + 1;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static)
-#endif
+    PARALLEL_FOR(threads)
     for (int t = 0; t < threads; t++) {
         const float *p = s->x;
         int64_t end = (t + 1) * part < words ? (t + 1) * part : words;

@@ -266,7 +266,7 @@ static void show_answers(const struct demo *d)
 {
     const evaluation *a = &d->evaluation;
     screen s = screen_of_stdout();
-    printf("\nThe first answers to pictures that were not among the pairs:\n\n");
+    printf("\nThe first answers to unseen pictures:\n\n");
     for (int i = 0; i < a->n && i < SHOWN_ANSWERS; i++) {
         const struct answer *e = &a->all[i];
         vdm_picture row[] = {e->input, e->last, e->truth};

@@ -34,8 +34,8 @@ static int *whole(const float *x, int64_t n, int below, const char *name, const 
     int *to = vdm_alloc((size_t)n, sizeof *to, name, err);
     for (int64_t i = 0; to && i < n; i++) {
         if (!(x[i] >= 0 && x[i] < (float)below && x[i] == rintf(x[i]))) {
-            vdm_fail(err, "%s: tensor '%s': expected integers from 0 to %d, found %g", path, name,
-                     below - 1, (double)x[i]);
+            vdm_fail(err, "%s: tensor '%s': expected integers from 0 to %d, found %g", path, name, below - 1,
+                     (double)x[i]);
             vdm_free(to);
             return NULL;
         }

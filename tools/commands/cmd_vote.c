@@ -86,8 +86,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     int n = evaluation_asked(t, o->limit, err);
     vdm_geometry *g = &s.geometry;
     if (n < 0 || size_of(o, t->test[0].input, &g->height, &g->width, err) ||
-        canvas_resize(t, true, g->height, g->width, err) ||
-        evaluation_plan(&v->evaluation, &s, t, n, 0, err))
+        canvas_resize(t, true, g->height, g->width, err) || evaluation_plan(&v->evaluation, &s, t, n, 0, err))
         return -1;
     v->runs = o->operands + 1;
     v->n_runs = o->n_operands - 1;

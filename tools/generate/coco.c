@@ -44,10 +44,10 @@ struct shot { /* a picture of the file */
     char *name;      /* file_name without its ending, with the folders in it */
     bool plain_name; /* no other image's last part of the name is the same: it may lie in DIR itself */
     uint64_t number;
-    double area;   /* of the category, pixels */
-    int keypoints; /* of the person that has most */
+    double area;             /* of the category, pixels */
+    int keypoints;           /* of the person that has most */
     bool chosen, incomplete; /* incomplete: an annotation of it cannot be drawn */
-    char **notes; /* [n_notes]: annotations of the category, as they stand in the file */
+    char **notes;            /* [n_notes]: annotations of the category, as they stand in the file */
     int n_notes, capacity;
 };
 
@@ -61,12 +61,12 @@ struct coco {
     int n_categories;
     struct category_id {
         int64_t id;
-        int name; /* of names */
+        int name;    /* of names */
     } ids[MOST_IDS]; /* several may have one name, as in merged files */
     int n_ids;
     int64_t left_out[LEFTOVERS];
     vdm_error first_left_out[LEFTOVERS]; /* why */
-    struct shot *shots; /* [n], sorted by id after the first walk */
+    struct shot *shots;                  /* [n], sorted by id after the first walk */
     int64_t n, capacity;
     struct shot **train, **test;   /* [n_train], [n_test] */
     int64_t n_train, n_test, suit; /* suit: whether they are in DIR or not */
@@ -132,7 +132,8 @@ static int take_category(struct coco *c, vdm_fields *f, vdm_error *err)
     for (int k = 0; k < c->n_categories && !f->failed; k++) {
         if (strcmp(c->names[k], name) != 0) continue;
         if (c->n_ids == MOST_IDS)
-            return vdm_fail(err, "%s: found more than %d categories of the names asked for", f->path, MOST_IDS);
+            return vdm_fail(err, "%s: found more than %d categories of the names asked for", f->path,
+                            MOST_IDS);
         c->ids[c->n_ids++] = (struct category_id){id, k};
     }
     return 0;

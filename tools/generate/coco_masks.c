@@ -164,7 +164,8 @@ static int end_run(struct canvas *c, int64_t *at, int64_t n, bool on)
 static int draw_counts(struct canvas *c, int64_t *at, const vdm_json *j, const vdm_json_node *counts)
 {
     bool on = false;
-    for (const vdm_json_node *v = counts->children ? counts + 1 : NULL; v; v = vdm_json_next(j, v), on = !on) {
+    for (const vdm_json_node *v = counts->children ? counts + 1 : NULL; v;
+         v = vdm_json_next(j, v), on = !on) {
         if (v->kind != VDM_JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e12)
             return vdm_fail(c->err, "%s: segmentation.counts: expected whole numbers, found %.60s", c->where,
                             v->kind == VDM_JSON_NUMBER ? v->text : "something else");

@@ -95,7 +95,7 @@ static int find(const grid *x, int number)
     return i;
 }
 
-/* Breadth first; from[i] is the step (0..3) that first led to cell i, -1 where none did. */
+/* Breadth first; from[i] is the step (0..3) that first led to cell i, -1 if none did. */
 bool answer_path(grid *y, const grid *x, const generator *g)
 {
     int n = x->rows * x->cols, queue[GRID_SIDE * GRID_SIDE], from[GRID_SIDE * GRID_SIDE], head = 0, tail = 0;

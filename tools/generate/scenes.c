@@ -198,7 +198,7 @@ static void limb_line(double line[5], const double (*at)[2], int i, double half)
     line[0] = a[0], line[1] = a[1], line[2] = b[0], line[3] = b[1], line[4] = half;
 }
 
-/* The figure's coarse map: 1 where a limb is near. */
+/* The figure's coarse map: 1 if a limb is near. */
 static void figure_map(grid *map, const double (*at)[2], double height, double width)
 {
     double cell = (double)UNITS / MAP, line[5];

@@ -142,7 +142,8 @@ int task_begin(task_folder *f, const char *dir, vdm_error *err)
     *f = (task_folder){.dir = dir};
     if (make_empty(dir, err)) return -1;
     f->unfinished = vdm_path(dir, TASK_UNFINISHED, err);
-    if (f->unfinished && !make_folder(f->unfinished, err) && !lock_take(&f->lock, f->unfinished, dir, err)) return 0;
+    if (f->unfinished && !make_folder(f->unfinished, err) && !lock_take(&f->lock, f->unfinished, dir, err))
+        return 0;
     release(f);
     return -1;
 }

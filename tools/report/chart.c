@@ -30,7 +30,7 @@ static bool shows(double loss)
     return isfinite(loss) && loss > 0;
 }
 
-/* The mean of the last `window` steps' losses; NaN where there is none. */
+/* The mean of the last `window` steps' losses; NaN if there is none. */
 static double smoothed(const struct chart *c, int step)
 {
     double sum = 0;

@@ -130,7 +130,8 @@ void picture(struct writer *w, const vdm_picture *p, const char *what, const cha
         return;
     }
     w->status = vdm_png_write(p, memory, w->err);
-    if (vdm_memory_close(memory, &png, &size) && !w->status) w->status = vdm_fail(w->err, "no memory for a picture of the page");
+    if (vdm_memory_close(memory, &png, &size) && !w->status)
+        w->status = vdm_fail(w->err, "no memory for a picture of the page");
     if (!w->status) {
         fprintf(w->f, "<img width=\"%d\" height=\"%d\" alt=\"%s", p->width, p->height, what);
         escape(w->f, name);
@@ -200,7 +201,7 @@ static void pairs(struct writer *w)
         "should become (transition: ",
         l->pairs);
     escape(w->f, l->phi_name);
-    fprintf(w->f, "). These videos are all that was learned from.</p>\n");
+    fprintf(w->f, "). The adapter was trained on these videos alone.</p>\n");
     int i = 0;
     for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
         if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
@@ -222,7 +223,7 @@ static void learning(struct writer *w)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
     fprintf(w->f, "<section><h2>Learning</h2>\n<p>%d steps", l->done);
     if (isfinite(first))
-        fprintf(w->f, ": the loss on a fixed set of times and noises went from %.4f to %.4f", first, last);
+        fprintf(w->f, ": the loss on a fixed set of timesteps and noise went from %.4f to %.4f", first, last);
     fputs(".</p>\n", w->f);
     chart_write(w->f, l->rows, l->done);
     fputs("</section>\n", w->f);
@@ -289,9 +290,9 @@ static void answer_cards(struct writer *w)
     const evaluation *a = w->p->evaluation;
     fputs("<section><h2>The answers</h2>\n", w->f);
     if (w->p->task->metric == VDM_METRIC_CELLS)
-        fputs("<p>Pictures that were not among the pairs. Wrong cells are outlined in red.</p>\n", w->f);
+        fputs("<p>Answers to unseen pictures. Wrong cells are outlined in red.</p>\n", w->f);
     else
-        fputs("<p>Pictures that were not among the pairs.</p>\n", w->f);
+        fputs("<p>Answers to unseen pictures.</p>\n", w->f);
     int i = 0;
     for (w->spent = 0; i < a->n && i < SHOWN && w->spent < BUDGET && !w->status; i++) {
         if (i == 0) fputs("<div class=\"cards\">\n", w->f);
@@ -308,7 +309,7 @@ static void answer_films(struct writer *w)
 {
     const evaluation *a = w->p->evaluation;
     fputs("<section><h2>The videos</h2>\n"
-          "<p>An answer is the last frame of a video that begins with the question.</p>\n",
+          "<p>An answer is the last frame of a video that begins with the input.</p>\n",
           w->f);
     w->spent = 0;
     for (int i = 0; i < a->n && i < FILMS && w->spent < BUDGET && !w->status; i++)
@@ -338,11 +339,11 @@ static void numbers(struct writer *w)
     say_mean(f, "Mean", a->task->metric, a->mean);
     say_mean(f, "Copying the input", a->task->metric, a->copied);
     if (a->colours.kind != VDM_COLOUR_NONE) {
-        row(f, "Exact, colours as they came", "%d of %d", a->raw_exact, a->scored);
-        say_mean(f, "Mean, colours as they came", a->task->metric, a->raw);
+        row(f, "Exact, colours not corrected", "%d of %d", a->raw_exact, a->scored);
+        say_mean(f, "Mean, colours not corrected", a->task->metric, a->raw);
     }
     if (a->perfect) row(f, "Left out of the mean", "%d equal pictures, whose score is infinite", a->perfect);
-    if (a->n && w->p->session) row(f, "Seconds an answer", "%.2f", a->seconds / a->n);
+    if (a->n && w->p->session) row(f, "Seconds for each answer", "%.2f", a->seconds / a->n);
     fputs("</tbody></table></section>\n", f);
 }
 
@@ -419,8 +420,7 @@ static void header(struct writer *w)
     } else if (p->evaluation) {
         evaluation_say(p->evaluation, result, sizeof result);
         if (p->training)
-            fprintf(w->f,
-                    "Learned from %d pair%s in %.0f s. On pictures it had not seen: ", p->training->pairs,
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
                     p->training->pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {

@@ -18,7 +18,7 @@ struct answer {
     double against_input; /* of the answer, were the input the truth: near 1, nothing was done */
     double raw;           /* of the answer before its colours were corrected */
     bool raw_exact;
-    uint8_t *wrong; /* [rows,cols] cells that differ; NULL where there is no grid */
+    uint8_t *wrong; /* [rows,cols] cells that differ; NULL if there is no grid */
     int n_wrong;
     vdm_picture input, last, truth; /* kept for the first SHOWN answers */
     vdm_picture film[FILM_FRAMES];  /* frames of the video, kept for the first FILMS */
@@ -44,7 +44,7 @@ typedef struct evaluation {
     vdm_colour_map colours;
     vdm_diagnosis *signs;
 } evaluation;
-/* How many: all, or the first `limit`; -1 where there are none, or none that can be scored. */
+/* How many: all, or the first `limit`; -1 if there are none, or none that can be scored. */
 int evaluation_asked(const vdm_task *t, int limit, vdm_error *err);
 int evaluation_group(const session *s, int asked); /* answers that are sampled at once */
 /* For a session that knows its size. train_pairs: of them to answer too. */

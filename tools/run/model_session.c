@@ -77,7 +77,8 @@ int session_task_prompt(session *s, const char *text, vdm_error *err)
     }
     if (has(o->model, "text_encoder") || has(o->model, "tokenizer"))
         return no_text_encoder("the task's prompt", o->model, err);
-    fprintf(stderr, "the task's prompt '%.60s' is left out: %s has no text encoder\n", clean(text), clean(o->model));
+    fprintf(stderr, "the task's prompt '%.60s' is left out: %s has no text encoder\n", clean(text),
+            clean(o->model));
     return 0;
 }
 

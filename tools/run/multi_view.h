@@ -7,7 +7,7 @@
 typedef struct views {
     int n; /* at least 1; 1: the task as it is, with the session's own prompt */
     vdm_view list[MAX_VIEWS];
-    float *text; /* [n,L,Dt]: the prompt of each; NULL where n is 1 */
+    float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
 /* --views, for a session that knows its model. Refused where the task has no grid, and where the model has no
  * view_embeds.safetensors with so many prompts. */

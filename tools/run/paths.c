@@ -25,7 +25,7 @@ static char *folder_of(const char *path, vdm_error *err)
     return folder;
 }
 
-/* Which file it is; -1 where it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
+/* Which file it is; -1 if it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
 static int identify(struct known_path *k, vdm_error *err)
 {
     struct stat st;
@@ -198,8 +198,9 @@ int paths_make_folder(const paths *p, const char *folder, vdm_error *err)
     bool known = !identify(&mine, err);
     for (int i = 0; i < p->n && known && !status; i++)
         if (p->all[i].use == READ_BELOW && lies_below(&mine, &p->all[i]))
-            status = vdm_fail(err, "%s: this folder would lie among the files of %s, which are read; choose another",
-                              folder, p->all[i].name);
+            status = vdm_fail(
+                err, "%s: this folder would lie among the files of %s, which are read; choose another",
+                folder, p->all[i].name);
     vdm_free(name);
     return status ? -1 : make_folder(folder, err);
 }

@@ -131,8 +131,8 @@ int training_init_options(options *o, vdm_error *err)
     double alpha = a.alpha;
     vdm_lora_free(&a);
     if (o->learn.asked_rank && o->learn.asked_rank < rank)
-        return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank, o->learn.init,
-                        o->learn.asked_rank);
+        return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank,
+                        o->learn.init, o->learn.asked_rank);
     o->learn.rank = o->learn.asked_rank ? o->learn.asked_rank : rank;
     /* alpha: at a larger rank the same scale, if --alpha does not say otherwise */
     if (o->learn.rank != rank) alpha = alpha / rank * o->learn.rank;
@@ -160,8 +160,8 @@ static int start_adapter(training *l, vdm_error *err)
         fprintf(stderr, "it is learned further at rank %d, alpha %g; it starts as the same adapter\n", rank,
                 alpha);
     if (rows)
-        fprintf(stderr, "%lld of %lld rows of A are drawn anew: the file has nothing there\n", (long long)rows,
-                (long long)(4LL * c->layers * rank));
+        fprintf(stderr, "%lld of %lld rows of A are drawn anew: the file has nothing there\n",
+                (long long)rows, (long long)(4LL * c->layers * rank));
     return 0;
 }
 

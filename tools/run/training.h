@@ -20,7 +20,7 @@ typedef struct training {
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;
     vdm_lora adapter;
-    vdm_trace *trace;  /* shown the tensors of learning; or NULL */
+    vdm_trace *trace; /* shown the tensors of learning; or NULL */
     /* Called every look_every steps (0: never) but the last, with the adapter as it is then. */
     void (*look)(void *user, int step);
     void *look_user;
@@ -28,7 +28,7 @@ typedef struct training {
     vdm_fit_row *rows; /* [fit.steps + 1] */
     int done;          /* steps */
     double seconds;
-    char *lora, *table, *state; /* paths in the output folder; state: NULL where none is kept */
+    char *lora, *table, *state; /* paths in the output folder; state: NULL if none is kept */
     lock lock;                  /* of the output folder */
 } training;
 /* --init, --rank, --alpha: what they come to is in o->rank and o->alpha then. Comes before training_plan. */
