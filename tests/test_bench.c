@@ -82,6 +82,8 @@ static void check_names(void)
            "bench matmul.up.f32 matmul.up.input --quick --runs 3 --threads 1 --json @/b.json");
     read_jobs(&j, "matmul.up.f32 \nmatmul.up.input \nmatmul.up.input.bf16w \n", 3);
     vdm_json_free(&j);
+    if (shell("command -v taskset") == 0) /* as many threads as processors that it may use */
+        expect_shell(0, ", 1 thread", "taskset -c 0 \"$VDM\" bench matmul.up.f32 --quick --runs 1");
     expect(0, ", bf16, ", "bench matmul.up.f32 --quick --runs 1 --precision bf16");
     expect(0, ", amx, ", "bench matmul.up.f32 --quick --runs 1 --precision amx");
     expect(0, "growth.8182", "bench growth --quick --runs 1");
