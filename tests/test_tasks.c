@@ -699,6 +699,8 @@ static void test_whole(void)
           err.text);
     snprintf(path, sizeof path, "%s/unfinished/train/mine", dir);
     CHECK(access(path, F_OK) == 0, "what vdm did not write stays");
+    snprintf(path, sizeof path, "%s/train/b.in.ppm", dir);
+    CHECK(access(path, F_OK) == 0, "a folder that only has the name removes no pictures");
     vdm_free(killed.unfinished);
     vdm_free(killed.lock.path);
     snprintf(path, sizeof path, "%s/no/where", dir);

@@ -59,13 +59,19 @@ void task_abandon(task_folder *f)
     release(f);
 }
 
-/* What a killed run left. */
+/* What a killed run left: its lock shows that the folder was empty when it began. A folder of that name without a lock is
+ * somebody else's, and nothing is removed. */
 static int remove_unfinished(const char *dir, vdm_error *err)
 {
     task_folder f = {.dir = dir, .unfinished = vdm_path(dir, TASK_UNFINISHED, err)};
-    if (!f.unfinished) return -1;
-    int status = vdm_is_folder(f.unfinished) ? lock_take(&f.lock, f.unfinished, dir, err) : 0;
-    task_abandon(&f);
+    char *mark = f.unfinished ? vdm_path(f.unfinished, "lock", err) : NULL;
+    int status = mark ? 0 : -1;
+    if (mark && access(mark, F_OK) == 0) {
+        status = lock_take(&f.lock, f.unfinished, dir, err);
+        task_abandon(&f);
+    }
+    vdm_free(mark);
+    vdm_free(f.unfinished);
     return status;
 }
 
