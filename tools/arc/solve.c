@@ -1,11 +1,11 @@
-/* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
+/* One ARC-AGI task: learns its pairs, answers its tests, and reads the grids from the last frames.
  *
  *   grids -> views -> pictures -> adapter (training.c)
- *         -> per seed and view a video -> last frame -> grid, turned back to the first view -> votes -> answers
+ *         -> per seed and view a video -> last frame -> grid, taken back to the first view -> votes -> answers
  *
- * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views and
- * seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones, that of the earlier seed,
- * and the first view before others. */
+ * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views
+ * and seeds are counted, and attempt k is the k-th most frequent one; in a tie that of the earlier seed, then that of
+ * the earlier view. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -18,7 +18,7 @@
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-/* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
+/* The rule oracle needs a stored answer: without one the size of an answer can't be known. */
 static int check_rule(const solver *s, vdm_error *err)
 {
     for (int i = 0; i < s->arc.n_test; i++)
@@ -34,7 +34,7 @@ static int check_rule(const solver *s, vdm_error *err)
 static int make_views(solver *s, vdm_error *err)
 {
     vdm_arc all;
-    bool square = s->options.height == s->options.width; /* others have no space for every transposed grid */
+    bool square = s->options.height == s->options.width; /* on other canvases a transposed grid may not fit */
     s->n_views = 1 + s->options.arc.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
     if (!s->views) return -1;
@@ -246,7 +246,7 @@ static int answer_tests(solver *s, bool frames, vdm_error *err)
     struct samples t = {.s = s};
     size_t n = (size_t)(s->options.arc.attempts * s->arc.n_test);
     if (frames && !(s->frames = vdm_alloc(n, sizeof *s->frames, "the answers", err))) return -1;
-    s->session.lora = s->training.adapter; /* lent for the answers */
+    s->session.lora = s->training.adapter; /* borrowed for the answers */
     int status = answer_all(s, &t, err);
     s->session.lora = (vdm_lora){0};
     vdm_free(t.grids);

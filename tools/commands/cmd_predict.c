@@ -45,7 +45,7 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     return status;
 }
 
-/* What --dump collects while `steps` steps are sampled. */
+/* What --dump collects during `steps` sampling steps. */
 struct latents {
     dump d;
     int steps;
@@ -57,7 +57,7 @@ static bool wants_latents(void *user, const char *name)
     return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
 }
 
-/* Keeps a tensor. The last latents go to the file at once, so that a run killed while it decodes has them. */
+/* Stores a tensor. The last latents are written at once: a run that is killed while it decodes has them. */
 static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct latents *l = user;
@@ -76,7 +76,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
-    vdm_error later; /* the first failure is reported, and the rest is written still */
+    vdm_error later; /* the first failure is reported, and the rest is still written */
     int status = dump_add(d, "frames", video, 4, shape, err);
     if (dump_write(d, status ? &later : err)) status = -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
@@ -150,9 +150,9 @@ int command_predict(int argc, char **argv)
     int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
-        return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
-    if (!o.predict.image) return misuse("predict: expected --image X.ppm");
-    if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
+        return misuse("'%s': predict accepts options only; the picture is --image", o.operands[0]);
+    if (!o.predict.image) return misuse("predict: expected --image FILE");
+    if (!o.output && !o.plan) return misuse("predict: expected -o Y.png or Y.ppm");
     console_watch_signals();
     status = predict(&s, &query, &o, &err);
     session_free(&s);

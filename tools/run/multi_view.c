@@ -1,10 +1,10 @@
 /* Views of a task of grids that one adapter learns and answers in.
  *
- *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each with a prompt of its own
+ *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each view with its own prompt
  *   input ->  N views  ->  N answers, undone  ->  the majority vote of each cell
  *
- * A rule such as "fall down" is another rule in a mirrored view: the prompt says which view a video is in, so that one
- * set of weights can learn all. The prompts are the model's, view_embeds [N,L,Dt]: fixed vectors without a meaning of
+ * A rule such as "fall down" is another rule in a mirrored view: the prompt marks the view of a video, so that one set
+ * of weights can learn all. The prompts belong to the model, view_embeds [N,L,Dt]: fixed vectors without a meaning of
  * their own. The background, colour 0, is the same in all views. */
 #include "tools/run/multi_view.h"
 
