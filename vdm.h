@@ -534,6 +534,7 @@ typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
 const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
 struct vdm_lora {
     int layers, width, rank; /* width: D */
+    int views;               /* of a task of grids in which it was learned; 0: the file does not say */
     float scale;             /* alpha / rank */
     double alpha;
     float *params; /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
@@ -567,6 +568,8 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
+/* The same views, from the header alone. */
+int vdm_lora_views(int *views, const char *path, vdm_error *err);
 /* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
 

@@ -239,3 +239,53 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
     }
     return have;
 }
+
+/* The size that most grids have, the earliest of a tie. */
+static int commonest_size(const vdm_grid *grids, int n)
+{
+    int best = 0, most = 0;
+    for (int i = 0; i < n; i++) {
+        int count = 0;
+        for (int k = 0; k < n; k++) count += grids[k].rows == grids[i].rows && grids[k].cols == grids[i].cols;
+        if (count > most) most = count, best = i;
+    }
+    return best;
+}
+
+void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n)
+{
+    const vdm_grid *like = &grids[commonest_size(grids, n)];
+    *to = (vdm_grid){.rows = like->rows, .cols = like->cols};
+    for (int i = 0; i < like->rows * like->cols; i++) {
+        int count[10] = {0}, best = 0;
+        for (int k = 0; k < n; k++)
+            if (grids[k].rows == like->rows && grids[k].cols == like->cols) count[grids[k].cells[i]]++;
+        for (int c = 1; c < 10; c++)
+            if (count[c] > count[best]) best = c;
+        to->cells[i] = (uint8_t)best;
+    }
+}
+
+/* Adds a grid unless it is there, or there are max; returns how many there are. */
+static int add_new(vdm_grid *to, int have, int max, const vdm_grid *g)
+{
+    for (int i = 0; i < have; i++)
+        if (vdm_grid_equal(&to[i], g)) return have;
+    if (have < max) to[have++] = *g;
+    return have;
+}
+
+int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n)
+{
+    int best[VDM_MAX_ARC_ANSWERS], votes[VDM_MAX_ARC_ANSWERS], have = 0;
+    vdm_grid majority;
+    if (n < 1) return 0;
+    max = max < VDM_MAX_ARC_ANSWERS ? max : VDM_MAX_ARC_ANSWERS;
+    int whole = vdm_arc_vote(best, votes, max, grids, n);
+    vdm_arc_majority(&majority, grids, n);
+    for (int k = 0; k < whole; k++) {
+        if (votes[k] == 1) have = add_new(to, have, max, &majority);
+        have = add_new(to, have, max, &grids[best[k]]);
+    }
+    return add_new(to, have, max, &majority);
+}

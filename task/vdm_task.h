@@ -301,6 +301,12 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
 /* best [max]: of each of the most frequent grids the index of its first; votes [max], or NULL. The earlier one
  * first where they are equally frequent. Returns how many. */
 int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
+/* In every cell what most of the grids of the commonest size have; of a tie the lowest number, the earliest size. n > 0. */
+void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n);
+/* to [max]: the answers of n samples of views and noise: the most frequent grids; the majority of each cell comes before
+ * grids that a single sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
+enum { VDM_MAX_ARC_ANSWERS = 8 };
+int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n);
 
 /* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */

@@ -303,17 +303,10 @@ static void check_view(void)
     expect(2, "expected an integer from 0 to 31", "eval task --model model --view 32");
 }
 
-/* Prompts of n views, all numbers drawn from `seed`. */
 static void write_prompts(int n, uint32_t seed)
 {
     vdm_error err;
-    static float numbers[4 * 5 * 24];
-    check_random(numbers, n * 5 * 24, seed, 1);
-    vdm_tensor t = {
-        .name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
-    t.bytes = (size_t)n * 5 * 24 * sizeof(float);
-    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s",
-          err.text);
+    CHECK(tiny_write_views(path_of("model"), n, seed, &err) == 0, "%s", err.text);
 }
 
 /* What the views chose is drawn: nothing but the palette's colours. */
@@ -333,6 +326,51 @@ static void check_drawn(const char *name)
     vdm_task_free(&t);
 }
 
+/* The adapter's file says in how many views it was learned: eval and predict need no --views. */
+static void check_adapter_views(void)
+{
+    int views = -1;
+    vdm_error err;
+    CHECK(vdm_lora_views(&views, path_of("views/lora.safetensors"), &err) == 0 && views == 4, "%d views",
+          views);
+    CHECK(vdm_lora_views(&views, path_of("one/lora.safetensors"), &err) == 0 && views == 0, "%d views",
+          views);
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o said --lora views/lora.safetensors --train-pairs 2");
+    expect_same("said/scores.csv", "views/scores.csv", true);
+    expect_same("said/0&.ppm", "views/0&.ppm", true);
+    expect(1, "--views 5: expected at most 4",
+           "eval task --model model --lora views/lora.safetensors --views 5");
+    expect(1, "expected the same",
+           "eval task --model model --lora views/lora.safetensors --lora one/lora.safetensors");
+#define PREDICT \
+    "predict --model model --sample-steps 2 --lora views/lora.safetensors --image 'task/test/0&.in.ppm' "
+    expect(0, "", PREDICT "--cell %d --border 0 -o one.ppm", CELL);
+    expect_same("one.ppm", "views/0&.ppm", true);
+    expect(0, "", PREDICT "--cell %d --border 0 -o two.ppm --views 2", CELL);
+    expect_same("two.ppm", "one.ppm", false);
+    expect(1, "a grid of whole cells", PREDICT "--cell 7 --border 0 -o no.ppm");
+    expect(0, "", PREDICT "--views 1 -o plain.ppm");
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o plain --lora views/lora.safetensors --views 1");
+    expect_same("plain.ppm", "plain/0&.ppm", true);
+}
+
+/* Views of the model's vdm.json hold for tasks of grids alone. */
+static void check_model_views(void)
+{
+    write_text("model/vdm.json", "{\"fit\": {\"views\": 4}}");
+    expect(0, "", "fit task --model model -o own --steps 3 --rank 2 --watch-every 0");
+    expect_same("own/lora.safetensors", "views/lora.safetensors", true);
+    expect(0, "", "fit task --model model -o asked --steps 3 --rank 2 --watch-every 0 --views 1");
+    expect_same("asked/lora.safetensors", "plain/lora.safetensors", true);
+    expect_shell(0, "", "cp -r task pixels && sed 's/\"cells\"/\"psnr\"/' task/task.json > pixels/task.json");
+    expect(0, "3 steps on 8 pairs",
+           "fit pixels --model model -o pixels/run --steps 3 --rank 2 --watch-every 0");
+    expect(1, "metric cells, found metric psnr", "fit pixels --model model -o pixels/no --views 4");
+    expect_shell(0, "", "rm model/vdm.json");
+}
+
 /* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
 static void check_views(void)
 {
@@ -349,10 +387,13 @@ static void check_views(void)
     expect(
         0, "exact 0 of 5",
         "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
-    expect(0, "",
-           "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
+    expect(
+        0, "",
+        "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2 --views 1");
     expect_same("views/scores.csv", "one/scores.csv", false);
     check_drawn("views/0&.ppm");
+    check_adapter_views();
+    check_model_views();
     write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
     expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
     expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);

@@ -194,6 +194,27 @@ static void check_lock(void)
     same_but_times("all.jsonl", "locked.jsonl");
 }
 
+/* Views in one adapter: learned, answered in all of them, counted. */
+static void check_views(void)
+{
+    vdm_error err;
+    arc(1, "view_embeds.safetensors", "tasks/a/fall.json -o views --views 3");
+    CHECK(tiny_write_views("model", 6, 5, &err) == 0, "%s", err.text);
+    arc(1, "--augment 2, --views 3: expected one of the two",
+        "tasks/a/fall.json -o views --augment 2 --views 3");
+    arc(0, "fall: ", "tasks/a/fall.json -o views --views 6"); /* transposed ones too */
+    arc(0,
+        "count: ", "tasks/a/count.json -o views2 --views 6 --attempts 3 --size-rule infer --colour palette");
+    arc(1, "4 tasks, solved", "tasks --out views.jsonl --views 6");
+    arc(1, "another run", "tasks --out views.jsonl --views 5");
+    arc(1, "4 tasks", "tasks --out views2.jsonl --views 6 --threads 2");
+    same_but_times("views.jsonl", "views2.jsonl");
+    write_text("model/vdm.json", "{\"arc\": {\"views\": 6}}");
+    arc(1, "4 tasks are there already", "tasks --out views.jsonl");
+    arc(0, "fall: ", "tasks/a/fall.json -o views3 --augment 1");
+    expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
+}
+
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
 static void check_task_commands(void)
 {
@@ -220,6 +241,7 @@ int main(void)
     check_shards();
     check_kills();
     check_lock();
+    check_views();
     check_task_commands();
     return check_end("shards");
 }

@@ -208,7 +208,7 @@ static int read_section(options *o, const vdm_json *j, const vdm_json_node *obje
 static void take_groups(options *o, int command, const struct section *s, const options *read)
 {
     if ((s->options & EVAL) && (command & (DEMO | ARC))) o->sample = read->sample;
-    if ((s->options & ARC) && (command & (FIT | EVAL | DEMO))) {
+    if ((s->options & ARC) && (command & (FIT | PREDICT | EVAL | DEMO))) {
         o->canvas = read->canvas;
         o->canvas.height = read->height;
         o->canvas.width = read->width;
@@ -373,6 +373,7 @@ int options_read(options *o, int command, int argc, char **argv)
     if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
     o->learn.asked_rank = first.learn.rank;
     o->learn.asked_alpha = first.learn.alpha;
+    o->eval.asked_views = first.eval.views;
     status = read_words(o, command, argc, argv);
     if (status == DONE) warn_of_threads(o->threads);
     return status;

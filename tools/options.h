@@ -55,9 +55,10 @@ struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
 };
 struct eval_options { /* eval, vote; colour: arc too */
     char colour[16];
-    int train_pairs; /* that are answered as well; -1: 8, at most as many as test pictures */
-    int view;        /* also of fit; 0: the original task */
-    int views;       /* also of fit and demo: views that one adapter learns and answers in */
+    int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
+    int view;        /* fit too; 0: the original task */
+    int views;       /* fit, demo, predict and arc too: ways in which one adapter learns and answers */
+    int asked_views; /* --views of the command line; 0: not given */
     double at_least;
 };
 struct arc_options {

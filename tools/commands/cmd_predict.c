@@ -1,8 +1,10 @@
-/* vdm predict: answers one picture with the last frame of the video that is sampled from it. */
+/* vdm predict: answers one picture with the last frame of the video that is sampled from it; with --views, a picture of
+ * a grid, with the vote of all views. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
+#include "tools/run/multi_view.h"
 #include "tools/run/paths.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -89,36 +91,131 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     return status;
 }
 
-static int answer(session *s, const vdm_picture *query, vdm_error *err)
+/* The picture as a task of its own: a grid of cells of --cell pixels; no rows if it is not made of whole cells. */
+static vdm_task task_of_picture(const session *s)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
+    int border = o->canvas.border, step = o->canvas.cell + border;
+    bool whole = o->canvas.cell && (g->height - border) % step == 0 && (g->width - border) % step == 0;
+    return (vdm_task){
+        .path = (char *)o->predict.image,
+        .metric = VDM_METRIC_CELLS,
+        .grid = {.rows = whole ? (g->height - border) / step : 0,
+                 .cols = whole ? (g->width - border) / step : 0,
+                 .cell = o->canvas.cell,
+                 .border = border,
+                 .palette = strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC}};
+}
+
+/* One query and its answer. */
+struct question {
+    session *s;
+    views views;
+    vdm_grid_layout grid; /* of the picture, if there are views */
+    ballot votes;
+    vdm_picture query; /* of the session's size */
+    float *video;      /* [T,3,H,W]: the answer in the view that came last */
+};
+
+static int question_init(struct question *q, session *s, const vdm_picture *query, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    const vdm_task t = task_of_picture(s);
+    *q = (struct question){.s = s, .grid = t.grid};
+    if (views_plan(&q->views, s, &t, err)) return -1;
+    if (q->views.n > 1 && s->options->inject)
+        return vdm_fail(err, "--inject: expected one view, found %d", q->views.n);
+    if (q->views.n > 1 && ballot_new(&q->votes, t.grid.rows, t.grid.cols, err)) return -1;
+    if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
+    q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
+                         "the video", err);
+    return q->video ? 0 : -1;
+}
+
+static void question_free(struct question *q)
+{
+    views_free(&q->views);
+    ballot_free(&q->votes);
+    vdm_picture_free(&q->query);
+    vdm_free(q->video);
+}
+
+static float *last_frame(const struct question *q)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    return q->video + (int64_t)(g->frames - 1) * 3 * g->height * g->width;
+}
+
+/* Adds the last frame in view k to the votes. */
+static int count_vote(struct question *q, int k, vdm_error *err)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    const vdm_view *view = &q->views.list[k];
+    vdm_grid_layout seen = q->grid;
+    if (view->symmetry & 4) seen.rows = q->grid.cols, seen.cols = q->grid.rows;
+    vdm_picture last = {g->height, g->width,
+                        vdm_alloc((size_t)g->height * (size_t)g->width, 3, "a frame", err)};
+    if (!last.rgb) return -1;
+    vdm_bytes_from_video(last.rgb, last_frame(q), 1, g->height, g->width);
+    int status = ballot_add(&q->votes, view, &last, &seen, err);
+    vdm_picture_free(&last);
+    return status;
+}
+
+/* Samples the video of view k. */
+static int answer_view(struct question *q, int k, const vdm_sample_options *p, const vdm_progress *progress,
+                       vdm_error *err)
+{
+    session *s = q->s;
+    vdm_pipeline pipeline = session_pipeline(s);
+    vdm_picture shown = {0};
+    float *image = NULL;
+    pipeline.prompt = views_text(&q->views, s, k);
+    int status = vdm_picture_resize(&shown, &q->query, q->query.height, q->query.width, err);
+    if (!status && q->views.n > 1)
+        status = vdm_view_picture(&shown, &q->grid, &q->views.list[k], VDM_INTO_VIEW, err);
+    if (!status) status = image_of(&image, &shown, &s->geometry, err);
+    if (!status) status = vdm_sample(&pipeline, p, image, q->video, progress, err);
+    vdm_picture_free(&shown);
+    vdm_free(image);
+    return status;
+}
+
+/* All views, the first one last: its video stays, with the majority vote as its last frame. */
+static int answer_views(struct question *q, const vdm_sample_options *p, vdm_progress *progress,
+                        vdm_error *err)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    vdm_trace *trace = progress->trace;
+    for (int k = q->views.n - 1; k >= 0; k--) {
+        progress->trace = k ? NULL : trace;
+        if (answer_view(q, k, p, progress, err)) return -1;
+        if (q->views.n > 1 && count_vote(q, k, err)) return -1;
+    }
+    if (q->views.n == 1) return 0;
+    return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->grid, err);
+}
+
+static int answer(struct question *q, vdm_error *err)
+{
+    session *s = q->s;
+    const options *o = s->options;
     struct injected in = {0};
     struct latents l = {{.path = o->dump}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
-    vdm_sample_options p;
-    float *image = NULL, *video = NULL;
-    int status = -1;
-    if (o->inject && inject(&in, s, err)) goto end;
-    p = sample_options(s); /* after the prompts are known */
+    int status = o->inject ? inject(&in, s, err) : 0;
+    vdm_sample_options p = sample_options(s); /* after the prompts are known */
     p.noise = in.noise;
     p.image_noise = in.image_noise;
     p.step_noise = in.step_noise;
     if (o->dump) progress.trace = &trace;
-    if (image_of(&image, query, g, err)) goto end;
-    video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
-                      "the video", err);
-    if (!video) goto end;
-    plan_print(s, 0, 1, 0);
-    const vdm_pipeline pipeline = session_pipeline(s);
-    status = vdm_sample(&pipeline, &p, image, video, &progress, err);
+    if (!status) plan_print(s, 0, 1, 0);
+    if (!status) status = answer_views(q, &p, &progress, err);
     console_end(&c);
-    if (!status) status = write_results(s, &l.d, video, err);
-end:
-    vdm_free(image);
-    vdm_free(video);
+    if (!status) status = write_results(s, &l.d, q->video, err);
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
@@ -127,7 +224,7 @@ end:
     return status;
 }
 
-static int predict(session *s, vdm_picture *query, const options *o, vdm_error *err)
+static int predict(struct question *q, session *s, vdm_picture *query, const options *o, vdm_error *err)
 {
     if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
@@ -137,8 +234,8 @@ static int predict(session *s, vdm_picture *query, const options *o, vdm_error *
         plan_print(s, 0, 1, 0);
         return 0;
     }
-    if (session_load(s, err)) return -1;
-    return answer(s, query, err);
+    if (question_init(q, s, query, err) || session_load(s, err)) return -1;
+    return answer(q, err);
 }
 
 int command_predict(int argc, char **argv)
@@ -147,6 +244,7 @@ int command_predict(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_picture query = {0};
+    struct question q = {0};
     int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
@@ -154,7 +252,8 @@ int command_predict(int argc, char **argv)
     if (!o.predict.image) return misuse("predict: expected --image FILE");
     if (!o.output && !o.plan) return misuse("predict: expected -o Y.png or Y.ppm");
     console_watch_signals();
-    status = predict(&s, &query, &o, &err);
+    status = predict(&q, &s, &query, &o, &err);
+    question_free(&q);
     session_free(&s);
     vdm_picture_free(&query);
     return status ? fail(&err) : DONE;

@@ -309,14 +309,7 @@ static float *last_frame(const evaluation *a, const struct group *g, int i)
     return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
 }
 
-/* In 0..1, as the VAE decodes it; vdm_video_from_bytes gives -1..1, as the VAE encodes it. */
-static void to_frame(float *frame, const vdm_picture *p)
-{
-    int pixels = p->height * p->width;
-    for (int i = 0; i < 3 * pixels; i++) frame[i] = (float)p->rgb[i % pixels * 3 + i / pixels] / 255;
-}
-
-/* Answers in every view, the first one last: its videos stay, with the grid of the vote as their last frame. */
+/* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
                         struct group *g, int n, ballot *votes, vdm_error *err)
 {
@@ -334,8 +327,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
     }
     for (int i = 0; i < n; i++) {
         const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
-        if (ballot_draw(&last, &votes[i], &grid, err)) return -1;
-        to_frame(last_frame(a, g, i), &last);
+        if (ballot_draw(last_frame(a, g, i), H, W, &votes[i], &grid, err)) return -1;
     }
     return 0;
 }

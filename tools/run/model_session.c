@@ -120,9 +120,8 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
     return read_prompts(s, err);
 }
 
-/* FILE or FILE:WEIGHT; a colon that no number follows is part of the file's name. */
-int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
-                     vdm_error *err)
+/* FILE or FILE:WEIGHT; a colon that no number follows is part of the name. */
+char *lora_path(double *weight, const char *text, vdm_error *err)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -133,8 +132,15 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
         if (!*end && isfinite(x)) *weight = x, length = (size_t)(colon - text);
     }
     char *path = vdm_alloc(length + 1, 1, "a path", err);
+    if (path) memcpy(path, text, length);
+    return path;
+}
+
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err)
+{
+    char *path = lora_path(weight, text, err);
     if (!path) return -1;
-    memcpy(path, text, length);
     int applied, modules;
     int status = vdm_lora_read(part, path, c, &applied, &modules, err);
     if (!status)

@@ -31,7 +31,10 @@ int session_load(session *s, vdm_error *err);
 void session_use_prompts(session *s, float *prompt, float *negative);
 vdm_pipeline session_pipeline(const session *s); /* for learning and sampling, once loaded */
 void session_free(session *s);
-/* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
+/* The file of one --lora, FILE or FILE:WEIGHT (vdm_free); a colon inside a file's name is part of it where no number
+ * follows. */
+char *lora_path(double *weight, const char *text, vdm_error *err);
+/* One --lora; prints on stderr what was applied. */
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
                      vdm_error *err);
 /* All of --lora as one adapter; rank 0 if there is none. */

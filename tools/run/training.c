@@ -243,6 +243,7 @@ int training_run(training *l, vdm_error *err)
         if (l->done) write_table(l, &other);
         return -1;
     }
+    l->adapter.views = l->views.n;
     if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
     report_learning(l);
     return 0;
