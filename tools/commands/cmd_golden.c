@@ -2,6 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
+#include "tools/run/files.h"
 #include "tools/run/paths.h"
 
 #include <string.h>
@@ -21,9 +22,9 @@ int command_golden(int argc, char **argv)
     if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
         o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
-    status = command && !paths_check_command(&o, GOLDEN, ANY_FILE, &err) && !golden_run(&o, command, &err)
-                 ? DONE
-                 : fail(&err);
+    bool checked = command && !check_utf8(command, &err) && !check_utf8(o.model, &err) &&
+                   !paths_check_command(&o, GOLDEN, ANY_FILE, &err);
+    status = checked && !golden_run(&o, command, &err) ? DONE : fail(&err);
     vdm_free(command);
     return status;
 }

@@ -24,6 +24,18 @@ static int inject_one(float **to, const vdm_safetensors *f, const char *name, in
     return *to ? 0 : -1;
 }
 
+static int check_prompts(const session *s, bool prompt, bool negative, vdm_error *err)
+{
+    const struct prompt_options *o = &s->options->prompt;
+    bool twice[] = {prompt && (o->text || o->embeds), negative && (o->negative || o->negative_embeds)};
+    for (int i = 0; i < 2; i++)
+        if (twice[i])
+            return vdm_fail(err, "%s: tensor '%s': expected this prompt in one place, found --%s too",
+                            s->options->inject, i ? "negative_prompt_embeds" : "prompt_embeds",
+                            i ? "negative" : "prompt");
+    return 0;
+}
+
 static int inject(struct injected *in, session *s, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
@@ -41,6 +53,7 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
     if (!status) status = inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err);
     vdm_safetensors_close(&f);
+    if (!status) status = check_prompts(s, prompt, negative, err);
     session_use_prompts(s, prompt, negative);
     return status;
 }
@@ -89,11 +102,10 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     return status;
 }
 
-static int answer(session *s, const vdm_picture *query, vdm_error *err)
+static int answer(session *s, const struct injected *in, const vdm_picture *query, vdm_error *err)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
-    struct injected in = {0};
     struct latents l = {{.path = o->dump}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
@@ -101,11 +113,10 @@ static int answer(session *s, const vdm_picture *query, vdm_error *err)
     vdm_sample_options p;
     float *image = NULL, *video = NULL;
     int status = -1;
-    if (o->inject && inject(&in, s, err)) goto end;
     p = sample_options(s); /* after the prompts are known */
-    p.noise = in.noise;
-    p.image_noise = in.image_noise;
-    p.step_noise = in.step_noise;
+    p.noise = in->noise;
+    p.image_noise = in->image_noise;
+    p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
     if (image_of(&image, query, g, err)) goto end;
     video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
@@ -115,13 +126,13 @@ static int answer(session *s, const vdm_picture *query, vdm_error *err)
     const vdm_pipeline pipeline = session_pipeline(s);
     status = vdm_sample(&pipeline, &p, image, video, &progress, err);
     console_end(&c);
-    if (!status) status = write_results(s, &l.d, video, err);
+    if (!status)
+        status = write_results(s, &l.d, video, err);
+    else if (l.d.count)
+        dump_write(&l.d, NULL); /* what there is, to look for the cause */
 end:
     vdm_free(image);
     vdm_free(video);
-    vdm_free(in.noise);
-    vdm_free(in.image_noise);
-    vdm_free(in.step_noise);
     vdm_trace_free(&trace);
     dump_free(&l.d);
     return status;
@@ -137,8 +148,14 @@ static int predict(session *s, vdm_picture *query, const options *o, vdm_error *
         plan_print(s, 0, 1, 0);
         return 0;
     }
-    if (session_load(s, err)) return -1;
-    return answer(s, query, err);
+    struct injected in = {0};
+    int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
+    if (!status) status = session_load(s, err);
+    if (!status) status = answer(s, &in, query, err);
+    vdm_free(in.noise);
+    vdm_free(in.image_noise);
+    vdm_free(in.step_noise);
+    return status;
 }
 
 int command_predict(int argc, char **argv)
