@@ -263,6 +263,8 @@ static void check_prompts(void)
                  "\"$VDM\" " ASK "f.ppm --inject @/prompts/red --negative-embeds @/prompts/none 2>&1 | "
                  "if grep 'no prompt'; then false; fi");
     expect_same("prompts/a.ppm", "prompts/f.ppm", true);
+    expect(1, "expected noise, image_noise, step_noise, prompt_embeds", ASK "x.ppm --inject @/prompts/g");
+    expect(1, "expected t, pair, noise, video_noise", LEARN "n --inject @/prompts/g");
     expect(1, "'prompt_embeds': expected this prompt in one place, found --prompt too",
            ASK "x.ppm --inject @/prompts/red --prompt x");
     /* A folder as transformers 5 saves it gives the same, and no file may be missing. */

@@ -74,7 +74,9 @@ struct tasks_options {
     char as[16];
 };
 
+enum { MAX_OPTIONS = 128 };
 typedef struct options {
+    bool given[MAX_OPTIONS];            /* the rows of the table that the command line has */
     const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
     int n_operands;
     const char *model, *output;
@@ -113,6 +115,10 @@ typedef struct options {
  * --model has one. Returns DONE, USAGE or FAILED (reported on stderr), or -1 where --help was asked for and
  * printed. */
 int options_read(options *o, int command, int argc, char **argv);
+/* Whether the command line has this option. */
+bool option_given(const options *o, const char *name);
+/* An option that would have no effect beside the others is refused (options_use.c): USAGE. */
+int options_refuse_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
  * A command without --model has the program's alone. */
 int options_defaults(options *o, int command, const char *model, vdm_error *err);

@@ -18,6 +18,8 @@ int command_golden(int argc, char **argv)
         return DONE;
     }
     if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
+    if (o.n_operands && option_given(&o, "--model"))
+        return misuse("golden: '%s': expected one model, found --model too", o.operands[0]);
     if (!o.output) return misuse("golden: expected -o FILE");
     if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
         o.sample.steps = o.learn.steps; /* its former name */

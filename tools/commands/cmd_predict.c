@@ -53,6 +53,12 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
     if (!status) status = inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err);
     vdm_safetensors_close(&f);
+    if (!status && !in->noise && !in->image_noise && !in->step_noise && !prompt && !negative)
+        status =
+            vdm_fail(err,
+                     "%s: expected noise, image_noise, step_noise, prompt_embeds or negative_prompt_embeds, "
+                     "found none of them",
+                     s->options->inject);
     if (!status) status = check_prompts(s, prompt, negative, err);
     session_use_prompts(s, prompt, negative);
     return status;

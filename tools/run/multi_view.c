@@ -39,6 +39,9 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
     if (v->n == 1) return 0;
     if (o->eval.view)
         return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, o->eval.views);
+    if (o->prompt.text || o->prompt.embeds || s->texts[0])
+        return vdm_fail(err, "--views %d: every view has a prompt of the model's, found another one, %s",
+                        o->eval.views, s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
     if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
         return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s",
                         t->path, o->eval.views, vdm_metric_name(t->metric));
