@@ -454,15 +454,6 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
  * Reading: the adapter. All its modules get one rank, the largest in the file, and one scale: smaller ones get rows of
  * zeros in A and columns of zeros in B; if scales differ, they are multiplied into B. */
 
-static int check_finite(const float *x, int64_t n, const char *path, const vdm_tensor *t, vdm_error *err)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return vdm_fail(err, "%s: tensor '%s': element %lld: expected a number, found %g", path, t->name,
-                            (long long)i, (double)x[i]);
-    return 0;
-}
-
 static int copy_module(vdm_lora *a, const struct module *m, int number, bool same_scale, const char *path,
                        vdm_error *err)
 {
@@ -472,7 +463,9 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
           *B = vdm_lora_b(a, a->params, number / 4, target);
     vdm_widen(A, m->a->data, m->a->dtype, n);
     vdm_widen(B, m->b->data, m->b->dtype, n);
-    if (check_finite(A, n, path, m->a, err) || check_finite(B, n, path, m->b, err)) return -1;
+    if (vdm_check_finite(A, VDM_F32, n, path, m->a->name, err) ||
+        vdm_check_finite(B, VDM_F32, n, path, m->b->name, err))
+        return -1;
     if (!same_scale)
         for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
     for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;

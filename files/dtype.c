@@ -127,6 +127,57 @@ size_t vdm_tensor_bytes(const vdm_tensor *t)
     return (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bits / 8;
 }
 
+/* Whether some of the n elements has an exponent of ones: a loop without a way out, for vector instructions. */
+static bool any_not_finite(const unsigned char *from, vdm_dtype dtype, int64_t n)
+{
+    const uint16_t ones = dtype == VDM_BF16 ? 0x7f80 : 0x7c00;
+    int any = 0;
+    if (dtype == VDM_F64)
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t u;
+            memcpy(&u, from + 8 * i, sizeof u);
+            any |= (u >> 52 & 0x7ff) == 0x7ff;
+        }
+    else if (dtype == VDM_F32)
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t u;
+            memcpy(&u, from + 4 * i, sizeof u);
+            any |= (u & 0x7f800000u) == 0x7f800000u;
+        }
+    else
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t u;
+            memcpy(&u, from + 2 * i, sizeof u);
+            any |= (u & ones) == ones;
+        }
+    return any != 0;
+}
+
+int64_t vdm_first_not_finite(const void *from, vdm_dtype dtype, int64_t n)
+{
+    enum { PIECE = 4096 };
+    const int64_t width = (int64_t)vdm_dtype_bytes(dtype);
+    const unsigned char *p = from;
+    for (int64_t at = 0; at < n && vdm_dtype_floating(dtype); at += PIECE) {
+        int64_t end = n - at < PIECE ? n : at + PIECE;
+        if (!any_not_finite(p + at * width, dtype, end - at)) continue;
+        while (!any_not_finite(p + at * width, dtype, 1)) at++;
+        return at;
+    }
+    return -1;
+}
+
+int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *path, const char *name,
+                     vdm_error *err)
+{
+    int64_t at = vdm_first_not_finite(from, dtype, n);
+    float x;
+    if (at < 0) return 0;
+    vdm_widen(&x, (const unsigned char *)from + at * (int64_t)vdm_dtype_bytes(dtype), dtype, 1);
+    return vdm_fail(err, "%s: tensor '%s': element %lld: expected a finite number, found %g", path, name,
+                    (long long)at, (double)x);
+}
+
 static uint16_t load16(const unsigned char *from)
 {
     uint16_t bits;

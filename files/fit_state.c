@@ -102,6 +102,7 @@ static int read_array(float *to, const vdm_safetensors *f, const char *name, int
     if (!t || t->dtype != VDM_F32 || t->rank != 1 || t->shape[0] != n)
         return vdm_fail(err, "%s: tensor '%s': expected F32 [%" PRId64 "], found %s", f->path, name, n,
                         t ? "another" : "none");
+    if (vdm_check_finite(t->data, t->dtype, n, f->path, name, err)) return -1;
     memcpy(to, t->data, (size_t)n * sizeof(float));
     return 0;
 }

@@ -28,7 +28,7 @@ typedef struct loader {
     vdm_safetensors file;
     bool *used; /* [file.count] */
     char *at;   /* place of the next array in the result's own memory */
-    problems missing, misshapen;
+    problems missing, misshapen, infinite;
 } loader;
 
 static void add_problem(problems *c, const char *format, ...)
@@ -90,6 +90,14 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
+/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+ * (vdm_safetensors_check_finite): a check here would read the whole file. */
+static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
+{
+    int64_t at = vdm_first_not_finite(data, dtype, vdm_tensor_count(t));
+    if (at >= 0) add_problem(&l->infinite, "'%s': element %lld", t->name, (long long)at);
+}
+
 /* A copy in f32; notes a problem and returns NULL if that fails. */
 static const float *take_floats(loader *l, const char *prefix, const char *name, int rank,
                                 const int64_t *shape)
@@ -98,6 +106,7 @@ static const float *take_floats(loader *l, const char *prefix, const char *name,
     if (!t) return NULL;
     float *floats = reserve(l, (size_t)vdm_tensor_count(t) * sizeof *floats);
     vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
+    check_copied(l, t, floats, VDM_F32);
     return floats;
 }
 
@@ -148,11 +157,12 @@ static int loader_report(const loader *l, vdm_error *err)
     problems extra = {0};
     for (int64_t i = 0; i < l->file.count; i++)
         if (!l->used[i]) add_problem(&extra, "'%s'", l->file.tensors[i].name);
-    const problems *all[] = {&l->missing, &extra, &l->misshapen};
-    static const char *const titles[] = {"missing", "not known to this model", "of another shape or type"};
+    const problems *all[] = {&l->missing, &extra, &l->misshapen, &l->infinite};
+    static const char *const titles[] = {"missing", "not known to this model", "of another shape or type",
+                                         "NaN or infinite"};
     char text[900] = "";
     size_t at = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         char more[32] = "";
         if (all[i]->count == 0) continue;
         if (all[i]->count > all[i]->shown)
@@ -319,6 +329,7 @@ static void take_conv(loader *l, vdm_conv *w, int out, int in, int kt, int k, co
     if (t) {
         char *to = reserve(l, t->bytes);
         repack(to, t->data, out, in, taps, vdm_dtype_bytes(t->dtype));
+        check_copied(l, t, to, t->dtype);
         w->weight.data = to;
     }
     w->bias = take_vector(l, full, ".bias", out);

@@ -605,7 +605,18 @@ float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int ra
     if (vdm_tensor_check(t, f->path, rank, needed, err)) return NULL;
     float *floats = vdm_alloc((size_t)vdm_tensor_count(t), sizeof *floats, name, err);
     if (floats) vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
-    return floats;
+    if (!floats || !vdm_check_finite(floats, VDM_F32, vdm_tensor_count(t), f->path, name, err)) return floats;
+    vdm_free(floats);
+    return NULL;
+}
+
+int vdm_safetensors_check_finite(const vdm_safetensors *f, vdm_error *err)
+{
+    for (int64_t i = 0; i < f->count; i++) {
+        const vdm_tensor *t = &f->tensors[i];
+        if (vdm_check_finite(t->data, t->dtype, vdm_tensor_count(t), f->path, t->name, err)) return -1;
+    }
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -149,6 +149,10 @@ int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *s
 
 void vdm_widen(float *to, const void *from, vdm_dtype dtype,
                int64_t n); /* from a floating type, I64 or I32 */
+/* The first of n elements that is NaN or infinite; -1: none is. Elements of types that are not floating have neither. */
+int64_t vdm_first_not_finite(const void *from, vdm_dtype dtype, int64_t n);
+int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *path, const char *name,
+                     vdm_error *err);
 float vdm_from_bf16(uint16_t bits);
 float vdm_from_f16(uint16_t bits);
 uint16_t vdm_to_bf16(float x); /* round to nearest even, NaN kept */
@@ -170,9 +174,13 @@ void vdm_safetensors_close(vdm_safetensors *f);
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
 
-/* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed). NULL names tensor, found, expected. */
+/* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed) and for NaN and infinite elements. NULL names
+ * tensor, found, expected. */
 float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
                               vdm_error *err);
+
+/* Refuses a file with NaN or infinite elements. It reads the whole file: to explain a result that is not finite. */
+int vdm_safetensors_check_finite(const vdm_safetensors *f, vdm_error *err);
 
 /* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.
  * Tensors are written in the order given. */

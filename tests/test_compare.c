@@ -28,8 +28,8 @@ static void test_golden(void)
                      whats[i], i);
         CHECK(status == 0, "%s: %s", whats[i], said);
         status = vdm("compare --tol 0 @/%d.g @/again.g", i);
-        CHECK(status == 0 && says(" 0 don't") && says("; 0 are missing"), "%s from its own inputs: %s", whats[i],
-              said);
+        CHECK(status == 0 && says(" 0 don't") && says("; 0 are missing"), "%s from its own inputs: %s",
+              whats[i], said);
     }
     if (!CHECK(!vdm_safetensors_open(&f, path_of("0.g"), &err), "%s", err.text)) return;
     static const char *const keys[] = {"what",  "version",    "command",     "precision",
@@ -429,6 +429,10 @@ static void test_inject(void)
         {"vae-decode",
          {"latents", VDM_F32, 4, {1, 1, 2, 2}, x, 0},
          "tensor 'latents': expected [any,16,any,any]"},
+        {"train", /* a name of another computation */
+         {"x", VDM_F32, 5, {1, 2, 32, 2, 2}, x, 0},
+         "expected some of the inputs of --what train: videos, images, text, t, pair, noise, found none"},
+        {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 3, 4}, x, 0}, "injected: x; not in it: text, t"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         vdm_tensor t = cases[i].t;
@@ -445,6 +449,12 @@ static void test_inject(void)
     CHECK(vdm("golden @/m --threads 1 --inject @/in.st -o @/no.g") == 1 &&
               says("element 7: expected a finite number"),
           "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'norm1' -o @/no.g") == 1 &&
+              says("--only norm1: no tensor of --what transformer has such a name"),
+          "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'x' -o @/x.g") == 0, "%s", said);
+    CHECK(vdm("compare @/x.g @/x.g --only 'X'") == 1 && says("--only X: no tensor of"), "%s", said);
+    CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
 }
 
 /* Several adapters are joined, as in predict. */

@@ -415,6 +415,13 @@ static void check_vote(void)
     expect(3, "exact 0 of 5", "vote task wrong -o voted --at-least 1");
     expect(1, "few/1&.ppm", "vote task right few -o voted");
     expect(0, "exact 1 of 1", "vote task right few -o voted --limit 1");
+    /* a run of two answers in the folder of one of five: three are stale */
+    write_text("right/scores.csv",
+               "name,metric,score,exact,copied,against_input\n0&,cells,1,1,0,0\n1&,cells,1,1,0,0\n");
+    expect(1, "right/scores.csv: expected the scores of 5 answers, found 2",
+           "vote task wrong right -o voted");
+    expect(0, "of 2", "vote task wrong right -o voted --limit 2");
+    expect_shell(0, "", "rm right/scores.csv");
     write_text("arc.json",
                "{\"train\": [{\"input\": [[1]], \"output\": [[2]]}], \"test\": [{\"input\": [[1]]}]}");
     expect(1, "found an ARC-AGI file", "vote arc.json right -o voted");
@@ -515,7 +522,8 @@ static void check_killed(void)
     expect_shell(
         0, "",
         "mkdir made/task/unfinished && mv made/task/train made/task/unfinished && echo mine > made/task/notes");
-    expect(0, "made/task: an earlier run was killed while it wrote this folder: it is renamed to made/task.0", "%s", again);
+    expect(0, "made/task: an earlier run was killed while it wrote this folder: it is renamed to made/task.0",
+           "%s", again);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
     expect_shell(0, "", "mkdir made/task/unfinished && rm made/task/train/*.out.ppm");
     expect(0, "it is renamed to made/task.1", "%s", again);

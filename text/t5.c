@@ -192,7 +192,10 @@ static int encode(const struct pass *p, const int32_t *ids, float *text, const v
     }
     rms_norm(p, text, p->h, p->m->norm_final);
     vdm_trace_see(p->trace, text, SHAPE(p->L, p->D), "encoder.final_layer_norm");
-    return 0;
+    if (vdm_first_not_finite(text, VDM_F32, p->L * p->D) < 0) return 0;
+    if (vdm_safetensors_check_finite(&p->m->file, err)) return -1;
+    return vdm_fail(
+        err, "prompt: its embedding is NaN or infinite, though all weights of the text encoder are finite");
 }
 
 int vdm_text_encode(const vdm_text_encoder *m, const vdm_cpu *cpu, const int32_t *ids, int L, float *text,

@@ -345,6 +345,7 @@ static int read_words(options *o, int command, int argc, char **argv)
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);
+        o->given[r - option_rows] = true;
     }
     return DONE;
 }
@@ -375,6 +376,7 @@ int options_read(options *o, int command, int argc, char **argv)
     o->learn.asked_alpha = first.learn.alpha;
     o->eval.asked_views = first.eval.views;
     status = read_words(o, command, argc, argv);
+    if (status == DONE) status = options_refuse_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
     return status;
 }

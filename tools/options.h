@@ -75,7 +75,9 @@ struct tasks_options {
     char as[16];
 };
 
+enum { MAX_OPTIONS = 128 };
 typedef struct options {
+    bool given[MAX_OPTIONS];            /* the rows of the table that the command line has */
     const char *operands[MAX_OPERANDS]; /* the words that are not options, in order */
     int n_operands;
     const char *model, *output;
@@ -113,6 +115,10 @@ typedef struct options {
 /* Reads the words after the command, over the defaults of options_defaults; a command that accepts --model has a
  * model afterwards. Returns DONE, USAGE or FAILED (reported on stderr), or -1 if --help was given and printed. */
 int options_read(options *o, int command, int argc, char **argv);
+/* Whether the command line has this option. */
+bool option_given(const options *o, const char *name);
+/* An option that would have no effect beside the others is refused (options_use.c): USAGE. */
+int options_refuse_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
 * A command without --model has the program's only. */
 int options_defaults(options *o, int command, const char *model, vdm_error *err);

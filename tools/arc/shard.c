@@ -362,17 +362,9 @@ static int try_out(shard *s, vdm_error *err)
 /* Names become part of the results, which are JSON. */
 static int check_names(const shard *s, vdm_error *err)
 {
-    for (int i = 0; i <= s->list.n; i++) {
-        const char *name = i < s->list.n ? s->list.names[i] : s->run;
-        size_t size = strlen(name);
-        for (size_t at = 0; at < size;) {
-            int n = vdm_utf8_length(name + at, size - at);
-            if (n < 1)
-                return vdm_fail(err, "%s: expected names and paths in UTF-8, found another byte", name);
-            at += (size_t)n;
-        }
-    }
-    return 0;
+    for (int i = 0; i < s->list.n; i++)
+        if (check_utf8(s->list.names[i], err)) return -1;
+    return check_utf8(s->run, err);
 }
 
 static int prepare(shard *s, vdm_error *err)

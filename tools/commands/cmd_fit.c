@@ -88,13 +88,17 @@ static int inject(struct run *r, vdm_error *err)
                   {"image_sigma", &r->image_sigma, 1, {n}}};
     vdm_safetensors f;
     if (vdm_safetensors_open(&f, o->inject, err)) return -1;
-    int status = read_video_noise(r, &f, err);
+    int status = read_video_noise(r, &f, err), found = vdm_safetensors_find(&f, "video_noise") != NULL;
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0] && !status; i++) {
         if (!vdm_safetensors_find(&f, wanted[i].name)) continue;
+        found++;
         *wanted[i].to = vdm_safetensors_floats(&f, wanted[i].name, wanted[i].rank, wanted[i].shape, err);
         status = *wanted[i].to ? 0 : -1;
     }
     vdm_safetensors_close(&f);
+    if (!status && !found)
+        status = vdm_fail(err, "%s: expected t, pair, noise, video_noise or image_noise, found none of them",
+                          o->inject);
     if (!status && r->t && !(r->t_integers = read_integers(r->t, steps * batch, 1000, "t", o->inject, err)))
         status = -1;
     if (!status && r->pair &&

@@ -74,6 +74,26 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     return status;
 }
 
+/* A run whose table has fewer answers than are counted: other pictures in its folder may be those of an earlier run. */
+static int check_run(const struct vote *v, const char *run, vdm_error *err)
+{
+    char *path = vdm_path(run, "scores.csv", err), *text = NULL;
+    size_t size = 0;
+    int expected = 0, rows = -1, status = path ? 0 : -1; /* without the header */
+    if (path && has(run, "scores.csv")) {
+        status = vdm_read_file(path, VDM_MAX_JSON, &text, &size, err);
+        for (size_t i = 0; i < size; i++) rows += text[i] == '\n';
+        for (int i = 0; i < v->evaluation.asked; i++) expected += v->task.test[i].output != NULL;
+        if (!status && rows < expected)
+            status = vdm_fail(
+                err, "%s: expected the scores of %d answers, found %d; --limit %d counts those alone", path,
+                expected, rows, rows);
+    }
+    vdm_free(text);
+    vdm_free(path);
+    return status;
+}
+
 static int prepare(struct vote *v, const options *o, vdm_error *err)
 {
     session s = {.options = o, .geometry = {.frames = 1}}; /* an answer counts as a video of one frame here */
@@ -97,7 +117,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
-        if (paths_read_folder(&p, v->runs[i], err)) goto end;
+        if (check_run(v, v->runs[i], err) || paths_read_folder(&p, v->runs[i], err)) goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);

@@ -287,6 +287,8 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
     }
     free_tolerances(&t);
     if (!c->all) return -1;
+    if (!c->count && o->only)
+        return vdm_fail(err, "--only %s: no tensor of %s has such a name", o->only, b->ref.path);
     if (c->agree + c->differ == 0)
         return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;

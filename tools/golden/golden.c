@@ -12,6 +12,7 @@
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
+#include "tools/run/prompts.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -50,6 +51,7 @@ struct golden {
     int n_facts;
     uint64_t hash; /* of the weights */
     int last_step; /* of training */
+    int matched;   /* tensors that --only names */
     int status;    /* of writing, with its error: */
     vdm_error err;
 };
@@ -145,10 +147,12 @@ static bool wants_default(const struct golden *g, const char *name)
 
 static bool wants(void *user, const char *name)
 {
-    const struct golden *g = user;
+    struct golden *g = user;
     for (int i = 0; i < g->n_inputs; i++)
         if (strcmp(g->inputs[i], name) == 0) return false;
-    return g->o->only ? matches_any(g->o->only, name) : wants_default(g, name);
+    bool wanted = g->o->only ? matches_any(g->o->only, name) : wants_default(g, name);
+    g->matched += wanted;
+    return wanted;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 static const char WEIGHTS[] =
     "diffusion_pytorch_model"; /* diffusers' name of the files; that of transformers is "model" */
 
-/* Adds the weights of a part of the model ("transformer", "vae"). */
+/* Adds the weights of a part of the model ("transformer", "vae"), of which none may be NaN. */
 static int hash_part(struct golden *g, const char *part, const char *stem, vdm_error *err)
 {
     vdm_safetensors f;
@@ -209,7 +213,8 @@ static int hash_part(struct golden *g, const char *part, const char *stem, vdm_e
     if (!dir) return -1;
     int status = vdm_safetensors_open_folder(&f, dir, stem, err);
     if (!status) {
-        for (int64_t i = 0; i < f.count; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
+        status = vdm_safetensors_check_finite(&f, err);
+        for (int64_t i = 0; i < f.count && !status; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
         vdm_safetensors_close(&f);
     }
     vdm_free(dir);
@@ -235,6 +240,9 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
+    if (g->o->only && !g->matched)
+        return vdm_fail(err, "--only %s: no tensor of --what %s has such a name; --names lists them",
+                        g->o->only, g->what);
     if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
@@ -259,6 +267,7 @@ static void draw(struct golden *g, float *x, int64_t n, enum draw how)
 static float *keep_input(struct golden *g, const char *name, float *x, int rank, const int64_t *shape)
 {
     see(g, name, x, rank, shape);
+    g->matched += g->o->only && matches_any(g->o->only, name);
     snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
     return g->memory[g->n_inputs++] = x;
 }
@@ -288,13 +297,6 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
                      : vdm_alloc((size_t)n, sizeof(float), name, err);
     if (!x) return NULL;
     if (!given) draw(g, x, (int64_t)n, how);
-    for (int64_t i = 0; i < (int64_t)n; i++) {
-        if (isfinite(x[i])) continue;
-        vdm_fail(err, "%s: tensor '%s': element %" PRId64 ": expected a finite number, found %g", g->in.path,
-                 name, i, (double)x[i]);
-        vdm_free(x);
-        return NULL;
-    }
     return keep_input(g, name, x, rank, shape);
 }
 
@@ -760,7 +762,8 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
     vdm_tokenizer *t = dir ? vdm_tokenizer_load(dir, err) : NULL;
     int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
     float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
-    bool bad = x && vdm_tokenize(t, g->o->prompt.text ? g->o->prompt.text : "", ids, (int)L, err);
+    const char *text = g->o->prompt.text ? g->o->prompt.text : "";
+    bool bad = x && (prompt_report_cut(t, text, (int)L, err) || vdm_tokenize(t, text, ids, (int)L, err));
     for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
     vdm_tokenizer_free(t);
     vdm_free(ids), vdm_free(dir);
@@ -806,8 +809,35 @@ static int text(struct golden *g, vdm_error *err)
 static const struct job {
     const char *name;
     int (*run)(struct golden *g, vdm_error *err);
-} jobs[] = {{"transformer", transformer}, {"vae-encode", vae_encode}, {"vae-decode", vae_decode},
-            {"sample", sample},           {"train", train},           {"text", text}};
+    const char *inputs[9]; /* that may be injected, and adapter.NAME */
+} jobs[] = {
+    {"transformer", transformer, {"x", "text", "t"}},
+    {"vae-encode", vae_encode, {"video"}},
+    {"vae-decode", vae_decode, {"latents"}},
+    {"sample", sample, {"image", "prompt", "negative", "noise", "image_noise", "step_noise"}},
+    {"train", train, {"videos", "images", "text", "t", "pair", "noise"}},
+    {"text", text, {"ids"}},
+};
+
+/* Prints which inputs the file gives. Of a file without any of them everything would be drawn: a name is misspelt. */
+static int say_injected(const struct golden *g, const struct job *job, vdm_error *err)
+{
+    char lists[2][256] = {"", ""}; /* not in the file; in it */
+    for (int i = 0; job->inputs[i]; i++) {
+        char *list = lists[injected(g, job->inputs[i]) != NULL];
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof lists[0] - n, "%s%s", n ? ", " : "", job->inputs[i]);
+    }
+    bool adapter = false;
+    for (int64_t i = 0; i < g->in.count; i++) adapter = adapter || starts(g->in.tensors[i].name, "adapter.");
+    if (!*lists[1] && !adapter)
+        return vdm_fail(err, "%s: expected some of the inputs of --what %s: %s, found none of them",
+                        g->in.path, job->name, lists[0]);
+    fprintf(stderr, "%s: injected: %s%s%s%s%s\n", clean(g->in.path), lists[1],
+            *lists[1] && adapter ? ", " : "", adapter ? "adapter" : "", *lists[0] ? "; not in it: " : "",
+            lists[0]);
+    return 0;
+}
 
 static int begin(struct golden *g, vdm_error *err)
 {
@@ -844,7 +874,8 @@ int golden_run(const options *o, const char *command, vdm_error *err)
     g = (struct golden){.o = o, .what = o->golden.what};
     bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
-        if (strcmp(jobs[i].name, o->golden.what) == 0) ok = !jobs[i].run(&g, err);
+        if (strcmp(jobs[i].name, o->golden.what) == 0)
+            ok = !(o->inject && say_injected(&g, &jobs[i], err)) && !jobs[i].run(&g, err);
     ok = ok && !finish(&g, command, err);
     release(&g);
     return ok ? 0 : -1;

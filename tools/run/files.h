@@ -9,6 +9,8 @@ int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
 /* Whether a failure is the machine's (a full disk, no memory), not a fault of the input. */
 bool is_machine_fault(const vdm_error *err);
+/* Refuses text that is not UTF-8: for names that go into JSON, before long work. */
+int check_utf8(const char *text, vdm_error *err);
 bool has(const char *folder, const char *name); /* the folder contains that name */
 
 #endif

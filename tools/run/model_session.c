@@ -91,6 +91,7 @@ void session_use_prompts(session *s, float *prompt, float *negative)
         *mine[i] = given[i];
         s->texts[i] = NULL;
     }
+    if (prompt) s->no_prompt = false;
     compare_prompts(s);
 }
 

@@ -19,8 +19,7 @@ int no_text_encoder(const char *what, const char *model, vdm_error *err)
                                                : "text_encoder/config.json");
 }
 
-/* Reports that a prompt is cut. */
-static int report_cut(const vdm_tokenizer *t, const char *text, int L, vdm_error *err)
+int prompt_report_cut(const vdm_tokenizer *t, const char *text, int L, vdm_error *err)
 {
     int n = vdm_token_count(t, text, err);
     if (n > L)
@@ -37,10 +36,10 @@ static int tokenize(int32_t *ids, const char *const *texts, int n, const char *m
     int status = t ? 0 : -1;
     for (int i = 0; i < n && !status; i++)
         if (texts[i])
-            status =
-                report_cut(t, texts[i], L, err) || vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err)
-                    ? -1
-                    : 0;
+            status = prompt_report_cut(t, texts[i], L, err) ||
+                             vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err)
+                         ? -1
+                         : 0;
     vdm_tokenizer_free(t);
     vdm_free(folder);
     return status;
