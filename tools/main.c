@@ -37,8 +37,8 @@ static void help(void)
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf("\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
-           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
+           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: the default model;\n"
+           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon: the instruction set.\n");
 }
 
 static int run(int argc, char **argv)
@@ -57,8 +57,8 @@ static int run(int argc, char **argv)
     return misuse("'%s' is not a command; 'vdm help' lists them", name);
 }
 
-/* Descriptors 0 to 2 that are closed would be given to the first files that are opened, and what is printed would be
- * written into those. */
+/* If one of the descriptors 0 to 2 is closed, the next file that is opened gets its number, and what is printed is
+ * written into that file. */
 static void open_standard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
@@ -66,7 +66,7 @@ static void open_standard_streams(void)
             _exit(FAILED);
 }
 
-/* What was printed is lost where the output's disk is full or its reader is gone: that is a failure too. */
+/* What was printed is lost if the disk is full or the reader is gone: that is a failure too. */
 static int flush_output(int status)
 {
     errno = 0;
