@@ -1,6 +1,6 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
 #   make demo | test | faults | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
-#   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
+#   CC, OPT (-O3), BUILD (build), THREADS (-pthread; empty: none), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
 # All processors; `make -j1` or a make above this one decides otherwise.
@@ -12,16 +12,18 @@ OPT ?= -O3
 BUILD ?= build
 PREFIX ?= /usr/local
 
-WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
              -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. -Ifiles -Ikernels -Itask $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
-             $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(OPENMP) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
+             $(WARN) $(THREADS) $(THREADS:%=-DVDM_THREADS) $(SANITIZE) $(CFLAGS)
+LDLIBS = $(THREADS) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
-OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
+# POSIX threads and C11's atomics, if the compiler has both
+THREADS_C = _Atomic int n; int main(void){return ++n + (pthread_self() == 0);}
+THREADS := $(shell echo '$(THREADS_C)' | $(CC) -std=c11 -pthread -include pthread.h -x c - -o /dev/null 2>/dev/null && echo -pthread)
 
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
@@ -119,7 +121,7 @@ $(BUILD)/tests/faults.so: tests/faults.c
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
-# The C++ compiler that goes with the C compiler: of one family, for they share the OpenMP library.
+# The C++ compiler that goes with the C compiler: of one family.
 EXAMPLE_CXX = $(if $(filter-out default,$(origin CXX)),$(CXX),$(if $(findstring clang,$(CC)),clang++,g++))
 # An installed copy, against which tests/examples.sh builds the examples.
 $(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADERS) vdm.pc.in $(MODEL_FILES)
@@ -127,11 +129,11 @@ $(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADER
 	$(MAKE) -s install DESTDIR= PREFIX=$(abspath $(BUILD)/installed)
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
-# valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
+# valgrind knows AVX2, but not AVX-512.
 VALGRIND_TESTS = system lora fit sampler vae task golden
 VALGRIND = valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
 valgrind:
-	$(MAKE) valgrind-run BUILD=$(BUILD)/valgrind OPT=-O1 OPENMP=
+	$(MAKE) valgrind-run BUILD=$(BUILD)/valgrind OPT=-O1
 valgrind-run: $(BUILD)/vdm $(BUILD)/tests/test_program $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
 	printf '#!/bin/sh\nexec $(VALGRIND) $(BUILD)/vdm "$$@"\n' > $(BUILD)/vdm-valgrind && chmod +x $(BUILD)/vdm-valgrind
 	VDM_ISA=avx2 RUNNER="$(VALGRIND)" tests/run.sh $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
@@ -172,7 +174,7 @@ install: $(BUILD)/vdm $(BUILD)/libvdm.a
 	install -m 755 $(BUILD)/vdm $(TO)/bin && $(STRIP) $(TO)/bin/vdm
 	install -m 644 $(BUILD)/libvdm.a $(TO)/lib && $(STRIP) -S $(TO)/lib/libvdm.a
 	install -m 644 $(HEADERS) $(TO)/include
-	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@openmp@|$(OPENMP)|' vdm.pc.in > $(TO)/lib/pkgconfig/vdm.pc
+	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@threads@|$(THREADS)|' vdm.pc.in > $(TO)/lib/pkgconfig/vdm.pc
 	for f in $(MODEL_FILES); do \
 	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
 	done
@@ -188,7 +190,7 @@ endif
 FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= -max_total_time=300
 fuzz:
-	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 OPENMP= SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
+	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && seeds=tests/fuzz/corpus/$${f##*/} && \
 	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus $$([ ! -d $$seeds ] || echo $$seeds) || exit 1; done

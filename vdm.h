@@ -754,7 +754,8 @@ typedef enum vdm_precision {
 struct vdm_kernels;
 struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
-    int threads;                       /* 1 without OpenMP */
+    int threads;                       /* 1 where the system has none */
+    struct vdm_team *team;             /* they themselves: files/parallel.h */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_precision precision;           /* of products */
 };
@@ -766,7 +767,7 @@ struct vdm_cpu {
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
-bool vdm_has_openmp(void);
+bool vdm_has_threads(void);                   /* whether this build has threads */
 
 /* ------------------------------------------------------------------------------------------------
  * Watching tensors (kernels/trace.c) */

@@ -5,8 +5,7 @@
  *
  * A write fails as on a full disk: the descriptor becomes /dev/full, so that what stdio has buffered fails later, when
  * it is flushed. Memory that the C library did not get it does not get later either, as when a stream in memory grows by a
- * byte more: nothing was freed. `live` is how many blocks of memory were not freed. Calls from the OpenMP library are let through: it
- * ends the program itself where it finds no memory. */
+ * byte more: nothing was freed. `live` is how many blocks of memory were not freed. Calls from the loader are let through. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -31,7 +30,7 @@ static const char *const kind_names[] = {"malloc", "write", "sync", "rename", "c
 static long counts[KINDS], fail_at;
 static enum kind fail_kind = KINDS;
 static bool begun;
-/* Code that no fault happens to, of the OpenMP library and the loader; and the C library's. */
+/* Code that no fault happens to, the loader's; and the C library's. */
 static struct code {
     uintptr_t at[16][2];
     int n;
@@ -55,9 +54,9 @@ static int note_library(struct dl_phdr_info *info, size_t size, void *user)
 {
     (void)size, (void)user;
     const char *name = info->dlpi_name;
-    bool openmp = strstr(name, "gomp") || strstr(name, "libomp") || strstr(name, "ld-linux");
-    struct code *c = openmp ? &let_through : &libc;
-    if (!openmp && !strstr(name, "libc.so")) return 0;
+    bool loader = strstr(name, "ld-linux") != NULL;
+    struct code *c = loader ? &let_through : &libc;
+    if (!loader && !strstr(name, "libc.so")) return 0;
     for (int i = 0; i < info->dlpi_phnum && c->n < 16; i++, c->n++) {
         c->at[c->n][0] = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
         c->at[c->n][1] = c->at[c->n][0] + info->dlpi_phdr[i].p_memsz;

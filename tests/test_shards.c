@@ -230,7 +230,6 @@ int main(void)
 {
     vdm_error err;
     if (!find_program()) return check_end("shards");
-    setenv("OMP_WAIT_POLICY", "passive", 0);
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_tasks();
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");

@@ -690,8 +690,8 @@ static void test_whole(void)
               access(path, F_OK) != 0,
           "%s", err.text);
     vdm_task_free(&back);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or empty folder"),
-          "%s", err.text);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or empty folder"), "%s",
+          err.text);
     CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path),
           "%s", err.text);
     write_mine(path);

@@ -188,9 +188,8 @@ int session_load(session *s, vdm_error *err)
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
-        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", clean(s->options->model),
-                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu),
-                vdm_has_openmp() ? "on" : "off", s->cpu.threads);
+        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, threads: %d\n", clean(s->options->model),
+                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), s->cpu.threads);
     return status;
 }
 
