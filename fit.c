@@ -165,9 +165,6 @@ static double watch_loss(struct run *r)
 /* ------------------------------------------------------------------------------------------------
  * One step */
 
-/* ------------------------------------------------------------------------------------------------
- * One step */
-
 /* kind.NAME for every matrix of an array laid out like the adapter */
 static void see_adapter(const vdm_lora *a, vdm_trace *trace, const float *array, const char *kind)
 {
@@ -186,11 +183,12 @@ static void see_number(vdm_trace *trace, double x, const char *name)
     vdm_trace_see(trace, &number, SHAPE(1), "%s", name);
 }
 
-/* Names the pairs of the batch whose loss is not finite, or all of them. */
+/* Names the pairs of the batch whose loss is not finite, or all of them; and the tensor if it is the model's fault. */
 static int fail_step(const struct run *r, const char *what, double value, vdm_error *err)
 {
     char pairs[256] = "";
-    bool any = false;
+    vdm_error why;
+    bool any = false, weights = vdm_safetensors_check_finite(&r->p->transformer->file, &why) != 0;
     for (int b = 0; b < r->o->batch; b++) any = any || !isfinite(r->losses[b]);
     for (int b = 0; b < r->o->batch; b++) {
         size_t used = strlen(pairs);
@@ -198,7 +196,8 @@ static int fail_step(const struct run *r, const char *what, double value, vdm_er
         snprintf(pairs + used, sizeof pairs - used, "%s%d (t %d)", used ? ", " : "", r->pair[b] + 1,
                  (int)r->t[b]);
     }
-    return vdm_fail(err, "step %d: %s is %g, pair %s%s%s", r->adamw.step + 1, what, value, pairs,
+    return vdm_fail(err, "step %d: %s is %g, pair %s%s%s%s%s", r->adamw.step + 1, what, value, pairs,
+                    weights ? ": " : "", weights ? why.text : "",
                     r->o->state ? "; the state before it is in " : "", r->o->state ? r->o->state : "");
 }
 

@@ -400,6 +400,18 @@ static int report(const struct run *r, int step, double start, vdm_error *err)
     return vdm_fail(err, "interrupted after %d of %d sampling steps", step, r->o->steps);
 }
 
+/* A velocity of NaN would go on to the last step and into a black picture: the first one ends it. */
+static int check_velocity(const struct run *r, int step, vdm_error *err)
+{
+    vdm_error weights;
+    if (vdm_first_not_finite(r->v, VDM_F32, r->K * r->n) < 0) return 0;
+    bool found = vdm_safetensors_check_finite(&r->p->transformer->file, &weights) != 0;
+    return vdm_fail(
+        err, "sampling step %d: the velocity is NaN or infinite: %s", step,
+        found ? weights.text
+              : "the weights are finite; an adapter or prompt is so large that the computation overflows");
+}
+
 static int denoise(struct run *r, vdm_error *err)
 {
     int timesteps[1000], steps = r->o->steps;
@@ -410,6 +422,7 @@ static int denoise(struct run *r, vdm_error *err)
         vdm_trace trace = vdm_trace_inside(r->trace, "step.%d.", k + 1);
         predict(r, t, &trace);
         see(r, r->v, "velocity", k + 1);
+        if (check_velocity(r, k + 1, err)) return -1;
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else

@@ -142,7 +142,7 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 
 enum part { PART_A, PART_B, PART_ALPHA };
 
-/* What the tensor of this name is in the adapter. */
+/* The place of a tensor in the adapter, from its name. */
 struct place {
     int block, target;
     enum part part;
@@ -167,7 +167,7 @@ static bool take_word(const char **text, const char *word)
     return true;
 }
 
-/* "to_out.0", or "to_out_0" of kohya's names */
+/* "to_out.0", or "to_out_0" in kohya's names */
 static bool take_target(const char **text, int *target, bool kohya)
 {
     for (*target = 0; *target < 4; ++*target) {
@@ -218,7 +218,7 @@ static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
                 return vdm_fail(
                     err,
                     "%s: tensor '%.100s': a DoRA adapter, which scales the columns of W + B A: only "
-                    "LoRA (W + B A) is known here",
+                    "LoRA (W + B A) is supported",
                     f->path, name);
         if (parse_key(name, layers, &p)) continue;
         if (unknown++ < 5) snprintf(list + used, sizeof list - used, "%s'%.100s'", used ? ", " : "", name);
@@ -246,7 +246,7 @@ static void name_module(char name[VDM_LORA_NAME], int module)
     snprintf(name, VDM_LORA_NAME, "transformer_blocks.%d.attn1.%s", module / 4, target_names[module % 4]);
 }
 
-/* modules [layers*4]. A module needs both of its halves; one of them twice, in two spellings, is one too many. */
+/* modules [layers*4]. A module needs both halves; the same half in two spellings is an error. */
 static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied,
                         bool *peft, vdm_error *err)
 {
@@ -258,8 +258,8 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         struct module *m = &modules[p.block * 4 + p.target];
         const vdm_tensor **to = p.part == PART_A ? &m->a : p.part == PART_B ? &m->b : &m->alpha;
         if (*to)
-            return vdm_fail(err, "%s: tensor '%s': the same matrix is there by another name, '%s'", f->path,
-                            t->name, (*to)->name);
+            return vdm_fail(err, "%s: tensor '%s': the same matrix is in the file with another name, '%s'",
+                            f->path, t->name, (*to)->name);
         *to = t;
         *peft = *peft || p.peft;
     }
@@ -302,7 +302,7 @@ static int check_module(struct module *m, const vdm_safetensors *f, int64_t widt
 /* ------------------------------------------------------------------------------------------------
  * Reading: alpha and rank */
 
-/* Settings of peft, in the metadata or in adapter_config.json; where: for sentences. */
+/* Settings of peft, in the metadata or in adapter_config.json; where: for messages. */
 struct settings {
     vdm_json j;
     bool there;
@@ -323,7 +323,7 @@ static bool is_set(const vdm_json_node *n)
     return n && n->kind != VDM_JSON_FALSE && n->kind != VDM_JSON_NULL;
 }
 
-/* What would make the adapter act otherwise than scale B A. */
+/* Rejects settings with which the adapter would not be scale B A. */
 static int check_settings(const struct settings *s, vdm_error *err)
 {
     static const char *const flags[] = {"use_dora",          "lora_bias",       "fan_in_fan_out",
@@ -386,7 +386,7 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
-/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 if there is none. */
+/* The number for a module: that of the first entry of a pattern that fits, else that of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
 {
@@ -419,7 +419,7 @@ static int own_alpha(const vdm_tensor *t, const char *path, double *alpha, vdm_e
     return 0;
 }
 
-/* alpha / rank; without any alpha it is 1, as diffusers takes it. */
+/* alpha / rank; without any alpha it is 1, as in diffusers. */
 static int scale_module(struct module *m, int number, const struct settings *s, const char *path,
                         vdm_error *err)
 {
@@ -451,17 +451,8 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Reading: the adapter. All its modules have one rank, the largest of the file's, and one scale: smaller ones get rows
- * of zeros in A and columns of zeros in B; where scales differ they are multiplied into B. */
-
-static int check_finite(const float *x, int64_t n, const char *path, const vdm_tensor *t, vdm_error *err)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return vdm_fail(err, "%s: tensor '%s': element %lld: expected a number, found %g", path, t->name,
-                            (long long)i, (double)x[i]);
-    return 0;
-}
+ * Reading: the adapter. All its modules get one rank, the largest in the file, and one scale: smaller ones get rows of
+ * zeros in A and columns of zeros in B; if scales differ, they are multiplied into B. */
 
 static int copy_module(vdm_lora *a, const struct module *m, int number, bool same_scale, const char *path,
                        vdm_error *err)
@@ -472,11 +463,13 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
           *B = vdm_lora_b(a, a->params, number / 4, target);
     vdm_widen(A, m->a->data, m->a->dtype, n);
     vdm_widen(B, m->b->data, m->b->dtype, n);
-    if (check_finite(A, n, path, m->a, err) || check_finite(B, n, path, m->b, err)) return -1;
+    if (vdm_check_finite(A, VDM_F32, n, path, m->a->name, err) ||
+        vdm_check_finite(B, VDM_F32, n, path, m->b->name, err))
+        return -1;
     if (!same_scale)
         for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
     for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;
-         row--) { /* [D,rank] -> [D,R], from behind */
+         row--) { /* [D,rank] -> [D,R], from the end */
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }

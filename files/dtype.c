@@ -34,7 +34,7 @@ float vdm_from_f16(uint16_t bits)
     return sign ? -size : size;
 }
 
-/* Adds just under half of the last kept place, one more where that place is odd: nearest, ties to even.
+/* Adds just under half a unit in the last kept place, one more if that place is odd: nearest, ties to even.
  * A carry out of the fraction lands in the exponent, as it should. */
 static uint32_t drop_bits(uint32_t u, int n)
 {
@@ -44,7 +44,7 @@ static uint32_t drop_bits(uint32_t u, int n)
 uint16_t vdm_to_bf16(float x)
 {
     uint32_t u = bits_of_float(x);
-    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet, lest the fraction be cut to 0 = inf */
+    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet: a truncated fraction of 0 would be inf */
     return (uint16_t)drop_bits(u, 16);
 }
 
@@ -60,7 +60,7 @@ uint16_t vdm_to_f16(float x)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Numbers of a type */
+ * Types */
 
 static const struct {
     const char *name;
@@ -127,6 +127,57 @@ size_t vdm_tensor_bytes(const vdm_tensor *t)
     return (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bits / 8;
 }
 
+/* Whether some of the n elements has an exponent of ones: a loop without a way out, for vector instructions. */
+static bool any_not_finite(const unsigned char *from, vdm_dtype dtype, int64_t n)
+{
+    const uint16_t ones = dtype == VDM_BF16 ? 0x7f80 : 0x7c00;
+    int any = 0;
+    if (dtype == VDM_F64)
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t u;
+            memcpy(&u, from + 8 * i, sizeof u);
+            any |= (u >> 52 & 0x7ff) == 0x7ff;
+        }
+    else if (dtype == VDM_F32)
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t u;
+            memcpy(&u, from + 4 * i, sizeof u);
+            any |= (u & 0x7f800000u) == 0x7f800000u;
+        }
+    else
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t u;
+            memcpy(&u, from + 2 * i, sizeof u);
+            any |= (u & ones) == ones;
+        }
+    return any != 0;
+}
+
+int64_t vdm_first_not_finite(const void *from, vdm_dtype dtype, int64_t n)
+{
+    enum { PIECE = 4096 };
+    const int64_t width = (int64_t)vdm_dtype_bytes(dtype);
+    const unsigned char *p = from;
+    for (int64_t at = 0; at < n && vdm_dtype_floating(dtype); at += PIECE) {
+        int64_t end = n - at < PIECE ? n : at + PIECE;
+        if (!any_not_finite(p + at * width, dtype, end - at)) continue;
+        while (!any_not_finite(p + at * width, dtype, 1)) at++;
+        return at;
+    }
+    return -1;
+}
+
+int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *path, const char *name,
+                     vdm_error *err)
+{
+    int64_t at = vdm_first_not_finite(from, dtype, n);
+    float x;
+    if (at < 0) return 0;
+    vdm_widen(&x, (const unsigned char *)from + at * (int64_t)vdm_dtype_bytes(dtype), dtype, 1);
+    return vdm_fail(err, "%s: tensor '%s': element %lld: expected a finite number, found %g", path, name,
+                    (long long)at, (double)x);
+}
+
 static uint16_t load16(const unsigned char *from)
 {
     uint16_t bits;
@@ -143,8 +194,8 @@ static void widen_f64(float *to, const unsigned char *from, int64_t n)
     }
 }
 
-/* Exact up to 2^24, which timesteps and indices stay below. */
-static void widen_whole(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
+/* Exact up to 2^24; timesteps and indices are smaller. */
+static void widen_integers(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         int64_t wide;
@@ -162,7 +213,7 @@ void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
     const unsigned char *p = from;
     if (dtype == VDM_F64) widen_f64(to, p, n);
     if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
-    if (dtype == VDM_I64 || dtype == VDM_I32) widen_whole(to, p, dtype, n);
+    if (dtype == VDM_I64 || dtype == VDM_I32) widen_integers(to, p, dtype, n);
     if (dtype == VDM_F16)
         for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
     if (dtype == VDM_BF16)

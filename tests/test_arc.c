@@ -155,7 +155,7 @@ static void check_collections(void)
         CHECK(a.test[0].y.cells[0] == 2, "its own answer stays");
         vdm_arc_free(&a);
     }
-    expect_named("x_challenges.json", "found a file of 2 tasks, expected one of them");
+    expect_named("x_challenges.json", "found a file of 2 tasks, expected one task");
     expect_named("x_challenges.json/cc.json", "expected a task 'cc' in it, found none");
     write_named("x_solutions.json", "{\"aa\": [[[7, 7]]]}");
     expect_named("x_challenges.json/aa.json",

@@ -181,7 +181,7 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
-    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours not corrected", "Colour map"};
+    const char *signs[] = {"<h2>Diagnosis", "memorising</th>", "colours not corrected", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
@@ -209,7 +209,7 @@ static void check_fit_and_eval(void)
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
-    expect(1, "whole numbers of pixels", "eval task --model model --sample-steps 1 --size 16x48");
+    expect(1, "cells and borders are whole pixels", "eval task --model model --sample-steps 1 --size 16x48");
 }
 
 /* The folder `small` has the task in pictures of half its height and width. */
@@ -247,7 +247,7 @@ static void check_sizes(void)
     expect(0, copied, "eval small --model model --sample-steps 1 --train-pairs 0 --size %dx%d -o large",
            ROWS * CELL, COLS * CELL);
     CHECK(strstr(said, "26 of 26 pictures are resized to 32x48"), "no word of resized pictures: %s", said);
-    expect(1, "whole numbers of pixels", "fit small --model model --size 16x48 --plan");
+    expect(1, "cells and borders are whole pixels", "fit small --model model --size 16x48 --plan");
 }
 
 /* The folder `to` has the task as view k shows it. */
@@ -415,6 +415,13 @@ static void check_vote(void)
     expect(3, "exact 0 of 5", "vote task wrong -o voted --at-least 1");
     expect(1, "few/1&.ppm", "vote task right few -o voted");
     expect(0, "exact 1 of 1", "vote task right few -o voted --limit 1");
+    /* a run of two answers in the folder of one of five: three are stale */
+    write_text("right/scores.csv",
+               "name,metric,score,exact,copied,against_input\n0&,cells,1,1,0,0\n1&,cells,1,1,0,0\n");
+    expect(1, "right/scores.csv: expected the scores of 5 answers, found 2",
+           "vote task wrong right -o voted");
+    expect(0, "of 2", "vote task wrong right -o voted --limit 2");
+    expect_shell(0, "", "rm right/scores.csv");
     write_text("arc.json",
                "{\"train\": [{\"input\": [[1]], \"output\": [[2]]}], \"test\": [{\"input\": [[1]]}]}");
     expect(1, "found an ARC-AGI file", "vote arc.json right -o voted");
@@ -502,7 +509,7 @@ static void check_made(void)
     expect(0, "of 1 exact", "%s --shots 2 --limit 1", made);
     expect(0, "1 pair to learn it from", "%s --shots 1 --limit 1", made);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
-    expect(1, "expected a new or an empty folder", "demo recolour --model square -o .");
+    expect(1, "expected a new or empty folder", "demo recolour --model square -o .");
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
@@ -515,17 +522,18 @@ static void check_killed(void)
     expect_shell(
         0, "",
         "mkdir made/task/unfinished && mv made/task/train made/task/unfinished && echo mine > made/task/notes");
-    expect(0, "made/task: an earlier run was killed while it wrote this: it is made/task.0 now", "%s", again);
+    expect(0, "made/task: an earlier run was killed while it wrote this folder: it is renamed to made/task.0",
+           "%s", again);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
     expect_shell(0, "", "mkdir made/task/unfinished && rm made/task/train/*.out.ppm");
-    expect(0, "it is made/task.1 now", "%s", again);
+    expect(0, "it is renamed to made/task.1", "%s", again);
     expect(0, "of 1 exact", "%s", again);
     expect_shell(
         0, "",
         "test -f made/task.0/unfinished/train/0000.in.ppm && test -f made/task.0/test/0000.in.ppm &&"
         "test mine = \"$(cat made/task.0/notes)\" && ls made/task.1/train/*.in.ppm && ! test -e made/task/unfinished");
     expect_shell(0, "", "echo mine > made/task/train/notes");
-    expect(1, "expected a new or an empty folder", "%s", again);
+    expect(1, "expected a new or empty folder", "%s", again);
     expect_shell(0, "",
                  "test -f made/task/train/0000.in.ppm && test mine = \"$(cat made/task/train/notes)\"");
 }

@@ -10,12 +10,13 @@
 
 static vdm_error err;
 
-/* `vdm arc --model nowhere WORDS...`, read */
+/* `vdm arc --model nowhere --schedule linear --cell 9 WORDS...`, read: so that --warmup and --grow have an effect */
 static options arc(const char *name, const char *value)
 {
-    char *words[] = {(char *)"--model", (char *)"nowhere", (char *)(uintptr_t)name, (char *)(uintptr_t)value};
+    char *words[] = {(char *)"--model", (char *)"nowhere", (char *)"--schedule",    (char *)"linear",
+                     (char *)"--cell",  (char *)"9",       (char *)(uintptr_t)name, (char *)(uintptr_t)value};
     options o;
-    CHECK(options_read(&o, ARC, name ? value ? 4 : 3 : 2, words) == 0, "arc %s %s", name ? name : "",
+    CHECK(options_read(&o, ARC, name ? value ? 8 : 7 : 6, words) == 0, "arc %s %s", name ? name : "",
           value ? value : "");
     return o;
 }
@@ -54,6 +55,7 @@ static void other_value(char text[64], const struct option_row *r, const options
 /* Each option of vdm arc says whether it belongs to the key: a new one can't be forgotten. */
 static void test_every_option_is_decided(void)
 {
+    CHECK(n_option_rows <= MAX_OPTIONS, "%d options", n_option_rows);
     for (int i = 0; i < n_option_rows; i++) {
         const struct option_row *r = &option_rows[i];
         bool key = r->flags & KEY, no_key = r->flags & NO_KEY;
@@ -138,6 +140,49 @@ static void test_sections(void)
           "demo: %d steps, guidance %g", o.sample.steps, o.sample.guidance);
 }
 
+/* What the command line asks for and would not get is refused; the same option with what it goes with is taken. */
+static void test_options_without_effect(void)
+{
+    static const struct {
+        int command;
+        const char *refused[6], *taken[8];
+    } cases[] = {
+        {TASKS, {"flip-h", "--category", "dog"}, {"coco", "--category", "dog"}},
+        {TASKS, {"coco", "--grid", "8x8"}, {"flip-h", "--grid", "8x8"}},
+        {TASKS, {"coco", "--paper"}, {"flip-h", "--paper"}},
+        {FIT,
+         {"task", "--warmup", "5", "--schedule", "constant"},
+         {"task", "--warmup", "5", "--schedule", "cosine"}},
+        {FIT, {"task", "--dump-grads"}, {"task", "--dump-grads", "--dump", "f"}},
+        {FIT, {"task", "--cell", "4"}, {"task.json", "--cell", "4"}},
+        {EVAL, {"task", "--palette", "vivid"}, {"task.json", "--palette", "vivid"}},
+        {EVAL, {"task.json", "--grow", "64", "--cell", "0"}, {"task.json", "--grow", "64", "--cell", "4"}},
+        {PREDICT, {"--negative", "x", "--guidance", "1"}, {"--negative", "x", "--guidance", "2"}},
+        {PREDICT, {"--dynamic-guidance", "--guidance", "1"}, {"--dynamic-guidance", "--guidance", "2"}},
+        {ARC, {"d", "--out", "f", "-o", "g"}, {"t.json", "-o", "g"}},
+        {ARC, {"--report", "r", "--steps", "5"}, {"--report", "r", "--threads", "1"}},
+        {COMPARE, {"a", "b", "--as", "bf16", "--tol", "1"}, {"a", "b", "--as", "bf16", "--tol", "expected"}},
+        {GOLDEN, {"--what", "text", "--lora", "l"}, {"--what", "sample", "--lora", "l"}},
+        {GOLDEN, {"--what", "sample", "--batch", "2"}, {"--batch", "2"}},
+        {GOLDEN, {"--steps", "2"}, {"--steps", "2", "--what", "train"}},
+        {GOLDEN, {"--what", "vae-encode", "--lr", "1"}, {"--what", "train", "--lr", "1"}},
+        {GOLDEN, {"--guidance", "2"}, {"--guidance", "2", "--what", "sample"}},
+        {GOLDEN, {"--tiled"}, {"--tiled", "--what", "vae-decode"}},
+        {GOLDEN, {"--what", "text", "--size", "64x64"}, {"--size", "64x64"}},
+        {GOLDEN, {"--prompt", "x"}, {"--prompt", "x", "--what", "text"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int taken = 0; taken < 2; taken++) {
+            char *words[10];
+            options o;
+            int n = 0;
+            const char *const *from = taken ? cases[i].taken : cases[i].refused;
+            while (from[n]) words[n] = (char *)(uintptr_t)from[n], n++;
+            CHECK(options_read(&o, cases[i].command, n, words) == (taken ? DONE : USAGE), "case %zu, %s", i,
+                  taken ? "with what it goes with" : "without effect");
+        }
+}
+
 int main(void)
 {
     test_every_option_is_decided();
@@ -145,5 +190,6 @@ int main(void)
     test_key_too_long();
     test_former_names();
     test_sections();
+    test_options_without_effect();
     return check_end("options");
 }

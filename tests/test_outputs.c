@@ -89,6 +89,8 @@ static void check_endings(void)
     expect(1, "ffmpeg", "predict " MODEL " --image q.ppm -o answer.png --video v.mp4");
     expect(1, "found ''", "predict " MODEL " --image q.ppm -o answer");
     expect(1, "expected .y4m", "interp q.ppm q.ppm -o v.gif");
+    /* golden writes its command into the file */
+    expect(1, "expected names and paths in UTF-8", "golden none -o \"$(printf 'a\\377').g\"");
     expect_shell(1, "", "test -e v.gif || test -e v.mp4 || test -e answer.jpg || test -e v.y4m");
 }
 

@@ -115,8 +115,9 @@ static void check_run(void)
     expect_same("a.ppm", "d.ppm", true);
     expect_shell(0, "standard input: has 16 bits a sample: they are reduced to 8",
                  "printf 'P2 1 1 65535 65535' | $VDM predict --model @/model --image - --size 32x48 --plan");
-    expect(1, "values are NaN or infinite", "%s:1e38 -o @/nan.ppm --dump @/nan.safetensors", predict);
-    expect(0, "latents.3", "info @/nan.safetensors"); /* there, to look for the cause */
+    expect(1, "step 1: the velocity is NaN or infinite: the weights are finite",
+           "%s:1e38 -o @/nan.ppm --dump @/nan.safetensors", predict);
+    expect(0, "image_latents", "info @/nan.safetensors"); /* there, to look for the cause */
     expect_shell(0, "", "[ ! -e @/nan.ppm ] && rm @/nan.safetensors @/d.ppm");
     expect(0, "", "%s -o @/d.ppm --seed 43", predict);
     expect_same("a.ppm", "d.ppm", false);
@@ -255,6 +256,17 @@ static void check_prompts(void)
     expect(1, "d_model: found 20", "prompt x --model @/prompts/other -o @/prompts/x.ppm");
     expect(0, "cut after 5 of 30 tokens",
            "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
+    expect(0, "cut after 5 of 30 tokens",
+           "golden " MODEL " --what text --prompt 'the red square falls down a mirror' -o @/prompts/x.ppm");
+    /* An injected prompt is one: nothing says that there is none, and it stands alone. */
+    expect_shell(0, "",
+                 "\"$VDM\" " ASK "f.ppm --inject @/prompts/red --negative-embeds @/prompts/none 2>&1 | "
+                 "if grep 'no prompt'; then false; fi");
+    expect_same("prompts/a.ppm", "prompts/f.ppm", true);
+    expect(1, "expected noise, image_noise, step_noise, prompt_embeds", ASK "x.ppm --inject @/prompts/g");
+    expect(1, "expected t, pair, noise, video_noise", LEARN "n --inject @/prompts/g");
+    expect(1, "'prompt_embeds': expected this prompt in one place, found --prompt too",
+           ASK "x.ppm --inject @/prompts/red --prompt x");
     /* A folder as transformers 5 saves it gives the same, and no file may be missing. */
     expect_shell(
         0, "",
@@ -274,6 +286,48 @@ static void check_prompts(void)
 #undef MODEL
 #undef ASK
 #undef LEARN
+}
+
+/* broken/PART is model/PART with a NaN as the last element of this tensor. */
+static void break_model(const char *part, const char *name)
+{
+    char from[64], to[64];
+    vdm_safetensors f;
+    vdm_error err;
+    snprintf(from, sizeof from, "model/%s/diffusion_pytorch_model.safetensors", part);
+    snprintf(to, sizeof to, "broken/%s/diffusion_pytorch_model.safetensors", part);
+    expect_shell(0, "", "rm -rf @/broken && cp -r @/model @/broken");
+    if (!CHECK(vdm_safetensors_open(&f, path_of(from), &err) == 0, "%s", err.text)) return;
+    vdm_tensor *t = &f.tensors[vdm_safetensors_find(&f, name) - f.tensors];
+    char *data = vdm_alloc(t->bytes, 1, name, &err);
+    memcpy(data, t->data, t->bytes);
+    memcpy(data + t->bytes - 2, &(uint16_t){0x7fc0}, 2); /* of bf16 */
+    t->data = data;
+    CHECK(vdm_safetensors_write(path_of(to), f.tensors, f.count, NULL, 0, &err) == 0, "%s", err.text);
+    vdm_free(data);
+    vdm_safetensors_close(&f);
+}
+
+/* NaN in a weight is found when it is loaded or in the first step, and its tensor is named. */
+static void check_nan(void)
+{
+    static const struct {
+        const char *part, *name, *what;
+    } broken[] = {{"transformer", "transformer_blocks.1.ff.net.2.weight", "transformer"},
+                  {"transformer", "transformer_blocks.0.attn1.to_k.weight", "train"},
+                  {"transformer", "transformer_blocks.0.norm1.norm.bias", "transformer"},
+                  {"vae", "decoder.mid_block.resnets.0.conv1.conv.weight", "vae-decode"}};
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        const char *name = broken[i].name;
+        break_model(broken[i].part, name);
+        expect(1, name,
+               "predict --model @/broken --image @/task/test/p3.in.ppm --sample-steps 3 -o @/broken/x.ppm");
+        CHECK(!strstr(said, "2/3"), "not in the first step: %s", said);
+        expect(1, name, "fit @/task --model @/broken --steps 3 --rank 2 -o @/broken/run");
+        expect(1, name, "golden @/broken --what %s -o @/broken/g", broken[i].what);
+        expect_shell(0, "", "[ ! -e @/broken/x.ppm ] && [ ! -e @/broken/g ]");
+    }
+    expect_shell(0, "", "rm -r @/broken");
 }
 
 /* A fit that is killed goes on where its last state was saved; a killed predict has its latents. */
@@ -357,6 +411,7 @@ int main(void)
     check_run();
     check_prompts();
     check_killed();
+    check_nan();
     check_names();
     check_left_over();
     return check_end("program");

@@ -131,13 +131,13 @@ static const struct {
     {"{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "shape: expected a list"},
     {ONE("\"F32\"", "\"1\"", "[0,4]"), 4, "shape: expected a list"},
     {ONE("\"F32\"", "{}", "[0,4]"), 4, "shape: expected a list"},
-    {ONE("\"F32\"", "[1.0]", "[0,4]"), 4, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[1e0]", "[0,4]"), 4, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[-1]", "[0,4]"), 4, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[-0]", "[0,0]"), 0, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[\"1\"]", "[0,4]"), 4, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[[1]]", "[0,4]"), 4, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[null]", "[0,4]"), 4, "shape: expected whole numbers"},
+    {ONE("\"F32\"", "[1.0]", "[0,4]"), 4, "shape: expected integers"},
+    {ONE("\"F32\"", "[1e0]", "[0,4]"), 4, "shape: expected integers"},
+    {ONE("\"F32\"", "[-1]", "[0,4]"), 4, "shape: expected integers"},
+    {ONE("\"F32\"", "[-0]", "[0,0]"), 0, "shape: expected integers"},
+    {ONE("\"F32\"", "[\"1\"]", "[0,4]"), 4, "shape: expected integers"},
+    {ONE("\"F32\"", "[[1]]", "[0,4]"), 4, "shape: expected integers"},
+    {ONE("\"F32\"", "[null]", "[0,4]"), 4, "shape: expected integers"},
     {ONE("\"F32\"", "[007]", "[0,28]"), 28, "leading 0"},
     {ONE("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "9 dimensions"},
     {ONE("\"F32\"", "[1,1,1,1,1,1,1,1]", "[0,4]"), 4, NULL},
@@ -147,8 +147,8 @@ static const struct {
     {ONE("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, "more bytes than 64 bits"},
     {ONE("\"F32\"", "[2147483648,2147483648]", "[0,0]"), 0, "more bytes than 64 bits"},
     {ONE("\"F32\"", "[4611686018427387904]", "[0,0]"), 0, "more bytes than 64 bits"},
-    {ONE("\"F32\"", "[9223372036854775808]", "[0,0]"), 0, "shape: expected whole numbers"},
-    {ONE("\"F32\"", "[18446744073709551616]", "[0,0]"), 0, "shape: expected whole numbers"},
+    {ONE("\"F32\"", "[9223372036854775808]", "[0,0]"), 0, "shape: expected integers"},
+    {ONE("\"F32\"", "[18446744073709551616]", "[0,0]"), 0, "shape: expected integers"},
     {ONE("\"F32\"", "[0,9223372036854775807]", "[0,0]"), 0, "more bytes than 64 bits"},
     {ONE("\"F32\"", "[4294967296,0,4294967296]", "[0,0]"), 0, "more bytes than 64 bits"},
     {ONE("\"F32\"", "[1000000000000]", "[0,4]"), 4, "need 4000000000000 bytes"},
@@ -315,6 +315,39 @@ static void test_mutations(void)
 /* ------------------------------------------------------------------------------------------------
  * Good files */
 
+/* The first NaN or infinity of n elements, wherever it is, in every floating type; the largest numbers are none. */
+static void test_finite(void)
+{
+    static const struct {
+        vdm_dtype dtype;
+        uint64_t largest, bad;
+    } types[] = {{VDM_F32, 0xff7fffff, 0xff800000},
+                 {VDM_BF16, 0xff7f, 0x7f81},
+                 {VDM_F16, 0xfbff, 0x7c00},
+                 {VDM_F64, 0x7fefffffffffffff, 0x7ff0000000000001}};
+    enum { N = 10000 };
+    static union {
+        uint16_t two[N];
+        uint32_t four[N];
+        uint64_t eight[N];
+    } x;
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        size_t width = vdm_dtype_bytes(types[k].dtype);
+        for (size_t at = 0; at <= N; at += 1111) {
+            for (size_t i = 0; i < N; i++) {
+                uint64_t bits = i == at ? types[k].bad : types[k].largest;
+                if (width == 2) x.two[i] = (uint16_t)bits;
+                if (width == 4) x.four[i] = (uint32_t)bits;
+                if (width == 8) x.eight[i] = bits;
+            }
+            CHECK(vdm_first_not_finite(&x, types[k].dtype, N) == (int64_t)at, "type %zu: element %zu", k, at);
+            CHECK(vdm_first_not_finite(&x, types[k].dtype, (int64_t)at) == -1, "type %zu: before %zu", k, at);
+        }
+    }
+    CHECK(vdm_first_not_finite(&x, VDM_I64, N) == -1 && vdm_first_not_finite(&x, VDM_F32, 0) == -1,
+          "integers, and nothing");
+}
+
 static void test_values(void)
 {
     static const unsigned char bytes[] = {9, 0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3c, 0,    0,   0,
@@ -334,8 +367,11 @@ static void test_values(void)
         float *d = vdm_safetensors_floats(&f, "d", 1, (int64_t[]){1}, &err);
         float *x = vdm_safetensors_floats(&f, "f", 1, (int64_t[]){1}, &err);
         CHECK(bf && bf[0] == 1 && bf[1] == -2, "bf16");
-        CHECK(h && h[0] == 1 && d && d[0] == 1.5f && x && isinf(x[0]), "f16, f64, an infinity in f32");
-        vdm_free(bf), vdm_free(h), vdm_free(d), vdm_free(x);
+        CHECK(h && h[0] == 1 && d && d[0] == 1.5f, "f16, f64");
+        CHECK(!x && strstr(err.text, "'f': element 0: expected a finite number, found inf"), "%s", err.text);
+        CHECK(vdm_safetensors_check_finite(&f, &err) == -1 && strstr(err.text, "'f': element 0"), "%s",
+              err.text);
+        vdm_free(bf), vdm_free(h), vdm_free(d);
         CHECK(!vdm_safetensors_floats(&f, "bf", 2, (int64_t[]){2, 1}, &err) &&
                   strstr(err.text, "'bf': expected [2,1], found [1,2]"),
               "transposed: %s", err.text);
@@ -537,6 +573,7 @@ int main(void)
     test_truncation();
     test_mutations();
     test_values();
+    test_finite();
     test_many();
     test_writing();
     test_writer();

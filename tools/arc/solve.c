@@ -1,4 +1,4 @@
-/* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
+/* One ARC-AGI task: learns its pairs, answers its tests, and reads the grids from the last frames.
  *
  *   grids -> views -> pictures -> adapter (training.c)
  *         -> per seed and view a video -> last frame -> grid, brought back to the first view -> votes -> answers
@@ -19,7 +19,7 @@
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-/* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
+/* The rule oracle needs a stored answer: without one the size of an answer can't be known. */
 static int check_rule(const solver *s, vdm_error *err)
 {
     for (int i = 0; i < s->arc.n_test; i++)
@@ -280,7 +280,7 @@ static int answer_tests(solver *s, bool frames, vdm_error *err)
     struct samples t = {.s = s};
     size_t n = (size_t)(s->options.arc.attempts * s->arc.n_test);
     if (frames && !(s->frames = vdm_alloc(n, sizeof *s->frames, "the answers", err))) return -1;
-    s->session.lora = s->training.adapter; /* lent for the answers */
+    s->session.lora = s->training.adapter; /* borrowed for the answers */
     int status = answer_all(s, &t, err);
     s->session.lora = (vdm_lora){0};
     vdm_free(t.grids);

@@ -2,6 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
+#include "tools/run/files.h"
 #include "tools/run/paths.h"
 
 #include <string.h>
@@ -17,13 +18,15 @@ int command_golden(int argc, char **argv)
         return DONE;
     }
     if (o.n_operands > 1) return misuse("golden: '%s': expected one model", o.operands[1]);
+    if (o.n_operands && option_given(&o, "--model"))
+        return misuse("golden: '%s': expected one model, found --model too", o.operands[0]);
     if (!o.output) return misuse("golden: expected -o FILE");
     if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
         o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
-    status = command && !paths_check_command(&o, GOLDEN, ANY_FILE, &err) && !golden_run(&o, command, &err)
-                 ? DONE
-                 : fail(&err);
+    bool checked = command && !check_utf8(command, &err) && !check_utf8(o.model, &err) &&
+                   !paths_check_command(&o, GOLDEN, ANY_FILE, &err);
+    status = checked && !golden_run(&o, command, &err) ? DONE : fail(&err);
     vdm_free(command);
     return status;
 }

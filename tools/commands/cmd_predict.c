@@ -26,6 +26,18 @@ static int inject_one(float **to, const vdm_safetensors *f, const char *name, in
     return *to ? 0 : -1;
 }
 
+static int check_prompts(const session *s, bool prompt, bool negative, vdm_error *err)
+{
+    const struct prompt_options *o = &s->options->prompt;
+    bool twice[] = {prompt && (o->text || o->embeds), negative && (o->negative || o->negative_embeds)};
+    for (int i = 0; i < 2; i++)
+        if (twice[i])
+            return vdm_fail(err, "%s: tensor '%s': expected this prompt in one place, found --%s too",
+                            s->options->inject, i ? "negative_prompt_embeds" : "prompt_embeds",
+                            i ? "negative" : "prompt");
+    return 0;
+}
+
 static int inject(struct injected *in, session *s, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
@@ -43,11 +55,18 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
     if (!status) status = inject_one(&negative, &f, "negative_prompt_embeds", 2, text, err);
     vdm_safetensors_close(&f);
+    if (!status && !in->noise && !in->image_noise && !in->step_noise && !prompt && !negative)
+        status =
+            vdm_fail(err,
+                     "%s: expected noise, image_noise, step_noise, prompt_embeds or negative_prompt_embeds, "
+                     "found none of them",
+                     s->options->inject);
+    if (!status) status = check_prompts(s, prompt, negative, err);
     session_use_prompts(s, prompt, negative);
     return status;
 }
 
-/* What --dump collects while `steps` steps are sampled. */
+/* What --dump collects during `steps` sampling steps. */
 struct latents {
     dump d;
     int steps;
@@ -59,7 +78,7 @@ static bool wants_latents(void *user, const char *name)
     return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
 }
 
-/* Keeps a tensor. The last latents go to the file at once, so that a run killed while it decodes has them. */
+/* Stores a tensor. The last latents are written at once: a run that is killed while it decodes has them. */
 static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct latents *l = user;
@@ -78,7 +97,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
-    vdm_error later; /* the first failure is reported, and the rest is written still */
+    vdm_error later; /* the first failure is reported, and the rest is still written */
     int status = dump_add(d, "frames", video, 4, shape, err);
     if (dump_write(d, status ? &later : err)) status = -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
@@ -197,28 +216,26 @@ static int answer_views(struct question *q, const vdm_sample_options *p, vdm_pro
     return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->grid, err);
 }
 
-static int answer(struct question *q, vdm_error *err)
+static int answer(struct question *q, const struct injected *in, vdm_error *err)
 {
     session *s = q->s;
     const options *o = s->options;
-    struct injected in = {0};
     struct latents l = {{.path = o->dump}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
-    int status = o->inject ? inject(&in, s, err) : 0;
     vdm_sample_options p = sample_options(s); /* after the prompts are known */
-    p.noise = in.noise;
-    p.image_noise = in.image_noise;
-    p.step_noise = in.step_noise;
+    p.noise = in->noise;
+    p.image_noise = in->image_noise;
+    p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
-    if (!status) plan_print(s, 0, 1, 0);
-    if (!status) status = answer_views(q, &p, &progress, err);
+    plan_print(s, 0, 1, 0);
+    int status = answer_views(q, &p, &progress, err);
     console_end(&c);
-    if (!status) status = write_results(s, &l.d, q->video, err);
-    vdm_free(in.noise);
-    vdm_free(in.image_noise);
-    vdm_free(in.step_noise);
+    if (!status)
+        status = write_results(s, &l.d, q->video, err);
+    else if (l.d.count)
+        dump_write(&l.d, NULL); /* the tensors up to the failure, to look for its cause */
     vdm_trace_free(&trace);
     dump_free(&l.d);
     return status;
@@ -234,8 +251,15 @@ static int predict(struct question *q, session *s, vdm_picture *query, const opt
         plan_print(s, 0, 1, 0);
         return 0;
     }
-    if (question_init(q, s, query, err) || session_load(s, err)) return -1;
-    return answer(q, err);
+    struct injected in = {0};
+    if (question_init(q, s, query, err)) return -1;
+    int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
+    if (!status) status = session_load(s, err);
+    if (!status) status = answer(q, &in, err);
+    vdm_free(in.noise);
+    vdm_free(in.image_noise);
+    vdm_free(in.step_noise);
+    return status;
 }
 
 int command_predict(int argc, char **argv)
@@ -248,9 +272,9 @@ int command_predict(int argc, char **argv)
     int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
-        return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
-    if (!o.predict.image) return misuse("predict: expected --image X.ppm");
-    if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
+        return misuse("'%s': predict accepts options only; the picture is --image", o.operands[0]);
+    if (!o.predict.image) return misuse("predict: expected --image FILE");
+    if (!o.output && !o.plan) return misuse("predict: expected -o Y.png or Y.ppm");
     console_watch_signals();
     status = predict(&q, &s, &query, &o, &err);
     question_free(&q);

@@ -1,9 +1,9 @@
 /* vdm vote: answers to the same pictures, of runs that differ in view or seed, become one.
  *
- *   answers [runs,H,W,3] -> cells [runs,rows,cols] -> of every cell the most frequent number -> [H,W,3]
+*   answers [runs,H,W,3] -> cells [runs,rows,cols] -> the most frequent number of each cell -> [H,W,3]
  *
- * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
- * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
+ * In each view the rule has other colours and another direction, so that runs in different views err in different
+ * cells: a run that confuses two similar colours confuses another pair of colours in the next view. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
@@ -19,7 +19,7 @@ struct vote {
     char *scores, *page;
 };
 
-/* answers [n,cells] -> winner [cells]: the majority of them; in a tie, the earliest. */
+/* answers [n,cells] -> winner [cells]: the majority; in a tie the earliest. */
 static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {
@@ -74,9 +74,29 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     return status;
 }
 
+/* A run whose table has fewer answers than are counted: other pictures in its folder may be those of an earlier run. */
+static int check_run(const struct vote *v, const char *run, vdm_error *err)
+{
+    char *path = vdm_path(run, "scores.csv", err), *text = NULL;
+    size_t size = 0;
+    int expected = 0, rows = -1, status = path ? 0 : -1; /* without the header */
+    if (path && has(run, "scores.csv")) {
+        status = vdm_read_file(path, VDM_MAX_JSON, &text, &size, err);
+        for (size_t i = 0; i < size; i++) rows += text[i] == '\n';
+        for (int i = 0; i < v->evaluation.asked; i++) expected += v->task.test[i].output != NULL;
+        if (!status && rows < expected)
+            status = vdm_fail(
+                err, "%s: expected the scores of %d answers, found %d; --limit %d counts those alone", path,
+                expected, rows, rows);
+    }
+    vdm_free(text);
+    vdm_free(path);
+    return status;
+}
+
 static int prepare(struct vote *v, const options *o, vdm_error *err)
 {
-    session s = {.options = o, .geometry = {.frames = 1}}; /* an answer is a video of one frame here */
+    session s = {.options = o, .geometry = {.frames = 1}}; /* an answer counts as a video of one frame here */
     vdm_task *t = &v->task;
     if (vdm_task_read(t, o->operands[0], err)) return -1;
     if (t->arc.path || t->metric != VDM_METRIC_CELLS)
@@ -97,7 +117,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
-        if (paths_read_folder(&p, v->runs[i], err)) goto end;
+        if (check_run(v, v->runs[i], err) || paths_read_folder(&p, v->runs[i], err)) goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);

@@ -1,10 +1,10 @@
 /* Views of a task of grids that one adapter learns and answers in.
  *
- *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each with a prompt of its own
+ *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each view with its own prompt
  *   input ->  N views  ->  N answers, undone  ->  the majority vote of each cell
  *
- * A rule such as "fall down" is another rule in a mirrored view: the prompt says which view a video is in, so that one
- * set of weights can learn all. The prompts are the model's, view_embeds [N,L,Dt]: fixed vectors without a meaning of
+ * A rule such as "fall down" is another rule in a mirrored view: the prompt marks the view of a video, so that one set
+ * of weights can learn all. The prompts belong to the model, view_embeds [N,L,Dt]: fixed vectors without a meaning of
  * their own. The background, colour 0, is the same in all views. */
 #include "tools/run/multi_view.h"
 
@@ -84,6 +84,10 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
     *v = (views){.n = 1};
     if (count_views(&v->n, s->options, t, err)) return -1;
     if (v->n == 1) return 0;
+    const options *o = s->options;
+    if (o->prompt.text || o->prompt.embeds || s->texts[0])
+        return vdm_fail(err, "%d views: every view has a prompt of the model's, found another one, %s", v->n,
+                        s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
     bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
     while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
     vdm_views_make(v->list, v->n, square, 1, colours, 42);

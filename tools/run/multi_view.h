@@ -5,7 +5,7 @@
 #include "tools/run/model_session.h"
 
 typedef struct views {
-    int n; /* at least 1; 1: the task as it is, with the session's own prompt */
+    int n; /* at least 1; 1: the original task, with the session's own prompt */
     vdm_view list[MAX_VIEWS];
     float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
@@ -19,7 +19,7 @@ const float *views_text(const views *v, const session *s, int k);
 /* The same task with its examples shown in view k. */
 vdm_task views_show(const views *v, const vdm_task *t, int k);
 
-/* Answers in all views become one: in every cell what most of them give. */
+/* Answers in all views become one: the majority vote of each cell. */
 typedef struct ballot {
     int rows, cols;
     int *count; /* [rows,cols,10] */

@@ -1,0 +1,125 @@
+/* Options that would have no effect: they are refused, or someone would wait for what they never do. Only those of the command
+ * line: a model's vdm.json sets defaults for every use of it. */
+#include "tools/messages.h"
+#include "tools/options_table.h"
+
+#include <string.h>
+
+static bool is_coco(const options *o)
+{
+    return o->n_operands && strcmp(o->operands[0], "coco") == 0;
+}
+
+static bool is_generated(const options *o)
+{
+    return !is_coco(o);
+}
+
+static bool has_warmup(const options *o)
+{
+    return strcmp(o->learn.schedule, "constant") != 0;
+}
+
+static bool has_dump(const options *o)
+{
+    return o->dump != NULL;
+}
+
+static bool is_guided(const options *o)
+{
+    return o->sample.guidance > 1;
+}
+
+/* As vdm_task_read decides it. */
+static bool is_arc_file(const options *o)
+{
+    size_t n = o->n_operands ? strlen(o->operands[0]) : 0;
+    return n > 5 && strcmp(o->operands[0] + n - 5, ".json") == 0 && !vdm_is_folder(o->operands[0]);
+}
+
+static bool is_no_report(const options *o)
+{
+    return !o->arc.report;
+}
+
+static bool has_no_results(const options *o)
+{
+    return !o->arc.out;
+}
+
+static bool has_cell(const options *o)
+{
+    return o->canvas.cell > 0;
+}
+
+static bool has_expected(const options *o)
+{
+    return !o->compare.tol || strcmp(o->compare.tol, "expected") == 0;
+}
+
+/* golden: --what is one of the words. */
+static bool is_what(const options *o, const char *words)
+{
+    const char *at = strstr(words, o->golden.what);
+    size_t n = strlen(o->golden.what);
+    return at && (at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ');
+}
+
+static const struct rule {
+    int commands;
+    const char *names;              /* options; NULL: all on which the results of a run depend */
+    bool (*used)(const options *o); /* NULL: golden's */
+    const char *with;               /* what they go with; of golden: --what */
+} rules[] = {
+    {TASKS, "--annotations --images --category --as", is_coco, "tasks coco"},
+    {TASKS, "--grid --cell --border --content --paper", is_generated,
+     "tasks that are generated, not with coco"},
+    {FIT | DEMO | ARC, "--warmup", has_warmup, "--schedule warmup, linear or cosine"},
+    {FIT, "--dump-grads", has_dump, "--dump"},
+    {PREDICT | EVAL | ARC, "--dynamic-guidance --negative --negative-embeds", is_guided,
+     "--guidance above 1"},
+    {FIT | EVAL | DEMO, "--cell --border --align --grow --outside --palette", is_arc_file, "an ARC-AGI file"},
+    {FIT | EVAL | DEMO | ARC, "--grow", has_cell, "--cell above 0"},
+    {ARC, "-o", has_no_results, "one task or --report; the results of a folder go to --out"},
+    {ARC, NULL, is_no_report, "answering tasks, not with --report"},
+    {COMPARE, "--as", has_expected, "--tol expected"},
+    {GOLDEN, "--batch", NULL, "transformer train"},
+    {GOLDEN, "--lora --alpha", NULL, "transformer sample train"},
+    {GOLDEN, "--steps", NULL, "train sample"},
+    {GOLDEN, "--rank --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
+    {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},
+    {GOLDEN, "--tiled", NULL, "vae-encode vae-decode sample"},
+    {GOLDEN, "--frames --size", NULL, "transformer vae-encode vae-decode sample train"},
+    {GOLDEN, "--prompt", NULL, "text"},
+};
+
+/* One of the names, with spaces between them. */
+static bool is_named(const struct option_row *r, const char *names)
+{
+    size_t n = strlen(r->name);
+    if (!names) return (r->flags & KEY) != 0;
+    for (const char *at = names; (at = strstr(at, r->name)); at += n)
+        if ((at == names || at[-1] == ' ') && (!at[n] || at[n] == ' ')) return true;
+    return false;
+}
+
+int options_refuse_unused(const options *o, int command)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        const struct rule *rule = &rules[i];
+        if (!(rule->commands & command)) continue;
+        if (rule->used ? rule->used(o) : is_what(o, rule->with)) continue;
+        for (int k = 0; k < n_option_rows; k++)
+            if (o->given[k] && is_named(&option_rows[k], rule->names))
+                return misuse("%s: it would have no effect here: it goes with %s%s", option_rows[k].name,
+                              rule->used ? "" : "--what ", rule->with);
+    }
+    return DONE;
+}
+
+bool option_given(const options *o, const char *name)
+{
+    for (int i = 0; i < n_option_rows; i++)
+        if (o->given[i] && strcmp(option_rows[i].name, name) == 0) return true;
+    return false;
+}
