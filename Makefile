@@ -40,7 +40,7 @@ ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 ISA_avx512amx = $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 
-# mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
+# mingw: the POSIX calls that it lacks; its gcc does not align stacks as the aligned moves of AVX need it.
 WINDOWS := $(findstring mingw,$(MACHINE))
 PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h -D__USE_MINGW_ANSI_STDIO=1 -D__USE_MINGW_ACCESS -Wno-format -Wno-float-conversion \
              -Wa$(comma)-muse-unaligned-vector-move)
@@ -54,7 +54,7 @@ HARDEN_LINK_FLAGS = -Wl,-z,relro -Wl,-z,now
 HARDEN := $(if $(SANITIZE),,$(shell echo '$(HARDEN_TRIAL)' | $(CC) -Werror $(OPT) $(HARDEN_FLAGS) $(HARDEN_LINK_FLAGS) \
   -include string.h -x c - -o /dev/null 2>/dev/null && echo '$(HARDEN_FLAGS)'))
 
-# The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
+# The library: the method at the root, and its folders. Sources compiled once for each instruction set are listed separately.
 PER_SET = kernels/set.c
 SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
@@ -105,12 +105,12 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
-# What lets calls fail (tests/faults.c): with glibc alone.
+# The library that makes calls fail (tests/faults.c): with glibc only.
 FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -dM -x c /dev/null 2>/dev/null | grep '__GLIBC__ '),$(BUILD)/tests/faults.so))
-# Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
+# Every program runs, even if others fail; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
-	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
+	    INSTALLED="$(abspath $(BUILD)/installed)" CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
 	    tests/run.sh $(TESTS) tests/examples.sh tests/docs.sh tests/sizes.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
@@ -126,7 +126,7 @@ EXAMPLE_CXX = $(if $(filter-out default,$(origin CXX)),$(CXX),$(if $(findstring 
 # An installed copy, against which tests/examples.sh builds the examples.
 $(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADERS) vdm.pc.in $(MODEL_FILES)
 	@rm -rf $(BUILD)/installed
-	$(MAKE) -s install DESTDIR= PREFIX=$(abspath $(BUILD)/installed)
+	$(MAKE) -s install DESTDIR= PREFIX="$(abspath $(BUILD)/installed)"
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # valgrind knows AVX2, but not AVX-512.
@@ -154,8 +154,8 @@ peer-driver: $(BUILD)/tests/peer/driver
 $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
-# This machine's speed, and PyTorch's beside it, a job at a time: needs Python as `make peer` does, and a
-# machine that has nothing else to do. BENCH: names of jobs, options.
+# This machine's speed, and PyTorch's for comparison, one job after the other: needs Python, as `make peer` does, and an
+# idle machine. BENCH: names of jobs, options.
 bench: $(BUILD)/vdm
 	$(BUILD)/vdm bench $(BENCH) --json $(BUILD)/bench.json
 PEER_PYTHON = $(or $(VDM_VENV),build/venv)/bin/python
@@ -164,24 +164,24 @@ bench-peer: $(BUILD)/vdm
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
 # Installs the program and the library stripped of debug symbols, the headers, vdm.pc, the embedded model, and man pages
-# and completion that the program's own help is made into (INSTALL_DOCS= leaves these out, as a cross compiler has to).
+# and completion made from the program's help (INSTALL_DOCS= leaves these out, for cross compilers).
 STRIP ?= strip
 INSTALL_DOCS ?= yes
 TO = $(DESTDIR)$(PREFIX)
 VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
 install: $(BUILD)/vdm $(BUILD)/libvdm.a
-	install -d $(TO)/bin $(TO)/lib/pkgconfig $(TO)/include
-	install -m 755 $(BUILD)/vdm $(TO)/bin && $(STRIP) $(TO)/bin/vdm
-	install -m 644 $(BUILD)/libvdm.a $(TO)/lib && $(STRIP) -S $(TO)/lib/libvdm.a
-	install -m 644 $(HEADERS) $(TO)/include
-	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@threads@|$(THREADS)|' vdm.pc.in > $(TO)/lib/pkgconfig/vdm.pc
+	install -d "$(TO)/bin" "$(TO)/lib/pkgconfig" "$(TO)/include"
+	install -m 755 $(BUILD)/vdm "$(TO)/bin" && $(STRIP) "$(TO)/bin/vdm"
+	install -m 644 $(BUILD)/libvdm.a "$(TO)/lib" && $(STRIP) -S "$(TO)/lib/libvdm.a"
+	install -m 644 $(HEADERS) "$(TO)/include"
+	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@threads@|$(THREADS)|' vdm.pc.in > "$(TO)/lib/pkgconfig/vdm.pc"
 	for f in $(MODEL_FILES); do \
-	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
+	    install -d "$(TO)/share/vdm/$${f%/*}" && install -m 644 $$f "$(TO)/share/vdm/$$f" || exit 1; \
 	done
 ifneq ($(INSTALL_DOCS),)
-	tools/install/man.sh $(BUILD)/vdm $(TO)/share/man/man1
-	install -d $(TO)/share/bash-completion/completions
-	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
+	tools/install/man.sh $(BUILD)/vdm "$(TO)/share/man/man1"
+	install -d "$(TO)/share/bash-completion/completions"
+	tools/install/completion.sh $(BUILD)/vdm > "$(TO)/share/bash-completion/completions/vdm"
 endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is
@@ -198,7 +198,7 @@ build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_results: $(filter-o
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-# Learns a task with the embedded model and answers: about a minute.
+# Learns a task with the embedded model, and answers: about a minute.
 demo:
 	@echo "Building vdm; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
 	@$(MAKE) -s vdm

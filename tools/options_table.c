@@ -210,8 +210,8 @@ const struct usage usages[] = {
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
      "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME,\n"
      "prints the table of tasks.\n"
-     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o DIR: from COCO's annotations,\n"
-     "of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there are left out:\n"
+     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o OUT makes a task of COCO's pictures,\n"
+     "of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there are left out. To convert them:\n"
      "  vdm tasks coco --annotations F.json --category dog --list > names\n"
      "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names      (ImageMagick; or ffmpeg -i)"},
     {INFO, "vdm info [PATH]",
