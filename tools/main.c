@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,9 +98,18 @@ static void limit_spinning(char **argv)
 #endif
 }
 
+/* A file that would grow past the user's limit (ulimit -f) is an error of its write, with a sentence, not the end. */
+static void ignore_file_limit(void)
+{
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     open_standard_streams();
+    ignore_file_limit();
     limit_spinning(argv);
     remember_program(argv[0]);
     return flush_output(run(argc, argv));

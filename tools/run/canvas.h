@@ -10,6 +10,8 @@
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Shows a task of grids in view o->view, a function of that number alone, which `view` keeps. After canvas_lay_out. */
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
+/* Whether the grid of a task of cells fits into the session's pictures. */
+int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
 /* Brings the grid's layout to the session's size, and reports on stderr how many pictures are resized. test: the
  * pictures of test/ are used too. */
 int canvas_resize(vdm_task *t, bool test, int height, int width, vdm_error *err);

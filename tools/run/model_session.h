@@ -19,8 +19,9 @@ typedef struct session {
     const char *texts[2];     /* what prompt and negative are to become the embeddings of, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
-/* Reads configurations and prompts, and refuses an impossible request; no weights are touched. */
-int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
+/* Reads configurations and prompts, and refuses an impossible request; no weights are touched. picture: whose size it is
+ * where --size does not say; or NULL. */
+int session_plan(session *s, const options *o, const char *picture, int height, int width, vdm_error *err);
 /* A task's own prompt (or NULL) holds where no option gives another: before the model's own embedding. A model without
  * any text encoder leaves it out and says so; one of which a file is missing is refused. Between session_plan and
  * session_load. */
