@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | faults | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | faults | kills | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -114,6 +114,9 @@ test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/v
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
 	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)
+# Runs that are killed at random moments, KILLS of each command (tests/kills.sh): the same results.
+kills: $(BUILD)/vdm
+	VDM=$(BUILD)/vdm tests/kills.sh $(or $(KILLS),20) $(COMMANDS)
 $(BUILD)/tests/faults.so: tests/faults.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 $(filter-out -Wpedantic,$(WARN)) -shared -fPIC $< -o $@ -ldl
@@ -208,6 +211,6 @@ demo:
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo faults floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo faults kills floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

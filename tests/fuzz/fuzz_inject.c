@@ -30,8 +30,15 @@ static const struct inject_input {
     {"train", "adapter.transformer_blocks.1.attn1.to_out.0.lora_B.weight", 2, {32, 2}},
     {"text", "ids", 1, {5}},
 };
-static const char *const inject_whats[] = {"transformer", "vae-encode", "vae-decode",
-                                           "sample",      "train",      "text"};
+/* --what, and options that go with it */
+static const char *const inject_whats[][7] = {
+    {"transformer", "--size", "16x16", "--frames", "1"},
+    {"vae-encode", "--size", "16x16", "--frames", "1"},
+    {"vae-decode", "--size", "16x16", "--frames", "1"},
+    {"sample", "--sample-steps", "1", "--size", "16x16", "--frames", "1"},
+    {"train", "--steps", "1", "--size", "16x16", "--frames", "1"},
+    {"text"},
+};
 
 static int goldens_written;
 
@@ -79,27 +86,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static script_file file;
     static const char *const facts[] = {"lora_alpha", "lora_rank", "vdm_golden"};
-    char path[SCRIPT_PATH], out[SCRIPT_PATH], what[16];
+    char path[SCRIPT_PATH], out[SCRIPT_PATH];
     script s = {.data = data, .size = size};
+    const char *const *what = inject_whats[script_next(&s, 6)];
     file.count = file.n_metadata = 0;
-    snprintf(what, sizeof what, "%s", inject_whats[script_next(&s, 6)]);
     for (size_t i = 0; i < sizeof inject_inputs / sizeof *inject_inputs; i++)
-        if (strcmp(inject_inputs[i].what, what) == 0) inject_tensor(&file, &s, &inject_inputs[i]);
+        if (strcmp(inject_inputs[i].what, what[0]) == 0) inject_tensor(&file, &s, &inject_inputs[i]);
     for (int i = script_next(&s, 3); i; i--) script_fact(&file, &s, facts, 3);
     inject_fill(&file, &s);
     script_write(&file, script_path(path, "inject"));
     snprintf(out, sizeof out, "%s/fuzz-%d-golden", script_disk(), (int)getpid());
-    char *words[] = {"--model",   "tests/golden/1.5-5B-I2V",
-                     "--what",    what,
-                     "--inject",  path,
-                     "-o",        out,
-                     "--size",    "16x16",
-                     "--frames",  "1",
-                     "--steps",   "1",
-                     "--rank",    "2",
-                     "--threads", "1",
-                     "--sampler", script_next(&s, 2) ? "dpm" : "ddim"};
-    int status = command_golden((int)(sizeof words / sizeof *words), words);
+    const char *words[20] = {
+        "tests/golden/1.5-5B-I2V", "--inject", path, "-o", out, "--threads", "1", "--what"};
+    int n = 8;
+    for (int i = 0; i < 7 && what[i]; i++) words[n++] = what[i];
+    if (strcmp(what[0], "sample") == 0)
+        words[n++] = "--sampler", words[n++] = script_next(&s, 2) ? "dpm" : "ddim";
+    int status = command_golden(n, (char **)(uintptr_t)words);
     if (status != 0 && status != 1) __builtin_trap();
     if (!status) inject_check(out);
     if (status && access(out, F_OK) == 0) __builtin_trap(); /* no half golden */

@@ -106,8 +106,10 @@ static inline void script_fill(script_file *f, script *s, float step)
 {
     static const float odd[] = {0, 1e30f, -1e-30f, 3e38f};
     float *x = (float *)f->data;
-    int kind = script_next(s, 8);
-    for (int i = 0; i < 2 * SCRIPT_ELEMENTS; i++) x[i] = step * (float)(i * 7919 % 101 - 50) / 50;
+    int kind = script_next(s, 8), n = 256;
+    for (int i = 0; i < f->count; i++)
+        if ((int)(f->tensors[i].bytes / sizeof *x) > n) n = (int)(f->tensors[i].bytes / sizeof *x);
+    for (int i = 0; i < n; i++) x[i] = step * (float)(i * 7919 % 101 - 50) / 50;
     for (int i = 0; i < 8 && kind > 4; i++)
         x[script_next(s, 256)] = odd[script_next(s, 4)] / (kind == 7 ? 0.0f : 1.0f);
 }
