@@ -1,5 +1,5 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
-#   make demo | test | faults | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
+#   make demo | test | faults | kills | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
 #   CC, OPT (-O3), BUILD (build), THREADS (-pthread; empty: none), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
@@ -93,7 +93,8 @@ SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT)))
 define for_set
 $(BUILD)/kernels/%@$(1).o: kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_ALL) $(SET_FLAGS) $$(ISA_$(1)) -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
+	$$(CC) $$(if $$(BARE_KERNELS),$$(filter-out $$(SANITIZE),$$(CFLAGS_ALL)),$$(CFLAGS_ALL)) $(SET_FLAGS) $$(ISA_$(1)) \
+	    -DVDM_SET_$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach set,$(SETS),$(eval $(call for_set,$(set))))
 
@@ -115,6 +116,9 @@ test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/v
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
 	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)
+# Runs that are killed at random moments, KILLS of each command (tests/kills.sh): the same results.
+kills: $(BUILD)/vdm
+	VDM=$(BUILD)/vdm tests/kills.sh $(or $(KILLS),20) $(COMMANDS)
 $(BUILD)/tests/faults.so: tests/faults.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O1 $(filter-out -Wpedantic,$(WARN)) -shared -fPIC $< -o $@ -ldl
@@ -185,18 +189,20 @@ ifneq ($(INSTALL_DOCS),)
 endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is
-# build/fuzz/fuzz_X-corpus, from the seeds of tests/fuzz/corpus/fuzz_X.
+# build/fuzz/fuzz_X-corpus, from the seeds of tests/fuzz/corpus/fuzz_X. Files are in memory (tests/fuzz/memory_files.h). The
+# kernels are compiled without sanitizers: they see sizes that were checked, and would take minutes each.
 # FUZZ: options for each, as -max_total_time=600.
 FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= -max_total_time=300
 fuzz:
-	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
+	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 BARE_KERNELS=yes PLATFORM="-include tests/fuzz/memory_files.h -Wno-macro-redefined" \
+	    SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all"
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && seeds=tests/fuzz/corpus/$${f##*/} && \
-	    $$f -rss_limit_mb=2048 -timeout=10 $(FUZZ) $$f-corpus $$([ ! -d $$seeds ] || echo $$seeds) || exit 1; done
-build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_results: $(filter-out %/main.o,$(TOOL_OBJECTS))
-build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libvdm.a
-	$(CC) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+	    $$f -rss_limit_mb=2048 -timeout=10 -close_fd_mask=3 $(FUZZ) $$f-corpus $$([ ! -d $$seeds ] || echo $$seeds) || exit 1; done
+build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_inject build/fuzz/fuzz_results: $(filter-out %/main.o,$(TOOL_OBJECTS))
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/tests/fuzz/memory_files.o build/fuzz/libvdm.a
+	$(CC) -fsanitize=fuzzer $(filter %.o,$^) build/fuzz/libvdm.a $(LDLIBS) -o $@
 
 # Learns a task with the embedded model, and answers: about a minute.
 demo:
@@ -207,6 +213,6 @@ demo:
 clean:
 	rm -rf build vdm libvdm.a
 
-.PHONY: all demo faults floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
+.PHONY: all demo faults kills floors fuzz fuzz-run test sanitize valgrind valgrind-run golden-check golden-check-all bench bench-peer peer peer-driver install clean
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

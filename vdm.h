@@ -641,6 +641,8 @@ int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err);
 /* ------------------------------------------------------------------------------------------------
  * Transitions (interp.c) */
 
+/* Whether a video of T frames of HxW can become such a transition: each frame of black, each tile has its place. */
+int vdm_phi_check(const vdm_phi *phi, int T, int H, int W, vdm_error *err);
 /* frames [T,H,W,3]: frame 0 is x, frame T-1 is y. x and y are of the same size. rng: of tiles and noisy. */
 int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
                uint8_t *frames, vdm_error *err);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,9 +78,18 @@ static int flush_output(int status)
     return status == DONE || status == BELOW ? FAILED : status;
 }
 
+/* A file that would grow past the user's limit (ulimit -f) is an error of its write, not the end of the process. */
+static void ignore_file_limit(void)
+{
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     open_standard_streams();
+    ignore_file_limit();
     remember_program(argv[0]);
     return flush_output(run(argc, argv));
 }
