@@ -196,20 +196,32 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
+/* Sums of squares of pieces of a gradient, the last of which may be shorter */
+enum { PIECES = 256 };
+struct squares {
+    const float *grad; /* [n] */
+    int64_t n, piece;
+    double *sums; /* [PIECES] */
+};
+static void sum_squares(const void *of, int64_t first, int64_t end)
+{
+    const struct squares *s = of;
+    for (int64_t i = first; i < end; i++) {
+        int64_t after = (i + 1) * s->piece < s->n ? (i + 1) * s->piece : s->n;
+        double sum = 0;
+        for (int64_t j = i * s->piece; j < after; j++) sum += (double)s->grad[j] * (double)s->grad[j];
+        s->sums[i] = sum;
+    }
+}
+
 /* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in pieces whose size depends
  * on n alone: the same bits with any number of threads. */
 double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max)
 {
-    enum { PIECES = 256 };
     double sums[PIECES], sum = 0;
-    int64_t piece = (n + PIECES - 1) / PIECES;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < PIECES; i++) {
-        int64_t end = (i + 1) * piece < n ? (i + 1) * piece : n;
-        double s = 0;
-        for (int64_t j = i * piece; j < end; j++) s += (double)grad[j] * (double)grad[j];
-        sums[i] = s;
-    }
+    const struct squares s = {grad, n, (n + PIECES - 1) / PIECES, sums};
+    const vdm_items pieces = {PIECES, cpu->threads, sum_squares, &s, 4 * (double)s.piece};
+    vdm_team_run_items(cpu->team, &pieces);
     for (int i = 0; i < PIECES; i++) sum += sums[i];
     double norm = sqrt(sum), factor = max / (norm + 1e-6);
     if (!(factor < 1)) return norm;

@@ -33,24 +33,37 @@ static const float FIXED_EPS = 1e-6f; /* of norm_out and of every decoder norm, 
  * In the first chunk u_-2 = u_-1 = u_0, so that kernels which fall on copies are added, then used once:
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b */
 
-/* sums [3,k,k,in,out] = W_0 + W_1 + W_2, W_0 + W_1, W_2 in f32. summed[t]: the convolution that gives y_t, of t + 1
- * kernels. With --precision bf16 and amx sums of bf16 weights too are rounded like activations. */
-static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_conv summed[PAST])
+/* Rows of one kernel [rows,out] */
+struct sums {
+    const vdm_conv *w;
+    int64_t rows;
+    float *all, *two, *last; /* W_0 + W_1 + W_2, W_0 + W_1, W_2 */
+};
+static void sum_rows(const void *of, int64_t first, int64_t end)
 {
-    int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one kernel [rows,out] */
-    float *all = sums, *two = all + rows * n, *last = two + rows * n;
-    const char *weight = w->weight.data;
-    vdm_dtype dtype = w->weight.dtype;
-    int64_t row = n * (int64_t)vdm_dtype_bytes(dtype), kernel = rows * row;
-    PARALLEL_FOR(cpu->threads)
-    for (int64_t i = 0; i < rows; i++) {
-        float *a = all + i * n, *b = two + i * n, *c = last + i * n;
+    const struct sums *s = of;
+    const vdm_dtype dtype = s->w->weight.dtype;
+    const char *weight = s->w->weight.data;
+    int64_t n = s->w->out, row = n * (int64_t)vdm_dtype_bytes(dtype), kernel = s->rows * row;
+    for (int64_t i = first; i < end; i++) {
+        float *a = s->all + i * n, *b = s->two + i * n, *c = s->last + i * n;
         vdm_widen(b, weight + i * row, dtype, n);
         vdm_widen(c, weight + i * row + kernel, dtype, n);
         for (int64_t j = 0; j < n; j++) b[j] += c[j];
         vdm_widen(c, weight + i * row + 2 * kernel, dtype, n);
         for (int64_t j = 0; j < n; j++) a[j] = b[j] + c[j];
     }
+}
+
+/* sums [3,k,k,in,out] = W_0 + W_1 + W_2, W_0 + W_1, W_2 in f32. summed[t]: the convolution that gives y_t, of t + 1
+ * kernels. With --precision bf16 and amx sums of bf16 weights too are rounded like activations. */
+static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_conv summed[PAST])
+{
+    int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one kernel [rows,out] */
+    float *all = sums, *two = all + rows * n, *last = two + rows * n;
+    const struct sums s = {w, rows, all, two, last};
+    const vdm_items items = {rows, cpu->threads, sum_rows, &s, 64.0 * (double)n};
+    vdm_team_run_items(cpu->team, &items);
     for (int t = 0; t < PAST; t++) {
         summed[t] = *w;
         summed[t].kt = t + 1;
@@ -307,17 +320,28 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time, vdm
 }
 
 /* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
-static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
+struct picture {
+    float *y;
+    const float *x;
+    int W, C;
+};
+static void enlarge_rows(const void *of, int64_t first, int64_t end)
 {
-    size_t pixel = (size_t)C, row = 2 * (size_t)W * pixel;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < H; i++) {
-        float *to = y + 2 * (size_t)i * row;
-        const float *from = x + (size_t)i * (size_t)W * pixel;
-        for (size_t j = 0; j < 2 * (size_t)W; j++)
+    const struct picture *s = of;
+    size_t pixel = (size_t)s->C, row = 2 * (size_t)s->W * pixel;
+    for (int64_t i = first; i < end; i++) {
+        float *to = s->y + 2 * (size_t)i * row;
+        const float *from = s->x + (size_t)i * (size_t)s->W * pixel;
+        for (size_t j = 0; j < 2 * (size_t)s->W; j++)
             memcpy(to + j * pixel, from + j / 2 * pixel, pixel * sizeof *to);
         memcpy(to + row, to, row * sizeof *to);
     }
+}
+static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
+{
+    const struct picture s = {y, x, W, C};
+    const vdm_items rows = {H, cpu->threads, enlarge_rows, &s, 64.0 * W * C};
+    vdm_team_run_items(cpu->team, &rows);
 }
 
 /* CogVideoXUpsample3D: [T,H,W,C] -> [T',2H,2W,C], nearest, then a 3x3 convolution of every frame.

@@ -641,6 +641,8 @@ int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err);
 /* ------------------------------------------------------------------------------------------------
  * Transitions (interp.c) */
 
+/* Whether a video of T frames of HxW can become such a transition: each frame of black, each tile has its place. */
+int vdm_phi_check(const vdm_phi *phi, int T, int H, int W, vdm_error *err);
 /* frames [T,H,W,3]: frame 0 is x, frame T-1 is y. x and y are of the same size. rng: of tiles and noisy. */
 int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
                uint8_t *frames, vdm_error *err);
@@ -754,7 +756,8 @@ typedef enum vdm_precision {
 struct vdm_kernels;
 struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
-    int threads;                       /* 1 without OpenMP */
+    int threads;                       /* 1 where the system has none */
+    struct vdm_team *team;             /* they themselves: files/parallel.h */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_precision precision;           /* of products */
 };
@@ -766,7 +769,7 @@ struct vdm_cpu {
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
-bool vdm_has_openmp(void);
+bool vdm_has_threads(void);                   /* whether this build has threads */
 
 /* ------------------------------------------------------------------------------------------------
  * Watching tensors (kernels/trace.c) */

@@ -10,8 +10,10 @@
 #include "files/fields.h"
 #include "kernels/kernels.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
@@ -260,9 +262,24 @@ static int check_index(const vdm_model_config *c, const char *dir, vdm_error *er
     return config_close(&file);
 }
 
+/* What is named for a model's folder by mistake: a file, or the folder of one of its parts. */
+static int check_folder(const char *dir, vdm_error *err)
+{
+    static const char expected[] = "expected a model's folder, with transformer/, vae/ and scheduler/ in it";
+    struct stat info;
+    if (stat(dir, &info)) return vdm_fail(err, "%s: %s, found %s", dir, expected, strerror(errno));
+    if (!S_ISDIR(info.st_mode)) return vdm_fail(err, "%s: %s, found a file", dir, expected);
+    char *part = vdm_path(dir, "transformer", err);
+    if (!part) return -1;
+    bool there = access(part, F_OK) == 0;
+    vdm_free(part);
+    return there ? 0 : vdm_fail(err, "%s: %s, found no transformer/", dir, expected);
+}
+
 int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
 {
     *c = (vdm_model_config){0};
+    if (check_folder(dir, err)) return -1;
     char *transformer = vdm_path(dir, "transformer", err);
     char *vae = transformer ? vdm_path(dir, "vae", err) : NULL;
     char *scheduler = vae ? vdm_path(dir, "scheduler", err) : NULL;

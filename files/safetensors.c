@@ -747,12 +747,14 @@ int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t re
 int vdm_safetensors_add(vdm_safetensors_writer *w, const vdm_tensor *t, vdm_error *err)
 {
     if (check_tensor(w->file.path, t, err)) return -1;
+    errno = 0;
     if (ftell(w->entries) > 0) fputs(",", w->entries);
     put_entry(w->entries, t, w->bytes);
     put_data(w->file.stream, t);
     w->bytes += t->bytes;
     if (!ferror(w->entries) && !ferror(w->file.stream)) return 0;
-    return vdm_fail(err, "%s: tensor '%s' can't be written", w->file.path, t->name);
+    return vdm_fail(err, "%s: tensor '%s' can't be written: %s", w->file.path, t->name,
+                    strerror(errno ? errno : EIO));
 }
 
 /* Moves the data, which starts at w->reserved, up to `start`: the end first. */

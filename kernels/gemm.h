@@ -681,21 +681,6 @@ INLINE void amx_end(const vdm_cpu *cpu)
 #endif
 }
 
-/* ------------------------------------------------------------------------------------------------
- * Threads. Without OpenMP the loops run in order. */
-#ifdef _OPENMP
-#include <omp.h>
-static inline int thread_number(void)
-{
-    return omp_get_thread_num();
-}
-#else
-static inline int thread_number(void)
-{
-    return 0;
-}
-#endif
-
 /* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
  * a few arrays of the norms. */
 enum {

@@ -10,7 +10,7 @@
  * VDM_ISA=plain computes with this table. It is hundreds of times slower than the others and uses one thread,
  * so that a debugger can follow it from noise to answer; every function of the table begins with plain_:
  *
- *     make BUILD=build/debug OPT=-O0 OPENMP= build/debug/vdm
+ *     make BUILD=build/debug OPT=-O0 build/debug/vdm
  *     VDM_ISA=plain gdb --args build/debug/vdm ...
  *     (gdb) break plain_layer_norm
  *

@@ -82,6 +82,15 @@ static int part_grow(part *p, vdm_error *err)
     return 0;
 }
 
+/* A pipe would be waited for, and a folder is none. What is not there at all, as behind a link, its reader refuses. */
+static int check_regular(const char *path, vdm_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) || S_ISREG(info.st_mode)) return 0;
+    return vdm_fail(err, "%s: expected a picture, found %s", path,
+                    S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+}
+
 static int part_add(part *p, const char *file, vdm_error *err)
 {
     size_t length = 0;
@@ -99,7 +108,7 @@ static int part_add(part *p, const char *file, vdm_error *err)
         e->output = path;
     else
         e->input = path;
-    return e->name && path ? 0 : -1;
+    return e->name && path ? check_regular(path, err) : -1;
 }
 
 /* By name in the order of bytes, the input before the output. */

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.." || exit 1
 case $VDM in /*) ;; *) VDM=$PWD/$VDM ;; esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-export OMP_WAIT_POLICY=passive VDM LC_ALL=C
+export VDM LC_ALL=C
 run_of="README.md doc/arc.md doc/experiments.md doc/models.md doc/voting.md"
 documents="README.md TOUR.md CHANGELOG.md CONTRIBUTING.md SECURITY.md doc/*.md models/*/README.md python/pretrain/README.md"
 results=$folder/results

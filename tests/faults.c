@@ -6,7 +6,7 @@
  * A write fails as on a full disk: the descriptor becomes /dev/full, so that data buffered by stdio fails later, when it
  * is flushed. If a request of the C library for memory fails, later requests fail as well, for example when a stream in
  * memory grows by one more byte: nothing was freed. `live` is the number of blocks that were not freed. Calls from the
- * OpenMP library never fail: without memory it ends the program itself. */
+ * loader never fail. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ static const char *const kind_names[] = {"malloc", "write", "sync", "rename", "c
 static long counts[KINDS], fail_at;
 static enum kind fail_kind = KINDS;
 static bool begun;
-/* Code whose calls never fail: the OpenMP library and the loader; and the C library's code. */
+/* Code whose calls never fail: the loader; and the C library's code. */
 static struct code {
     uintptr_t at[16][2];
     int n;
@@ -55,9 +55,9 @@ static int note_library(struct dl_phdr_info *info, size_t size, void *user)
 {
     (void)size, (void)user;
     const char *name = info->dlpi_name;
-    bool openmp = strstr(name, "gomp") || strstr(name, "libomp") || strstr(name, "ld-linux");
-    struct code *c = openmp ? &let_through : &libc;
-    if (!openmp && !strstr(name, "libc.so")) return 0;
+    bool loader = strstr(name, "ld-linux") != NULL;
+    struct code *c = loader ? &let_through : &libc;
+    if (!loader && !strstr(name, "libc.so")) return 0;
     for (int i = 0; i < info->dlpi_phnum && c->n < 16; i++, c->n++) {
         c->at[c->n][0] = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
         c->at[c->n][1] = c->at[c->n][0] + info->dlpi_phdr[i].p_memsz;

@@ -104,7 +104,7 @@ static void check_run(void)
     expect(0, "applied 8 of 8", "%s -o @/a.ppm --video @/a.y4m --dump @/a.safetensors", predict);
     expect(0, "latents.3", "info @/a.safetensors");
     expect(0, "[9,3,32,48]  frames", "info @/a.safetensors");
-    expect(0, "threads: ", "%s -o @/b.ppm --threads 3", predict); /* 3, or 1 without OpenMP */
+    expect(0, "threads: ", "%s -o @/b.ppm --threads 3", predict); /* 3, or 1 without threads */
     expect_same("a.ppm", "b.ppm", true);
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);

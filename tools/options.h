@@ -107,8 +107,8 @@ typedef struct options {
     } compare;
     struct {
         int runs;
-        const char *json; /* or NULL */
-        bool quick;
+        const char *json, *plan; /* or NULL */
+        bool quick, measure;
     } bench;
 } options;
 

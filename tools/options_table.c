@@ -182,6 +182,10 @@ const struct option_row option_rows[] = {
     {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, 0, "print the names of the jobs"},
     {"--runs", "N", COUNT, AT(bench.runs), 1, 1000, BENCH, 0, "measurements of each job (5)"},
     {"--json", "FILE", TEXT, AT(bench.json), 0, 0, BENCH, WRITES, "also write the figures to this file"},
+    {"--plan", "8,64", TEXT, AT(bench.plan), 0, 0, BENCH, 0,
+     "count how well the jobs split among so many threads, and measure nothing"},
+    {"--measure", NULL, FLAG, AT(bench.measure), 0, 0, BENCH, 0,
+     "with --plan: run the pieces, one after the other, and take their time"},
     {"--quick", NULL, FLAG, AT(bench.quick), 0, 0, BENCH, 0,
      "tiny sizes: shows that everything runs, measures nothing"},
 #undef AT

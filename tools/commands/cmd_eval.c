@@ -70,7 +70,8 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
     int n = evaluation_asked(t, o->limit, err);
     int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
-        session_plan(s, o, height, width, err) || canvas_resize(t, true, height, width, err))
+        session_plan(s, o, t->test[0].input, height, width, err) ||
+        canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
     return evaluation_plan(a, s, t, n, train_pairs, err);

@@ -246,7 +246,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, const opt
     if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
     int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
-    if (session_plan(s, o, height, width, err)) return -1;
+    if (session_plan(s, o, o->predict.image, height, width, err)) return -1;
     if (o->plan) {
         plan_print(s, 0, 1, 0);
         return 0;

@@ -56,6 +56,18 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
     return vdm_arc_layout(&t->grid, &c, rows, cols, err);
 }
 
+int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_grid_layout grid = vdm_example_grid(t, e);
+    vdm_pixel first;
+    if (t->metric != VDM_METRIC_CELLS || vdm_grid_place(&first, &grid, g->height, g->width)) return 0;
+    return vdm_fail(
+        err,
+        "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d columns of %d "
+        "pixels",
+        t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
+}
+
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)
 {
     vdm_view views[MAX_VIEWS];

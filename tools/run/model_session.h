@@ -19,8 +19,9 @@ typedef struct session {
     const char *texts[2];     /* texts whose embeddings become prompt and negative, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
-/* Reads configurations and prompts, and rejects an impossible request; no weights are read. */
-int session_plan(session *s, const options *o, int height, int width, vdm_error *err);
+/* Reads configurations and prompts, and rejects an impossible request; no weights are read. picture: the file whose size
+ * is used without --size, or NULL. */
+int session_plan(session *s, const options *o, const char *picture, int height, int width, vdm_error *err);
 /* Sets the task's own prompt (or NULL), which options override and which overrides the model's own embedding. If
  * the model has no text encoder, it is left out and a line reports that; an incomplete text encoder is rejected. Call
  * it between session_plan and session_load. */
