@@ -4,8 +4,8 @@
  * T5EncoderModel: the same defaults if a key is absent. A value that would change the result in a way that this library
  * does not implement is rejected by name; config_keys.c lists every key.
  *
- * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected like
- * a wrong one. */
+ * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected
+ * like a wrong one. */
 #include "files/config_keys.h"
 #include "files/fields.h"
 #include "kernels/kernels.h"
@@ -262,7 +262,7 @@ static int check_index(const vdm_model_config *c, const char *dir, vdm_error *er
     return config_close(&file);
 }
 
-/* What is named for a model's folder by mistake: a file, or the folder of one of its parts. */
+/* Checks for what is often given as a model's folder by mistake: a file, or the folder of a part. */
 static int check_folder(const char *dir, vdm_error *err)
 {
     static const char expected[] = "expected a model's folder, with transformer/, vae/ and scheduler/ in it";

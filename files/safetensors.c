@@ -5,8 +5,8 @@
  *                "__metadata__": {"key": "text", ...}}; offsets count from the end of the header
  *   the rest     the tensors, row-major, little-endian, without gap or overlap
  *
- * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and programs share them. The
- * whole header is checked when the file is opened, so that users of a tensor's pointer need no checks.
+ * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and programs share them.
+ * The whole header is checked when the file is opened, so that users of a tensor's pointer need no checks.
  *
  * Traps
  *   Data may be at any address, which depends on the header's length. Read it by memcpy or by bytes.

@@ -82,7 +82,8 @@ static int part_grow(part *p, vdm_error *err)
     return 0;
 }
 
-/* A pipe would be waited for, and a folder is none. What is not there at all, as behind a link, its reader refuses. */
+/* Rejects a pipe, which would block, and a folder. A missing file, such as the target of a link, is rejected by its
+ * reader. */
 static int check_regular(const char *path, vdm_error *err)
 {
     struct stat info;

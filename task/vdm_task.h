@@ -256,8 +256,8 @@ typedef struct vdm_arc {
 /* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
  * 1 to 30 a side. A test's output may be missing or null. Other keys are ignored: published files have some.
  * A list of pairs is a task of re-arc; its last pair is the test. FILE.json/ID.json is a task of a collection,
- * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are taken from the file whose name has
- * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
+ * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are taken from the file whose name
+ * has "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
 /* The tasks of a collection, in the file's order; none for any other file. */
@@ -301,10 +301,11 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
 /* best [max]: of each of the most frequent grids the index of its first; votes [max], or NULL. The earlier one
  * first where they are equally frequent. Returns how many. */
 int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
-/* In every cell what most of the grids of the commonest size have; of a tie the lowest number, the earliest size. n > 0. */
+/* The majority vote of each cell over the grids of the most frequent size; in a tie the lowest number, the earliest
+ * size. */
 void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n);
-/* to [max]: the answers of n samples of views and noise: the most frequent grids; the majority of each cell comes before
- * grids that a single sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
+/* to [max]: answers from n samples of views and noise: the most frequent grids; the majority vote of each cell comes
+ * before grids that only one sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
 enum { VDM_MAX_ARC_ANSWERS = 8 };
 int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n);
 
@@ -334,8 +335,8 @@ typedef struct vdm_task {
     const vdm_view *view;  /* that examples are shown in; NULL: none */
     int height, width;     /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
-/* Reads a task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells. The layout of its pictures must then
- * be set by vdm_arc_layout; rows and columns differ from example to example (vdm_example_grid). */
+/* Reads a task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells. The layout of its pictures must
+ * then be set by vdm_arc_layout; rows and columns differ from example to example (vdm_example_grid). */
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 /* The task whose examples are those grids; takes ownership of a, also if it fails. */
 int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
@@ -356,8 +357,8 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
 vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
 
 /* ------------------------------------------------------------------------------------------------
- * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's own,
- * before any correction of colours.
+ * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's
+ * own, before any correction of colours.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
  *               answers that are read right; over all pixels if the metric distinguishes none.
@@ -375,8 +376,8 @@ typedef struct vdm_diagnosis {
 /* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
 void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid,
                        const uint8_t *frames, int T, const vdm_picture *query, const vdm_picture *truth);
-/* The mean shift of one colour that the metric distinguishes (0: of the whole picture if it distinguishes none), and the
- * number of cells or pixels in the mean; 0 and NaN if there are none. */
+/* The mean shift of one colour that the metric distinguishes (0: of the whole picture if it distinguishes none), and
+ * the number of cells or pixels in the mean; 0 and NaN if there are none. */
 int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
                             int number);
 /* Mean of dx^2 + dy^2 over pixels: differences of luminance from the right and lower neighbours, 0 at the border. */

@@ -4,8 +4,8 @@
  *
  *   bits THREADS FOLDER     (VDM_ISA selects the instruction set; FOLDER: its files are written there)
  *
- * Inputs are integers scaled by powers of two, or files of tests/golden: they don't depend on the C library. If a result
- * changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of that change. */
+ * Inputs are integers scaled by powers of two, or files of tests/golden: they don't depend on the C library. If a
+ * result changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of that change. */
 #include "check.h"
 #include "vdm_math.h"
 #include "kernels/kernels.h"

@@ -3,10 +3,10 @@
  *   FAULT="malloc 12"       the 12th call of its kind: malloc, write, sync, rename, close or open
  *   FAULT_REPORT=FILE       what was counted, written at the end: "malloc 107 write 9 ... live 3"
  *
- * A write fails as on a full disk: the descriptor becomes /dev/full, so that data buffered by stdio fails later, when it
- * is flushed. If a request of the C library for memory fails, later requests fail as well, for example when a stream in
- * memory grows by one more byte: nothing was freed. `live` is the number of blocks that were not freed. Calls from the
- * loader never fail. */
+ * A write fails as on a full disk: the descriptor becomes /dev/full, so that data buffered by stdio fails later, when
+ * it is flushed. If a request of the C library for memory fails, later requests fail as well, for example when a stream
+ * in memory grows by one more byte: nothing was freed. `live` is the number of blocks that were not freed. Calls from
+ * the loader never fail. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

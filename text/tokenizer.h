@@ -45,7 +45,8 @@ struct vdm_tokenizer {
 /* tokenizer_json.c: tokenizer.json of the library "tokenizers", model Unigram, into t, whose path is set. */
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err);
 
-/* tokenizer_files.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's table. */
+/* tokenizer_files.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's
+ * table. */
 int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err);
 int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err);
 int vdm_tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err);

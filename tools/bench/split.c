@@ -1,6 +1,6 @@
-/* vdm bench --plan 8,64: how well jobs split among more threads than this machine has. A job's own code splits its loops;
- * instead of being run they are shown to the table below (files/parallel.h: vdm_team_watch), which hands their pieces to so
- * many threads, in order, each to the one that is free first.
+/* vdm bench --plan 8,64: how well jobs split among more threads than this machine has. A job's own code splits its
+ * loops; instead of being run they are shown to the table below (files/parallel.h: vdm_team_watch), which hands their
+ * pieces to so many threads, in order, each to the one that is free first.
  *
  *   loops          those that have more than one piece: the threads wait for each other after each
  *   pieces         of all loops
@@ -8,9 +8,9 @@
  *                  if all did the same: 100 % or less is a good split
  *   efficiency     work of one thread alone / (threads x time of all loops)
  *
- * Work is counted in multiply-adds (kernels.h says where: the loops' `work`), or, with --measure, it is the time of a piece,
- * run on this machine by one thread after the other: then what packing and caches cost is in it, and so is what happens
- * between loops. What many cores share, the speed of memory, is in neither. */
+ * Work is counted in multiply-adds (kernels.h says where: the loops' `work`), or, with --measure, it is the time of a
+ * piece, run on this machine by one thread after the other: then what packing and caches cost is in it, and so is what
+ * happens between loops. What many cores share, the speed of memory, is in neither. */
 #include "tools/bench/bench.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -72,8 +72,8 @@ static void see_loop(void *user, const vdm_loop *loop)
     s->largest = work > 0 ? largest / work * s->threads : 0;
 }
 
-/* The job is prepared; its loops among so many threads. Where time is measured, what is between loops is work that nobody
- * shares. */
+/* The job is prepared; its loops among so many threads. Where time is measured, what is between loops is work that
+ * nobody shares. */
 static void split_job(const struct job *job, struct work *w, struct split *s, int threads, bool measure)
 {
     *s = (struct split){.threads = threads, .measure = measure};

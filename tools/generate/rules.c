@@ -1,5 +1,5 @@
-/* Rules: the answer [rows,cols] to an input [rows,cols]. One function for each family; the number that distinguishes its
- * members is in the generator. */
+/* Rules: the answer [rows,cols] to an input [rows,cols]. One function for each family; the number that distinguishes
+ * its members is in the generator. */
 #include "tools/generate/generators.h"
 
 #include <string.h>

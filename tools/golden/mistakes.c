@@ -28,8 +28,8 @@ double distance_of(const float *a, const float *b, int64_t n)
 }
 
 /* A candidate explains the tensor if the rest is within the tolerance (twice it: the layer's inputs may be off as well;
- * never below some roundings of f32) and small compared with the error. One that is not clearly better than the best one is
- * another explanation of the same numbers. */
+ * never below some roundings of f32) and small compared with the error. One that is not clearly better than the best
+ * one is another explanation of the same numbers. */
 static bool accept(search *s, double distance, const char *format, va_list args)
 {
     double limit = fmax(2 * s->f->tolerance, 1e-6);

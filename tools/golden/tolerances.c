@@ -1,6 +1,6 @@
 /* How far a port's tensor may be from vdm's, as a relative L2 distance: the distance of two programs, one as far from
- * float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with diffusers, on random models of the
- * published width and in learning on models/tiny, and wrote the table. */
+ * float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with diffusers, on random models of
+ * the published width and in learning on models/tiny, and wrote the table. */
 #include "tools/golden/compare.h"
 
 #include <math.h>
