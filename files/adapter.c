@@ -376,8 +376,8 @@ static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft
     return check_settings(s, err);
 }
 
-/* peft takes the keys of rank_pattern and alpha_pattern as regular expressions for the end of a module's name. Names
- * alone are known here. */
+/* For peft the keys of rank_pattern and alpha_pattern are regular expressions for the end of a module's name. Here only
+ * names are supported. */
 static bool fits_pattern(const char *pattern, const char *module)
 {
     if (*pattern == '^') return strcmp(pattern + 1, module) == 0;

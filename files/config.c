@@ -295,7 +295,7 @@ int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
         return vdm_fail(
             err, "%s: the transformer's out_channels are %d, the VAE's latent_channels %d: expected the same",
             dir, c->transformer.out_channels, c->vae.latent_channels);
-    /* the transformer's matters where it computes or learned positions of frames */
+    /* the transformer's ratio matters if it has computed or learned positions of frames */
     bool counts_frames = !c->transformer.rotary || c->transformer.learned_positions;
     if (counts_frames && c->transformer.temporal_compression != c->vae.temporal_compression)
         return vdm_fail(

@@ -93,7 +93,7 @@ enum {
     VDM_NOTE_DEPTH = 2,   /* 16 bits a sample: reduced to 8 */
     VDM_NOTE_PROFILE = 4, /* a colour profile other than sRGB: ignored */
     VDM_NOTE_GAMMA = 8,   /* a gamma other than that of sRGB: ignored */
-    VDM_NOTE_FRAMES = 16, /* an animation: its first picture alone */
+    VDM_NOTE_FRAMES = 16, /* an animation: only its first picture */
     VDM_NOTES = 5         /* how many there are */
 };
 

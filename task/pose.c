@@ -1,4 +1,4 @@
-/* Stick figures: joints -> picture -> joints, and how many of them are where they should be.
+/* Stick figures: joints -> picture -> joints, and how many of them are in the right place.
  *
  *   joints [n] of (y, x, part)  ->  lines and discs on black [H,W,3]  ->  joints [n'], in no order
  *
@@ -28,7 +28,7 @@ const uint8_t *vdm_pose_colour(vdm_part part)
     return PART_COLOUR[part];
 }
 
-/* Pixels at a height of 480, no less than what a small picture can show. */
+/* Pixels at a height of 480; at least what a small picture can show. */
 static double side_of(const vdm_picture *p)
 {
     return p->height < p->width ? p->height : p->width;

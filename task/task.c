@@ -1,6 +1,6 @@
 /* Tasks: a folder of picture pairs, or an ARC-AGI file.
  *
- *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
+ *   DIR/train/NAME.in.ppm, NAME.out.ppm     the pairs to learn: every input has its output
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   the queries; an answer is used for the score only
  *   DIR/task.json                           optional, every key optional:
  *       {"name": "flip", "prompt": "...", "phi": "discrete",

@@ -1,5 +1,5 @@
-/* The few checks that every test program shares. A check that meets NaN or Inf where a number is
- * expected fails; nothing is skipped silently. A program ends with `return check_end();`, which prints
+/* The few checks that every test program shares. A check fails if it meets NaN or Inf instead of a
+ * number; nothing is skipped silently. A program ends with `return check_end();`, which prints
  * "NAME: N passed, M failed". */
 #ifndef VDM_CHECK_H
 #define VDM_CHECK_H

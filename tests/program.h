@@ -28,7 +28,7 @@ bool kill_shell(const char *file, int milliseconds, const char *format, ...)
 
 /* Files, by their names in the test's folder. The path holds until the next call but one. */
 const char *path_of(const char *name);
-/* As much as fits, a 0 behind it: how much; 0 where there is no such file. */
+/* Reads as much as fits, and adds a 0; returns the size, 0 if there is no such file. */
 size_t slurp(char *text, size_t size, const char *name);
 void write_text(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Both exist, with equal or with different bytes. */

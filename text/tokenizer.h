@@ -35,7 +35,7 @@ struct vdm_tokenizer {
     bool byte_fallback; /* an unknown character becomes the pieces of its bytes */
     int byte[256];      /* their ids */
     /* the normaliser's table: a double array of units, then the texts that replace a match */
-    char *table; /* memory of its own, or NULL: it is part of `file` */
+    char *table; /* separate memory, or NULL: it is part of `file` */
     const unsigned char *units;
     size_t n_units;
     const char *texts;

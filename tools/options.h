@@ -55,7 +55,7 @@ struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
 };
 struct eval_options { /* eval, vote; colour: arc too */
     char colour[16];
-    int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
+    int train_pairs; /* answered as well; -1: 8, at most as many as test pictures */
     int view;        /* fit too; 0: the original task */
     int views;       /* also of fit, demo, predict and arc: views that one adapter learns and answers in */
     int asked_views; /* --views of the command line; 0: not given */
@@ -130,6 +130,6 @@ char *options_key(const options *o, vdm_error *err);
 /* The folder of the model to use without --model: the environment's VDM_MODEL, or models/tiny near the program
  * (default_model.c). NULL if there is none. */
 const char *default_model(vdm_error *err);
-void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
+void remember_program(const char *argv0); /* the program's place, from argv[0]: for default_model */
 
 #endif

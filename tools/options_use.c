@@ -57,7 +57,7 @@ static bool has_expected(const options *o)
     return !o->compare.tol || strcmp(o->compare.tol, "expected") == 0;
 }
 
-/* golden: --what is one of the words. */
+/* golden: whether --what is one of the words. */
 static bool is_what(const options *o, const char *words)
 {
     const char *at = strstr(words, o->golden.what);

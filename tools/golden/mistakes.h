@@ -22,7 +22,7 @@ typedef struct search {
     double error;     /* distance of got from ref */
     double best;      /* distance of got from the best candidate; error before there is one */
     int explanations; /* candidates that explain got as well as the best one does */
-    char text[400];   /* the best one; where there are two, both */
+    char text[400];   /* the best one; if there are two, both */
     float *buffers[MAX_BUFFERS];
     int n_buffers;
 } search;

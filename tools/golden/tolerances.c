@@ -72,7 +72,7 @@ double expected_error(const char *what, const char *name, const char *precision)
     if (what && strcmp(what, "sample") == 0 && follows_latents(name)) return -1;
     name = name_without_prefix(name);
     if (strcmp(name, "ids") == 0 || strcmp(name, "pair") == 0)
-        return 0; /* integers, also where they are floats */
+        return 0; /* integers, even if stored as floats */
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (is_kind(table[i].kind, name))
             return fmax(ROUNDING, strcmp(precision, "bf16") == 0 ? table[i].bf16 : table[i].f32);
