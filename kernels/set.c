@@ -40,5 +40,7 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .blend = blend,
     .exp = exponential,
     .adamw = adamw,
+    .sum_taps = sum_taps,
+    .enlarge = enlarge,
     .peak = peak,
 };
