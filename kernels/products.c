@@ -195,12 +195,14 @@ static void transpose(struct product *p)
     r->transposed = true;
 }
 
+static const double SMALL_PRODUCT = 200e3; /* multiply-adds that are not worth waking a thread: 4 us */
+
 static void run_product(const vdm_cpu *cpu, struct product p)
 {
     if (p.rhs_count == 1 && p.N < 16 && p.M > p.N) transpose(&p);
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
-    bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
+    bool small = (double)p.M * (double)p.N * (double)p.K < SMALL_PRODUCT;
     struct grid g = grid_of(&p, cpu, small ? 1 : cpu->threads);
     PARALLEL_FOR((int)(g.down * g.across))
     for (int64_t i = 0; i < g.down * g.across; i++) {
