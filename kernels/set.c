@@ -5,6 +5,7 @@
 
 #include "kernels/products.c"
 #include "kernels/conv.c"
+#include "kernels/conv_strips.c"
 #include "kernels/winograd.c"
 #include "kernels/attention.c"
 #include "kernels/norms.c"

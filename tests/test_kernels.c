@@ -324,6 +324,14 @@ static void test_convs(void)
     test_conv(32, 20, 3, 3, 1, 1, 2, 9, 11, VDM_BF16, true); /* runs of whole blocks of amx */
     test_conv(160, 3, 3, 3, 1, 1, 1, 9, 11, VDM_F32, false); /* turned, K = 4320: more than amx's depth */
     test_conv(4, 4, 1, 3, 1, 1, 0, 5, 5, VDM_F32, false);    /* no frame */
+    /* pixels in the lanes (conv_strips.c) */
+    test_conv(3, 17, 3, 3, 1, 1, 2, 3, 200, VDM_BF16, true);  /* three strips */
+    test_conv(16, 3, 2, 3, 1, 1, 4, 6, 33, VDM_F32, true);    /* one pixel over a vector */
+    test_conv(11, 30, 1, 3, 1, 1, 2, 5, 64, VDM_F16, false);  /* odd channels: pairs across taps */
+    test_conv(130, 5, 3, 3, 1, 1, 5, 3, 97, VDM_F32, false);  /* frames one after the other */
+    test_conv(7, 21, 2, 5, 1, 2, 3, 7, 31, VDM_F32, true);    /* windows of 5 x 5 */
+    test_conv(40, 128, 3, 3, 1, 1, 1, 2, 48, VDM_F32, false); /* two heights of tiles, over the last */
+    test_conv(8, 9, 1, 4, 1, 0, 2, 6, 20, VDM_BF16, false);   /* no border, even window */
 }
 
 /* ------------------------------------------------------------------------------------------------
