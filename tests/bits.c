@@ -243,7 +243,7 @@ static void transformer(tiny_variant variant, vdm_dtype dtype, int F, const char
     snprintf(label, sizeof label, "transformer %s, gradient", name);
     print(label, grad, count);
     need(vdm_adamw_init(&adam, count, &err));
-    vdm_clip_grad(&cpu, grad, count, 1);
+    vdm_clip_grad(grad, count, 1);
     vdm_adamw_update(&adam, &cpu, lora.params, grad, 1e-3);
     snprintf(label, sizeof label, "transformer %s, one step", name);
     print(label, lora.params, count);
@@ -303,9 +303,9 @@ static void steps(void)
     vdm_randn(&rng, x, N);
     vdm_randn(&rng, noise, 2 * N);
     print("randn", x, N);
-    vdm_ddim_step(&s, &cpu, 50, 499, x, v, N);
+    vdm_ddim_step(&s, 50, 499, x, v, N);
     print("ddim step", x, N);
-    vdm_dpm_step(&s, &cpu, &(vdm_step){50, 479, 499}, x, v, old, noise, N);
+    vdm_dpm_step(&s, &(vdm_step){50, 479, 499}, x, v, old, noise, N);
     print("dpm step", x, N);
     print_doubles("schedule", s.alphas, 1000);
     vdm_free(x);
