@@ -165,9 +165,6 @@ static double watch_loss(struct run *r)
 /* ------------------------------------------------------------------------------------------------
  * One step */
 
-/* ------------------------------------------------------------------------------------------------
- * One step */
-
 /* kind.NAME for every matrix of an array laid out like the adapter */
 static void see_adapter(const vdm_lora *a, vdm_trace *trace, const float *array, const char *kind)
 {

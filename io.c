@@ -9,15 +9,15 @@
  * same picture gives the same bytes everywhere.
  *
  * Traps
- *   One byte of white space ends a PNM header: what follows is data, even where it looks like a comment or more white
- *   space. Only CR LF counts as one byte; a shifted picture can't pass for a good one, since the data must then end
- *   exactly at the end of the file.
+ *   One byte of white space ends a PNM header: the next byte is data, even if it looks like a comment or more white
+ *   space. CR LF counts as one byte; a shifted picture is detected, since the data must end exactly at the end of the
+ *   file.
  *   A comment may stand in the middle of "P6 4#width\n5"; samples above the maximum value are an error, 16-bit samples
  *   have the high byte first, and a second picture may follow the first (refused here).
  *   In PBM 1 is black. P1 needs no white space between the bits; each row of P4 begins a new byte.
- *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. Pillow 13, followed
- *   here, resizes the rows first where the height shrinks a lot; earlier versions always resized the columns first, and
- *   differ by a step or two there. */
+ *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. This file follows
+ *   Pillow 13, which resizes the height first if it shrinks a lot; earlier versions always resize the width first, and
+ *   then differ by a level or two. */
 #include "vdm.h"
 #include "png.h"
 #include "vdm_math.h"
@@ -57,7 +57,7 @@ static int peek(const scan *s)
     return s->at < s->size ? s->data[s->at] : -1;
 }
 
-/* A comment runs from '#' to the end of its line; the line's end stays. */
+/* A comment runs from '#' to the end of its line; the line end is not consumed. */
 static void skip_comment(scan *s)
 {
     while (s->at < s->size && s->data[s->at] != '\n' && s->data[s->at] != '\r') s->at++;
@@ -86,8 +86,8 @@ static int refuse_word(const scan *s, const char *field, const char *expected)
                     (const char *)s->data + s->at, n == 24 ? "..." : "", expected);
 }
 
-/* A decimal number in low..high, after white space and comments; where there is none, false and the cursor
- * at what stands there. */
+/* A decimal number in low..high, after white space and comments; if there is none, returns false and leaves the cursor
+ * at what was found. */
 static bool take_number(scan *s, uint32_t low, uint32_t high, uint32_t *value)
 {
     skip_blank(s);
@@ -120,14 +120,14 @@ typedef struct pnm {
     size_t samples; /* height * width * channels, at most 3 * 2^28: the sides are bounded */
 } pnm;
 
-/* Files that people pass by mistake get a sentence of their own. */
+/* Common other formats are named in the message. */
 static int refuse_format(const scan *s)
 {
     static const struct {
         const char *bytes, *name;
         size_t n, at;
     } known[] = {
-        {"\x89PNG", "a PNG picture that was changed on its way (line ends)", 4, 0},
+        {"\x89PNG", "a PNG picture whose line ends were converted", 4, 0},
         {"\xff\xd8\xff", "a JPEG picture", 3, 0},
         {"GIF8", "a GIF picture", 4, 0},
         {"WEBP", "a WebP picture", 4, 8},
@@ -151,8 +151,8 @@ static int refuse_format(const scan *s)
     return refuse_word(s, "magic number", "PNG, or P1 to P6");
 }
 
-/* The one byte of white space (or CR LF) between the header and binary samples; a comment that follows
- * maxval at once ends at its line's end, which then is that byte. */
+/* The one byte of white space (or CR LF) between the header and binary samples; if a comment follows the maximum value
+ * directly, the end of its line is that byte. */
 static int skip_delimiter(scan *s, const pnm *h)
 {
     if (peek(s) == '#') skip_comment(s);
@@ -184,7 +184,7 @@ static int scan_header(scan *s, pnm *h)
     return 0;
 }
 
-/* Bytes that the samples take, or take at least: in ASCII a digit each, and white space before it but in P1. */
+/* Bytes of the samples, at least: in ASCII a digit each, and white space before it except in P1. */
 static size_t sample_bytes(const pnm *h)
 {
     if (h->ascii) return h->samples * (h->bits ? 1 : 2);
@@ -204,7 +204,7 @@ static int check_size(const scan *s, const pnm *h)
                     need - left);
 }
 
-/* Bit i of P1: white space and comments may stand before it, and need not. */
+/* Bit i of P1; white space and comments before it are optional. */
 static int scan_bit(scan *s, const pnm *h, size_t i, uint32_t *v)
 {
     skip_blank(s);
@@ -253,7 +253,7 @@ static int scan_sample(scan *s, const pnm *h, size_t i, uint32_t *v)
                     (unsigned)*v, (unsigned)h->maxval);
 }
 
-/* Samples scaled to 0..255, half up; grey ones three times. rgb [H,W,3] */
+/* Samples scaled to 0..255, rounded half up; grey ones are repeated three times. rgb [H,W,3] */
 static int scan_samples(scan *s, const pnm *h, uint8_t *rgb)
 {
     for (size_t i = 0; i < h->samples; i++) {
@@ -269,7 +269,7 @@ static int scan_samples(scan *s, const pnm *h, uint8_t *rgb)
     return 0;
 }
 
-/* White space may follow, in ASCII comments too; a second picture may not. */
+/* White space may follow, in ASCII formats also comments; a second picture may not. */
 static int check_end_of_file(scan *s, const pnm *h)
 {
     if (h->ascii) skip_blank(s);
@@ -303,7 +303,7 @@ static bool is_picture(const uint8_t *data, size_t size)
     return vdm_png_is(data, size) || (size > 1 && data[0] == 'P' && data[1] >= '1' && data[1] <= '6');
 }
 
-/* A pipe's bytes, up to its end. What begins like no picture is read no further: a device may have no end. */
+/* All bytes of a pipe. If the first ones are not those of a picture, reading stops: a device may have no end. */
 static int read_pipe(int fd, const char *path, char **data, size_t *size, vdm_error *err)
 {
     size_t capacity = 65536;
@@ -328,7 +328,7 @@ static int read_pipe(int fd, const char *path, char **data, size_t *size, vdm_er
     return *data ? 0 : -1;
 }
 
-/* A file; where `path` is "-" standard input, and where it is a pipe or a device, what comes out of it. */
+/* The bytes of a file, a pipe or a device; of standard input if `path` is "-". */
 static int read_bytes(const char *path, char **data, size_t *size, vdm_error *err)
 {
     struct stat info;
@@ -376,7 +376,7 @@ int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err)
     return vdm_picture_read_noted(p, path, NULL, err);
 }
 
-/* Of a PNG: IHDR is its first chunk, in the order of the bytes on the wire. */
+/* The size of a PNG, from IHDR, its first chunk; big-endian. */
 static int png_size(const uint8_t *data, size_t size, uint32_t *height, uint32_t *width)
 {
     if (size < 24) return -1;
@@ -482,7 +482,7 @@ int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Writing Y4M */
 
-/* BT.601, limited range, every value the exact one rounded (half up), with Y' = (299 R + 587 G + 114 B)/1000:
+/* BT.601, limited range. Every value is the exact one, rounded half up, with Y' = (299 R + 587 G + 114 B)/1000:
  *   Y = 16 + 219 Y'/255,  Cb = 128 + 224 (B - Y')/(1.772 * 255),  Cr = 128 + 224 (R - Y')/(1.402 * 255) */
 static uint8_t to_yuv(const uint8_t *rgb, int plane)
 {
@@ -490,7 +490,7 @@ static uint8_t to_yuv(const uint8_t *rgb, int plane)
     if (plane == 0) return (uint8_t)(16 + (219 * (299 * r + 587 * g + 114 * b) + 127500) / 255000);
     int top = plane == 1 ? 886 * b - 299 * r - 587 * g : 701 * r - 587 * g - 114 * b;
     int bottom = 255 * (plane == 1 ? 886 : 701);
-    return (uint8_t)((112 * top + 128 * bottom + bottom / 2) / bottom); /* positive: 128 comes first */
+    return (uint8_t)((112 * top + 128 * bottom + bottom / 2) / bottom); /* + 128 first: never negative */
 }
 
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err)
@@ -521,7 +521,7 @@ int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, 
 /* ------------------------------------------------------------------------------------------------
  * Resizing (Pillow: src/libImaging/Resample.c, Image.LANCZOS) */
 
-enum { WEIGHT_BITS = 22 }; /* 32, less 8 of the pixel and 2 of headroom */
+enum { WEIGHT_BITS = 22 }; /* 32 - 8 for the pixel - 2 for overflow, as in Pillow */
 
 static double sinc(double x)
 {
@@ -536,11 +536,11 @@ static double lanczos3(double x)
 }
 
 typedef struct taps { /* output i = sum over k < count[i] of weight[i][k] input[first[i] + k] */
-    int32_t *first, *count, *weight; /* [out], [out], [out,width]: one allocation that first holds */
+    int32_t *first, *count, *weight; /* [out], [out], [out,width]: one allocation, owned by `first` */
     size_t width;
 } taps;
 
-/* The weights of output i in double, w [width], normalized to the sum 1. */
+/* The weights of output i in double, w [width], normalised to a sum of 1. */
 static void weigh(double *w, taps *t, int i, int in, int out)
 {
     double scale = (double)in / (double)out, stretch = scale < 1 ? 1 : scale;
@@ -578,12 +578,12 @@ static int taps_new(taps *t, int in, int out, vdm_error *err)
 
 static uint8_t clip_weighted(int64_t sum)
 {
-    int64_t v = sum >> WEIGHT_BITS; /* as Pillow: an arithmetic shift, then clipped */
+    int64_t v = sum >> WEIGHT_BITS; /* as in Pillow: an arithmetic shift, then clipping */
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* One pass along the middle axis: from [before,in,after] -> to [before,out,after]; copied where nothing
- * changes. Columns are resized with before = H, after = 3; rows with before = 1, after = 3W. */
+/* One pass along the middle axis: from [before,in,after] -> to [before,out,after]; a copy if in = out. For the width
+ * before = H, after = 3; for the height before = 1, after = 3W. */
 static int resize_axis(uint8_t *to, const uint8_t *from, size_t before, int in, int out, size_t after,
                        vdm_error *err)
 {
@@ -617,7 +617,7 @@ static int resize_rows(vdm_picture *to, const vdm_picture *from, vdm_error *err)
     return resize_axis(to->rgb, from->rgb, 1, from->height, to->height, (size_t)from->width * 3, err);
 }
 
-/* Columns first, unless the height shrinks by more than twice what the width does. */
+/* The width first, unless the height shrinks by more than twice the width's factor. */
 static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
 {
     bool rows_first = from->height > to->height && from->height - to->height > 2 * (from->width - to->width);

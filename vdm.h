@@ -69,7 +69,7 @@ extern "C" {
 #define VDM_VERSION "0.2.0"
 
 /* ------------------------------------------------------------------------------------------------
- * Opening a model (pipeline.c) */
+ * Opening a model (model_open.c) */
 
 /* The parts of a model, declared further down */
 typedef struct vdm_model_config vdm_model_config; /* what its JSON files hold */
@@ -187,12 +187,11 @@ typedef struct vdm_fit_options {
     vdm_lr_schedule schedule;
     int warmup;        /* 0 */
     double pure_noise; /* 0: share of the videos with the last t, 999; of the others t is uniform. With
-                          * zero terminal SNR x_t is nothing but noise there, and the answer has to come
-                          * from the picture alone, as in the first step of sampling (arXiv 2409.11355
-                          * learns at this t alone). The fixed set has the same share */
+                        * zero terminal SNR x_t is nothing but noise there, and the answer has to come
+                        * from the picture alone, as in the first step of sampling (arXiv 2409.11355
+                        * learns at this t alone). The fixed set has the same share */
     uint64_t seed;     /* 42 */
-    size_t
-        memory; /* 2 GiB: maximum bytes of stored activations; the others are recomputed (vdm_tape_shape) */
+    size_t memory;     /* 2 GiB: of stored activations; the others are recomputed (vdm_tape_shape) */
     int watch_every;   /* 10: steps between losses on a fixed set; 0: never */
     int save_every;    /* 50: steps between saved states; 0: only when the run ends or is stopped */
     const char *state; /* the file of the state, or NULL */
@@ -244,9 +243,9 @@ struct vdm_sample_options {
     vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
     uint64_t seed;               /* 42 */
     int videos;                  /* N images answered in one pass, with the same bits as one by one; 0: one */
-    int ensemble; /* M: an answer is decoded from the mean latents of M videos, each from noise of
-                              * its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
-                              * All are sampled together, in M times the memory */
+    int ensemble;                /* M: an answer is decoded from the mean latents of M videos, each from noise
+                                  * of its own (test-time ensembling, as Marigold's: arXiv 2312.02145); 0: one.
+                                  * All are sampled together, in M times the memory */
     /* instead of the seed's random numbers; each may be NULL */
     const float *noise;       /* [M,F,C,h,w] */
     const float *image_noise; /* [C,h,w]: of the posterior sample */
@@ -535,6 +534,7 @@ typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
 const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
 struct vdm_lora {
     int layers, width, rank; /* width: D */
+    int views;               /* of a task of grids in which it was learned; 0: the file does not say */
     float scale;             /* alpha / rank */
     double alpha;
     float *params; /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
@@ -568,6 +568,8 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
+/* The same views, from the header alone. */
+int vdm_lora_views(int *views, const char *path, vdm_error *err);
 /* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
 

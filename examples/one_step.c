@@ -90,7 +90,7 @@ int main(int argc, char **argv)
     vdm_randn(&rng, noise, n);
     noisy_video(xt, target, &data, noise, vdm_schedule_alpha(m.schedule, T));
 
-    /* a new adapter: A random, B zero; so the model's answer is unchanged, and only B has a gradient */
+    /* a new adapter: A random, B zero: the model's output is unchanged, and only B has a gradient */
     vdm_lora lora;
     vdm_adamw adamw;
     check(vdm_lora_init(&lora, &m.config->transformer, RANK, RANK, &rng, &err), &err);

@@ -2,16 +2,18 @@
  *
  *   params [layers][to_q, to_k, to_v, to_out.0][A [R,D], B [D,R]]: one flat array
  *   file:  safetensors, transformer.transformer_blocks.{i}.attn1.{target}.lora_{A|B}.weight; rank and alpha in the
- *          metadata, as JSON under lora_adapter_metadata
+ *          metadata, as JSON under lora_adapter_metadata; vdm_views = "8" if it was learned in 8 views
  *
  * Trap: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is always
  * written. */
 #include "vdm.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { MAX_VIEWS = 1000000 };
 static const double MAX_SCALE = 1e6; /* alpha / rank; published: at most 4 */
 
 static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
@@ -76,6 +78,7 @@ int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
             new_b[i / a->rank * rank + i % a->rank] = (float)(factor * (double)B[i]);
     }
     vdm_lora_free(a);
+    to.views = a->views;
     *a = to;
     return 0;
 }
@@ -97,16 +100,18 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 {
     int64_t count = (int64_t)a->layers * 8;
-    char metadata[512]; /* as json.dumps(..., indent=2, sort_keys=True) writes it */
+    char views[16], metadata[512]; /* as json.dumps(..., indent=2, sort_keys=True) writes it */
     snprintf(metadata, sizeof metadata,
              "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
              "  \"transformer.target_modules\": [\n    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
              "    \"to_v\"\n  ]\n}",
              a->alpha, a->rank);
-    const char *const pairs[][2] = {{"format", "pt"}, {"lora_adapter_metadata", metadata}};
+    const char *const pairs[][2] = {
+        {"format", "pt"}, {"lora_adapter_metadata", metadata}, {"vdm_views", views}};
     vdm_tensor *tensors = vdm_alloc((size_t)count, sizeof *tensors, "the adapter's tensors", err);
     char *names = vdm_alloc((size_t)count, VDM_LORA_NAME, "the adapter's names", err);
     int status = -1;
+    snprintf(views, sizeof views, "%d", a->views);
     if (tensors && names) {
         for (int64_t i = 0; i < count; i++) {
             int block = (int)(i / 8), target = (int)(i / 2 % 4);
@@ -120,7 +125,7 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
                                       .data = a->params + i * a->rank * a->width,
                                       .bytes = (size_t)a->rank * (size_t)a->width * sizeof(float)};
         }
-        status = vdm_safetensors_write(path, tensors, count, pairs, 2, err);
+        status = vdm_safetensors_write(path, tensors, count, pairs, a->views > 1 ? 3 : 2, err);
     }
     vdm_free(names);
     vdm_free(tensors);
@@ -137,7 +142,7 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 
 enum part { PART_A, PART_B, PART_ALPHA };
 
-/* What the tensor of this name is in the adapter. */
+/* The place of a tensor in the adapter, from its name. */
 struct place {
     int block, target;
     enum part part;
@@ -162,7 +167,7 @@ static bool take_word(const char **text, const char *word)
     return true;
 }
 
-/* "to_out.0", or "to_out_0" of kohya's names */
+/* "to_out.0", or "to_out_0" in kohya's names */
 static bool take_target(const char **text, int *target, bool kohya)
 {
     for (*target = 0; *target < 4; ++*target) {
@@ -213,7 +218,7 @@ static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
                 return vdm_fail(
                     err,
                     "%s: tensor '%.100s': a DoRA adapter, which scales the columns of W + B A: only "
-                    "LoRA (W + B A) is known here",
+                    "LoRA (W + B A) is supported",
                     f->path, name);
         if (parse_key(name, layers, &p)) continue;
         if (unknown++ < 5) snprintf(list + used, sizeof list - used, "%s'%.100s'", used ? ", " : "", name);
@@ -241,7 +246,7 @@ static void name_module(char name[VDM_LORA_NAME], int module)
     snprintf(name, VDM_LORA_NAME, "transformer_blocks.%d.attn1.%s", module / 4, target_names[module % 4]);
 }
 
-/* modules [layers*4]. A module needs both of its halves; one of them twice, in two spellings, is one too many. */
+/* modules [layers*4]. A module needs both halves; the same half in two spellings is an error. */
 static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied,
                         bool *peft, vdm_error *err)
 {
@@ -253,8 +258,8 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         struct module *m = &modules[p.block * 4 + p.target];
         const vdm_tensor **to = p.part == PART_A ? &m->a : p.part == PART_B ? &m->b : &m->alpha;
         if (*to)
-            return vdm_fail(err, "%s: tensor '%s': the same matrix is there by another name, '%s'", f->path,
-                            t->name, (*to)->name);
+            return vdm_fail(err, "%s: tensor '%s': the same matrix is in the file with another name, '%s'",
+                            f->path, t->name, (*to)->name);
         *to = t;
         *peft = *peft || p.peft;
     }
@@ -297,7 +302,7 @@ static int check_module(struct module *m, const vdm_safetensors *f, int64_t widt
 /* ------------------------------------------------------------------------------------------------
  * Reading: alpha and rank */
 
-/* Settings of peft, in the metadata or in adapter_config.json; where: for sentences. */
+/* Settings of peft, in the metadata or in adapter_config.json; where: for messages. */
 struct settings {
     vdm_json j;
     bool there;
@@ -318,7 +323,7 @@ static bool is_set(const vdm_json_node *n)
     return n && n->kind != VDM_JSON_FALSE && n->kind != VDM_JSON_NULL;
 }
 
-/* What would make the adapter act otherwise than scale B A. */
+/* Rejects settings with which the adapter would not be scale B A. */
 static int check_settings(const struct settings *s, vdm_error *err)
 {
     static const char *const flags[] = {"use_dora",          "lora_bias",       "fan_in_fan_out",
@@ -381,7 +386,7 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
-/* The number for a module: of the first entry of a pattern that fits, else of `key`; -1 if there is none. */
+/* The number for a module: that of the first entry of a pattern that fits, else that of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
 {
@@ -414,7 +419,7 @@ static int own_alpha(const vdm_tensor *t, const char *path, double *alpha, vdm_e
     return 0;
 }
 
-/* alpha / rank; without any alpha it is 1, as diffusers takes it. */
+/* alpha / rank; without any alpha it is 1, as in diffusers. */
 static int scale_module(struct module *m, int number, const struct settings *s, const char *path,
                         vdm_error *err)
 {
@@ -446,8 +451,8 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Reading: the adapter. All its modules have one rank, the largest of the file's, and one scale: smaller ones get rows
- * of zeros in A and columns of zeros in B; where scales differ they are multiplied into B. */
+ * Reading: the adapter. All its modules get one rank, the largest in the file, and one scale: smaller ones get rows of
+ * zeros in A and columns of zeros in B; if scales differ, they are multiplied into B. */
 
 static int copy_module(vdm_lora *a, const struct module *m, int number, bool same_scale, const char *path,
                        vdm_error *err)
@@ -464,7 +469,7 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
     if (!same_scale)
         for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
     for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;
-         row--) { /* [D,rank] -> [D,R], from behind */
+         row--) { /* [D,rank] -> [D,R], from the end */
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }
@@ -507,6 +512,29 @@ static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetenso
     return status ? -1 : make_adapter(a, modules, c, f->path, err);
 }
 
+static int read_views(int *views, const vdm_safetensors *f, vdm_error *err)
+{
+    const char *text = vdm_safetensors_metadata(f, "vdm_views");
+    char *end = NULL;
+    *views = 0;
+    if (!text) return 0;
+    long n = strtol(text, &end, 10);
+    if (!*text || *end || n < 1 || n > MAX_VIEWS)
+        return vdm_fail(err, "%s: metadata vdm_views: expected an integer from 1 to %d, found '%.40s'",
+                        f->path, MAX_VIEWS, text);
+    *views = (int)n;
+    return 0;
+}
+
+int vdm_lora_views(int *views, const char *path, vdm_error *err)
+{
+    vdm_safetensors f;
+    if (vdm_safetensors_open(&f, path, err)) return -1;
+    int status = read_views(views, &f, err);
+    vdm_safetensors_close(&f);
+    return status;
+}
+
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err)
 {
@@ -517,7 +545,9 @@ int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c
     if (modules) *modules = count;
     if (vdm_safetensors_open(&f, path, err)) return -1;
     struct module *all = vdm_alloc((size_t)count, sizeof *all, "the adapter's modules", err);
-    int status = all ? read_modules(a, all, &f, c, &found, err) : -1;
+    int views, status = all ? read_modules(a, all, &f, c, &found, err) : -1;
+    if (!status) status = read_views(&views, &f, err);
+    if (!status) a->views = views;
     if (applied) *applied = found;
     vdm_free(all);
     vdm_safetensors_close(&f);

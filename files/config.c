@@ -1,11 +1,11 @@
 /* The configurations of a model folder: transformer/, vae/, scheduler/, text_encoder/ and model_index.json.
  *
  * Mirrors the constructors of CogVideoXTransformer3DModel, AutoencoderKLCogVideoX, the two CogVideoX schedulers and
- * T5EncoderModel: the same defaults where a key is absent. A value that would change the numbers in a way this library
- * does not follow is refused by its name; config_keys.c lists every key.
+ * T5EncoderModel: the same defaults if a key is absent. A value that would change the result in a way that this library
+ * does not implement is rejected by name; config_keys.c lists every key.
  *
- * Trap: the schedulers' defaults (clip_sample, "leading", "epsilon") are not what any CogVideoX uses, so an absent key
- * is refused like a wrong one. */
+ * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected like
+ * a wrong one. */
 #include "files/config_keys.h"
 #include "files/fields.h"
 #include "kernels/kernels.h"
@@ -43,7 +43,7 @@ static int config_close(config *c)
     return c->fields.failed ? -1 : 0;
 }
 
-/* null, as an absent key, means 0: "none". */
+/* null, like an absent key, means 0: "none". */
 static int get_optional_int(vdm_fields *f, const char *key, int maximum)
 {
     const vdm_json_node *n = vdm_field(f, key);
@@ -94,7 +94,7 @@ static void read_positions(vdm_fields *f, vdm_transformer_config *c)
         vdm_field_refuse(f, "use_rotary_positional_embeddings",
                          "true with use_learned_positional_embeddings");
     if (c->patch_t > 0 && (!c->rotary || c->learned_positions))
-        vdm_field_refuse(f, "patch_size_t", "null where positions are not rotary alone");
+        vdm_field_refuse(f, "patch_size_t", "null unless positions are only rotary");
     if (c->learned_positions && (c->sample_height % c->patch || c->sample_width % c->patch))
         vdm_field_refuse(f, "patch_size", "a divisor of sample_height and sample_width");
 }
@@ -192,9 +192,9 @@ static void read_vae(vdm_fields *f, vdm_vae_config *c)
     c->post_quant_conv = vdm_field_bool(f, "use_post_quant_conv", false);
     /* diffusers makes these convolutions as wide as the picture but gives them latents */
     if (c->quant_conv && c->latent_channels != c->channels)
-        vdm_field_refuse(f, "use_quant_conv", "false where latent_channels is not out_channels");
+        vdm_field_refuse(f, "use_quant_conv", "false unless latent_channels is out_channels");
     if (c->post_quant_conv && c->latent_channels != c->channels)
-        vdm_field_refuse(f, "use_post_quant_conv", "false where latent_channels is not out_channels");
+        vdm_field_refuse(f, "use_post_quant_conv", "false unless latent_channels is out_channels");
     c->norm_eps = vdm_field_number(f, "norm_eps", 1e-6, 1e-15, 1); /* not of every norm: vae.c */
 }
 

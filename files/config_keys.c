@@ -1,7 +1,7 @@
 /* Every key of the configurations in a model folder: the arguments of the classes' constructors (diffusers 0.42,
  * transformers 5.24), and what their libraries add when they save. tests/test_model.c walks the table: an obeyed key
- * changes the configuration, a fixed one is refused with any other value, an ignored one changes nothing;
- * tests/peer/config_keys.py holds it against the constructors. A key that is not here is none of these classes',
+ * changes the configuration, a fixed one is rejected with any other value, an ignored one changes nothing;
+ * tests/peer/config_keys.py compares it with the constructors. A key that is not here belongs to none of these classes,
  * and they ignore it with a warning.
  *
  * Trap: `_use_default_values` and `quantization_config` are arguments of no constructor, but obeyed on loading. */
@@ -92,7 +92,7 @@ const vdm_config_key vdm_config_keys[] = {
     FIXED(V, "shift_factor", "null"),
     FIXED(V, "latents_mean", "null"),
     FIXED(V, "latents_std", "null"),
-    IGNORED(V, "force_upcast", "a wish for float32 in pipelines of float16; all is summed in float32 here"),
+    IGNORED(V, "force_upcast", "asks for float32 in pipelines of float16; sums are always in float32 here"),
     OBEYED(V, "use_quant_conv"),
     OBEYED(V, "use_post_quant_conv"),
     OBEYED(V, "invert_scale_latents"),
@@ -142,14 +142,14 @@ const vdm_config_key vdm_config_keys[] = {
     IGNORED(E, "dropout_rate", TRAINING),
     IGNORED(E, "classifier_dropout", TRAINING),
     IGNORED(E, "initializer_factor", "of weights that are drawn, not loaded"),
-    IGNORED(E, "pad_token_id", "the tokenizer's ids are taken; padding attends like any token"),
-    IGNORED(E, "eos_token_id", "the tokenizer's ids are taken"),
+    IGNORED(E, "pad_token_id", "the tokenizer's ids are used; padding attends like any token"),
+    IGNORED(E, "eos_token_id", "the tokenizer's ids are used"),
     IGNORED(E, "tie_word_embeddings", "the table is looked up under both of its names"),
     IGNORED(E, "output_past", OUTPUTS),
     IGNORED(E, "output_hidden_states", OUTPUTS),
     IGNORED(E, "output_attentions", OUTPUTS),
     IGNORED(E, "return_dict", OUTPUTS),
-    IGNORED(E, "chunk_size_feed_forward", "the same numbers in pieces; T5 does not read it"),
+    IGNORED(E, "chunk_size_feed_forward", "the same result in pieces; T5 does not read it"),
     IGNORED(E, "id2label", LABEL),
     IGNORED(E, "label2id", LABEL),
     IGNORED(E, "problem_type", LABEL),

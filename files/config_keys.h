@@ -6,8 +6,8 @@
 
 typedef enum vdm_key_use {
     VDM_KEY_OBEYED, /* read in model.c */
-    VDM_KEY_FIXED,  /* one value is supported; any other one would change the numbers, and is refused */
-    VDM_KEY_IGNORED /* can't change the numbers */
+    VDM_KEY_FIXED,  /* one value is supported; any other one would change the result, and is rejected */
+    VDM_KEY_IGNORED /* can't change the result */
 } vdm_key_use;
 
 typedef struct vdm_config_key {
@@ -15,7 +15,7 @@ typedef struct vdm_config_key {
     vdm_key_use use;
     const char *value;  /* fixed: a string, a number, true, false or null */
     const char *reason; /* ignored: why it can't matter */
-    int required;       /* fixed: what the class does without the key is something else */
+    int required;       /* fixed: the class's default is another value */
 } vdm_config_key;
 extern const vdm_config_key vdm_config_keys[];
 

@@ -1,9 +1,9 @@
 /* Zlib streams (RFC 1950) of DEFLATE (RFC 1951), written: one block with the fixed codes.
  *
- *   bytes -> literals, and matches (length, distance) of bytes that came before -> codes -> bits
+ *   bytes -> literals, and matches (length, distance) with earlier bytes -> codes -> bits
  *
- * A hash table of one position per slot finds the matches. Flat colours, the pictures of grids and masks, shrink to a
- * few percent; a photograph keeps its size. */
+ * A hash table with one position per slot finds the matches. Pictures of flat colours, such as grids and masks, shrink to
+ * a few percent; photographs don't shrink. */
 #include "png.h"
 
 enum { HASH_BITS = 13, MIN_MATCH = 4, MAX_MATCH = 258, MAX_DISTANCE = 32768 };
@@ -49,8 +49,8 @@ static int log2_floor(uint32_t v)
     return n;
 }
 
-/* Copies `length` bytes that lie `distance` back. Each power of two has 4 classes of lengths and 2 of distances; the
- * low bits follow the code of the class. */
+/* A copy of `length` bytes from `distance` bytes before. Each power of two has 4 classes of lengths and 2 of distances;
+ * the low bits follow the code of the class. */
 static void put_match(bits *b, uint32_t length, uint32_t distance)
 {
     uint32_t l = length - 3, d = distance - 1;

@@ -34,7 +34,7 @@ float vdm_from_f16(uint16_t bits)
     return sign ? -size : size;
 }
 
-/* Adds just under half of the last kept place, one more where that place is odd: nearest, ties to even.
+/* Adds just under half a unit in the last kept place, one more if that place is odd: nearest, ties to even.
  * A carry out of the fraction lands in the exponent, as it should. */
 static uint32_t drop_bits(uint32_t u, int n)
 {
@@ -44,7 +44,7 @@ static uint32_t drop_bits(uint32_t u, int n)
 uint16_t vdm_to_bf16(float x)
 {
     uint32_t u = bits_of_float(x);
-    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet, lest the fraction be cut to 0 = inf */
+    if (x != x) return (uint16_t)(u >> 16 | 0x40u); /* quiet: a truncated fraction of 0 would be inf */
     return (uint16_t)drop_bits(u, 16);
 }
 
@@ -60,7 +60,7 @@ uint16_t vdm_to_f16(float x)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Numbers of a type */
+ * Types */
 
 static const struct {
     const char *name;
@@ -194,8 +194,8 @@ static void widen_f64(float *to, const unsigned char *from, int64_t n)
     }
 }
 
-/* Exact up to 2^24, which timesteps and indices stay below. */
-static void widen_whole(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
+/* Exact up to 2^24; timesteps and indices are smaller. */
+static void widen_integers(float *to, const unsigned char *from, vdm_dtype dtype, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         int64_t wide;
@@ -213,7 +213,7 @@ void vdm_widen(float *to, const void *from, vdm_dtype dtype, int64_t n)
     const unsigned char *p = from;
     if (dtype == VDM_F64) widen_f64(to, p, n);
     if (dtype == VDM_F32 && n > 0) memcpy(to, from, (size_t)n * sizeof *to);
-    if (dtype == VDM_I64 || dtype == VDM_I32) widen_whole(to, p, dtype, n);
+    if (dtype == VDM_I64 || dtype == VDM_I32) widen_integers(to, p, dtype, n);
     if (dtype == VDM_F16)
         for (int64_t i = 0; i < n; i++) to[i] = vdm_from_f16(load16(p + 2 * i));
     if (dtype == VDM_BF16)

@@ -1,4 +1,4 @@
-/* Fields of a JSON object, and the one sentence that refuses a value.
+/* Fields of a JSON object, and the error message for a wrong value.
  *
  *   {"grid": {"rows": 0}}  ->  "task.json: grid.rows: found '0', expected an integer from 1 to 16384" */
 #include "files/fields.h"
@@ -88,7 +88,7 @@ double vdm_field_number(vdm_fields *f, const char *key, double fallback, double 
 static int64_t integer(vdm_fields *f, const char *key, const vdm_json_node *value, const int64_t range[2],
                        int64_t fallback)
 {
-    /* inside the range first: a double past an integer's range must not become an integer */
+    /* the range first: a double beyond an integer's range must not be converted */
     if (value && value->kind == VDM_JSON_NUMBER && value->number >= (double)range[0] &&
         value->number <= (double)range[1] && value->number == floor(value->number))
         return (int64_t)value->number;

@@ -1,11 +1,11 @@
 /* The state of a training run, as a safetensors file.
  *
  *   params, m, v [n]      the adapter and its moments
- *   rows [step + 1, 4]    what vdm_fit reports of every step
+ *   rows [step + 1, 4]    vdm_fit's report on every step
  *   metadata              the settings of the run as text: vdm_fit = 1, model, pairs, lr, ...
  *
- * Random numbers are a function of seed and step (vdm_fit_rng), so that nothing else is needed to resume with the
- * same bits. A run whose settings differ is refused with the first setting that does. */
+ * Random numbers are a function of seed and step (vdm_fit_rng), so that nothing else is needed to resume with the same
+ * bits. A run with other settings is rejected, with the first setting that differs. */
 #include "files/fit_state.h"
 
 #include <inttypes.h>

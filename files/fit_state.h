@@ -1,11 +1,11 @@
-/* The file that a training run is resumed from. Internal to the library. */
+/* The file that a training run resumes from. Internal to the library. */
 #ifndef VDM_FIT_STATE_H
 #define VDM_FIT_STATE_H
 
 #include "files/hash.h"
 #include "vdm.h"
 
-/* A setting that the bits of the result depend on: the run that resumes must have the same value. */
+/* A setting that the bits of the result depend on: a resumed run must have the same value. */
 typedef struct vdm_fit_setting {
     const char *name; /* NULL ends a table */
     enum { VDM_SETTING_NUMBER, VDM_SETTING_HASH, VDM_SETTING_WORD } kind;
@@ -13,7 +13,7 @@ typedef struct vdm_fit_setting {
     uint64_t hash;
     const char *word;
     const char *
-        default_before; /* the value in files from before the setting existed, which is not written; or NULL */
+        default_before; /* the value that files without the setting stand for, which is not written; or NULL */
 } vdm_fit_setting;
 
 typedef struct vdm_fit_state {

@@ -10,7 +10,7 @@
 
 #define VDM_HASH_START UINT64_C(14695981039346656037)
 
-/* One step: of a byte, or of a larger number that is no byte order's. */
+/* One step with a byte, or with a larger integer that does not depend on the byte order. */
 static inline uint64_t vdm_hash_step(uint64_t h, uint64_t x)
 {
     return (h ^ x) * UINT64_C(1099511628211);

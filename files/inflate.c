@@ -22,14 +22,14 @@ enum { MAX_BITS = 15, LITERALS = 288, DISTANCES = 32, CODE_LENGTHS = 19, END = 2
 typedef struct stream {
     const uint8_t *from; /* [size] */
     size_t size, at;
-    uint64_t held; /* `count` bits that were read and not yet used, the next one lowest */
+    uint64_t held; /* `count` bits that are read but not used yet, the next one lowest */
     int count;
     uint8_t *to; /* [capacity] */
     size_t capacity, written;
     const char *problem; /* the first one; NULL: none so far */
 } stream;
 
-/* A canonical Huffman code: count[n] symbols have n bits; the symbols stand in the order of their codes. */
+/* A canonical Huffman code: count[n] symbols have n bits; the symbols are in the order of their codes. */
 typedef struct huffman {
     uint16_t count[MAX_BITS + 1], symbol[LITERALS];
 } huffman;
@@ -39,7 +39,7 @@ static void fail(stream *s, const char *problem)
     if (!s->problem) s->problem = problem;
 }
 
-/* Past the end of the input the bits are 0; taking one of those is an error. */
+/* After the end of the input the bits are 0; using one of them is an error. */
 static void refill(stream *s)
 {
     for (; s->count <= 56 && s->at < s->size; s->count += 8)
@@ -76,8 +76,8 @@ static void put_byte(stream *s, uint8_t byte)
 /* ------------------------------------------------------------------------------------------------
  * Huffman codes (RFC 1951, 3.2.2) */
 
-/* From the length in bits of every symbol, 0 if it is not used. Returns how many codes of MAX_BITS bits are left
- * unused, negative where there are more symbols than codes. */
+/* Builds a code from the length in bits of every symbol, 0 if it is not used. Returns the number of unused codes of
+ * MAX_BITS bits; negative if there are more symbols than codes. */
 static int make_code(huffman *h, const uint8_t *lengths, int n)
 {
     int first[MAX_BITS + 2] = {0}, left = 1 << MAX_BITS;
@@ -93,7 +93,7 @@ static int make_code(huffman *h, const uint8_t *lengths, int n)
     return left;
 }
 
-/* Codes of one length are consecutive numbers, and the first of n + 1 bits is twice what follows the last of n bits. */
+/* Codes of one length are consecutive; the first one of n + 1 bits is twice the successor of the last one of n bits. */
 static int take_symbol(stream *s, const huffman *h)
 {
     if (s->count < MAX_BITS) refill(s);
@@ -136,7 +136,7 @@ static void take_lengths(stream *s, const huffman *code, uint8_t *lengths, int n
     }
 }
 
-/* One symbol of one bit: half of the codes are left. */
+/* One symbol of one bit: half of the codes are unused. */
 static bool one_symbol(const huffman *h, int left)
 {
     return left == 1 << (MAX_BITS - 1) && h->count[1] == 1;
@@ -168,7 +168,7 @@ static void take_codes(stream *s, huffman *literals, huffman *distances)
 /* ------------------------------------------------------------------------------------------------
  * Blocks */
 
-/* Whole bytes: the bits before the next byte are dropped, the bytes that were read too early given back. */
+/* Moves to the next byte: drops the remaining bits, and returns the bytes that were read ahead. */
 static void to_byte(stream *s)
 {
     drop_bits(s, s->count % 8);
@@ -196,7 +196,7 @@ static void stored_block(stream *s)
     }
 }
 
-/* Copies the bytes that lie `distance` back, after a length symbol. */
+/* After a length symbol: copies bytes from `distance` bytes before. */
 static void copy_match(stream *s, int symbol, const huffman *distances)
 {
     static const uint16_t length_base[] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,

@@ -3,14 +3,13 @@
  *   {"a": [1, 2], "b": "x"}   ->   0 object (2 children)   1 array "a" (2 children, next 4)
  *                                  2 number (next 3)   3 number   4 string "b"
  *
- * The text is walked once by a loop, not by recursion: what is open lies on a small stack of
- * VDM_MAX_JSON_DEPTH levels. Two allocations hold everything: the nodes, counted from the text before
- * they are made, and the strings, which are never longer than the text.
+ * A loop reads the text once, without recursion: open containers are on a stack of VDM_MAX_JSON_DEPTH levels. There are
+ * two allocations: the nodes, counted in the text beforehand, and the strings, which are never longer than the text.
  *
  * Traps
- *   RFC 8259 leaves duplicate keys and huge numbers open; readers that disagree about them disagree
- *   about what a file means. Both are refused.
- *   strtod reads a decimal comma in some locales: it is given digits and an exponent, never a point. */
+ *   RFC 8259 leaves duplicate keys and huge numbers undefined, so that two readers may understand a file differently.
+ *   Both are rejected.
+ *   strtod expects a decimal comma in some locales: it gets digits and an exponent, never a point. */
 #include "vdm_files.h"
 
 #include <math.h>
@@ -19,7 +18,7 @@
 
 enum {
     MAX_NODES = 1 << 24, /* 16 for each of VDM_MAX_TENSORS: an entry of a safetensors header has 14 */
-    MAX_NUMBER = 100     /* characters: a double needs 24, nobody needs 100 */
+    MAX_NUMBER = 100     /* characters: a double needs 24 */
 };
 
 typedef struct parser {
@@ -27,7 +26,8 @@ typedef struct parser {
     char *out; /* where the next string goes */
     vdm_json *json;
     int depth;
-    int64_t open[VDM_MAX_JSON_DEPTH], last[VDM_MAX_JSON_DEPTH]; /* containers, and their newest child or -1 */
+    int64_t open[VDM_MAX_JSON_DEPTH],
+        last[VDM_MAX_JSON_DEPTH]; /* containers, and their last child so far, or -1 */
     vdm_error *err;
 } parser;
 
@@ -56,7 +56,7 @@ static int refuse(const parser *p, const char *expected)
     return refuse_at(p, p->at, expected);
 }
 
-/* The next character; 0 at the end (a NUL in the text fits nowhere either). */
+/* The next character; 0 at the end (a NUL in the text is never legal either). */
 static char peek(const parser *p)
 {
     return p->at < p->end ? *p->at : 0;
@@ -167,7 +167,7 @@ static int read_string(parser *p, const char **text)
 /* ------------------------------------------------------------------------------------------------
  * Numbers and words */
 
-/* digits [n] without their point, times 10^exponent: strtod then depends on no locale. */
+/* digits [n] without their point, times 10^exponent: then strtod does not depend on the locale. */
 static double to_double(const char *digits, long exponent)
 {
     char text[MAX_NUMBER + 32];
@@ -180,7 +180,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Copies digits to *to; their number is returned. */
+/* Copies digits to *to; returns how many. */
 static long take_digits(parser *p, char **to)
 {
     long n = 0;
@@ -280,7 +280,7 @@ static int read_key(parser *p, const char **key)
     return 0;
 }
 
-/* One value, of a container only its bracket. */
+/* One value; of a container only its bracket. */
 static int read_value(parser *p, const char *key)
 {
     char c = peek_past_space(p);
@@ -339,13 +339,13 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Sorts the keys of every object and looks at neighbours: n log n where comparing all pairs would hang. */
+/* Sorts the keys of every object and compares neighbours: n log n, since comparing all pairs could take hours. */
 static int refuse_duplicates(const vdm_json *j, const char *path, vdm_error *err)
 {
-    int64_t most = 0;
+    int64_t max = 0;
     for (int64_t i = 0; i < j->count; i++)
-        if (j->nodes[i].kind == VDM_JSON_OBJECT && j->nodes[i].children > most) most = j->nodes[i].children;
-    const char **keys = vdm_alloc((size_t)most, sizeof *keys, path, err);
+        if (j->nodes[i].kind == VDM_JSON_OBJECT && j->nodes[i].children > max) max = j->nodes[i].children;
+    const char **keys = vdm_alloc((size_t)max, sizeof *keys, path, err);
     if (!keys) return -1;
     int status = 0;
     for (int64_t i = 0; i < j->count && status == 0; i++) {
@@ -361,7 +361,7 @@ static int refuse_duplicates(const vdm_json *j, const char *path, vdm_error *err
     return status;
 }
 
-/* Every node but the root follows a bracket or a comma: an upper bound, strings may hold some too. */
+/* Every node but the root follows a bracket or a comma: an upper bound, since strings may contain some too. */
 static size_t count_nodes(const char *text, size_t size)
 {
     size_t n = 1;

@@ -7,9 +7,8 @@
  * Mirrors CogVideoXTransformer3DModel, AutoencoderKLCogVideoX and T5EncoderModel: the same names and shapes of weights.
  *
  * Traps
- *   patch_size_t is null in the 1.0 models, and their patch projection is a convolution [D,C,p,p]; its
- *   memory is the matrix [D, C p p] as it stands. patch_bias = false acts there alone: the 1.5 models
- *   say false and have the bias.
+ *   patch_size_t is null in the 1.0 models, and their patch projection is a convolution [D,C,p,p], in memory the matrix
+ *   [D, C p p]. patch_bias = false has an effect only there: the 1.5 models have false and nevertheless a bias.
  *   A convolution's weight is [out,in,kt,k,k] in the file, and [kt k k in, out] in the kernels. */
 #include "files/config_keys.h"
 #include "kernels/kernels.h"
@@ -18,18 +17,17 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Taking tensors from a file: every one is asked for by name and shape; what is wrong is collected, so
- * that one sentence says all of it. */
+ * Taking tensors from a file, each by name and shape. Errors are collected and reported in one sentence. */
 
 typedef struct problems {
     int count, shown;
-    char text[240]; /* of those that are shown */
+    char text[240]; /* the names that are reported */
 } problems;
 
 typedef struct loader {
     vdm_safetensors file;
     bool *used; /* [file.count] */
-    char *at;   /* where the next array of the result's own memory goes */
+    char *at;   /* place of the next array in the result's own memory */
     problems missing, misshapen, infinite;
 } loader;
 
@@ -56,7 +54,7 @@ static const char *shape_text(char text[static 128], int rank, const int64_t *sh
     return text;
 }
 
-/* The tensor prefix + name of that shape; NULL, and a problem noted, where there is none. */
+/* The tensor prefix + name of that shape; if there is none, notes a problem and returns NULL. */
 static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape)
 {
     char full[VDM_MAX_NAME], expected[128], found[128];
@@ -72,7 +70,7 @@ static const vdm_tensor *take(loader *l, const char *prefix, const char *name, i
     if (!same)
         add_problem(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
                     shape_text(found, t->rank, t->shape));
-    /* vectors are widened, so they may be doubles; matrices are used as they are */
+    /* vectors are converted, so they may be doubles; matrices are used as they are */
     bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && rank == 1);
     if (same && !floating)
         add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full,
@@ -92,15 +90,15 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* What is copied is looked at; NaN in matrices that stay mapped shows in the first step's result (vdm_safetensors_check_finite):
- * to look for it here would read the whole file. */
+/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+ * (vdm_safetensors_check_finite): a check here would read the whole file. */
 static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
 {
     int64_t at = vdm_first_not_finite(data, dtype, vdm_tensor_count(t));
     if (at >= 0) add_problem(&l->infinite, "'%s': element %lld", t->name, (long long)at);
 }
 
-/* A copy in f32; NULL, and a problem noted. */
+/* A copy in f32; notes a problem and returns NULL if that fails. */
 static const float *take_floats(loader *l, const char *prefix, const char *name, int rank,
                                 const int64_t *shape)
 {
@@ -123,8 +121,8 @@ static void take_norm(loader *l, vdm_norm *norm, int64_t n, const char *prefix)
     norm->beta = take_vector(l, prefix, ".bias", n);
 }
 
-/* Bytes that the result's own copies may take: all vectors in f32, learned positions, and for the VAE
- * (`repacked`) every convolution. Counted over the file, before anything is taken from it. */
+/* Maximum bytes of the result's own copies: all vectors in f32, learned positions, and for the VAE (`repacked`) every
+ * convolution. Counted over the file, before anything is taken from it. */
 static size_t own_bytes(const loader *l, bool repacked)
 {
     size_t bytes = 64;
@@ -153,7 +151,7 @@ static int loader_open(loader *l, const char *dir, const char *stem, bool repack
     return *memory ? 0 : -1;
 }
 
-/* After the last tensor was taken. */
+/* Reports the problems, after the last tensor. */
 static int loader_report(const loader *l, vdm_error *err)
 {
     problems extra = {0};
@@ -179,14 +177,14 @@ static int loader_report(const loader *l, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * CogVideoXTransformer3DModel */
 
-/* weight [out,in] stays where it is mapped; no bias. */
+/* weight [out,in], used where it is mapped; no bias. */
 static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
     const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
     *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in}};
 }
 
-/* The same with a bias [out], which is widened. */
+/* The same with a bias [out], converted to f32. */
 static void take_linear(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
     take_matrix(l, w, out, in, prefix);
@@ -293,7 +291,7 @@ void vdm_transformer_free(vdm_transformer *m)
 /* ------------------------------------------------------------------------------------------------
  * AutoencoderKLCogVideoX */
 
-/* to[i] = from[i * stride], numbers of 2 or 4 bytes at any address: sizes that the compiler knows. */
+/* to[i] = from[i * stride], elements of 2 or 4 bytes at any address: constant sizes for the compiler. */
 static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t width)
 {
     if (width == 2)
@@ -302,8 +300,8 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* [out,in,taps] -> [taps,in,out], numbers of `width` bytes. Blocks of 16 outputs, so that both sides
- * are touched a cache line at a time; one thread writes one block's columns. */
+/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed by
+ * cache lines; one thread writes one block's columns. */
 static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t taps, size_t width)
 {
     enum { BLOCK = 16 };
@@ -317,7 +315,7 @@ static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t 
         }
 }
 
-/* A kernel of kt x k x k; a Conv2d where kt is 0. */
+/* A kernel of kt x k x k; a Conv2d if kt is 0. */
 static void take_conv(loader *l, vdm_conv *w, int out, int in, int kt, int k, const char *prefix,
                       const char *name)
 {
@@ -456,7 +454,7 @@ static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config 
     b->norm2 = take_vector(l, name, "1.layer_norm.weight", D);
 }
 
-/* The table of words has one of two names, or both: then they are the same, and the encoder reads its own. */
+/* The embedding table has one of two names, or both: then they are equal, and the encoder's own is read. */
 static void take_words(loader *l, vdm_text_encoder *m)
 {
     bool own = vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight");
@@ -530,11 +528,11 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
     return *text ? 0 : -1;
 }
 
-/* first + k step for k = 0, 1, ..., up to most; the sentence names the neighbours that are legal. */
-static int check_step(const char *what, const char *expected, int found, int first, int step, int most,
+/* Expects first + k step for k = 0, 1, ..., up to most; the message names the nearest legal values. */
+static int check_step(const char *what, const char *expected, int found, int first, int step, int max,
                       vdm_error *err)
 {
-    int last = most - (most - first) % step;
+    int last = max - (max - first) % step;
     int below = found < first ? first : found > last ? last : found - (found - first) % step;
     if (found == below) return 0;
     if (found < first || below == last)
@@ -543,8 +541,8 @@ static int check_step(const char *what, const char *expected, int found, int fir
                     below + step);
 }
 
-/* Learned positions exist for one picture size, and for one number of frames, for others diffusers silently
- * computes others (vdm_tape_new). The table of the 1.5 models' rotary positions has a size too (grid_type
+/* Learned positions exist for one picture size and one number of frames; for other numbers of frames diffusers silently
+ * computes other positions (vdm_tape_new). The table of the 1.5 models' rotary positions has a maximum size (grid_type
  * "slice": it is cut to the grid, never stretched). */
 static int check_positions(const vdm_geometry *g, const vdm_transformer_config *c, int side, vdm_error *err)
 {
@@ -565,7 +563,7 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
     int side = 1 << (c->vae.blocks - 1), ratio = c->vae.temporal_compression; /* pixels, frames of a latent */
     int unit = side * t->patch, patch_t = t->patch_t > 0 ? t->patch_t : 1;
     *g = (vdm_geometry){.frames = frames, .height = height, .width = width};
-    /* 2 ratio: the VAE decodes an odd number of latent frames to the frames that it was given */
+    /* 2 ratio: the VAE decodes only an odd number of latent frames to the number of frames that it encoded */
     char length[40], multiple[40];
     snprintf(length, sizeof length, "%d k + 1", 2 * ratio);
     snprintf(multiple, sizeof multiple, "a multiple of %d", unit);

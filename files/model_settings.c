@@ -1,8 +1,8 @@
-/* A model's own settings: MODEL/vdm.json, in which a model states how it is meant to learn and to answer.
+/* A model's own settings: MODEL/vdm.json, with which it is meant to learn and to answer.
  *
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
  *
- * Only what the file gives is replaced; an unknown key, a value of another type or out of its range is an
+ * Only the given settings are replaced; an unknown key, a value of another type or outside its range is an
  * error. Keys and ranges are those of the program's options (tools/options_table.c), with _ for -;
  * tests/test_pipeline.c compares the two. The section "arc", and the keys of fit and sample that describe
  * pictures of grids, are the program's: they are accepted here and have no effect. */
@@ -15,7 +15,7 @@
 #define COUNT(list) ((int)(sizeof(list) / sizeof(list)[0]))
 #define GRID_KEYS   "cell", "border", "align", "grow", "outside", "palette", "views"
 
-/* The place of a word in words [n], which is the value of the enum. */
+/* The index of a word in words [n], which is the value of the enum. */
 static int read_word(vdm_fields *f, const char *key, int fallback, const char *const *words, int n,
                      const char *expected)
 {

@@ -51,7 +51,7 @@ static bool lists(const char *list, const char *name)
 int vdm_quota_processors(const char *groups, const char *root)
 {
     char line[PATH_BYTES];
-    double least = 0;
+    double min = 0;
     FILE *f = fopen(groups, "r");
     while (f &&
            fgets(line, sizeof line, f)) { /* NUMBER:CONTROLLERS:/GROUP, without controllers in version 2 */
@@ -68,12 +68,12 @@ int vdm_quota_processors(const char *groups, const char *root)
         for (char *end = folder + strlen(folder); end; end = strrchr(folder + top, '/')) {
             *end = '\0';
             double share = share_of(folder, v2);
-            if (share > 0 && (least == 0 || share < least)) least = share;
+            if (share > 0 && (min == 0 || share < min)) min = share;
         }
     }
     if (f) fclose(f);
-    int whole = least < 1e6 ? (int)least : 1000000;
-    return whole + (least > whole && whole < 1000000);
+    int whole = min < 1e6 ? (int)min : 1000000;
+    return whole + (min > whole && whole < 1000000);
 }
 
 int vdm_default_threads(void)

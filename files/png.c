@@ -8,9 +8,9 @@
  * large picture. All CRCs are checked, and the stream has to end with the last row.
  *
  * Traps
- *   A filter works on bytes, and its left neighbour is the byte one pixel before: one byte before for pixels of less.
+ *   A filter works on bytes; its left neighbour is the byte one pixel before, or one byte before if pixels are smaller.
  *   The row above the first one of each pass is zeros, and a pass without pixels has no rows, not even filter bytes.
- *   Average and Paeth are taken without the 8 bits' overflow; only the sum wraps.
+ *   Average and Paeth are computed without overflow of 8 bits; only the sum wraps.
  *   16-bit samples become 8 bits by their upper byte, as Pillow takes them (of grey it clips at 255: a fault); the
  *   transparent colour of tRNS is compared with all 16 bits.
  *   Alpha is not premultiplied: over black v becomes v a / 255, rounded. */
@@ -62,7 +62,7 @@ typedef struct png {
     uint8_t *stream; /* [stream_size]: the data of all IDAT */
     size_t stream_size;
     bool stream_ended;               /* another chunk followed */
-    bool srgb, profile, other_gamma; /* what the file says of its colours */
+    bool srgb, profile, other_gamma; /* the file's statements on its colours */
     unsigned notes;
 } png;
 
@@ -190,7 +190,7 @@ static bool names_srgb(const chunk *c)
     return false;
 }
 
-/* Chunks that need not be understood. Those that change how a picture looks are noted. */
+/* Optional chunks. Those that change how a picture looks are noted. */
 static void read_ancillary(png *p, const chunk *c)
 {
     if (strcmp(c->type, "sRGB") == 0) p->srgb = true;
@@ -217,8 +217,7 @@ static int read_chunk(png *p, const chunk *c)
         return *c->type == 'P' ? read_palette(p, c) : read_transparency(p, c);
     }
     if (*c->type >= 'A' && *c->type <= 'Z')
-        return vdm_fail(p->err, "%s: chunks: found %s, which can't be left out and is not known", p->path,
-                        c->type);
+        return vdm_fail(p->err, "%s: chunks: found %s, a critical chunk that is not known", p->path, c->type);
     read_ancillary(p, c);
     return 0;
 }
@@ -292,7 +291,7 @@ static uint8_t paeth(int left, int above, int corner)
     return (uint8_t)(a <= b && a <= c ? left : b <= c ? above : corner);
 }
 
-/* Undoes a row's filter in place. above: the row before, NULL where it is the first; bpp: bytes of a pixel. */
+/* Undoes a row's filter in place. above: the row before, NULL for the first; bpp: bytes of a pixel. */
 static int undo_filter(int filter, uint8_t *row, const uint8_t *above, size_t n, size_t bpp)
 {
     for (size_t i = 0; i < n; i++) {
@@ -320,7 +319,7 @@ static int undo_filter(int filter, uint8_t *row, const uint8_t *above, size_t n,
     return 0;
 }
 
-/* Sample i of a row: 0 .. 2^depth - 1. Small ones fill a byte from its highest bit. */
+/* Sample i of a row: 0 .. 2^depth - 1. Samples of less than 8 bits fill a byte from its highest bit. */
 static uint16_t sample_at(const uint8_t *row, int depth, size_t i)
 {
     if (depth == 16) return (uint16_t)(row[2 * i] << 8 | row[2 * i + 1]);
@@ -329,7 +328,7 @@ static uint16_t sample_at(const uint8_t *row, int depth, size_t i)
     return (uint16_t)(row[bit / 8] >> (8 - depth - (int)(bit % 8)) & ((1 << depth) - 1));
 }
 
-/* Pixel i of a row as RGBA; false where it is no colour of the palette. */
+/* Pixel i of a row as RGBA; false if its colour is not in the palette. */
 static bool pixel_at(const png *p, const uint8_t *row, size_t i, uint8_t *rgba)
 {
     uint16_t v[4] = {0};

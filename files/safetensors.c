@@ -5,15 +5,14 @@
  *                "__metadata__": {"key": "text", ...}}; offsets count from the end of the header
  *   the rest     the tensors, row-major, little-endian, without gap or overlap
  *
- * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and two
- * programs share them. Everything that the header claims is checked at opening, so that nobody who
- * follows a tensor's pointer has to.
+ * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and programs share them. The
+ * whole header is checked when the file is opened, so that users of a tensor's pointer need no checks.
  *
  * Traps
- *   Data may lie at any address: the header's length decides. Read it by memcpy or by bytes.
- *   A shape may multiply to more than 64 bits, offsets may be inverted or far away: check, then multiply.
- *   A mapped file that another program cuts short kills us with SIGBUS. Replace files by renaming, as
- *   vdm does; the old pages then stay valid. */
+ *   Data may be at any address, which depends on the header's length. Read it by memcpy or by bytes.
+ *   The product of a shape may exceed 64 bits, offsets may be inverted or beyond the file: check, then multiply.
+ *   If another program truncates a mapped file, SIGBUS kills this one. Replace files by renaming, as vdm does; then the
+ *   old pages stay valid. */
 #include "vdm_files.h"
 
 #include <errno.h>
@@ -28,10 +27,10 @@ typedef struct vdm_mapping {
     char *path;
     void *base; /* the mapped file, [size] */
     size_t size;
-    vdm_json header; /* of header_bytes: tensors' names and the metadata live in its strings */
+    vdm_json header; /* of header_bytes: its strings hold the tensors' names and the metadata */
     size_t header_bytes;
     char *swapped;       /* big-endian machines: the data in native byte order; else NULL */
-    vdm_tensor *tensors; /* [count], while the file is opened; then handed over */
+    vdm_tensor *tensors; /* [count], while the file is opened; then moved to vdm_safetensors */
     int64_t count;
 } vdm_mapping;
 
@@ -46,14 +45,14 @@ static bool big_endian(void)
     return first == 0;
 }
 
-/* Bytes of an element that a machine of the other order has reversed; C64 is two floats. */
+/* Bytes that are reversed on a machine of the other byte order; C64 is two floats. */
 static size_t swapped_bytes(vdm_dtype dtype)
 {
     size_t bytes = vdm_dtype_bytes(dtype);
     return dtype == VDM_C64 ? 4 : bytes ? bytes : 1;
 }
 
-/* Copies n numbers of `width` bytes, each with its bytes reversed. */
+/* Copies elements of `width` bytes, each with its bytes reversed. */
 static void copy_swapped(char *to, const char *from, size_t bytes, size_t width)
 {
     for (size_t i = 0; i < bytes; i += width)
@@ -63,8 +62,8 @@ static void copy_swapped(char *to, const char *from, size_t bytes, size_t width)
 /* ------------------------------------------------------------------------------------------------
  * One entry of the header */
 
-/* A JSON number that is a whole one from 0 to 2^63-1, as written: 3, not 3.0 and not 3e0. */
-static bool whole_number(const vdm_json_node *node, int64_t *value)
+/* A JSON number that is written as an integer from 0 to 2^63-1: 3, not 3.0 or 3e0. */
+static bool read_integer(const vdm_json_node *node, int64_t *value)
 {
     if (node->kind != VDM_JSON_NUMBER) return false;
     *value = 0;
@@ -88,13 +87,12 @@ static int read_dtype(vdm_tensor *t, const vdm_json_node *node, const char *path
                     path, t->name, node->text);
 }
 
-/* Sizes that multiply past 64 bits are refused even where a 0 stands beside them: strides are
- * products too. */
+/* Sizes whose product exceeds 64 bits are rejected even if another size is 0: strides are products too. */
 static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *node, const char *path,
                       vdm_error *err)
 {
     if (!node || node->kind != VDM_JSON_ARRAY)
-        return vdm_fail(err, "%s: tensor '%s': shape: expected a list of whole numbers", path, t->name);
+        return vdm_fail(err, "%s: tensor '%s': shape: expected a list of integers", path, t->name);
     if (node->children > VDM_MAX_RANK)
         return vdm_fail(err, "%s: tensor '%s': shape: found %lld dimensions, at most %d are allowed", path,
                         t->name, (long long)node->children, VDM_MAX_RANK);
@@ -102,9 +100,9 @@ static int read_shape(vdm_tensor *t, const vdm_json *j, const vdm_json_node *nod
     bool zero = false;
     for (const vdm_json_node *n = node->children ? node + 1 : NULL; n; n = vdm_json_next(j, n)) {
         int64_t *size = &t->shape[t->rank++];
-        if (!whole_number(n, size))
-            return vdm_fail(err, "%s: tensor '%s': shape: expected whole numbers from 0 to 2^63-1, found %s",
-                            path, t->name, n->text ? n->text : "something else");
+        if (!read_integer(n, size))
+            return vdm_fail(err, "%s: tensor '%s': shape: expected integers from 0 to 2^63-1, found %s", path,
+                            t->name, n->text ? n->text : "something else");
         if (*size > 0 && product > INT64_MAX / *size)
             return vdm_fail(err, "%s: tensor '%s': shape: more bytes than 64 bits can count", path, t->name);
         if (*size > 0) product *= *size;
@@ -121,17 +119,17 @@ static int read_offsets(vdm_tensor *t, const vdm_json *j, const vdm_json_node *n
                         const char *data, vdm_error *err)
 {
     int64_t at[2];
-    if (!node || node->kind != VDM_JSON_ARRAY || node->children != 2 || !whole_number(node + 1, &at[0]) ||
-        !whole_number(vdm_json_next(j, node + 1), &at[1]) || at[0] > at[1])
-        return vdm_fail(err, "%s: tensor '%s': data_offsets: expected [begin, end], whole numbers", m->path,
+    if (!node || node->kind != VDM_JSON_ARRAY || node->children != 2 || !read_integer(node + 1, &at[0]) ||
+        !read_integer(vdm_json_next(j, node + 1), &at[1]) || at[0] > at[1])
+        return vdm_fail(err, "%s: tensor '%s': data_offsets: expected [begin, end], two integers", m->path,
                         t->name);
-    size_t room = m->size - (size_t)(data - (const char *)m->base);
-    if ((uint64_t)at[1] > room)
+    size_t capacity = m->size - (size_t)(data - (const char *)m->base);
+    if ((uint64_t)at[1] > capacity)
         return vdm_fail(
             err,
             "%s: tensor '%s': data_offsets: ends at byte %lld of %zu in the file: was its download "
             "cut short?",
-            m->path, t->name, (long long)at[1], room);
+            m->path, t->name, (long long)at[1], capacity);
     if ((uint64_t)(at[1] - at[0]) != t->bytes)
         return vdm_fail(err, "%s: tensor '%s': shape and dtype need %zu bytes, data_offsets give %lld",
                         m->path, t->name, t->bytes, (long long)(at[1] - at[0]));
@@ -212,7 +210,7 @@ static int check_metadata(const vdm_json *j, const vdm_json_node *node, const ch
     return 0;
 }
 
-/* What people save as .safetensors by mistake; NULL where it looks like none of them. */
+/* Other files that are often saved as .safetensors by mistake; NULL if it is none of them. */
 static const char *known_impostor(const char *base, size_t size)
 {
     static const struct {
@@ -260,7 +258,7 @@ static int find_header(const vdm_mapping *m, const char **header, size_t *length
         m->path, (unsigned long long)n, m->size);
 }
 
-/* Big-endian machines: the tensors get memory of their own. */
+/* Big-endian machines: the tensors get their own memory. */
 static int to_native(vdm_mapping *m, const char *data, vdm_error *err)
 {
     if (!big_endian()) return 0;
@@ -308,7 +306,7 @@ static int map_opened(vdm_mapping *m, int fd, vdm_error *err)
         return vdm_fail(err, "%s: expected a safetensors file, found %s", m->path,
                         S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
     if ((uintmax_t)info.st_size > SIZE_MAX / 8) return vdm_fail(err, "%s: too large to be mapped", m->path);
-    if (info.st_size == 0) return 0; /* can't be mapped; find_header says what is wrong */
+    if (info.st_size == 0) return 0; /* can't be mapped; find_header reports the error */
     void *base = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (base == MAP_FAILED) return vdm_fail(err, "%s: can't be mapped: %s", m->path, strerror(errno));
     m->base = base;
@@ -375,7 +373,7 @@ static int open_all(vdm_safetensors *f, char *const *paths, int n, vdm_error *er
     return 0;
 }
 
-static int name_it(vdm_safetensors *f, const char *path, vdm_error *err)
+static int set_path(vdm_safetensors *f, const char *path, vdm_error *err)
 {
     *f = (vdm_safetensors){0};
     size_t bytes = strlen(path) + 1;
@@ -387,7 +385,7 @@ static int name_it(vdm_safetensors *f, const char *path, vdm_error *err)
 
 int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err)
 {
-    if (name_it(f, path, err) == 0 && open_all(f, &f->path, 1, err) == 0) return 0;
+    if (set_path(f, path, err) == 0 && open_all(f, &f->path, 1, err) == 0) return 0;
     vdm_safetensors_close(f);
     return -1;
 }
@@ -403,7 +401,7 @@ void vdm_safetensors_close(vdm_safetensors *f)
 
 /* ------------------------------------------------------------------------------------------------
  * Shards: {"metadata": {"total_size": ...}, "weight_map": {"tensor": "file in the same folder", ...}}.
- * total_size is not looked at: writers count shared or converted storage, and nothing depends on it. */
+ * total_size is ignored: writers count shared or converted storage, and nothing depends on it. */
 
 typedef struct shard_index {
     const char *path;
@@ -425,7 +423,7 @@ static int compare_key(const void *a, const void *b)
     return strcmp((*(const vdm_json_node *const *)a)->key, (*(const vdm_json_node *const *)b)->key);
 }
 
-/* A shard lies in the folder of its index: an index from elsewhere must not open other files. */
+/* A shard is in the folder of its index: an index must not open other files. */
 static int check_file_name(const shard_index *x, const vdm_json_node *n, vdm_error *err)
 {
     if (n->kind != VDM_JSON_STRING)
@@ -487,7 +485,7 @@ static int find_shard(const shard_index *x, const char *file)
     return low;
 }
 
-/* Both lists are sorted by name: one walk says whether the index and the shards agree. */
+/* Both lists are sorted by name: one pass compares the index with the shards. */
 static int check_agreement(const vdm_safetensors *f, const shard_index *x, vdm_error *err)
 {
     for (int64_t i = 0; i < f->count || i < x->count; i++) {
@@ -527,7 +525,7 @@ int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char 
     char *single = vdm_path(dir, name, err);
     snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
     char *index = single ? vdm_path(dir, name, err) : NULL;
-    int status = index ? name_it(f, dir, err) : -1;
+    int status = index ? set_path(f, dir, err) : -1;
     if (status == 0) {
         if (access(single, F_OK) == 0)
             status = open_all(f, &single, 1, err);
@@ -543,7 +541,7 @@ int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char 
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Looking things up */
+ * Lookup */
 
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name)
 {
@@ -587,7 +585,7 @@ int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *s
     if (!fits)
         return vdm_fail(err, "%s: tensor '%s': expected %s, found %s", path, t->name,
                         shape_text(expected, rank, shape), shape_text(found, t->rank, t->shape));
-    if (t->dtype > VDM_I32) /* floating types come first, then wide whole numbers */
+    if (t->dtype > VDM_I32) /* floating types come first, then wide integers */
         return vdm_fail(err, "%s: tensor '%s': expected F32, F16, BF16, F64, I64 or I32, found %s", path,
                         t->name, vdm_dtype_name(t->dtype));
     for (int i = 0; i < rank; i++) shape[i] = t->shape[i + skip];
@@ -689,7 +687,7 @@ static void put_data(FILE *to, const vdm_tensor *t)
     }
 }
 
-/* What a reader would refuse is not written. */
+/* What a reader would reject is not written. */
 static int check_tensor(const char *path, const vdm_tensor *t, vdm_error *err)
 {
     if (check_name(t->name, path, err)) return -1;
@@ -733,7 +731,7 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Writing a tensor at a time */
+ * Writing one tensor at a time */
 
 int vdm_safetensors_begin(vdm_safetensors_writer *w, const char *path, size_t reserve, vdm_error *err)
 {

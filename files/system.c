@@ -1,9 +1,9 @@
 /* The system under the library: errors, memory, files, the clock.
  *
  * Traps
- *   A file that is written in place and interrupted leaves half a file under a good name. Here every
- *   file is written beside its name, synced and renamed; the folder is synced too, or the new name
- *   itself may be lost with the power. */
+ *   If writing a file in place is interrupted, half a file is left under its name. Here every file is written under
+ *   another name in the same folder, synced and renamed; the folder is synced too, or a power failure may lose the new
+ *   name. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "vdm_files.h"
 
@@ -19,7 +19,7 @@
 
 enum {
     ALIGNMENT = 64,      /* a cache line, and one 16-lane vector */
-    LARGE_PAGE = 2 << 20 /* of most processors; no harm is done where it's another */
+    LARGE_PAGE = 2 << 20 /* of most processors; harmless on others */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -83,9 +83,9 @@ int vdm_fail(vdm_error *err, const char *format, ...)
     return -1;
 }
 
-/* Large pages spare the processor most of its look-ups of addresses: attention is 4 % faster, a step of
- * learning 3 %. A wish, which the system may ignore. */
-static void wish_for_large_pages(void *p, size_t bytes)
+/* Large pages save most address translations: attention is 4 % faster, a training step 3 %. The system may ignore the
+ * request. */
+static void request_large_pages(void *p, size_t bytes)
 {
 #ifdef MADV_HUGEPAGE
     (void)madvise(p, bytes, MADV_HUGEPAGE);
@@ -108,7 +108,7 @@ void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err)
         vdm_fail(err, "%s: no memory for %zu bytes", what, bytes);
         return NULL;
     }
-    if (large) wish_for_large_pages(p, bytes);
+    if (large) request_large_pages(p, bytes);
     return memset(p, 0, bytes);
 }
 
@@ -191,11 +191,11 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
     return status;
 }
 
-/* "dir/name.PID.K.part": K counts on past the leftovers of a process that had the same number. */
-static int open_beside(vdm_file *f, size_t room)
+/* "dir/name.PID.K.part": K counts past leftovers of an earlier process with the same number. */
+static int open_beside(vdm_file *f, size_t capacity)
 {
     for (int k = 0; k < 1000; k++) {
-        snprintf(f->beside, room, "%s.%ld.%d.part", f->path, (long)getpid(), k);
+        snprintf(f->beside, capacity, "%s.%ld.%d.part", f->path, (long)getpid(), k);
         int fd = open(f->beside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
@@ -214,19 +214,19 @@ int vdm_file_open(vdm_file *f, const char *path, vdm_error *err)
     *f = (vdm_file){0};
     struct stat info;
     if (!*path) return vdm_fail(err, "the name of a file to write is empty");
-    /* a rename would put a file in the place of a device such as /dev/null */
+    /* a rename would replace a device such as /dev/null by a file */
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return vdm_fail(err, "%s: %s, not a file that can be replaced", path,
                         S_ISDIR(info.st_mode) ? "is a folder" : "is a device or pipe");
-    size_t length = strlen(path), room = length + 48;
+    size_t length = strlen(path), capacity = length + 48;
     f->path = vdm_alloc(length + 1, 1, path, err);
-    f->beside = f->path ? vdm_alloc(room, 1, path, err) : NULL;
+    f->beside = f->path ? vdm_alloc(capacity, 1, path, err) : NULL;
     if (!f->beside) {
         file_release(f);
         return -1;
     }
     memcpy(f->path, path, length + 1);
-    int fd = open_beside(f, room);
+    int fd = open_beside(f, capacity);
     f->stream = fd < 0 ? NULL : fdopen(fd, "w+b");
     if (f->stream) return 0;
     vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
@@ -290,7 +290,7 @@ bool vdm_memory_is_whole(FILE *f)
 int vdm_memory_close(FILE *f, char **text, size_t *size)
 {
     bool whole = vdm_memory_is_whole(f);
-    whole = fclose(f) == 0 && whole && *text; /* which glibc sets to NULL where it can't shrink the memory */
+    whole = fclose(f) == 0 && whole && *text; /* which glibc sets to NULL if it can't shrink the memory */
     if (whole) {
         *size -= 1;
         return 0;

@@ -1,5 +1,5 @@
-/* vdm_files: what the library stands on: errors, memory, files that appear whole, JSON, safetensors. vdm.h includes it.
- * A program that learns and answers needs of it vdm_error and vdm_free alone. */
+/* vdm_files: the base of the library: errors, memory, files that appear whole, JSON, safetensors. vdm.h includes it. A
+ * program that learns and answers needs only vdm_error and vdm_free. */
 #ifndef VDM_FILES_H
 #define VDM_FILES_H
 
@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-/* Limits of the readers, each with its reason. Whatever exceeds one is refused by name. */
+/* Limits of the readers, each with its reason. What exceeds a limit is rejected by name. */
 enum {
     VDM_MAX_RANK = 8,                     /* dimensions of a tensor: weights have at most 5 */
     VDM_MAX_HEADER = 100000000,           /* bytes of a safetensors header: the format's own limit */
@@ -43,22 +43,22 @@ int vdm_fail(vdm_error *err, const char *format, ...)
 #endif
     ;
 
-/* Makes names from files safe to print. In place, these become '?': control characters,
- * and bytes that are no UTF-8. vdm_fail does so with its sentence. */
+/* Makes names from files safe to print: replaces, in place, control characters and invalid UTF-8 by '?'. vdm_fail does
+ * so with its message. */
 void vdm_clean(char *text);
-/* Bytes of the UTF-8 character that the `size` bytes of text, at least 1, begin with: 1 to 4; 0 if they begin
- * with none: overlong forms, surrogates and what is past U+10FFFF are none. */
+/* Bytes of the UTF-8 character at the beginning of text, of `size` bytes, at least 1: 1 to 4; 0 if there is none.
+ * Overlong forms, surrogates and codes beyond U+10FFFF are not characters. */
 int vdm_utf8_length(const char *text, size_t size);
-/* Bytes of the character that *text, ended by a NUL, begins with: 1 to 4; 0 where vdm_clean replaces one. */
+/* Bytes of the character at the beginning of text, which ends with a NUL: 1 to 4; 0 if vdm_clean replaces it. */
 int vdm_character(const char *text);
 
-/* count * size bytes, zeroed, 64-byte aligned, checked for overflow; NULL with a sentence that says
- * what the memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
+/* count * size bytes, zeroed, 64-byte aligned, checked for overflow; on failure NULL, and a message with `what` the
+ * memory was for. Freed with vdm_free. Zero bytes give a valid pointer. */
 void *vdm_alloc(size_t count, size_t size, const char *what, vdm_error *err);
 void vdm_free(void *p);
 
-/* A file that appears whole or not at all: written beside its name, synced, then renamed.
- * After vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
+/* A file that appears whole or not at all: written under another name in its folder, synced, then renamed. After
+ * vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
 typedef struct vdm_file {
     FILE *stream;
     char *path, *beside;
@@ -66,8 +66,8 @@ typedef struct vdm_file {
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
 int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
 void vdm_file_abandon(vdm_file *f);
-/* Whether a stream of open_memstream holds all that was written to it; closes nothing. Adds a NUL to its text.
- * Trap: where it finds no memory, glibc's drops bytes and sets no error. It is full then, so that this byte fails. */
+/* Whether a stream of open_memstream holds all that was written to it; does not close it. Adds a NUL to its text.
+ * Trap: without memory glibc's stream drops bytes and sets no error. It is full then, so that adding the NUL fails. */
 bool vdm_memory_is_whole(FILE *f);
 /* Closes such a stream. Its text and size, without that NUL; or -1, and *text is NULL. */
 int vdm_memory_close(FILE *f, char **text, size_t *size);
@@ -103,12 +103,12 @@ enum {
 typedef enum vdm_dtype {
     VDM_F32,
     VDM_F16,
-    VDM_BF16, /* what weights may be */
+    VDM_BF16, /* types of weights */
     VDM_F64,
     VDM_I64,
     VDM_I32,
     VDM_I16,
-    VDM_I8, /* what files may hold besides */
+    VDM_I8, /* other types in files */
     VDM_U64,
     VDM_U32,
     VDM_U16,
@@ -119,7 +119,7 @@ typedef enum vdm_dtype {
     VDM_F8_E5M2,
     VDM_F8_E8M0,
     VDM_F8_E4M3FNUZ,
-    VDM_F8_E5M2FNUZ, /* listed, never computed */
+    VDM_F8_E5M2FNUZ, /* listed, never computed with */
     VDM_F6_E2M3,
     VDM_F6_E3M2,
     VDM_F4,    /* with */
@@ -142,13 +142,13 @@ typedef struct vdm_tensor {
 } vdm_tensor;
 int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
 size_t vdm_tensor_bytes(const vdm_tensor *t);  /* that its type and shape need */
-/* Whether a tensor of a file is what a computation needs, before its first element is read: a type that vdm_widen
- * takes, and this shape. -1 in the shape: any size from 1 on; it is replaced by what the tensor has. A leading
- * dimension of 1 is dropped where one too many is found. path is for the sentence, err may be NULL. */
+/* Checks, before its first element is read, that a tensor has a type that vdm_widen supports, and this shape. -1 in the
+ * shape: any size from 1 on, replaced by the tensor's. If the tensor has one dimension more, a leading 1, it is dropped.
+ * path is for the message, err may be NULL. */
 int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *shape, vdm_error *err);
 
 void vdm_widen(float *to, const void *from, vdm_dtype dtype,
-               int64_t n); /* from a floating dtype, I64 or I32 */
+               int64_t n); /* from a floating type, I64 or I32 */
 /* The first of n elements that is NaN or infinite; -1: none is. Elements of types that are not floating have neither. */
 int64_t vdm_first_not_finite(const void *from, vdm_dtype dtype, int64_t n);
 int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *path, const char *name,
@@ -187,8 +187,8 @@ int vdm_safetensors_check_finite(const vdm_safetensors *f, vdm_error *err);
 int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t count,
                           const char *const (*metadata)[2], int n_metadata, vdm_error *err);
 
-/* The same, a tensor at a time, for what memory doesn't hold: begin, add, ..., then end or abandon. The header
- * is written last, into `reserve` bytes kept for it; where it is longer, the data moves. */
+/* The same, one tensor at a time, for files larger than memory: begin, add, ..., then end or abandon. The header is
+ * written last, into `reserve` bytes kept for it; if it is longer, the data is moved. */
 typedef struct vdm_safetensors_writer {
     vdm_file file;
     FILE *entries; /* the header so far, in memory: */

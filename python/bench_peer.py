@@ -595,7 +595,7 @@ def main():
         print("\n".join(names))
         return 0
     print(f"{o.rounds} rounds of vdm, PyTorch; {o.threads} threads, vdm in {o.precision}"
-          f"{'; --quick: the figures mean nothing' * o.quick}")  # fmt: skip
+          f"{'; --quick: the figures are meaningless' * o.quick}")  # fmt: skip
     print(f"{'job':30} {'vdm ms':>10} {'torch ms':>10} {'ratio: min  median max':>20} {'vdm G/s':>8} {'torch':>8} "
           f"{'share of a peak':17} {'vdm MiB':>8} {'torch':>8}  torch's mode")  # fmt: skip
     results, failures = [], 0

@@ -1,20 +1,22 @@
 """The experiments of doc/experiments.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python python/experiments.py run [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
+    python python/experiments.py run [told] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
                                     [usual]
-                                    [--base NAME=MODEL]... [--limit-seconds S]
+                                    [--base NAME=MODEL]... [--limit-seconds S] [--tests N]
     python python/experiments.py tables            # the CSV -> the tables in doc/experiments.md
 
 bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
+told: models/cells by its defaults (its vdm.json), a token a cell and views with a prompt each in one adapter; and its
+blocks with random weights.
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
 shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.
 phi, rank, sampling: on four tasks, sampling with the recipe `usual`, since what is learned at the last timestep alone is
 answered in one step.
 sanity, segmentation: what the paper tried first, geometry from 1 to 3 pairs and the transition for masks.
 why: what each part of the recipe brings.  usual: the bases with the paper's recipe (RECIPES).
-A base that has no --base is left out of a run: motion is models/tiny, stills and random come from
-python/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
+A base that has no --base is left out of a run: motion is models/tiny, cells models/cells; stills, random and
+cells-random come from python/pretrain/export.py.  As many runs at a time as there are cores, each with one thread: small models gain little
 from more.  Needs Python alone.
 """
 import argparse
@@ -62,8 +64,10 @@ RECIPES = {
     "views": (BF16 + PURE + ["--steps", 400, "--batch", 4] + FAST, BF16 + ["--ensemble", 2, "--steps", 1],
               ["0.9 at 999", "8 views: 400 x 4 each", "0.006, warmup 150", "2 videos, 1 step, and a vote"]),
 }
+RECIPES["told"] = (BF16, BF16, ["the model's", "", "", "a vote of the views"])
+TOLD = [t for t in TASKS if t != "maze"] + ["day-night", "maze-rule", "maze"]
 VIEWS = range(8)
-GROUPS = ["views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
+GROUPS = ["told", "views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
 FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
           "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:8]
@@ -76,6 +80,8 @@ def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank="",
 def wanted(group, bases):
     if group in ("bases", "usual"):
         return [row(t, b, seed=s, recipe="pure" if group == "bases" else group) for s in SEEDS for t in TASKS for b in bases]
+    if group == "told":
+        return [row(t, b, seed=s, recipe=group) for s in SEEDS for b in ("cells", "cells-random") for t in TOLD]
     if group == "views":
         return [row(t, seed=s, recipe="views") for s in SEEDS for t in TASKS]
     if group == "shots":
@@ -125,22 +131,23 @@ def vdm(program, *words):
     return done.stdout
 
 
-def run_one(program, r, model):
+def run_one(program, r, model, tests):
     """Makes the task, learns, answers; the row with the result."""
     with tempfile.TemporaryDirectory() as folder:
         task, out, ans = (os.path.join(folder, d) for d in ("task", "run", "answers"))
-        vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "-o", task)
+        vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "--tests", tests, "-o", task)
         # alpha follows the rank, so that the adapter acts as strongly
         fit, ask, _ = RECIPES[r["recipe"]]
         fit = [*fit, "--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
         ask = [*ask, "--steps", r["sampling"]] if r["sampling"] else ask
         views, clock = VIEWS if r["recipe"] == "views" else [0], [time.monotonic()]
         for k in views:
-            both = ["--model", model, "--seed", r["seed"], "--threads", 1, "--view", k]
+            both = ["--model", model, "--seed", r["seed"], "--threads", 1] + (["--view", k] if len(views) > 1 else [])
             vdm(program, "fit", task, *both, "--watch-every", 0, *fit, "-o", out + str(k))
         clock.append(time.monotonic())
         for k in views:
-            both[-1] = k
+            if len(views) > 1:
+                both[-1] = k
             text = vdm(program, "eval", task, *both, "--lora", os.path.join(out + str(k), "lora.safetensors"), "--train-pairs", 0,
                        *ask, "-o", ans + str(k))
         if len(views) > 1:
@@ -159,13 +166,14 @@ def run_one(program, r, model):
 def run(args):
     bases = dict(b.split("=", 1) for b in args.base)
     bases.setdefault("motion", os.path.join(ROOT, "models", "tiny"))
+    bases.setdefault("cells", os.path.join(ROOT, "models", "cells"))
     end, program, there = time.monotonic() + (args.limit_seconds or 1e9), os.path.join(ROOT, "vdm"), read()
     todo = {tuple(r[k] for k in KEY): r for group in args.groups or GROUPS for r in wanted(group, bases)}
     todo = [r for key, r in todo.items() if r["base"] in bases and key not in there]
 
     def one(r):
         if time.monotonic() < end:
-            append(run_one(program, r, bases[r["base"]]))
+            append(run_one(program, r, bases[r["base"]], args.tests))
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(one, todo))
 
@@ -191,6 +199,14 @@ def both(rows, **what):
     return f"{share(exact)}, {share(cells)}" if exact else ""
 
 
+def told(rows, task):
+    """Exact, cells, inputs of each draw; of random weights exact and cells; seconds of learning."""
+    of = lambda column, base="cells": found(rows, column, task=task, base=base, recipe="told")
+    tests = {int(n) for n in of("tests")}
+    return [share(of("exact")), share(of("score")), "/".join(map(str, sorted(tests))), share(of("exact", "cells-random")),
+            share(of("score", "cells-random")), f"{statistics.mean(of('fit_seconds')):.0f}" if tests else ""]
+
+
 def table(head, lines):
     """Lines of a page, each (labels, results); those without a run are left out, and the table where there are none."""
     rows = [labels + results for labels, results in lines if any(results)]
@@ -206,6 +222,8 @@ def tables(rows):
     def bases(of, column="exact"):
         return [([t, p], [share(found(rows, column, task=t, base=b, recipe=r)) for b, r in of]) for t, p in TASKS.items()]
     return {
+        "told": table(PAPER + ["models/cells, exact", "cells", "inputs", "random weights, exact", "cells", "seconds to learn"],
+                      [([t, {**TASKS, **OTHERS}[t]], told(rows, t)) for t in TOLD]),
         "bases": table(PAPER + ["motion, 8 views"] + [b for b, _ in three], bases(four)),
         "cells": table(PAPER[:1] + ["motion, 8 views"] + [b for b, _ in three] + ["copying the input"],
                        [(labels[:1], shares + [share(found(rows, "copied", task=labels[0]))])
@@ -252,6 +270,7 @@ def main():
     ap.add_argument("groups", nargs="*")
     ap.add_argument("--base", action="append", default=[], help="NAME=MODEL folder")
     ap.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
+    ap.add_argument("--tests", type=int, default=200, help="unseen inputs")
     ap.add_argument("--limit-seconds", type=float, default=0, help="begin no run after so many")
     args = ap.parse_args()
     run(args) if args.what == "run" else write_tables()

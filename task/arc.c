@@ -1,4 +1,4 @@
-/* ARC-AGI: tasks of grids, their pictures, and the grids in pictures.
+/* ARC-AGI: tasks of grids, pictures of the grids, and grids read from pictures.
  *
  *   TASK.json -> grids [rows,cols] of 0..9 -> pictures [H,W,3] -> (a model) -> picture -> grid -> exact or not
  *
@@ -6,8 +6,8 @@
  * canvas, one cell size for all grids of a task; decoding by the mean colour of a cell, after up to three shifts of
  * the whole picture towards the palette.
  *
- * A trap: the size of the answer, and through the cell size that of the canvas, come from the stored answer there.
- * vdm_arc_largest without `answers`, and vdm_arc_infer_size, do without. */
+ * Trap: in that code the size of the answer, and with it the size of the cells, comes from the stored answer.
+ * vdm_arc_largest without `answers`, and vdm_arc_infer_size, don't use it. */
 #include "vdm_task.h"
 
 #include <math.h>
@@ -119,8 +119,8 @@ static int64_t misfit(const int64_t sum[4], int64_t n, const uint8_t *colour)
     return e;
 }
 
-/* The least misfit of a cell to a colour of the palette. */
-static int64_t least_misfit(const int64_t sum[4], int64_t n, vdm_palette palette)
+/* The minimum misfit of a cell over the colours of the palette. */
+static int64_t min_misfit(const int64_t sum[4], int64_t n, vdm_palette palette)
 {
     const uint8_t *colour;
     int64_t best = INT64_MAX;
@@ -131,7 +131,7 @@ static int64_t least_misfit(const int64_t sum[4], int64_t n, vdm_palette palette
     return best;
 }
 
-/* Squared distance of the picture to a grid of that layout, read and rendered again. first: its first cell */
+/* Squared distance of the picture from a grid of that layout that is read and rendered again. first: its first cell */
 static int64_t distance_of(const sums *s, const vdm_grid_layout *g, vdm_pixel first)
 {
     static const uint8_t grey[3] = {VDM_SEPARATOR, VDM_SEPARATOR, VDM_SEPARATOR}, black[3] = {0};
@@ -146,8 +146,7 @@ static int64_t distance_of(const sums *s, const vdm_grid_layout *g, vdm_pixel fi
     for (int i = 0; i < n; i++) {
         vdm_pixel at = vdm_grid_cell(g, first, i);
         sum_box(cell, s, at.y, at.x, g->cell, g->cell);
-        distance +=
-            least_misfit(cell, area, g->palette) + 16 * 16 * 3 * area; /* what a cell has to make up for */
+        distance += min_misfit(cell, area, g->palette) + 16 * 16 * 3 * area; /* the cost of one more cell */
         for (int c = 0; c < 4; c++) block[c] -= cell[c];
     }
     return distance + misfit(around, beyond, g->grey ? grey : black) + misfit(block, between, grey);
@@ -239,4 +238,54 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
         have++;
     }
     return have;
+}
+
+/* The size that most grids have, the earliest of a tie. */
+static int commonest_size(const vdm_grid *grids, int n)
+{
+    int best = 0, most = 0;
+    for (int i = 0; i < n; i++) {
+        int count = 0;
+        for (int k = 0; k < n; k++) count += grids[k].rows == grids[i].rows && grids[k].cols == grids[i].cols;
+        if (count > most) most = count, best = i;
+    }
+    return best;
+}
+
+void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n)
+{
+    const vdm_grid *like = &grids[commonest_size(grids, n)];
+    *to = (vdm_grid){.rows = like->rows, .cols = like->cols};
+    for (int i = 0; i < like->rows * like->cols; i++) {
+        int count[10] = {0}, best = 0;
+        for (int k = 0; k < n; k++)
+            if (grids[k].rows == like->rows && grids[k].cols == like->cols) count[grids[k].cells[i]]++;
+        for (int c = 1; c < 10; c++)
+            if (count[c] > count[best]) best = c;
+        to->cells[i] = (uint8_t)best;
+    }
+}
+
+/* Adds a grid unless it is there, or there are max; returns how many there are. */
+static int add_new(vdm_grid *to, int have, int max, const vdm_grid *g)
+{
+    for (int i = 0; i < have; i++)
+        if (vdm_grid_equal(&to[i], g)) return have;
+    if (have < max) to[have++] = *g;
+    return have;
+}
+
+int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n)
+{
+    int best[VDM_MAX_ARC_ANSWERS], votes[VDM_MAX_ARC_ANSWERS], have = 0;
+    vdm_grid majority;
+    if (n < 1) return 0;
+    max = max < VDM_MAX_ARC_ANSWERS ? max : VDM_MAX_ARC_ANSWERS;
+    int whole = vdm_arc_vote(best, votes, max, grids, n);
+    vdm_arc_majority(&majority, grids, n);
+    for (int k = 0; k < whole; k++) {
+        if (votes[k] == 1) have = add_new(to, have, max, &majority);
+        have = add_new(to, have, max, &grids[best[k]]);
+    }
+    return add_new(to, have, max, &majority);
 }

@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Where the reader is, for its sentences: "train[2].output[0][3]". */
+/* The reader's place, for messages: "train[2].output[0][3]". */
 typedef struct place {
     const vdm_json *j;
     const vdm_json_node *task;
     const char *path, *id, *part, *side; /* id: of a collection's task, or NULL */
-    int pair, row, col;                  /* -1: not so deep */
+    int pair, row, col;                  /* -1: above that level */
     vdm_error *err;
 } place;
 
@@ -243,7 +243,7 @@ static int read_member(place *p, vdm_arc *a, const char *id)
     return status || !*why.text ? status : vdm_fail(p->err, "%s", why.text);
 }
 
-/* file: of a whole task with id NULL, else of the collection that has it. */
+/* file: a task, with id NULL, or the collection that contains the task id. */
 static int read_file(vdm_arc *a, const char *file, const char *id, vdm_error *err)
 {
     vdm_json j;
@@ -262,9 +262,9 @@ static int read_file(vdm_arc *a, const char *file, const char *id, vdm_error *er
     else if (j.nodes->kind == VDM_JSON_ARRAY)
         status = read_list(&p, a);
     else if (is_collection(&j))
-        status = vdm_fail(
-            err, "%s: found a file of %lld tasks, expected one of them: %s/ID.json, as %s/%.60s.json", file,
-            (long long)j.nodes->children, file, file, j.nodes[1].key);
+        status =
+            vdm_fail(err, "%s: found a file of %lld tasks, expected one task: %s/ID.json, as %s/%.60s.json",
+                     file, (long long)j.nodes->children, file, file, j.nodes[1].key);
     else
         status = read_object(&p, a);
     vdm_json_free(&j);

@@ -1,21 +1,21 @@
-/* Colours that a model shifts, and three ways to correct them.
+/* Correction of the colours that a model shifts, in three ways.
  *
  *   answers to its own training pairs, their truths  ->  study  ->  map
  *   map, answer [H,W,3]  ->  answer with its colours corrected, or the grid that it shows
  *
- * A model learns what changes where better than it learns the exact colour: published answers have colours that are
- * up to 47 levels off, each colour its own way (arXiv 2510.24448 leaves maps that correct this open). What is learned
- * here comes from training pairs alone; the truth of the answer that is corrected is never used.
+ * A model learns the change better than the exact colour: the colours of published answers are up to 47 levels off, each
+ * colour in its own direction (arXiv 2510.24448 leaves maps that correct this open). Maps are learned from training pairs
+ * only; the truth of the answer that is corrected is never used.
  *
- *   shift    the authors' own, nothing is learned: up to three times, the mean of (nearest palette colour - colour
- *            seen) over the cells is added to the whole picture.
+ *   shift    the authors' own, without learning: up to three times, the mean of (nearest palette colour - colour seen)
+ *            over the cells is added to the whole picture.
  *   affine   rgb' = A rgb + b: the least squares over where each colour of the task comes out, drawn slightly towards
  *            the identity. With few colours, directions that were never seen stay as they are.
- *   palette  every cell (without a grid: every pixel) takes the colour whose place of coming out is nearest. A colour
- *            that no training answer has is expected where the affine map from true to seen colours puts it.
+ *   palette  every cell (without a grid: every pixel) gets the colour whose observed centre is nearest. The centre of a
+ *            colour that no training answer has is estimated by the affine map from true to seen colours.
  *
  * Traps
- *   A training answer may be wrong: where a colour comes out is the median over its cells, not the mean.
+ *   A training answer may be wrong: the centre of a colour is the median over its cells, not the mean.
  *   The authors' loop works in float32 and truncates means to integers: so does vdm_colour_read. */
 #include "vdm_task.h"
 
@@ -54,7 +54,7 @@ static void sample_mean(double mean[3], const samples *s, int i)
     vdm_mean_colour(mean, s->p, sample_at(s, i), s->side, s->side);
 }
 
-/* The same of levels that have become those of the table. table [3,256] */
+/* The same after the levels are replaced by those of the table. table [3,256] */
 static void shifted_mean(double mean[3], const samples *s, int i, float (*table)[256])
 {
     vdm_pixel at = sample_at(s, i);
@@ -82,7 +82,7 @@ static double clip(double v)
 /* ------------------------------------------------------------------------------------------------
  * What a model makes of colours */
 
-/* A pixel at an edge has a colour between two: only those near a colour of the task show where it comes out. */
+/* A pixel at an edge has a mixed colour: only pixels near a colour of the task count for its centre. */
 enum { NEAR_COLOUR = 30 };
 
 static void add_colours(vdm_colour_study *s, const vdm_colours *colours, const samples *answer,
@@ -132,7 +132,7 @@ void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layou
     s->pixels += a.n;
 }
 
-/* The level that half of the samples don't exceed. */
+/* The median: the level that half of the samples don't exceed. */
 static double median(const uint64_t level[256], uint64_t n)
 {
     uint64_t below = 0;
@@ -144,10 +144,10 @@ static double median(const uint64_t level[256], uint64_t n)
 /* ------------------------------------------------------------------------------------------------
  * Maps */
 
-/* What draws a map to the identity, UNSEEN_RIDGE times the share of colours that were not seen: a map that is
- * exact for few colours is wild elsewhere. On the public ARC tasks with 1.5 times the published shifts, RIDGE
- * alone reads 98.5 % of the cells right, and less than no map at the published strength; both read 99.99 %.
- */
+/* Ridges that draw a map towards the identity; UNSEEN_RIDGE is multiplied by the share of colours that were not seen,
+ * since a map that is exact for few colours may be far off elsewhere. On the public ARC tasks with 1.5 times the
+ * published shifts, RIDGE alone reads 98.5 % of the cells right, and fewer than without a map at the published strength;
+ * both together read 99.99 %. */
 static const double RIDGE = 1e-4, UNSEEN_RIDGE = 0.3;
 
 /* Gaussian elimination with row pivots; zz is positive definite. zz [4,4], zd [4,3] -> zd. */
@@ -191,8 +191,8 @@ static void map_affine(double to[3], const double *affine, const double from[3])
         to[c] = affine[0] * from[0] + affine[1] * from[1] + affine[2] * from[2] + affine[3];
 }
 
-/* Where the seen colours come out. Of two that come out alike, one was answered wrongly: the one that is further
- * from its own colour counts as not seen. */
+/* The centres of the seen colours. If two centres coincide, one colour was answered wrongly: the one whose centre is
+ * farther from its true colour counts as not seen. */
 static void find_centres(vdm_colours *centre, bool *seen, const vdm_colour_study *s,
                          const vdm_colours *colours)
 {
@@ -244,7 +244,7 @@ int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study 
     vdm_metric_colours(&colours, metric, palette);
     if (kind == VDM_COLOUR_NONE) return 0;
     if (!colours.n && kind != VDM_COLOUR_AFFINE)
-        return vdm_fail(err, "colours: the metric %s distinguishes none, expected affine or none for it",
+        return vdm_fail(err, "colours: the metric %s distinguishes none, expected affine or none",
                         vdm_metric_name(metric));
     if (!colours.n) fit_pixels(m->affine, s);
     if (!colours.n || kind == VDM_COLOUR_SHIFT) return 0;
@@ -287,7 +287,7 @@ static void find_shift(float (*table)[256], const samples *s, const vdm_colours 
 /* ------------------------------------------------------------------------------------------------
  * Corrected answers */
 
-/* Moves the cell so that its mean is the palette's colour; a pixel becomes it. */
+/* Shifts the cell so that its mean is the palette's colour; a pixel is replaced. */
 static void apply_palette(const vdm_colours *centre, const samples *s, const vdm_colours *colours)
 {
     for (int i = 0; i < s->n; i++) {

@@ -1,9 +1,9 @@
-/* How an answer fails, which a score alone doesn't say (arXiv 2506.07280 and 2510.24448 name it: colours that shift,
- * motion blur in place of a clean transition, drift from the input). vdm_task.h has the definitions.
+/* Diagnosis of failures that arXiv 2506.07280 and 2510.24448 name and that a score does not show: colour shift, motion
+ * blur instead of a clean transition, drift from the input. The definitions are in vdm_task.h.
  *
  *   video [T,H,W,3], query [H,W,3], truth [H,W,3] or none  ->  sums over the answers
  *
- * Frames are taken as the model gave them, before any correction of colours. */
+ * Frames are the model's own, before any correction of colours. */
 #include "vdm_task.h"
 
 #include <math.h>

@@ -71,7 +71,7 @@ int64_t vdm_grid_side(const vdm_grid_layout *g, int n)
     return (int64_t)n * (g->cell + g->border) + g->border;
 }
 
-/* Where a grid of `side` pixels begins in `picture` pixels. */
+/* The first pixel of a grid of `side` pixels in `picture` pixels. */
 static int corner(int64_t picture, int64_t side, const vdm_grid_layout *g)
 {
     int64_t at = (picture - side) / 2;
@@ -93,7 +93,7 @@ vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i)
     return (vdm_pixel){first.y + i / g->cols * step, first.x + i % g->cols * step};
 }
 
-/* n pixels of `from` in `to` of them; -1 if that is no integer. */
+/* n pixels of `from`, scaled to `to`; -1 if that is not an integer. */
 static int scaled(int n, int from, int to)
 {
     int64_t product = (int64_t)n * to;
@@ -118,7 +118,7 @@ int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int hei
     return vdm_fail(
         err,
         "a grid of %d rows and %d columns of %d pixels with borders of %d in pictures of %dx%d: expected "
-        "a size in which cells and borders have whole numbers of pixels too, as %dx%d, found %dx%d",
+        "a size in which cells and borders are whole pixels, such as %dx%d, found %dx%d",
         g->rows, g->cols, g->cell, g->border, from_height, from_width, 2 * from_height, 2 * from_width,
         height, width);
 }

@@ -3,18 +3,18 @@
  *   joints [n] of (y, x, part)  ->  lines and discs on black [H,W,3]  ->  joints [n'], in no order
  *
  * Colours and sizes are those measured on the pictures of arXiv 2506.07280: face white, torso blue, arms red,
- * legs green; at a height of 480 lines of 4 and discs of 11 pixels. Which joints a picture of theirs holds,
- * and how they match them, is not published: vdm_task.h says what is done here.
+ * legs green; at a height of 480 lines of 4 and discs of 11 pixels. Their choice of joints and their rule for matching
+ * them are not published; vdm_task.h defines those used here.
  *
- * A picture doesn't say which joint is which, only of what part: left and right, hand and elbow are
- * distinguished by nothing but their place. So joints are matched within a part, each at most once, as many as can be
- * (maximum matching by augmenting paths).
+ * A picture shows only the part that a joint belongs to: left and right, hand and elbow differ by nothing but their
+ * place. So joints are matched within a part, each at most once, as many as possible (maximum matching by augmenting
+ * paths).
  *
  * Traps
- *   A disc is found by how much of a disc's shape around a pixel has the colour, not by its colour alone:
- *   a line has the colour too, but fills less of the shape.
- *   Edges are blended with what lies under them: the cover by a colour goes from 1 to 0 with the distance
- * from it, and reaches 0 where black is. */
+ *   A disc is found by the share of a disc's shape around a pixel that has the colour, not by the colour alone: a line
+ *   has the colour too, but fills less of the shape.
+ *   Edges are blended with the background: the cover by a colour decreases from 1 to 0 with the distance from it, and is
+ *   0 at black. */
 #include "vdm_task.h"
 
 #include <math.h>
@@ -60,7 +60,7 @@ static double line_distance(const vdm_joint *a, const vdm_joint *b, double y, do
     return sqrt(dy * dy + dx * dx);
 }
 
-/* A line with round ends; a pixel whose centre is at distance d outside of it is covered by 1/2 - d. */
+/* A line with round ends; a pixel whose centre is at distance d outside it is covered by 1/2 - d. */
 static void draw_line(vdm_picture *p, const vdm_joint *a, const vdm_joint *b, double radius,
                       const uint8_t *rgb)
 {
@@ -89,8 +89,8 @@ void vdm_pose_draw(vdm_picture *p, const vdm_joint *joints, int n, const vdm_lim
 /* ------------------------------------------------------------------------------------------------
  * Reading */
 
-/* How much of a pixel has the part's colour c: a in rgb = a c + rest, where the direction of c is the nearest
- * of all parts' and near enough (cosine^2 >= 0.72: yellow is no white). */
+/* The share of a pixel that has the part's colour c: a in rgb = a c + rest, if the direction of c is the nearest of all
+ * parts' and near enough (cosine^2 >= 0.72: yellow is not white). */
 static float cover_of(const uint8_t *rgb, int part)
 {
     double own = 0, best = 0, amount = 0, norm = 0;
@@ -110,13 +110,13 @@ static float cover_of(const uint8_t *rgb, int part)
     return own < best || own < 0.72 * norm || norm == 0 ? 0 : (float)fmin(amount, 1);
 }
 
-/* Of a disc's shape that has to be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720)
- * it finds 99.6 and 100 %, with 7 and 0.4 % too many, where lines of a colour meet. At .5 lines of small
- * pictures pass for discs, at .75 a tenth of their discs are lost. */
+/* The share of a disc's shape that must be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720) 0.65
+ * finds 99.6 and 100 %, with 7 and 0.4 % too many, where lines of a colour meet. At .5 lines of small pictures pass for
+ * discs, at .75 a tenth of their discs are lost. */
 static const float THRESHOLD = 0.65f;
 
-/* The share of a disc around every pixel that the part's colour covers; 0 if the pixel itself hasn't got
- * it. cover, response [H,W] */
+/* The share of a disc around every pixel that the part's colour covers; 0 if the pixel itself doesn't have the colour.
+ * cover, response [H,W] */
 static void find_discs(float *response, float *cover, const vdm_picture *p, int part)
 {
     int H = p->height, W = p->width, r = (int)disc_radius(p);
@@ -135,7 +135,7 @@ static void find_discs(float *response, float *cover, const vdm_picture *p, int 
     }
 }
 
-/* No pixel within a disc's diameter answers more, none before it as much. */
+/* No pixel within a disc's diameter has a larger response, no earlier one the same. */
 static bool is_peak(const float *response, const vdm_picture *p, int y, int x)
 {
     int W = p->width, r = (int)(1.2 * disc_radius(p));
@@ -187,8 +187,8 @@ static bool is_near(const pairing *p, int i, int k)
     return a->part == b->part && dy * dy + dx * dx <= p->within * p->within;
 }
 
-/* Finds a partner for the truth's joint `first`. The truth's joints whose partner is asked to look for
- * another one lie on a stack of their own: a chain may be as long as there are joints. */
+/* Finds a partner for the truth's joint `first`. Joints of the truth that must look for another partner are on an explicit
+ * stack: a chain may be as long as there are joints. */
 static bool augment(pairing *p, int first)
 {
     int joint[VDM_MAX_JOINTS + 1], next[VDM_MAX_JOINTS + 1], depth = 0;

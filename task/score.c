@@ -1,9 +1,9 @@
-/* Scores of an answer against the truth: pixels, masks and cells. Grids are read in grid.c, poses in pose.c;
- * every definition is in vdm_task.h.
+/* Scores of an answer against the truth: pixels, masks and cells. Grids are read in grid.c, poses in pose.c; the
+ * definitions are in vdm_task.h.
  *
  *   answer, truth [H,W,3]  ->  one number; NaN if the two can't be compared
  *
- * Sums are of integers, and exact: the order of the loops changes nothing. */
+ * Sums are of integers, and exact: the order of the loops does not matter. */
 #include "vdm_task.h"
 #include "vdm_math.h"
 
@@ -54,7 +54,7 @@ typedef struct moments {
     int64_t x, y, xx, yy, xy;
 } moments;
 
-/* Adds a row of SIDE pixels of one channel, or takes it away. */
+/* Adds a row of SIDE pixels of one channel, or subtracts it. */
 static void add_row(moments *m, const uint8_t *a, const uint8_t *b, int sign)
 {
     for (int i = 0; i < 3 * SIDE; i += 3) {
@@ -83,7 +83,7 @@ double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b)
     size_t stride = (size_t)a->width * 3;
     double sum = 0;
     for (int c = 0; c < 3; c++)
-        for (int x = 0; x + SIDE <= a->width; x++) { /* a window that slides down */
+        for (int x = 0; x + SIDE <= a->width; x++) { /* the window slides down */
             moments m = {0};
             const uint8_t *p = a->rgb + 3 * x + c, *q = b->rgb + 3 * x + c;
             for (int y = 0; y < a->height; y++, p += stride, q += stride) {
@@ -220,7 +220,7 @@ int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layo
         *score = vdm_score_psnr(answer, truth);
         *exact = isinf(*score) != 0;
         return 0;
-    case VDM_METRIC_SSIM: /* 1 where equal: rounding may give it for pictures that are almost equal */
+    case VDM_METRIC_SSIM: /* exact means equal: rounding may give 1 for pictures that are almost equal */
         *score = vdm_score_ssim(answer, truth);
         *exact = isinf(vdm_score_psnr(answer, truth)) != 0;
         return 0;

@@ -1,16 +1,16 @@
 /* Tasks: a folder of picture pairs, or an ARC-AGI file.
  *
  *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
- *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   what is asked; the answer is used for the score only
+ *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   the queries; an answer is used for the score only
  *   DIR/task.json                           optional, every key optional:
  *       {"name": "flip", "prompt": "...", "phi": "discrete",
  *        "metric": "psnr" | "ssim" | "mae" | "iou" | "miou" | "cells" | "pose" | "pck",
  *        "palette": "arc" | "maze",
  *        "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
- * The palette is that of grids and of miou; it may stand in "grid" too.
- * Pictures are .ppm, .pgm, .pbm or .png; names that begin with a dot are ignored; anything else that is out of place is
- * refused by name, since a misspelt file would silently be a smaller task. Pictures are not opened here. */
+ * The palette applies to grids and to miou; it may also be in "grid".
+ * Pictures are .ppm, .pgm, .pbm or .png; names that begin with a dot are ignored; any other file is rejected by name,
+ * since a misspelt name would silently make the task smaller. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "vdm_task.h"
 #include "files/fields.h"
@@ -55,7 +55,7 @@ static void example_free(vdm_example *e)
 
 typedef struct part { /* of a task: train or test, while it is read */
     const char *dir;
-    vdm_example *list; /* each with an input or an output until they are paired */
+    vdm_example *list; /* each with an input or an output, until they are paired */
     int n, capacity;
 } part;
 
@@ -136,7 +136,7 @@ static int part_pair(part *p, bool need_output, vdm_error *err)
                 "%s: found an output without its input, expected %s.in.png (or .ppm, .pgm, .pbm) next to it",
                 e->output, e->name);
         if (!same) {
-            vdm_example moved = *e; /* what stays behind at i is empty: every string has one owner */
+            vdm_example moved = *e; /* entry i is empty then: every string has one owner */
             *e = (vdm_example){0};
             p->list[n++] = moved;
             continue;
@@ -226,7 +226,7 @@ static void read_palette(vdm_grid_layout *g, vdm_fields *f)
     g->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
 }
 
-/* The four numbers are needed; the palette is ARC's where none is named. */
+/* The four numbers are required; the palette is ARC's if none is given. */
 static void read_grid(vdm_grid_layout *g, vdm_fields *outer)
 {
     static const char *const keys[] = {"rows", "cols", "cell", "border", "palette"};
@@ -275,7 +275,7 @@ static int read_settings(vdm_task *t, const char *path, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * A task */
 
-/* The last name of the folder's path, "flip" for "tasks/flip/" and, inside it, for "." */
+/* The last name of the folder's path: "flip" for "tasks/flip/", and for "." inside it. */
 static int name_after_folder(vdm_task *t, const char *dir, vdm_error *err)
 {
     char *full = realpath(dir, NULL);
@@ -296,7 +296,7 @@ static int read_parts(vdm_task *t, const char *dir, vdm_error *err)
         return -1;
     if (!t->n_train && !t->n_test)
         return vdm_fail(
-            err, "%s: found no pictures, expected train/NAME.in.ppm with NAME.out.ppm, or test/NAME.in.ppm",
+            err, "%s: found no pictures, expected train/NAME.in.png with NAME.out.png, or test/NAME.in.png",
             dir);
     char *path = vdm_path(dir, "task.json", err);
     int status = path ? read_settings(t, path, err) : -1;
@@ -335,7 +335,7 @@ void vdm_task_free(vdm_task *t)
     *t = (vdm_task){0};
 }
 
-/* Sizes of pictures, while they are looked at. */
+/* The sizes of pictures, collected. */
 typedef struct sizes {
     int height, width; /* of all; -1: they differ */
     const char *first; /* the picture with that size */
@@ -374,7 +374,7 @@ int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures
     if (s.other && cells)
         return vdm_fail(err, "%s: found another size than that of %s, expected one size: the metric is cells",
                         s.other, s.first);
-    if (t->height) s.height = t->height, s.width = t->width; /* it was resized before */
+    if (t->height) s.height = t->height, s.width = t->width; /* the task was resized before */
     t->height = height;
     t->width = width;
     if (!s.other && vdm_grid_resize(&t->grid, s.height, s.width, height, width, &why) == 0) return 0;
@@ -424,7 +424,7 @@ vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e)
     return turned;
 }
 
-/* Examples are called by their number: "2". */
+/* The name of an example is its number: "2". */
 static int name_examples(vdm_example **list, int *n, const vdm_arc_pair *pairs, int count, const char *path,
                          vdm_error *err)
 {

@@ -1,15 +1,15 @@
 /* vdm_task: grids in pictures, scores of answers, correction of colours, ARC-AGI files, tasks in folders, diagnosis of
- * failures: what the method is tried on, not the method. vdm.h needs none of it.
+ * failures: applications of the method. vdm.h does not depend on it.
  *
  * In the order in which the files build on each other:
  *
  *   grid.c       a grid's layout: cells [rows,cols] -> picture [H,W,3] -> cells
  *   pose.c       stick figures: joints -> picture -> joints
  *   score.c      an answer's score against the truth, by metric
- *   colour.c     what a model does to colours, and the correction of it
- *   views.c      the same grid mirrored, transposed, with its colours exchanged
+ *   colour.c     correction of the colours that a model shifts
+ *   views.c      a grid mirrored, transposed, with its colours exchanged
  *   arc_file.c   ARC-AGI files
- *   arc.c        their pictures and answers, after the protocol of arXiv 2510.24448
+ *   arc.c        their pictures and answers, by the protocol of arXiv 2510.24448
  *   task.c       a task on disk: its examples, its metric, its layout
  *   diagnosis.c  how answers fail */
 #ifndef VDM_TASK_H
@@ -31,9 +31,9 @@ typedef enum vdm_palette {
 } vdm_palette;
 enum { VDM_MAX_COLOURS = 16 };                                /* of a palette */
 const uint8_t *vdm_palette_colour(vdm_palette p, int number); /* RGB; NULL beyond the last */
-enum { VDM_SEPARATOR = 85 };                                  /* R, G and B of what runs between cells */
+enum { VDM_SEPARATOR = 85 };                                  /* R, G and B of the separators between cells */
 
-/* Colours as points, levels of 0..255: of a palette, or what a metric distinguishes. */
+/* Colours as points, levels of 0..255: those of a palette, or those that a metric distinguishes. */
 typedef struct vdm_colours {
     int n;
     double rgb[VDM_MAX_COLOURS][3];
@@ -43,7 +43,7 @@ int vdm_nearest_colour(const vdm_colours *c, const double rgb[3]); /* its number
 /* 1000 times the luminance 0.299 R + 0.587 G + 0.114 B, exactly: 0..255000. */
 int vdm_luminance(const uint8_t *rgb);
 
-/* Where the cells of a grid are in a picture. The grid stands in the centre; separators of `border` pixels run
+/* The place of a grid's cells in a picture. The grid is in the centre; separators of `border` pixels run
  * between cells and around the grid. */
 typedef struct vdm_grid_layout {
     int rows, cols;   /* 0: no grid, or one whose size differs from example to example */
@@ -55,7 +55,7 @@ typedef struct vdm_grid_layout {
 typedef struct vdm_pixel {
     int y, x;
 } vdm_pixel;
-/* Pixels of n cells in a line with their separators. */
+/* Pixels of n cells in a row, with their separators. */
 int64_t vdm_grid_side(const vdm_grid_layout *g, int n);
 /* The upper left pixel of the first cell in a picture of that size; false if the grid doesn't fit. */
 bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width);
@@ -64,15 +64,15 @@ vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i);
 /* Mean colour of the height x width pixels at `at`. */
 void vdm_mean_colour(double mean[3], const vdm_picture *p, vdm_pixel at, int height, int width);
 
-/* cells [rows,cols] as a picture of height x width pixels; 0 x 0: as large as the grid. */
+/* Renders cells [rows,cols] as a picture of height x width pixels; 0 x 0: as large as the grid. */
 int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *g, int height, int width,
                     vdm_error *err);
-/* The number of the cell at `at`: of the colour nearest to its mean colour, the mean cut to whole levels. */
+/* The number of the cell at `at`: that of the colour nearest to its mean, truncated to integer levels. */
 int vdm_grid_cell_number(const vdm_picture *p, vdm_pixel at, int cell, const vdm_colours *colours);
-/* The grid in a picture: the numbers of its cells [rows,cols]. -1 if the grid doesn't fit. */
+/* Reads the grid in a picture: the numbers of its cells [rows,cols]. -1 if the grid doesn't fit. */
 int vdm_grid_read(uint8_t *cells, const vdm_picture *p, const vdm_grid_layout *g);
-/* The layout after pictures of from_height x from_width were resized to height x width. Refused where cells or
- * separators would not have whole numbers of pixels, or where the grid would not stand in the centre again. */
+/* The layout after pictures of from_height x from_width are resized to height x width. Rejected if cells or separators
+ * would not be whole pixels, or the grid not be in the centre. */
 int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int height, int width,
                     vdm_error *err);
 
@@ -100,13 +100,13 @@ typedef struct vdm_limb { /* a line between two joints, in the colour of its own
     vdm_part part;
 } vdm_limb;
 enum { VDM_MAX_JOINTS = 1024 }; /* in a picture: 60 people */
-/* Over what the picture holds: lines first, then discs. */
+/* Draws on the picture: lines first, then discs. */
 void vdm_pose_draw(vdm_picture *p, const vdm_joint *joints, int n, const vdm_limb *limbs, int n_limbs);
-/* joints [VDM_MAX_JOINTS]; their number, or -1 without memory. A joint is where a disc around a pixel is covered
- * by a part's colour to 0.65 or more, and no less than anywhere near. Joints under others stay hidden. */
+/* joints [VDM_MAX_JOINTS]; returns their number, or -1 without memory. A joint is a pixel whose surrounding disc is
+ * covered by a part's colour to at least 0.65, and at least as much as those nearby. Hidden joints are not found. */
 int vdm_pose_read(vdm_joint *joints, const vdm_picture *p, vdm_error *err);
-/* Joints of the truth that have a joint of the answer: of the same part, at most `within` pixels away, none
- * taken twice, as many as can be (maximum matching). */
+/* The number of the truth's joints with a partner in the answer: of the same part, at most `within` pixels away, each
+ * partner used once, as many as possible (maximum matching). */
 int vdm_pose_pairs(const vdm_joint *truth, int n_truth, const vdm_joint *answer, int n_answer, double within);
 
 /* Joints of an answer matched with those of the truth. */
@@ -115,7 +115,7 @@ typedef struct vdm_pose_match {
     double within;              /* pixels */
     double share;               /* the score; NaN where sizes differ */
 } vdm_pose_match;
-/* What is near: the metrics pose and pck. */
+/* The rule for `within`: the metrics pose and pck. */
 typedef enum vdm_pose_rule { VDM_MATCH_RATE, VDM_PCK } vdm_pose_rule;
 int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_picture *truth, vdm_pose_rule rule,
                    vdm_error *err);
@@ -123,22 +123,21 @@ int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_pictu
 /* ------------------------------------------------------------------------------------------------
  * Scores of answers (score.c)
  *
- * Of one answer against the truth, of the same size; NaN where sizes differ or a grid doesn't fit. The mean over a
- * task's pictures is the task's score. arXiv 2506.07280 publishes no rule for its masks and poses; these are the
- * usual ones.
+ * Scores of one answer against the truth; NaN if their sizes differ or a grid doesn't fit. The score of a task is the
+ * mean over its pictures. arXiv 2506.07280 publishes no rule for its masks and poses; these are the usual ones.
  *
  * psnr   10 log10(255^2 / mean squared error) over all pixels and channels, infinite when equal
  *        (skimage.metrics.peak_signal_noise_ratio, data_range=255).
  * ssim   Wang et al. 2004, as skimage.metrics.structural_similarity(a, b, data_range=255, channel_axis=2) has it
  *        by default: a uniform 7x7 window, sample covariance (over 48), K1 = .01, K2 = .03, the mean over all
  *        windows that lie inside, then over channels. NaN if a side is below 7.
- * mae    mean |a - b| over pixels and channels, in levels of 0..255: the only score of which less is better.
+ * mae    mean |a - b| over pixels and channels, in levels of 0..255: the only score where lower is better.
  * iou    |P and G| / |P or G|, the Jaccard index; a pixel is on where its luminance 0.299 R + 0.587 G +
  *        0.114 B > 127.5. 1 if both are empty. Its mean over pictures is the paper's mIoU
  *        (sklearn.metrics.jaccard_score; pycocotools.mask.iou).
  * miou   every pixel has the class of the nearest palette colour (squared distance in RGB, the first of equals);
  *        the mean IoU over the classes that occur in either picture (jaccard_score, average="macro").
- * cells  share of grid cells whose mean colour, cut to whole levels, is nearest to the same palette colour.
+ * cells  share of grid cells whose mean colour, truncated to integer levels, is nearest to the same palette colour.
  * pose   match rate: matched / joints, both read from the pictures, within 0.05 of the picture's shorter side
  *        (24 pixels at 480x720). 1 if neither truth nor answer has a joint, 0 if only the answer has.
  * pck    percentage of correct keypoints (Yang & Ramanan 2013): the same within 0.1 of the longer side of the box
@@ -153,8 +152,8 @@ typedef enum vdm_metric {
     VDM_METRIC_SSIM,
     VDM_METRIC_MAE
 } vdm_metric;
-const char *vdm_metric_name(vdm_metric m);             /* as task.json has it: "psnr" */
-int vdm_metric_parse(vdm_metric *m, const char *name); /* -1: there is none of that name */
+const char *vdm_metric_name(vdm_metric m);             /* as in task.json: "psnr" */
+int vdm_metric_parse(vdm_metric *m, const char *name); /* -1: unknown name */
 
 double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b);
 double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b);
@@ -164,7 +163,7 @@ double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette pa
 double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_grid_layout *g);
 
 /* By metric; grid: the layout for cells, the palette for miou. exact: equal pixels (psnr, ssim, mae), equal masks
- * or cells, or every joint matched and none too many. Fails only without memory. */
+ * or cells, or every joint matched and no joint more. Fails only without memory. */
 int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layout *grid,
               const vdm_picture *answer, const vdm_picture *truth, vdm_error *err);
 
@@ -176,9 +175,9 @@ void vdm_metric_colours(vdm_colours *c, vdm_metric m, vdm_palette palette);
 /* ------------------------------------------------------------------------------------------------
  * Colours that a model shifts (colour.c)
  *
- * arXiv 2510.24448 shifts an answer's colours before it reads the grid, and leaves learned maps open. A map is
- * learned from the answers to the model's own training pairs, never from what is asked. Where the metric
- * is cells, the cells of `grid` count, elsewhere the pixels. The colours are those that the metric distinguishes. */
+ * arXiv 2510.24448 shifts an answer's colours before it reads the grid, and leaves learned maps open. A map is learned
+ * from the answers to training pairs, never from test answers. If the metric is cells, the cells of `grid` count, else
+ * the pixels. The colours are those that the metric distinguishes. */
 typedef enum vdm_colour {
     VDM_COLOUR_NONE,
     VDM_COLOUR_SHIFT, /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
@@ -194,29 +193,29 @@ typedef enum vdm_colour {
 int vdm_colour_parse(vdm_colour *kind,
                      const char *word); /* "none", "shift", "affine", "palette"; -1: others */
 
-/* What came out where each colour should have been. Zeroed at first; 100 KB. */
+/* The colours seen where each true colour should have been. Zeroed at first; 100 KB. */
 typedef struct vdm_colour_study {
-    bool right_only;                         /* count only what is nearest to the right colour already */
+    bool right_only;                         /* count only samples that are nearest to the right colour */
     uint64_t seen[VDM_MAX_COLOURS];          /* cells or pixels */
     uint64_t level[VDM_MAX_COLOURS][3][256]; /* how many of them had each level */
     double zz[4][4], zd[4][3], pixels;       /* equations over all pixels, where there are no colours */
 } vdm_colour_study;
-/* Adds one answer. Pictures of other sizes than the truth, and grids that don't fit, add nothing. */
+/* Adds one answer. If its size differs from the truth's, or the grid doesn't fit, it adds nothing. */
 void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid,
                     const vdm_picture *answer, const vdm_picture *truth);
 
 typedef struct vdm_colour_map {
     vdm_colour kind;
     double affine[3][4]; /* r', g', b' from r, g, b, 1; levels of 0..255 */
-    vdm_colours centre;  /* palette: where each colour comes out */
+    vdm_colours centre;  /* palette: the observed centre of each colour */
 } vdm_colour_map;
 /* From a study without answers: the identity. -1 if the map needs colours and the metric distinguishes none. */
 int vdm_colour_learn(vdm_colour_map *m, vdm_colour kind, const vdm_colour_study *s, vdm_metric metric,
                      vdm_palette palette, vdm_error *err);
-/* Corrects a picture in place, rounding to whole levels. */
+/* Corrects a picture in place, rounding to integer levels. */
 void vdm_colour_apply(const vdm_colour_map *m, vdm_metric metric, const vdm_grid_layout *grid,
                       vdm_picture *p);
-/* vdm_grid_read of the corrected picture, without that rounding: of the shift, what the authors read. */
+/* vdm_grid_read of the corrected picture, without that rounding; with the shift, the authors' reading. */
 int vdm_colour_read(uint8_t *cells, const vdm_colour_map *m, const vdm_picture *p, const vdm_grid_layout *g);
 
 /* ------------------------------------------------------------------------------------------------
@@ -230,7 +229,7 @@ typedef struct vdm_view {
 } vdm_view;
 /* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
  * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
- * `colours`. The permutation is also what distinguishes views for a model: a rule such as "fall down" is another one
+ * `colours`. The permutation also distinguishes the views for a model: a rule such as "fall down" is another one
  * in a mirrored view. View k is the same among any n. */
 void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours, uint64_t seed);
 typedef enum vdm_view_way { VDM_INTO_VIEW, VDM_OUT_OF_VIEW } vdm_view_way;
@@ -238,12 +237,12 @@ typedef enum vdm_view_way { VDM_INTO_VIEW, VDM_OUT_OF_VIEW } vdm_view_way;
 void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const vdm_view *v,
                     vdm_view_way way);
 void vdm_view_grid(vdm_grid *to, const vdm_grid *from, const vdm_view *v, vdm_view_way way);
-/* The grid in a picture, drawn anew in the view, or back from it; g: as p has it. */
+/* Redraws the grid in a picture in the view, or back from it; g: the layout in p. */
 int vdm_view_picture(vdm_picture *p, const vdm_grid_layout *g, const vdm_view *v, vdm_view_way way,
                      vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
- * ARC-AGI (arc.c): grids of numbers as pictures and back, as arXiv 2510.24448 and its code have it */
+ * ARC-AGI (arc.c): grids of numbers as pictures and back, as in arXiv 2510.24448 and its code */
 
 enum { VDM_MAX_ARC_PAIRS = 10000 }; /* of a task, with all its views */
 typedef struct vdm_arc_pair {
@@ -261,7 +260,7 @@ typedef struct vdm_arc {
  * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
-/* The tasks of a collection, in the file's order; none if the file is anything else. */
+/* The tasks of a collection, in the file's order; none for any other file. */
 typedef struct vdm_arc_ids {
     char **id;
     int n;
@@ -269,13 +268,13 @@ typedef struct vdm_arc_ids {
 int vdm_arc_ids_read(vdm_arc_ids *ids, const char *path, vdm_error *err);
 void vdm_arc_ids_free(vdm_arc_ids *ids);
 
-/* The canvas, and what stands on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
+/* The canvas and the grid on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
 typedef struct vdm_arc_canvas {
     int height, width; /* pixels */
     int cell;          /* maximum pixels of a cell; 0: as large as fits */
     int border;        /* pixels between cells and around */
     int align;         /* the grid's corner is at multiples of it */
-    bool grey;         /* what is beyond the grid */
+    bool grey;         /* around the grid; else black */
     vdm_palette palette;
 } vdm_arc_canvas;
 /* The largest height and width of the task's grids; answers: those of the test outputs too, where known. */
@@ -302,17 +301,22 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
 /* best [max]: of each of the most frequent grids the index of its first; votes [max], or NULL. The earlier one
  * first where they are equally frequent. Returns how many. */
 int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
+/* In every cell what most of the grids of the commonest size have; of a tie the lowest number, the earliest size. n > 0. */
+void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n);
+/* to [max]: the answers of n samples of views and noise: the most frequent grids; the majority of each cell comes before
+ * grids that a single sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
+enum { VDM_MAX_ARC_ANSWERS = 8 };
+int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n);
 
 /* ------------------------------------------------------------------------------------------------
  * Tasks (task.c) */
 
 typedef struct vdm_example {
-    char *name;           /* "cat" of train/cat.in.ppm */
-    char *input, *output; /* paths; output NULL if a test has no answer */
-    const vdm_grid *x,
-        *y; /* of an ARC task, in place of the pictures: the paths are those of its file then */
+    char *name;            /* "cat" of train/cat.in.ppm */
+    char *input, *output;  /* paths; output NULL if a test has no answer */
+    const vdm_grid *x, *y; /* grids of an ARC task, instead of pictures: then the paths are its file's */
 } vdm_example;
-/* What reading a task's pictures lost: for each VDM_NOTE_... the first picture's path, "" if there is none. */
+/* Losses when a task's pictures were read: for each VDM_NOTE_... the first picture's path, "" if there is none. */
 typedef struct vdm_task_notes {
     char first[VDM_NOTES][512];
     bool others[VDM_NOTES]; /* there are more of them */
@@ -325,21 +329,21 @@ typedef struct vdm_task {
     vdm_grid_layout grid; /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
     vdm_example *train, *test; /* sorted by name */
     int n_train, n_test;
-    vdm_arc arc;           /* where the task is an ARC-AGI file: its grids, which the examples name */
-    vdm_task_notes *notes; /* where vdm_example_picture adds to them; NULL: nowhere */
-    const vdm_view *view;  /* what examples are shown in; NULL: as they are */
+    vdm_arc arc;           /* if the task is an ARC-AGI file: its grids, which the examples point to */
+    vdm_task_notes *notes; /* vdm_example_picture adds to them; or NULL */
+    const vdm_view *view;  /* that examples are shown in; NULL: none */
     int height, width;     /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
-/* A task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells: vdm_arc_layout has to say what
- * its pictures look like; rows and columns differ from example to example (vdm_example_grid). */
+/* Reads a task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells. The layout of its pictures must then
+ * be set by vdm_arc_layout; rows and columns differ from example to example (vdm_example_grid). */
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
-/* The task whose examples are those grids; takes a's over, also where it fails. */
+/* The task whose examples are those grids; takes ownership of a, also if it fails. */
 int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
 void vdm_task_free(vdm_task *t);
-/* Brings the grid's layout to pictures of height x width, the size that vdm_example_picture will be asked for, and
- * counts the pictures (of test/ too, if test) that it will resize to it. Where the metric is cells, all pictures must
- * have one size, and the layout whole pixels after it (vdm_grid_resize); elsewhere a layout that doesn't survive is
- * dropped. ARC-AGI tasks are drawn in any size: vdm_arc_layout is theirs. */
+/* Adapts the grid's layout to pictures of height x width, the size that vdm_example_picture will be called with, and
+ * counts the pictures (also of test/, if test) that will be resized. If the metric is cells, all pictures must have one
+ * size, and the layout whole pixels afterwards (vdm_grid_resize); with other metrics a layout that does not fit is
+ * dropped. ARC-AGI tasks are drawn in any size, by vdm_arc_layout. */
 int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures, int *resized,
                     vdm_error *err);
 
@@ -347,16 +351,16 @@ typedef enum vdm_side { VDM_INPUT, VDM_OUTPUT } vdm_side;
 /* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err);
-/* The task's layout with the size of that example's output (of its input, where the output isn't known), in the
- * task's view. */
+/* The task's layout with the size of that example's output (of its input, if the output isn't known), in the task's
+ * view. */
 vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
 
 /* ------------------------------------------------------------------------------------------------
- * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are those of 0..255; frames are the
- * model's own, before any correction of colours.
+ * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's own,
+ * before any correction of colours.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
- *               answers that are read right; of all pixels where the metric distinguishes none.
+ *               answers that are read right; over all pixels if the metric distinguishes none.
  * motion blur   late / answers: mean |frame T-1 - frame T-2|; late / moved: as a share of frame 0 to T-1, which a
  *               discrete transition makes 0 and a linear one 1 / (T-1). edges / truth_edges: energy of the last
  *               frame's edges against the truth's, below 1 if it is smeared.
@@ -371,11 +375,11 @@ typedef struct vdm_diagnosis {
 /* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
 void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid,
                        const uint8_t *frames, int T, const vdm_picture *query, const vdm_picture *truth);
-/* The shift of one colour that the metric distinguishes (0: of the whole picture where there are none), and how
- * many cells or pixels it is the mean of; 0 and NaN if there are none. */
+/* The mean shift of one colour that the metric distinguishes (0: of the whole picture if it distinguishes none), and the
+ * number of cells or pixels in the mean; 0 and NaN if there are none. */
 int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
                             int number);
-/* Mean of dx^2 + dy^2 over pixels: differences of luminance to the right and downwards neighbour, 0 at the rim. */
+/* Mean of dx^2 + dy^2 over pixels: differences of luminance from the right and lower neighbours, 0 at the border. */
 double vdm_edge_energy(const vdm_picture *p);
 
 #ifdef __cplusplus

@@ -2,7 +2,7 @@
  *
  *   grid  ->  mirror left and right (symmetry & 1), up and down (& 2), transpose (& 4)  ->  number[c] for c  ->  view
  *
- * A trap: a view turns a rule into another one: the same views have to be learned and asked. */
+ * Trap: a rule becomes another rule in a view: learning and answering must use the same views. */
 #include "vdm_task.h"
 
 void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours, uint64_t seed)
@@ -22,7 +22,7 @@ void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours,
     }
 }
 
-/* Where the cell (row, col) of a rows x cols grid comes to stand. */
+/* The new place of the cell (row, col) of a rows x cols grid. */
 static void map_cell(int symmetry, int rows, int cols, int *row, int *col)
 {
     if (symmetry & 1) *col = cols - 1 - *col;
@@ -38,7 +38,7 @@ void vdm_view_cells(uint8_t *to, const uint8_t *from, int rows, int cols, const 
 {
     uint8_t was[10];
     bool turned = v->symmetry & 4;
-    if (way == VDM_OUT_OF_VIEW && turned) { /* of the grid as it is */
+    if (way == VDM_OUT_OF_VIEW && turned) { /* sizes of the original grid */
         int held = rows;
         rows = cols;
         cols = held;

@@ -2,7 +2,7 @@
  * machine: tests/golden/hashes.txt is that list, and tests/bits.sh holds the lines of every compiler,
  * instruction set, number of threads and emulated processor against it. Run from the root of the repository.
  *
- *   bits THREADS FOLDER     (VDM_ISA picks the instruction set; FOLDER: its files are written there)
+ *   bits THREADS FOLDER     (VDM_ISA selects the instruction set; FOLDER: its files are written there)
  *
  * Inputs are whole numbers scaled by powers of two or files of tests/golden: no C library takes part. Where
  * what is computed changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of

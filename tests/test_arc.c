@@ -155,7 +155,7 @@ static void check_collections(void)
         CHECK(a.test[0].y.cells[0] == 2, "its own answer stays");
         vdm_arc_free(&a);
     }
-    expect_named("x_challenges.json", "found a file of 2 tasks, expected one of them");
+    expect_named("x_challenges.json", "found a file of 2 tasks, expected one task");
     expect_named("x_challenges.json/cc.json", "expected a task 'cc' in it, found none");
     write_named("x_solutions.json", "{\"aa\": [[[7, 7]]]}");
     expect_named("x_challenges.json/aa.json",
@@ -578,6 +578,33 @@ static void check_votes(void)
     CHECK(vdm_arc_vote(best, votes, 2, grids, 0) == 0, "nothing");
 }
 
+static vdm_grid three_cells(int a, int b, int c)
+{
+    return (vdm_grid){.rows = 1, .cols = 3, .cells = {(uint8_t)a, (uint8_t)b, (uint8_t)c}};
+}
+
+/* Whole grids first; what cells agree on comes before grids that came once. */
+static void check_answers(void)
+{
+    const vdm_grid other = {.rows = 3, .cols = 1, .cells = {9, 9, 9}}, twice = three_cells(1, 2, 4),
+                   majority = three_cells(1, 2, 3);
+    const vdm_grid grids[] = {three_cells(1, 2, 5), other, three_cells(1, 7, 3),
+                              three_cells(6, 2, 3), twice, twice};
+    vdm_grid to[4], m;
+    vdm_arc_majority(&m, grids, 4);
+    CHECK(vdm_grid_equal(&m, &majority), "majority: %d %d %d", m.cells[0], m.cells[1], m.cells[2]);
+    CHECK(vdm_arc_answers(to, 4, grids, 4) == 4 && vdm_grid_equal(&to[0], &majority) &&
+              vdm_grid_equal(&to[1], &grids[0]) && vdm_grid_equal(&to[3], &grids[2]),
+          "all differ: what cells agree on comes first");
+    CHECK(vdm_arc_answers(to, 2, grids + 2, 4) == 2 && vdm_grid_equal(&to[0], &twice) &&
+              vdm_grid_equal(&to[1], &majority),
+          "one came twice, then what cells agree on: %d %d %d", to[1].cells[0], to[1].cells[1],
+          to[1].cells[2]);
+    CHECK(vdm_arc_answers(to, 4, grids + 4, 2) == 1 && vdm_grid_equal(&to[0], &twice), "always the same");
+    CHECK(vdm_arc_answers(to, 4, &other, 1) == 1 && vdm_grid_equal(&to[0], &other), "one");
+    CHECK(vdm_arc_answers(to, 4, grids, 0) == 0, "none");
+}
+
 int main(void)
 {
     check_reader();
@@ -594,5 +621,6 @@ int main(void)
     check_augment();
     check_task();
     check_votes();
+    check_answers();
     return check_end("arc");
 }

@@ -127,7 +127,7 @@ static void test_bad_masks(void)
         {"3", "expected polygons or runs"},
         {"null", "expected polygons or runs"},
         {"[]", "found an empty list"},
-        {"[3]", "expected polygons of x and y by turns"},
+        {"[3]", "expected polygons of alternating x and y"},
         {"[[1,1,2,2]]", "found 4 numbers"},
         {"[[1,1,2,2,3,3,4]]", "found 7 numbers"},
         {"[[1,1,2,2,3,\"3\"]]", "expected coordinates within 65536, found no number"},
@@ -141,9 +141,9 @@ static void test_bad_masks(void)
         {"{\"size\":[5,6],\"counts\":[]}", "found 0"},
         {"{\"size\":[5,6],\"counts\":[31]}", "found more, or less than 0"},
         {"{\"size\":[5,6],\"counts\":[-1,31]}", "less than 0"},
-        {"{\"size\":[5,6],\"counts\":[1.5,28.5]}", "expected whole numbers, found 1.5"},
-        {"{\"size\":[5,6],\"counts\":[1e18]}", "expected whole numbers"},
-        {"{\"size\":[5,6],\"counts\":[\"30\"]}", "expected whole numbers"},
+        {"{\"size\":[5,6],\"counts\":[1.5,28.5]}", "expected integers, found 1.5"},
+        {"{\"size\":[5,6],\"counts\":[1e18]}", "expected integers"},
+        {"{\"size\":[5,6],\"counts\":[\"30\"]}", "expected integers"},
         {"{\"size\":[5,6],\"counts\":\"6\"}", "found 6"},
         {"{\"size\":[5,6],\"counts\":\"\"}", "found 0"},
         {"{\"size\":[5,6],\"counts\":\"O\"}", "less than 0"},      /* a negative number */
@@ -495,7 +495,7 @@ static void test_left_out(void)
              "left out: 1 annotations that cannot be drawn, with their pictures; the first: ");
     left_out("[[5,5,15,5,15,8,5,8]]", "[]", 10,
              "segmentation: expected polygons or runs, found an empty list");
-    left_out("[[5,5,15,5,15,8,5,8]]", "[[5,5,10,3]]", 10, "of three points at least, found 4 numbers");
+    left_out("[[5,5,15,5,15,8,5,8]]", "[[5,5,10,3]]", 10, "of at least three points, found 4 numbers");
     left_out("15,9,5,9", "15,9,5,\"9\"", 10, "segmentation: expected coordinates within 65536");
     left_out("15,9,5,9", "15,9,5,-65537", 10, "found -65537");
 }
@@ -570,7 +570,7 @@ static void test_pictures(void)
     vdm_task t = {0};
     CHECK(vdm_task_read(&t, o.output, &err) == 0 && t.n_train == 3 && t.n_test == 2, "%s", err.text);
     vdm_task_free(&t);
-    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s", err.text);
+    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "expected a new or empty folder"), "%s", err.text);
     write_file("p03.ppm", "P6 1 1 255 abc", 14);
     o = ask("dog", "small", 5);
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "p03.ppm: expected 40 x 30 pixels"), "%s", err.text);
@@ -580,7 +580,7 @@ static void test_pictures(void)
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "--category"), "%s", err.text);
     o = ask("dog", "x", 5);
     snprintf(o.tasks.as, sizeof o.tasks.as, "pose");
-    CHECK(run_printed(&o) == -1 && strstr(printed, "has the file people's keypoints?"), "%s", printed);
+    CHECK(run_printed(&o) == -1 && strstr(printed, "is this a file of people's keypoints?"), "%s", printed);
 }
 
 int main(void)

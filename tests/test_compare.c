@@ -28,8 +28,8 @@ static void test_golden(void)
                      whats[i], i);
         CHECK(status == 0, "%s: %s", whats[i], said);
         status = vdm("compare --tol 0 @/%d.g @/again.g", i);
-        CHECK(status == 0 && says(" 0 don't") && says("not 0 of"), "%s from its own inputs: %s", whats[i],
-              said);
+        CHECK(status == 0 && says(" 0 don't") && says("; 0 are missing"), "%s from its own inputs: %s",
+              whats[i], said);
     }
     if (!CHECK(!vdm_safetensors_open(&f, path_of("0.g"), &err), "%s", err.text)) return;
     static const char *const keys[] = {"what",  "version",    "command",     "precision",
@@ -189,7 +189,7 @@ static void test_mistakes(void)
     test_mistake(&g, ROWS, "transformer_blocks.0.attn1.to_v", "video's rows come first");
     test_mistake(&g, NEIGHBOUR, "transformer_blocks.0.attn1.rope_q", "half-split RoPE");
     test_mistake(&g, GATE, "transformer_blocks.1.h1", "gate of the attention is forgotten");
-    test_mistake(&g, SHAPE_OF, "transformer_blocks.0.attn1.norm_q", "under another shape");
+    test_mistake(&g, SHAPE_OF, "transformer_blocks.0.attn1.norm_q", "with another shape");
     test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention",
                  "cause: not one of the mistakes that were tried\n");
     test_short_neighbours(&g);
@@ -209,7 +209,7 @@ static void test_words(void)
               !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err),
           "%s", err.text);
     write_text("map.txt", "# mine\nblock.*.q layer*_query\n");
-    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("has no tensor"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("no tensor has a name"), "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-3") == 0 && says("2 agree"), "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --html @/page.html") == 3 &&
               says("[2]: expected 3,"),
@@ -338,7 +338,7 @@ static void test_no_wrong_cause(void)
               says("cause: not one of the mistakes that were tried\n"),
           "what is left is out of the tolerance: %s", said);
     for (int i = 0; i < 64; i++) got[i] = -ref[i];
-    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is turned"),
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is flipped"),
           "%s", said);
 }
 
@@ -363,7 +363,7 @@ static void test_exp(void)
     CHECK(!vdm_safetensors_write(path_of("a.st"), a, 3, NULL, 0, &err) &&
               !vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err),
           "%s", err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: off by no more than float32 exp") &&
+    CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: explained by PyTorch's float32 exp") &&
               says("3 agree"),
           "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", said);
@@ -385,7 +385,7 @@ static void test_map(void)
                  {"block.*.q layer*_*\n", "no more in the second name"},
                  {"*.*.*.*.*.*.*.*.* a\n", "at most 8"},
                  {"a b\na c\n", "'a' has two lines"},
-                 {"a \xff\xfe\n", "bytes that are no text"}};
+                 {"a \xff\xfe\n", "bytes that are not text"}};
     const float x[] = {1, 2, 3}, y[] = {4, 5, 6};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("map.txt", "%s", cases[i].text);

@@ -181,7 +181,7 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
-    const char *signs[] = {"<h2>Signs of failure", "memorising</th>", "colours not corrected", "Colour map"};
+    const char *signs[] = {"<h2>Diagnosis", "memorising</th>", "colours not corrected", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
@@ -209,7 +209,7 @@ static void check_fit_and_eval(void)
     expect(1, "--colour affine is learned from training pairs",
            "eval task --model model --train-pairs 0 --colour affine");
     expect(2, "--colour: expected none|shift|affine|palette", "eval task --model model --colour blue");
-    expect(1, "whole numbers of pixels", "eval task --model model --sample-steps 1 --size 16x48");
+    expect(1, "cells and borders are whole pixels", "eval task --model model --sample-steps 1 --size 16x48");
 }
 
 /* The folder `small` has the task in pictures of half its height and width. */
@@ -247,7 +247,7 @@ static void check_sizes(void)
     expect(0, copied, "eval small --model model --sample-steps 1 --train-pairs 0 --size %dx%d -o large",
            ROWS * CELL, COLS * CELL);
     CHECK(strstr(said, "26 of 26 pictures are resized to 32x48"), "no word of resized pictures: %s", said);
-    expect(1, "whole numbers of pixels", "fit small --model model --size 16x48 --plan");
+    expect(1, "cells and borders are whole pixels", "fit small --model model --size 16x48 --plan");
 }
 
 /* The folder `to` has the task as view k shows it. */
@@ -303,17 +303,10 @@ static void check_view(void)
     expect(2, "expected an integer from 0 to 31", "eval task --model model --view 32");
 }
 
-/* Prompts of n views, all numbers drawn from `seed`. */
 static void write_prompts(int n, uint32_t seed)
 {
     vdm_error err;
-    static float numbers[4 * 5 * 24];
-    check_random(numbers, n * 5 * 24, seed, 1);
-    vdm_tensor t = {
-        .name = (char *)"view_embeds", .dtype = VDM_F32, .rank = 3, .shape = {n, 5, 24}, .data = numbers};
-    t.bytes = (size_t)n * 5 * 24 * sizeof(float);
-    CHECK(vdm_safetensors_write(path_of("model/view_embeds.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s",
-          err.text);
+    CHECK(tiny_write_views(path_of("model"), n, seed, &err) == 0, "%s", err.text);
 }
 
 /* What the views chose is drawn: nothing but the palette's colours. */
@@ -333,6 +326,51 @@ static void check_drawn(const char *name)
     vdm_task_free(&t);
 }
 
+/* The adapter's file says in how many views it was learned: eval and predict need no --views. */
+static void check_adapter_views(void)
+{
+    int views = -1;
+    vdm_error err;
+    CHECK(vdm_lora_views(&views, path_of("views/lora.safetensors"), &err) == 0 && views == 4, "%d views",
+          views);
+    CHECK(vdm_lora_views(&views, path_of("one/lora.safetensors"), &err) == 0 && views == 0, "%d views",
+          views);
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o said --lora views/lora.safetensors --train-pairs 2");
+    expect_same("said/scores.csv", "views/scores.csv", true);
+    expect_same("said/0&.ppm", "views/0&.ppm", true);
+    expect(1, "--views 5: expected at most 4",
+           "eval task --model model --lora views/lora.safetensors --views 5");
+    expect(1, "expected the same",
+           "eval task --model model --lora views/lora.safetensors --lora one/lora.safetensors");
+#define PREDICT \
+    "predict --model model --sample-steps 2 --lora views/lora.safetensors --image 'task/test/0&.in.ppm' "
+    expect(0, "", PREDICT "--cell %d --border 0 -o one.ppm", CELL);
+    expect_same("one.ppm", "views/0&.ppm", true);
+    expect(0, "", PREDICT "--cell %d --border 0 -o two.ppm --views 2", CELL);
+    expect_same("two.ppm", "one.ppm", false);
+    expect(1, "a grid of whole cells", PREDICT "--cell 7 --border 0 -o no.ppm");
+    expect(0, "", PREDICT "--views 1 -o plain.ppm");
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o plain --lora views/lora.safetensors --views 1");
+    expect_same("plain.ppm", "plain/0&.ppm", true);
+}
+
+/* Views of the model's vdm.json hold for tasks of grids alone. */
+static void check_model_views(void)
+{
+    write_text("model/vdm.json", "{\"fit\": {\"views\": 4}}");
+    expect(0, "", "fit task --model model -o own --steps 3 --rank 2 --watch-every 0");
+    expect_same("own/lora.safetensors", "views/lora.safetensors", true);
+    expect(0, "", "fit task --model model -o asked --steps 3 --rank 2 --watch-every 0 --views 1");
+    expect_same("asked/lora.safetensors", "plain/lora.safetensors", true);
+    expect_shell(0, "", "cp -r task pixels && sed 's/\"cells\"/\"psnr\"/' task/task.json > pixels/task.json");
+    expect(0, "3 steps on 8 pairs",
+           "fit pixels --model model -o pixels/run --steps 3 --rank 2 --watch-every 0");
+    expect(1, "metric cells, found metric psnr", "fit pixels --model model -o pixels/no --views 4");
+    expect_shell(0, "", "rm model/vdm.json");
+}
+
 /* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
 static void check_views(void)
 {
@@ -349,10 +387,13 @@ static void check_views(void)
     expect(
         0, "exact 0 of 5",
         "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
-    expect(0, "",
-           "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2");
+    expect(
+        0, "",
+        "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2 --views 1");
     expect_same("views/scores.csv", "one/scores.csv", false);
     check_drawn("views/0&.ppm");
+    check_adapter_views();
+    check_model_views();
     write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
     expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
     expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);
@@ -468,7 +509,7 @@ static void check_made(void)
     expect(0, "of 1 exact", "%s --shots 2 --limit 1", made);
     expect(0, "1 pair to learn it from", "%s --shots 1 --limit 1", made);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
-    expect(1, "expected a new or an empty folder", "demo recolour --model square -o .");
+    expect(1, "expected a new or empty folder", "demo recolour --model square -o .");
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
@@ -481,17 +522,18 @@ static void check_killed(void)
     expect_shell(
         0, "",
         "mkdir made/task/unfinished && mv made/task/train made/task/unfinished && echo mine > made/task/notes");
-    expect(0, "made/task: an earlier run was killed while it wrote this: it is made/task.0 now", "%s", again);
+    expect(0, "made/task: an earlier run was killed while it wrote this folder: it is renamed to made/task.0",
+           "%s", again);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
     expect_shell(0, "", "mkdir made/task/unfinished && rm made/task/train/*.out.ppm");
-    expect(0, "it is made/task.1 now", "%s", again);
+    expect(0, "it is renamed to made/task.1", "%s", again);
     expect(0, "of 1 exact", "%s", again);
     expect_shell(
         0, "",
         "test -f made/task.0/unfinished/train/0000.in.ppm && test -f made/task.0/test/0000.in.ppm &&"
         "test mine = \"$(cat made/task.0/notes)\" && ls made/task.1/train/*.in.ppm && ! test -e made/task/unfinished");
     expect_shell(0, "", "echo mine > made/task/train/notes");
-    expect(1, "expected a new or an empty folder", "%s", again);
+    expect(1, "expected a new or empty folder", "%s", again);
     expect_shell(0, "",
                  "test -f made/task/train/0000.in.ppm && test mine = \"$(cat made/task/train/notes)\"");
 }

@@ -190,7 +190,7 @@ static const bad BAD[] = {
     {BYTES(" P6\n1 1\n255\nabc"), "magic number: found the byte 0x20, expected"},
     {BYTES("\x89PNG\r\n\x1a\n"), "chunks: found the end of the file, expected IEND"},
     {BYTES("\x89PNG\n\x1a\n"),
-     "format: found a PNG picture that was changed on its way (line ends), expected"},
+     "format: found a PNG picture whose line ends were converted, expected"},
     {BYTES("\xff\xd8\xff\xe0JFIF"),
      "format: found a JPEG picture, expected PNG, PPM, PGM or PBM (ImageMagick's `convert IN OUT.png`"},
     {BYTES("II*\0\x08\0\0\0"), "format: found a TIFF picture"},

@@ -62,7 +62,7 @@ static void check_single(void)
 {
     const char *pieces[] = {"The tests",          "As generated",
                             "--size-rule oracle", "alt=\"truth of fall\"",
-                            "<polyline",          "isn&#39;t known to someone"};
+                            "<polyline",          "someone who has to answer"};
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
@@ -124,7 +124,7 @@ static void check_collection(void)
 static void check_folder_run(void)
 {
     arc(1, "4 tasks, solved 0, failed 1", "tasks --out all.jsonl");
-    arc(1, "all.jsonl: 4 tasks are there already", "tasks --out all.jsonl");
+    arc(1, "all.jsonl: 4 tasks have a result already", "tasks --out all.jsonl");
     arc(1, "another run", "tasks --out all.jsonl --seed 3");
     arc(1, "another run", "tasks --out all.jsonl --limit 2");
     arc(1, "another run", "tasks --out all.jsonl --ensemble 2");
@@ -176,7 +176,7 @@ static void check_kills(void)
     expect_shell(0, "", "test ! -e killed.jsonl.work");
     /* a line that was being written, and a task killed in its training: cut off, and gone on with */
     expect_shell(0, "", "(head -n 2 all.jsonl; sed -n 3p all.jsonl | head -c 99) > cut.jsonl");
-    arc(1, "cut.jsonl: 2 tasks are there already", "tasks --out cut.jsonl");
+    arc(1, "cut.jsonl: 2 tasks have a result already", "tasks --out cut.jsonl");
     same_but_times("all.jsonl", "cut.jsonl");
     printf("arc: killed %d times, resumed\n", killed);
 }
@@ -192,6 +192,27 @@ static void check_lock(void)
     close(fd);
     arc(1, "4 tasks", "tasks --out locked.jsonl");
     same_but_times("all.jsonl", "locked.jsonl");
+}
+
+/* Views in one adapter: learned, answered in all of them, counted. */
+static void check_views(void)
+{
+    vdm_error err;
+    arc(1, "view_embeds.safetensors", "tasks/a/fall.json -o views --views 3");
+    CHECK(tiny_write_views("model", 6, 5, &err) == 0, "%s", err.text);
+    arc(1, "--augment 2, --views 3: expected one of the two",
+        "tasks/a/fall.json -o views --augment 2 --views 3");
+    arc(0, "fall: ", "tasks/a/fall.json -o views --views 6"); /* transposed ones too */
+    arc(0,
+        "count: ", "tasks/a/count.json -o views2 --views 6 --attempts 3 --size-rule infer --colour palette");
+    arc(1, "4 tasks, solved", "tasks --out views.jsonl --views 6");
+    arc(1, "another run", "tasks --out views.jsonl --views 5");
+    arc(1, "4 tasks", "tasks --out views2.jsonl --views 6 --threads 2");
+    same_but_times("views.jsonl", "views2.jsonl");
+    write_text("model/vdm.json", "{\"arc\": {\"views\": 6}}");
+    arc(1, "4 tasks are there already", "tasks --out views.jsonl");
+    arc(0, "fall: ", "tasks/a/fall.json -o views3 --augment 1");
+    expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
 }
 
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
@@ -220,6 +241,7 @@ int main(void)
     check_shards();
     check_kills();
     check_lock();
+    check_views();
     check_task_commands();
     return check_end("shards");
 }

@@ -150,8 +150,8 @@ static void test_json_refusals(void)
          "precompiled_charsmap: expected base64"},
         {"\"precompiled_charsmap\": \"", "\"precompiled_charsmap\": \"AAAA",
          "precompiled_charsmap: expected a SentencePiece"},
-        {"\"Metaspace\"", "\"Whitespace\"", "pre_tokenizer: expected Metaspace that puts one in front"},
-        {"\"always\"", "\"never\"", "pre_tokenizer: expected Metaspace that puts one in front"},
+        {"\"Metaspace\"", "\"Whitespace\"", "pre_tokenizer: expected Metaspace that puts a space in front"},
+        {"\"always\"", "\"never\"", "pre_tokenizer: expected Metaspace that puts a space in front"},
         {"{", "{,", "tokenizer.json"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

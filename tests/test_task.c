@@ -128,7 +128,7 @@ static void test_bad_folders(void)
     static const struct {
         const char *files, *sentence;
     } bad[] = {
-        {"", "found no pictures, expected train/NAME.in.ppm"},
+        {"", "found no pictures, expected train/NAME.in.png"},
         {"train/ test/", "found no pictures"},
         {"train/.a.in.ppm", "found no pictures"},
         {"train/a.in.ppm", "train/a.in.ppm: found an input without its output, expected a.out.png (or .ppm, "
@@ -331,7 +331,7 @@ static void test_resize(void)
     CHECK(!vdm_task_resize(&t, true, 16, 16, &pictures, &resized, &err) && t.grid.cell == 4,
           "from 64 to 16: %d", t.grid.cell);
     CHECK(vdm_task_resize(&t, true, 30, 30, &pictures, &resized, &err) == -1 &&
-              strstr(err.text, "whole numbers of pixels"),
+              strstr(err.text, "cells and borders are whole pixels"),
           "%s", err.text);
     vdm_task_free(&t);
     make_sizes(&t, GRID_4, 64, 32);

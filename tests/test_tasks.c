@@ -554,7 +554,7 @@ static void test_refused(void)
     p.n = 301, refused("life", p, "life: expected at most 300 pairs, found 301"), p = o;
     p.n = p.tests = 0, refused("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
     p.content = "dense", refused("life", p, "--content: life has a fixed content");
-    refused("outline", p, "--content: outline takes sparse or blobs, found 'dense'"), p = o;
+    refused("outline", p, "--content: outline supports sparse or blobs, found 'dense'"), p = o;
     p.rows = 9, refused("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");
     refused("pose", p, "pose has no grid"), p = o;
     p.rows = 33, refused("life", p, "--grid: expected 4 to 32 rows and columns, found 33x8"), p = o;
@@ -586,7 +586,7 @@ static void test_folder(void)
           err.text);
     vdm_picture_free(&p);
     vdm_task_free(&back);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s",
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or empty folder"), "%s",
           err.text);
     made_task_free(&t);
 }
@@ -690,12 +690,12 @@ static void test_whole(void)
               access(path, F_OK) != 0,
           "%s", err.text);
     vdm_task_free(&back);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or an empty folder"),
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or empty folder"),
           "%s", err.text);
     CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path),
           "%s", err.text);
     write_mine(path);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or an empty folder"), "%s",
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "expected a new or empty folder"), "%s",
           err.text);
     snprintf(path, sizeof path, "%s/unfinished/train/mine", dir);
     CHECK(access(path, F_OK) == 0, "what vdm did not write stays");

@@ -225,3 +225,20 @@ int tiny_write(const char *dir, tiny_variant v, vdm_dtype dtype, uint32_t seed, 
                ? -1
                : 0;
 }
+
+int tiny_write_views(const char *dir, int n, uint32_t seed, vdm_error *err)
+{
+    enum { TOKENS = 5, WIDTH = 24 };
+    float numbers[8 * TOKENS * WIDTH];
+    vdm_tensor t = {.name = (char *)"view_embeds",
+                    .dtype = VDM_F32,
+                    .rank = 3,
+                    .shape = {n, TOKENS, WIDTH},
+                    .data = numbers,
+                    .bytes = (size_t)n * TOKENS * WIDTH * sizeof(float)};
+    check_random(numbers, n * TOKENS * WIDTH, seed, 1);
+    char *path = vdm_path(dir, "view_embeds.safetensors", err);
+    int status = path ? vdm_safetensors_write(path, &t, 1, NULL, 0, err) : -1;
+    vdm_free(path);
+    return status;
+}

@@ -11,5 +11,7 @@ typedef enum tiny_variant { TINY_2B, TINY_5B, TINY_5B_I2V, TINY_15, TINY_15_I2V 
  * latents of 9 frames. All weights are random, of about the size that keeps activations near 1. Returns 0 or
  * -1. */
 int tiny_write(const char *dir, tiny_variant v, vdm_dtype dtype, uint32_t seed, vdm_error *err);
+/* Writes dir/view_embeds.safetensors: random prompts of n views, at most 8. */
+int tiny_write_views(const char *dir, int n, uint32_t seed, vdm_error *err);
 
 #endif

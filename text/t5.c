@@ -4,12 +4,14 @@
  *   every layer:  h += attention(RMS(h)),  h += wo(gelu(wi_0 n) * (wi_1 n)), n = RMS(h)
  *   out = RMS(h)
  *
- * Traps: scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so. The bias is a table of
- * the first layer, by distance, and serves every layer; a key after the query has buckets of its own. There
- * is no mask: CogVideoX's pipelines give ids alone, so that padding attends and is attended to, and all L
- * rows go to the transformer; an embedding can't be computed on the prompt's own tokens. RMS subtracts no
- * mean and has no bias. The activation is on wi_0's half. Activations are large, f16 would overflow: they are
- * f32, sums of squares and of softmax double. */
+ * Traps
+ *   Scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so.
+ *   The bias is a table of the first layer, by distance, and is used in every layer; keys after the query have their own
+ *   buckets.
+ *   There is no mask: CogVideoX's pipelines pass only ids, so that padding attends and is attended to, and all L rows go
+ *   to the transformer. An embedding of the prompt's tokens without the padding is a different one.
+ *   RMS subtracts no mean and has no bias. The activation is on wi_0's half.
+ *   Activations are large, f16 would overflow: they are f32, sums of squares and of softmax double. */
 #include "kernels/kernels.h"
 #include "kernels/trace.h"
 
@@ -25,7 +27,7 @@ struct pass {
     float *q, *k, *v, *o; /* [L,I] */
     float *scores;        /* [L,L]: of one head */
     float *up, *gate;     /* [L,ff] */
-    float *y;             /* [L,D]: what is added to h */
+    float *y;             /* [L,D]: added to h */
     float *bias;          /* [heads,2L-1]: by key - query + L - 1 */
 };
 
@@ -41,9 +43,8 @@ static void rms_norm(const struct pass *p, float *y, const float *x, const float
     }
 }
 
-/* relative_position_bucket, bidirectional: half of the buckets for keys after the query; of a half, the first
- * half for one distance each, the others growing by equal ratios up to max_distance, the last for all beyond.
- */
+/* relative_position_bucket, bidirectional: half of the buckets are for keys after the query. Of each half the first half
+ * has one distance each; the others grow by equal ratios up to max_distance, and the last one has all beyond. */
 static int bucket_of(int distance, int buckets, int max_distance)
 {
     int half = buckets / 2, exact = half / 2, n = distance < 0 ? -distance : distance;
@@ -69,12 +70,12 @@ static void softmax(const struct pass *p, const float *bias)
 {
     int64_t L = p->L;
     for (int64_t i = 0; i < L; i++) {
-        float *row = p->scores + i * L, most = -INFINITY;
+        float *row = p->scores + i * L, max = -INFINITY;
         for (int64_t j = 0; j < L; j++) {
             row[j] += bias[j - i + L - 1];
-            if (row[j] > most) most = row[j];
+            if (row[j] > max) max = row[j];
         }
-        for (int64_t j = 0; j < L; j++) row[j] -= most;
+        for (int64_t j = 0; j < L; j++) row[j] -= max;
     }
     p->cpu->kernels->exp(p->cpu, p->scores, p->scores, L * L);
     for (int64_t i = 0; i < L; i++) {
@@ -161,15 +162,15 @@ static void block(const struct pass *p, int layer)
     see(p, p->h, p->D, layer, "");
 }
 
-/* Rows of the table of words */
+/* Rows of the embedding table */
 static int embed(const struct pass *p, const int32_t *ids, vdm_error *err)
 {
     const vdm_matrix *words = &p->m->words;
     int64_t bytes = p->D * (int64_t)vdm_dtype_bytes(words->dtype);
     for (int64_t i = 0; i < p->L; i++) {
         if (ids[i] < 0 || ids[i] >= words->rows)
-            return vdm_fail(err, "prompt: token %lld is %d, the text encoder has %lld", (long long)i,
-                            (int)ids[i], (long long)words->rows);
+            return vdm_fail(err, "prompt: token %lld: found the id %d, the text encoder has %lld",
+                            (long long)i, (int)ids[i], (long long)words->rows);
         vdm_widen(p->h + i * p->D, (const char *)words->data + ids[i] * bytes, words->dtype, p->D);
     }
     vdm_trace_see(p->trace, p->h, SHAPE(p->L, p->D), "encoder.embed_tokens");

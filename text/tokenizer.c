@@ -1,6 +1,6 @@
-/* SentencePiece's unigram tokenizer, as T5 has it: a prompt becomes ids.
+/* SentencePiece's unigram tokenizer, as T5 uses it: a prompt becomes ids.
  *
- *   prompt -> special tokens as they are spelled ("</s>", "<extra_id_0>"), and the texts between them
+ *   prompt -> special tokens, by their spelling ("</s>", "<extra_id_0>"), and the texts between them
  *   text -> normalised text (NFKC, spaces joined and written as U+2581, one in front)
  *        -> the pieces of the vocabulary with the highest sum of scores -> ids
  *   all ids, </s>, <pad> ... <pad>
@@ -10,8 +10,8 @@
  * transformers' T5Tokenizer cuts out beforehand.
  *
  * Traps
- *   Normalisation is a table of the file, searched for the longest match; a replacement is not normalised again.
- *   A text of spaces alone has no piece at all, not even the space in front.
+ *   Normalisation is a table in the file, searched for the longest match; a replacement is not normalised again.
+ *   A text that consists of spaces has no piece at all, not even the space in front.
  *   Two paths may have the same score ("0000"). Scores are summed and compared as floats, and a candidate replaces
  *   another only if it is greater, as in sentencepiece since 0.2.2 and in transformers 5; up to 0.2.1 a candidate was
  *   a double.
@@ -28,9 +28,9 @@ struct text {
     size_t length;
 };
 
-static const struct text SPACE = {"\xe2\x96\x81", 3}; /* U+2581, as which a space is written */
+static const struct text SPACE = {"\xe2\x96\x81", 3}; /* U+2581, which replaces a space */
 
-/* A unit of the double array (darts-clone): what its label is, where its children are, its value. */
+/* A unit of the double array (darts-clone): its label, the place of its children, its value. */
 static uint32_t unit_at(const vdm_tokenizer *t, size_t node)
 {
     const unsigned char *u = t->units + 4 * node;
@@ -41,7 +41,7 @@ static size_t children_of(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6);
 }
 
-/* The longest beginning of s that the table knows, and what replaces it; 0 if it knows none. */
+/* The length of the longest prefix of s in the table, and its replacement; 0 if there is none. */
 static size_t longest_match(const vdm_tokenizer *t, struct text s, struct text *replacement)
 {
     size_t longest = 0, node = t->n_units ? children_of(unit_at(t, 0)) : 0;
@@ -62,7 +62,7 @@ static size_t longest_match(const vdm_tokenizer *t, struct text s, struct text *
     return longest;
 }
 
-/* The beginning of s, normalised; returns how many bytes of s it was. */
+/* Normalises the beginning of s; returns its length in bytes of s. */
 static size_t normal_prefix(const vdm_tokenizer *t, struct text s, struct text *to)
 {
     size_t n = longest_match(t, s, to);
@@ -97,7 +97,7 @@ static size_t normalise(const vdm_tokenizer *t, struct text s, char *to)
     return at;
 }
 
-/* Without the spaces at its end, be they the prompt's or U+2581 that it wrote. */
+/* The length without spaces at the end, whether the prompt's own or U+2581 in it. */
 static size_t trimmed(const char *text, size_t length)
 {
     while (length >= SPACE.length && memcmp(text + length - SPACE.length, SPACE.at, SPACE.length) == 0)
@@ -113,7 +113,7 @@ struct node {
     float score;   /* of the best path up to here */
 };
 
-/* Bytes of a character by its first one. */
+/* Bytes of a character, by its first byte. */
 static size_t step_at(const char *text)
 {
     unsigned char b = (unsigned char)*text;
@@ -145,7 +145,7 @@ static void narrow(const vdm_tokenizer *t, int *lo, int *hi, int depth, unsigned
     *lo = ends[0], *hi = ends[1];
 }
 
-/* All pieces that begin at `begin`, and the unknown one where none is a single character. */
+/* All pieces that begin at `begin`, and the unknown one if none is a single character. */
 static void extend(const vdm_tokenizer *t, const char *text, size_t length, size_t begin, struct node *nodes)
 {
     size_t one = step_at(text + begin);
@@ -185,7 +185,7 @@ static size_t best_pieces(const vdm_tokenizer *t, const char *text, size_t lengt
 /* ------------------------------------------------------------------------------------------------
  * Prompts */
 
-/* The first special token in s, the longest where two begin there: its place, s.length where there is none. */
+/* The place of the first special token in s, the longest if two begin there; s.length if there is none. */
 static size_t find_special(const vdm_tokenizer *t, struct text s, const struct special **special)
 {
     *special = NULL;

@@ -1,21 +1,21 @@
-/* A tokenizer in memory: what its files are read into (tokenizer_files.c) and prompts are cut with (tokenizer.c). */
+/* A tokenizer in memory: read by tokenizer_files.c, used by tokenizer.c. */
 #ifndef VDM_TOKENIZER_H
 #define VDM_TOKENIZER_H
 
 #include "vdm.h"
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, UNUSED = 5, BYTE = 6 }; /* types of a piece */
-enum { LONGEST = 256 }; /* bytes of a piece, of what is normalised at once, and of what it becomes */
+enum { LONGEST = 256 }; /* bytes of a piece, of a match of the normaliser, and of its replacement */
 
 struct piece {
-    const char *text; /* not ended by a NUL */
+    const char *text; /* without a NUL at the end */
     int length, id, type;
     float score;
 };
 
 enum { MAX_SPECIALS = 1024 };
 
-/* A special token: cut out of a prompt as it is spelled, before anything else. */
+/* A special token: cut out of a prompt by its spelling, before all other steps. */
 struct special {
     const char *text;
     int length, id;
@@ -31,7 +31,7 @@ struct vdm_tokenizer {
     float unknown_score;
     struct special special[MAX_SPECIALS];
     int specials;
-    char *names;        /* of <extra_id_0>, ..., where a file does not spell them */
+    char *names;        /* of <extra_id_0>, ..., if the file does not contain them */
     bool byte_fallback; /* an unknown character becomes the pieces of its bytes */
     int byte[256];      /* their ids */
     /* the normaliser's table: a double array of units, then the texts that replace a match */

@@ -157,7 +157,7 @@ static int add_specials(vdm_tokenizer *t, vdm_error *err)
     return 0;
 }
 
-/* "extra_ids" of tokenizer_config.json, 100 where there is none; -1: refused. */
+/* "extra_ids" of tokenizer_config.json, 100 if there is none; -1: an error. */
 static int extra_ids(const char *dir, vdm_error *err)
 {
     char *path = vdm_path(dir, "tokenizer_config.json", err);
@@ -206,7 +206,7 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What both formats need */
+ * Shared by both formats */
 
 int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err)
 {
@@ -262,7 +262,7 @@ int vdm_tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vd
     return 0;
 }
 
-/* By bytes, the shorter first where one begins with the other. */
+/* By bytes; the shorter first if one begins with the other. */
 static int by_bytes(const void *a, const void *b)
 {
     const struct piece *p = a, *q = b;
@@ -271,7 +271,7 @@ static int by_bytes(const void *a, const void *b)
     return order ? order : p->length - q->length;
 }
 
-/* The normal pieces by their bytes, the unknown one, the score of an unknown character. */
+/* Sorts the normal pieces by their bytes; finds the unknown one, and the score of an unknown character. */
 static int index_pieces(vdm_tokenizer *t, vdm_error *err)
 {
     float min = 0;

@@ -1,12 +1,12 @@
-/* tokenizer.json, as the library "tokenizers" writes it and transformers 5 saves it in place of spiece.model:
+/* tokenizer.json, written by the library "tokenizers" and by transformers 5, which saves it instead of spiece.model:
  *
  *   {"model": {"type": "Unigram", "vocab": [["<pad>", 0.0], ...], "unk_id": 2, "byte_fallback": false},
  *    "normalizer": {"type": "Precompiled", "precompiled_charsmap": base64}, "pre_tokenizer": Metaspace,
  *    "added_tokens": [{"id": 1, "content": "</s>", "special": true, ...}, ...], ...}
  *
- * It holds the same pieces and the same table as spiece.model, without the pieces' types: added tokens are those that
- * are cut out of a prompt first. Prompts are normalised as sentencepiece does; the library's own normaliser takes a
- * character with its accents at once, and differs for some combining marks. */
+ * It has the same pieces and the same table as spiece.model, without the pieces' types: the added tokens are those that
+ * are cut out of a prompt first. Prompts are normalised as in sentencepiece; the library's own normaliser treats a
+ * character and its accents as one, and differs for some combining marks. */
 #include "tokenizer.h"
 
 #include <limits.h>
@@ -78,7 +78,7 @@ static int read_model(vdm_tokenizer *t, const vdm_json_node *model, vdm_error *e
     return read_vocabulary(t, vocabulary, (int)unknown->number, err);
 }
 
-/* One added token. One that is a piece too is no text any more. */
+/* One added token. If it is also a piece, that piece is no longer matched as text. */
 static int read_added(vdm_tokenizer *t, const vdm_json_node *token, vdm_error *err)
 {
     static const char *const flags[] = {"single_word", "lstrip", "rstrip", "normalized"};
@@ -126,7 +126,7 @@ static int read_charsmap(vdm_tokenizer *t, const char *text, vdm_error *err)
     return vdm_tokenizer_set_table(t, t->table, n, err);
 }
 
-/* Precompiled, alone or in a sequence. What removes spaces at the ends or doubled ones is done here anyway. */
+/* Precompiled, alone or in a sequence. Steps that remove spaces at the ends or doubled spaces are done here anyway. */
 static int read_normalizer(vdm_tokenizer *t, const vdm_json_node *v, vdm_error *err)
 {
     const vdm_json_node *table = member(t, v, "precompiled_charsmap"), *list = member(t, v, "normalizers");
@@ -166,8 +166,8 @@ static int check_pre_tokenizer(const vdm_tokenizer *t, const vdm_json_node *v, v
         fine = is_text(member(t, list + 1, "type"), "WhitespaceSplit") &&
                is_metaspace(t, vdm_json_next(&t->json, list + 1));
     return fine ? 0
-                : refuse(t, "pre_tokenizer", "Metaspace that puts one in front, or WhitespaceSplit and it",
-                         err);
+                : refuse(t, "pre_tokenizer",
+                         "Metaspace that puts a space in front, or WhitespaceSplit and Metaspace", err);
 }
 
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)

@@ -1,19 +1,19 @@
-/* Where the default model is: named by the environment, or lying near the program.
+/* Where the default model is: named by the environment, or in a folder near the program.
  *
- *   VDM_MODEL                            a folder; then it is used whatever it holds
+ *   VDM_MODEL                            a folder; it is used whatever it contains
  *   DIR/models/tiny                      DIR: the folder of the program's file
  *   DIR/../share/vdm/models/tiny         after `make install`
  *   DIR/../models/tiny, DIR/../../models/tiny   a program in the build folder of a repository
  *
- * The program's file is what /proc/self/exe points to; elsewhere than on Linux it is found as the shell found
- * it: argv[0] where that holds a slash, else the first such file in PATH. */
+ * The program's file is what /proc/self/exe points to; on other systems than Linux it is found as the
+ * shell found it: argv[0] if that contains a slash, else the first such file in PATH. */
 #include "tools/options.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LENGTH = 4096 };       /* of a path: longer ones are not found */
+enum { LENGTH = 4096 };       /* maximum of a path, in bytes */
 static const char *called_as; /* argv[0] */
 
 void remember_program(const char *argv0)
@@ -21,7 +21,7 @@ void remember_program(const char *argv0)
     called_as = argv0;
 }
 
-/* "DIR/NAME" of the first folder in PATH that has such a program; an empty entry is the working folder. */
+/* "DIR/NAME" of the first folder in PATH that has such a program; an empty entry means the working folder. */
 static bool search_path(char path[LENGTH], const char *name)
 {
     const char *entry = getenv("PATH");
@@ -48,7 +48,7 @@ static bool called_file(char file[LENGTH])
     return getcwd(folder, LENGTH) && snprintf(file, LENGTH, "%s/%s", folder, path) < LENGTH;
 }
 
-/* Takes the last name of a path away; false if nothing is left of it. */
+/* Removes the last name of a path; false if there is only one. */
 static bool go_up(char *path)
 {
     char *slash = strrchr(path, '/');

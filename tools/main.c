@@ -39,8 +39,8 @@ static void help(void)
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf("\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: a default model;\n"
-           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon picks the instructions.\n");
+           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: the default model;\n"
+           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon: the instruction set.\n");
 }
 
 static int run(int argc, char **argv)
@@ -59,8 +59,8 @@ static int run(int argc, char **argv)
     return misuse("'%s' is not a command; 'vdm help' lists them", name);
 }
 
-/* Descriptors 0 to 2 that are closed would be given to the first files that are opened, and what is printed would be
- * written into those. */
+/* If one of the descriptors 0 to 2 is closed, the next file that is opened gets its number, and what is printed is
+ * written into that file. */
 static void open_standard_streams(void)
 {
     for (int fd = 0; fd < 3; fd++)
@@ -68,7 +68,7 @@ static void open_standard_streams(void)
             _exit(FAILED);
 }
 
-/* What was printed is lost where the output's disk is full or its reader is gone: that is a failure too. */
+/* What was printed is lost if the disk is full or the reader is gone: that is a failure too. */
 static int flush_output(int status)
 {
     errno = 0;
@@ -79,10 +79,10 @@ static int flush_output(int status)
     return status == DONE || status == BELOW ? FAILED : status;
 }
 
-/* Threads wait for each other by spinning; gcc's OpenMP does so for milliseconds. On a machine that others use the awaited
- * thread may need the very core on which is waited: a step takes 50 times as long. Waking a sleeping thread takes some ten
- * microseconds, so no wait spins for longer than that. gcc's library reads the limit before main alone: the program begins
- * anew, once, with it set; not if the user has set one. */
+/* Threads wait for each other by spinning; gcc's OpenMP spins for milliseconds. On a shared machine the thread that is
+ * waited for may need the very core that spins: a step then takes 50 times as long. Waking a sleeping thread takes some
+ * ten microseconds, so no wait spins for longer than that. gcc's library reads the limit only before main: the program
+ * executes itself once more with the limit set, unless the user has set one. */
 static void limit_spinning(char **argv)
 {
 #if defined(_OPENMP) && defined(__linux__) && !defined(__clang__)
@@ -92,7 +92,7 @@ static void limit_spinning(char **argv)
     ssize_t n = readlink("/proc/self/exe", path, PATH_BYTES);
     if (n <= 0 || n == PATH_BYTES || setenv("GOMP_SPINCOUNT", "300", 1) != 0) return;
     path[n] = '\0';
-    execv(path, argv); /* returns if it can't: then all works, only slower beside others */
+    execv(path, argv); /* returns if it can't: then the program works, but slower on a shared machine */
 #else
     (void)argv;
 #endif

@@ -1,4 +1,4 @@
-/* What the program says to people. */
+/* Messages on the terminal. */
 #include "tools/messages.h"
 #include "tools/options.h"
 
@@ -55,7 +55,7 @@ int misuse(const char *format, ...)
     return USAGE;
 }
 
-/* Words of other than these characters stand in single quotes. */
+/* A word with any other character is put in single quotes. */
 static const char PLAIN[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=,+@%";
 
 char *command_line(const char *name, int argc, char **argv, vdm_error *err)

@@ -1,19 +1,19 @@
-/* What the program says: failures, names made safe for the terminal, sizes and times in words. */
+/* Messages: failures, names made safe for the terminal, sizes and times as text. */
 #ifndef VDM_MESSAGES_H
 #define VDM_MESSAGES_H
 
 #include "vdm.h"
 
-/* Says `vdm: sentence` on stderr and returns FAILED (or USAGE). */
+/* Prints `vdm: SENTENCE` on stderr and returns FAILED (or USAGE). */
 int fail(const vdm_error *err);
 int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* A copy for the terminal, vdm_clean: for every name that comes from a file or is one's. Lives until the
- * fourth call after it; cut at 4095 bytes. */
+/* A copy that is safe to print (vdm_clean), for names of files and for names in files. Valid until the fourth call
+ * after it; cut at 4095 bytes. */
 const char *clean(const char *text);
 
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
-/* "vdm NAME WORDS...", quoted for a shell where they need it; vdm_free. */
+/* "vdm NAME WORDS...", quoted for a shell if necessary; vdm_free. */
 char *command_line(const char *name, int argc, char **argv, vdm_error *err);
 
 #endif

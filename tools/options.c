@@ -1,9 +1,9 @@
-/* The command line, and the defaults under it: one table of options, read and explained from it.
+/* The command line and the defaults: options are parsed, and --help is printed, from one table.
  *
- * What holds, the later the stronger: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
- * words of the command line. vdm.json is strict:
+ * Each of these overrides the one before it: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
+ * command line. vdm.json is strict:
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
- * Keys are the names of options with _ for -, of those marked MODEL in the table; ranges are the table's. */
+* Keys are the names of the options that the table marks MODEL, with _ for -; ranges are the table's. */
 #include "tools/options_table.h"
 #include "tools/messages.h"
 
@@ -50,7 +50,7 @@ static void options_help(int command, const char *model)
         printf("; that of %s:\n", clean(model));
     else
         printf(".\n");
-    if (model && options_say_own(model, command, &err)) printf("  %s\n", err.text);
+    if (model && options_print_own(model, command, &err)) printf("  %s\n", err.text);
 }
 
 static bool read_number(const char *text, double *value)
@@ -153,8 +153,8 @@ static int read_option(const struct option_row *r, options *o, const char *text,
 
 static const struct section {
     const char *name;
-    int options;  /* of which commands it may set */
-    int commands; /* for which it holds */
+    int options;  /* commands whose options it may set */
+    int commands; /* that it applies to */
 } sections[] = {
     {"fit", FIT | DEMO, FIT | DEMO | ARC}, {"sample", PREDICT | EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
@@ -166,7 +166,7 @@ static bool is_key(const char *name, const char *key)
     return !*name && !*key;
 }
 
-/* The row that a section may set by this key: the name of the option with _ for -. */
+/* The row of the option that a section may set by this key: its name with _ for -. */
 static const struct option_row *own_row(const struct section *s, const char *key)
 {
     const char *name = NULL;
@@ -203,19 +203,19 @@ static int read_section(options *o, const vdm_json *j, const vdm_json_node *obje
     return 0;
 }
 
-/* What a section says to commands that are not its own: of "sample" how demo and arc answer, of "arc" what grids
- * look like for all commands that take them. */
+/* What a section sets for commands other than its own: "sample" sets how demo and arc answer, "arc" how grids are
+ * drawn in all commands that accept them. */
 static void take_groups(options *o, int command, const struct section *s, const options *read)
 {
     if ((s->options & EVAL) && (command & (DEMO | ARC))) o->sample = read->sample;
-    if ((s->options & ARC) && (command & (FIT | EVAL | DEMO))) {
+    if ((s->options & ARC) && (command & (FIT | PREDICT | EVAL | DEMO))) {
         o->canvas = read->canvas;
         o->canvas.height = read->height;
         o->canvas.width = read->width;
     }
 }
 
-/* All sections are checked, whichever the command is; those of the command itself come last and hold. */
+/* All sections are checked, whatever the command; the command's own is read last and overrides the others. */
 static int read_sections(options *o, int command, const vdm_json *j, vdm_error *err)
 {
     vdm_error why;
@@ -239,7 +239,7 @@ static int read_sections(options *o, int command, const vdm_json *j, vdm_error *
     return 0;
 }
 
-/* 1 if the model has a vdm.json, which is then open; 0 if it has none. */
+/* Opens the model's vdm.json: 1; 0 if it has none. */
 static int open_own(vdm_json *j, char **path, const char *model, vdm_error *err)
 {
     struct stat st;
@@ -265,12 +265,12 @@ static int read_own(options *o, int command, const char *model, vdm_error *err)
     return status;
 }
 
-int options_say_own(const char *model, int commands, vdm_error *err)
+int options_print_own(const char *model, int commands, vdm_error *err)
 {
     options o = {0};
     vdm_json j;
     char *path;
-    if (read_own(&o, 0, model, err)) return -1; /* refuses what is wrong */
+    if (read_own(&o, 0, model, err)) return -1; /* rejects what is wrong */
     int status = open_own(&j, &path, model, err);
     if (status <= 0) return status;
     for (int s = 0; s < N_SECTIONS; s++) {
@@ -336,7 +336,7 @@ static int read_words(options *o, int command, int argc, char **argv)
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
             if (o->n_operands == (command & (BENCH | ARC | VOTE) ? MAX_OPERANDS : 3))
-                return misuse("'%s': one word too many", argv[i]);
+                return misuse("'%s': found one word too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }
@@ -362,7 +362,7 @@ static void warn_of_threads(int threads)
 #endif
 }
 
-/* Twice: the model has to be known before its defaults, which the words replace. */
+/* Reads the words twice: the first pass finds the model, whose defaults the second one overrides. */
 int options_read(options *o, int command, int argc, char **argv)
 {
     vdm_error err;
@@ -370,10 +370,11 @@ int options_read(options *o, int command, int argc, char **argv)
     int status = read_words(&first, command, argc, argv);
     if (status) return status;
     if (command == GOLDEN && first.n_operands) first.model = first.operands[0];
-    /* what only reads results needs no model */
+    /* commands that only read results need no model */
     if (options_defaults(o, first.arc.report ? TASKS : command, first.model, &err)) return fail(&err);
     o->learn.asked_rank = first.learn.rank;
     o->learn.asked_alpha = first.learn.alpha;
+    o->eval.asked_views = first.eval.views;
     status = read_words(o, command, argc, argv);
     if (status == DONE) status = options_refuse_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
@@ -383,7 +384,7 @@ int options_read(options *o, int command, int argc, char **argv)
 /* ------------------------------------------------------------------------------------------------
  * The key of a run */
 
-/* " --name value" of an option that is set; choices and texts that are not are left out. */
+/* " --name value" of an option; choices and texts that are not set are left out. */
 static int write_setting(char *text, size_t size, const struct option_row *r, const options *o)
 {
     const void *field = (const char *)o + r->offset;

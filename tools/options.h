@@ -1,4 +1,4 @@
-/* The command line: what each command was asked for, over the defaults of the program and of the model. */
+/* The command line: the options of each command, over the defaults of the program and of the model. */
 #ifndef VDM_OPTIONS_H
 #define VDM_OPTIONS_H
 
@@ -25,7 +25,7 @@ enum {
 };
 
 enum { MAX_LORAS = 16, MAX_OPERANDS = 1024, MAX_VIEWS = 32 };
-/* What several commands have in common, in groups; the rest by command. Choices hold one of the table's words. */
+/* Options that several commands share, in groups; the others by command. A choice is one of the table's words. */
 struct learn_options {                                 /* fit, demo, arc; parts of it golden */
     int steps, batch, accumulate, rank, warmup, shots; /* steps 0: golden's 3; shots 0: all pairs */
     int save_every, watch_every;
@@ -49,7 +49,7 @@ struct prompt_options {
     const char *embeds, *negative_embeds; /* files, or NULL */
 };
 struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
-    int height, width;  /* where --size doesn't say */
+    int height, width;  /* if --size is not given */
     int cell, border, align, grow;
     char outside[16], palette[16];
 };
@@ -57,7 +57,8 @@ struct eval_options { /* eval, vote; colour: arc too */
     char colour[16];
     int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
     int view;        /* fit too; 0: the original task */
-    int views;       /* fit and demo too: ways in which one adapter learns and answers */
+    int views;       /* fit, demo, predict and arc too: ways in which one adapter learns and answers */
+    int asked_views; /* --views of the command line; 0: not given */
     double at_least;
 };
 struct arc_options {
@@ -77,7 +78,7 @@ struct tasks_options {
 enum { MAX_OPTIONS = 128 };
 typedef struct options {
     bool given[MAX_OPTIONS];            /* the rows of the table that the command line has */
-    const char *operands[MAX_OPERANDS]; /* what is not an option, in order */
+    const char *operands[MAX_OPERANDS]; /* the words that are not options, in order */
     int n_operands;
     const char *model, *output;
     const char *inject, *dump, *only; /* or NULL */
@@ -111,24 +112,23 @@ typedef struct options {
     } bench;
 } options;
 
-/* Reads the words after the command, over the defaults of options_defaults: after this a command that takes
- * --model has one. Returns DONE, USAGE or FAILED (reported on stderr), or -1 where --help was asked for and
- * printed. */
+/* Reads the words after the command, over the defaults of options_defaults; a command that accepts --model has a
+ * model afterwards. Returns DONE, USAGE or FAILED (reported on stderr), or -1 if --help was given and printed. */
 int options_read(options *o, int command, int argc, char **argv);
 /* Whether the command line has this option. */
 bool option_given(const options *o, const char *name);
 /* An option that would have no effect beside the others is refused (options_use.c): USAGE. */
 int options_refuse_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
- * A command without --model has the program's alone. */
+* A command without --model has the program's only. */
 int options_defaults(options *o, int command, const char *model, vdm_error *err);
-/* Prints what MODEL/vdm.json says for these commands, in lines; nothing where there is none. */
-int options_say_own(const char *model, int commands, vdm_error *err);
-/* "--model DIR --steps 800 ...": every setting of vdm arc that results depend on, from the table; vdm_free. */
+/* Prints the settings of MODEL/vdm.json for these commands, line by line; nothing if there is no such file. */
+int options_print_own(const char *model, int commands, vdm_error *err);
+/* "--model DIR --steps 800 ...": every setting of vdm arc that its results depend on, from the table; vdm_free. */
 char *options_key(const options *o, vdm_error *err);
 
-/* The folder of the model to use where --model names none: the environment's VDM_MODEL, or models/tiny near
- * the program (default_model.c). NULL if there is none. */
+/* The folder of the model to use without --model: the environment's VDM_MODEL, or models/tiny near the program
+ * (default_model.c). NULL if there is none. */
 const char *default_model(vdm_error *err);
 void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
 

@@ -1,7 +1,7 @@
-/* The options: one table, from which they are read, explained, bounded and written into the key of a run. */
+/* The options: one table, from which they are parsed, explained, bounded and written into the key of a run. */
 #include "tools/options_table.h"
 
-enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that take an ARC-AGI file */
+enum { GRIDS = FIT | EVAL | DEMO | ARC }; /* commands that accept an ARC-AGI file */
 
 const struct option_row option_rows[] = {
 #define AT(field) offsetof(options, field)
@@ -10,7 +10,8 @@ const struct option_row option_rows[] = {
     {"-o", "PATH", TEXT, AT(output), 0, 0,
      ARC | FIT | PREDICT | EVAL | VOTE | INTERP | DEMO | TASKS | GOLDEN | PROMPT, NO_KEY,
      "where the result goes"},
-    {"--image", "X.ppm", TEXT, AT(predict.image), 0, 0, PREDICT, READS, "the picture to answer"},
+    {"--image", "FILE", TEXT, AT(predict.image), 0, 0, PREDICT, READS,
+     "the picture to answer: PNG, PPM, PGM or PBM; - for standard input"},
     {"--video", "V.y4m", TEXT, AT(predict.video), 0, 0, PREDICT, WRITES | VIDEO, "write the whole video too"},
     {"--lora", "FILE[:WEIGHT]", LORA, 0, 0, 0, PREDICT | EVAL | GOLDEN, READS,
      "an adapter; may be given several times"},
@@ -26,9 +27,9 @@ const struct option_row option_rows[] = {
      "sampling steps (the model's, or 50)"},
     {"--sample-steps", "N", COUNT, AT(sample.steps), 1, 1000, PREDICT | EVAL, MODEL, "sampling steps (50)"},
     {"--ensemble", "N", COUNT, AT(sample.ensemble), 1, 256, PREDICT | EVAL, MODEL,
-     "average N videos, each from its own noise, for an answer; takes N times the memory (1)"},
+     "an answer is the mean of N videos, each from its own noise; N times the memory (1)"},
     {"--ensemble", "N", COUNT, AT(sample.ensemble), 1, 256, ARC | DEMO, KEY,
-     "average N videos, each from its own noise, for an answer (the model's, or 1)"},
+     "an answer is the mean of N videos, each from its own noise (the model's, or 1)"},
     {"--sampler", "ddim|dpm", CHOICE, AT(sample.sampler), 0, 0, ARC | PREDICT | EVAL | GOLDEN, MODEL | KEY,
      "sampler (the one that the model names)"},
     {"--guidance", "G", REAL, AT(sample.guidance), 0, 1000, ARC | PREDICT | EVAL | GOLDEN, MODEL | KEY,
@@ -37,7 +38,7 @@ const struct option_row option_rows[] = {
      "guidance that varies with the step"},
     {"--image-scale", "pipeline|trainer", CHOICE, AT(image_scale), 0, 0,
      ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN, MODEL | KEY,
-     "scale of the image's latents: as diffusers' pipeline has it, or as the public trainers; the same\n"
+     "scale of the image's latents: that of diffusers' pipeline, or that of the public trainers; the same\n"
      "                                         for fit and for answers (pipeline)"},
     {"--tiled", NULL, FLAG, AT(tiled), 0, 0, ARC | FIT | PREDICT | EVAL | DEMO | GOLDEN, KEY,
      "run the VAE in tiles: less memory, slightly different results"},
@@ -87,9 +88,10 @@ const struct option_row option_rows[] = {
      "correct an answer's colours: by one offset, or a map learned from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
      "answer N training pairs too, for colour maps and to detect memorising (8, at most as many as test pictures)"},
-    {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, FIT | EVAL | DEMO, MODEL,
-     "learn a task of grids in N views with one adapter (mirrored, transposed, recoloured),\n"
-     "                                         each with a prompt of its own; the majority of the views answers every cell (1)"},
+    {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, ARC | FIT | PREDICT | EVAL | DEMO, MODEL | KEY,
+     "learn a task of grids in N views with one adapter (mirrored, transposed, recoloured), each with a\n"
+     "                                         prompt of its own; the views vote on the answer (fit, demo, arc: the model's,\n"
+     "                                         or 1; predict, eval: the adapter's)"},
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
      "view K of a task of grids: recoloured, rotated or mirrored; 0: the original (0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN, KEY,
@@ -101,24 +103,24 @@ const struct option_row option_rows[] = {
      "precision of matrix products (f32); bf16 and amx (Intel's tiles) have three digits and are faster on\n"
      "                                         processors that have them"},
     {"--inject", "FILE", TEXT, AT(inject), 0, 0, FIT | PREDICT | GOLDEN, READS,
-     "tensors in place of random numbers"},
+     "tensors that replace random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, WRITES, "write intermediate tensors"},
     {"--dump-grads", NULL, FLAG, AT(learn.dump_grads), 0, 0, FIT, 0,
      "with --dump: the gradients of step 0 too"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, 0, "print memory and time, and stop"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC, MODEL | KEY, "size of the canvas (400x400)"},
-    {"--cell", "N", COUNT, AT(canvas.cell), 0, 512, GRIDS, MODEL | KEY,
-     "ARC-AGI grids: maximum pixels of a cell; 0: as large as fits (0)"},
-    {"--border", "N", COUNT, AT(canvas.border), 0, 64, GRIDS, MODEL | KEY,
+    {"--cell", "N", COUNT, AT(canvas.cell), 0, 512, GRIDS | PREDICT, MODEL | KEY,
+     "ARC-AGI grids: maximum pixels of a cell; 0: as large as fits (0); predict --views: pixels of a cell"},
+    {"--border", "N", COUNT, AT(canvas.border), 0, 64, GRIDS | PREDICT, MODEL | KEY,
      "ARC-AGI grids: pixels between cells and around the grid (2)"},
     {"--align", "N", COUNT, AT(canvas.align), 1, 64, GRIDS, MODEL | KEY,
      "ARC-AGI grids: corners are aligned to N pixels (1)"},
     {"--grow", "N", COUNT, AT(canvas.grow), 0, 4096, GRIDS, MODEL | KEY,
-     "the canvas grows to at most N pixels a side where cells of --cell pixels don't fit, and\n"
-     "                                         a step takes fewer videos: as many tokens as before (0: never)"},
+     "the canvas grows to at most N pixels a side if cells of --cell pixels don't fit, and\n"
+     "                                         a step has fewer videos, so that its tokens stay as many (0: never)"},
     {"--outside", "black|grey", CHOICE, AT(canvas.outside), 0, 0, GRIDS, MODEL | KEY,
      "ARC-AGI grids: colour around the grid (black)"},
-    {"--palette", "arc|vivid", CHOICE, AT(canvas.palette), 0, 0, GRIDS, MODEL | KEY,
+    {"--palette", "arc|vivid", CHOICE, AT(canvas.palette), 0, 0, GRIDS | PREDICT, MODEL | KEY,
      "ARC-AGI grids: colours (arc)"},
     {"--attempts", "N", COUNT, AT(arc.attempts), 1, 8, ARC, KEY, "answers to a test input (2)"},
     {"--size-rule", "oracle|same|infer", CHOICE, AT(arc.size_rule), 0, 0, ARC, KEY,
@@ -126,7 +128,7 @@ const struct option_row option_rows[] = {
     {"--colour", "none|shift|affine|palette", CHOICE, AT(eval.colour), 0, 0, ARC, KEY,
      "correct an answer's colours: by one offset, or a map learned from training pairs (shift, the paper's)"},
     {"--augment", "N", COUNT, AT(arc.augment), 0, 31, ARC, KEY,
-     "learn and answer N more views, mirrored, rotated and recoloured; the answers vote (0)"},
+     "learn and answer N more views, mirrored, rotated and recoloured; a majority vote decides (0)"},
     {"--shard", "I/N", TEXT, AT(arc.shard), 0, 0, ARC, NO_KEY, "part I of N of a folder of tasks, I from 1"},
     {"--limit", "K", COUNT, AT(limit), 1, 1000000, ARC, NO_KEY,
      "only the first K tasks of a folder, before --shard divides them"},
@@ -146,17 +148,17 @@ const struct option_row option_rows[] = {
     {"--sample-steps", "N", COUNT, AT(sample.steps), 1, 1000, GOLDEN, 0, "sample: sampling steps (20)"},
     {"--batch", "N", COUNT, AT(learn.batch), 1, 1024, GOLDEN, 0, "videos in a batch (1)"},
     {"--rank", "R", COUNT, AT(learn.rank), 1, 4096, GOLDEN, 0,
-     "train: rank of the adapter, where none is given (4)"},
+     "train: rank of the adapter, if none is given (4)"},
     {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "print what the names mean, and stop"},
     {"--map", "FILE", TEXT, AT(compare.map), 0, 0, COMPARE, READS,
-     "lines of two names, the reference's and the other file's; * is the same text in both"},
+     "lines of two names, the reference's and the other file's; * stands for the same text in both"},
     {"--tol", "expected|X", TEXT, AT(compare.tol), 0, 0, COMPARE, 0,
      "maximum relative L2 distance (expected: four times the measured error of PyTorch)"},
     {"--as", "f32|bf16", CHOICE, AT(compare.computed_in), 0, 0, COMPARE, 0,
-     "precision whose expected errors apply (the other file's, or f32)"},
+     "precision that the tolerances are for (the other file's, or f32)"},
     {"--html", "FILE", TEXT, AT(compare.html), 0, 0, COMPARE, WRITES,
-     "a page that draws the error along the network"},
-    {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, 0, "print every tensor, not only what is wrong"},
+     "write a page that plots the error along the network"},
+    {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, 0, "print every tensor, not only those that differ"},
     {"-n", "N", COUNT, AT(tasks.pairs), 0, 300, TASKS, 0, "pairs (30); a smaller N gives the first of them"},
     {"--tests", "N", COUNT, AT(tasks.tests), 0, 10000, TASKS, 0, "test pictures (200), the same for any -n"},
     {"--content", "dense|sparse|blobs", CHOICE, AT(tasks.content), 0, 0, TASKS, 0,
@@ -167,25 +169,26 @@ const struct option_row option_rows[] = {
     {"--cell", "N", COUNT, AT(tasks.cell), 1, 512, TASKS, 0, "pixels of a cell (8)"},
     {"--border", "N", COUNT, AT(tasks.border), 0, 64, TASKS, 0, "pixels between cells and around (0)"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, TASKS, 0,
-     "of the pictures, the grid in the centre (its own, up to multiples of 16)"},
+     "size of the pictures, with the grid in the centre (the grid's, rounded up to multiples of 16)"},
     {"--annotations", "F.json", TEXT, AT(tasks.annotations), 0, 0, TASKS, READS,
      "coco: instances_*.json or person_keypoints_*.json"},
-    {"--images", "DIR", TEXT, AT(tasks.images), 0, 0, TASKS, 0, "coco: where the pictures are, as NAME.ppm"},
+    {"--images", "DIR", TEXT, AT(tasks.images), 0, 0, TASKS, 0,
+     "coco: the folder of the pictures, NAME.png or NAME.ppm"},
     {"--category", "NAME", TEXT, AT(tasks.category), 0, 0, TASKS, 0,
      "coco: what to find; NAME,NAME,...: each in its colour"},
     {"--as", "mask|pose", CHOICE, AT(tasks.as), 0, 0, TASKS, 0, "coco: what to answer (mask)"},
     {"--list", NULL, FLAG, AT(list), 0, 0, TASKS, 0,
-     "print the table of tasks; coco: the names of the pictures it would take"},
+     "print the table of tasks; coco: the names of the pictures that would be used"},
     {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, 0, "print the names of the jobs"},
     {"--runs", "N", COUNT, AT(bench.runs), 1, 1000, BENCH, 0, "measurements of each job (5)"},
-    {"--json", "FILE", TEXT, AT(bench.json), 0, 0, BENCH, WRITES, "write the figures to this file too"},
+    {"--json", "FILE", TEXT, AT(bench.json), 0, 0, BENCH, WRITES, "also write the figures to this file"},
     {"--quick", NULL, FLAG, AT(bench.quick), 0, 0, BENCH, 0,
      "tiny sizes: shows that everything runs, measures nothing"},
 #undef AT
 };
 const int n_option_rows = sizeof option_rows / sizeof option_rows[0];
 
-/* Former names, still read. In vdm.json they are keys too: "steps" of "sample". */
+/* Former names, still accepted; also as keys of vdm.json: "steps" of "sample". */
 const struct option_alias option_aliases[] = {
     {"--output", "-o", ~0},
     {"--color", "--colour", ~0},
@@ -198,44 +201,45 @@ const int n_option_aliases = sizeof option_aliases / sizeof option_aliases[0];
 const struct usage usages[] = {
     {DEMO, "vdm demo [TASK] [-o DIR] [options]",
      "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK:\n"
-     "a folder, or the name of a generator (vdm tasks lists them), of which 30 pairs are learned and\n"
+     "a folder, or the name of a generator (vdm tasks lists them), from which 30 pairs are learned and\n"
      "50 inputs answered."},
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
-     "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME:\n"
-     "the table of tasks.\n"
+     "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME,\n"
+     "prints the table of tasks.\n"
      "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o DIR: from COCO's annotations,\n"
-     "of any size. DIR holds NAME.ppm for NAME.jpg; pictures that are missing there are left out:\n"
+     "of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there are left out:\n"
      "  vdm tasks coco --annotations F.json --category dog --list > names\n"
      "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names      (ImageMagick; or ffmpeg -i)"},
     {INFO, "vdm info [PATH]",
-     "What a model (the default one), an adapter or a task is, and what running it takes."},
+     "Describes a model (the default one), an adapter or a task, and the memory that it needs."},
     {FIT, "vdm fit TASK -o DIR [options]",
-     "Learns a task folder's train/ pairs: DIR/lora.safetensors, DIR/train.csv, a state to resume from."},
-    {PREDICT, "vdm predict --image X.ppm -o Y.ppm [options]",
+     "Learns the pairs in a task folder's train/. Writes DIR/lora.safetensors, DIR/train.csv,\n"
+     "DIR/report.html, and a state to resume from."},
+    {PREDICT, "vdm predict --image X.png -o Y.png [options]",
      "Answers one picture: the last frame of its video."},
     {EVAL, "vdm eval TASK [-o DIR] [options]",
-     "Answers a task folder's test/ pictures and prints the score."},
+     "Answers the pictures in a task folder's test/, and prints the score."},
     {VOTE, "vdm vote TASK DIR... -o DIR [options]",
-     "A majority vote over the answers of several runs of vdm eval, cell by cell; of a tie the earliest run wins.\n"
+     "A majority vote over the answers of several runs of vdm eval, cell by cell; in a tie the earliest run wins.\n"
      "Runs on different views (--view 0, 1, 2, ... of fit and eval) err in different cells."},
     {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o PAGE.html]",
-     "Learns an ARC-AGI task's pairs and answers its tests: in the terminal and in DIR/arc.html (arc).\n"
-     "Or does so for all tasks of a folder, a line of results each; or merges such results, of any shards. A task\n"
-     "is solved if every test has an exact answer. A task that can't be answered has a line too, and the exit\n"
-     "status is 1: remove the line to try it again. A full disk or missing memory stops the run instead."},
-    {INTERP, "vdm interp X.ppm Y.ppm -o V.y4m [options]",
+     "Learns an ARC-AGI task's pairs and answers its tests, in the terminal and in DIR/arc.html (arc).\n"
+     "Or does so for all tasks of a folder, with a line of results for each; or merges such results, of any shards.\n"
+     "A task is solved if every test has an exact answer. A task that can't be answered has a line too, and the exit\n"
+     "status is 1: remove the line to try it again. A full disk or a lack of memory stops the run instead."},
+    {INTERP, "vdm interp X.png Y.png -o V.y4m [options]",
      "Writes the training video of a pair; as a strip of frames if -o ends with .png or .ppm."},
     {PROMPT, "vdm prompt TEXT -o FILE [options]",
-     "The embedding of a prompt by the model's text_encoder/ and tokenizer/, for --prompt-embeds: as diffusers'\n"
-     "pipelines make it. A text encoder is as large as the transformer; --prompt reads it every time."},
+     "Computes the embedding of a prompt by the model's text_encoder/ and tokenizer/, for --prompt-embeds, as diffusers'\n"
+     "pipelines do. A text encoder is as large as the transformer; --prompt reads it every time."},
     {GOLDEN, "vdm golden [MODEL] -o FILE [options]",
      "Writes every intermediate tensor of a computation: the reference that 'vdm compare' checks a port against."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
-     "Compares two files of tensors in the order in which the reference's were computed: the first that differs,\n"
-     "and the mistake that explains it. Exit status 3 if one is out of its tolerance."},
+     "Compares two files of tensors in the order in which the reference's were computed. Prints the first that differs,\n"
+     "and the mistake that explains it. Exit status 3 if a tensor is outside its tolerance."},
     {BENCH, "vdm bench [NAME...] [options]",
-     "This machine's speed: its peaks, every kernel, whole jobs. A NAME is a job's (--list) or the first\n"
-     "parts of several: 'matmul', 'block.forward'. VDM_ISA picks the instruction set. Of convolutions of many\n"
-     "channels fewer operations are done than are counted (Winograd): their share may be above 100 %."},
+     "Measures this machine's speed: its peaks, every kernel, whole jobs. A NAME is that of a job (--list) or the\n"
+     "first parts of several names: 'matmul', 'block.forward'. VDM_ISA selects the instruction set. Convolutions of\n"
+     "many channels do fewer operations than are counted (Winograd): their share may be above 100 %."},
 };
 const int n_usages = sizeof usages / sizeof usages[0];

@@ -8,7 +8,7 @@
 
 enum option_kind { TEXT, WORDS, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
 
-/* What else is known of an option. Each of vdm arc's is KEY or NO_KEY: tests/test_options.c checks that. */
+/* Properties of an option. Each option of vdm arc is KEY or NO_KEY: tests/test_options.c checks that. */
 enum {
     MODEL = 1,   /* the model's vdm.json may set it */
     KEY = 2,     /* vdm arc: another value may give other results, which are not merged */
@@ -19,7 +19,7 @@ enum {
 };
 
 struct option_row {
-    const char *name, *value; /* how the value is called in the help; NULL for a flag */
+    const char *name, *value; /* value: its name in the help; NULL for a flag */
     enum option_kind kind;
     size_t offset; /* in struct options */
     double min, max;

@@ -1,4 +1,4 @@
-/* fma and fmaf, rounded once: those of mingw-w64 compute in x87's extended double and round twice. */
+/* fma and fmaf with one rounding: those of mingw-w64 compute in x87's extended double and round twice. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static wide whole(double x, int *e)
     return (wide)ldexp(m, 53);
 }
 
-/* m 2^-shift; what is cut off leaves a mark in the lowest bit */
+/* m 2^-shift; if non-zero bits are cut off, the lowest bit is set */
 static wide shifted(wide m, int shift)
 {
     if (shift > 126) return m != 0;

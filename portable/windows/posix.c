@@ -36,7 +36,7 @@ int unsetenv(const char *name)
     return _putenv_s(name, "");
 }
 
-/* The file may be renamed or removed while it is mapped no more than anything else that is open. */
+/* While it is mapped, the file can't be renamed or removed, like any open file. */
 void *mmap(void *at, size_t size, int protection, int flags, int fd, long long offset)
 {
     (void)at, (void)protection, (void)flags, (void)size, (void)offset;
@@ -60,7 +60,7 @@ static _Thread_local struct {
     size_t *size;
 } memory;
 
-/* A file of its own that closing it reads. */
+/* A temporary file, which is read when the stream is closed. */
 FILE *open_memstream(char **text, size_t *size)
 {
     memory.stream = tmpfile();

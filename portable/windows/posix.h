@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Memory at an alignment has its own free on Windows: all memory takes that way. */
+/* Aligned memory needs its own free on Windows: all memory is allocated this way. */
 #define malloc(bytes)                    _aligned_malloc(bytes, 16)
 #define realloc(p, bytes)                _aligned_realloc(p, bytes, 16)
 #define free(p)                          _aligned_free(p)
@@ -26,7 +26,7 @@
 #define O_NONBLOCK            0
 #define O_DIRECTORY           0
 #define fsync(fd)             _commit(fd)
-#define sync()                ((void)0) /* Windows has none for everybody */
+#define sync()                ((void)0) /* Windows has none for all files */
 #define mkdir(path, mode)     _mkdir(path)
 #define lstat(path, info)     stat(path, info)
 #define read(fd, to, bytes)   _read(fd, to, (unsigned)((bytes) < 1 << 30 ? (bytes) : 1 << 30))

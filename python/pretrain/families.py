@@ -11,7 +11,8 @@ from smooth import SMOOTH_FAMILIES
 NAMES = [f.__name__ for f in GRID_FAMILIES + SMOOTH_FAMILIES]
 
 # Shares in the mixture; a family that is not named has weight 1.
-WEIGHT = {"still": .5, "translate": 1.5, "recolour": 1.5, "movers": 1.5, "shapes": 2, "camera": 1.5, "blend": .5}
+WEIGHT = {"still": .5, "translate": 1.5, "recolour": 1.5, "movers": 1.5, "shapes": 2, "camera": 1.5, "blend": .5,
+          "symmetry": 0}                                    # models/tiny never saw it
 
 
 def shares(weight):
@@ -32,8 +33,8 @@ MOTION = Mixture(shares(WEIGHT))
 # For a model whose token is a cell: rules of neighbours oftener, nearly all grids 8 wide in the palette (those have
 # captions), time as in a fit oftener.
 CELLS = Mixture(
-    shares({"still": .3, "cellrule": 4, "fall": 2.5, "touched": 2, "grow": 1.5, "rows": 1.5, "flood": 1.5, "translate": 1.5,
-            "recolour": 1.5, "shapes": .5, "camera": .5, "figures": .3, "blend": .3, "wipe": .5, "blink": .5}),
+    shares({"still": .3, "cellrule": 4, "fall": 2.5, "touched": 2, "grow": 1.5, "rows": 1.5, "flood": 2, "translate": 1.5,
+            "recolour": 1.5, "symmetry": 3, "shapes": .5, "camera": .5, "figures": .3, "blend": .3, "wipe": .5, "blink": .5}),
     (.98, .01, .01), functools.partial(timeline, modes=(.6, .05, .3, .05), lasts=(.5, .3, .2)),
     functools.partial(palette, share=1 / 50), True)
 

@@ -638,6 +638,22 @@ def rows(rng, b, g):
     return dihedral(seq, op), (*[(rule >> n & 1) > 0 for n in range(8)], wrap, op, col[:, 0], col[:, 1])
 
 
+def symmetry(rng, b, g):
+    """A square part of the picture, often the whole, is mirrored, turned or transposed."""
+    a, _ = content(rng, b, g)
+    n = np.where(coin(rng, b), g, rng.integers(2, g, b))
+    y0, x0 = (rng.random((2, b)) * (g - n + 1)).astype(int)
+    op = rng.integers(1, 8, b)                               # as in vdm's views: 1 mirrors columns, 2 rows, 4 transposes
+    y, x = np.mgrid[:g, :g]
+    ly, lx, m = y - per(y0), x - per(x0), per(n) - 1
+    inside = (ly >= 0) & (ly <= m) & (lx >= 0) & (lx <= m)
+    ty, tx = np.where(per(op & 4), lx, ly), np.where(per(op & 4), ly, lx)
+    sy, sx = np.where(per(op & 2), m - ty, ty), np.where(per(op & 1), m - tx, tx)
+    none = np.zeros(b, np.uint8)
+    out = take(a, np.where(inside, per(y0) + sy, y), np.where(inside, per(x0) + sx, x), none, none)
+    return ends(a, out), (n, y0, x0, op)
+
+
 # ---------------------------------------------------------------- time
 
 def timeline(rng, b, modes=(.45, .10, .33, .12), lasts=(.4, .3, .3)):
@@ -690,7 +706,8 @@ def render(seq, pos, pal, px=64):
 
 
 GRID_FAMILIES = [still, translate, slide, fall, grow, shrink, spread, cyclic, cellrule, vote, recolour, touched,
-                 blink, movers, turn, wipe, blocks, halves, rays, walker, flood, zoom, vanish, rows]
+                 blink, movers, turn, wipe, blocks, halves, rays, walker, flood, zoom, vanish, rows,
+                 symmetry]
 
 
 def grid_clips(rng, b, family, g=8, time=timeline, palettes=palette):

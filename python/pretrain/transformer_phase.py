@@ -211,9 +211,9 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
 
 
 def load_ema(state_dir, name):
-    """The transformer (EMA weights) of a state; name 'random' is the control that never learnt."""
+    """The transformer (EMA weights) of a state; name 'random' or 'cells-random' is the control that never learnt."""
     net = new_transformer(1, config_of(name))
-    if name == "random":
+    if name.endswith("random"):
         return net, 0
     st = load(os.path.join(state_dir, name + ".pt"))
     with torch.no_grad():

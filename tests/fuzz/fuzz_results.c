@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int status = results_read(&all, path, &complete, &err);
     if ((status == 0) != (err.text[0] == 0) || complete > size) __builtin_trap();
     for (int i = 0; i < all.n && !status; i++) {
-        result_say(&all.all[i], text, sizeof text);
+        result_text(&all.all[i], text, sizeof text);
         rule_of(&all.all[i], &sentence);
         arc_solved(&all.all[i], 1);
         results_again(&all.all[i], path);

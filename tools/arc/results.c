@@ -5,8 +5,8 @@
  *    "answers": ["777/070", "777/777"]}], "seconds": 51.2}
  *   {"task": "training/0badbadb", "of": 400, "run": "...", "error": "...", "seconds": 0}
  *
- * Grids are their rows with / between; what is exact is worked out from them whenever it is asked for. The
- * same run gives the same bytes but for the seconds, which stand last. */
+ * Grids are their rows with / between them; whether an answer is exact is computed from them. The same run gives the
+ * same bytes except for the seconds, which come last. */
 #include "tools/arc/results.h"
 #include "files/fields.h"
 
@@ -49,14 +49,14 @@ const char *rule_of(const arc_result *r, const char **explanation)
 {
     static const char *const rules[][2] = {
         {"oracle",
-         "answers have the size of the stored answer, and the cells' size on the canvas takes it into "
-         "account: what isn't known to someone who has to answer"},
-        {"same", "answers are taken to have the input's size"},
+         "an answer has the size of the stored answer, which also decides the size of the cells on the canvas; "
+         "someone who has to answer does not know it"},
+        {"same", "an answer has the input's size"},
         {"infer",
          "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
-         "an outer black row or column is taken for what is around the grid"}};
+         "an outer black row or column counts as surroundings of the grid"}};
     const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
-    if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions: as long */
+    if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions, as many characters */
     for (int i = 0; text && i < 3; i++)
         if (strncmp(text + 12, rules[i][0], strlen(rules[i][0])) == 0) {
             *explanation = rules[i][1];
@@ -66,7 +66,7 @@ const char *rule_of(const arc_result *r, const char **explanation)
     return "unknown";
 }
 
-void result_say(const arc_result *r, char *text, size_t size)
+void result_text(const arc_result *r, char *text, size_t size)
 {
     int known = 0, n = 0;
     for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;

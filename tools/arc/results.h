@@ -8,13 +8,13 @@ enum { MAX_ATTEMPTS = 8 };
 typedef struct arc_test {
     vdm_grid input, truth; /* truth 0 x 0: not known */
     vdm_grid answers[MAX_ATTEMPTS];
-    int n; /* answers: fewer than attempts where some were the same */
+    int n; /* answers: fewer than attempts if some were equal */
 } arc_test;
 
-/* What became of a task: a line of the results. */
+/* The result of a task: a line of the file. */
 typedef struct arc_result {
     char *task;  /* its path in the folder, without .json */
-    char *run;   /* settings: what is merged has to have the same */
+    char *run;   /* settings: only results with equal settings are merged */
     char *error; /* NULL: it was answered */
     int of;      /* tasks in the folder, over all shards; 0: a task by itself */
     int attempts, pairs, cell, height, width;
@@ -25,13 +25,12 @@ typedef struct arc_result {
 } arc_result;
 void result_free(arc_result *r);
 bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */
-bool arc_known(const arc_result *r);                /* the answer to every test; a failed task is known */
-bool arc_solved(const arc_result *r, int attempts); /* every test of it is */
+bool arc_known(const arc_result *r);                /* every truth is known; of a failed task, too */
+bool arc_solved(const arc_result *r, int attempts); /* every test of it is exact */
 int arc_wrong(const vdm_grid *answer, const vdm_grid *truth);       /* cells; -1: another size */
 const char *rule_of(const arc_result *r, const char **explanation); /* "oracle", and what it means */
 
-/* Results of a file, or several; a last line that isn't ended is left out. complete: bytes of lines that are
- * whole. */
+/* The results of one or several files; an incomplete last line is left out. complete: bytes of the complete lines. */
 typedef struct arc_results {
     arc_result *all;
     int n, capacity;
@@ -41,6 +40,6 @@ void results_free(arc_results *all);
 int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err); /* free() the line */
 
 /* "2 of 3 tests exact with 1 attempt, 3 with 2" */
-void result_say(const arc_result *r, char *text, size_t size);
+void result_text(const arc_result *r, char *text, size_t size);
 
 #endif

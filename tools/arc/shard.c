@@ -1,8 +1,8 @@
 /* A folder of ARC-AGI tasks, or a part of it: a line of results for every task, as each is done.
  *
- * Nothing is lost and nothing counted twice: a line is written at once and synced; a lock keeps a second run
- * away; what a killed run left of a line is cut off, the tasks with a line are passed over, and the one that
- * was being learned resumes from its state (FILE.work). */
+ * Nothing is lost and nothing counted twice: a line is written at once and synced; a lock excludes a second run; a line
+ * that a killed run began is cut off, tasks with a line are skipped, and the task that was being learned resumes from
+ * its state (FILE.work). */
 #define _XOPEN_SOURCE 700
 #include "tools/arc/shard.h"
 #include "files/hash.h"
@@ -24,15 +24,15 @@
 /* ------------------------------------------------------------------------------------------------
  * The tasks of a folder */
 
-enum { DEEPEST = 4, MOST_TASKS = 1000000 };
+enum { DEEPEST = 4, MAX_TASKS = 1000000 };
 
 static int list_add(arc_list *l, const char *prefix, const char *file, size_t n, vdm_error *err)
 {
     if (l->n == l->capacity) {
         int capacity = l->capacity ? 2 * l->capacity : 256;
         char **names =
-            capacity > MOST_TASKS ? NULL : vdm_alloc((size_t)capacity, sizeof *names, "the tasks", err);
-        if (!names) return capacity > MOST_TASKS ? vdm_fail(err, "more than %d tasks", MOST_TASKS) : -1;
+            capacity > MAX_TASKS ? NULL : vdm_alloc((size_t)capacity, sizeof *names, "the tasks", err);
+        if (!names) return capacity > MAX_TASKS ? vdm_fail(err, "more than %d tasks", MAX_TASKS) : -1;
         if (l->n) memcpy(names, l->names, (size_t)l->n * sizeof *names);
         vdm_free(l->names);
         l->names = names;
@@ -70,7 +70,7 @@ struct place {
 static int list_folder(arc_list *l, const char *dir, const char *prefix, const struct place *above,
                        vdm_error *err);
 
-/* A file of a folder: a task, challenges, whose tasks are DIR/FILE/ID, or solutions, which are read with them. */
+/* A file of a folder: a task; challenges, whose tasks are DIR/FILE/ID; or solutions, which are read with those. */
 static int list_file(arc_list *l, const char *path, const char *prefix, const char *file, vdm_error *err)
 {
     char longer[1024];
@@ -176,7 +176,7 @@ typedef struct shard {
     char *run, *work;                      /* settings; the folder of the task being worked on */
     int fd;                                /* the results */
     lock lock;                             /* of FILE.work */
-    int solved, failed, answered, unknown; /* unknown: answered, but no answer is known */
+    int solved, failed, answered, unknown; /* unknown: answered, but the truth is not known */
 } shard;
 
 static bool read_part(const char *text, int *index, int *of)
@@ -200,7 +200,7 @@ static bool is_done(const shard *s, const char *name)
     return false;
 }
 
-/* What follows the last whole line is cut off: only where it is the beginning of a line that a killed run wrote. */
+/* The rest after the last complete line is cut off, but only if it is the beginning of a line of results. */
 static int check_rest(const shard *s, size_t complete, vdm_error *err)
 {
     static const char begin[] = "{\"task\": \"";
@@ -248,7 +248,7 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The work of a task lies in FILE.work/HASH, gone when its line is there */
+ * The work of a task is in FILE.work/HASH, which is removed when its line is written */
 
 static char *work_folder(const shard *s, const char *name, vdm_error *err)
 {
@@ -259,7 +259,7 @@ static char *work_folder(const shard *s, const char *name, vdm_error *err)
     return vdm_path(s->work, text, err);
 }
 
-/* Removes the files that a run makes, and the folder where nothing else is in it. */
+/* Removes the files that a run makes, and the folder if nothing else is in it. */
 static void clear_work(const char *folder)
 {
     static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "lock"};
@@ -275,7 +275,7 @@ static void clear_work(const char *folder)
     rmdir(folder);
 }
 
-/* A folder for work is the run's own: not a link to somebody else's. */
+/* The folder for the work must be the run's own, not a link to another. */
 static int check_work(const char *folder, vdm_error *err)
 {
     struct stat st;
@@ -295,10 +295,10 @@ static void count(shard *s, const arc_result *r)
     s->solved += !r->error && arc_known(r) && arc_solved(r, r->attempts);
 }
 
-static void say(shard *s, const arc_result *r, int at, int all)
+static void report_task(shard *s, const arc_result *r, int at, int all)
 {
     char text[256], seconds[32];
-    result_say(r, text, sizeof text);
+    result_text(r, text, sizeof text);
     format_seconds(seconds, sizeof seconds, r->seconds);
     count(s, r);
     printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
@@ -306,7 +306,7 @@ static void say(shard *s, const arc_result *r, int at, int all)
     fflush(stdout);
 }
 
-/* A task that can't be answered has a line that says why. */
+/* A task that can't be answered has a line with the reason. */
 static int keep_error(arc_result *r, const char *run, const char *why, vdm_error *err)
 {
     result_free(r);
@@ -336,7 +336,7 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
             r->of = s->tasks;
             status = r->task ? append(s, r, err) : -1;
         }
-        if (!status) say(s, r, at, all);
+        if (!status) report_task(s, r, at, all);
         solver_free(&v);
         if (!status) clear_work(work);
     }
@@ -362,7 +362,7 @@ static int all_tasks(shard *s, vdm_error *err)
     return 0;
 }
 
-/* What would stop every task stops the run before the first: the model, the folder for the work. */
+/* What would stop every task (the model, the folder for the work) stops the run before the first. */
 static int try_out(shard *s, vdm_error *err)
 {
     session m = {0};
@@ -377,7 +377,7 @@ static int try_out(shard *s, vdm_error *err)
     return status;
 }
 
-/* Names go into the results, which are JSON. */
+/* Names become part of the results, which are JSON. */
 static int check_names(const shard *s, vdm_error *err)
 {
     for (int i = 0; i < s->list.n; i++)
@@ -404,7 +404,7 @@ int shard_run(const options *o, vdm_error *err)
     shard s = {.o = o, .fd = -1};
     int status = prepare(&s, err);
     for (int i = 0; i < s.done.n && !status; i++) count(&s, &s.done.all[i]);
-    if (!status && s.done.n) printf("%s: %d tasks are there already\n", clean(o->arc.out), s.done.n);
+    if (!status && s.done.n) printf("%s: %d tasks have a result already\n", clean(o->arc.out), s.done.n);
     if (!status) status = all_tasks(&s, err);
     if (!status) {
         printf("%s: %d tasks, solved %d, failed %d", clean(o->arc.out), s.answered + s.failed + s.unknown,
@@ -417,7 +417,7 @@ int shard_run(const options *o, vdm_error *err)
                           o->arc.out, s.failed, s.failed == 1 ? "" : "s");
     if (s.fd >= 0) close(s.fd);
     lock_release(&s.lock);
-    if (s.work) rmdir(s.work); /* unless a state is left there to resume from */
+    if (s.work) rmdir(s.work); /* unless a state to resume from is left in it */
     results_free(&s.done);
     list_free(&s.list);
     vdm_free(s.run);

@@ -7,7 +7,7 @@
 bool shard_is_legal(const char *text); /* "I/N" */
 int shard_run(const options *o, vdm_error *err);
 
-/* *.json in the folder and below it, sorted: paths from the folder on, without the ending. */
+/* *.json in the folder and below it, sorted: paths relative to the folder, without the ending. */
 typedef struct arc_list {
     char **names;
     int n, capacity;

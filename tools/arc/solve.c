@@ -1,11 +1,12 @@
-/* One ARC-AGI task: its pairs are learned, its tests answered, the grids read from the last frames.
+/* One ARC-AGI task: learns its pairs, answers its tests, and reads the grids from the last frames.
  *
  *   grids -> views -> pictures -> adapter (training.c)
- *         -> per seed and view a video -> last frame -> grid, turned back to the first view -> votes -> answers
+ *         -> per seed and view a video -> last frame -> grid, brought back to the first view -> votes -> answers
  *
- * Without --augment there is one view, and attempt k is the answer of seed + k - 1. With it the answers of all views and
- * seeds are counted, and attempt k is the k-th most frequent one; among equally frequent ones, that of the earlier seed,
- * and the first view before others. */
+ * In one view attempt k is the answer of seed + k - 1. Views have a prompt each (--views) or the same one (--augment): then
+ * the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; among equally frequent
+ * ones, that of the earlier seed, and the first view before others. Before grids that came once comes the majority vote of
+ * each cell. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -18,7 +19,7 @@
 /* ------------------------------------------------------------------------------------------------
  * Before the work */
 
-/* An answer's size can't be known where the rule is the oracle and the answer is kept back. */
+/* The rule oracle needs a stored answer: without one the size of an answer can't be known. */
 static int check_rule(const solver *s, vdm_error *err)
 {
     for (int i = 0; i < s->arc.n_test; i++)
@@ -31,9 +32,15 @@ static int check_rule(const solver *s, vdm_error *err)
     return 0;
 }
 
+/* --augment shows the task in more views to begin with; those of --views are training.c's. */
 static int make_views(solver *s, vdm_error *err)
 {
     vdm_arc all;
+    struct eval_options *told = &s->options.eval;
+    if (s->options.arc.augment && told->asked_views > 1)
+        return vdm_fail(err, "--augment %d, --views %d: expected one of the two", s->options.arc.augment,
+                        told->asked_views);
+    if (s->options.arc.augment) told->views = told->asked_views = 1;
     bool square = s->options.height == s->options.width; /* others have no space for every transposed grid */
     s->n_views = 1 + s->options.arc.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
@@ -87,10 +94,11 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
 /* ------------------------------------------------------------------------------------------------
  * Answers */
 
-/* All samples: grids [tests][attempts][views], in the first view. */
+/* All samples: grids [tests][attempts][views], in the first view. Views are those of --augment or those of --views. */
 struct samples {
     solver *s;
     vdm_grid *grids;
+    int views;
     float *images, *videos; /* [group,3,H,W], [group,T,3,H,W] */
     uint8_t *bytes;         /* [H,W,3] */
     int group;
@@ -108,33 +116,39 @@ static int report(void *user, const vdm_report *r)
     return a->inner.report(a->inner.user, &all);
 }
 
-/* The answer's size by the rule, in the view of question q. */
-static int find_size(vdm_grid *g, const solver *s, int q, const vdm_picture *last, vdm_error *err)
+/* The answer's size by the rule, as the task shows question q. */
+static int find_size(vdm_grid *g, const solver *s, const vdm_task *shown, int q, const vdm_picture *last,
+                     vdm_error *err)
 {
     const vdm_arc_pair *pair = &s->task.arc.test[q];
+    bool transposed = shown->view && (shown->view->symmetry & 4);
     const char *rule = s->options.arc.size_rule;
     if (strcmp(rule, "infer") == 0) return vdm_arc_infer_size(g, last, &s->task.grid, err);
     const vdm_grid *like = strcmp(rule, "same") == 0 ? &pair->x : &pair->y;
-    g->rows = like->rows;
-    g->cols = like->cols;
+    g->rows = transposed ? like->cols : like->rows;
+    g->cols = transposed ? like->rows : like->cols;
     return 0;
 }
 
-/* Takes the last frame of question q's video, of seed number a. video [T,3,H,W] */
-static int take(struct samples *t, int a, int q, const float *video, vdm_error *err)
+/* Takes the last frame of question q's video, of seed number a, in view k of --views. video [T,3,H,W] */
+static int take(struct samples *t, int a, int k, int q, const float *video, vdm_error *err)
 {
     solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
-    int tests = s->arc.n_test, view = q / tests, test = q % tests, attempts = s->options.arc.attempts;
+    const views *told = &s->training.views;
+    const vdm_task shown = views_show(told, &s->task, k);
+    int tests = s->arc.n_test, view = told->n > 1 ? k : q / tests, test = q % tests,
+        attempts = s->options.arc.attempts;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_picture last = {g->height, g->width, t->bytes};
     vdm_grid seen = {0};
     const float *last_frame = video + (size_t)(g->frames - 1) * frame;
     vdm_bytes_from_video(t->bytes, last_frame, 1, g->height, g->width);
-    if (find_size(&seen, s, q, &last, err) || vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
+    if (find_size(&seen, s, &shown, q, &last, err) ||
+        vdm_arc_decode(&seen, &last, &s->task.grid, &s->colours, err))
         return -1;
-    vdm_view_grid(&t->grids[(test * attempts + a) * s->n_views + view], &seen, &s->views[view],
-                  VDM_OUT_OF_VIEW);
+    vdm_view_grid(&t->grids[(test * attempts + a) * t->views + view], &seen,
+                  shown.view ? shown.view : &s->views[view], VDM_OUT_OF_VIEW);
     if (!s->frames || view) return 0;
     return picture_shrink(&s->frames[test * attempts + a], &last, err);
 }
@@ -156,29 +170,31 @@ static int study(struct samples *t, vdm_colour_study *colours, int q, const floa
     return 0;
 }
 
-/* Answers n questions from q on, with seed number a; with `colours` set training pairs, to study them. */
-static int answer(struct samples *t, int a, int q, int n, vdm_colour_study *colours, vdm_error *err)
+/* Answers n questions from q on in view k, with seed number a; with `colours` set training pairs, to study them. */
+static int answer(struct samples *t, int a, int k, int q, int n, vdm_colour_study *colours, vdm_error *err)
 {
     solver *s = t->s;
     session *m = &s->session;
     const vdm_geometry *g = &m->geometry;
     const vdm_progress progress = {.report = report, .user = t};
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    const vdm_pipeline pipeline = session_pipeline(m);
+    const vdm_task shown = views_show(&s->training.views, &s->task, k);
+    vdm_pipeline pipeline = session_pipeline(m);
     vdm_sample_options p = sample_options(m);
+    pipeline.prompt = views_text(&s->training.views, m, k);
     p.videos = n;
     p.seed += (uint64_t)a;
     for (int i = 0; i < n; i++) {
-        const vdm_example *e = (colours ? s->task.train : s->task.test) + q + i;
+        const vdm_example *e = (colours ? shown.train : shown.test) + q + i;
         vdm_picture input;
-        if (vdm_example_picture(&input, &s->task, e, VDM_INPUT, g->height, g->width, err)) return -1;
+        if (vdm_example_picture(&input, &shown, e, VDM_INPUT, g->height, g->width, err)) return -1;
         vdm_video_from_bytes(t->images + (size_t)i * frame, input.rgb, 1, g->height, g->width);
         vdm_picture_free(&input);
     }
     int status = vdm_sample(&pipeline, &p, t->images, t->videos, &progress, err);
     for (int i = 0; i < n && !status; i++) {
         const float *video = t->videos + (size_t)(i * g->frames) * frame;
-        status = colours ? study(t, colours, q + i, video, err) : take(t, a, q + i, video, err);
+        status = colours ? study(t, colours, q + i, video, err) : take(t, a, k, q + i, video, err);
     }
     t->done += p.steps;
     return status;
@@ -195,7 +211,7 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
     vdm_colour_study *seen = vdm_alloc(1, sizeof *seen, "a study of colours", err);
     int n = s->arc.n_train, status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
-        status = answer(t, 0, q, n - q < t->group ? n - q : t->group, seen, err);
+        status = answer(t, 0, 0, q, n - q < t->group ? n - q : t->group, seen, err);
     if (!status)
         status =
             vdm_colour_learn(&s->colours, s->colours.kind, seen, s->task.metric, s->task.grid.palette, err);
@@ -203,27 +219,47 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
     return status;
 }
 
-static void vote(solver *s, const vdm_grid *grids)
+static void vote(solver *s, const struct samples *a)
 {
-    int samples = s->options.arc.attempts * s->n_views, best[MAX_ATTEMPTS];
+    int attempts = s->options.arc.attempts, samples = attempts * a->views, best[MAX_ATTEMPTS];
     for (int i = 0; i < s->arc.n_test; i++) {
         arc_test *t = &s->result.tests[i];
-        t->n = vdm_arc_vote(best, NULL, s->options.arc.attempts, grids + i * samples, samples);
-        for (int k = 0; k < t->n; k++) t->answers[k] = grids[i * samples + best[k]];
+        const vdm_grid *grids = a->grids + i * samples;
+        if (a->views > 1) {
+            t->n = vdm_arc_answers(t->answers, attempts, grids, samples);
+            continue;
+        }
+        t->n = vdm_arc_vote(best, NULL, attempts, grids, samples);
+        for (int k = 0; k < t->n; k++) t->answers[k] = grids[best[k]];
     }
+}
+
+/* All questions in all views, with all seeds. */
+static int answer_views(struct samples *t, vdm_error *err)
+{
+    const solver *s = t->s;
+    int questions = s->task.n_test, told = s->training.views.n, status = 0;
+    for (int a = 0; a < s->options.arc.attempts; a++)
+        for (int k = 0; k < told; k++)
+            for (int q = 0; q < questions && !status; q += t->group)
+                status = answer(t, a, k, q, questions - q < t->group ? questions - q : t->group, NULL, err);
+    return status;
 }
 
 static int answer_all(solver *s, struct samples *t, vdm_error *err)
 {
     const vdm_geometry *g = &s->session.geometry;
     console c;
-    int questions = s->task.n_test, attempts = s->options.arc.attempts, status = 0, studied = s->arc.n_train;
+    int questions = s->task.n_test, told = s->training.views.n, attempts = s->options.arc.attempts,
+        status = 0, studied = s->arc.n_train;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     if (!learns_colours(s)) studied = 0;
     t->group = evaluation_group(&s->session, questions > studied ? questions : studied);
-    int groups = attempts * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
+    int groups =
+        attempts * told * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
     t->of = groups * s->options.sample.steps;
-    t->grids = vdm_alloc((size_t)(attempts * questions), sizeof *t->grids, "the answers", err);
+    t->views = told * s->n_views;
+    t->grids = vdm_alloc((size_t)(attempts * told * questions), sizeof *t->grids, "the answers", err);
     t->images = vdm_alloc((size_t)t->group * frame, sizeof(float), "the pictures", err);
     t->videos = vdm_alloc((size_t)(t->group * g->frames) * frame, sizeof(float), "the videos", err);
     t->bytes = vdm_alloc(frame, 1, "a frame", err);
@@ -231,13 +267,11 @@ static int answer_all(solver *s, struct samples *t, vdm_error *err)
     t->inner = console_progress(&c);
     t->start = vdm_seconds();
     if (studied) status = learn_colours(s, t, err);
-    for (int a = 0; a < attempts && !status; a++)
-        for (int q = 0; q < questions && !status; q += t->group)
-            status = answer(t, a, q, questions - q < t->group ? questions - q : t->group, NULL, err);
+    if (!status) status = answer_views(t, err);
     vdm_report end = {"answer", t->of, t->of, vdm_seconds() - t->start, (double)NAN};
     if (!status) t->inner.report(t->inner.user, &end);
     console_end(&c);
-    if (!status) vote(s, t->grids);
+    if (!status) vote(s, t);
     return status;
 }
 
@@ -246,7 +280,7 @@ static int answer_tests(solver *s, bool frames, vdm_error *err)
     struct samples t = {.s = s};
     size_t n = (size_t)(s->options.arc.attempts * s->arc.n_test);
     if (frames && !(s->frames = vdm_alloc(n, sizeof *s->frames, "the answers", err))) return -1;
-    s->session.lora = s->training.adapter; /* lent for the answers */
+    s->session.lora = s->training.adapter; /* borrowed for the answers */
     int status = answer_all(s, &t, err);
     s->session.lora = (vdm_lora){0};
     vdm_free(t.grids);

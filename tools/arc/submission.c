@@ -1,4 +1,4 @@
-/* The file that ARC Prize's competition takes: two attempts at each test of each task. */
+/* The file that ARC Prize's competition accepts: two attempts at each test of each task. */
 #include "tools/arc/submission.h"
 
 #include <string.h>
@@ -31,7 +31,7 @@ static void write_test(FILE *f, const arc_test *t)
     fputc('}', f);
 }
 
-/* As JSON has it. */
+/* The task's ID as a JSON string. */
 static void write_id(FILE *f, const char *task)
 {
     const char *slash = strrchr(task, '/');

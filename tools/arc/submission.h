@@ -1,12 +1,12 @@
-/* The file that ARC Prize's competition takes. */
+/* The file that ARC Prize's competition accepts. */
 #ifndef VDM_SUBMISSION_H
 #define VDM_SUBMISSION_H
 
 #include "tools/arc/results.h"
 
 /* {"ID": [{"attempt_1": [[0, 1], ...], "attempt_2": ...}, ...], ...}: for each test of each task the first two answers;
- * ID: the last part of the task's path. Where there is no second answer, the first again; where there is none at all,
- * [[0]], which the competition counts as wrong. */
+ * ID: the last part of the task's path. Without a second answer the first is repeated; without any answer it is [[0]],
+ * which the competition counts as wrong. */
 int submission_write(const arc_results *all, const char *path, vdm_error *err);
 bool submission_is(const char *path); /* by its ending, .json */
 

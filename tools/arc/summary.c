@@ -1,9 +1,9 @@
-/* Results of ARC-AGI tasks merged: accuracy, in the terminal and on a page with pictures of what was solved
- * and what wasn't; and the page of one task.
+/* Results of ARC-AGI tasks merged: accuracy, in the terminal and on a page with pictures of the tasks that were solved
+ * and of those that were not.
  *
- * ARC-AGI counts tasks: one is solved where every test has an exact answer. ConceptARC counts tests, and
- * takes the mean over its concepts, the folders: both stand in the table. A task that stands in several
- * files, as a task that was run again, counts once. */
+ * ARC-AGI counts tasks: one is solved if every test has an exact answer. ConceptARC counts tests, and takes the mean
+ * over its concepts, the folders: both are in the table. A task that is in several files, because it was run again,
+ * counts once. */
 #include "tools/arc/summary.h"
 #include "tools/arc/submission.h"
 #include "tools/arc/task_card.h"
@@ -17,7 +17,7 @@
  * Counting */
 
 enum { MAX_GROUPS = 64, SIDES = 5, NAME = 96 };
-/* Tasks, and their tests, that have something in common. */
+/* Tasks with a common property, and their tests. */
 struct group {
     char name[NAME];
     int tasks, tests;
@@ -25,10 +25,10 @@ struct group {
 };
 struct tally {
     int attempts, failed, of;
-    int unknown; /* tasks with a test whose answer is not known: they are in no count */
+    int unknown; /* tasks with a test whose answer is not known: not counted */
     struct group all, pairs[MAX_GROUPS], sides[SIDES], *folders; /* folders [n_folders]: by name */
     int n_folders;
-    int64_t cells, right; /* of first answers to tests of which the answer is known; of the same size */
+    int64_t cells, right; /* of first answers of the right size, if the truth is known */
 };
 
 static void add(struct group *g, const arc_result *r, int attempts)
@@ -73,7 +73,7 @@ static struct group *folder_group(struct tally *t, const arc_result *r)
     return g;
 }
 
-/* Failed tasks count as not solved, those without known answers not at all; how many tests they have isn't known. */
+/* Failed tasks count as not solved, and their number of tests is not known; tasks without known answers don't count. */
 static void count(struct tally *t, const arc_result *r)
 {
     static const int sides[SIDES] = {8, 12, 16, 20, VDM_MAX_GRID};
@@ -138,7 +138,7 @@ static int compare_results(const void *a, const void *b)
     return strcmp(x->task, y->task);
 }
 
-/* Sorts by task, and drops what stands there twice. */
+/* Sorts by task, and drops duplicates. */
 static int unite(arc_results *all, int *twice, vdm_error *err)
 {
     int n = 0;
@@ -217,7 +217,7 @@ static void print_tally(const struct tally *t, int twice)
  * Pages */
 
 enum { FIRST = 24 };
-/* Those that were solved (or not), with pictures until the budget is spent. */
+/* The tasks that were solved (or not), with pictures until the budget is spent. */
 static void cards(struct writer *w, const arc_results *all, bool solved)
 {
     int n = 0, shown = 0;
@@ -244,9 +244,9 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
 static void table_row(FILE *f, const struct group *g, int attempts)
 {
     if (!g->tasks) return;
-    fputs("<tr><td>", f);
+    fputs("<tr><th scope=\"row\">", f);
     escape(f, g->name);
-    fprintf(f, "</td><td>%d</td>", g->tasks);
+    fprintf(f, "</th><td>%d</td>", g->tasks);
     for (int k = 0; k < attempts; k++)
         fprintf(f, "<td>%d (%.2f %%)</td>", g->solved[k], share(g->solved[k], g->tasks));
     fprintf(f, "<td>%d</td>", g->tests);
@@ -257,16 +257,20 @@ static void table_row(FILE *f, const struct group *g, int attempts)
 
 static void table(FILE *f, const struct tally *t)
 {
-    fputs("<section><h2>Accuracy</h2>\n<table><tbody>\n<tr><td></td><td>tasks</td>", f);
-    for (int k = 0; k < t->attempts; k++) fprintf(f, "<td>solved, %d attempt%s</td>", k + 1, k ? "s" : "");
-    fputs("<td>tests</td>", f);
-    for (int k = 0; k < t->attempts; k++) fprintf(f, "<td>exact, %d attempt%s</td>", k + 1, k ? "s" : "");
-    fputs("</tr>\n", f);
+    static const char head[] = "<th scope=\"col\">%s, %d attempt%s</th>";
+    fputs(
+        "<section><h2>Accuracy</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+        "aria-label=\"Accuracy\"><table class=\"figures\"><thead>\n<tr><td></td><th scope=\"col\">tasks</th>",
+        f);
+    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "solved", k + 1, k ? "s" : "");
+    fputs("<th scope=\"col\">tests</th>", f);
+    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "exact", k + 1, k ? "s" : "");
+    fputs("</tr>\n</thead><tbody>\n", f);
     table_row(f, &t->all, t->attempts);
     for (int i = 0; i < MAX_GROUPS; i++) table_row(f, &t->pairs[i], t->attempts);
     for (int i = 0; i < SIDES; i++) table_row(f, &t->sides[i], t->attempts);
     for (int i = 0; i < t->n_folders && t->n_folders > 1; i++) table_row(f, &t->folders[i], t->attempts);
-    fputs("</tbody></table>\n", f);
+    fputs("</tbody></table></div>\n", f);
     for (int k = 0; k < t->attempts && t->n_folders > 1; k++)
         fprintf(f, "<p>Tests exact with %d attempt%s, mean over %d folders: %.2f %%.</p>\n", k + 1,
                 k ? "s" : "", t->n_folders, mean_over_folders(t, k));

@@ -4,7 +4,7 @@
 
 #include "tools/options.h"
 
-/* The operands are files of results; to: where the page goes. */
+/* The operands are files of results; to: the path of the page. */
 int summary_run(const options *o, const char *to, const char *command, vdm_error *err);
 
 #endif

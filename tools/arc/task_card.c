@@ -49,7 +49,7 @@ static void test_figures(struct writer *w, const arc_result *r, int i)
 void task_card(struct writer *w, const arc_result *r)
 {
     char explanation[256];
-    result_say(r, explanation, sizeof explanation);
+    result_text(r, explanation, sizeof explanation);
     fputs("<article class=\"card\"><header><span>", w->f);
     escape(w->f, r->task);
     fputs("</span><span class=\"note\">", w->f);

@@ -5,7 +5,7 @@
 #include "tools/arc/results.h"
 #include "tools/report/page.h"
 
-extern const char FIGURE_ROW[]; /* a format: <div> with so many columns */
+extern const char FIGURE_ROW[]; /* a format: <div> with %d columns */
 void task_card(struct writer *w, const arc_result *r);
 
 #endif

@@ -1,8 +1,8 @@
-/* The page of one ARC-AGI task: its tests, what was generated for them, the protocol. */
+/* The page of one ARC-AGI task: its tests, the generated frames, the protocol. */
 #include "tools/arc/solve.h"
 #include "tools/arc/task_card.h"
 
-/* The first view's last frames, as they were generated: what the answers were read from. */
+/* The last frames in the first view, which the answers were read from. */
 static void generated(struct writer *w, const solver *s)
 {
     int n = s->options.arc.attempts;
@@ -33,7 +33,7 @@ static void task_sections(struct writer *w, const void *user)
         s->task.grid.cell, s->task.grid.border);
     row(w->f, "Attempts", "%d", s->options.arc.attempts);
     row(w->f, "Colours", "%s", s->options.eval.colour);
-    if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, turned, recoloured; the answers voted", s->n_views);
+    if (s->n_views > 1) row(w->f, "Views", "%d: mirrored, rotated, recoloured; majority vote", s->n_views);
     row(w->f, "Run", "%s", s->result.run);
     fputs("</tbody></table></section>\n", w->f);
 }
@@ -41,7 +41,7 @@ static void task_sections(struct writer *w, const void *user)
 int solver_page(const solver *s, const char *command, const char *path, vdm_error *err)
 {
     char explanation[256], result[384];
-    result_say(&s->result, explanation, sizeof explanation);
+    result_text(&s->result, explanation, sizeof explanation);
     snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", s->arc.n_train,
              s->training.seconds, explanation);
     page p = {.command = command,

@@ -1,9 +1,9 @@
-/* What a model's VAE keeps of grids: every pair's video (the discrete transition) is encoded and decoded, and
- * the grid in its last frame is read. What is lost here no training brings back.
+/* How well a model's VAE reconstructs grids: every pair's video (the discrete transition) is encoded and decoded, and
+ * the grid in its last frame is read. Training can't recover what the VAE loses.
  *
- *   pair -> video [T,H,W,3] -> latents (the mode) -> video -> last frame -> grid; cells as they were?
+ *   pair -> video [T,H,W,3] -> latents (the mode) -> video -> last frame -> grid; the same cells?
  *
- * One row for every size of cells on the canvas of --size, over all pairs that fit there; and, with --grow,
+ * One row for every size of cells on the canvas of --size, over all pairs that fit; and, with --grow,
  * for every size of the canvas with cells of --cell. */
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/arc/results.h"
@@ -36,7 +36,7 @@ static struct tally *find_row(struct count *c, int side, int cell)
     return &c->rows[c->n++];
 }
 
-/* The clip through the VAE. frames [T,H,W,3]; the last frame is left in its place. */
+/* The video through the VAE. frames [T,H,W,3] become their reconstruction. */
 static int through(const struct count *c, const vdm_geometry *g, uint8_t *frames, vdm_error *err)
 {
     const session *s = &c->s;
@@ -102,7 +102,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
     return status;
 }
 
-/* The pair on the canvas with cells of that size; nothing where it doesn't fit. */
+/* The pair on the canvas with cells of each size that fits. */
 static int measure_sizes(struct count *c, vdm_task *t, const vdm_example *e, vdm_error *err)
 {
     static const int sizes[] = {2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 16, 20, 24, 32};

@@ -1,4 +1,4 @@
-/* What a model's VAE keeps of grids. */
+/* How well a model's VAE reconstructs grids. */
 #ifndef VDM_VAE_ROUNDTRIP_H
 #define VDM_VAE_ROUNDTRIP_H
 

@@ -1,8 +1,8 @@
-/* vdm bench: this machine's speed, its peaks first, then kernels and whole jobs as a share of them.
+/* vdm bench: this machine's speed: its peaks, then kernels and whole jobs as shares of the peaks.
  *
- * A machine's speed drifts, by a tenth within minutes. So the peak that bounds a job is measured again before
- * and after every run of it; a run's share is of the mean of these two, and what is printed is the median.
- * A run that is short is repeated until it takes SAMPLE seconds. */
+ * A machine's speed drifts by a tenth within minutes. So the peak that bounds a job is measured before and after every
+ * run; a run's share is relative to the mean of the two, and the median is printed. A short run is repeated until it takes
+ * SAMPLE seconds. */
 #include "tools/bench/bench.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -21,7 +21,7 @@ struct result {
     bool absent;
     double operations, bytes; /* of one run */
     double seconds[MAX_RUNS]; /* [runs], of one run */
-    double share[MAX_RUNS];   /* [runs], of the speed of the limit, measured in turn; if the job has one */
+    double share[MAX_RUNS];   /* [runs], of the speed of the limit, if the job has one */
     double limit;             /* that speed: median */
 };
 
@@ -29,12 +29,12 @@ struct bench {
     const options *o;
     vdm_cpu cpu;
     const struct job **jobs; /* [n] */
-    int n, done;             /* results that are there */
+    int n, done;             /* results so far */
     struct result *results;  /* [n] */
-    float *stream;           /* [3,STREAM], once a job needs the speed of memory */
+    float *stream;           /* [3,STREAM], for jobs that are limited by memory */
 };
 
-/* What bounds a job: products are bounded by the peak of their precision. */
+/* The limit of a job: products are bounded by the peak of their precision. */
 static enum limit limit_of(const struct bench *b, const struct job *job)
 {
     static const enum limit of[] = {
@@ -65,10 +65,10 @@ static bool wanted(const struct job *job, int table, const options *o)
 
 static int pick_jobs(struct bench *b, vdm_error *err)
 {
-    int most = 0;
+    int max = 0;
     for (int t = 0; t < TABLES; t++)
-        for (const struct job *j = tables[t]; j->name; j++) most++;
-    b->jobs = vdm_alloc((size_t)most, sizeof *b->jobs, "the jobs", err);
+        for (const struct job *j = tables[t]; j->name; j++) max++;
+    b->jobs = vdm_alloc((size_t)max, sizeof *b->jobs, "the jobs", err);
     if (!b->jobs) return -1;
     for (int t = 0; t < TABLES; t++)
         for (const struct job *j = tables[t]; j->name; j++)
@@ -102,7 +102,7 @@ static int by_size(const void *a, const void *b)
 }
 
 struct spread {
-    double least, median, most;
+    double min, median, max;
 };
 static struct spread spread_of(const double *x, int n)
 {
@@ -113,7 +113,7 @@ static struct spread spread_of(const double *x, int n)
     return s;
 }
 
-/* Operations or bytes a second that the machine reaches now; 0 if it has no such thing. */
+/* Operations or bytes a second that the machine reaches now; 0 if it does not have the unit. */
 static double burst(struct bench *b, enum limit limit)
 {
     const vdm_kernels *k = b->cpu.kernels;
@@ -142,7 +142,7 @@ static double time_runs(const struct job *job, struct work *w, int repeat)
     return (vdm_seconds() - start) / repeat;
 }
 
-/* The first run touches memory for the first time; a short job's second one decides how often to repeat. */
+/* The first run touches the memory; the time of a short job's second run decides how often to repeat it. */
 static int repeats_of(const struct bench *b, const struct job *job, struct work *w)
 {
     double seconds = time_runs(job, w, 1);
@@ -187,7 +187,7 @@ static int run_job(struct bench *b, const struct job *job, struct result *r, vdm
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Saying */
+ * Printing */
 
 static bool counts_bytes(const struct result *r)
 {
@@ -198,7 +198,7 @@ static void print_head(const struct bench *b)
 {
     printf("vdm %s, %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
            b->o->precision, b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->bench.runs,
-           b->o->bench.quick ? "; --quick: the figures mean nothing" : "");
+           b->o->bench.quick ? "; --quick: the figures are meaningless" : "");
     printf("%-30s %11s %11s %11s %9s %8s %16s\n", "job", "median ms", "min", "max", "GFLOP/s", "GB/s",
            "share of a peak");
 }
@@ -211,7 +211,7 @@ static void print_result(const struct bench *b, const struct result *r)
         return;
     }
     struct spread s = spread_of(r->seconds, runs);
-    printf("%-30s %11.4f %11.4f %11.4f", r->job->name, 1e3 * s.median, 1e3 * s.least, 1e3 * s.most);
+    printf("%-30s %11.4f %11.4f %11.4f", r->job->name, 1e3 * s.median, 1e3 * s.min, 1e3 * s.max);
     if (counts_bytes(r))
         printf(" %9s %8.1f", "", r->bytes / s.median / 1e9);
     else
@@ -228,7 +228,7 @@ static void write_spread(FILE *f, const char *name, const double *x, int n)
 {
     struct spread s = spread_of(x, n);
     fprintf(f, ", \"%s\": {\"median\": %.9g, \"min\": %.9g, \"max\": %.9g, \"runs\": [", name, s.median,
-            s.least, s.most);
+            s.min, s.max);
     for (int i = 0; i < n; i++) fprintf(f, "%s%.9g", i ? ", " : "", x[i]);
     fprintf(f, "]}");
 }
@@ -236,7 +236,7 @@ static void write_spread(FILE *f, const char *name, const double *x, int n)
 static void write_result(FILE *f, const struct bench *b, const struct result *r)
 {
     const int *sizes =
-        b->o->bench.quick ? r->job->quick : r->job->n; /* what bench_peer.py makes its job from */
+        b->o->bench.quick ? r->job->quick : r->job->n; /* bench_peer.py makes its job from them */
     fprintf(f, "    {\"name\": \"%s\", \"what\": \"%s\", \"sizes\": [", r->job->name, r->job->what);
     for (int i = 0; i < SIZES; i++) fprintf(f, "%s%d", i ? ", " : "", sizes[i]);
     fprintf(f, "]");

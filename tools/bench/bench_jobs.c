@@ -1,8 +1,8 @@
-/* What vdm bench times, first half: this machine's peaks, and every kernel at the shapes of the models.
+/* The jobs of vdm bench, first part: this machine's peaks, and every kernel at the shapes of the models.
  *
- * Operations are those of the definition, a multiply-add being two. Bytes are those that have to be read or
- * written once, whatever a kernel does: where it reads twice, or where a store first reads the line that it
- * overwrites, its figure is lower for it; where data stays in a cache, it may be higher than memory's. */
+ * Operations are those of the definition; a multiply-add counts as two. Bytes are those that must be read or written
+ * once, whatever a kernel does: its figure is lower if it reads twice, or if a store first reads the line that it
+ * overwrites; it may be higher than the memory's if data stays in a cache. */
 #include "tools/bench/bench.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@
 
 struct piece {
     struct piece *next;
-    char rest[64 - sizeof(struct piece *)]; /* what follows is aligned as vdm_alloc's memory is */
+    char rest[64 - sizeof(struct piece *)]; /* the data after it is aligned like vdm_alloc's memory */
 };
 
 void *work_take(struct work *w, int64_t count, size_t size)
@@ -41,7 +41,7 @@ float *work_floats(struct work *w, int64_t count)
     return work_take(w, count, sizeof(float));
 }
 
-/* Only the first numbers are drawn, a prime of them; the others are copies. */
+/* Only the first elements, a prime number of them, are drawn; the others are copies. */
 enum { DRAWN = 1048573 };
 static float draw(uint32_t *seed, float scale)
 {
@@ -124,7 +124,7 @@ struct stream {
     uint64_t *sum; /* [threads] */
 };
 
-/* n: threads, thousands of numbers in an array (0: STREAM) */
+/* n: threads, thousands of elements in an array (0: STREAM) */
 static void prepare_stream(struct work *w, const int *n)
 {
     struct stream *s = w->state = work_take(w, 1, sizeof *s);
@@ -136,7 +136,7 @@ static void prepare_stream(struct work *w, const int *n)
     w->bytes = 3.0 * sizeof(float) * (double)s->count;
 }
 
-/* The cheapest thing to do with what is read: an exclusive or, kept, or nothing would be read. */
+/* An exclusive or is the cheapest use of the data; its result is stored, or the compiler would read nothing. */
 static void run_read(struct work *w)
 {
     const struct stream *s = w->state;
@@ -190,14 +190,14 @@ const struct job machine_jobs[] = {
     {0}};
 
 /* ------------------------------------------------------------------------------------------------
- * Products: y [M,N] = x [M,K] W^T, several times with weights of their own */
+ * Products: y [M,N] = x [M,K] W^T, several times, each with its own weights */
 
-enum { MOST = 3 };
+enum { MAX_DRAWN = 3 };
 struct product {
     int64_t M, N, K;
     int times;
     float *x, *y; /* [M,K], [times,M,N]; x is written by the gradient of the input */
-    vdm_linear w[MOST];
+    vdm_linear w[MAX_DRAWN];
     float *dw; /* [N,K] */
 };
 
@@ -298,8 +298,7 @@ static void prepare_conv(struct work *w, const int *n)
     c->args.y = work_floats(w, outputs);
     if (vdm_is_winograd(&c->weight, stride, c->args.pad, c->args.Ho, c->args.Wo))
         c->args.transformed = work_floats(w, (int64_t)vdm_winograd_floats(kt, in, out));
-    w->operations =
-        2.0 * (double)outputs * kt * 9 * in; /* of the sum as written, also where fewer are done */
+    w->operations = 2.0 * (double)outputs * kt * 9 * in; /* of the sum as defined, also if fewer are done */
 }
 static void run_conv(struct work *w)
 {
@@ -331,7 +330,7 @@ static void prepare_rows(struct work *w, const int *n)
     s->modulation = work_random(w, 6 * D, 0.1f);
     s->mean = work_random(w, rows * s->A, 0.1f), s->rstd = work_random(w, rows * s->A, 1);
     s->cosine = work_floats(w, rows * s->Dh / 2), s->sine = work_floats(w, rows * s->Dh / 2);
-    for (int64_t i = 0; s->sine && i < rows * s->Dh / 2; i++) /* in place: lengths must not shrink */
+    for (int64_t i = 0; s->sine && i < rows * s->Dh / 2; i++) /* works in place: lengths must not shrink */
         s->cosine[i] = 0.6f, s->sine[i] = 0.8f;
     s->norm = work_norm(w, D);
     w->bytes = n[3] * (double)sizeof(float) * (double)all;

@@ -1,10 +1,9 @@
-/* What vdm bench times, second half: whole jobs. Models of published and embedded shapes are filled with
- * random weights in memory; no file is read. python/bench_peer.py does the same jobs, by the same names.
+/* The jobs of vdm bench, second part: whole models. Models of published and embedded shapes are filled with random
+ * weights in memory; no file is read. python/bench_peer.py does the same jobs, with the same names.
  *
- * Operations are counted from what has to be multiplied: linear layers, attention's products, convolutions;
- * norms and elementwise operations count nothing. A convolution counts as the sum that it is, also where
- * Winograd does with fewer. Of a learning step they include what is computed again, where activations are
- * not kept. */
+ * Operations are those of products: linear layers, attention, convolutions; norms and elementwise operations do not
+ * count. A convolution counts as the sum of its definition, although Winograd needs fewer. Those of a training step
+ * include the recomputation of activations that are not stored. */
 #include "tools/bench/bench.h"
 
 #include <string.h>
@@ -146,7 +145,7 @@ struct passes {
     double *t;       /* [B] */
 };
 
-/* Of one video: everything but the blocks, one block's linear layers, its attention, its adapters forward. */
+/* Of one video: all outside the blocks, one block's linear layers, its attention, its adapters forward. */
 struct counted {
     double outside, head, linear, attention, lora;
 };
@@ -166,8 +165,8 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 {
     return k->outside + c->layers * (12 * k->linear + k->attention + 8 * k->lora);
 }
-/* Block 0 ends with its adapters. What is computed again: all but the end of the feed-forward, and but for
- * attention and its last layer where these were kept. */
+/* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and but for
+ * attention and its last layer if attention outputs are stored. */
 static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep,
                              int attention)
 {
@@ -190,7 +189,7 @@ static void prepare_inputs(struct work *w, struct passes *p, int B, int h, int w
     for (int b = 0; p->t && b < B; b++) p->t[b] = 999 - 37 * b;
 }
 
-/* A and B both random, or half of the gradients would be zeros. */
+/* A and B are both random, or half of the gradients would be zeros. */
 static void prepare_adapter(struct work *w, struct passes *p, int rank)
 {
     const vdm_transformer_config *c = &p->m.config;
@@ -258,7 +257,7 @@ static void run_backward(struct work *w)
     run_forward(w);
     vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->target, p->grad, NULL);
 }
-/* As vdm_fit's step, but for drawing the batch */
+/* vdm_fit's step, without drawing the batch */
 static void run_training(struct work *w)
 {
     struct passes *p = w->state;
@@ -270,7 +269,7 @@ static void run_training(struct work *w)
     vdm_clip_grad(&w->cpu, p->grad, p->adamw.n, 1);
     vdm_adamw_update(&p->adamw, &w->cpu, p->lora.params, p->grad, 1e-4);
 }
-/* As vdm_sample's, without guidance; every run is the same step, on latents that start anew */
+/* vdm_sample's step, without guidance; every run is the same step, from new latents */
 static void run_sampling(struct work *w)
 {
     struct passes *p = w->state;
@@ -287,8 +286,8 @@ struct coder {
     float *from, *to;
 };
 
-/* Operations of a convolution for one pixel of T frames. Of a causal one three taps fall on copies of the
- * first frame (two, where there is no other) and are added up beforehand. */
+/* Operations of a convolution for one pixel of T frames. Three taps of a causal one fall on copies of the first frame
+ * (two, if there is no other frame) and are summed beforehand. */
 static double each(const vdm_conv *c, int T)
 {
     int taps = c->kt == 1 ? T : T == 1 ? 1 : c->kt * T - 3;
@@ -423,32 +422,32 @@ const struct job model_jobs[] = {
     BLOCK("1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1),
     BLOCK("2926.f32", "2,700 video + 226 text tokens", 60, 90, 0),
     BLOCK("2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1),
-    LEARN("kept.1476.f32", "forward and backward, LoRA r=64, activations kept", 50, 50, 0, 1, 0),
+    LEARN("kept.1476.f32", "forward and backward, LoRA r=64, activations stored", 50, 50, 0, 1, 0),
     LEARN("kept.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 1, 0),
-    LEARN("again.1476.f32", "activations computed again", 50, 50, 0, 0, 0),
+    LEARN("again.1476.f32", "activations recomputed", 50, 50, 0, 0, 0),
     LEARN("again.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 0, 0),
-    LEARN("attention.1476.f32", "the same, but what attention gave is kept", 50, 50, 0, 0, 1),
+    LEARN("attention.1476.f32", "the same, attention outputs stored", 50, 50, 0, 0, 1),
     LEARN("attention.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 0, 1),
-    LEARN("kept.2926.f32", "2,700 + 226 tokens, activations kept", 60, 90, 0, 1, 0),
+    LEARN("kept.2926.f32", "2,700 + 226 tokens, activations stored", 60, 90, 0, 1, 0),
     LEARN("kept.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 1, 0),
-    LEARN("again.2926.f32", "2,700 + 226 tokens, activations computed again", 60, 90, 0, 0, 0),
+    LEARN("again.2926.f32", "2,700 + 226 tokens, activations recomputed", 60, 90, 0, 0, 0),
     LEARN("again.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 0, 0),
     VAE("vae.f32", "9 frames of 240x360, published channels", PUBLISHED, 0, 9, 240, 360, 3, 30, 45),
     VAE("vae.bf16w", "the same, bf16 weights, computed in f32", PUBLISHED, 1, 9, 240, 360, 3, 30, 45),
     {"tiny.learn",
-     "embedded model: a step of learning, 16 videos, LoRA r=64",
+     "embedded model: a training step, 16 videos, LoRA r=64",
      FMA,
      prepare_backward,
      run_training,
      {EMBEDDED, 16, 8, 8, 64, 1, 6},
      {EMBEDDED, 2, 8, 8, 4, 1, 6}},
-    SAMPLE("1", "embedded model: a step of sampling, 1 video, LoRA r=64", 1, 1, 64, 4),
+    SAMPLE("1", "embedded model: a sampling step, 1 video, LoRA r=64", 1, 1, 64, 4),
     SAMPLE("16", "the same, 16 videos", 16, 2, 64, 4),
     SAMPLE("base", "the same, without an adapter", 16, 2, 0, 0),
     VAE("tiny.vae", "embedded model, 9 frames of 64x64", EMBEDDED, 1, 9, 64, 64, 3, 8, 8),
     {0}};
 
-/* The time of a token as they become more: attention's share alone may grow. */
+/* The time of a token at increasing lengths: only attention's share may grow. */
 const struct job growth_jobs[] = {GROWTH("256", "model of one block, bf16 weights, 256 tokens", 6, 10),
                                   GROWTH("512", "512 tokens", 22, 26),
                                   GROWTH("1024", "1,024 tokens", 38, 42),

@@ -99,7 +99,7 @@ static int single(const options *o, const char *command, vdm_error *err)
     if (!status) status = solver_run(&s, o, o->operands[0], folder, false, true, err);
     if (!status) status = solver_page(&s, command, html, err);
     if (!status) {
-        result_say(&s.result, text, sizeof text);
+        result_text(&s.result, text, sizeof text);
         format_seconds(seconds, sizeof seconds, s.result.seconds);
         show_pairs(&s);
         show_answers(&s);

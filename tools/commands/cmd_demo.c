@@ -1,7 +1,7 @@
 /* vdm demo: shows what this is. A task is made (or a folder is taken), its pairs are learned as vdm fit does,
- * its unseen inputs are answered as vdm eval does, and both are shown: in the terminal, and on one page.
+* its unseen inputs are answered as vdm eval does, and both are shown in the terminal and on one page.
  *
- *   OUT/task/              the task folder, where a generator's name was given
+ *   OUT/task/              the task folder, if a generator's name was given
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What `vdm demo` does without further words. */
+/* Defaults of `vdm demo`. */
 static const char DEFAULT_TASK[] = "transpose", DEFAULT_FOLDER[] = "demo";
 enum { PAIRS = 30, ANSWERS = 50, SHOWN_PAIRS = 4, SHOWN_ANSWERS = 4, STRIP = 8 };
 /* While it learns, the first LOOK_ANSWERS inputs are answered LOOKS - 1 times. */
@@ -33,7 +33,7 @@ struct demo {
     vdm_task task;
     training training;
     evaluation evaluation;
-    char what[128]; /* what the generator says of its task */
+    char what[128]; /* the generator's description of its task */
     char *command, *made, *scores, *strip, *page;
     double start;
 };
@@ -44,12 +44,12 @@ struct demo {
 static int remove_file(const char *dir, const char *name, vdm_error *err)
 {
     char *path = vdm_path(dir, name, err);
-    if (path) remove(path); /* a folder goes only when it is empty */
+    if (path) remove(path); /* a folder is removed only if it is empty */
     vdm_free(path);
     return path ? 0 : -1;
 }
 
-/* As task_write leaves a task: a generator's name, numbers for names. Others are somebody's own. */
+/* Whether task_write made this task: a generator's name, numbers as names. Others belong to the user. */
 static bool is_made(const vdm_task *t)
 {
     vdm_error err;
@@ -79,7 +79,7 @@ static int remove_task(const vdm_task *t, const char *dir, vdm_error *err)
     return status;
 }
 
-/* The folder as it is, to DIR.0, or the first number that is free. */
+/* Renames the folder to DIR.0, or the first number that is free. */
 static int set_aside(const char *dir, vdm_error *err)
 {
     size_t size = strlen(dir) + 16;
@@ -90,17 +90,18 @@ static int set_aside(const char *dir, vdm_error *err)
         moved = access(to, F_OK) != 0 && rename(dir, to) == 0;
     }
     if (moved)
-        fprintf(stderr, "%s: an earlier run was killed while it wrote this: it is %s now\n", clean(dir),
-                clean(to));
+        fprintf(stderr, "%s: an earlier run was killed while it wrote this folder: it is renamed to %s\n",
+                clean(dir), clean(to));
     else if (to)
-        vdm_fail(err, "%s: an earlier run was killed while it wrote this, and it can't be renamed to %s", dir,
-                 to);
+        vdm_fail(err,
+                 "%s: an earlier run was killed while it wrote this folder, and it can't be renamed to %s",
+                 dir, to);
     vdm_free(to);
     return moved ? 0 : -1;
 }
 
-/* Takes the task of an earlier demo away; whatever else lies in the folder stays: task_write refuses it.
- * Marked as unfinished meanwhile: a demo that is killed here doesn't stand in the way of the next one. */
+/* Removes the task of an earlier demo. Other files stay, and task_write rejects the folder then. The folder is marked
+ * as unfinished meanwhile, so that a demo that is killed here does not block the next one. */
 static int clear_task(const char *dir, vdm_error *err)
 {
     vdm_task old;
@@ -134,7 +135,7 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
     return status;
 }
 
-/* A folder is taken as it is; another word is a generator's name. */
+/* A folder is used as it is; any other word is a generator's name. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
@@ -200,7 +201,7 @@ static void show_pairs(const struct demo *d)
     fflush(stdout); /* before the progress on stderr */
 }
 
-/* "answer", and how wrong it is. */
+/* "answer", and how many cells are wrong. */
 static void mark_answer(char *text, size_t size, const struct answer *a)
 {
     snprintf(text, size, "answer");
@@ -226,8 +227,8 @@ static void show_row(const evaluation *a, int what)
     printf("\n");
 }
 
-/* Answers the first inputs with the adapter as it is. It is a look only: what goes wrong here goes wrong, with a
- * sentence, when all are answered. */
+/* Answers the first inputs with the adapter as it is. Failures are ignored here: the same failure is reported when all
+ * inputs are answered. */
 static void look(void *user, int step)
 {
     struct demo *d = user;
@@ -252,7 +253,7 @@ static void look(void *user, int step)
     evaluation_free(&e);
 }
 
-/* Large models learn without: an answer takes minutes. */
+/* Large models learn without such looks: an answer takes minutes. */
 static void plan_looks(struct demo *d)
 {
     training *l = &d->training;
@@ -303,7 +304,7 @@ static int answer_all(struct demo *d, vdm_error *err)
     d->s.lora = (vdm_lora){0};
     if (status) return -1;
     show_answers(d);
-    evaluation_say(&d->evaluation, text, sizeof text);
+    evaluation_text(&d->evaluation, text, sizeof text);
     format_seconds(seconds, sizeof seconds, vdm_seconds() - d->start);
     printf("%s (%s in all)\n%s shows everything\n", text, seconds, clean(d->page));
     return 0;

@@ -11,9 +11,9 @@
 #include "tools/run/paths.h"
 #include "tools/run/plan.h"
 
-enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered too, unless --train-pairs says how many */
+enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered as well, without --train-pairs */
 
-/* Where the files go: paths in the output folder, NULL without one. */
+/* Paths in the output folder; NULL without one. */
 struct files {
     char *scores, *page;
     lock lock;
@@ -52,7 +52,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     plan_print(s, 0, a->train_pairs + a->asked, 0);
     int status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
-    if (status) { /* the scores so far are written; without any, those of an earlier run stay */
+    if (status) { /* the scores so far are written; if there are none, those of an earlier run stay */
         if (a->n) evaluation_write(a, f->scores, &other);
         return -1;
     }
@@ -97,7 +97,7 @@ int command_eval(int argc, char **argv)
     } else if (!status) {
         status = prepare_output(&files, &o, &task, &err);
         if (!status) status = run(&s, &a, &files, command, &err);
-        if (!status) signs_print(stdout, a.signs, a.task);
+        if (!status) failures_print(stdout, a.diagnosis, a.task);
     }
     status = status ? fail(&err) : o.plan ? DONE : evaluation_summary(&o, &a);
     vdm_free(command);

@@ -22,14 +22,15 @@ struct run {
     vdm_trace trace;
     /* --inject; each may be NULL */
     float *t, *pair, *noise, *video_noise, *image_noise, *image_pixel_noise, *image_sigma;
-    int *t_whole, *pair_whole;
+    int *t_integers, *pair_integers;
 };
 
 /* ------------------------------------------------------------------------------------------------
- * Injected numbers */
+* Injected tensors */
 
-/* Whole numbers from 0 to below. */
-static int *whole(const float *x, int64_t n, int below, const char *name, const char *path, vdm_error *err)
+/* Integers from 0 to below. */
+static int *read_integers(const float *x, int64_t n, int below, const char *name, const char *path,
+                          vdm_error *err)
 {
     int *to = vdm_alloc((size_t)n, sizeof *to, name, err);
     for (int64_t i = 0; to && i < n; i++) {
@@ -44,7 +45,7 @@ static int *whole(const float *x, int64_t n, int below, const char *name, const 
     return to;
 }
 
-/* The posterior's layout is [pairs,C,F',h,w]; latents' own, [pairs,F',C,h,w], is taken too. */
+/* The posterior's layout is [pairs,C,F',h,w]; that of latents, [pairs,F',C,h,w], is accepted too. */
 static int read_video_noise(struct run *r, const vdm_safetensors *f, vdm_error *err)
 {
     const vdm_geometry *g = &r->s.geometry;
@@ -98,22 +99,24 @@ static int inject(struct run *r, vdm_error *err)
     if (!status && !found)
         status = vdm_fail(err, "%s: expected t, pair, noise, video_noise or image_noise, found none of them",
                           o->inject);
-    if (!status && r->t && !(r->t_whole = whole(r->t, steps * batch, 1000, "t", o->inject, err))) status = -1;
+    if (!status && r->t && !(r->t_integers = read_integers(r->t, steps * batch, 1000, "t", o->inject, err)))
+        status = -1;
     if (!status && r->pair &&
-        !(r->pair_whole = whole(r->pair, steps * batch, r->training.videos, "pair", o->inject, err)))
+        !(r->pair_integers =
+              read_integers(r->pair, steps * batch, r->training.videos, "pair", o->inject, err)))
         status = -1;
     vdm_fit_data_options *how = &r->training.how;
     how->video_noise = r->video_noise;
     how->image_noise = r->image_noise;
     how->image_pixel_noise = r->image_pixel_noise;
     how->image_sigma = r->image_sigma;
-    r->training.fit.t = r->t_whole;
-    r->training.fit.pair = r->pair_whole;
+    r->training.fit.t = r->t_integers;
+    r->training.fit.pair = r->pair_integers;
     r->training.fit.noise = r->noise;
     return status;
 }
 
-/* What --dump-grads keeps of step 1: what the model got and gave, and the gradients. */
+/* What --dump-grads stores of step 1: the model's inputs and outputs, and the gradients. */
 static bool wants_step(void *user, const char *name)
 {
     static const char *const kept[] = {"x", "v", "target"};
@@ -131,16 +134,16 @@ static void see_step(void *user, const char *name, const float *data, int rank, 
 static int write_dump(struct run *r, vdm_error *err)
 {
     int64_t steps = r->training.done;
-    float *numbers = vdm_alloc((size_t)(2 * steps), sizeof(float), "the dump", err);
-    if (!numbers) return -1;
+    float *elements = vdm_alloc((size_t)(2 * steps), sizeof(float), "the dump", err);
+    if (!elements) return -1;
     for (int i = 0; i < steps; i++) {
-        numbers[i] = (float)r->training.rows[i + 1].loss;
-        numbers[steps + i] = (float)r->training.rows[i + 1].grad_norm;
+        elements[i] = (float)r->training.rows[i + 1].loss;
+        elements[steps + i] = (float)r->training.rows[i + 1].grad_norm;
     }
-    int status = dump_add(&r->d, "loss", numbers, 1, &steps, err);
-    if (!status) status = dump_add(&r->d, "grad_norm", numbers + steps, 1, &steps, err);
+    int status = dump_add(&r->d, "loss", elements, 1, &steps, err);
+    if (!status) status = dump_add(&r->d, "grad_norm", elements + steps, 1, &steps, err);
     if (!status) status = dump_write(&r->d, err);
-    vdm_free(numbers);
+    vdm_free(elements);
     return status;
 }
 
@@ -181,8 +184,8 @@ static void release(struct run *r)
                        r->image_sigma};
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) vdm_free(floats[i]);
     vdm_free(r->page);
-    vdm_free(r->t_whole);
-    vdm_free(r->pair_whole);
+    vdm_free(r->t_integers);
+    vdm_free(r->pair_integers);
     training_free(&r->training);
     vdm_trace_free(&r->trace);
     dump_free(&r->d);

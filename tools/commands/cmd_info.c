@@ -31,11 +31,11 @@ static double count_parameters(const char *model, const char *part, const char *
     return n;
 }
 
-/* A side to give figures for: 480 pixels, or the model's own where that is less or all it takes. */
+/* The side to print figures for: 480 pixels, or the model's own if that is smaller or the only one. */
 static int example_side(const vdm_model_config *m, int sample)
 {
-    int unit = m->transformer.patch << (m->vae.blocks - 1), most = sample << (m->vae.blocks - 1);
-    return (m->transformer.learned_positions || most < 480 ? most : 480) / unit * unit;
+    int unit = m->transformer.patch << (m->vae.blocks - 1), max = sample << (m->vae.blocks - 1);
+    return (m->transformer.learned_positions || max < 480 ? max : 480) / unit * unit;
 }
 
 static int model_info(const char *path, vdm_error *err)
@@ -64,7 +64,7 @@ static int model_info(const char *path, vdm_error *err)
     }
     session s;
     options run;
-    if (options_say_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
+    if (options_print_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, NULL, height, width, err);
     fflush(stdout);
@@ -86,7 +86,7 @@ static void print_tensors(const vdm_safetensors *f)
     printf("  %lld tensors, %.0f elements\n", (long long)f->count, numbers);
 }
 
-/* As clean() has it, but for the ends of lines. */
+/* clean() of each line. */
 static void print_lines(const char *text)
 {
     for (int n; *text; text += n ? n : 1) {
@@ -125,8 +125,8 @@ static int collection_info(const char *path, vdm_error *err)
 {
     vdm_arc_ids ids;
     if (vdm_arc_ids_read(&ids, path, err)) return -1;
-    printf("%s: %d ARC-AGI tasks: 'vdm arc' takes it as a folder of them; one is %s/%s.json\n", clean(path),
-           ids.n, clean(path), clean(ids.id[0]));
+    printf("%s: %d ARC-AGI tasks: 'vdm arc' accepts it as a folder of tasks; one of them is %s/%s.json\n",
+           clean(path), ids.n, clean(path), clean(ids.id[0]));
     vdm_arc_ids_free(&ids);
     return 0;
 }

@@ -1,8 +1,10 @@
-/* vdm predict: answers one picture with the last frame of the video that is sampled from it. */
+/* vdm predict: answers one picture with the last frame of the video that is sampled from it; with --views, a picture of
+ * a grid, with the vote of all views. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
+#include "tools/run/multi_view.h"
 #include "tools/run/paths.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
@@ -64,7 +66,7 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     return status;
 }
 
-/* What --dump collects while `steps` steps are sampled. */
+/* What --dump collects during `steps` sampling steps. */
 struct latents {
     dump d;
     int steps;
@@ -76,7 +78,7 @@ static bool wants_latents(void *user, const char *name)
     return strcmp(name, "image_latents") == 0 || strncmp(name, "latents.", 8) == 0;
 }
 
-/* Keeps a tensor. The last latents go to the file at once, so that a run killed while it decodes has them. */
+/* Stores a tensor. The last latents are written at once: a run that is killed while it decodes has them. */
 static void see_latents(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct latents *l = user;
@@ -95,7 +97,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     uint8_t *bytes = vdm_alloc((size_t)g->frames * frame, 1, "the video's frames", err);
     if (!bytes) return -1;
-    vdm_error later; /* the first failure is reported, and the rest is written still */
+    vdm_error later; /* the first failure is reported, and the rest is still written */
     int status = dump_add(d, "frames", video, 4, shape, err);
     if (dump_write(d, status ? &later : err)) status = -1;
     vdm_bytes_from_video(bytes, video, g->frames, g->height, g->width);
@@ -108,43 +110,138 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     return status;
 }
 
-static int answer(session *s, const struct injected *in, const vdm_picture *query, vdm_error *err)
+/* The picture as a task of its own: a grid of cells of --cell pixels; no rows if it is not made of whole cells. */
+static vdm_task task_of_picture(const session *s)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
+    int border = o->canvas.border, step = o->canvas.cell + border;
+    bool whole = o->canvas.cell && (g->height - border) % step == 0 && (g->width - border) % step == 0;
+    return (vdm_task){
+        .path = (char *)o->predict.image,
+        .metric = VDM_METRIC_CELLS,
+        .grid = {.rows = whole ? (g->height - border) / step : 0,
+                 .cols = whole ? (g->width - border) / step : 0,
+                 .cell = o->canvas.cell,
+                 .border = border,
+                 .palette = strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC}};
+}
+
+/* One query and its answer. */
+struct question {
+    session *s;
+    views views;
+    vdm_grid_layout grid; /* of the picture, if there are views */
+    ballot votes;
+    vdm_picture query; /* of the session's size */
+    float *video;      /* [T,3,H,W]: the answer in the view that came last */
+};
+
+static int question_init(struct question *q, session *s, const vdm_picture *query, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    const vdm_task t = task_of_picture(s);
+    *q = (struct question){.s = s, .grid = t.grid};
+    if (views_plan(&q->views, s, &t, err)) return -1;
+    if (q->views.n > 1 && s->options->inject)
+        return vdm_fail(err, "--inject: expected one view, found %d", q->views.n);
+    if (q->views.n > 1 && ballot_new(&q->votes, t.grid.rows, t.grid.cols, err)) return -1;
+    if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
+    q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
+                         "the video", err);
+    return q->video ? 0 : -1;
+}
+
+static void question_free(struct question *q)
+{
+    views_free(&q->views);
+    ballot_free(&q->votes);
+    vdm_picture_free(&q->query);
+    vdm_free(q->video);
+}
+
+static float *last_frame(const struct question *q)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    return q->video + (int64_t)(g->frames - 1) * 3 * g->height * g->width;
+}
+
+/* Adds the last frame in view k to the votes. */
+static int count_vote(struct question *q, int k, vdm_error *err)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    const vdm_view *view = &q->views.list[k];
+    vdm_grid_layout seen = q->grid;
+    if (view->symmetry & 4) seen.rows = q->grid.cols, seen.cols = q->grid.rows;
+    vdm_picture last = {g->height, g->width,
+                        vdm_alloc((size_t)g->height * (size_t)g->width, 3, "a frame", err)};
+    if (!last.rgb) return -1;
+    vdm_bytes_from_video(last.rgb, last_frame(q), 1, g->height, g->width);
+    int status = ballot_add(&q->votes, view, &last, &seen, err);
+    vdm_picture_free(&last);
+    return status;
+}
+
+/* Samples the video of view k. */
+static int answer_view(struct question *q, int k, const vdm_sample_options *p, const vdm_progress *progress,
+                       vdm_error *err)
+{
+    session *s = q->s;
+    vdm_pipeline pipeline = session_pipeline(s);
+    vdm_picture shown = {0};
+    float *image = NULL;
+    pipeline.prompt = views_text(&q->views, s, k);
+    int status = vdm_picture_resize(&shown, &q->query, q->query.height, q->query.width, err);
+    if (!status && q->views.n > 1)
+        status = vdm_view_picture(&shown, &q->grid, &q->views.list[k], VDM_INTO_VIEW, err);
+    if (!status) status = image_of(&image, &shown, &s->geometry, err);
+    if (!status) status = vdm_sample(&pipeline, p, image, q->video, progress, err);
+    vdm_picture_free(&shown);
+    vdm_free(image);
+    return status;
+}
+
+/* All views, the first one last: its video stays, with the majority vote as its last frame. */
+static int answer_views(struct question *q, const vdm_sample_options *p, vdm_progress *progress,
+                        vdm_error *err)
+{
+    const vdm_geometry *g = &q->s->geometry;
+    vdm_trace *trace = progress->trace;
+    for (int k = q->views.n - 1; k >= 0; k--) {
+        progress->trace = k ? NULL : trace;
+        if (answer_view(q, k, p, progress, err)) return -1;
+        if (q->views.n > 1 && count_vote(q, k, err)) return -1;
+    }
+    if (q->views.n == 1) return 0;
+    return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->grid, err);
+}
+
+static int answer(struct question *q, const struct injected *in, vdm_error *err)
+{
+    session *s = q->s;
+    const options *o = s->options;
     struct latents l = {{.path = o->dump}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);
-    vdm_sample_options p;
-    float *image = NULL, *video = NULL;
-    int status = -1;
-    p = sample_options(s); /* after the prompts are known */
+    vdm_sample_options p = sample_options(s); /* after the prompts are known */
     p.noise = in->noise;
     p.image_noise = in->image_noise;
     p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
-    if (image_of(&image, query, g, err)) goto end;
-    video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
-                      "the video", err);
-    if (!video) goto end;
     plan_print(s, 0, 1, 0);
-    const vdm_pipeline pipeline = session_pipeline(s);
-    status = vdm_sample(&pipeline, &p, image, video, &progress, err);
+    int status = answer_views(q, &p, &progress, err);
     console_end(&c);
     if (!status)
-        status = write_results(s, &l.d, video, err);
+        status = write_results(s, &l.d, q->video, err);
     else if (l.d.count)
-        dump_write(&l.d, NULL); /* what there is, to look for the cause */
-end:
-    vdm_free(image);
-    vdm_free(video);
+        dump_write(&l.d, NULL); /* the tensors up to the failure, to look for its cause */
     vdm_trace_free(&trace);
     dump_free(&l.d);
     return status;
 }
 
-static int predict(session *s, vdm_picture *query, const options *o, vdm_error *err)
+static int predict(struct question *q, session *s, vdm_picture *query, const options *o, vdm_error *err)
 {
     if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
@@ -155,9 +252,10 @@ static int predict(session *s, vdm_picture *query, const options *o, vdm_error *
         return 0;
     }
     struct injected in = {0};
+    if (question_init(q, s, query, err)) return -1;
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
     if (!status) status = session_load(s, err);
-    if (!status) status = answer(s, &in, query, err);
+    if (!status) status = answer(q, &in, err);
     vdm_free(in.noise);
     vdm_free(in.image_noise);
     vdm_free(in.step_noise);
@@ -170,14 +268,16 @@ int command_predict(int argc, char **argv)
     vdm_error err;
     session s = {0};
     vdm_picture query = {0};
+    struct question q = {0};
     int status = options_read(&o, PREDICT, argc, argv);
     if (status) return status < 0 ? DONE : status;
     if (o.n_operands)
-        return misuse("'%s': predict takes options only, the picture as --image", o.operands[0]);
-    if (!o.predict.image) return misuse("predict: expected --image X.ppm");
-    if (!o.output && !o.plan) return misuse("predict: expected -o Y.ppm");
+        return misuse("'%s': predict accepts options only; the picture is --image", o.operands[0]);
+    if (!o.predict.image) return misuse("predict: expected --image FILE");
+    if (!o.output && !o.plan) return misuse("predict: expected -o Y.png or Y.ppm");
     console_watch_signals();
-    status = predict(&s, &query, &o, &err);
+    status = predict(&q, &s, &query, &o, &err);
+    question_free(&q);
     session_free(&s);
     vdm_picture_free(&query);
     return status ? fail(&err) : DONE;

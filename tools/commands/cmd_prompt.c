@@ -1,5 +1,4 @@
-/* vdm prompt: the embedding of a prompt, by the model's own text encoder, as a file for --prompt-embeds; and
- * the same for the commands that take --prompt. */
+/* vdm prompt: writes the embedding of a prompt, by the model's own text encoder, as a file for --prompt-embeds. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"

@@ -19,16 +19,17 @@ static void list(void)
         printf("%-14s %-7s %-8s %-11s %s\n", g->name, vdm_metric_name(g->metric), words[g->usual], paper,
                g->what);
     }
-    printf("\n"
-           "64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns,\n"
-           "cell/border pixels and palette. content: dense (every cell one of ten colours), sparse (cells\n"
-           "of 2 to 4 colours on black) or blobs (2 to 4 objects on black) is what --content replaces.\n"
-           "Test inputs differ from all 300 possible pairs in a quarter of the cells or more, paths and\n"
-           "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of grids that\n"
-           "pretraining never starts with; not so the 254 rows of rule-N at width 8 (at most 127 pairs and\n"
-           "127 tests), which look like no training clip of automata.\n"
-           "\n"
-           "vdm tasks coco makes one from pictures and annotations of COCO: --help tells how.\n");
+    printf(
+        "\n"
+        "64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns,\n"
+        "cell/border pixels and palette. content: dense (every cell one of ten colours), sparse (cells\n"
+        "of 2 to 4 colours on black) or blobs (2 to 4 objects on black); --content chooses another.\n"
+        "Test inputs differ from all 300 possible pairs in at least a quarter of the cells; paths and\n"
+        "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of all grids that no\n"
+        "clip of pretraining starts with. The 254 rows of rule-N at width 8 (at most 127 pairs and 127\n"
+        "tests) are an exception, but look like no pretraining clip of automata.\n"
+        "\n"
+        "vdm tasks coco makes a task from pictures and annotations of COCO: see --help.\n");
 }
 
 static int write_task(const char *name, const options *o, vdm_error *err)

@@ -1,9 +1,9 @@
 /* vdm vote: answers to the same pictures, of runs that differ in view or seed, become one.
  *
- *   answers [runs,H,W,3] -> cells [runs,rows,cols] -> of every cell the most frequent number -> [H,W,3]
+*   answers [runs,H,W,3] -> cells [runs,rows,cols] -> the most frequent number of each cell -> [H,W,3]
  *
- * A run that errs in a view, where the rule has other colours and another direction, errs in other cells than
- * the next: what it learned of one colour by its likeness to another, it learned of other colours there. */
+ * In each view the rule has other colours and another direction, so that runs in different views err in different
+ * cells: a run that confuses two similar colours confuses another pair of colours in the next view. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
@@ -19,7 +19,7 @@ struct vote {
     char *scores, *page;
 };
 
-/* answers [n,cells] -> winner [cells]: the majority of them; in a tie, the earliest. */
+/* answers [n,cells] -> winner [cells]: the majority; in a tie the earliest. */
 static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {
@@ -96,7 +96,7 @@ static int check_run(const struct vote *v, const char *run, vdm_error *err)
 
 static int prepare(struct vote *v, const options *o, vdm_error *err)
 {
-    session s = {.options = o, .geometry = {.frames = 1}}; /* an answer is a video of one frame here */
+    session s = {.options = o, .geometry = {.frames = 1}}; /* an answer counts as a video of one frame here */
     vdm_task *t = &v->task;
     if (vdm_task_read(t, o->operands[0], err)) return -1;
     if (t->arc.path || t->metric != VDM_METRIC_CELLS)

@@ -1,4 +1,4 @@
-/* Every command of the program: one file each, cmd_NAME.c. They take the words after the command, and return the
+/* The commands of the program, a file each: cmd_NAME.c. They receive the words after the command, and return the
  * program's exit status. */
 #ifndef VDM_COMMANDS_H
 #define VDM_COMMANDS_H

@@ -2,24 +2,23 @@
  *
  *   F, DIR/NAME.ppm  ->  OUT/train/NAME.in.ppm, NAME.out.ppm, OUT/test/..., OUT/task.json
  *
- * Many programs write such files, and some of their entries are of no use: an annotation of an image that is not in
- * the file, a box without a mask. Such an entry is left out, and a line reports how many there are, and the first. With
- * an annotation that cannot be drawn its picture is left out, since its mask would lack an object.
+ * Many programs write such files, and some entries can't be used: an annotation of an image that is not in the file, a
+ * box without a mask. Such an entry is left out, and a line reports how many there are, and the first. If an annotation
+ * can't be drawn, its picture is left out, since its mask would lack an object.
  *
- * --as mask  white where an object of the category is (metric iou); with several categories each in a colour
- * of ARC's palette, the first in its number 1 (metric miou). Pictures of which the category covers a
- * hundredth.
- * --as pose  the labelled keypoints of every person, as vdm_pose_draw paints them (metric pose). Pictures
- * that have a person with ten of them.
+ *   --as mask  white where an object of the category is (metric iou); several categories each in a colour of ARC's
+ *              palette, the first in colour 1 (metric miou). Pictures of which the category covers a hundredth.
+ *   --as pose  the labelled keypoints of every person, as vdm_pose_draw paints them (metric pose). Pictures with a
+ *              person that has ten of them.
  *
- * The paper doesn't say which pictures it took. Here every picture has a number that follows from its id and
- * the seed: pairs are those with the lowest, tests those with the highest, among the ones that are in DIR. So
- * a larger n keeps the pairs of a smaller one, tests are the same for any n, and the pictures that --list
- * names, converted alone, give the same task as all of them.
+ * The paper does not publish its choice of pictures. Here every picture has a number, a function of its id and the seed;
+ * of the pictures in DIR those with the lowest numbers are the pairs, those with the highest the tests. So a larger n
+ * keeps the pairs of a smaller one, the tests are the same for any n, and if only the pictures that --list prints are
+ * converted, the task is the same.
  *
- * The file is walked three times (json_stream.c): pictures and categories, which of them suit, and what is in the
- * ones that were chosen. Only these are held: some 100 bytes for every picture of the file, and the
- * annotations of the chosen. */
+ * The file is read three times (json_stream.c): pictures and categories; which pictures are suitable; the annotations of
+ * those that were chosen. In memory are some 100 bytes for every picture of the file, and the annotations of the chosen
+ * ones. */
 #include "tools/generate/coco.h"
 #include "files/fields.h"
 #include "files/hash.h"
@@ -35,19 +34,19 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_PICTURES = 20000000, MOST_CATEGORIES = 9, MOST_IDS = 256, KEYPOINTS = 17, LEAST_KEYPOINTS = 10 };
-static const double LEAST_SHARE = 0.01;
+enum { MAX_PICTURES = 20000000, MAX_CATEGORIES = 9, MAX_IDS = 256, KEYPOINTS = 17, MIN_KEYPOINTS = 10 };
+static const double MIN_SHARE = 0.01;
 
 struct shot { /* a picture of the file */
     int64_t id;
     int height, width;
     char *name;      /* file_name without its ending, with the folders in it */
-    bool plain_name; /* no other image's last part of the name is the same: it may lie in DIR itself */
+    bool plain_name; /* the last part of its name is unique: it may be in DIR itself */
     uint64_t number;
     double area;             /* of the category, pixels */
-    int keypoints;           /* of the person that has most */
+    int keypoints;           /* of the person with the most */
     bool chosen, incomplete; /* incomplete: an annotation of it cannot be drawn */
-    char **notes;            /* [n_notes]: annotations of the category, as they stand in the file */
+    char **notes;            /* [n_notes]: annotations of the category, as in the file */
     int n_notes, capacity;
 };
 
@@ -57,19 +56,19 @@ enum leftover { LEFT_CATEGORIES, LEFT_IMAGES, LEFT_ANNOTATIONS, LEFT_PICTURES, L
 struct coco {
     const options *o;
     bool pose;
-    char names[MOST_CATEGORIES][64];
+    char names[MAX_CATEGORIES][64];
     int n_categories;
     struct category_id {
         int64_t id;
-        int name;    /* of names */
-    } ids[MOST_IDS]; /* several may have one name, as in merged files */
+        int name;   /* of names */
+    } ids[MAX_IDS]; /* in merged files several have the same name */
     int n_ids;
     int64_t left_out[LEFTOVERS];
     vdm_error first_left_out[LEFTOVERS]; /* why */
     struct shot *shots;                  /* [n], sorted by id after the first walk */
     int64_t n, capacity;
     struct shot **train, **test;   /* [n_train], [n_test] */
-    int64_t n_train, n_test, suit; /* suit: whether they are in DIR or not */
+    int64_t n_train, n_test, suit; /* suit: suitable pictures, in DIR or not */
     bool keep;                     /* the third walk */
 };
 
@@ -91,13 +90,13 @@ static void report_left_out(const struct coco *c)
                     clean(c->first_left_out[i].text));
 }
 
-static const int64_t MOST_ID = (int64_t)1 << 53;
+static const int64_t MAX_ID = (int64_t)1 << 53;
 
-/* An id as a number; a text that is no number becomes a negative one, its hash. */
+/* An id as a number; a text that is not a number becomes a negative one, its hash. */
 static int64_t read_id(vdm_fields *f, const char *key)
 {
     const vdm_json_node *v = vdm_field(f, key);
-    if (!v || v->kind != VDM_JSON_STRING) return vdm_field_int64(f, key, -1, 0, MOST_ID);
+    if (!v || v->kind != VDM_JSON_STRING) return vdm_field_int64(f, key, -1, 0, MAX_ID);
     size_t n = strlen(v->text);
     if (n && n <= 15 && strspn(v->text, "0123456789") == n) return strtoll(v->text, NULL, 10);
     return -1 - (int64_t)(vdm_hash_mix(vdm_hash_text(VDM_HASH_START, v->text)) >> 1);
@@ -111,8 +110,8 @@ static int read_names(struct coco *c, vdm_error *err)
     const char *at = c->o->tasks.category;
     for (; *at; at += strcspn(at, ","), at += *at == ',') {
         size_t n = strcspn(at, ",");
-        if (c->n_categories == MOST_CATEGORIES)
-            return vdm_fail(err, "--category: expected at most %d, found more", MOST_CATEGORIES);
+        if (c->n_categories == MAX_CATEGORIES)
+            return vdm_fail(err, "--category: expected at most %d, found more", MAX_CATEGORIES);
         if (n == 0 || n >= sizeof c->names[0])
             return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
                             c->o->tasks.category);
@@ -120,7 +119,7 @@ static int read_names(struct coco *c, vdm_error *err)
     }
     if (!c->n_categories) return vdm_fail(err, "--category: expected a name, found none");
     if (c->pose && c->n_categories > 1)
-        return vdm_fail(err, "--category: a pose is of one, found %d", c->n_categories);
+        return vdm_fail(err, "--category: expected one category for poses, found %d", c->n_categories);
     return 0;
 }
 
@@ -131,15 +130,15 @@ static int take_category(struct coco *c, vdm_fields *f, vdm_error *err)
     if (f->failed) leave_out(c, LEFT_CATEGORIES, f->err);
     for (int k = 0; k < c->n_categories && !f->failed; k++) {
         if (strcmp(c->names[k], name) != 0) continue;
-        if (c->n_ids == MOST_IDS)
+        if (c->n_ids == MAX_IDS)
             return vdm_fail(err, "%s: found more than %d categories of the names asked for", f->path,
-                            MOST_IDS);
+                            MAX_IDS);
         c->ids[c->n_ids++] = (struct category_id){id, k};
     }
     return 0;
 }
 
-/* The path of the image below the folder of pictures: what the file calls it, or the last part of its address. */
+/* The path of the image below the folder of pictures: its file_name, or the last part of its address. */
 static const char *image_name(vdm_fields *f)
 {
     const char *url = vdm_field(f, "file_name") ? NULL : vdm_field_text(f, "coco_url", "");
@@ -159,7 +158,7 @@ static const char *stem_of(const char *file, char stem[static 256])
     return whole && *stem != '.' && !strstr(stem, "/.") ? stem : NULL;
 }
 
-/* Of id and seed: what the pictures are drawn by. */
+/* The number that pictures are chosen by, a function of id and seed. */
 static uint64_t number_of(int64_t id, uint64_t seed)
 {
     return vdm_hash_mix(seed * 0x9E3779B97F4A7C15u + (uint64_t)id);
@@ -169,8 +168,8 @@ static int new_shot(struct coco *c, const struct shot *s, const char *name, vdm_
 {
     if (c->n == c->capacity) {
         int64_t capacity = c->capacity ? 2 * c->capacity : 1024;
-        if (capacity > MOST_PICTURES)
-            return vdm_fail(err, "%s: more than %d pictures", c->o->tasks.annotations, MOST_PICTURES);
+        if (capacity > MAX_PICTURES)
+            return vdm_fail(err, "%s: more than %d pictures", c->o->tasks.annotations, MAX_PICTURES);
         struct shot *shots = vdm_alloc((size_t)capacity, sizeof *shots, "the pictures' names", err);
         if (!shots) return -1;
         if (c->n) memcpy(shots, c->shots, (size_t)c->n * sizeof *shots);
@@ -232,7 +231,7 @@ static int by_last_part(const void *a, const void *b)
     return strcmp(last_part(*(struct shot *const *)a), last_part(*(struct shot *const *)b));
 }
 
-/* "a/7" may lie in DIR as "7" unless there is a "b/7". */
+/* "a/7" may be in DIR as "7" unless there is a "b/7". */
 static int find_plain_names(struct coco *c, vdm_error *err)
 {
     struct shot **sorted = vdm_alloc((size_t)c->n, sizeof *sorted, "the pictures", err);
@@ -267,7 +266,7 @@ static int find_pictures(struct coco *c, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Second walk: which pictures suit. Third: what is in those that were chosen */
+ * Second walk: which pictures are suitable. Third: the annotations of those that were chosen */
 
 /* Which of the categories; -1: none. */
 static int category_of(const struct coco *c, int64_t id)
@@ -277,7 +276,7 @@ static int category_of(const struct coco *c, int64_t id)
     return -1;
 }
 
-/* The labelled ones among an annotation's keypoints [17] of x, y, v; -1: not as they should be. */
+/* The labelled ones among an annotation's keypoints [17] of x, y, v; -1: malformed. */
 static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS], const vdm_json *j,
                           const char *where, vdm_error *err)
 {
@@ -288,7 +287,7 @@ static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS],
     int n = 0;
     if (!all || all->kind != VDM_JSON_ARRAY || all->children != 3 * KEYPOINTS)
         return vdm_fail(err, "%s: keypoints: expected %d numbers, found %s", where, 3 * KEYPOINTS,
-                        all ? "others" : "none: has the file people's keypoints?");
+                        all ? "others" : "none (is this a file of people's keypoints?)");
     const vdm_json_node *v = all + 1;
     for (int i = 0; i < KEYPOINTS; i++) {
         double xyv[3];
@@ -299,7 +298,7 @@ static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS],
             xyv[k] = v->number;
         }
         labelled[i] = xyv[2] > 0;
-        joints[i] = (vdm_joint){xyv[1] + 0.5, xyv[0] + 0.5, parts[i]}; /* they name pixels: their centres */
+        joints[i] = (vdm_joint){xyv[1] + 0.5, xyv[0] + 0.5, parts[i]}; /* the centres of those pixels */
         n += labelled[i];
     }
     return n;
@@ -374,12 +373,11 @@ static int walk_notes(struct coco *c, bool keep, vdm_error *err)
 static bool suits(const struct coco *c, const struct shot *s)
 {
     if (s->incomplete) return false;
-    if (c->pose) return s->keypoints >= LEAST_KEYPOINTS;
-    return s->area >= LEAST_SHARE * s->height * s->width;
+    if (c->pose) return s->keypoints >= MIN_KEYPOINTS;
+    return s->area >= MIN_SHARE * s->height * s->width;
 }
 
-/* DIR/NAME.png, .ppm, .pgm or .pbm, then the same in DIR itself without the folders of the name; *path NULL: there is
- * none. */
+/* DIR/NAME.png, .ppm, .pgm or .pbm, or the same directly in DIR, without the folders of the name; *path NULL: none. */
 static int find_picture(char **path, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     static const char *const endings[] = {"png", "ppm", "pgm", "pbm"};
@@ -404,7 +402,7 @@ static int too_few(const struct coco *c, int64_t there, vdm_error *err)
     return vdm_fail(
         err,
         "%s: expected %d of the %lld pictures that suit '%s' as NAME.ppm, found %lld; --list names those to "
-        "convert, 'vdm tasks --help' tells how",
+        "convert, 'vdm tasks --help' shows how",
         c->o->tasks.images, c->o->tasks.pairs, (long long)c->suit, c->o->tasks.category, (long long)there);
 }
 
@@ -424,7 +422,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x, y);
 }
 
-/* Files are told apart by their names without endings: of "a.jpg" and "a.png" one would replace the other. */
+/* A picture's files have its name without the ending: "a.jpg" and "a.png" would replace each other. */
 static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t n, vdm_error *err)
 {
     struct shot **sorted = vdm_alloc((size_t)n, sizeof *sorted, "the pictures", err);
@@ -440,7 +438,7 @@ static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t 
     return status;
 }
 
-/* c->train: all pictures that suit and are there, by number; the first are the pairs, the last the tests. */
+/* c->train: all suitable pictures in DIR, by number; the first are the pairs, the last the tests. */
 static int choose(struct coco *c, vdm_error *err)
 {
     int64_t n = 0;
@@ -468,7 +466,7 @@ static int choose(struct coco *c, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Pictures */
 
-/* The joints of everyone, in a picture that is sy, sx times the size of the annotated one. */
+/* The joints of all people, in a picture that is sy, sx times the size of the annotated one. */
 static int draw_pose(vdm_picture *p, const vdm_json *j, double sy, double sx, const char *where,
                      vdm_error *err)
 {
@@ -520,7 +518,7 @@ static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask,
     return status;
 }
 
-/* The colours of a mask, at the size of p: of the pixel whose area the centre falls into. */
+/* The colours of a mask, at the size of p: a pixel has the colour of the mask's pixel around its centre. */
 static void colour_mask(vdm_picture *p, const uint8_t *mask, const struct shot *s, int categories)
 {
     static const uint8_t white[3] = {255, 255, 255};
@@ -544,7 +542,7 @@ static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *
     return status;
 }
 
-/* The picture at the size that is asked for; its own must be the annotated one. */
+/* The picture, resized to --size; the file's size must be the annotated one. */
 static int read_picture(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     vdm_picture p = {0};

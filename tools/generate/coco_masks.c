@@ -2,11 +2,10 @@
  *
  *   polygons or runs  ->  parity [W,H] down the columns  ->  mask [H,W]
  *
- * A run-length mask counts pixels down the columns, off and on by turns, off first. A polygon becomes one,
- * too: its edges are walked in steps of a fifth of a pixel, and where an edge goes from one column's centre
- * to the next, the pixels below change. What a pixel's centre decides follows from the rounding of maskApi.c
- * (rleFrPoly), which is kept, its quirks included: coordinates are cut towards zero after + 0.5, so that
- * negative ones round otherwise. */
+ * A run-length mask counts pixels down the columns, alternately off and on, off first. A polygon becomes one, too: its
+ * edges are walked in steps of a fifth of a pixel, and where an edge passes from one column's centre to the next, the
+ * pixels below change. Which centre a point belongs to follows from the rounding of maskApi.c (rleFrPoly), kept with its
+ * quirks: coordinates are truncated towards zero after + 0.5, so that negative ones round differently. */
 #include "tools/generate/coco_masks.h"
 
 #include <math.h>
@@ -30,8 +29,8 @@ struct point {
     int x, y;
 };
 
-/* The edge went from (x0, y0) to (x1, y1), one step. Between two columns of fifths: where a pixel's centre
- * is, it changes the column from its own height on. */
+/* A step of an edge from (x0, y0) to (x1, y1), in fifths of a pixel. If it passes the centre of a column, the column
+ * changes from that height on. */
 static void cross(struct canvas *c, int x0, int y0, int x1, int y1)
 {
     if (x0 == x1) return;
@@ -122,13 +121,14 @@ static int read_point(struct point *p, const struct canvas *c, const vdm_json *j
 
 static int draw_polygon(struct canvas *c, const vdm_json *j, const vdm_json_node *polygon)
 {
-    enum { LEAST = 6 };
+    enum { MIN_NUMBERS = 6 };
     struct point first, a, b;
-    if (polygon->kind != VDM_JSON_ARRAY || polygon->children < LEAST || polygon->children % 2)
-        return vdm_fail(c->err,
-                        "%s: segmentation: expected polygons of x and y by turns, of three points at least, "
-                        "found %lld numbers",
-                        c->where, polygon->kind == VDM_JSON_ARRAY ? (long long)polygon->children : 0LL);
+    if (polygon->kind != VDM_JSON_ARRAY || polygon->children < MIN_NUMBERS || polygon->children % 2)
+        return vdm_fail(
+            c->err,
+            "%s: segmentation: expected polygons of alternating x and y, of at least three points, "
+            "found %lld numbers",
+            c->where, polygon->kind == VDM_JSON_ARRAY ? (long long)polygon->children : 0LL);
     const vdm_json_node *v = polygon + 1;
     double twice = 0; /* the area, by the shoelace formula */
     if (read_point(&first, c, j, &v)) return -1;
@@ -167,25 +167,25 @@ static int draw_counts(struct canvas *c, int64_t *at, const vdm_json *j, const v
     for (const vdm_json_node *v = counts->children ? counts + 1 : NULL; v;
          v = vdm_json_next(j, v), on = !on) {
         if (v->kind != VDM_JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e12)
-            return vdm_fail(c->err, "%s: segmentation.counts: expected whole numbers, found %.60s", c->where,
+            return vdm_fail(c->err, "%s: segmentation.counts: expected integers, found %.60s", c->where,
                             v->kind == VDM_JSON_NUMBER ? v->text : "something else");
         if (end_run(c, at, (int64_t)v->number, on)) return -1;
     }
     return 0;
 }
 
-/* Five bits a character from '0' on, the lowest first; 32: more follow; the sign is the last one's 16. From
- * the third on, a number is the difference to the one two before. */
+/* Five bits a character, counted from '0', the lowest first; bit 32: more follow; bit 16 of the last one is the sign.
+ * From the third on, a number is the difference from the one two before. */
 static int draw_text(struct canvas *c, int64_t *at, const char *text)
 {
-    enum { MOST = 7 }; /* characters: 35 bits */
+    enum { MAX_CHARACTERS = 7 }; /* characters: 35 bits */
     int64_t before[2] = {0, 0};
     for (int64_t i = 0; *text; i++) {
         int64_t n = 0;
         bool more = true;
         for (int k = 0; more; k++, text++) {
             int v = *text - 48;
-            if (v < 0 || v > 63 || k == MOST)
+            if (v < 0 || v > 63 || k == MAX_CHARACTERS)
                 return vdm_fail(c->err,
                                 "%s: segmentation.counts: expected COCO's compressed runs, found '%.20s'",
                                 c->where, text);
@@ -228,7 +228,7 @@ static int draw_runs(struct canvas *c, const vdm_json *j, const vdm_json_node *s
 
 /* ------------------------------------------------------------------------------------------------ */
 
-/* The parity of all changes so far, and a clean canvas for the next. */
+/* Paints the parity of all changes so far, and clears the canvas for the next. */
 static void paint(uint8_t *mask, struct canvas *c, uint8_t value)
 {
     uint8_t on = 0;
@@ -240,7 +240,7 @@ static void paint(uint8_t *mask, struct canvas *c, uint8_t value)
     memset(c->flip, 0, H * W + 1);
 }
 
-/* All of a segmentation; mask NULL: it is measured alone. */
+/* The whole segmentation; mask NULL: it is only measured. */
 static int walk_segmentation(struct canvas *c, uint8_t *mask, uint8_t value, const vdm_json *j,
                              const vdm_json_node *segmentation)
 {

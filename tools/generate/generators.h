@@ -1,8 +1,8 @@
-/* Generators of problems: what tasks.c puts together, and the files that each hold one sort of them.
+/* Generators of problems: shared by tasks.c and by the files of generators, one for each kind.
  *
- * A problem is an input and its answer. Grid tasks have an input generator, which draws a grid, and a rule
- * that answers it; picture tasks draw both at once from a few numbers. A generator may refuse what it has
- * drawn (false): another is drawn then, so that every stream of problems is a function of its seed. */
+ * A problem is an input and its answer. A grid task has an input generator, which draws a grid, and a rule that answers
+ * it; a picture task draws both at once from a few parameters. A generator may reject its draw (false): then another one
+ * is drawn, so that every stream of problems is a function of its seed. */
 #ifndef VDM_GENERATORS_H
 #define VDM_GENERATORS_H
 
@@ -15,13 +15,13 @@ typedef struct grid {
 } grid;
 
 typedef struct problem {
-    grid x, y;                     /* pictures: a coarse map of what is where, in both */
-    double numbers[SCENE_NUMBERS]; /* pictures: what they are drawn from */
+    grid x, y;                     /* pictures: a coarse map of both */
+    double numbers[SCENE_NUMBERS]; /* pictures: their parameters */
 } problem;
 
 enum { CELLS, PATHS, OBJECTS };
 
-/* What is on a grid before the rule acts, as bits. */
+/* The content of a grid before the rule acts, as bits. */
 enum { DENSE = 1, SPARSE = 2, BLOBS = 4 };
 
 typedef struct recipe { /* a generator with its sizes settled */
@@ -38,11 +38,12 @@ typedef struct generator {
     bool (*input)(grid *x, const recipe *r, vdm_rng *rng);
     bool (*answer)(grid *y, const grid *x, const struct generator *g);
     int a, b;             /* of the rule */
-    int contents, usual;  /* DENSE | SPARSE | BLOBS that may be asked for, the usual one; 0: its own */
-    unsigned must, avoid; /* colours that every input has, or none has, as bits */
-    bool square;          /* the answer would have other sides */
-    int compare;          /* CELLS, PATHS, OBJECTS: how far problems are from each other, see distance() */
-    double min_distance, min_distance_paper; /* least distance of a test problem to every train problem */
+    int contents, usual;  /* DENSE | SPARSE | BLOBS that --content may choose, the default; 0: its own */
+    unsigned must, avoid; /* colours that every input has, and that no input has, as bits */
+    bool square;          /* only square grids: other answers would have exchanged sides */
+    int compare;          /* CELLS, PATHS, OBJECTS: the distance of two problems, see distance() */
+    double min_distance,
+        min_distance_paper; /* minimum distance of a test problem from every training problem */
     struct size {
         int rows, cols, cell, border;
     } tiny, paper;
@@ -52,16 +53,16 @@ typedef struct generator {
     vdm_metric metric;
 } generator;
 
-extern const generator generators[]; /* ends with a name that is NULL */
+extern const generator generators[]; /* the last name is NULL */
 
-/* Small numbers. */
+/* Random draws. */
 int below(vdm_rng *rng, int n);               /* 0..n-1 */
-bool chance(vdm_rng *rng, int of, int among); /* true `of` times of `among` */
+bool chance(vdm_rng *rng, int of, int among); /* true with probability of / among */
 double between(vdm_rng *rng, double low, double high);
 void shuffle(uint8_t *list, int n, vdm_rng *rng);
 bool inside(const grid *g, int row, int col);
-/* 32-bit FNV-1a over the cells, row by row, as grids.py has it; reserved: its top three bits are 0. Training
- * clips of the tiny model never start with such an 8x8 grid, and evaluation inputs are all of them such. */
+/* 32-bit FNV-1a over the cells, row by row, as in grids.py; a grid is reserved if its top three bits are 0. Pretraining
+ * clips of the tiny model never start with a reserved 8x8 grid, and all evaluation inputs are reserved. */
 uint32_t grid_hash(const grid *g);
 bool grid_reserved(const grid *g);
 
@@ -87,7 +88,8 @@ bool answer_langton(grid *y, const grid *x, const generator *g);    /* a: steps 
 enum { WALL, WAY, END, START, PATH };
 bool input_maze(grid *x, const recipe *r, vdm_rng *rng);
 bool input_obstacles(grid *x, const recipe *r, vdm_rng *rng);
-bool answer_path(grid *y, const grid *x, const generator *g); /* a: least cells of the path, ends included */
+bool answer_path(grid *y, const grid *x,
+                 const generator *g); /* a: minimum of cells in the path, ends included */
 
 /* scenes.c */
 bool scene_shapes(problem *p, const recipe *r, vdm_rng *rng);

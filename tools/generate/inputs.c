@@ -1,5 +1,5 @@
-/* What is on a grid before a rule acts on it. Every generator draws [rows,cols] numbers of palette colours, 0
- * being the background, and refuses what has too little on it for the rule to show. */
+/* Inputs: the grid before a rule acts. Every generator draws [rows,cols] palette colours, 0 being the background, and
+ * rejects grids on which the rule would hardly show. */
 #include "tools/generate/generators.h"
 
 int below(vdm_rng *rng, int n)
@@ -45,7 +45,7 @@ bool grid_reserved(const grid *g)
     return grid_hash(g) >> 29 == 0;
 }
 
-/* The colours that may be used, those that must be first; how many of them there are. */
+/* The colours that may be used, the required ones first; returns how many there are. */
 static int colours(uint8_t list[9], int *needed, const generator *g, vdm_rng *rng)
 {
     int n = 0;
@@ -59,7 +59,7 @@ static int colours(uint8_t list[9], int *needed, const generator *g, vdm_rng *rn
     return n;
 }
 
-/* An object of about `size` cells in one piece: starts on free ground and takes free neighbours. */
+/* A connected object of about `size` cells: starts on a free cell and grows by free neighbours. */
 static void grow_blob(grid *x, uint8_t colour, int size, vdm_rng *rng)
 {
     static const int step[4][2] = {{0, 1}, {1, 0}, {0, -1}, {-1, 0}};
@@ -75,8 +75,8 @@ static void grow_blob(grid *x, uint8_t colour, int size, vdm_rng *rng)
 }
 
 /* dense: every cell one of ten colours; sparse: a quarter to a half of the cells in two to four colours;
- * blobs: two to four objects in one piece, each of its own colour. At least a quarter of the cells is
- * coloured: problems could not be distinguished otherwise. */
+ * blobs: two to four connected objects, each of its own colour. At least a quarter of the cells is coloured: otherwise
+ * problems could not be distinguished. */
 bool input_objects(grid *x, const recipe *r, vdm_rng *rng)
 {
     uint8_t list[9];
@@ -100,8 +100,8 @@ bool input_objects(grid *x, const recipe *r, vdm_rng *rng)
     return 4 * coloured >= n && (seen & r->g->must) == r->g->must;
 }
 
-/* The outline of a box, without some of its corners (it is closed to steps up, down and sideways all the
- * same), and where `open` is set with a gap in one side. */
+/* The outline of a box, without some of its corners (steps up, down and sideways still can't leave it); if `open` is
+ * set, with a gap in one side. */
 static void draw_outline(grid *x, int top, int left, int height, int width, uint8_t colour, bool open,
                          vdm_rng *rng)
 {
@@ -134,9 +134,9 @@ bool input_shapes(grid *x, const recipe *r, vdm_rng *rng)
     uint8_t list[9];
     int needed, coloured = 0, n = x->rows * x->cols, placed = 0;
     colours(list, &needed, r->g, rng);
-    int most = (x->rows < x->cols ? x->rows : x->cols) * 3 / 4;
+    int max = (x->rows < x->cols ? x->rows : x->cols) * 3 / 4;
     for (int tries = 0; tries < 40 && placed < 4; tries++) {
-        int height = 3 + below(rng, most - 2), width = 3 + below(rng, most - 2);
+        int height = 3 + below(rng, max - 2), width = 3 + below(rng, max - 2);
         int top = below(rng, x->rows - height + 1), left = below(rng, x->cols - width + 1);
         if (!is_free(x, top, left, height, width)) continue;
         draw_outline(x, top, left, height, width, list[placed], placed && chance(rng, 1, 4), rng);
@@ -158,7 +158,7 @@ bool input_cells(grid *x, const recipe *r, vdm_rng *rng)
     return true;
 }
 
-/* As the authors encode it: 1 dead, 2 alive in row 0; 0, not computed, below. Not all cells alike. */
+/* As the authors encode it: row 0 has 1 for dead, 2 for alive, not all the same; the rows below are 0, not computed. */
 bool input_row(grid *x, const recipe *r, vdm_rng *rng)
 {
     (void)r;
@@ -170,8 +170,8 @@ bool input_row(grid *x, const recipe *r, vdm_rng *rng)
     return alive > 0 && alive < x->cols;
 }
 
-/* As the authors draw it: half of the cells 1; the ant is the number 2 and hides the cell that it is on. It
- * starts in the centre, facing north, on a 0, so that the picture says it all. */
+/* As the authors draw it: half of the cells 1; the ant is the number 2 and hides the cell below it. It starts in the
+ * centre, facing north, on a 0, so that the picture determines the state. */
 bool input_ant(grid *x, const recipe *r, vdm_rng *rng)
 {
     (void)r;

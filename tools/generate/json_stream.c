@@ -1,10 +1,10 @@
-/* A JSON file too large to hold: an object with long arrays, as COCO's annotations are (448 MB for 118,000
- * pictures). It is walked byte by byte; every item of the arrays that are asked for is parsed alone,
- * strictly, and handed over. Memory: the largest item, at most VDM_MAX_JSON, whatever the file's size.
+/* A JSON file that is too large for memory: an object with long arrays, such as COCO's annotations (448 MB for 118,000
+ * pictures). It is read byte by byte; every item of the requested arrays is parsed strictly, by itself, and passed to the
+ * caller. Memory: the largest item, at most VDM_MAX_JSON, whatever the file's size.
  *
  *   {"images": [{...}, {...}], "info": {...}, "annotations": [{...}, ...]}
  *
- * What isn't asked for is only walked over, by its brackets and quotes: other faults in it stay unseen. */
+ * Other members are skipped, by their brackets and quotes: other faults in them are not found. */
 #include "tools/generate/json_stream.h"
 
 #include <errno.h>
@@ -81,7 +81,7 @@ static int walk_string(struct stream_reader *s, bool kept)
     return 0;
 }
 
-/* One value, by its brackets and quotes; kept in s->text where asked for. */
+/* Skips one value, by its brackets and quotes; stored in s->text if `kept`. */
 static int walk_value(struct stream_reader *s, bool kept)
 {
     int64_t depth = 0;
@@ -104,7 +104,7 @@ static int walk_value(struct stream_reader *s, bool kept)
     return 0;
 }
 
-/* After an item or a member: *more, or the closing bracket is taken. */
+/* After an item or a member: *more, or the closing bracket is consumed. */
 static int between(struct stream_reader *s, char close, bool *more)
 {
     skip_space(s);
@@ -122,7 +122,7 @@ static int hand_over(struct stream_reader *s, const struct json_stream *k, int n
     char where[512];
     snprintf(where, sizeof where, "%.400s: %s[%lld]", s->path, k->names[name], (long long)number);
     if (vdm_json_parse(&j, s->text, s->size, where, s->err)) return -1;
-    s->text[s->size] = '\0'; /* keep() leaves space for it */
+    s->text[s->size] = '\0'; /* keep() reserved space for it */
     int status = k->item(k->user, name, &j, s->text, where, s->err);
     vdm_json_free(&j);
     return status;

@@ -1,16 +1,16 @@
-/* Mazes and obstacles, and the shortest way through them: numbers of cells as the authors have them (WALL 0,
- * WAY 1, END 2, START 3, PATH 4). The answer adds the path. Where several ways are shortest it is the one
- * that a breadth-first search finds first which tries down, right, up, left, as the authors' does. */
+/* Mazes and obstacles, and the shortest path through them. Cells have the authors' numbers (WALL 0, WAY 1, END 2, START
+ * 3, PATH 4). The answer adds the path. Of several shortest paths it is the one that a breadth-first search finds first if
+ * it tries down, right, up, left, as the authors' does. */
 #include "tools/generate/generators.h"
 
 static const int STEP[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}}; /* down, right, up, left */
 
-/* Sides below this are the tiny model's: no room for a wall all around, ends anywhere. */
+/* Sides below this are the tiny model's: no space for a wall all around, ends anywhere. */
 enum { ROOMY = 13 };
 
-/* Wilson's algorithm: from every room outside the maze a random walk leads into it, and joins it without its
- * loops; every spanning tree is equally likely. Room (i,j) of h x w is cell (2i+1, 2j+1). `leads` remembers
- * the last step from each room, which is what erases the loops. */
+/* Wilson's algorithm: a random walk from every room outside the maze to the maze is added without its loops; every
+ * spanning tree is equally likely. Room (i,j) of h x w is cell (2i+1, 2j+1). `leads` stores the last step from each
+ * room, which erases the loops. */
 static void carve(grid *x, int h, int w, vdm_rng *rng)
 {
     bool in[GRID_SIDE * GRID_SIDE] = {false};
@@ -35,10 +35,9 @@ static void carve(grid *x, int h, int w, vdm_rng *rng)
         x->cells[(2 * (room / w) + 1) * x->cols + 2 * (room % w) + 1] = WAY;
 }
 
-/* A maze whose rooms are at odd rows and columns. Odd sides: a wall all around. Even ones, as the tiny
- * model's 8x8: a 7x7 maze of 4x4 rooms, with a wall on top and to the left. Large mazes go from corner to
- * corner, as the authors'; in small ones the ends are any two rooms (there are but 184 ways from corner to
- * corner of 4x4 rooms). */
+/* A maze whose rooms are at odd rows and columns. With odd sides a wall runs all around. Even sides, such as the tiny
+ * model's 8x8, have walls on top and on the left only: 4x4 rooms. Large mazes lead from corner to corner, as the
+ * authors'; in small ones the ends are any two rooms (4x4 rooms have only 184 paths from corner to corner). */
 bool input_maze(grid *x, const recipe *r, vdm_rng *rng)
 {
     (void)r;
@@ -54,19 +53,18 @@ bool input_maze(grid *x, const recipe *r, vdm_rng *rng)
     return start != end;
 }
 
-static void add_block(grid *x, int edge, int least, int most, vdm_rng *rng)
+static void add_block(grid *x, int edge, int min, int max, vdm_rng *rng)
 {
-    int height = least + below(rng, most - least + 1), width = least + below(rng, most - least + 1);
+    int height = min + below(rng, max - min + 1), width = min + below(rng, max - min + 1);
     int top = edge + below(rng, x->rows - height - 2 * edge + 1),
         left = edge + below(rng, x->cols - width - 2 * edge + 1);
     for (int row = top; row < top + height; row++)
         for (int col = left; col < left + width; col++) x->cells[row * x->cols + col] = WALL;
 }
 
-/* Room for a wall all around: the authors' obstacles, single cells on 1 in 20 and 3 to 8 blocks with sides of
- * 2 to 5. Else single cells on 1 in 12, and 2 to 4 blocks with sides of 1 to 3. Start and end are any two
- * free cells that are at least as many steps away as the shorter side is long, one more than that with a
- * wall. */
+/* With space for a wall all around, the authors' obstacles: single cells on 1 in 20, and 3 to 8 blocks with sides of 2 to
+ * 5. Else single cells on 1 in 12, and 2 to 4 blocks with sides of 1 to 3. Start and end are any two free cells whose
+ * distance in steps is at least the length of the shorter side, plus 1 with a wall. */
 bool input_obstacles(grid *x, const recipe *r, vdm_rng *rng)
 {
     (void)r;

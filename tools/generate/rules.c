@@ -14,7 +14,7 @@ static void set(grid *g, int row, int col, int value)
     g->cells[row * g->cols + col] = (uint8_t)value;
 }
 
-/* Turns are clockwise; the shift is one down and two to the right, and wraps. */
+/* Rotations are clockwise; the shift is one down and two to the right, and wraps around. */
 bool answer_geometry(grid *y, const grid *x, const generator *g)
 {
     int H = x->rows, W = x->cols;
@@ -59,7 +59,7 @@ bool answer_recolour(grid *y, const grid *x, const generator *g)
     return true;
 }
 
-/* How many of the 8 cells around are not 0; outside is 0. */
+/* How many of the 8 neighbours are not 0; cells outside are 0. */
 static int neighbours(const grid *x, int row, int col)
 {
     int n = 0;
@@ -81,7 +81,7 @@ bool answer_outline(grid *y, const grid *x, const generator *g)
     return true;
 }
 
-/* Background from which no way of steps up, down and sideways over background leads out turns yellow. */
+/* Background that steps up, down and sideways over background can't leave turns yellow. */
 bool answer_fill(grid *y, const grid *x, const generator *g)
 {
     (void)g;
@@ -101,7 +101,7 @@ bool answer_fill(grid *y, const grid *x, const generator *g)
     return true;
 }
 
-/* Every cell falls to the ground of its column; the order stays. */
+/* Every cell falls to the bottom of its column; the order stays. */
 bool answer_gravity(grid *y, const grid *x, const generator *g)
 {
     (void)g;
@@ -111,7 +111,7 @@ bool answer_gravity(grid *y, const grid *x, const generator *g)
     return true;
 }
 
-/* One step of a game like Life; what is outside is dead. */
+/* One step of a game like Life; cells outside are dead. */
 bool answer_life(grid *y, const grid *x, const generator *g)
 {
     for (int row = 0; row < x->rows; row++)

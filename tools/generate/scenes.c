@@ -38,7 +38,7 @@ static void fill(vdm_picture *p, const uint8_t *rgb)
     for (int64_t i = 0; i < 3 * (int64_t)p->height * p->width; i++) p->rgb[i] = rgb[i % 3];
 }
 
-/* One shape: its distance at (y, x), in units, and the square around (cy, cx) that holds it. */
+/* Paints one shape: its distance at (y, x), in units; the square around (cy, cx) contains it. */
 typedef double distance_at(const double *shape, double y, double x);
 static void paint(vdm_picture *p, distance_at *shape, const double *s, double cy, double cx, double reach,
                   const uint8_t *rgb, bool hard)
@@ -58,7 +58,7 @@ static void paint(vdm_picture *p, distance_at *shape, const double *s, double cy
 }
 
 /* ------------------------------------------------------------------------------------------------
- * A disc among other shapes. numbers: how many, then SHAPE numbers of each */
+ * A disc among other shapes. numbers: how many, then SHAPE parameters of each */
 
 enum { DISC, SQUARE, TRIANGLE, CROSS, RING, KINDS };
 enum { KIND, Y, X, RADIUS, COS, SIN, COLOUR, SHAPE };
@@ -91,7 +91,7 @@ static double shape_distance(const double *s, double y, double x)
     return d * s[RADIUS];
 }
 
-/* A place in which the shape touches no other one: its radius is at most 1.15 (a square's corner). */
+/* Places the shape so that it touches no other one: its radius is at most 1.15 (a square's corner). */
 static bool place(double *s, const double *others, int n, double height, double width, vdm_rng *rng)
 {
     s[RADIUS] = between(rng, 6, 11);
@@ -161,7 +161,7 @@ enum { N_LIMBS = sizeof LIMBS / sizeof LIMBS[0] };
 static const vdm_part JOINT_PART[JOINTS] = {VDM_TORSO, VDM_TORSO, VDM_FACE, VDM_ARM, VDM_ARM, VDM_ARM,
                                             VDM_ARM,   VDM_LEG,   VDM_LEG,  VDM_LEG, VDM_LEG};
 
-/* A line with round ends: y0, x0, y1, x1, half its width. A point is a line that ends where it starts. */
+/* A line with round ends: y0, x0, y1, x1, half its width. A point is a line of length 0. */
 static double line_distance(const double *s, double y, double x)
 {
     double vy = s[2] - s[0], vx = s[3] - s[1], dy = y - s[0], dx = x - s[1];

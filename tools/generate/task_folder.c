@@ -1,4 +1,4 @@
-/* A task folder as it is written (vdm_task_read describes the layout). */
+/* Writes a task folder (vdm_task_read describes the layout). */
 #define _GNU_SOURCE /* syncfs */
 #include "tools/generate/task_folder.h"
 #include "tools/run/files.h"
@@ -11,7 +11,7 @@
 
 const char TASK_UNFINISHED[] = "unfinished";
 
-/* The pictures DIR/PART/NAME.in.ppm and .out.ppm, and then the part if nothing else is in it. */
+/* Removes the pictures DIR/PART/NAME.in.ppm and .out.ppm, and then the part if nothing else is in it. */
 static void remove_part(const char *dir, const char *part)
 {
     vdm_error err;
@@ -28,7 +28,7 @@ static void remove_part(const char *dir, const char *part)
     vdm_free(path);
 }
 
-/* All that was written of a task: the folder was empty before. */
+/* Removes all that was written of a task: the folder was empty before. */
 static void remove_parts(const task_folder *f)
 {
     static const char *const settings[] = {"task.json"};
@@ -59,8 +59,8 @@ void task_abandon(task_folder *f)
     release(f);
 }
 
-/* What a killed run left: its lock shows that the folder was empty when it began. A folder of that name without a lock is
- * somebody else's, and nothing is removed. */
+/* Removes what a killed run left: its lock shows that the folder was empty when it began. A folder of that name without
+ * a lock belongs to somebody else, and nothing is removed. */
 static int remove_unfinished(const char *dir, vdm_error *err)
 {
     task_folder f = {.dir = dir, .unfinished = vdm_path(dir, TASK_UNFINISHED, err)};
@@ -85,7 +85,7 @@ int make_empty(const char *dir, vdm_error *err)
     for (const struct dirent *e; !status && (e = readdir(d)); errno = 0)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             status =
-                vdm_fail(err, "%s: found '%.100s' in it, expected a new or an empty folder", dir, e->d_name);
+                vdm_fail(err, "%s: found '%.100s' in it, expected a new or empty folder", dir, e->d_name);
     if (!status && errno) status = vdm_fail(err, "%s: %s", dir, strerror(errno));
     closedir(d);
     return status;
@@ -154,8 +154,7 @@ int task_begin(task_folder *f, const char *dir, vdm_error *err)
     return -1;
 }
 
-/* All files below, with one call for their whole file system: a sync of each of hundreds takes a disk
- * minutes. */
+/* Syncs all files below, with one call for their whole file system: a sync of each of hundreds takes a disk minutes. */
 static int sync_below(const char *dir, vdm_error *err)
 {
 #ifdef __linux__
@@ -170,7 +169,7 @@ static int sync_below(const char *dir, vdm_error *err)
 #endif
 }
 
-/* from/name -> to/name, where there is one. */
+/* from/name -> to/name, if it exists. */
 static int move(const char *from, const char *to, const char *name, vdm_error *err)
 {
     char *a = vdm_path(from, name, err), *b = a ? vdm_path(to, name, err) : NULL;

@@ -1,23 +1,23 @@
-/* A task folder as it is written. */
+/* Writes a task folder. */
 #ifndef VDM_TASK_FOLDER_H
 #define VDM_TASK_FOLDER_H
 
 #include "tools/generate/tasks.h"
 #include "tools/run/lock.h"
 
-/* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that holds anything is refused. */
+/* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that is not empty is rejected. */
 int task_write(const made_task *t, const char *dir, vdm_error *err);
-/* dir, new or empty, and nothing else; what a killed run left unfinished in it is removed. */
+/* Makes dir, or checks that it is empty; what a killed run left unfinished in it is removed. */
 int make_empty(const char *dir, vdm_error *err);
 
-/* A task folder while it is written: pictures go to parts, train/ and test/, of DIR/unfinished. task_end adds task.json,
- * syncs them all at once and moves them into DIR. What is killed before that leaves no task behind, but a folder that
- * marks it as unfinished; the next run removes it. */
+/* A task folder while it is written: pictures go to train/ and test/ of DIR/unfinished. task_end adds task.json, syncs
+ * all files at once and moves them into DIR. A run that is killed before that leaves no task, only DIR/unfinished; the
+ * next run removes it. */
 extern const char TASK_UNFINISHED[];
 typedef struct task_folder {
     const char *dir; /* new or empty */
     char *unfinished;
-    lock lock; /* on it: only its holder removes anything */
+    lock lock; /* on DIR/unfinished: only its holder removes files */
 } task_folder;
 int task_begin(task_folder *f, const char *dir, vdm_error *err);
 int task_picture(const vdm_picture *p, const char *dir, const char *name, const char *ending, vdm_error *err);

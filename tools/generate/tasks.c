@@ -1,15 +1,13 @@
-/* Tasks made to order: pairs to learn from and test pictures that are held out from them (arXiv
- * 2510.24448).
+/* Generated tasks: pairs to learn from, and held-out test pictures (arXiv 2510.24448).
  *
- * From a name and a seed come two streams of problems. The first gives PAIRS pairs, of which the first n are
- * handed out; the second gives test problems, each at least `min_distance` away from all PAIRS pairs: so the n pairs
- * are the first n of any larger number, and the test problems are the same for every n. All 8x8 inputs are
- * reserved ones (grid_reserved), which the tiny model has never met in training; elementary automata of width
- * 8 have too few inputs for that, but start with three colours, as no clip of automata in training does, and
- * their rules never occurred there (python/pretrain/README.md).
+ * A name and a seed determine two streams of problems. The first one gives PAIRS pairs, of which the first n are used;
+ * the second one gives test problems, each at least `min_distance` away from all PAIRS pairs. So the n pairs are the first
+ * n of any larger number, and the test problems are the same for every n. All 8x8 inputs are reserved (grid_reserved):
+ * the tiny model has never seen them in pretraining. Elementary automata of width 8 have too few inputs for that, but
+ * start with three colours, as no pretraining clip of automata does, and their rules never occurred there
+ * (python/pretrain/README.md).
  *
- * The numbers are whole ones, or doubles from + - * /, sqrt and vdm_sin: the same folder to the bit
- * everywhere. */
+ * All arithmetic is in integers, or in doubles with + - * /, sqrt and vdm_sin: the same folder to the bit everywhere. */
 #include "tools/generate/tasks.h"
 #include "files/hash.h"
 #include "tools/generate/generators.h"
@@ -17,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before it is given up */
+enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem before giving up */
 
 #define ANY      (DENSE | SPARSE | BLOBS)
 #define COLOURED .input = input_objects, .contents = ANY, .usual = BLOBS, .min_distance = 0.25
@@ -44,17 +42,17 @@ enum { PAIRS = 300, TESTS = 200, DRAWS = 500000 }; /* draws for one problem befo
 /* clang-format off */
 const generator generators[] = {
     {.name = "flip-h", .what = "mirror left and right", .kin = "flip", GEOMETRY(FLIP_H)},
-    {.name = "flip-v", .what = "turn upside down in a mirror", .kin = "flip", GEOMETRY(FLIP_V)},
+    {.name = "flip-v", .what = "mirror top and bottom", .kin = "flip", GEOMETRY(FLIP_V)},
     {.name = "turn-90", .what = "a quarter turn clockwise", .kin = "quarter turn", .square = true,
      GEOMETRY(TURN_90)},
-    {.name = "turn-180", .what = "half a turn", .kin = "quarter turn", GEOMETRY(TURN_180)},
+    {.name = "turn-180", .what = "a half turn clockwise", .kin = "quarter turn", GEOMETRY(TURN_180)},
     {.name = "turn-270", .what = "a quarter turn counterclockwise", .kin = "quarter turn", .square = true,
      GEOMETRY(TURN_270)},
     {.name = "transpose", .what = "exchange rows and columns", .kin = "transpose", .square = true,
      GEOMETRY(TRANSPOSE)},
-    {.name = "shift", .what = "one down and two to the right, round the edges", .kin = "shift",
+    {.name = "shift", .what = "shift one down and two to the right, around the edges", .kin = "shift",
      GEOMETRY(SHIFT)},
-    {.name = "recolour", .what = "blue becomes red, red green, green blue", .kin = "recolour",
+    {.name = "recolour", .what = "blue becomes red, red becomes green, green becomes blue", .kin = "recolour",
      .answer = answer_recolour, .must = B(1) | B(2) | B(3), EIGHT, COLOURED},
     {.name = "outline", .what = "a red outline around objects", .kin = "outline",
      .answer = answer_outline, .avoid = B(2), EIGHT, SPACED(BLOBS)},
@@ -107,22 +105,22 @@ static int settle_content(recipe *r, const char *word, vdm_error *err)
             return 0;
         }
     if (!r->g->contents) return vdm_fail(err, "--content: %s has a fixed content", r->g->name);
-    return vdm_fail(err, "--content: %s takes %ssparse or blobs, found '%.60s'", r->g->name,
+    return vdm_fail(err, "--content: %s supports %ssparse or blobs, found '%.60s'", r->g->name,
                     r->g->contents & DENSE ? "dense, " : "", word);
 }
 
 static int settle_grid(recipe *r, const task_options *o, vdm_error *err)
 {
     const struct size *s = o->paper ? &r->g->paper : &r->g->tiny;
-    enum { LEAST = 4 };
+    enum { MIN_SIDE = 4 };
     r->rows = o->rows ? o->rows : s->rows;
     r->cols = o->cols ? o->cols : s->cols;
     r->cell = o->cell >= 0 ? o->cell : s->cell;
     r->border = o->border >= 0 ? o->border : s->border;
     bool maze_palette = o->paper && s->cell == 16; /* the authors' two styles: 30/2 is ARC's */
     r->palette = maze_palette ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
-    if (r->rows < LEAST || r->cols < LEAST || r->rows > GRID_SIDE || r->cols > GRID_SIDE)
-        return vdm_fail(err, "--grid: expected %d to %d rows and columns, found %dx%d", LEAST, GRID_SIDE,
+    if (r->rows < MIN_SIDE || r->cols < MIN_SIDE || r->rows > GRID_SIDE || r->cols > GRID_SIDE)
+        return vdm_fail(err, "--grid: expected %d to %d rows and columns, found %dx%d", MIN_SIDE, GRID_SIDE,
                         r->rows, r->cols);
     if (r->g->square && r->rows != r->cols)
         return vdm_fail(err, "--grid: %s needs as many rows as columns, found %dx%d", r->g->name, r->rows,
@@ -133,7 +131,7 @@ static int settle_grid(recipe *r, const task_options *o, vdm_error *err)
         return vdm_fail(err,
                         "--cell, --border: found a grid of %lld x %lld pixels, expected at most %d a side",
                         (long long)height, (long long)width, VDM_MAX_SIDE);
-    r->height = o->height ? o->height : (int)(height + 15) / 16 * 16; /* models take multiples of 16 */
+    r->height = o->height ? o->height : (int)(height + 15) / 16 * 16; /* models need multiples of 16 */
     r->width = o->width ? o->width : (int)(width + 15) / 16 * 16;
     if (height <= r->height && width <= r->width) return 0;
     return vdm_fail(err, "--size: found %dx%d, expected at least %lldx%lld, the grid's own", r->height,
@@ -142,16 +140,17 @@ static int settle_grid(recipe *r, const task_options *o, vdm_error *err)
 
 static int settle_picture(recipe *r, const task_options *o, vdm_error *err)
 {
-    enum { LEAST = 32, MOST = 2048 };
+    enum { MIN_SIDE = 32, MAX_SIDE = 2048 };
     if (o->rows || o->cols || o->cell >= 0 || o->border >= 0)
-        return vdm_fail(err, "--grid, --cell, --border: %s has no grid; --size is its pictures'", r->g->name);
+        return vdm_fail(err, "--grid, --cell, --border: %s has no grid; --size sets the size of its pictures",
+                        r->g->name);
     r->height = o->height ? o->height : o->paper ? 480 : 64;
     r->width = o->width ? o->width : o->paper ? 720 : 64;
-    if (r->height < LEAST || r->width < LEAST || r->height > MOST || r->width > MOST ||
+    if (r->height < MIN_SIDE || r->width < MIN_SIDE || r->height > MAX_SIDE || r->width > MAX_SIDE ||
         r->height > 2 * r->width || r->width > 2 * r->height)
         return vdm_fail(err,
-                        "--size: %s takes %d to %d pixels, one side at most twice the other, found %dx%d",
-                        r->g->name, LEAST, MOST, r->height, r->width);
+                        "--size: %s supports %d to %d pixels, one side at most twice the other, found %dx%d",
+                        r->g->name, MIN_SIDE, MAX_SIDE, r->height, r->width);
     return 0;
 }
 
@@ -174,11 +173,11 @@ static bool draw_problem(problem *p, const recipe *r, vdm_rng *rng)
     bool eight = r->rows == 8 && r->cols == 8 && g->input != input_row;
     if (eight && !grid_reserved(&p->x)) return false;
     if (!g->answer(&p->y, &p->x, g)) return false;
-    return memcmp(p->x.cells, p->y.cells, sizeof p->x.cells) != 0; /* something must happen */
+    return memcmp(p->x.cells, p->y.cells, sizeof p->x.cells) != 0; /* the answer must differ from the input */
 }
 
-/* The share of cells that differ: of all of them, or of those that are part of a path (with its ends) or of
- * an object in either problem. For paths that is Jaccard's distance. */
+/* The share of cells that differ: among all of them, or among those that are part of a path (with its ends) or of an
+ * object in either problem. For paths that is Jaccard's distance. */
 static double distance(const problem *p, const problem *q, const recipe *r)
 {
     int n = p->x.rows * p->x.cols, differ = 0, either = 0;
@@ -194,14 +193,14 @@ static double distance(const problem *p, const problem *q, const recipe *r)
     return (double)differ / (r->g->compare == CELLS ? n : either);
 }
 
-/* Two cells of row 0 for the paper's width; the authors ask for about three of the whole answer. */
-static double least_distance(const recipe *r, bool paper)
+/* Two cells of row 0 for the paper's width; the authors require about three of the whole answer. */
+static double min_distance_of(const recipe *r, bool paper)
 {
     if (r->g->input == input_row) return r->cols < 16 ? 0 : 2.0 / (r->rows * r->cols);
     return paper && r->g->min_distance_paper > 0 ? r->g->min_distance_paper : r->g->min_distance;
 }
 
-/* Pairs that are drawn. A row of few cells has few inputs: half of them are for pairs. */
+/* How many pairs are drawn. A short row has few inputs: half of them are for pairs. */
 static int inputs_of(const recipe *r)
 {
     return r->g->input == input_row && r->cols < 16 ? (1 << r->cols) - 2 : 1 << 16;
@@ -227,16 +226,16 @@ static bool is_new(const problem *p, const problem *list, int n)
     return true;
 }
 
-static bool is_distant(const problem *p, const problem *list, int n, const recipe *r, double least)
+static bool is_distant(const problem *p, const problem *list, int n, const recipe *r, double min)
 {
     for (int i = 0; i < n; i++)
-        if (distance(p, &list[i], r) < least) return false;
+        if (distance(p, &list[i], r) < min) return false;
     return true;
 }
 
-/* n problems, no input twice, none of `others`, all at least `least` away from those. */
+/* n problems, all inputs different, at least `least` away from `others`. */
 static int draw_problems(problem *list, int n, const problem *others, int n_others, const recipe *r,
-                         double least, vdm_rng *rng, vdm_error *err)
+                         double min, vdm_rng *rng, vdm_error *err)
 {
     for (int i = 0; i < n; i++) {
         int draws = 0;
@@ -247,7 +246,7 @@ static int draw_problems(problem *list, int n, const problem *others, int n_othe
                                 "larger grid or another content",
                                 r->g->name, i, n, DRAWS);
             if (draw_problem(&list[i], r, rng) && is_new(&list[i], list, i) &&
-                is_new(&list[i], others, n_others) && is_distant(&list[i], others, n_others, r, least))
+                is_new(&list[i], others, n_others) && is_distant(&list[i], others, n_others, r, min))
                 break;
         }
     }
@@ -314,7 +313,7 @@ static int make(made_task *t, const recipe *r, const task_options *o, problem *p
     start(&rng, r->g->name, 0, o->seed);
     if (draw_problems(pairs, all, NULL, 0, r, 0, &rng, err)) return -1;
     start(&rng, r->g->name, 1, o->seed);
-    if (draw_problems(tests, t->n_test, pairs, all, r, least_distance(r, o->paper), &rng, err)) return -1;
+    if (draw_problems(tests, t->n_test, pairs, all, r, min_distance_of(r, o->paper), &rng, err)) return -1;
     if (describe(t, r, err)) return -1;
     if (render_all(&t->train_x, &t->train_y, pairs, t->n_train, r, &t->task, err)) return -1;
     return render_all(&t->test_x, &t->test_y, tests, t->n_test, r, &t->task, err);

@@ -1,10 +1,10 @@
-/* Tasks made to order. */
+/* Generated tasks. */
 #ifndef VDM_TASKS_H
 #define VDM_TASKS_H
 
 #include "vdm_task.h"
 
-/* Tasks made to order: everything is a function of the name and the seed. */
+/* A generated task is a function of its name, these options and the seed. */
 typedef struct task_options {
     uint64_t seed;
     int n, tests; /* pairs (30, at most 300), test pictures (200, or as many as the task has) */
@@ -16,7 +16,7 @@ typedef struct task_options {
 } task_options;
 typedef struct made_task {
     vdm_task task;    /* name, phi, metric and grid geometry, as vdm_task_read has them; no pairs, no path */
-    const char *what; /* one line for people: "mirror left and right" */
+    const char *what; /* a description: "mirror left and right" */
     int n_train, n_test;
     vdm_picture *train_x, *train_y; /* [n_train] */
     vdm_picture *test_x, *test_y;   /* [n_test] */

@@ -1,10 +1,10 @@
 /* vdm compare: a port's tensors against the reference's, in the order in which those were computed.
  *
- *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is
- * what is held against the tolerance; cosine; the first element that is off (compare_tensors.c)
+ *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is compared with
+ *             the tolerance; cosine; the first element that differs (compare_tensors.c)
  *
- * The first tensor out of its tolerance is the one to look at: what follows is wrong because of it. mistakes.c
- * tries mistakes on it. */
+ * The first tensor outside its tolerance is the one to look at: the later ones differ because of it. mistakes.c looks
+ * for the mistake that explains it. */
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double SLACK = 4; /* times the expected error: what a tensor may be off */
+static const double SLACK = 4; /* the tolerance is this multiple of the expected error */
 
 /* ------------------------------------------------------------------------------------------------
  * Two files */
@@ -60,7 +60,7 @@ double both_fact(const both *b, const char *name, double otherwise)
 /* ------------------------------------------------------------------------------------------------
  * Tolerances */
 
-/* What the reference's metadata expect of each tensor. */
+/* The expected error of each tensor, from the reference's metadata. */
 struct tolerances {
     double fixed; /* --tol NUMBER; negative: the expected ones */
     char precision[16];
@@ -123,7 +123,7 @@ static void free_tolerances(struct tolerances *t)
     if (t->has_expected) vdm_json_free(&t->expected);
 }
 
-/* Computed of the timestep's sinusoid alone: its embedding, and the modulation that is made of it. */
+/* Functions of the timestep's sinusoid only: its embedding, and the modulation computed from it. */
 static bool follows_timestep(const char *name)
 {
     static const char *const endings[] = {".linear",    ".shift",     ".scale",   ".gate",
@@ -156,7 +156,7 @@ static double tolerance_of(const struct tolerances *t, const both *b, const char
 /* ------------------------------------------------------------------------------------------------
  * Printing */
 
-void shape_say(char *text, size_t size, int rank, const int64_t *shape)
+void shape_text(char *text, size_t size, int rank, const int64_t *shape)
 {
     size_t at = (size_t)snprintf(text, size, "[");
     for (int i = 0; i < rank && at < size; i++)
@@ -164,7 +164,7 @@ void shape_say(char *text, size_t size, int rank, const int64_t *shape)
     if (at < size) snprintf(text + at, size - at, "]");
 }
 
-void index_say(char *text, size_t size, const vdm_tensor *t, int64_t index)
+void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index)
 {
     int64_t at[VDM_MAX_RANK];
     for (int i = t->rank - 1; i >= 0; i--) {
@@ -172,7 +172,7 @@ void index_say(char *text, size_t size, const vdm_tensor *t, int64_t index)
         at[i] = index % side;
         index /= side;
     }
-    shape_say(text, size, t->rank, at);
+    shape_text(text, size, t->rank, at);
 }
 
 static void print_head(void)
@@ -186,7 +186,7 @@ static void print_finding(const finding *f)
     static const char *const words[] = {"ok", "WRONG", "NaN", "SHAPE", "TYPE", "none"};
     char shape[96];
     bool measured = (f->verdict == AGREES || f->verdict == DIFFERS) && !f->gap.exact;
-    shape_say(shape, sizeof shape, f->ref->rank, f->ref->shape);
+    shape_text(shape, sizeof shape, f->ref->rank, f->ref->shape);
     printf("%-6s %-46s %-20s", words[f->verdict], clean(f->ref->name), shape);
     if (measured)
         printf(" %9.2e %9.2e %9.2e %9.2e %10.2e", f->gap.max_abs, f->gap.max_rel, f->gap.l2, f->tolerance,
@@ -204,22 +204,22 @@ static void print_first(const comparison *c)
     char place[96], shape[96];
     printf("\nThe first to differ: %s\n", clean(f->ref->name));
     if (f->verdict == OTHER_SHAPE) {
-        shape_say(shape, sizeof shape, f->ref->rank, f->ref->shape);
-        shape_say(place, sizeof place, f->got->rank, f->got->shape);
+        shape_text(shape, sizeof shape, f->ref->rank, f->ref->shape);
+        shape_text(place, sizeof place, f->got->rank, f->got->shape);
         printf("  expected %s (%s), found %s (%s)\n", shape, types[0], place, types[1]);
     } else if (f->verdict == OTHER_TYPE) {
         printf("  expected %s, found %s: %s\n", types[0], types[1],
                strcmp(types[0], types[1]) == 0 ? "other bytes, of a type whose values can't be compared"
                                                : "values of these types can't be compared");
     } else {
-        index_say(place, sizeof place, f->ref, f->gap.first);
-        printf("  the first element that is off: %s: expected %s, found %s\n", place, f->gap.expected,
+        index_text(place, sizeof place, f->ref, f->gap.first);
+        printf("  the first element that differs: %s: expected %s, found %s\n", place, f->gap.expected,
                f->gap.found);
     }
     printf("  cause: %s\n", *c->cause ? clean(c->cause) : "not one of the mistakes that were tried");
 }
 
-/* Reasons why a tensor counts as agreeing though it is out of its tolerance. */
+/* Prints why a tensor counts as agreeing although it is outside its tolerance. */
 static void print_notes(const comparison *c)
 {
     for (int64_t i = 0; i < c->count; i++)
@@ -237,10 +237,9 @@ static void print_all(const comparison *c, bool list)
     if (!list && lines > 10) printf("       and %lld more (--list)\n", (long long)(lines - 10));
     if (c->first >= 0) print_first(c);
     print_notes(c);
-    printf(
-        "\n%lld of %lld tensors compared: %lld agree, %lld don't; the other file has not %lld of the reference's\n",
-        (long long)(c->agree + c->differ), (long long)c->count, (long long)c->agree, (long long)c->differ,
-        (long long)c->missing);
+    printf("\n%lld of %lld tensors compared: %lld agree, %lld don't; %lld are missing in the other file\n",
+           (long long)(c->agree + c->differ), (long long)c->count, (long long)c->agree, (long long)c->differ,
+           (long long)c->missing);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -265,8 +264,9 @@ static void compare_tensor(finding *f, const both *b, struct tolerances *t)
     if (t->fixed >= 0 || !explained_by_exp(b, f)) return;
     if (timestep || f->gap.l2 > t->timestep) t->timestep = f->gap.l2;
     f->verdict = AGREES;
-    f->note = "off by no more than float32 exp a unit in the last place off (PyTorch's is) makes of the "
-              "timestep's frequencies: harmless; the timestep's embedding may be off accordingly";
+    f->note =
+        "explained by PyTorch's float32 exp, whose error of a unit in the last place changes the timestep's "
+        "frequencies: harmless; the timestep's embedding may differ accordingly";
 }
 
 static int compare_all(comparison *c, const both *b, const options *o, vdm_error *err)
@@ -290,8 +290,8 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
     if (!c->count && o->only)
         return vdm_fail(err, "--only %s: no tensor of %s has such a name", o->only, b->ref.path);
     if (c->agree + c->differ == 0)
-        return vdm_fail(err, "%s: has no tensor of a name that %s has", b->got.path, b->ref.path);
-    return c->first >= 0 ? cause_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
+        return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
+    return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
 }
 
 int compare_run(const options *o, const char *command, bool *differs, vdm_error *err)

@@ -1,18 +1,18 @@
-/* Goldens and what is held against them: shared by golden.c, compare.c, its page and the search for causes. */
+/* Goldens and comparisons: shared by golden.c, compare.c, its page and the search for mistakes. */
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
 
 #include "tools/options.h"
 
-/* Prints the comparison of the two files that are the operands; differs: one tensor leaves its tolerance. */
+/* Prints the comparison of the two files that are the operands; differs: a tensor is outside its tolerance. */
 int compare_run(const options *o, const char *command, bool *differs, vdm_error *err);
 
-/* Relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), of "f32" or
- * "bf16" arithmetic; -1 where the kind is not known. what: the golden's ("sample"), or NULL. */
+/* The expected error: relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), in "f32"
+ * or "bf16" arithmetic; -1 if the kind is not known. what: the golden's computation ("sample"), or NULL. */
 double expected_error(const char *what, const char *name, const char *precision);
-/* A name without "step.3." and the like; returns where the rest begins. */
+/* Where the name begins after prefixes like "step.3.". */
 const char *name_without_prefix(const char *name);
-/* A pattern, which ends at a comma or the end: * for any characters, ? for one. */
+/* A pattern ends at a comma or at the end of the text: * stands for any characters, ? for one. */
 bool name_matches(const char *pattern, const char *name);
 
 /* --map: names of the reference, and what the other file calls these tensors (compare_map.c). */
@@ -25,30 +25,30 @@ typedef struct name_map {
 } name_map;
 int map_read(name_map *m, const char *path, vdm_error *err);
 void map_free(name_map *m);
-/* The other file's name; `name` itself where no line fits. */
+/* The other file's name; `name` itself if no line fits. */
 enum { MAX_MAPPED = 2 * VDM_MAX_NAME };
 const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED]);
 
 /* Two files side by side. */
 typedef struct both {
     vdm_safetensors ref, got;
-    const vdm_tensor **order; /* [ref.count]: as they lie in the file, which is as they were computed */
+    const vdm_tensor **order; /* [ref.count]: in the order of the file, in which they were computed */
     name_map map;
 } both;
-/* The other file's tensor for this one; NULL where it has none. */
+/* The other file's tensor for this one; NULL if it has none. */
 const vdm_tensor *both_other(const both *b, const char *name);
-/* A number of the reference's metadata; `otherwise` where there is none, or one that is not finite. */
+/* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
 
 /* How far a tensor is from the reference (compare_tensors.c). */
 typedef struct gap {
     int64_t n;             /* elements */
     int64_t not_finite;    /* the first NaN or Inf that the other file should not have there, or -1 */
-    bool reference_is_nan; /* ... since the reference has NaN itself */
+    bool reference_is_nan; /* ... because the reference has NaN there */
     bool exact;            /* integers: every element has to be the same */
-    int64_t different;     /* of these: elements that are not */
+    int64_t different;     /* of these: elements that differ */
     double max_abs, max_rel, l2, cosine;
-    int64_t worst, first; /* elements: of max_abs; the first that is off by more than it may be, or worst */
+    int64_t worst, first; /* elements: of max_abs; the first that differs by more than allowed, or worst */
     char expected[32], found[32]; /* there */
 } gap;
 
@@ -59,30 +59,30 @@ typedef struct finding {
     double tolerance;
     gap gap;
     enum verdict verdict;
-    const char *note; /* of what agrees, but for a known harmless reason; or NULL */
+    const char *note; /* the known harmless reason of a difference; or NULL */
 } finding;
 /* Fills in gap and verdict: f->ref, f->got (NULL: missing) and f->tolerance are set. */
 void judge(finding *f);
 bool is_wrong(const finding *f);
 
-/* PyTorch's float32 exp, a unit in the last place off in some frequencies of the timestep's sinusoid: whether that
- * alone explains time_proj or ofs_proj (compare_tensors.c). */
+/* Whether PyTorch's float32 exp, wrong by a unit in the last place in some frequencies of the timestep's sinusoid,
+ * explains time_proj or ofs_proj (compare_tensors.c). */
 bool explained_by_exp(const both *b, const finding *f);
 
-/* The mistake that would make `got` of `ref`: a sentence, or "" where none is known (mistakes.c). */
-int cause_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);
+/* The mistake that turns `ref` into `got`: a sentence, or "" if none is known (mistakes.c). */
+int mistake_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);
 
-/* What was found, as a page (compare_page.c). */
+/* The result, as a page (compare_page.c). */
 typedef struct comparison {
     const both *b;
     const char *command;
     finding *all; /* [count] */
     int64_t count, agree, differ, missing;
-    int64_t first; /* to leave its tolerance, or -1 */
+    int64_t first; /* that is outside its tolerance, or -1 */
     char cause[512];
 } comparison;
 int comparison_page(const comparison *c, const char *path, vdm_error *err);
-void shape_say(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
-void index_say(char *text, size_t size, const vdm_tensor *t, int64_t index); /* "[0,3,17]" */
+void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
+void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index); /* "[0,3,17]" */
 
 #endif

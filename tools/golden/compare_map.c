@@ -1,10 +1,10 @@
 /* vdm compare --map: a file of lines "NAME OTHER", the reference's name of a tensor and the other file's. In NAME a *
- * stands for one part of a name (no dot); the same text replaces the * of OTHER, in order. An exact line goes before one
+ * stands for one part of a name (no dot); the same text replaces the * of OTHER, in order. An exact line is preferred to one
  * with *; of two lines with *, the first in the file.
  *
  *   transformer_blocks.*.attn1.to_q    layers.*.attention.query      # and a comment
  *
- * Trap: a line is two words or it is refused: a word taken from the next line would compare the wrong tensors. */
+ * Trap: a line that is not two words is rejected: a word taken from the next line would compare the wrong tensors. */
 #include "tools/golden/compare.h"
 
 #include <stdlib.h>
@@ -27,14 +27,14 @@ static int check_word(const char *word, const char *path, int64_t line, vdm_erro
     for (const char *c = word; *c;) {
         int length = vdm_character(c);
         if (!length)
-            return vdm_fail(err, "%s: line %lld: expected two names, found bytes that are no text", path,
+            return vdm_fail(err, "%s: line %lld: expected two names, found bytes that are not text", path,
                             (long long)line);
         c += length;
     }
     return 0;
 }
 
-/* Cuts a line [text, end) into its two words: 1; 0 where it is empty or a comment. */
+/* Cuts a line [text, end) into its two words: 1; 0 if it is empty or a comment. */
 static int read_line(struct map_line *to, char *text, const char *path, int64_t number, vdm_error *err)
 {
     char *words[3] = {NULL};

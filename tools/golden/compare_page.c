@@ -1,4 +1,4 @@
-/* vdm compare --html: the error along the network, as one page with nothing outside it. A point for every
+/* vdm compare --html: the error along the network, as one self-contained page. A point for every
  * tensor, from left to right as they were computed, its relative L2 distance on a logarithmic axis; the line
  * is the tolerance. No script; light and dark are the reader's choice. */
 #include "tools/golden/compare.h"
@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { WIDTH = 960, HEIGHT = 416, LEFT = 64, RIGHT = 16, TOP = 52, BOTTOM = 36 };
+enum { WIDTH = 960, HEIGHT = 416, LEFT = 84, RIGHT = 16, TOP = 52, BOTTOM = 36 };
 static const double LOW = -9, HIGH = 1; /* powers of ten of the axis */
 
 static const char STYLE[] =
@@ -69,13 +69,18 @@ static void chart(FILE *f, const comparison *c)
         double y = y_of(vdm_pow(10, e));
         fprintf(f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" />", LEFT, WIDTH - RIGHT,
                 y, y);
-        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">1e%d</text>\n", LEFT - 8, y + 4, e);
+        const char *more = e == (int)LOW    ? "&#8804;"
+                           : e == (int)HIGH ? "&#8805;"
+                                            : ""; /* smaller, larger ones too */
+        fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s1e%d</text>\n", LEFT - 8, y + 4, more, e);
     }
-    fprintf(f,
-            "<text x=\"%d\" y=\"%d\">relative L2</text>"
-            "<text x=\"%d\" y=\"%d\" text-anchor=\"end\"><tspan class=\"good\">agrees</tspan> "
-            "<tspan class=\"bad\">differs</tspan> <tspan class=\"line\">tolerance</tspan></text>\n",
-            4, 24, WIDTH - RIGHT, 24);
+    fprintf(
+        f,
+        "<text x=\"%d\" y=\"%d\">relative L2</text>"
+        "<text x=\"%d\" y=\"%d\" text-anchor=\"end\"><tspan class=\"good\">&#9679; agrees</tspan> &#160; "
+        "<tspan class=\"bad\">&#9679; differs</tspan> &#160; <tspan class=\"line\">&#8212; tolerance</tspan>"
+        "</text>\n",
+        4, 24, WIDTH - RIGHT, 24);
     fputs("<polyline points=\"", f);
     for (int64_t i = 0; i < c->count; i++) fprintf(f, "%.1f,%.1f ", x_of(c, i), y_of(c->all[i].tolerance));
     fputs("\" />\n", f);
@@ -83,7 +88,7 @@ static void chart(FILE *f, const comparison *c)
     fprintf(
         f,
         "<text x=\"%d\" y=\"%d\">first tensor</text><text x=\"%d\" y=\"%d\" text-anchor=\"end\">last</text>\n",
-        LEFT, HEIGHT - 10, WIDTH - RIGHT, HEIGHT - 10);
+        LEFT, HEIGHT - 4, WIDTH - RIGHT, HEIGHT - 4);
     fputs("</svg>\n", f);
 }
 
@@ -92,7 +97,7 @@ static void tensor_row(FILE *f, const finding *p)
     static const char *const words[] = {"agrees",      "wrong",      "NaN or Inf",
                                         "other shape", "other type", "not there"};
     char shape[96];
-    shape_say(shape, sizeof shape, p->ref->rank, p->ref->shape);
+    shape_text(shape, sizeof shape, p->ref->rank, p->ref->shape);
     fprintf(f, "<tr%s><td>", is_wrong(p) ? " class=\"wrong\"" : "");
     escape(f, p->ref->name);
     fprintf(f, "</td><td>%s</td><td>%s</td>", shape, words[p->verdict]);
@@ -107,8 +112,8 @@ static void tensor_row(FILE *f, const finding *p)
 static void table(FILE *f, const comparison *c)
 {
     fputs(
-        "<details><summary>Every tensor</summary><div class=\"scroll\"><table><thead><tr><th>tensor</th><th>shape"
-        "</th><th></th><th>max abs</th><th>max rel</th><th>rel L2</th><th>tolerance</th><th>1 - cosine</th></tr>"
+        "<details><summary>Every tensor</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+        "aria-label=\"Every tensor\"><table><thead><tr><th>tensor</th><th>shape</th><th>result</th><th>max abs</th><th>max rel</th><th>rel L2</th><th>tolerance</th><th>1 - cosine</th></tr>"
         "</thead><tbody>\n",
         f);
     for (int64_t i = 0; i < c->count; i++) tensor_row(f, &c->all[i]);
@@ -128,8 +133,8 @@ static void result(FILE *f, const comparison *c)
     escape(f, p->ref->name);
     fputs("</strong>.</p>\n<p>", f);
     if (p->verdict != OTHER_SHAPE && p->verdict != OTHER_TYPE) {
-        index_say(place, sizeof place, p->ref, p->gap.first);
-        fprintf(f, "First at %s: expected %s, found %s. ", place, p->gap.expected, p->gap.found);
+        index_text(place, sizeof place, p->ref, p->gap.first);
+        fprintf(f, "First at %s: expected %s, found %s.</p>\n<p>", place, p->gap.expected, p->gap.found);
     }
     fputs("Cause: ", f);
     escape(f, *c->cause ? c->cause : "not one of the mistakes that were tried");

@@ -1,11 +1,11 @@
-/* One tensor held against another.
+/* Compares one tensor with another.
  *
- *   floating types: the relative L2 distance |got - ref| / |ref|, in double; NaN nowhere; an infinity agrees with the
- *                   same infinity alone
- *   integers:       the same values in every element; where one side is floating, it has to hold exactly these integers
+ *   floating types: the relative L2 distance |got - ref| / |ref|, in double; NaN never agrees; an infinity agrees
+ *                   only with the same infinity
+ *   integers:       the same values in every element; if one side is floating, it must be exactly these integers
  *   other types:    the same bytes
  *
- * Trap: a NaN of the reference makes every sum NaN, and a comparison with NaN is false: it has to be looked for first. */
+ * Trap: a NaN in the reference makes every sum NaN, and a comparison with NaN is false: NaN is looked for first. */
 #include "tools/golden/compare.h"
 #include "vdm_math.h"
 
@@ -20,7 +20,7 @@ static const char *at_element(const vdm_tensor *t, int64_t i)
     return (const char *)t->data + (size_t)i * vdm_dtype_bytes(t->dtype);
 }
 
-/* An integer that 64 bits hold; U64 beyond that: its bits. */
+/* An integer of at most 64 bits; of large U64 their bits. */
 static int64_t integer_at(const vdm_tensor *t, int64_t i)
 {
     const char *p = at_element(t, i);
@@ -53,7 +53,7 @@ static int64_t integer_at(const vdm_tensor *t, int64_t i)
     }
 }
 
-/* Elements from `at` on in double: exact, but for integers beyond 2^53. Returns how many. */
+/* Elements from `at` on in double: exact, except for integers beyond 2^53. Returns how many. */
 static int64_t piece_of(double *to, const vdm_tensor *t, int64_t at)
 {
     float narrow[PIECE];
@@ -70,7 +70,7 @@ static int64_t piece_of(double *to, const vdm_tensor *t, int64_t at)
     return n;
 }
 
-static void element_say(char text[32], const vdm_tensor *t, int64_t i)
+static void element_text(char text[32], const vdm_tensor *t, int64_t i)
 {
     if (vdm_dtype_integer(t->dtype)) {
         int64_t x = integer_at(t, i);
@@ -82,7 +82,7 @@ static void element_say(char text[32], const vdm_tensor *t, int64_t i)
     snprintf(text, 32, "%.7g", x[0]);
 }
 
-/* The first element that rules out a distance; -1: none. The reference's root mean square over what is finite. */
+/* The first element without a distance; -1: none. *rms: of the reference's finite elements. */
 static int64_t find_not_finite(const finding *f, double *rms, bool *reference_is_nan)
 {
     double r[PIECE], g[PIECE], squares = 0;
@@ -125,7 +125,7 @@ static void measure(finding *f)
     f->verdict = p->not_finite >= 0 ? NOT_FINITE : p->l2 <= f->tolerance ? AGREES : DIFFERS;
 }
 
-/* At least one side are integers. */
+/* At least one side has integers. */
 static void count_different(finding *f)
 {
     double r[PIECE], g[PIECE];
@@ -180,8 +180,8 @@ void judge(finding *f)
             count_different(f);
         if (f->gap.first < 0) f->gap.first = f->gap.worst;
         if (f->gap.n) {
-            element_say(f->gap.expected, ref, f->gap.first);
-            element_say(f->gap.found, got, f->gap.first);
+            element_text(f->gap.expected, ref, f->gap.first);
+            element_text(f->gap.found, got, f->gap.first);
         }
     }
 }
@@ -194,8 +194,8 @@ bool is_wrong(const finding *f)
 /* ------------------------------------------------------------------------------------------------
  * PyTorch's exp */
 
-/* time_proj [B,width] of t [B]: element j of a half is the sine or cosine of t w, w = exp(-ln(10000) j / half). Where
- * exp is off by two units in the last place, and t w is rounded, the angle is off by 2.5 units of t w. */
+/* time_proj [B,width] of t [B]: element j of a half is the sine or cosine of t w, w = exp(-ln(10000) j / half). If exp
+ * is wrong by two units in the last place, and t w is rounded, the angle is wrong by 2.5 units of t w. */
 bool explained_by_exp(const both *b, const finding *f)
 {
     const char *name = name_without_prefix(f->ref->name);

@@ -1,12 +1,12 @@
-/* vdm golden: every intermediate tensor of a computation, in a file that a port of the model is checked
- * against (vdm compare, or anything that reads safetensors).
+/* vdm golden: every intermediate tensor of a computation, in a file to check a port against (with vdm compare, or
+ * anything that reads safetensors).
  *
  *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
  *
- * Tensors lie in the file in the order in which they were computed, inputs first; they are written as they
- * come. The metadata say what was run, how to run it again, and how far off each tensor may be (tolerances.c).
+ * Tensors are in the file in the order in which they were computed, inputs first; they are written at once. The metadata
+ * hold what was run, the command that repeats it, and the expected error of each tensor (tolerances.c).
  *
- * Trap: a seed's numbers are drawn in the order in which inputs are asked for, whether injected or not. */
+ * Trap: random inputs are drawn in a fixed order, also those that are injected, so that a seed's numbers stay the same. */
 #include "tools/golden/golden.h"
 #include "files/hash.h"
 #include "tools/golden/compare.h"
@@ -23,13 +23,13 @@ enum {
     MAX_INPUTS = 32,
     MAX_FACTS = 40,
     MAX_BATCH = 256,     /* videos in one forward pass, and in a step of learning */
-    MAX_TOKENS = 4096,   /* of a prompt: the text encoder holds a square of them */
-    MAX_DRAWN = 1 << 28, /* elements of an input that is drawn: 1 GiB; published sizes need a tenth */
+    MAX_TOKENS = 4096,   /* of a prompt: the text encoder's scores are their square */
+    MAX_DRAWN = 1 << 28, /* elements of a random input: 1 GiB; published sizes need a tenth */
     MAX_STEPS = 100000,  /* of learning */
     MAX_ALPHA = 1000000
 };
 
-/* One golden while it is made. */
+/* One golden file during the work. */
 struct golden {
     const options *o;
     const char *what;
@@ -45,14 +45,14 @@ struct golden {
     vdm_rng rng;
     vdm_safetensors in; /* --inject; path NULL: none */
     float *memory[MAX_INPUTS];
-    char inputs[MAX_INPUTS][32]; /* names of inputs: written already, when a trace shows them */
+    char inputs[MAX_INPUTS][32]; /* names of inputs, which are already written when the trace shows them */
     int n_inputs;
     char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
     int n_facts;
     uint64_t hash; /* of the weights */
     int last_step; /* of training */
-    int matched;   /* tensors that --only asks for */
-    int status;    /* of writing, with its sentence: */
+    int matched;   /* tensors that --only names */
+    int status;    /* of writing, with its error: */
     vdm_error err;
 };
 
@@ -64,30 +64,33 @@ void golden_names(void)
     static const char *const lines[][2] = {
         {"x, text, t, ofs", "the transformer's inputs: [B,F,Cin,h,w], [B,L,Dt], [B], [1]"},
         {"rope.cos, rope.sin", "[V,Dh/2]: one number for a pair of neighbours (diffusers repeats it)"},
-        {"positions", "[S,D]: what is added to the tokens, where positions are not rotated (alone)"},
-        {"time_proj, ofs_proj", "the sinusoids, cosines first; time_embedding, ofs_embedding: after them"},
-        {"emb, emb.silu", "[B,E]: the sum of both embeddings; what every norm's linear takes"},
+        {"positions", "[S,D]: added to the tokens, if positions are not (only) rotary"},
+        {"time_proj, ofs_proj",
+         "the sinusoids, cosines first; time_embedding, ofs_embedding: computed from them"},
+        {"emb, emb.silu", "[B,E]: the sum of both embeddings; the input of every norm's linear"},
         {"patch_embed.patches", "[B,V,K]: tokens before their projection, the channel slowest in a patch"},
         {"patch_embed", "[B,S,D]: the first block's input"},
         {"BLOCK.norm1.shift, scale, gate",
          "[B,D]: chunks of norm1.linear, of the video; enc_...: of the text"},
         {"BLOCK.norm1.norm", "[B,S,D]: before modulation; norm1: after"},
-        {"BLOCK.attn1.to_q.base_layer, .lora_A", "with an adapter: before it; x A^T [B,S,R], not scaled"},
+        {"BLOCK.attn1.to_q.base_layer, .lora_A",
+         "with an adapter: the layer without it; x A^T [B,S,R], not scaled"},
         {"BLOCK.attn1.norm_q, norm_k", "[B,S,A,Dh]"},
-        {"BLOCK.attn1.rope_q, rope_k", "[B,S,A,Dh]: after the rotation, text rows as they were"},
+        {"BLOCK.attn1.rope_q, rope_k", "[B,S,A,Dh]: after the rotation; text rows unchanged"},
         {"BLOCK.attn1.attention", "[B,S,D]: heads side by side, before to_out.0"},
         {"BLOCK.h1", "[B,S,D]: after the attention half; BLOCK: the block's output"},
         {"BLOCK.ff.net.0.proj, ff.net.0", "[B,S,4D]: before and after GELU"},
-        {"norm_final, norm_out, proj_out", "video rows alone: [B,V,D], [B,V,K]"},
+        {"norm_final, norm_out, proj_out", "video rows only: [B,V,D], [B,V,K]"},
         {"v", "[B,F,C,h,w]: the velocity"},
         {"grad.NAME", "the loss's gradient by NAME: v, a block's output, a matrix of the adapter"},
         {"adapter.NAME", "the adapter that was given; step.K.adapter.NAME: after K steps"},
         {"step.K.adamw.m.NAME, .v.NAME", "the moments after K steps"},
         {"ids, encoder.block.I...", "text: token ids [L]; modules of T5EncoderModel, [L,width]"},
         {"encoder..., decoder...",
-         "the VAE: channels-last [T,H,W,C]; chunk.I. in front where there are several"},
+         "the VAE: channels-last [T,H,W,C]; with the prefix chunk.I. if there are several"},
         {"...norm1.norm_layer", "the decoder's group norm before it is modulated"},
-        {"image_latents, velocity.K, latents.K", "sampling: of the image; guided, and after it, of step K"},
+        {"image_latents, velocity.K, latents.K",
+         "sampling: latents of the image; guided velocity of step K, latents after it"},
     };
     printf(
         "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. Where a module "
@@ -97,7 +100,7 @@ void golden_names(void)
         printf("  %-38s %s\n", lines[i][0], lines[i][1]);
 }
 
-/* * stands for any characters, ? for one. */
+/* * matches any characters, ? one. */
 bool name_matches(const char *pattern, const char *name)
 {
     for (; *pattern && *pattern != ','; pattern++, name++) {
@@ -128,7 +131,7 @@ static bool starts(const char *name, const char *with)
     return strncmp(name, with, strlen(with)) == 0;
 }
 
-/* Without --only: all of a model; of sampling and learning what happens outside of it. */
+/* Without --only: all tensors of a model; of sampling and learning those outside the model. */
 static bool wants_default(const struct golden *g, const char *name)
 {
     char last[32];
@@ -180,7 +183,7 @@ static void fact(struct golden *g, const char *name, double value)
     snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
 }
 
-/* FNV-1a over names, shapes and elements, an element a step: the same on every machine. */
+/* FNV-1a over names, shapes and elements, one step an element: the same on every machine. */
 static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 {
     size_t width = vdm_dtype_bytes(t->dtype);
@@ -200,7 +203,7 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 }
 
 static const char WEIGHTS[] =
-    "diffusion_pytorch_model"; /* diffusers' name of the files; transformers' is "model" */
+    "diffusion_pytorch_model"; /* diffusers' name of the files; that of transformers is "model" */
 
 /* Adds the weights of a part of the model ("transformer", "vae"), of which none may be NaN. */
 static int hash_part(struct golden *g, const char *part, const char *stem, vdm_error *err)
@@ -240,7 +243,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
     if (g->o->only && !g->matched)
         return vdm_fail(err, "--only %s: no tensor of --what %s has such a name; --names lists them",
                         g->o->only, g->what);
-    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor that is gathered");
+    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
 }
@@ -248,7 +251,7 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Inputs */
 
-/* How an input that isn't injected is drawn. */
+/* The distribution of an input that isn't injected. */
 enum draw { NORMAL, UNIFORM /* -1..1 */, TIMES /* 0..999 */, PAIRS /* 0..1 */, ZEROS };
 
 static void draw(struct golden *g, float *x, int64_t n, enum draw how)
@@ -260,7 +263,7 @@ static void draw(struct golden *g, float *x, int64_t n, enum draw how)
         x[i] = (float)vdm_randint(&g->rng, how == TIMES ? 1000 : 2);
 }
 
-/* Writes an input, and frees it at the end. */
+/* Writes an input, which is freed at the end. */
 static float *keep_input(struct golden *g, const char *name, float *x, int rank, const int64_t *shape)
 {
     see(g, name, x, rank, shape);
@@ -274,7 +277,7 @@ static const vdm_tensor *injected(const struct golden *g, const char *name)
     return g->in.path ? vdm_safetensors_find(&g->in, name) : NULL;
 }
 
-/* An input: injected or drawn, and written. What is injected has this shape, and no NaN or Inf. */
+/* An input: injected or drawn, and written. An injected one must have this shape, and no NaN or Inf. */
 static float *input(struct golden *g, const char *name, int rank, const int64_t *shape, enum draw how,
                     vdm_error *err)
 {
@@ -286,7 +289,7 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
     }
     bool given = injected(g, name);
     if (!given && n > MAX_DRAWN) {
-        vdm_fail(err, "golden: %s: %.0f elements would be drawn, at most %d are: inject it", name, n,
+        vdm_fail(err, "golden: %s: %.0f elements would be drawn, expected at most %d: inject it", name, n,
                  MAX_DRAWN);
         return NULL;
     }
@@ -297,8 +300,8 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
     return keep_input(g, name, x, rank, shape);
 }
 
-/* The shape of an input that --inject may give: shape has -1 where it decides, and gets what it has; the drawn shape
- * where it has no such tensor. Every size must be from 1 to its limit, so that it is an int as well. */
+/* The shape of an input: dimensions of -1 get the size of the injected tensor, or of `drawn` if none is injected. Every
+ * size must be from 1 to its limit, so that it fits an int. */
 static int shape_of(const struct golden *g, const char *name, int rank, int64_t *shape, const int64_t *drawn,
                     const int *limits, vdm_error *err)
 {
@@ -345,7 +348,7 @@ static int geometry_of(const struct golden *g, const vdm_model_config *c, vdm_ge
     return vdm_geometry_init(to, c, g->o->frames, height, width, err);
 }
 
-/* Of --inject: rank and alpha are checked before memory of their size is asked for. */
+/* The adapter of --inject: rank and alpha are checked before memory is allocated. */
 static int new_injected_adapter(struct golden *g, const vdm_transformer_config *c, const char *first,
                                 vdm_lora *a, vdm_error *err)
 {
@@ -363,7 +366,7 @@ static int new_injected_adapter(struct golden *g, const vdm_transformer_config *
     return vdm_lora_init(a, c, (int)shape[0], alpha, &g->rng, err);
 }
 
-/* A single --lora is taken as its file has it; several, or one with a weight, are joined as in predict. */
+/* A single --lora is used as in its file; several, or one with a weight, are joined as in predict. */
 static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns,
                              vdm_lora *a, vdm_error *err)
 {
@@ -371,7 +374,7 @@ static int read_lora_options(const struct golden *g, const vdm_transformer_confi
     if (g->o->sample.n_loras > 1) {
         if (learns)
             return vdm_fail(err,
-                            "golden --what train: expected one --lora, which is learned further, found %d",
+                            "golden --what train: expected one --lora, which training starts from, found %d",
                             g->o->sample.n_loras);
         return loras_read(a, g->o, c, err);
     }
@@ -391,8 +394,8 @@ static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool n
     return needed ? vdm_lora_init(a, c, g->o->learn.rank, g->o->learn.alpha, &g->rng, err) : 0;
 }
 
-/* The matrices of an adapter as inputs, "adapter.NAME": from --inject, --lora, or drawn; B is not zero, so
- * that every gradient says something. rank 0: there is none. */
+/* The matrices of an adapter as inputs, "adapter.NAME": from --inject, from --lora, or drawn; a drawn B is not zero, so
+ * that no gradient is zero. rank 0: there is none. */
 static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, vdm_lora *a,
                         vdm_error *err)
 {
@@ -507,7 +510,7 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
-/* Sizes that the transformer takes, as vdm_geometry_init has them for videos. latents: F, h, w */
+/* Checks that the transformer supports these sizes, as vdm_geometry_init does for videos. latents: F, h, w */
 static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
                          vdm_error *err)
 {
@@ -716,7 +719,7 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     return status;
 }
 
-/* Sizes of what is learned, and how many steps: those injected, or the options'. */
+/* Sizes of the training data, and the number of steps: those injected, or the options'. */
 static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_fit_data *d, vdm_error *err)
 {
     vdm_geometry size;
@@ -746,7 +749,7 @@ static int train(struct golden *g, vdm_error *err)
     vdm_fit_data d = {0};
     if (load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)) return -1;
     int status = training_data(g, &m.transformer.config, &d, err);
-    if (!status) status = train_with(g, &m, &d, err); /* d's numbers are inputs, freed with them */
+    if (!status) status = train_with(g, &m, &d, err); /* d's arrays are inputs, freed with them */
     vdm_lora_free(&m.lora);
     vdm_transformer_free(&m.transformer);
     return status;
@@ -760,7 +763,7 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
     int32_t *ids = t ? vdm_alloc((size_t)L, sizeof *ids, "ids", err) : NULL;
     float *x = ids ? vdm_alloc((size_t)L, sizeof *x, "ids", err) : NULL;
     const char *text = g->o->prompt.text ? g->o->prompt.text : "";
-    bool bad = x && (prompt_say_cut(t, text, (int)L, err) || vdm_tokenize(t, text, ids, (int)L, err));
+    bool bad = x && (prompt_report_cut(t, text, (int)L, err) || vdm_tokenize(t, text, ids, (int)L, err));
     for (int64_t i = 0; x && i < L; i++) x[i] = (float)ids[i];
     vdm_tokenizer_free(t);
     vdm_free(ids), vdm_free(dir);

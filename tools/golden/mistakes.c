@@ -1,10 +1,10 @@
-/* Which mistake turns the right tensor into the wrong one? Each known mistake is made on the reference's numbers, or on
- * the inputs of the layer, which still agreed; the one that gives what was found is the cause.
+/* Which mistake turns the right tensor into the wrong one? Each known mistake is made on the reference's tensor, or on
+ * the inputs of the layer, which still agreed; the mistake that gives the tensor that was found is the cause.
  *
  * Here: the search itself, and mistakes of any tensor: rounding, factors, axes, one tensor for another.
  *
  * Traps
- *   A candidate that is merely nearer than the reference explains nothing: what is left must be within the tolerance.
+ *   A candidate that is only nearer than the reference explains nothing: the rest must be within the tolerance.
  *   A tensor of one element, or of equal ones, is "explained" by any factor, any sum and any other such tensor. */
 #include "tools/golden/mistakes.h"
 
@@ -28,7 +28,7 @@ double distance_of(const float *a, const float *b, int64_t n)
 }
 
 /* A candidate explains the tensor if the rest is within the tolerance (twice it: the layer's inputs may be off as well;
- * never below some roundings of f32) and small beside the error. One that is not clearly better than the best one is
+ * never below some roundings of f32) and small compared with the error. One that is not clearly better than the best one is
  * another explanation of the same numbers. */
 static bool accept(search *s, double distance, const char *format, va_list args)
 {
@@ -68,7 +68,7 @@ bool propose(search *s, const float *x, const char *format, ...)
 float *buffer(search *s, int64_t n)
 {
     if (s->n_buffers == MAX_BUFFERS) return NULL;
-    float *x = vdm_alloc((size_t)n, sizeof *x, "a search for causes", NULL);
+    float *x = vdm_alloc((size_t)n, sizeof *x, "the search for mistakes", NULL);
     if (x) s->buffers[s->n_buffers++] = x;
     return x;
 }
@@ -140,7 +140,7 @@ static bool varies(const float *x, int64_t n)
 /* ------------------------------------------------------------------------------------------------
  * Rounding */
 
-/* How many of the elements need no more bits than the type has: `bits` are dropped from the end of an f32. */
+/* The share of the elements that fit a type with `bits` fewer bits than f32. */
 static double share_rounded(const float *x, int64_t n, int bits)
 {
     int64_t rounded = 0;
@@ -202,17 +202,17 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
         double value;
         bool possible;
         const char *what;
-    } known[] = {{-1, true, "the sign is turned"},
-                 {scaling, latents, "the scaling factor once too often"},
+    } known[] = {{-1, true, "the sign is flipped"},
+                 {scaling, latents, "multiplied by the scaling factor once too often"},
                  {1 / scaling, latents, "divided by the scaling factor, or not multiplied by it"},
                  {scaling * scaling, latents,
-                  "multiplied by the scaling factor where the reference divides (--image-scale)"},
+                  "multiplied by the scaling factor; the reference divides (--image-scale)"},
                  {1 / scaling / scaling, latents,
-                  "divided by the scaling factor where the reference multiplies (--image-scale)"},
+                  "divided by the scaling factor; the reference multiplies (--image-scale)"},
                  {lora, adapter, "alpha / rank is applied twice"},
                  {1 / lora, adapter, "alpha / rank is forgotten"},
                  {sqrt(Dh), query, "a factor 1/sqrt(Dh) is forgotten"},
-                 {1 / sqrt(Dh), query, "a factor 1/sqrt(Dh) too much"},
+                 {1 / sqrt(Dh), query, "one factor 1/sqrt(Dh) too many"},
                  {0.001, strcmp(s->name, "t") == 0, "t runs from 0 to 1"}};
     *text = '\0';
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -221,7 +221,7 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
     }
 }
 
-/* Of the image's channels alone: x [B,F,2C,h,w], the second half of them. */
+/* A factor of the image's channels only: the second half of x [B,F,2C,h,w]. */
 static void try_image_factor(search *s)
 {
     const int64_t *shape = s->f->ref->shape;
@@ -243,7 +243,7 @@ static void try_image_factor(search *s)
                 factor, what);
 }
 
-/* A factor of a known mistake is a cause. Any other one is an observation, and is printed as that. */
+/* The factor of a known mistake is a cause. Any other factor is an observation, and is printed as such. */
 static void try_factor(search *s)
 {
     char what[160];
@@ -285,7 +285,7 @@ static int64_t source_of(int64_t i, const axes *a, const int *p, const int64_t *
     return from;
 }
 
-/* A look at some elements: the order may explain what was found. */
+/* Whether the order can explain the tensor, by some of its elements. */
 static bool may_be(const search *s, const axes *a, const int *p, const int64_t *strides)
 {
     int64_t step = s->n / SAMPLES + 1;
@@ -304,7 +304,7 @@ static void try_order(search *s, const axes *a, const int *p)
     char order[128] = "";
     for (int k = a->rank - 1; k >= 0; size *= a->dims[k--]) strides[k] = size;
     for (int k = 0; k < a->rank; k++) {
-        if (a->dims[k] == 1 && p[k] != k) return; /* the same numbers as another order */
+        if (a->dims[k] == 1 && p[k] != k) return; /* the same elements as another order */
         moved = moved || p[k] != k;
     }
     if (!moved || !may_be(s, a, p, strides)) return;
@@ -388,32 +388,32 @@ static void try_others(search *s)
 /* ------------------------------------------------------------------------------------------------
  * The whole */
 
-/* A shape that is another: the same numbers in another order? */
-static void cause_of_shape(search *s)
+/* The shape differs: are they the same elements in another order? */
+static void mistake_of_shape(search *s)
 {
     s->error = 1;
     s->best = 1;
     if (s->n < 2 || !varies(s->ref, s->n)) return;
     try_axes(s);
-    propose(s, s->ref, "the same numbers in the same order, under another shape");
+    propose(s, s->ref, "the same elements in the same order, with another shape");
 }
 
-static void search_causes(search *s)
+static void search_mistakes(search *s)
 {
     if (s->f->verdict == OTHER_SHAPE) {
-        cause_of_shape(s);
+        mistake_of_shape(s);
         return;
     }
     s->error = distance_of(s->got, s->ref, s->n);
     s->best = s->error;
     try_rounding(s);
-    if (!s->explanations) causes_of_model(s);
+    if (!s->explanations) mistakes_of_model(s);
     if (!s->explanations) try_axes(s);
     if (!s->explanations) try_factor(s);
     if (!s->explanations) try_others(s);
 }
 
-int cause_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err)
+int mistake_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err)
 {
     search s = {.b = b, .f = f, .name = name_without_prefix(f->ref->name), .n = vdm_tensor_count(f->ref)};
     s.prefix_length = (int)(s.name - f->ref->name);
@@ -433,9 +433,9 @@ int cause_of(const both *b, const finding *f, char *text, size_t size, vdm_error
     if (memory) {
         vdm_widen(s.ref, f->ref->data, f->ref->dtype, s.n);
         vdm_widen(s.got, f->got->data, f->got->dtype, s.n);
-        search_causes(&s);
+        search_mistakes(&s);
     }
     if (s.explanations <= 2) snprintf(text, size, "%s", s.text);
     for (int i = 0; i < s.n_buffers; i++) vdm_free(s.buffers[i]);
-    return memory ? 0 : vdm_fail(err, "no memory to look for the cause");
+    return memory ? 0 : vdm_fail(err, "no memory to look for the mistake");
 }

@@ -1,8 +1,7 @@
-/* The search for a mistake: what mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's own
- * layers) share.
+/* The search for a mistake: shared by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's layers).
  *
- * A file may hold anything: tensors of the reference are taken by neighbour() and neighbour_of() alone, which check
- * type, rank and shape, and numbers of its metadata by fact() alone, which checks their range. */
+ * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check type,
+ * rank and shape, and numbers of its metadata with fact() only, which checks their range. */
 #ifndef VDM_MISTAKES_H
 #define VDM_MISTAKES_H
 
@@ -18,7 +17,7 @@ typedef struct search {
     int prefix_length;
     int64_t n;        /* elements, at least 1 */
     float *ref, *got; /* [n]: the reference's, and those found */
-    float *candidate; /* [n]: what a mistake would give is made here */
+    float *candidate; /* [n]: the result of a mistake */
     double error;     /* distance of got from ref */
     double best;      /* distance of got from the best candidate; error before there is one */
     int explanations; /* candidates that explain got as well as the best one does */
@@ -29,32 +28,32 @@ typedef struct search {
 
 /* |a - b| / |b| over n elements */
 double distance_of(const float *a, const float *b, int64_t n);
-/* x [n] is what a mistake would give; NULL: the layer's inputs are not in the reference. The sentence is kept if x
- * explains what was found (accept in mistakes.c says when). */
+/* x [n] is the result of a mistake; NULL: the layer's inputs are not in the reference. The sentence is stored if x
+ * explains the tensor that was found (accept in mistakes.c decides). */
 bool propose(search *s, const float *x, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The same of a distance that is known already. */
+/* The same for a known distance. */
 bool propose_distance(search *s, double distance, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The reference's tensor of that name, behind the same prefix, if it has the shape of the wrong one; else NULL. It is
- * freed with the search. */
+/* The reference's tensor of that name, with the same prefix, if it has the shape of the wrong one; else NULL. Freed
+ * with the search. */
 const float *neighbour(search *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The same of another shape; -1: any size, which is filled in. */
+/* The same with another shape; -1: any size, which is filled in. */
 const float *neighbour_of(search *s, int rank, int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Its shape alone, for tensors that need not be read. */
+/* Only its shape, for tensors that need not be read. */
 bool neighbour_shape(const search *s, int rank, int64_t *shape, const char *name);
-/* A whole number from 1 to 2^20 of the reference's metadata; 0 where there is none. */
+/* An integer from 1 to 2^20 in the reference's metadata; 0 if there is none. */
 int64_t fact(const search *s, const char *name);
-/* Memory for n floats, freed with the search; NULL where there is none. */
+/* Memory for n floats, freed with the search; NULL if there is none. */
 float *buffer(search *s, int64_t n);
-bool ends_in(const search *s, const char *ending); /* the name's last parts are these */
+bool ends_in(const search *s, const char *ending); /* whether the name ends in these parts */
 
 /* The mistakes of this model's layers; the tensor's shape is right. */
-void causes_of_model(search *s);
+void mistakes_of_model(search *s);
 
-/* The tensor seen as [dims], and how its axes are called. Orders that move the first `fixed` or the last `fixed_last`
- * of them are not tried. */
+/* The tensor seen as [dims], and the names of its axes. Orders that move the first `fixed` or the last `fixed_last` of
+ * them are not tried. */
 typedef struct axes {
     int rank, fixed, fixed_last;
     const int64_t *dims;

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Number of the block in "transformer_blocks.7.attn1.rope_q", -1 where there is none; the rest of the name.
- */
+/* Number of the block in "transformer_blocks.7.attn1.rope_q", -1 if there is none; the rest of the name. */
 static int block_of(const search *s, const char **rest)
 {
     char *end;
@@ -96,12 +95,12 @@ static void try_embedding(search *s)
 /* ------------------------------------------------------------------------------------------------
  * Patches */
 
-/* Sizes of a latent [F,C,h,w] as tokens: grid f, y, x and a patch of C, pt, p, p numbers. */
+/* Sizes of a latent [F,C,h,w] as tokens: grid f, y, x and a patch of C, pt, p, p elements. */
 struct grid {
     int64_t B, f, y, x, C, pt, p;
 };
 
-/* Of the golden's x [B,F,Cin,h,w] and tokens of K elements; false where they don't fit each other. */
+/* From the golden's x [B,F,Cin,h,w] and tokens of K elements; false if they don't fit each other. */
 static bool grid_of(const search *s, struct grid *g, int64_t K)
 {
     int64_t x[] = {-1, -1, -1, -1, -1}, pt = fact(s, "patch_t"), p = fact(s, "patch");
@@ -191,8 +190,8 @@ static void try_unpatchify(search *s)
 /* ------------------------------------------------------------------------------------------------
  * Norms: eps, statistics, modulation */
 
-/* gamma and beta of every column, from r = xhat gamma + beta; c is what another xhat would give. False where
- * the columns don't fit: x is not this norm's input. xhat, other [rows,width] */
+/* Fits gamma and beta of every column in r = xhat gamma + beta; c is the result with another xhat. False if the columns
+ * don't fit: then x is not this norm's input. xhat, other [rows,width] */
 static bool refit(search *s, const double *xhat, const double *other, int64_t rows, int64_t width)
 {
     double off = 0, all = 0;
@@ -213,7 +212,7 @@ static bool refit(search *s, const double *xhat, const double *other, int64_t ro
     return off < 1e-8 * all;
 }
 
-/* What shares statistics in a norm: blocks of rows and columns. */
+/* The elements of a norm that share statistics: blocks of rows and columns. */
 struct normed {
     const float *x;
     int64_t rows, width;   /* of x; columns have gamma and beta */
@@ -248,7 +247,7 @@ static void normalise(double *to, const struct normed *n, double eps, enum how h
             normalise_block(to, n, r * n->width + c, eps, how);
 }
 
-/* Another eps: of those that are usual the one that comes nearest. */
+/* Another eps: the nearest of the usual ones. */
 static void try_eps(search *s, const struct normed *n, double eps, const double *right, double *wrong)
 {
     static const double others[] = {1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-12, 0};
@@ -285,7 +284,8 @@ static void try_norm(search *s, const struct normed *n, double eps)
         if (frame.group_rows > 0 && frame.group_rows < n->group_rows) {
             normalise(wrong, &frame, eps, USUAL);
             if (refit(s, right, wrong, n->rows, n->width))
-                propose(s, s->candidate, "the group norm's statistics are of each frame, not of all");
+                propose(s, s->candidate,
+                        "the group norm's statistics are of each frame, expected of all frames");
         }
     }
     vdm_free(right);
@@ -347,7 +347,7 @@ static void try_transformer_norms(search *s)
     try_norm(s, &row, both_fact(s->b, "norm_eps", 1e-5));
 }
 
-/* The input of a norm of the VAE, which is the last tensor before it that a layer gave. */
+/* The input of a norm of the VAE: the output of the layer before it. */
 static const float *vae_input(search *s)
 {
     const char *cut = strstr(s->name, ".norm2");
@@ -382,8 +382,7 @@ static void try_vae_norms(search *s)
     try_norm(s, &n, fixed ? 1e-6 : both_fact(s->b, "vae_norm_eps", 1e-6));
 }
 
-/* norm (1 + scale) + shift with other vectors than it should be. [B,S,D], text first; L = 0: all rows are
- * video's */
+/* norm (1 + scale) + shift with wrong vectors. [B,S,D], text first; L = 0: all rows are the video's */
 struct vectors {
     const float *shift[2], *scale[2]; /* text, video */
 };
@@ -553,7 +552,7 @@ static void try_adapter(search *s)
                  {scale, "alpha/rank is applied twice"},
                  {sqrt(rank), "the adapter acts at scale alpha/sqrt(rank) (rsLoRA)"},
                  {1 / alpha, "the adapter acts at scale 1/rank: alpha is forgotten"},
-                 {-1, "the adapter's sign is turned"}};
+                 {-1, "the adapter's sign is flipped"}};
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
         for (int64_t i = 0; i < s->n; i++)
             s->candidate[i] =
@@ -567,8 +566,8 @@ static void try_adapter(search *s)
 
 enum turn { PAIRS_TURNED, HALVES_TURNED, HALVES_BACK, SWAPPED, BACK, TEXT_TOO, ROWS_FOR_COLUMNS, TURNS };
 
-/* Where element j of the tables of Dh/2 is found when rows and columns are exchanged: time has Dh/8 elements, rows
- * and columns 3 Dh/16 each; Dh is a multiple of 16. */
+/* The place of element j of the tables of Dh/2 if rows and columns are exchanged: time has Dh/8 elements, rows and
+ * columns 3 Dh/16 each; Dh is a multiple of 16. */
 static int64_t exchanged(int64_t j, int64_t half)
 {
     int64_t time = half / 4, space = half / 8 * 3;
@@ -599,10 +598,10 @@ static void try_rotation(search *s)
 {
     static const char *const what[TURNS] = {
         [HALVES_TURNED] = "half-split RoPE: element j is paired with j + Dh/2, expected its neighbour",
-        [HALVES_BACK] = "half-split RoPE, and turned the other way",
+        [HALVES_BACK] = "half-split RoPE, rotated in the opposite direction",
         [SWAPPED] = "sin/cos swapped in the rotation",
-        [BACK] = "RoPE turns the other way",
-        [TEXT_TOO] = "RoPE starts at the text's rows, which it should leave alone",
+        [BACK] = "RoPE rotates in the opposite direction",
+        [TEXT_TOO] = "RoPE rotates the text's rows too, expected the video's only",
         [ROWS_FOR_COLUMNS] = "RoPE takes rows for columns"};
     const int64_t *shape = s->f->ref->shape;
     int64_t V = shape[1] - fact(s, "text_tokens"), Dh = shape[3];
@@ -765,7 +764,7 @@ static void try_joint_order(search *s)
     propose(s, s->candidate, "the video's rows come first, expected the text's");
 }
 
-void causes_of_model(search *s)
+void mistakes_of_model(search *s)
 {
     try_sinusoid(s);
     try_embedding(s);

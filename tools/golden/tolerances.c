@@ -1,6 +1,6 @@
-/* How far a port's tensor may be from vdm's, as a relative L2 distance: what two programs are apart of which
- * one is as far from float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with
- * diffusers, on random models of the published width and in learning on models/tiny, and wrote the table. */
+/* How far a port's tensor may be from vdm's, as a relative L2 distance: the distance of two programs, one as far from
+ * float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with diffusers, on random models of the
+ * published width and in learning on models/tiny, and wrote the table. */
 #include "tools/golden/compare.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@ static const struct {
 #include "tools/golden/tolerances.h"
 };
 
-/* Half a unit in the last place of f32: nobody is asked for less, where what was measured is exact. */
+/* Half a unit in the last place of f32: the minimum, also of tensors that were measured as exact. */
 static const double ROUNDING = 0x1p-24;
 
 /* "step.12." and the like: a word, then numbers. */
@@ -58,8 +58,8 @@ static bool is_kind(const char *kind, const char *name)
     return !*name;
 }
 
-/* What sampling makes of its latents is off by what all steps before were, however exact the layer itself is:
- * the kinds were measured from exact inputs, and say nothing of it. */
+/* Tensors of sampling that depend on the latents inherit the error of all steps before, however exact the layer itself
+ * is. The kinds were measured with exact inputs and don't apply. */
 static bool follows_latents(const char *name)
 {
     const char *rest = skip_counter(name, "step.", 1);

@@ -1,12 +1,12 @@
 /* The loss curve as inline SVG: the training loss, smoothed over a window of steps, and the loss on the fixed
- * set, over the steps. The loss is on a logarithmic axis: it falls by a factor, and what matters happens at
- * its lower end. Colours are the page's (classes train, watch, grid, key). */
+ * set, over the steps. The axis of the loss is logarithmic: the loss falls by factors, and its lower end matters.
+ * Colours are the page's (classes train, watch, grid, key). */
 #include "tools/report/chart.h"
 #include "vdm_math.h"
 
 #include <math.h>
 
-enum { WIDTH = 720, HEIGHT = 330, LEFT = 64, RIGHT = 28, TOP = 52, BOTTOM = 40, MOST_POINTS = 240 };
+enum { WIDTH = 720, HEIGHT = 330, LEFT = 64, RIGHT = 28, TOP = 52, BOTTOM = 40, MAX_POINTS = 240 };
 
 struct chart {
     FILE *f;
@@ -45,10 +45,10 @@ static double loss_at(const struct chart *c, int step, bool watch)
     return watch ? c->rows[step].watch : smoothed(c, step);
 }
 
-/* Every step's loss is there, the fixed set's where it was taken; long runs are thinned out. */
+/* Whether the step is drawn: every loss that was measured, but long runs are thinned out. */
 static bool is_point(const struct chart *c, int step, bool watch)
 {
-    return watch || (step > 0 && step % (c->steps / MOST_POINTS + 1) == 0) || step == c->steps;
+    return watch || (step > 0 && step % (c->steps / MAX_POINTS + 1) == 0) || step == c->steps;
 }
 
 static void widen(struct chart *c, bool watch, int *found)
@@ -76,13 +76,13 @@ static void line(const struct chart *c, bool watch)
 static void loss_tick(const struct chart *c, double v)
 {
     double y = y_of(c, v);
-    if (y < TOP - 0.5 || y > HEIGHT - BOTTOM - 8) return; /* the axis of steps has its place */
+    if (y < TOP - 0.5 || y > HEIGHT - BOTTOM - 8) return; /* the axis of steps needs the space */
     fprintf(c->f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" />", LEFT, WIDTH - RIGHT,
             y, y);
     fprintf(c->f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT - 8, y + 4, v);
 }
 
-/* 1, 2, 5 times a power of ten; where the loss stays within a factor of 4, equal distances of that kind. */
+/* Ticks at 1, 2, 5 times a power of ten; at equal distances if the loss stays within a factor of 4. */
 static void loss_axis(const struct chart *c)
 {
     const double leading[] = {1, 2, 5};
@@ -99,7 +99,7 @@ static void loss_axis(const struct chart *c)
     }
 }
 
-/* About five integers of steps. */
+/* About five ticks. */
 static void step_axis(const struct chart *c)
 {
     int unit = 1;

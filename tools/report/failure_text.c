@@ -1,4 +1,4 @@
-/* The signs of failure, in words: for the terminal and the page. */
+/* The diagnosis as text, for the terminal and the page. */
 #include "tools/report/failure_text.h"
 
 #include <math.h>
@@ -16,7 +16,7 @@ const char *colour_name(const vdm_task *t, int number)
 }
 
 /* "black +2 +2 +2, blue +3 +35 +33" of what was seen. */
-static void say_colours(char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
+static void colours_text(char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
 {
     double shift[3];
     size_t at = 0;
@@ -30,43 +30,43 @@ static void say_colours(char *text, size_t size, const vdm_diagnosis *s, const v
     }
 }
 
-bool sign_say(enum sign sign, char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
+bool failure_text(enum failure failure, char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
 {
-    switch (sign) {
-    case SIGN_COLOUR:
-        say_colours(text, size, s, t);
+    switch (failure) {
+    case FAILURE_COLOUR:
+        colours_text(text, size, s, t);
         return s->known > 0;
-    case SIGN_LATE:
+    case FAILURE_LATE:
         snprintf(text, size, "%.1f of 255 between the last two frames, %.0f %% of first to last",
                  s->late / s->answers, s->moved > 0 ? 100 * s->late / s->moved : 0);
         return s->answers > 0;
-    case SIGN_EDGES:
+    case FAILURE_EDGES:
         snprintf(text, size, "%.2f of the truth's edge energy", s->edges / s->truth_edges);
         return s->known > 0 && s->truth_edges > 0;
-    case SIGN_DRIFT:
+    case FAILURE_DRIFT:
         snprintf(text, size, "%.1f of 255 from the input in the first frame", s->drift / s->answers);
         return s->answers > 0;
-    case SIGN_MEMORY:
+    case FAILURE_MEMORY:
         snprintf(text, size, "%d of %d training pairs right, %d of %d others", s->train_exact, s->train,
                  s->test_exact, s->test);
         return s->train > 0 && s->test > 0;
-    case N_SIGNS:
+    case N_FAILURES:
         break;
     }
     return false;
 }
 
-const char *sign_name(enum sign sign)
+const char *failure_name(enum failure failure)
 {
     static const char *const names[] = {"colour shift", "blur: late change", "blur: edges", "drift",
                                         "memorising"};
-    return names[sign];
+    return names[failure];
 }
 
-void signs_print(FILE *f, const vdm_diagnosis *s, const vdm_task *t)
+void failures_print(FILE *f, const vdm_diagnosis *s, const vdm_task *t)
 {
     char text[512];
-    for (int k = 0; k < N_SIGNS; k++)
-        if (sign_say((enum sign)k, text, sizeof text, s, t))
-            fprintf(f, "  %-18s %s\n", sign_name((enum sign)k), text);
+    for (int k = 0; k < N_FAILURES; k++)
+        if (failure_text((enum failure)k, text, sizeof text, s, t))
+            fprintf(f, "  %-18s %s\n", failure_name((enum failure)k), text);
 }

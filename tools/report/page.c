@@ -1,9 +1,8 @@
 /* report.html: one page that shows a run, with nothing outside it.
  *
- * Pictures are PNG in data URIs, the loss curve is SVG, the styles stand in the head; no script. Light and
- * dark are the reader's choice (prefers-color-scheme). Whatever comes from files or the command line is
- * escaped. Sections take pictures until their budget of bytes is spent and say how many they leave out, so
- * that a page of photographs stays a few MB. */
+ * Pictures are PNG in data URIs, the loss curve is SVG, the styles are in the head; there is no script. Light or dark
+ * is the reader's choice (prefers-color-scheme). Text from files or the command line is escaped. A section adds
+ * pictures until its budget of bytes is spent and states how many it leaves out: a page of photographs has a few MB. */
 #include "tools/report/page.h"
 #include "tools/report/chart.h"
 #include "tools/report/failure_text.h"
@@ -35,7 +34,8 @@ static const char STYLE[] =
     ".film img{box-shadow:0 0 0 1px var(--line)}.film{margin:0 0 .9rem}"
     ".film div{display:grid;gap:3px;max-width:44rem;margin-top:.25rem}"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.6rem}"
-    ".card header{display:flex;justify-content:space-between;gap:.5rem;font-size:.88rem;margin-bottom:.4rem}"
+    ".card header{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 .5rem;font-size:.88rem;"
+    "margin-bottom:.4rem}"
     ".card header span{overflow-wrap:anywhere}.exact{color:var(--good)}.wrong{color:var(--bad)}"
     "strong{white-space:nowrap}"
     ".three{display:grid;grid-template-columns:repeat(3,1fr);gap:.5rem}"
@@ -51,13 +51,15 @@ static const char STYLE[] =
     "th,td{text-align:left;vertical-align:top;padding:.3rem .9rem .3rem 0;"
     "border-bottom:1px solid var(--line);overflow-wrap:anywhere}"
     "th{font-weight:500;color:var(--soft);width:13rem}"
+    ".scroll{overflow-x:auto}.figures{width:auto;max-width:none}"
+    ".scroll .figures th,.figures td{white-space:nowrap;width:auto}"
     "@media(max-width:30rem){th{width:9rem}.chart{font-size:21px}.film div{gap:2px}}";
 
 /* ------------------------------------------------------------------------------------------------
  * Text */
 
-/* Text from outside, with what HTML would take for its own written as entities. Control characters, which a
- * page can't hold, and bytes that are no UTF-8 become U+FFFD. */
+/* Text from outside: HTML's special characters become entities; control characters, which a page can't contain, and
+ * bytes that are not UTF-8 become U+FFFD. */
 void escape(FILE *f, const char *text)
 {
     for (const char *c = text; *c;) {
@@ -90,7 +92,7 @@ void escape(FILE *f, const char *text)
     }
 }
 
-/* One row of the table of settings: an own name, a value from anywhere. */
+/* One row of a table: a name of ours, a value from anywhere, which is escaped. */
 void row(FILE *f, const char *name, const char *format, ...)
 {
     char value[2048];
@@ -119,7 +121,7 @@ static void base64(FILE *f, const uint8_t *data, size_t n)
     }
 }
 
-/* <img>, with an alternative text of two parts: "answer to ", a name. */
+/* <img>; the alternative text has two parts: "answer to ", a name. */
 void picture(struct writer *w, const vdm_picture *p, const char *what, const char *name)
 {
     char *png = NULL;
@@ -157,7 +159,7 @@ static void film(struct writer *w, const vdm_picture *frames, int n, int of, con
     fputs("</div></figure>\n", w->f);
 }
 
-/* Closes the fold that was opened after the first items, and says what didn't fit. */
+/* Closes the fold that was opened after the first items, and states how many did not fit. */
 static void end_items(struct writer *w, int shown, int first, int all, const char *close, const char *what)
 {
     if (shown) fputs(close, w->f);
@@ -168,8 +170,8 @@ static void end_items(struct writer *w, int shown, int first, int all, const cha
 /* ------------------------------------------------------------------------------------------------
  * The pairs */
 
-/* The frames that pair i was learned from: those of the run's own random numbers, which the generator of the
- * counter i gives (vdm_fit_use). frames [T,H,W,3] is work space. */
+/* The frames that pair i was learned from, with the run's own random numbers: those of the generator with counter i
+ * (vdm_fit_use). frames [T,H,W,3] is work space. */
 static void pair_film(struct writer *w, int i, uint8_t *frames)
 {
     const training *l = w->p->training;
@@ -201,7 +203,7 @@ static void pairs(struct writer *w)
         "should become (transition: ",
         l->pairs);
     escape(w->f, l->phi_name);
-    fprintf(w->f, "). The adapter was trained on these videos alone.</p>\n");
+    fprintf(w->f, "). The adapter was trained on these videos only.</p>\n");
     int i = 0;
     for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
         if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
@@ -232,7 +234,7 @@ static void learning(struct writer *w)
 /* ------------------------------------------------------------------------------------------------
  * The answers */
 
-/* The cells that differ, over the picture: SVG in the pixels of the session. */
+/* Outlines of the cells that differ, over the picture: SVG in the pixels of the session. */
 static void outline(struct writer *w, const struct answer *a)
 {
     const vdm_grid_layout grid = vdm_example_grid(w->p->task, a->example);
@@ -244,7 +246,7 @@ static void outline(struct writer *w, const struct answer *a)
     for (int i = 0; i < grid.rows * grid.cols; i++) {
         vdm_pixel at = vdm_grid_cell(&grid, first, i);
         if (!a->wrong[i]) continue;
-        for (int k = 0; k < 2; k++) /* a dark line under a red one: seen on any colour */
+        for (int k = 0; k < 2; k++) /* a dark line under a red one: visible on any colour */
             fprintf(w->f, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" />",
                     k ? "in" : "out", at.x, at.y, grid.cell, grid.cell);
     }
@@ -318,10 +320,10 @@ static void answer_films(struct writer *w)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Numbers and settings */
+ * Scores and settings */
 
-/* A mean score as people say it: of cells in percent. */
-static void say_mean(FILE *f, const char *name, vdm_metric m, double mean)
+/* A mean score; of cells in percent. */
+static void mean_row(FILE *f, const char *name, vdm_metric m, double mean)
 {
     if (m == VDM_METRIC_CELLS)
         row(f, name, "%.1f %% of the cells are right", 100 * mean);
@@ -334,29 +336,29 @@ static void numbers(struct writer *w)
     const evaluation *a = w->p->evaluation;
     FILE *f = w->f;
     if (!a->scored) return;
-    fputs("<section><h2>In numbers</h2>\n<table><tbody>\n", f);
+    fputs("<section><h2>Scores</h2>\n<table><tbody>\n", f);
     row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored, 100.0 * a->exact / a->scored);
-    say_mean(f, "Mean", a->task->metric, a->mean);
-    say_mean(f, "Copying the input", a->task->metric, a->copied);
+    mean_row(f, "Mean", a->task->metric, a->mean);
+    mean_row(f, "Copying the input", a->task->metric, a->copied);
     if (a->colours.kind != VDM_COLOUR_NONE) {
         row(f, "Exact, colours not corrected", "%d of %d", a->raw_exact, a->scored);
-        say_mean(f, "Mean, colours not corrected", a->task->metric, a->raw);
+        mean_row(f, "Mean, colours not corrected", a->task->metric, a->raw);
     }
     if (a->perfect) row(f, "Left out of the mean", "%d equal pictures, whose score is infinite", a->perfect);
     if (a->n && w->p->session) row(f, "Seconds for each answer", "%.2f", a->seconds / a->n);
     fputs("</tbody></table></section>\n", f);
 }
 
-/* Each sign is followed by its value if nothing failed. */
-static void signs(struct writer *w)
+/* Each value is followed by the value without a failure. */
+static void diagnosis(struct writer *w)
 {
-    static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "as many"};
-    const vdm_diagnosis *s = w->p->evaluation->signs;
+    static const char *const healthy[] = {"0 each", "0 for a discrete transition", "1", "0", "equal shares"};
+    const vdm_diagnosis *s = w->p->evaluation->diagnosis;
     char text[512];
-    fputs("<section><h2>Signs of failure</h2>\n<table><tbody>\n", w->f);
-    for (int k = 0; k < N_SIGNS; k++)
-        if (sign_say((enum sign)k, text, sizeof text, s, w->p->task))
-            row(w->f, sign_name((enum sign)k), "%s (best: %s)", text, healthy[k]);
+    fputs("<section><h2>Diagnosis</h2>\n<table><tbody>\n", w->f);
+    for (int k = 0; k < N_FAILURES; k++)
+        if (failure_text((enum failure)k, text, sizeof text, s, w->p->task))
+            row(w->f, failure_name((enum failure)k), "%s (best: %s)", text, healthy[k]);
     fputs("</tbody></table></section>\n", w->f);
 }
 
@@ -386,8 +388,8 @@ static void settings(struct writer *w)
     }
     if (w->p->evaluation) {
         vdm_sample_options o = sample_options(s);
-        row(f, "Sampler", "%s, %d steps, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
-            o.guidance);
+        row(f, "Sampler", "%s, %d step%s, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
+            o.steps == 1 ? "" : "s", o.guidance);
         row(f, "Ensemble", "%d", o.ensemble);
     }
     if (w->p->evaluation) row(f, "Colour map", "%s", s->options->eval.colour);
@@ -418,7 +420,7 @@ static void header(struct writer *w)
     if (p->result) {
         escape(w->f, p->result);
     } else if (p->evaluation) {
-        evaluation_say(p->evaluation, result, sizeof result);
+        evaluation_text(p->evaluation, result, sizeof result);
         if (p->training)
             fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
                     p->training->pairs == 1 ? "" : "s", p->training->seconds);
@@ -443,7 +445,7 @@ int page_write(const page *p, const char *path, vdm_error *err)
     if (p->evaluation) answer_cards(&w);
     if (p->evaluation && p->session) answer_films(&w);
     if (p->evaluation) numbers(&w);
-    if (p->evaluation && p->evaluation->n && p->session) signs(&w);
+    if (p->evaluation && p->evaluation->n && p->session) diagnosis(&w);
     if (p->sections) p->sections(&w, p->user);
     if (p->session) settings(&w);
     fputs("</main></body></html>\n", w.f);

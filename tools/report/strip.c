@@ -40,7 +40,7 @@ static void write_label(vdm_picture *to, int k, int top, int left)
                 memset(to->rgb + 3 * ((size_t)(top + y) * (size_t)to->width + (size_t)(left + x)), 0, 3);
 }
 
-/* One answer a column: input, answer, truth below each other, on white, the name of a row to its left. */
+/* A column for each answer: input, answer and truth below each other, on white, with the row's name on the left. */
 int strip_write(const evaluation *a, int columns, const char *path, vdm_error *err)
 {
     int n = a->n < columns ? a->n : columns;

@@ -1,14 +1,14 @@
 /* Pictures in the terminal.
  *
- * In colour: the upper half block in 24-bit colour, its foreground the upper pixel and its background the
- * lower one, so that a character is two square pixels. As plain text, where standard output is no terminal,
- * TERM is dumb, NO_COLOR is set or the locale isn't UTF-8: a digit for the palette colour of each cell of a
- * grid ('.' for black), or a character of that brightness.
+ * In colour: the upper half block in 24-bit colour, its foreground the upper pixel and its background the lower one, so
+ * that a character is two square pixels. As plain text, if standard output is not a terminal, TERM is dumb, NO_COLOR is
+ * set or the locale isn't UTF-8: a digit for the palette colour of each cell of a grid ('.' for black), or a character
+ * of similar brightness.
  *
  *   picture [H,W,3] -> small [h,w,3], each of its pixels the mean of a box -> lines of text
  *
- * A grid is cut at its cells: two characters side by side each (a character has half the width of its
- * height), or one where the pictures would be too wide side by side. */
+ * A cell of a grid is two characters side by side (a character is half as wide as high), or one if the pictures would
+ * be too wide side by side. */
 #include "tools/report/terminal.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { MAX_COLUMNS = 32, GAP = 3 }; /* of a picture that is no grid; between pictures */
+enum { MAX_COLUMNS = 32, GAP = 3 }; /* columns of a picture without a grid; columns between pictures */
 
 /* LC_ALL, else LC_CTYPE, else LANG decides. */
 static bool is_utf8(void)
@@ -43,14 +43,14 @@ screen screen_of_stdout(void)
 }
 
 /* One picture made small: a line of text shows two of its rows in colour, one as plain text. */
-enum { MOST = 128 };
+enum { MAX_SIDE = 128 };
 struct small {
     int width, height;
-    uint8_t rgb[MOST * MOST * 3]; /* [height,width,3] */
-    char text[MOST * MOST];       /* [height,width] */
+    uint8_t rgb[MAX_SIDE * MAX_SIDE * 3]; /* [height,width,3] */
+    char text[MAX_SIDE * MAX_SIDE];       /* [height,width] */
 };
 
-/* The mean colour of the pixels in [y0,y1) x [x0,x1), of one at least. */
+/* The mean colour of the pixels in [y0,y1) x [x0,x1), of at least one. */
 static void mean_colour(uint8_t *rgb, const vdm_picture *p, int y0, int y1, int x0, int x1)
 {
     uint64_t sum[3] = {0}, n = 0;
@@ -68,17 +68,17 @@ static char brightness(const uint8_t *rgb)
     return ramp[vdm_luminance(rgb) * 9 / 255000];
 }
 
-static int at_least_1(int x, int most)
+static int clamp(int x, int max)
 {
-    return x < 1 ? 1 : x > most ? most : x;
+    return x < 1 ? 1 : x > max ? max : x;
 }
 
-/* Any picture, `columns` wide at most. */
+/* Any picture, at most `columns` wide. */
 static void shrink_picture(struct small *s, const vdm_picture *p, bool colour, int columns)
 {
     int W = p->width, H = p->height;
-    s->width = at_least_1(W, columns);
-    s->height = at_least_1(H * s->width / W / (colour ? 1 : 2), MOST);
+    s->width = clamp(W, columns);
+    s->height = clamp(H * s->width / W / (colour ? 1 : 2), MAX_SIDE);
     for (int i = 0; i < s->width * s->height; i++) {
         int y = i / s->width, x = i % s->width;
         mean_colour(s->rgb + 3 * i, p, y * H / s->height, (y + 1) * H / s->height, x * W / s->width,
@@ -87,7 +87,7 @@ static void shrink_picture(struct small *s, const vdm_picture *p, bool colour, i
     }
 }
 
-/* A grid: `zoom` characters a cell. cells [rows,cols] are its palette colours, the first at `first`. */
+/* A grid: `zoom` characters a cell. cells [rows,cols] are palette colours; `first`: the pixel of the first. */
 static void shrink_grid(struct small *s, const vdm_picture *p, const vdm_grid_layout *g, const uint8_t *cells,
                         vdm_pixel first, bool colour, int zoom)
 {
@@ -110,11 +110,11 @@ static int shrink(struct small *s, const vdm_picture *p, const vdm_grid_layout *
     int columns = (t->columns + GAP) / n - GAP;
     *s = (struct small){0};
     if (!p->rgb) return 0;
-    if (!g || !vdm_grid_place(&first, g, p->height, p->width) || g->cols > MOST || g->rows > MOST) {
-        shrink_picture(s, p, t->colour, at_least_1(columns, MAX_COLUMNS));
+    if (!g || !vdm_grid_place(&first, g, p->height, p->width) || g->cols > MAX_SIDE || g->rows > MAX_SIDE) {
+        shrink_picture(s, p, t->colour, clamp(columns, MAX_COLUMNS));
         return 0;
     }
-    int zoom = 2 * g->cols <= columns && 2 * g->cols <= MOST && 2 * g->rows <= MOST ? 2 : 1;
+    int zoom = 2 * g->cols <= columns && 2 * g->cols <= MAX_SIDE && 2 * g->rows <= MAX_SIDE ? 2 : 1;
     uint8_t *cells = vdm_alloc((size_t)g->rows * (size_t)g->cols, 1, "a grid", &err);
     if (!cells) return -1;
     vdm_grid_read(cells, p, g);
@@ -123,7 +123,7 @@ static int shrink(struct small *s, const vdm_picture *p, const vdm_grid_layout *
     return 0;
 }
 
-/* Line k of a picture, spaces under its end. */
+/* Line k of a picture; spaces below its last line. */
 static void print_line(const struct small *s, int k, bool colour)
 {
     int y = colour ? 2 * k : k;
@@ -142,7 +142,7 @@ static void print_line(const struct small *s, int k, bool colour)
     }
 }
 
-/* A caption as wide as its picture, or wider where it doesn't fit: what is left of the line is as wide. */
+/* The width of a column: of the picture, or of its caption if that is wider. */
 static int width_of(const struct small *s, const char *caption)
 {
     int length = (int)strlen(caption);

@@ -10,12 +10,12 @@ typedef struct screen {
     int columns;
 } screen;
 screen screen_of_stdout(void);
-/* Prints n pictures side by side, the caption under each; one without pixels leaves its place empty. grid:
- * the layout of the cells they show, or NULL. */
+/* Prints n pictures side by side, each with its caption below; the place of one without pixels stays empty. grid: the
+ * layout of the cells that they show, or NULL. */
 void screen_print(const screen *s, const vdm_picture *pictures, const char *const *captions, int n,
                   const vdm_grid_layout *grid);
 
-/* The same for grids, each of its own size; one of 0 x 0 leaves its place empty. */
+/* The same for grids, each of its own size; the place of one of 0 x 0 stays empty. */
 void screen_print_grids(const screen *s, const vdm_grid *grids, const char *const *captions, int n,
                         vdm_palette palette);
 

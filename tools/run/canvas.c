@@ -1,8 +1,8 @@
 /* What the pictures of an ARC-AGI task look like: canvas, cells, borders, palette.
  *
- * The paper's, for models that know pictures of hundreds of pixels, unless the model's vdm.json says otherwise
- * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line does. A canvas can grow with the task, for models that
- * need cells of a certain size: their VAE loses smaller ones. */
+ * The defaults are the paper's, for models of pictures of hundreds of pixels; the model's vdm.json
+ * ({"arc": {"size": "64x64", "cell": 8, ...}}) or the command line may set others. A canvas can grow with the task, for
+ * models whose VAE loses small cells. */
 #include "tools/run/canvas.h"
 #include "tools/messages.h"
 
@@ -18,7 +18,7 @@ static void settle(options *o)
     o->width = o->canvas.width;
 }
 
-/* A side of the canvas for n cells; side where they fit, or where it would have to grow too much. */
+/* A side of the canvas for n cells: `side` if they fit, or if it would have to grow too much. */
 static int grown(const options *o, int side, int n)
 {
     int need = n * (o->canvas.cell + o->canvas.border) + o->canvas.border;
@@ -26,8 +26,7 @@ static int grown(const options *o, int side, int n)
     return need <= side ? side : need < o->canvas.grow ? need : o->canvas.grow > side ? o->canvas.grow : side;
 }
 
-/* As many pixels are learned as before: fewer videos a step, and more or fewer steps for what is left over.
- */
+/* Keeps the number of pixels that are learned: fewer videos a step, and more or fewer steps for the rest. */
 static void grow_canvas(options *o, int cells)
 {
     int height = grown(o, o->height, cells), width = grown(o, o->width, cells);

@@ -1,4 +1,4 @@
-/* What the program says while it works. */
+/* Progress on the terminal, and the signals that stop the work. */
 #include "tools/run/console.h"
 #include "tools/messages.h"
 
@@ -22,10 +22,11 @@ void console_watch_signals(void)
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    /* a terminal that is closed, but for a program started with nohup */
+    /* SIGHUP: the terminal is closed; a program started with nohup ignores it */
     if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
         sigaction(SIGHUP, &action, NULL);
-    sigaction(SIGPIPE, &ignore, NULL); /* a reader of the progress that went away ends no run of hours */
+    sigaction(SIGPIPE, &ignore,
+              NULL); /* a run of hours survives the end of the program that reads its progress */
 }
 
 bool console_stopped(void)

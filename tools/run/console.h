@@ -4,8 +4,8 @@
 
 #include "vdm.h"
 
-/* Progress on stderr: a bar on a terminal, a line every so often elsewhere; SIGINT, SIGTERM and SIGHUP ask the
- * work to stop. */
+/* Progress on stderr: a bar on a terminal, elsewhere a line from time to time. SIGINT, SIGTERM and SIGHUP ask the work
+ * to stop. */
 typedef struct console {
     bool terminal;
     double last;       /* when something was printed */
@@ -13,9 +13,9 @@ typedef struct console {
     char note[64];     /* printed at the end of the line */
 } console;
 vdm_progress console_progress(console *c);
-void console_end(console *c);   /* finishes the line */
-void console_clear(console *c); /* takes the line away, for another to be printed above the bar */
+void console_end(console *c);   /* ends the line */
+void console_clear(console *c); /* removes the line, so that another can be printed above the bar */
 void console_watch_signals(void);
-bool console_stopped(void); /* a signal came: what fails now was stopped */
+bool console_stopped(void); /* a signal arrived: a failure from now on means that the work was stopped */
 
 #endif

@@ -17,7 +17,7 @@ static int grow(dump *d, vdm_error *err)
     return 0;
 }
 
-/* Copies the numbers. */
+/* Copies the elements. */
 int dump_add(dump *d, const char *name, const float *data, int rank, const int64_t *shape, vdm_error *err)
 {
     if (!d->path) return 0;

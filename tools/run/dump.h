@@ -6,7 +6,7 @@
 
 /* Named f32 tensors to be written with --dump. */
 typedef struct dump {
-    const char *path; /* NULL: nothing is kept */
+    const char *path; /* NULL: nothing is stored */
     vdm_tensor *tensors;
     int64_t count, capacity;
     int status; /* of dump_see: the first failure, reported by dump_write */

@@ -1,12 +1,12 @@
-/* Answers to a task folder's test/ pictures, as vdm eval and vdm demo give them: each is what predict would
- * answer with the same seed.
+/* Answers to the pictures in a task folder's test/, for vdm eval and vdm demo: each is what predict would answer with
+ * the same seed.
  *
  *   input [H,W,3] -> video [T,3,H,W] -> last frame [H,W,3] -> score, exact or not, cells that differ
  *
- * Small videos go through the model several at once (GROUP_TOKENS): the same answers, sooner.
- * Beside every score stands what copying the input would have scored: a task that changes little makes
- * copying look good. The first answers keep their pictures, at most KEPT_SIDE pixels a side, for the page and
- * the terminal; what a large task holds is bounded. */
+ * Several small videos go through the model at once (GROUP_TOKENS): the same answers, sooner.
+ * Next to every score is that of copying the input, which is high if a task changes little. The pictures of the first
+ * answers are kept for the page and the terminal, at most KEPT_SIDE pixels a side, so that the memory of a large task
+ * is bounded. */
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
 #include "tools/run/canvas.h"
@@ -22,13 +22,14 @@ int evaluation_asked(const vdm_task *t, int limit, vdm_error *err)
     return limit && limit < t->n_test ? limit : t->n_test;
 }
 
-/* Whether the map that is asked for can be learned, before any work. */
+/* Checks before any work that the requested map can be learned. */
 static int plan_colours(evaluation *a, const session *s, vdm_error *err)
 {
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
     vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
-    if (vdm_colour_learn(&a->colours, kind, &a->signs->colours, a->task->metric, a->task->grid.palette, &why))
+    if (vdm_colour_learn(&a->colours, kind, &a->diagnosis->colours, a->task->metric, a->task->grid.palette,
+                         &why))
         return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
     if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
@@ -46,15 +47,15 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                       .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
     if (canvas_check_grid(t, &t->test[0], g, err)) return -1;
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
-    a->signs = vdm_alloc(1, sizeof *a->signs, "the signs of failure", err);
-    if (!a->all || !a->signs || views_plan(&a->views, s, t, err)) return -1;
+    a->diagnosis = vdm_alloc(1, sizeof *a->diagnosis, "the diagnosis", err);
+    if (!a->all || !a->diagnosis || views_plan(&a->views, s, t, err)) return -1;
     return plan_colours(a, s, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * Scores */
 
-/* Which cells differ from the truth, where the task has a grid that fits. */
+/* Marks the cells that differ from the truth, if the task has a grid that fits. */
 static int mark_cells(struct answer *a, const vdm_grid_layout *grid, const vdm_picture *last,
                       const vdm_picture *truth, vdm_error *err)
 {
@@ -105,14 +106,14 @@ static void add_up(evaluation *a)
     a->perfect = a->scored - n;
     a->mean = n ? sum / n : (double)INFINITY;
     a->raw = r ? raw / r : (double)INFINITY;
-    a->signs->test = a->scored;
-    a->signs->test_exact = a->exact;
+    a->diagnosis->test = a->scored;
+    a->diagnosis->test_exact = a->exact;
     a->copied = m ? copied / m : (double)INFINITY;
     a->against_input = k ? against_input / k : (double)INFINITY;
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Answers, a group at a time */
+ * Answers, in groups */
 
 enum { GROUP_TOKENS = 1024 }; /* tokens that go through the model at once: enough rows for a fast matmul */
 
@@ -145,12 +146,12 @@ int film_frame(int i, int frames)
     return n > 1 ? (2 * i * (frames - 1) + n - 1) / (2 * (n - 1)) : 0;
 }
 
-/* As the task is, not as its view shows it. */
+/* Writes the answer in the original task, not in its view. */
 static int write_last(const evaluation *all, const char *folder, const char *name,
                       const vdm_grid_layout *grid, const vdm_picture *last, vdm_error *err)
 {
     char file[VDM_MAX_NAME];
-    vdm_picture plain = {0}; /* in a view alone */
+    vdm_picture plain = {0}; /* used in a view only */
     const vdm_view *view = all->task->view;
     snprintf(file, sizeof file, "%s.ppm", name);
     char *path = vdm_path(folder, file, err);
@@ -183,7 +184,7 @@ static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_p
     return 0;
 }
 
-/* What is done with a video once it is there: looked at, corrected, written, scored, kept. bytes [T,H,W,3] */
+/* Takes a sampled video: its diagnosis, its colours corrected, written, scored, kept. bytes [T,H,W,3] */
 static int take(evaluation *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
                 vdm_error *err)
 {
@@ -200,7 +201,7 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
         if (!status) status = score(a, all->task->metric, &grid, input, &raw, &last, &truth, err);
     }
     if (!status)
-        vdm_diagnosis_add(all->signs, all->task->metric, &grid, bytes, g->frames, input,
+        vdm_diagnosis_add(all->diagnosis, all->task->metric, &grid, bytes, g->frames, input,
                           truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
     if (!status && i < FILMS) status = keep_film(a, bytes, g, err);
@@ -214,9 +215,9 @@ struct bar {
     vdm_progress inner;
     console console;
     const evaluation *all;
-    int each;   /* sampling steps, in all views */
+    int each;   /* sampling steps of an answer, in all views */
     int before; /* of them, in the views before this one */
-    int done;   /* answers, to training pairs too */
+    int done;   /* answers so far, including those to training pairs */
     int group;  /* answers that are sampled together now */
     double start;
 };
@@ -303,13 +304,6 @@ static float *last_frame(const evaluation *a, const struct group *g, int i)
     return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
 }
 
-/* As the VAE gives it: 0..1, where vdm_video_from_bytes gives -1..1, as the VAE takes it. */
-static void to_frame(float *frame, const vdm_picture *p)
-{
-    int pixels = p->height * p->width;
-    for (int i = 0; i < 3 * pixels; i++) frame[i] = (float)p->rgb[i % pixels * 3 + i / pixels] / 255;
-}
-
 /* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
                         struct group *g, int n, ballot *votes, vdm_error *err)
@@ -328,8 +322,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
     }
     for (int i = 0; i < n; i++) {
         const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
-        if (ballot_draw(&last, &votes[i], &grid, err)) return -1;
-        to_frame(last_frame(a, g, i), &last);
+        if (ballot_draw(last_frame(a, g, i), H, W, &votes[i], &grid, err)) return -1;
     }
     return 0;
 }
@@ -352,7 +345,7 @@ static int answer(const evaluation *a, const vdm_example *list, session *s, stru
     return status;
 }
 
-static void say_score(const struct answer *a, vdm_metric m)
+static void print_score(const struct answer *a, vdm_metric m)
 {
     if (a->known)
         printf("%s %s %.4f%s\n", clean(a->example->name), vdm_metric_name(m), a->score,
@@ -380,7 +373,7 @@ int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input,
     return 0;
 }
 
-/* Answers to the first training pairs: last frames [train_pairs], and what they should have been. */
+/* Answers to the first training pairs: last frames [train_pairs], and the expected ones. */
 struct train_answers {
     vdm_picture *last, *truth;
 };
@@ -425,9 +418,9 @@ static int learn_from_train_pairs(const struct train_answers *o, evaluation *a, 
         vdm_grid_layout grid = vdm_example_grid(a->task, &a->task->train[i]);
         vdm_colour_apply(&a->colours, a->task->metric, &grid, &o->last[i]);
         status = vdm_score(&score, &exact, a->task->metric, &grid, &o->last[i], &o->truth[i], err);
-        a->signs->train_exact += !status && exact;
+        a->diagnosis->train_exact += !status && exact;
     }
-    a->signs->train = a->train_pairs;
+    a->diagnosis->train = a->train_pairs;
     return status;
 }
 
@@ -465,19 +458,19 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
             b.done++;
             snprintf(b.console.note, sizeof b.console.note, "%d of %d, %d exact", a->n, a->asked, a->exact);
             if (live) console_clear(&b.console);
-            if (live) say_score(&a->all[a->n - 1], a->task->metric);
+            if (live) print_score(&a->all[a->n - 1], a->task->metric);
         }
         if (a->n == a->asked) report_all(&b, b.done * b.each);
     }
     console_end(&b.console);
-    if (!a->quiet) say_task_notes(a->task);
+    if (!a->quiet) print_task_notes(a->task);
     a->seconds = vdm_seconds() - b.start;
     group_free(&g);
     return status;
 }
 
-/* A name as CSV takes it: in quotes where it would end the field, quotes doubled, without control characters; after
- * an apostrophe where a spreadsheet would take it for a formula. */
+/* A name as a CSV field: in quotes if it contains a separator, quotes doubled, without control characters; after an
+ * apostrophe if a spreadsheet would take it for a formula. */
 static void write_name(FILE *f, const char *name)
 {
     const char *text = clean(name);
@@ -532,7 +525,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     return below ? BELOW : DONE;
 }
 
-void evaluation_say(const evaluation *a, char *text, size_t size)
+void evaluation_text(const evaluation *a, char *text, size_t size)
 {
     int n = a->scored;
     if (!n) {
@@ -564,6 +557,6 @@ void evaluation_free(evaluation *a)
     }
     views_free(&a->views);
     vdm_free(a->all);
-    vdm_free(a->signs);
+    vdm_free(a->diagnosis);
     *a = (evaluation){0};
 }

@@ -1,4 +1,4 @@
-/* A task folder's test pictures are answered and scored. */
+/* Answers a task folder's test pictures and scores them. */
 #ifndef VDM_EVALUATION_H
 #define VDM_EVALUATION_H
 
@@ -12,10 +12,10 @@ int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err);
 enum { SHOWN = 60, FILMS = 6, FILM_FRAMES = 9 };
 struct answer {
     const vdm_example *example;
-    bool known;           /* the truth is: then the numbers below mean something */
+    bool known;           /* whether the truth is known: the scores below need it */
     bool exact;           /* all cells equal, IoU 1, equal pixels */
-    double score, copied; /* of the answer; of the input in its place */
-    double against_input; /* of the answer, were the input the truth: near 1, nothing was done */
+    double score, copied; /* of the answer; of the input as an answer */
+    double against_input; /* of the answer, with the input as truth: near 1, the model copied */
     double raw;           /* of the answer before its colours were corrected */
     bool raw_exact;
     uint8_t *wrong; /* [rows,cols] cells that differ; NULL if there is no grid */
@@ -27,39 +27,39 @@ struct answer {
 int film_frame(int i, int frames); /* which of a video's frames is the film's i */
 typedef struct evaluation {
     const vdm_task *task;
-    views views; /* in which each is answered */
+    views views; /* that each input is answered in */
     vdm_geometry geometry;
     bool quiet;           /* no bar, no notes */
-    int asked, n;         /* n answers are there: fewer than asked where the work was stopped */
+    int asked, n;         /* n answers so far: fewer than asked if the work was stopped */
     int scored, exact;    /* with a known truth; exact ones */
-    int perfect;          /* psnr: equal pictures, whose score is infinite and in no mean */
+    int perfect;          /* psnr: equal pictures, whose score is infinite and left out of the mean */
     double mean, copied;  /* mean scores: of the answers, and of copying the input */
     double against_input; /* of the answers against their inputs */
     double raw;           /* before colours were corrected */
     int raw_exact;
     double seconds;
     struct answer *all; /* [asked] */
-    int train_pairs; /* training pairs that are answered too, first: to learn colours from, and to see whether
-                           they were memorised */
+    int train_pairs; /* training pairs that are answered as well, first: to learn colours from, and to detect
+                           memorising */
     vdm_colour_map colours;
-    vdm_diagnosis *signs;
+    vdm_diagnosis *diagnosis;
 } evaluation;
 /* How many: all, or the first `limit`; -1 if there are none, or none that can be scored. */
 int evaluation_asked(const vdm_task *t, int limit, vdm_error *err);
 int evaluation_group(const session *s, int asked); /* answers that are sampled at once */
-/* For a session that knows its size. train_pairs: of them to answer too. */
+/* For a session whose size is known. train_pairs: how many of them to answer as well. */
 int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, int train_pairs,
                     vdm_error *err);
-/* Answers, one bar over all. folder: where the pictures go, or NULL. live: prints every score. */
+/* Answers all, with one progress bar. folder: where the pictures go, or NULL. live: prints every score. */
 int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm_error *err);
-/* Takes the next answer over: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
+/* Adds the next answer: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
                     vdm_error *err);
-/* Prints the result; BELOW where the mean is less than --at-least. */
+/* Prints the result; BELOW if the mean is less than --at-least. */
 int evaluation_summary(const options *o, const evaluation *a);
 /* scores.csv: the numbers of struct answer */
 int evaluation_write(const evaluation *a, const char *path, vdm_error *err);
 /* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
-void evaluation_say(const evaluation *a, char *text, size_t size);
+void evaluation_text(const evaluation *a, char *text, size_t size);
 void evaluation_free(evaluation *a);
 #endif

@@ -20,7 +20,7 @@ int make_folder(const char *path, vdm_error *err)
 {
     struct stat st;
     if (mkdir(path, 0777) && errno != EEXIST)
-        return vdm_fail(err, "%s: can't make this folder: %s", path, strerror(errno));
+        return vdm_fail(err, "%s: this folder can't be made: %s", path, strerror(errno));
     if (stat(path, &st) || !S_ISDIR(st.st_mode))
         return vdm_fail(err, "%s: expected a folder, found a file", path);
     return 0;
@@ -46,7 +46,7 @@ bool has(const char *folder, const char *name)
     return there;
 }
 
-/* By the system's own words for it, which errors end with, and those of vdm_alloc. */
+/* Recognised by the system's message, which ends the sentence, or by that of vdm_alloc. */
 bool is_machine_fault(const vdm_error *err)
 {
     static const int reasons[] = {ENOSPC,

@@ -4,13 +4,13 @@
 
 #include "vdm.h"
 
-/* Refuses early where a file could not be written at the end. */
+/* Rejects early a file that could not be written at the end. */
 int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
-/* Whether a failure is the machine's, a full disk or no memory, and no fault of what was worked on. */
+/* Whether a failure is the machine's (a full disk, no memory), not a fault of the input. */
 bool is_machine_fault(const vdm_error *err);
-/* Names and words that go into JSON, before the work whose result they would spoil. */
+/* Refuses text that is not UTF-8: for names that go into JSON, before long work. */
 int check_utf8(const char *text, vdm_error *err);
-bool has(const char *folder, const char *name); /* something of that name is in there */
+bool has(const char *folder, const char *name); /* the folder contains that name */
 
 #endif

@@ -1,8 +1,8 @@
-/* A lock on folder/lock, of the kind that the system takes back when a process ends (fcntl).
+/* A lock on folder/lock, which the system releases when a process ends (fcntl).
  *
- * The file is removed by its holder. Trap: another process may have opened it before, and locks then what has no
- * name any more, while a third one makes a new file. So whoever gets a lock looks whether the name still is
- * that file, and tries again where it isn't. */
+ * The holder removes the file. Trap: another process may have opened it before, and then locks a file that has no name
+ * any more, while a third process makes a new one. So whoever gets a lock checks that the name still is that file, and
+ * tries again if it isn't. */
 #define _XOPEN_SOURCE 700
 #include "tools/run/lock.h"
 
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* 1: taken; 0: its file was removed meanwhile; -1: not, errno says why. */
+/* 1: taken; 0: its file was removed meanwhile; -1: failed, errno is set. */
 static int try_lock(lock *l)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -8,11 +8,11 @@ typedef struct lock {
     char *path; /* NULL: not taken */
     int fd;
 } lock;
-/* Takes folder/lock, or refuses: "WHAT: another run is writing there". A killed process leaves no lock. Only the
- * holder removes the file, and it does so before it lets go. */
+/* Takes folder/lock, or fails: "WHAT: another run is writing there". A killed process leaves no lock. Only the holder
+ * removes the file, before it releases the lock. */
 int lock_take(lock *l, const char *folder, const char *what, vdm_error *err);
 void lock_release(lock *l);
-/* The files NAME.PID.K.part that killed runs left in a folder whose lock is held. */
+/* Removes the files NAME.PID.K.part that killed runs left in a folder whose lock is held. */
 void remove_leftovers(const char *folder, const char *const *names, int n);
 
 #endif

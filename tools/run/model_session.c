@@ -30,7 +30,7 @@ static int read_prompt(session *s, float **text, const char *file, const char *o
     return *text ? 0 : -1;
 }
 
-/* Equal ones make guidance needless. Another text is taken for another embedding: --plan has to know before
+/* With equal prompts guidance has no effect. Different texts count as different embeddings, since --plan decides before
  * anything is encoded. */
 static void compare_prompts(session *s)
 {
@@ -40,7 +40,7 @@ static void compare_prompts(session *s)
     s->same_prompts = !differ && memcmp(s->prompt, s->negative, n * sizeof(float)) == 0;
 }
 
-/* Where guidance asks for a negative prompt that nothing gives, it is "", as in diffusers. */
+/* If guidance needs a negative prompt and none is given, it is "", as in diffusers. */
 static void choose_texts(session *s, const char *prompt)
 {
     const options *o = s->options;
@@ -95,8 +95,8 @@ void session_use_prompts(session *s, float *prompt, float *negative)
     compare_prompts(s);
 }
 
-/* Positions of the 1.5 models are integers, at which diffusers has a table as large as the sample size:
- * what lies beyond is as well defined, and a canvas that grows (--grow) may lie there. */
+/* Positions of the 1.5 models are integers, for which diffusers has a table as large as the sample size. Positions
+ * beyond are as well defined, and a canvas that grows (--grow) may need them. */
 static void allow_larger(vdm_transformer_config *c)
 {
     if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
@@ -130,9 +130,8 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
     return read_prompts(s, err);
 }
 
-/* FILE or FILE:WEIGHT; a colon inside a file's name is part of it where no number follows. */
-int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
-                     vdm_error *err)
+/* FILE or FILE:WEIGHT; a colon that no number follows is part of the name. */
+char *lora_path(double *weight, const char *text, vdm_error *err)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -143,8 +142,15 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
         if (!*end && isfinite(x)) *weight = x, length = (size_t)(colon - text);
     }
     char *path = vdm_alloc(length + 1, 1, "a path", err);
+    if (path) memcpy(path, text, length);
+    return path;
+}
+
+int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
+                     vdm_error *err)
+{
+    char *path = lora_path(weight, text, err);
     if (!path) return -1;
-    memcpy(path, text, length);
     int applied, modules;
     int status = vdm_lora_read(part, path, c, &applied, &modules, err);
     if (!status)
@@ -243,7 +249,7 @@ vdm_sample_options sample_options(const session *s)
         .steps = o->sample.steps,
         .ensemble = o->sample.ensemble,
         .sampler = dpm ? VDM_DPM : VDM_DDIM,
-        .guidance = s->same_prompts ? 1 : o->sample.guidance, /* v_neg + g (v - v_neg) is v then */
+        .guidance = s->same_prompts ? 1 : o->sample.guidance, /* then v_neg + g (v - v_neg) is v */
         .dynamic_guidance = o->sample.dynamic_guidance,
         .tiled = o->tiled,
         .image_scale = image_scale_of(o),

@@ -14,25 +14,28 @@ typedef struct session {
     vdm_vae vae;
     vdm_schedule schedule;
     float *prompt, *negative; /* [L,Dt] */
-    bool same_prompts;        /* then guidance has no effect, and is left out */
+    bool same_prompts;        /* guidance has no effect and is left out */
     bool no_prompt;           /* neither an option nor the model gives an embedding */
-    const char *texts[2];     /* what prompt and negative are to become the embeddings of, or NULL */
+    const char *texts[2];     /* texts whose embeddings become prompt and negative, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
-/* Reads configurations and prompts, and refuses an impossible request; no weights are touched. picture: whose size it is
- * where --size does not say; or NULL. */
+/* Reads configurations and prompts, and rejects an impossible request; no weights are read. picture: the
+ * one whose size it is where --size gives none, or NULL. */
 int session_plan(session *s, const options *o, const char *picture, int height, int width, vdm_error *err);
-/* A task's own prompt (or NULL) holds where no option gives another: before the model's own embedding. A model without
- * any text encoder leaves it out and says so; one of which a file is missing is refused. Between session_plan and
- * session_load. */
+/* Sets the task's own prompt (or NULL), which options override and which overrides the model's own embedding. If
+ * the model has no text encoder, it is left out and a line reports that; an incomplete text encoder is rejected. Call
+ * it between session_plan and session_load. */
 int session_task_prompt(session *s, const char *text, vdm_error *err);
-/* Encodes prompts, loads the weights and adapters, and says what it took. */
+/* Encodes prompts, loads the weights and adapters, and prints how long it took. */
 int session_load(session *s, vdm_error *err);
-/* Takes embeddings [L,Dt] over in place of those read; NULL keeps what there is. */
+/* Takes ownership of embeddings [L,Dt], which replace those read; NULL keeps the present one. */
 void session_use_prompts(session *s, float *prompt, float *negative);
-vdm_pipeline session_pipeline(const session *s); /* what learning and sampling run with, once loaded */
+vdm_pipeline session_pipeline(const session *s); /* for learning and sampling, once loaded */
 void session_free(session *s);
-/* One --lora, FILE or FILE:WEIGHT; prints on stderr what was applied. */
+/* The file of one --lora, FILE or FILE:WEIGHT (vdm_free); a colon inside a file's name is part of it where no number
+ * follows. */
+char *lora_path(double *weight, const char *text, vdm_error *err);
+/* One --lora; prints on stderr what was applied. */
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
                      vdm_error *err);
 /* All of --lora as one adapter; rank 0 if there is none. */

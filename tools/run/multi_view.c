@@ -1,14 +1,12 @@
 /* Views of a task of grids that one adapter learns and answers in.
  *
- *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each with a prompt of its own
+ *   pair  ->  N views: mirrored, transposed, colours exchanged  ->  one adapter, each view with its own prompt
  *   input ->  N views  ->  N answers, undone  ->  the majority vote of each cell
  *
- * A rule such as "fall down" is another rule in a mirrored view: the prompt says which view a video is in, so that one
- * set of weights can learn all. The prompts are the model's, view_embeds [N,L,Dt]: fixed vectors without a meaning of
+ * A rule such as "fall down" is another rule in a mirrored view: the prompt marks the view of a video, so that one set
+ * of weights can learn all. The prompts belong to the model, view_embeds [N,L,Dt]: fixed vectors without a meaning of
  * their own. The background, colour 0, is the same in all views. */
 #include "tools/run/multi_view.h"
-
-#include <string.h>
 
 /* Prompts of the first n views, from the model's folder. */
 static int read_text(views *v, const session *s, vdm_error *err)
@@ -31,20 +29,65 @@ static int read_text(views *v, const session *s, vdm_error *err)
     return status;
 }
 
+static bool has_grids(const vdm_task *t)
+{
+    return t->metric == VDM_METRIC_CELLS && (t->arc.path || t->grid.rows);
+}
+
+/* Views in which the adapters of --lora were learned; 1 if they do not say. */
+static int adapter_views(int *n, const options *o, vdm_error *err)
+{
+    *n = 1;
+    for (int i = 0; i < o->sample.n_loras; i++) {
+        double weight;
+        int own = 0;
+        char *path = lora_path(&weight, o->sample.loras[i], err);
+        int status = path ? vdm_lora_views(&own, path, err) : -1;
+        vdm_free(path);
+        if (status) return -1;
+        own = own ? own : 1;
+        if (i && own != *n)
+            return vdm_fail(err, "%s: learned in %d views, the adapter before it in %d: expected the same",
+                            o->sample.loras[i], own, *n);
+        *n = own;
+    }
+    return 0;
+}
+
+/* --views; else those of the adapters; else, for a task of grids, those of the model's vdm.json. */
+static int count_views(int *n, const options *o, const vdm_task *t, vdm_error *err)
+{
+    int learned = 1, asked = o->eval.asked_views;
+    if (o->eval.view && asked > 1)
+        return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, asked);
+    if (adapter_views(&learned, o, err)) return -1;
+    if (asked > learned && learned > 1)
+        return vdm_fail(err, "--views %d: expected at most %d, in which the adapter was learned", asked,
+                        learned);
+    *n = asked ? asked : o->eval.view ? 1 : o->sample.n_loras ? learned : has_grids(t) ? o->eval.views : 1;
+    if (*n > MAX_VIEWS)
+        return vdm_fail(err, "%s: learned in %d views: expected at most %d", o->sample.loras[0], *n,
+                        MAX_VIEWS);
+    if (*n > 1 && t->metric != VDM_METRIC_CELLS)
+        return vdm_fail(err, "%s: %d views: expected a task of grids, metric cells, found metric %s", t->path,
+                        *n, vdm_metric_name(t->metric));
+    if (*n > 1 && !has_grids(t))
+        return vdm_fail(err,
+                        "%s: %d views: expected a grid of whole cells (--cell, --border), found another size",
+                        t->path, *n);
+    return 0;
+}
+
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
 {
-    const options *o = s->options;
     int colours = 0;
-    *v = (views){.n = o->eval.views > 1 ? o->eval.views : 1};
+    *v = (views){.n = 1};
+    if (count_views(&v->n, s->options, t, err)) return -1;
     if (v->n == 1) return 0;
-    if (o->eval.view)
-        return vdm_fail(err, "--view %d, --views %d: expected one of the two", o->eval.view, o->eval.views);
+    const options *o = s->options;
     if (o->prompt.text || o->prompt.embeds || s->texts[0])
-        return vdm_fail(err, "--views %d: every view has a prompt of the model's, found another one, %s",
-                        o->eval.views, s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
-    if (t->metric != VDM_METRIC_CELLS || (!t->arc.path && !t->grid.rows))
-        return vdm_fail(err, "%s: --views %d: expected a task of grids, metric cells, found metric %s",
-                        t->path, o->eval.views, vdm_metric_name(t->metric));
+        return vdm_fail(err, "%d views: every view has a prompt of the model's, found another one, %s", v->n,
+                        s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
     bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
     while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
     vdm_views_make(v->list, v->n, square, 1, colours, 42);
@@ -102,17 +145,19 @@ int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_gri
     return status;
 }
 
-int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err)
+int ballot_draw(float *frame, int height, int width, const ballot *b, const vdm_grid_layout *grid,
+                vdm_error *err)
 {
-    int cells = b->rows * b->cols;
+    int cells = b->rows * b->cols, pixels = height * width;
     uint8_t *answer = vdm_alloc((size_t)cells, 1, "a grid", err);
     vdm_picture drawn = {0};
     if (!answer) return -1;
     for (int i = 0; i < cells; i++)
         for (int c = 1; c < 10; c++)
             if (b->count[10 * i + c] > b->count[10 * i + answer[i]]) answer[i] = (uint8_t)c;
-    int status = vdm_grid_render(&drawn, answer, grid, p->height, p->width, err);
-    if (!status) memcpy(p->rgb, drawn.rgb, (size_t)p->height * (size_t)p->width * 3);
+    int status = vdm_grid_render(&drawn, answer, grid, height, width, err);
+    for (int i = 0; i < 3 * pixels && !status; i++)
+        frame[i] = (float)drawn.rgb[i % pixels * 3 + i / pixels] / 255;
     vdm_picture_free(&drawn);
     vdm_free(answer);
     return status;

@@ -5,12 +5,13 @@
 #include "tools/run/model_session.h"
 
 typedef struct views {
-    int n; /* at least 1; 1: the task as it is, with the session's own prompt */
+    int n; /* at least 1; 1: the original task, with the session's own prompt */
     vdm_view list[MAX_VIEWS];
     float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
-/* --views, for a session that knows its model. Refused where the task has no grid, and where the model has no
- * view_embeds.safetensors with so many prompts. */
+/* --views, for a session that knows its model; without it the number that the adapters of --lora were learned in, or,
+ * for a task of grids, the model's. Rejected if the task has no grid, and if the model has no view_embeds.safetensors
+ * with so many prompts. */
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);
 /* The prompt [L,Dt] of view k. */
@@ -18,7 +19,7 @@ const float *views_text(const views *v, const session *s, int k);
 /* The same task with its examples shown in view k. */
 vdm_task views_show(const views *v, const vdm_task *t, int k);
 
-/* Answers in all views become one: in every cell what most of them give. */
+/* Answers in all views become one: the majority vote of each cell. */
 typedef struct ballot {
     int rows, cols;
     int *count; /* [rows,cols,10] */
@@ -28,7 +29,9 @@ void ballot_free(ballot *b);
 /* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
 int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
                vdm_error *err);
-/* Draws what most give over p, in the layout of the original task; the lowest number where several have as many. */
-int ballot_draw(vdm_picture *p, const ballot *b, const vdm_grid_layout *grid, vdm_error *err);
+/* Draws the majority vote as frame [3,height,width], as the VAE decodes one (0..1), in the layout of the original task;
+ * the lowest number of a tie. */
+int ballot_draw(float *frame, int height, int width, const ballot *b, const vdm_grid_layout *grid,
+                vdm_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* Every file that a command reads or writes. Two names are one file where device and inode are the same; of a file
- * that is not there yet, where its folder's are, and the name in it. */
+/* Every file that a command reads or writes. Two names are one file if device and inode are the same; for a file that
+ * does not exist yet, if its folder's are, and its name in the folder. */
 #include "tools/run/paths.h"
 #include "tools/options_table.h"
 #include "tools/run/files.h"
@@ -25,7 +25,7 @@ static char *folder_of(const char *path, vdm_error *err)
     return folder;
 }
 
-/* Which file it is; -1 if it is nothing that can be compared: a device, a pipe, in a folder that is not there. */
+/* Which file it is; -1 if it can't be compared: a device, a pipe, a file in a folder that does not exist. */
 static int identify(struct known_path *k, vdm_error *err)
 {
     struct stat st;
@@ -48,7 +48,7 @@ static int add(paths *p, struct known_path k, vdm_error *err)
 {
     if (!k.name) return 0;
     if (k.use != WRITE && (identify(&k, err) || k.last))
-        return 0; /* what isn't there is refused by its reader */
+        return 0; /* its reader rejects a file that does not exist */
     if (p->n == p->capacity) {
         int capacity = p->capacity ? 2 * p->capacity : 32;
         struct known_path *all = vdm_alloc((size_t)capacity, sizeof *all, "the files of a command", err);
@@ -77,7 +77,7 @@ int paths_write(paths *p, const char *path, enum output_kind kind, vdm_error *er
     return add(p, (struct known_path){.name = path, .kind = kind, .use = WRITE}, err);
 }
 
-/* FILE or FILE:WEIGHT: the file is known with or without what follows the colon. */
+/* FILE or FILE:WEIGHT: the name is stored with and without the part after the colon. */
 static int read_lora(paths *p, const char *text, vdm_error *err)
 {
     struct known_path k = {.name = text, .use = READ};
@@ -90,7 +90,7 @@ static int read_lora(paths *p, const char *text, vdm_error *err)
     memcpy(path, text, n);
     k.name = path;
     int before = p->n, status = add(p, k, err);
-    if (p->n > before) p->all[before].name = text; /* identified: the text is for the message */
+    if (p->n > before) p->all[before].name = text; /* it exists: the text is for the message */
     vdm_free(path);
     return status;
 }
@@ -140,7 +140,7 @@ int paths_read_task(paths *p, const vdm_task *t, vdm_error *err)
     return 0;
 }
 
-/* Whether a file lies in this folder, or below it: the folders from its own up to the root are compared. */
+/* Whether a file is in this folder, or below it: the folders from its own up to the root are compared. */
 static bool lies_below(const struct known_path *file, const struct known_path *folder)
 {
     vdm_error err;
@@ -176,7 +176,7 @@ static int compare(const paths *p, int i, vdm_error *err)
         const struct known_path *other = &p->all[k];
         if (other->use == READ_BELOW && lies_below(mine, other))
             return vdm_fail(
-                err, "%s: this output would lie among the files of %s, which are read; choose another folder",
+                err, "%s: this output would be among the files of %s, which are read; choose another folder",
                 mine->name, other->name);
         if (other->use == READ && same_file(mine, other))
             return vdm_fail(err, "%s: this output would replace %s, which is read; choose another name",
@@ -199,8 +199,8 @@ int paths_make_folder(const paths *p, const char *folder, vdm_error *err)
     for (int i = 0; i < p->n && known && !status; i++)
         if (p->all[i].use == READ_BELOW && lies_below(&mine, &p->all[i]))
             status = vdm_fail(
-                err, "%s: this folder would lie among the files of %s, which are read; choose another",
-                folder, p->all[i].name);
+                err, "%s: this folder would be among the files of %s, which are read; choose another", folder,
+                p->all[i].name);
     vdm_free(name);
     return status ? -1 : make_folder(folder, err);
 }

@@ -1,4 +1,4 @@
-/* Pictures that a command reads, and what reading them lost. */
+/* Pictures that a command reads, and notes of what was lost. */
 #include "tools/run/pictures.h"
 #include "tools/messages.h"
 
@@ -23,7 +23,7 @@ int read_picture(vdm_picture *p, const char *path, vdm_error *err)
     return 0;
 }
 
-void say_task_notes(const vdm_task *t)
+void print_task_notes(const vdm_task *t)
 {
     for (int i = 0; i < VDM_NOTES && t->notes; i++)
         if (t->notes->first[i][0])

@@ -1,4 +1,4 @@
-/* Pictures that a command reads, and what reading them lost. */
+/* Pictures that a command reads, and notes of what was lost. */
 #ifndef VDM_PICTURES_H
 #define VDM_PICTURES_H
 
@@ -7,7 +7,7 @@
 /* Reads a picture and prints on stderr what was lost: transparency, 16 bits, a colour profile, an animation. */
 int read_picture(vdm_picture *p, const char *path, vdm_error *err);
 /* Prints the same of the task's pictures that have been read. */
-void say_task_notes(const vdm_task *t);
+void print_task_notes(const vdm_task *t);
 /* p at the geometry's size, as [3,H,W] in -1..1 (vdm_free). */
 int image_of(float **image, const vdm_picture *p, const vdm_geometry *g, vdm_error *err);
 

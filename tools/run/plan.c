@@ -1,4 +1,4 @@
-/* What a run will take, printed before it starts: bytes from the library's own layouts, time from counted
+/* The memory and time of a run, printed before it starts: bytes from the library's own layouts, time from counted
  * operations and a short measurement of this machine. */
 #include "tools/run/plan.h"
 #include "tools/messages.h"
@@ -17,9 +17,8 @@ static double forward_operations(const session *s, int B)
     return B * c->layers * (2 * 12 * D * D * S + 4 * S * S * D);
 }
 
-/* Passes that a step of learning takes: forward, the gradients of the blocks' inputs (attention's and the
- * adapters' come on top), and forward again where activations were not kept; a fifth less of it where what
- * attention gave was. */
+/* Passes of a training step: forward, the gradients of the blocks' inputs (attention's and the adapters' come on top),
+ * and forward again for blocks whose activations are not stored; a fifth less if their attention outputs are. */
 static double passes(const session *s, const vdm_fit_options *f)
 {
     int layers = s->config.transformer.layers, attention;
@@ -57,7 +56,7 @@ static double measure_speed(const vdm_cpu *cpu)
     return 2.0 * N * N * N * runs / seconds;
 }
 
-/* Bytes of the safetensors files in MODEL/part: they are mapped, and resident once they were used. */
+/* Bytes of the safetensors files in MODEL/part: they are mapped, and resident once they have been used. */
 static double weight_bytes(const char *model, const char *part)
 {
     vdm_error err;
@@ -95,7 +94,7 @@ static double pixel_bytes(const vdm_geometry *g)
     return (double)g->frames * g->height * g->width * 3 * (sizeof(float) + 1);
 }
 
-/* Prints the stages of learning, and returns what the larger one takes. */
+/* Prints the stages of learning, and returns the bytes of the larger one. */
 static double plan_learning(const session *s, const vdm_fit_options *f, int pairs)
 {
     const options *o = s->options;
@@ -115,7 +114,7 @@ static double plan_learning(const session *s, const vdm_fit_options *f, int pair
     return larger(encode, learn);
 }
 
-/* What holds after the program's defaults, the model's and the command line's. */
+/* The settings in effect, after the program's defaults, the model's and the command line. */
 static void print_settings(const session *s, bool learning)
 {
     const options *o = s->options;

@@ -19,16 +19,16 @@ int no_text_encoder(const char *what, const char *model, vdm_error *err)
                                                : "text_encoder/config.json");
 }
 
-int prompt_say_cut(const vdm_tokenizer *t, const char *text, int L, vdm_error *err)
+int prompt_report_cut(const vdm_tokenizer *t, const char *text, int L, vdm_error *err)
 {
     int n = vdm_token_count(t, text, err);
     if (n > L)
-        fprintf(stderr, "prompt '%.40s...': cut after %d of %d tokens, as many as the model takes\n",
-                clean(text), L, n);
+        fprintf(stderr, "prompt '%.40s...': cut after %d of %d tokens, the model's maximum\n", clean(text), L,
+                n);
     return n < 0 ? -1 : 0;
 }
 
-/* texts [n] -> ids [n,L]; NULL: left as zeros */
+/* texts [n] -> ids [n,L]; NULL: its ids stay zeros */
 static int tokenize(int32_t *ids, const char *const *texts, int n, const char *model, int L, vdm_error *err)
 {
     char *folder = vdm_path(model, "tokenizer", err);
@@ -36,10 +36,10 @@ static int tokenize(int32_t *ids, const char *const *texts, int n, const char *m
     int status = t ? 0 : -1;
     for (int i = 0; i < n && !status; i++)
         if (texts[i])
-            status =
-                prompt_say_cut(t, texts[i], L, err) || vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err)
-                    ? -1
-                    : 0;
+            status = prompt_report_cut(t, texts[i], L, err) ||
+                             vdm_tokenize(t, texts[i], ids + (int64_t)i * L, L, err)
+                         ? -1
+                         : 0;
     vdm_tokenizer_free(t);
     vdm_free(folder);
     return status;

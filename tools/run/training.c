@@ -1,8 +1,8 @@
 /* Training: a task folder's train/ pairs are read, encoded and learned, as vdm fit and vdm demo do.
  *
- *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, with one row of numbers for every step
+ *   pairs x, y [H,W,3] -> latents, once for the whole run -> adapter, and a row of metrics for every step
  *
- * The library does the work (fit.c at the root); here is what a command adds: options, paths, files. */
+ * The library does the work (fit.c at the root); this file adds a command's options, paths and files. */
 #include "tools/run/training.h"
 #include "tools/messages.h"
 #include "tools/run/canvas.h"
@@ -42,7 +42,7 @@ static void set_options(training *l, const options *o)
                                     .seed = o->seed};
 }
 
-/* As vdm_phi_parse reads it. */
+/* The transition's name, as vdm_phi_parse reads it. */
 static void name_phi(char *text, size_t size, const vdm_phi *phi)
 {
     const char *names[] = {"linear", "quadratic", "sqrt", "discrete", "black", "tiles", "noisy"};
@@ -115,12 +115,12 @@ int training_read(training *l, vdm_error *err)
     l->y = vdm_alloc((size_t)l->videos, sizeof *l->y, "the pairs", err);
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
-    say_task_notes(l->task);
+    print_task_notes(l->task);
     return status;
 }
 
-/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override it, except a rank
- * that is smaller than the file's. */
+/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override them, but a rank
+ * smaller than the file's is rejected. */
 int training_init_options(options *o, vdm_error *err)
 {
     vdm_model_config c;
@@ -137,7 +137,7 @@ int training_init_options(options *o, vdm_error *err)
         return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank,
                         o->learn.init, o->learn.asked_rank);
     o->learn.rank = o->learn.asked_rank ? o->learn.asked_rank : rank;
-    /* alpha: at a larger rank the same scale, if --alpha does not say otherwise */
+    /* alpha: at a larger rank the same scale, unless --alpha is given */
     if (o->learn.rank != rank) alpha = alpha / rank * o->learn.rank;
     o->learn.alpha = o->learn.asked_alpha != 0 ? o->learn.asked_alpha : alpha;
     return 0;
@@ -160,15 +160,15 @@ static int start_adapter(training *l, vdm_error *err)
     if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
     int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
     if (!same)
-        fprintf(stderr, "it is learned further at rank %d, alpha %g; it starts as the same adapter\n", rank,
-                alpha);
+        fprintf(stderr, "training continues at rank %d, alpha %g; the adapter is the same at the start\n",
+                rank, alpha);
     if (rows)
-        fprintf(stderr, "%lld of %lld rows of A are drawn anew: the file has nothing there\n",
+        fprintf(stderr, "%lld of %lld rows of A are initialised at random: the file does not have them\n",
                 (long long)rows, (long long)(4LL * c->layers * rank));
     return 0;
 }
 
-/* The rows of steps done so far: also when the run was stopped. */
+/* Writes the rows of the steps so far, also if the run was stopped. */
 static int write_table(const training *l, vdm_error *err)
 {
     vdm_file f;
@@ -185,7 +185,7 @@ static int write_table(const training *l, vdm_error *err)
     return vdm_file_commit(&f, err);
 }
 
-static void say_what_was_learned(const training *l)
+static void report_learning(const training *l)
 {
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
@@ -195,7 +195,7 @@ static void say_what_was_learned(const training *l)
     fputc('\n', stderr);
 }
 
-/* Which prompt each video is learned with. */
+/* The prompt that each video is learned with. */
 static int prompt_views(training *l, vdm_error *err)
 {
     if (l->views.n == 1) return 0;
@@ -206,7 +206,7 @@ static int prompt_views(training *l, vdm_error *err)
     return l->data.prompt ? 0 : -1;
 }
 
-/* The console's report, and from time to time a look at the adapter. */
+/* The console's report, and every look_every steps a look at the adapter. */
 struct watched {
     const training *training;
     console console;
@@ -242,12 +242,13 @@ int training_run(training *l, vdm_error *err)
     status = vdm_fit(&pipeline, &l->adapter, &l->data, &l->fit, l->rows, &l->done, &progress, err);
     console_end(&w.console);
     l->seconds = vdm_seconds() - start;
-    if (status) { /* what was done is kept: the state, and the table; a refused --resume changes neither */
+    if (status) { /* state and table of the steps so far are kept; a rejected --resume changes neither */
         if (l->done) write_table(l, &other);
         return -1;
     }
+    l->adapter.views = l->views.n;
     if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
-    say_what_was_learned(l);
+    report_learning(l);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* A task folder's pairs are learned. */
+/* Learns a task folder's pairs. */
 #ifndef VDM_TRAINING_H
 #define VDM_TRAINING_H
 
@@ -11,17 +11,17 @@ typedef struct training {
     session *session;
     const vdm_task *task;
     int pairs;
-    views views; /* in which each pair is learned */
+    views views; /* that each pair is learned in */
     vdm_phi phi;
-    char phi_name[32];        /* as --phi takes it */
+    char phi_name[32];        /* as --phi accepts it */
     int videos;               /* pairs times views */
     vdm_picture *x, *y;       /* [videos], view by view, of the session's size */
-    vdm_fit_data_options how; /* what the pairs become: may be changed before training_run */
+    vdm_fit_data_options how; /* how pairs become videos: may be changed before training_run */
     vdm_fit_options fit;      /* the same */
     vdm_fit_data data;
     vdm_lora adapter;
-    vdm_trace *trace; /* shown the tensors of learning; or NULL */
-    /* Called every look_every steps (0: never) but the last, with the adapter as it is then. */
+    vdm_trace *trace; /* receives the tensors of learning; or NULL */
+    /* Called every look_every steps (0: never) except the last, with the present adapter. */
     void (*look)(void *user, int step);
     void *look_user;
     int look_every;
@@ -31,11 +31,11 @@ typedef struct training {
     char *lora, *table, *state; /* paths in the output folder; state: NULL if none is kept */
     lock lock;                  /* of the output folder */
 } training;
-/* --init, --rank, --alpha: what they come to is in o->rank and o->alpha then. Comes before training_plan. */
+/* Applies --init, --rank and --alpha to o->rank and o->alpha. Call it before training_plan. */
 int training_init_options(options *o, vdm_error *err);
-/* Refuses an impossible request; no pixels are read, nothing is written. `session` is filled in. */
+/* Rejects an impossible request; no pixels are read, nothing is written. Fills in `session`. */
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
-/* Makes the folder, takes its lock, and adds the files to those that are checked. keep_state: the run can be resumed. */
+/* Makes the folder, takes its lock, and adds the files to those that are checked. keep_state: for --resume. */
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err);
 /* Reads the pairs. */
 int training_read(training *l, vdm_error *err);
