@@ -92,7 +92,7 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+/* Checks a copied tensor. NaN in matrices that stay mapped is found in the result of the first step
  * (vdm_safetensors_check_finite): a check here would read the whole file. */
 static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
 {
@@ -303,8 +303,8 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed by
- * cache lines; one thread writes one block's columns. */
+/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed
+ * by cache lines; one thread writes one block's columns. */
 enum { BLOCK = 16 };
 struct repacked {
     char *to;

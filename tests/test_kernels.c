@@ -109,7 +109,7 @@ static void compare(const char *what, void (*run)(const vdm_cpu *cpu, void *args
 /* ------------------------------------------------------------------------------------------------
  * Matmul */
 
-/* n numbers of a dtype, at an odd address where they are 16 bit */
+/* n elements of a dtype, at an odd address if they have 16 bits */
 static void *weights(int64_t n, vdm_dtype dtype, uint32_t seed, void **memory)
 {
     float *x = numbers(n, seed, 0.5f);
@@ -749,7 +749,7 @@ static void test_norms(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Number by number */
+ * Elementwise */
 
 struct flat_case {
     const float *x, *z;

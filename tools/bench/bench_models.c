@@ -165,7 +165,7 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 {
     return k->outside + c->layers * (12 * k->linear + k->attention + 8 * k->lora);
 }
-/* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and but for
+/* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and without
  * attention and its last layer if attention outputs are stored. */
 static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep,
                              int attention)
