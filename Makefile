@@ -56,7 +56,7 @@ HARDEN := $(if $(SANITIZE),,$(shell echo '$(HARDEN_TRIAL)' | $(CC) -Werror $(OPT
 
 # The library: the method at the root, and its folders. Sources compiled once for each instruction set are listed separately.
 PER_SET = kernels/set.c
-SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
+SET_PARTS = $(patsubst %,kernels/%.c,products conv conv_strips winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
 LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))

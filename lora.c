@@ -196,33 +196,16 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
-/* Sums of squares of pieces of a gradient, the last of which may be shorter */
-enum { PIECES = 256 };
-struct squares {
-    const float *grad; /* [n] */
-    int64_t n, piece;
-    double *sums; /* [PIECES] */
-};
-static void sum_squares(const void *of, int64_t first, int64_t end)
+/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in 256 pieces. */
+double vdm_clip_grad(float *grad, int64_t n, double max)
 {
-    const struct squares *s = of;
-    for (int64_t i = first; i < end; i++) {
-        int64_t after = (i + 1) * s->piece < s->n ? (i + 1) * s->piece : s->n;
-        double sum = 0;
-        for (int64_t j = i * s->piece; j < after; j++) sum += (double)s->grad[j] * (double)s->grad[j];
-        s->sums[i] = sum;
+    int64_t piece = (n + 255) / 256;
+    double sum = 0;
+    for (int64_t first = 0; first < n; first += piece) {
+        double squares = 0;
+        for (int64_t j = first; j < n && j < first + piece; j++) squares += (double)grad[j] * (double)grad[j];
+        sum += squares;
     }
-}
-
-/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in pieces whose size depends
- * on n alone: the same bits with any number of threads. */
-double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max)
-{
-    double sums[PIECES], sum = 0;
-    const struct squares s = {grad, n, (n + PIECES - 1) / PIECES, sums};
-    const vdm_items pieces = {PIECES, cpu->threads, sum_squares, &s, 4 * (double)s.piece};
-    vdm_team_run_items(cpu->team, &pieces);
-    for (int i = 0; i < PIECES; i++) sum += sums[i];
     double norm = sqrt(sum), factor = max / (norm + 1e-6);
     if (!(factor < 1)) return norm;
     float f = (float)factor;

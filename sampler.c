@@ -81,35 +81,16 @@ static int arrival(const vdm_schedule *s, int steps, int t)
  * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0,
  * so x0 = sqrt(alpha) x - sqrt(1 - alpha) v */
 
-enum { ELEMENT = 16 }; /* multiply-adds that take as long as an element of these loops */
-
-/* Elements first ... end - 1: x <- a x + b x0 */
-struct ddim {
-    float *x;
-    const float *v;
-    float of_x, of_v, a, b;
-};
-static void ddim_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct ddim *c = of;
-    for (int64_t i = first; i < end; i++) {
-        float x0 = c->of_x * c->x[i] - c->of_v * c->v[i];
-        c->x[i] = c->a * c->x[i] + c->b * x0;
-    }
-}
-
-void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
-                   int64_t n)
+void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n)
 {
     double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
     double keep = sqrt((1 - to) / (1 - alpha));
-    const struct ddim c = {.x = x,
-                           .v = v,
-                           .of_x = (float)sqrt(alpha),
-                           .of_v = (float)sqrt(1 - alpha),
-                           .a = (float)keep,
-                           .b = (float)(sqrt(to) - sqrt(alpha) * keep)};
-    vdm_team_run_items(cpu->team, &(vdm_items){n, cpu->threads, ddim_elements, &c, ELEMENT});
+    const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
+    const float a = (float)keep, b = (float)(sqrt(to) - sqrt(alpha) * keep);
+    for (int64_t i = 0; i < n; i++) {
+        float x0 = of_x * x[i] - of_v * v[i];
+        x[i] = a * x[i] + b * x0;
+    }
 }
 
 /* Half the log signal-to-noise ratio: -inf at alpha = 0, inf at 1 */
@@ -120,24 +101,10 @@ static double log_snr(double alpha)
 
 /* x <- m1 x - m2 x0 + mn noise, in the second order with x0 + (x0 - old) / (2r) for x0 */
 struct dpm {
-    float *x, *old;
-    const float *v, *noise;
-    float of_x, of_v; /* x0 = of_x x - of_v v */
     float m1, m2, mn; /* of x, x0, noise */
     float m3, m4;     /* 1 + 1/2r, 1/2r */
     bool second_order;
 };
-
-static void dpm_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct dpm *c = of;
-    for (int64_t i = first; i < end; i++) {
-        float x0 = c->of_x * c->x[i] - c->of_v * c->v[i];
-        float target = c->second_order ? c->m3 * x0 - c->m4 * c->old[i] : x0;
-        c->x[i] = (c->m1 * c->x[i] - c->m2 * target) + c->mn * c->noise[i];
-        c->old[i] = x0;
-    }
-}
 
 /* Infinities from alpha = 0 (t = 999) and 1 (the last step): h = inf makes m1 = 0 and m2 = -sqrt(to);
  * after t = 999 r = inf, and the second order is the first. At the last step r = 0: m3 isn't used. */
@@ -159,14 +126,19 @@ static struct dpm dpm_coefficients(const vdm_schedule *s, const vdm_step *step)
     return c;
 }
 
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
-                  float *old, const float *noise, int64_t n)
+void vdm_dpm_step(const vdm_schedule *s, const vdm_step *step, float *x, const float *v, float *old,
+                  const float *noise, int64_t n)
 {
-    struct dpm c = dpm_coefficients(s, step);
+    const struct dpm c = dpm_coefficients(s, step);
     const double alpha = vdm_schedule_alpha(s, step->t);
-    c.x = x, c.old = old, c.v = v, c.noise = c.second_order ? noise + n : noise;
-    c.of_x = (float)sqrt(alpha), c.of_v = (float)sqrt(1 - alpha);
-    vdm_team_run_items(cpu->team, &(vdm_items){n, cpu->threads, dpm_elements, &c, ELEMENT});
+    const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
+    const float *fresh = c.second_order ? noise + n : noise;
+    for (int64_t i = 0; i < n; i++) {
+        float x0 = of_x * x[i] - of_v * v[i];
+        float target = c.second_order ? c.m3 * x0 - c.m4 * old[i] : x0;
+        x[i] = (c.m1 * x[i] - c.m2 * target) + c.mn * fresh[i];
+        old[i] = x0;
+    }
 }
 
 /* t is a timestep (0..999), steps a count: (steps - t) / steps reaches -998, its fifth power -1e15, and the
@@ -414,7 +386,7 @@ static void dpm_step(struct run *r, int k, int t, int t_back)
         if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
         repeat(r, r->noise + i * r->K * r->n, noise);
     }
-    vdm_dpm_step(r->p->schedule, r->p->cpu, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
+    vdm_dpm_step(r->p->schedule, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
                  r->K * r->n);
 }
 
@@ -451,7 +423,7 @@ static int denoise(struct run *r, vdm_error *err)
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->p->schedule, r->p->cpu, steps, t, r->x, r->v, r->K * r->n);
+            vdm_ddim_step(r->p->schedule, steps, t, r->x, r->v, r->K * r->n);
         see(r, r->x, "latents", k + 1);
         if (report(r, k + 1, start, err)) return -1;
     }

@@ -33,41 +33,16 @@ static const float FIXED_EPS = 1e-6f; /* of norm_out and of every decoder norm, 
  * In the first chunk u_-2 = u_-1 = u_0, so that kernels which fall on copies are added, then used once:
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b */
 
-/* Rows of one kernel [rows,out] */
-struct sums {
-    const vdm_conv *w;
-    int64_t rows;
-    float *all, *two, *last; /* W_0 + W_1 + W_2, W_0 + W_1, W_2 */
-};
-static void sum_rows(const void *of, int64_t first, int64_t end)
-{
-    const struct sums *s = of;
-    const vdm_dtype dtype = s->w->weight.dtype;
-    const char *weight = s->w->weight.data;
-    int64_t n = s->w->out, row = n * (int64_t)vdm_dtype_bytes(dtype), kernel = s->rows * row;
-    for (int64_t i = first; i < end; i++) {
-        float *a = s->all + i * n, *b = s->two + i * n, *c = s->last + i * n;
-        vdm_widen(b, weight + i * row, dtype, n);
-        vdm_widen(c, weight + i * row + kernel, dtype, n);
-        for (int64_t j = 0; j < n; j++) b[j] += c[j];
-        vdm_widen(c, weight + i * row + 2 * kernel, dtype, n);
-        for (int64_t j = 0; j < n; j++) a[j] = b[j] + c[j];
-    }
-}
-
 /* sums [3,k,k,in,out] = W_0 + W_1 + W_2, W_0 + W_1, W_2 in f32. summed[t]: the convolution that gives y_t, of t + 1
  * kernels. With --precision bf16 and amx sums of bf16 weights too are rounded like activations. */
 static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_conv summed[PAST])
 {
     int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one kernel [rows,out] */
-    float *all = sums, *two = all + rows * n, *last = two + rows * n;
-    const struct sums s = {w, rows, all, two, last};
-    const vdm_items items = {rows, cpu->threads, sum_rows, &s, 64.0 * (double)n};
-    vdm_team_run_items(cpu->team, &items);
+    cpu->kernels->sum_taps(cpu, sums, w);
     for (int t = 0; t < PAST; t++) {
         summed[t] = *w;
         summed[t].kt = t + 1;
-        summed[t].weight = (vdm_matrix){t == 0 ? all : two, VDM_F32, (t + 1) * rows, n};
+        summed[t].weight = (vdm_matrix){t == 0 ? sums : sums + rows * n, VDM_F32, (t + 1) * rows, n};
     }
 }
 
@@ -319,31 +294,6 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time, vdm
     vdm_trace_see(trace, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", "");
 }
 
-/* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
-struct picture {
-    float *y;
-    const float *x;
-    int W, C;
-};
-static void enlarge_rows(const void *of, int64_t first, int64_t end)
-{
-    const struct picture *s = of;
-    size_t pixel = (size_t)s->C, row = 2 * (size_t)s->W * pixel;
-    for (int64_t i = first; i < end; i++) {
-        float *to = s->y + 2 * (size_t)i * row;
-        const float *from = s->x + (size_t)i * (size_t)s->W * pixel;
-        for (size_t j = 0; j < 2 * (size_t)s->W; j++)
-            memcpy(to + j * pixel, from + j / 2 * pixel, pixel * sizeof *to);
-        memcpy(to + row, to, row * sizeof *to);
-    }
-}
-static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
-{
-    const struct picture s = {y, x, W, C};
-    const vdm_items rows = {H, cpu->threads, enlarge_rows, &s, 64.0 * W * C};
-    vdm_team_run_items(cpu->team, &rows);
-}
-
 /* CogVideoXUpsample3D: [T,H,W,C] -> [T',2H,2W,C], nearest, then a 3x3 convolution of every frame.
  * T' = 1 if T = 1, 2T - 1 if T is odd (frame 0 stays single), 2T if it is even. Frames that time
  * doubles are equal before the convolution, hence after it: computed once. */
@@ -356,7 +306,7 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time, vdm_t
     r->frames[0] = r->buffer[RING];
     for (int t = 0; t < r->T; t++) {
         bool twice = compress_time && r->T > 1 && !(r->T % 2 == 1 && t == 0);
-        enlarge(r->cpu, r->buffer[RING], r->x + (size_t)t * from, r->H, r->W, w->in);
+        r->cpu->kernels->enlarge(r->cpu, r->buffer[RING], r->x + (size_t)t * from, r->H, r->W, w->in);
         convolve(r, y, 1, w, same, NULL);
         if (twice) memcpy(y + to, y, to * sizeof *y);
         y += twice ? 2 * to : to;

@@ -56,8 +56,10 @@ static const char *shape_text(char text[static 128], int rank, const int64_t *sh
     return text;
 }
 
-/* The tensor prefix + name of that shape; if there is none, notes a problem and returns NULL. */
-static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape)
+/* The tensor prefix + name of that shape; if there is none, notes a problem and returns NULL. What is converted may be
+ * doubles: diffusers saves the learned positions so. Matrices are used as they are. */
+static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape,
+                              bool converted)
 {
     char full[VDM_MAX_NAME], expected[128], found[128];
     snprintf(full, sizeof full, "%s%s", prefix, name);
@@ -72,8 +74,7 @@ static const vdm_tensor *take(loader *l, const char *prefix, const char *name, i
     if (!same)
         add_problem(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
                     shape_text(found, t->rank, t->shape));
-    /* vectors are converted, so they may be doubles; matrices are used as they are */
-    bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && rank == 1);
+    bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && converted);
     if (same && !floating)
         add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full,
                     vdm_dtype_name(t->dtype));
@@ -92,7 +93,7 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+/* Checks a copied tensor. NaN in matrices that stay mapped is found in the result of the first step
  * (vdm_safetensors_check_finite): a check here would read the whole file. */
 static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
 {
@@ -104,7 +105,7 @@ static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_d
 static const float *take_floats(loader *l, const char *prefix, const char *name, int rank,
                                 const int64_t *shape)
 {
-    const vdm_tensor *t = take(l, prefix, name, rank, shape);
+    const vdm_tensor *t = take(l, prefix, name, rank, shape, true);
     if (!t) return NULL;
     float *floats = reserve(l, (size_t)vdm_tensor_count(t) * sizeof *floats);
     vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
@@ -182,7 +183,7 @@ static int loader_report(const loader *l, vdm_error *err)
 /* weight [out,in], used where it is mapped; no bias. */
 static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
-    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
+    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in}, false);
     *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in}};
 }
 
@@ -201,7 +202,8 @@ static void take_patch_proj(loader *l, vdm_linear *w, const vdm_transformer_conf
         return;
     }
     /* Conv2d [D,C,p,p]: the matrix [D, C p p], columns in order (c, dy, dx), is the same memory */
-    const vdm_tensor *t = take(l, "patch_embed.proj", ".weight", 4, (int64_t[]){D, c->in_channels, p, p});
+    const vdm_tensor *t =
+        take(l, "patch_embed.proj", ".weight", 4, (int64_t[]){D, c->in_channels, p, p}, false);
     w->weight = (vdm_matrix){.data = t ? t->data : NULL,
                              .dtype = t ? t->dtype : VDM_F32,
                              .rows = D,
@@ -343,8 +345,8 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed by
- * cache lines; one thread writes one block's columns. */
+/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed
+ * by cache lines; one thread writes one block's columns. */
 enum { BLOCK = 16 };
 struct repacked {
     char *to;
@@ -372,7 +374,7 @@ static void take_conv(loader *l, vdm_conv *w, int out, int in, int kt, int k, co
     snprintf(full, sizeof full, "%s%s", prefix, name);
     int64_t shape3[] = {out, in, kt, k, k}, shape2[] = {out, in, k, k};
     int64_t taps = (int64_t)(kt ? kt : 1) * k * k;
-    const vdm_tensor *t = take(l, full, ".weight", kt ? 5 : 4, kt ? shape3 : shape2);
+    const vdm_tensor *t = take(l, full, ".weight", kt ? 5 : 4, kt ? shape3 : shape2, false);
     *w = (vdm_conv){.in = in, .out = out, .kt = kt ? kt : 1, .k = k};
     w->weight = (vdm_matrix){.dtype = t ? t->dtype : VDM_F32, .rows = taps * in, .cols = out};
     if (t) {

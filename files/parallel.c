@@ -1,14 +1,14 @@
 /* A team of threads (parallel.h).
  *
- * One loop at a time: `left` pieces are still to be taken, `unfinished` are not done. Taking one is left = left - 1, which
- * succeeds only if nobody else did the same; what the loop is, is written before `left` is, and read after a piece was
- * taken, when the loop can't end before this piece does. So a thread that comes late takes part in the loop of now.
+ * One loop at a time: `left` pieces are not taken yet, `unfinished` are not done. A thread takes a piece by left = left
+ * - 1, which succeeds only if no other thread did the same. The loop is written before `left`, and read after a piece
+ * is taken, when the loop can't end before that piece. So a thread that comes late takes part in the current loop.
  *
- *   caller    write the loop, unfinished = left = n; wake who sleeps; take pieces; wait until unfinished == 0
+ *   caller    write the loop, unfinished = left = n; wake sleeping threads; take pieces; wait until unfinished == 0
  *   others    wait until left != 0; take pieces
  *
- * Trap: who is about to sleep first says so, then looks once more; who has something for it first writes that, then looks
- *   whether somebody sleeps: in the other order both could miss each other. */
+ * Trap: a thread that is about to sleep first announces it, then checks for work once more; a caller first writes the
+ * work, then checks for sleeping threads. In the opposite order they could miss each other. */
 #include "files/parallel.h"
 #include "files/vdm_files.h"
 
@@ -61,21 +61,21 @@ static const double LOOK_SECONDS = 50e-6;
 
 struct vdm_team {
     struct watch watch;
-    int threads; /* with the caller's */
+    int threads; /* including the caller */
     vdm_loop loop;
-    /* each in a line of its own: others wait for one while the next is written */
-    _Alignas(LINE) atomic_int left; /* -1: the team's end */
+    /* each in its own cache line: threads poll one while another is written */
+    _Alignas(LINE) atomic_int left; /* -1: the team ends */
     _Alignas(LINE) atomic_int unfinished;
     _Alignas(LINE) atomic_int asleep; /* threads that wait for a loop */
     atomic_int caller_asleep;
     pthread_mutex_t lock;
     pthread_cond_t begin, end; /* of a loop */
-    atomic_int *reached;       /* [VDM_MAX_CHAINED]: how far each piece of a chained loop is */
+    atomic_int *reached;       /* [VDM_MAX_CHAINED]: progress of each piece of a chained loop */
     struct worker {
         vdm_team *team;
         pthread_t thread;
         int number;
-    } worker[]; /* [threads]; 0 is the caller's, and empty */
+    } worker[]; /* [threads]; 0 is the caller, and not used */
 };
 
 static void relax(void)
@@ -87,13 +87,13 @@ static void relax(void)
 #endif
 }
 
-/* Looks at x until it is from `least` to `most`, for so long and no longer. */
-static void look(atomic_int *x, int least, int most)
+/* Polls x until it is from `min` to `max`, for at most LOOK_SECONDS. */
+static void look(atomic_int *x, int min, int max)
 {
     double end = 0;
     for (int i = 1;; i++) {
         int now = atomic_load_explicit(x, memory_order_relaxed);
-        if (now >= least && now <= most) return;
+        if (now >= min && now <= max) return;
         relax();
         if (i % LOOKS != 0) continue;
         double time = vdm_seconds();
@@ -151,7 +151,7 @@ static void *serve(void *of)
     return NULL;
 }
 
-/* Wakes up to n of those who sleep. */
+/* Wakes up to n sleeping threads. */
 static void wake(vdm_team *t, int n)
 {
     int asleep = atomic_load(&t->asleep);
@@ -166,7 +166,7 @@ void vdm_team_reach(vdm_team *t, int piece, int steps)
 {
     atomic_store_explicit(&t->reached[piece], steps, memory_order_release);
 }
-/* Whom this thread waits for is at work: pieces are taken in order. */
+/* The awaited piece is running or done: pieces are taken in order. */
 void vdm_team_await(vdm_team *t, int piece, int steps)
 {
     look(&t->reached[piece], steps, INT_MAX);
@@ -193,7 +193,7 @@ void vdm_team_run(vdm_team *t, const vdm_loop *loop)
     if (atomic_load(&t->unfinished) > 0) sleep_until_end(t);
 }
 
-/* Signals are for the threads of the program. */
+/* Signals are handled by the program's threads. */
 static void start(vdm_team *t, int threads)
 {
     pthread_attr_t attr;

@@ -34,14 +34,6 @@ static float *buffers_of(const vdm_cpu *cpu, int thread)
 {
     return cpu->scratch + (int64_t)thread * ATTENTION_FLOATS;
 }
-/* The next buffer, from *at on */
-static float *take(float **at, int64_t floats)
-{
-    float *p = *at;
-    *at += floats;
-    return p;
-}
-
 /* One head of one video: row s of q is q + s * row. */
 struct head {
     const float *q, *k, *v, *d_o;
@@ -49,10 +41,6 @@ struct head {
     int64_t row, S, Dh;
     float scale;
 };
-static const float *moved(const float *p, int64_t n)
-{
-    return p ? p + n : NULL;
-}
 static struct head head_of(const vdm_attention_args *a, int64_t number)
 {
     int64_t b = number / a->A, row = (int64_t)a->A * a->Dh, at = b * a->S * row + number % a->A * a->Dh;

@@ -207,3 +207,54 @@ static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows 
     const struct gated s = {dy, dh, NULL, r, m};
     run_rows(cpu, (int64_t)r->B * r->S, r->D, gate_rows, &s);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Of the VAE */
+
+/* Rows [out] of the kernels W_t */
+struct taps {
+    const vdm_conv *w;
+    float *sums; /* [3,rows,out] */
+    int64_t rows;
+};
+static void sum_rows(const void *of, int64_t first, int64_t end)
+{
+    const struct taps *s = of;
+    const vdm_matrix *weight = &s->w->weight;
+    int64_t out = s->w->out, n = s->rows * out, bytes = (int64_t)vdm_dtype_bytes(weight->dtype);
+    for (int64_t i = first * out; i < end * out; i += out) {
+        float *all = s->sums + i, *two = all + n, *last = two + n;
+        for (int t = 0; t < 3; t++)
+            vdm_widen(all + t * n, (const char *)weight->data + (t * n + i) * bytes, weight->dtype, out);
+        for (int64_t j = 0; j < out; j++) two[j] = all[j] + two[j];
+        for (int64_t j = 0; j < out; j++) all[j] = two[j] + last[j];
+    }
+}
+static void sum_taps(const vdm_cpu *cpu, float *sums, const vdm_conv *w)
+{
+    const struct taps s = {w, sums, (int64_t)w->k * w->k * w->in};
+    run_rows(cpu, s.rows, 4 * w->out, sum_rows, &s);
+}
+
+struct picture {
+    float *y;
+    const float *x;
+    int W, C;
+};
+static void enlarge_rows(const void *of, int64_t first, int64_t end)
+{
+    const struct picture *s = of;
+    int64_t pixel = s->C, row = 2 * (int64_t)s->W * pixel;
+    for (int64_t i = first; i < end; i++) {
+        float *to = s->y + 2 * i * row;
+        const float *from = s->x + i * s->W * pixel;
+        for (int64_t j = 0; j < 2 * s->W; j++)
+            memcpy(to + j * pixel, from + j / 2 * pixel, (size_t)pixel * sizeof *to);
+        memcpy(to + row, to, (size_t)row * sizeof *to);
+    }
+}
+static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
+{
+    const struct picture s = {y, x, W, C};
+    run_rows(cpu, H, 4 * (int64_t)W * C, enlarge_rows, &s);
+}

@@ -228,12 +228,14 @@ static double grid_part_work(const void *of, int i)
     return t.rows > 0 && t.cols > 0 ? part_work(s->cpu, t.rows, t.cols) * (double)s->p->K : 0;
 }
 
+static const double SMALL_PRODUCT = 200e3; /* multiply-adds that are not worth waking a thread: 4 us */
+
 static void run_product(const vdm_cpu *cpu, struct product p)
 {
     if (p.rhs_count == 1 && p.N < 16 && p.M > p.N) transpose(&p);
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
-    bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
+    bool small = (double)p.M * (double)p.N * (double)p.K < SMALL_PRODUCT;
     const struct parts s = {&p, cpu, grid_of(&p, cpu, small ? 1 : cpu->threads)};
     const vdm_loop loop = {
         .pieces = (int)(s.g.down * s.g.across), .run = run_grid_part, .of = &s, .work = grid_part_work};

@@ -120,11 +120,11 @@ static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_
                 for (int64_t i = 0; i < RUN; i += 16)
                     transform_inputs(&numbers[0][r][i], (HIGH + 1) * RUN, inputs[r], channel + i);
             for (int p = 0; p < 16; p++) {
-                for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[p][r];
+                for (int64_t r = 0; r < HIGH; r++) rows[r] = (const char *)numbers[p][r < n ? r : 0];
                 if (keeps_rows(width, d))
                     keep_rows(to + p * step, rows, n, VDM_F32, RUN);
                 else
-                    pack_rows(to + p * step, RUN / cell * width, width, rows, n, VDM_F32, RUN, d.pairs);
+                    pack_rows(to + p * step, RUN / cell * width, width, rows, VDM_F32, RUN, d.pairs);
             }
         }
     }

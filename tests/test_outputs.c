@@ -232,6 +232,23 @@ static void check_early(void)
     expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
 }
 
+/* Runs that mean less than they seem to say so. */
+static void check_warnings(void)
+{
+    expect_shell(0, "", "cp -r task seen; cp seen/train/a.in.ppm seen/test/a.in.ppm");
+    expect(0, "1 of 2 test inputs are training inputs too", "eval seen " MODEL " --sample-steps 1");
+    expect(0, "1 answered", "eval task " MODEL " --sample-steps 1");
+    CHECK(!strstr(said, "training inputs too"), "%s", said);
+    write_text("seen.json",
+               "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": [[1, 2]], "
+               "\"output\": [[2, 1]]}, {\"input\": [[1], [2]], \"output\": [[2], [1]]}]}");
+    expect(0, "1 of 2 test inputs are training", "eval seen.json " MODEL " --size 32x48 --sample-steps 1");
+    expect(0, "the learning rate reaches 0.01 of 0.1",
+           "fit task " MODEL " --steps 2 --lr 0.1 --schedule warmup --warmup 10 --plan");
+    expect(0, "", "fit task " MODEL " --steps 10 --lr 0.1 --schedule warmup --warmup 10 --plan");
+    CHECK(!strstr(said, "longer than the run"), "%s", said);
+}
+
 /* ulimit -f: a write that fails, not a signal; the sentence ends with the reason, however long the path is. */
 static void check_limits(void)
 {
@@ -268,6 +285,7 @@ int main(void)
     check_unknown_answers();
     check_scores_stay();
     check_early();
+    check_warnings();
     check_limits();
     check_threads();
     return check_end("outputs");

@@ -52,8 +52,8 @@ static void test_pieces(vdm_team *t, const char *what)
     free(c);
 }
 
-/* Loops one after the other, so fast that threads are still on the way to the last one when the next begins; every now and
- * then so late that they sleep. */
+/* Loops one after the other, so fast that threads are still on the way to the last one when the next begins; every now
+ * and then so late that they sleep. */
 struct sum {
     int from;
     int *to; /* [64] */

@@ -1,4 +1,4 @@
-/* vdm: the program. Commands are in files of their own. */
+/* vdm: the program. Each command has its own file. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/options.h"
@@ -29,7 +29,8 @@ static const struct {
     {"prompt", PROMPT, command_prompt, "compute and store the embedding of a prompt"},
     {"bench", BENCH, command_bench, "measure this machine's speed, kernel by kernel"},
     {"golden", GOLDEN, command_golden, "write every tensor of a computation, to check a port against"},
-    {"compare", COMPARE, command_compare, "find where a port's tensors leave the reference's, and why"},
+    {"compare", COMPARE, command_compare,
+     "find the first tensor of a port that differs from the reference, and why"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

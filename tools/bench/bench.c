@@ -1,8 +1,8 @@
 /* vdm bench: this machine's speed: its peaks, then kernels and whole jobs as shares of the peaks.
  *
  * A machine's speed drifts by a tenth within minutes. So the peak that bounds a job is measured before and after every
- * run; a run's share is relative to the mean of the two, and the median is printed. A short run is repeated until it takes
- * SAMPLE seconds. */
+ * run; a run's share is relative to the mean of the two, and the median is printed. A short run is repeated until it
+ * takes SAMPLE seconds. */
 #include "tools/bench/bench.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"

@@ -614,14 +614,14 @@ const struct job kernel_jobs[] = {
     ROWS("pointwise.exp", "1476x3072", run_exp, 1476, 3072, 48, 2),
     {0}};
 
-/* Attention alone at the lengths of growth_jobs (bench_models.c): its share of a block. */
-#define GROWTH(S)                                                                                        \
-    {                                                                                                    \
-        "growth.attention." #S, "attention alone, " #S " tokens", FMA, prepare_attention, run_attention, \
-            {1, 48, S, 64},                                                                              \
-        {                                                                                                \
-            1, 2, 40, 64                                                                                 \
-        }                                                                                                \
+/* Only attention, at the lengths of growth_jobs (bench_models.c): its share of a block. */
+#define GROWTH(S)                                                                                       \
+    {                                                                                                   \
+        "growth.attention." #S, "only attention, " #S " tokens", FMA, prepare_attention, run_attention, \
+            {1, 48, S, 64},                                                                             \
+        {                                                                                               \
+            1, 2, 40, 64                                                                                \
+        }                                                                                               \
     }
 const struct job growth_attention_jobs[] = {GROWTH(256),  GROWTH(512),  GROWTH(1024), GROWTH(2046),
                                             GROWTH(4096), GROWTH(8182), {0}};

@@ -1,16 +1,16 @@
-/* vdm bench --plan 8,64: how well jobs split among more threads than this machine has. A job's own code splits its loops;
- * instead of being run they are shown to the table below (files/parallel.h: vdm_team_watch), which hands their pieces to so
- * many threads, in order, each to the one that is free first.
+/* vdm bench --plan 8,64: how well jobs split among more threads than this machine has. A job's own code splits its
+ * loops; a simulation receives them instead of the threads (files/parallel.h: vdm_team_watch) and gives their pieces,
+ * in order, to the thread that is free first.
  *
- *   loops          those that have more than one piece: the threads wait for each other after each
+ *   loops          with more than one piece: the threads wait for each other after each
  *   pieces         of all loops
- *   largest        the largest piece of the loop that takes longest, as a share of what a thread would do of this loop
- *                  if all did the same: 100 % or less is a good split
+ *   largest        the largest piece of the longest loop, as a share of a thread's part in an even split: 100 % or less
+ *                  is a good split
  *   efficiency     work of one thread alone / (threads x time of all loops)
  *
- * Work is counted in multiply-adds (kernels.h says where: the loops' `work`), or, with --measure, it is the time of a piece,
- * run on this machine by one thread after the other: then what packing and caches cost is in it, and so is what happens
- * between loops. What many cores share, the speed of memory, is in neither. */
+ * Work is counted in multiply-adds (the loops' `work`, see kernels.h), or, with --measure, it is the time of a piece,
+ * run on this machine one piece after the other: this includes packing, caches, and the time between loops. Neither
+ * includes what many cores share, the speed of memory. */
 #include "tools/bench/bench.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -21,7 +21,7 @@
 
 enum { MAX_THREADS = 1024 };
 
-/* One job, split among so many threads */
+/* One job, split among `threads` threads */
 struct split {
     int threads;
     bool measure;
@@ -30,10 +30,10 @@ struct split {
     double span;              /* until the last thread is ready, of all loops */
     double longest;           /* the longest loop's span, */
     double largest;           /* and its largest piece / its work times the threads */
-    double done[MAX_THREADS]; /* of the loop: when each thread is free */
+    double done[MAX_THREADS]; /* of the loop: time at which each thread is free */
 };
 
-/* Of this thread: others may use the machine too. */
+/* The time of this thread only: other programs may use the machine. */
 static double processor_seconds(void)
 {
     struct timespec now;
@@ -72,8 +72,7 @@ static void see_loop(void *user, const vdm_loop *loop)
     s->largest = work > 0 ? largest / work * s->threads : 0;
 }
 
-/* The job is prepared; its loops among so many threads. Where time is measured, what is between loops is work that nobody
- * shares. */
+/* Splits the loops of a prepared job. If times are measured, the time between loops counts as work of one thread. */
 static void split_job(const struct job *job, struct work *w, struct split *s, int threads, bool measure)
 {
     *s = (struct split){.threads = threads, .measure = measure};

@@ -9,6 +9,7 @@
 #include "tools/run/files.h"
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
+#include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 
 enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered as well, without --train-pairs */
@@ -74,7 +75,7 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
         canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
-    return evaluation_plan(a, s, t, n, train_pairs, err);
+    return evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, n, err) ? -1 : 0;
 }
 
 int command_eval(int argc, char **argv)

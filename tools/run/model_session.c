@@ -103,7 +103,7 @@ static void allow_larger(vdm_transformer_config *c)
     if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
 }
 
-/* A size that the model does not take is the picture's fault, or that of --size. */
+/* An error of the size names the picture, unless --size is given. */
 static int set_geometry(session *s, const options *o, const char *picture, int height, int width,
                         vdm_error *err)
 {
