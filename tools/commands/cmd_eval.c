@@ -50,8 +50,8 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     const options *o = s->options;
     vdm_error other;
     if (session_load(s, err)) return -1;
-    plan_print(s, 0, a->train_pairs + a->asked, 0);
-    int status = evaluation_run(a, s, o->output, true, err);
+    int status = session_limit_memory(s, plan_print(s, 0, a->train_pairs + a->asked, 0), err);
+    if (!status) status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
     if (status) { /* the scores so far are written; if there are none, those of an earlier run stay */
         if (a->n) evaluation_write(a, f->scores, &other);

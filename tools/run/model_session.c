@@ -1,5 +1,6 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
 #include "tools/run/model_session.h"
+#include "files/parallel.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
 #include "tools/run/prompts.h"
@@ -200,6 +201,27 @@ int session_load(session *s, vdm_error *err)
         fprintf(stderr, "%s: loaded in %.1f s; %s, %s, threads: %d\n", clean(s->options->model),
                 vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), s->cpu.threads);
     return status;
+}
+
+double memory_limit_of(const options *o)
+{
+    return o->memory_limit > 0 ? o->memory_limit * 0x1p30 : vdm_memory_limit();
+}
+
+int session_limit_memory(session *s, double bytes, vdm_error *err)
+{
+    const double OTHERS = 1.0 / 16; /* of the limit: the program, tables of pages, files */
+    double limit = memory_limit_of(s->options), left = limit * (1 - OTHERS) - bytes;
+    size_t block, all = vdm_transformer_bytes(&s->transformer, &block);
+    if (limit <= 0 || left >= (double)all) return 0;
+    if (vdm_transformer_stream(&s->transformer, left > 0 ? (size_t)left : 0, err)) return -1;
+    char text[32];
+    format_bytes(text, sizeof text, limit);
+    fprintf(stderr, "memory limit %s: weights are read as they are used%s\n", text,
+            left < (double)(all - (size_t)(s->config.transformer.layers - 2) * block)
+                ? ", and even so take more than that"
+                : "");
+    return 0;
 }
 
 vdm_pipeline session_pipeline(const session *s)
