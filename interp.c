@@ -94,12 +94,6 @@ static void copy_tile(uint8_t *frame, const vdm_picture *y, const vdm_phi *phi, 
 static int interp_tiles(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T, vdm_rng *rng,
                         uint8_t *frames, vdm_error *err)
 {
-    if (phi->tiles_y < 1 || phi->tiles_x < 1 || phi->tiles_y > y->height || phi->tiles_x > y->width)
-        return vdm_fail(
-            err,
-            "phi: found %d x %d tiles for a picture of %d x %d (rows x columns), expected a pixel "
-            "or more in each",
-            phi->tiles_y, phi->tiles_x, y->height, y->width);
     int n = phi->tiles_y * phi->tiles_x; /* at most VDM_MAX_SIDE^2 = 2^28 */
     int32_t *order = vdm_alloc((size_t)n, sizeof *order, "the order of tiles", err);
     if (!order) return -1;
@@ -129,15 +123,28 @@ static void interp_steps(const uint8_t *x, const uint8_t *y, size_t n, int T, in
     }
 }
 
+int vdm_phi_check(const vdm_phi *phi, int T, int H, int W, vdm_error *err)
+{
+    int min = phi->kind == VDM_PHI_BLACK ? phi->black + 2 : 2;
+    if (T < min || T > VDM_MAX_FRAMES)
+        return vdm_fail(err, "transition: frames: found %d, expected %d to %d", T, min, VDM_MAX_FRAMES);
+    if (phi->kind == VDM_PHI_TILES &&
+        (phi->tiles_y < 1 || phi->tiles_x < 1 || phi->tiles_y > H || phi->tiles_x > W))
+        return vdm_fail(
+            err,
+            "phi: found %d x %d tiles for a picture of %d x %d (rows x columns), expected a pixel or "
+            "more in each",
+            phi->tiles_y, phi->tiles_x, H, W);
+    return 0;
+}
+
 static int check_pair(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T,
                       const vdm_rng *rng, vdm_error *err)
 {
-    int min = phi->kind == VDM_PHI_BLACK ? phi->black + 2 : 2;
     if (x->width != y->width || x->height != y->height)
         return vdm_fail(err, "transition: sizes: found %d x %d and %d x %d, expected the same size", x->width,
                         x->height, y->width, y->height);
-    if (T < min || T > VDM_MAX_FRAMES)
-        return vdm_fail(err, "transition: frames: found %d, expected %d to %d", T, min, VDM_MAX_FRAMES);
+    if (vdm_phi_check(phi, T, y->height, y->width, err)) return -1;
     if (!rng && (phi->kind == VDM_PHI_TILES || phi->kind == VDM_PHI_NOISY))
         return vdm_fail(err,
                         "transition: random numbers: found none, expected a generator for tiles and noise");

@@ -395,7 +395,7 @@ int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err)
     scan s = {.path = path, .err = err};
     if (read_bytes(path, &data, &s.size, err)) return -1;
     s.data = (const uint8_t *)data;
-    int status = !vdm_png_is(s.data, s.size) ? scan_header(&s, &h)
+    int status = !vdm_png_is(s.data, s.size) ? scan_header(&s, &h) || check_size(&s, &h) ? -1 : 0
                  : png_size(s.data, s.size, &h.height, &h.width)
                      ? vdm_fail(err, "%s: PNG: expected a header with sides of 1 to %d", path, VDM_MAX_SIDE)
                      : 0;

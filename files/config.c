@@ -4,14 +4,16 @@
  * T5EncoderModel: the same defaults if a key is absent. A value that would change the result in a way that this library
  * does not implement is rejected by name; config_keys.c lists every key.
  *
- * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected like
- * a wrong one. */
+ * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected
+ * like a wrong one. */
 #include "files/config_keys.h"
 #include "files/fields.h"
 #include "kernels/kernels.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
@@ -260,9 +262,24 @@ static int check_index(const vdm_model_config *c, const char *dir, vdm_error *er
     return config_close(&file);
 }
 
+/* Checks for what is often given as a model's folder by mistake: a file, or the folder of a part. */
+static int check_folder(const char *dir, vdm_error *err)
+{
+    static const char expected[] = "expected a model's folder, with transformer/, vae/ and scheduler/ in it";
+    struct stat info;
+    if (stat(dir, &info)) return vdm_fail(err, "%s: %s, found %s", dir, expected, strerror(errno));
+    if (!S_ISDIR(info.st_mode)) return vdm_fail(err, "%s: %s, found a file", dir, expected);
+    char *part = vdm_path(dir, "transformer", err);
+    if (!part) return -1;
+    bool there = access(part, F_OK) == 0;
+    vdm_free(part);
+    return there ? 0 : vdm_fail(err, "%s: %s, found no transformer/", dir, expected);
+}
+
 int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
 {
     *c = (vdm_model_config){0};
+    if (check_folder(dir, err)) return -1;
     char *transformer = vdm_path(dir, "transformer", err);
     char *vae = transformer ? vdm_path(dir, "vae", err) : NULL;
     char *scheduler = vae ? vdm_path(dir, "scheduler", err) : NULL;
@@ -278,7 +295,7 @@ int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
         return vdm_fail(
             err, "%s: the transformer's out_channels are %d, the VAE's latent_channels %d: expected the same",
             dir, c->transformer.out_channels, c->vae.latent_channels);
-    /* the transformer's matters where it computes or learned positions of frames */
+    /* the transformer's ratio matters if it has computed or learned positions of frames */
     bool counts_frames = !c->transformer.rotary || c->transformer.learned_positions;
     if (counts_frames && c->transformer.temporal_compression != c->vae.temporal_compression)
         return vdm_fail(

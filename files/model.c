@@ -26,8 +26,9 @@ typedef struct problems {
 
 typedef struct loader {
     vdm_safetensors file;
-    bool *used; /* [file.count] */
-    char *at;   /* place of the next array in the result's own memory */
+    bool *used;     /* [file.count] */
+    char *at;       /* place of the next array in the result's own memory */
+    vdm_team *team; /* repacks in parallel; NULL: alone */
     problems missing, misshapen, infinite;
 } loader;
 
@@ -54,8 +55,10 @@ static const char *shape_text(char text[static 128], int rank, const int64_t *sh
     return text;
 }
 
-/* The tensor prefix + name of that shape; if there is none, notes a problem and returns NULL. */
-static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape)
+/* The tensor prefix + name of that shape; if there is none, notes a problem and returns NULL. What is converted may be
+ * doubles: diffusers saves the learned positions so. Matrices are used as they are. */
+static const vdm_tensor *take(loader *l, const char *prefix, const char *name, int rank, const int64_t *shape,
+                              bool converted)
 {
     char full[VDM_MAX_NAME], expected[128], found[128];
     snprintf(full, sizeof full, "%s%s", prefix, name);
@@ -70,8 +73,7 @@ static const vdm_tensor *take(loader *l, const char *prefix, const char *name, i
     if (!same)
         add_problem(&l->misshapen, "'%s': expected %s, found %s", full, shape_text(expected, rank, shape),
                     shape_text(found, t->rank, t->shape));
-    /* vectors are converted, so they may be doubles; matrices are used as they are */
-    bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && rank == 1);
+    bool floating = t->dtype <= VDM_BF16 || (t->dtype == VDM_F64 && converted);
     if (same && !floating)
         add_problem(&l->misshapen, "'%s': expected F32, F16 or BF16, found %s", full,
                     vdm_dtype_name(t->dtype));
@@ -90,7 +92,7 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+/* Checks a copied tensor. NaN in matrices that stay mapped is found in the result of the first step
  * (vdm_safetensors_check_finite): a check here would read the whole file. */
 static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
 {
@@ -102,7 +104,7 @@ static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_d
 static const float *take_floats(loader *l, const char *prefix, const char *name, int rank,
                                 const int64_t *shape)
 {
-    const vdm_tensor *t = take(l, prefix, name, rank, shape);
+    const vdm_tensor *t = take(l, prefix, name, rank, shape, true);
     if (!t) return NULL;
     float *floats = reserve(l, (size_t)vdm_tensor_count(t) * sizeof *floats);
     vdm_widen(floats, t->data, t->dtype, vdm_tensor_count(t));
@@ -180,7 +182,7 @@ static int loader_report(const loader *l, vdm_error *err)
 /* weight [out,in], used where it is mapped; no bias. */
 static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
-    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in});
+    const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in}, false);
     *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in}};
 }
 
@@ -199,7 +201,8 @@ static void take_patch_proj(loader *l, vdm_linear *w, const vdm_transformer_conf
         return;
     }
     /* Conv2d [D,C,p,p]: the matrix [D, C p p], columns in order (c, dy, dx), is the same memory */
-    const vdm_tensor *t = take(l, "patch_embed.proj", ".weight", 4, (int64_t[]){D, c->in_channels, p, p});
+    const vdm_tensor *t =
+        take(l, "patch_embed.proj", ".weight", 4, (int64_t[]){D, c->in_channels, p, p}, false);
     w->weight = (vdm_matrix){.data = t ? t->data : NULL,
                              .dtype = t ? t->dtype : VDM_F32,
                              .rows = D,
@@ -300,19 +303,25 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed by
- * cache lines; one thread writes one block's columns. */
-static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t taps, size_t width)
+/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed
+ * by cache lines; one thread writes one block's columns. */
+enum { BLOCK = 16 };
+struct repacked {
+    char *to;
+    const char *from;
+    int64_t out, in, taps;
+    size_t width;
+};
+static void repack_block(const void *of, int piece, int thread)
 {
-    enum { BLOCK = 16 };
-    int64_t w = (int64_t)width;
-    int threads = vdm_default_threads();
-    PARALLEL_FOR(threads)
-    for (int64_t o = 0; o < out; o += BLOCK)
-        for (int64_t i = 0; i < in * taps; i++) {
-            int64_t row = i % taps * in + i / taps, n = out - o < BLOCK ? out - o : BLOCK;
-            gather(to + (row * out + o) * w, from + (o * in * taps + i) * w, n, in * taps, width);
-        }
+    const struct repacked *s = of;
+    int64_t w = (int64_t)s->width, each = s->in * s->taps, o = (int64_t)piece * BLOCK;
+    int64_t n = s->out - o < BLOCK ? s->out - o : BLOCK;
+    (void)thread;
+    for (int64_t i = 0; i < each; i++) {
+        int64_t row = i % s->taps * s->in + i / s->taps;
+        gather(s->to + (row * s->out + o) * w, s->from + (o * each + i) * w, n, each, s->width);
+    }
 }
 
 /* A kernel of kt x k x k; a Conv2d if kt is 0. */
@@ -323,12 +332,14 @@ static void take_conv(loader *l, vdm_conv *w, int out, int in, int kt, int k, co
     snprintf(full, sizeof full, "%s%s", prefix, name);
     int64_t shape3[] = {out, in, kt, k, k}, shape2[] = {out, in, k, k};
     int64_t taps = (int64_t)(kt ? kt : 1) * k * k;
-    const vdm_tensor *t = take(l, full, ".weight", kt ? 5 : 4, kt ? shape3 : shape2);
+    const vdm_tensor *t = take(l, full, ".weight", kt ? 5 : 4, kt ? shape3 : shape2, false);
     *w = (vdm_conv){.in = in, .out = out, .kt = kt ? kt : 1, .k = k};
     w->weight = (vdm_matrix){.dtype = t ? t->dtype : VDM_F32, .rows = taps * in, .cols = out};
     if (t) {
         char *to = reserve(l, t->bytes);
-        repack(to, t->data, out, in, taps, vdm_dtype_bytes(t->dtype));
+        const struct repacked s = {to, t->data, out, in, taps, vdm_dtype_bytes(t->dtype)};
+        const vdm_loop loop = {.pieces = (out + BLOCK - 1) / BLOCK, .run = repack_block, .of = &s};
+        vdm_team_run(l->team, &loop);
         check_copied(l, t, to, t->dtype);
         w->weight.data = to;
     }
@@ -412,7 +423,9 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err)
         status = loader_open(&l, dir, WEIGHTS, true, 2 * (size_t)c->blocks * level, &m->memory, err);
     }
     if (status == 0) {
+        l.team = vdm_team_new(vdm_default_threads());
         take_vae(&l, m);
+        vdm_team_free(l.team);
         status = loader_report(&l, err);
     }
     vdm_free(l.used);

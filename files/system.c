@@ -61,17 +61,25 @@ void vdm_clean(char *text)
     }
 }
 
-/* Formats into memory of its own first: the arguments may be the old text of *err. */
+/* Formats into its own memory first: the arguments may include the old text of *err. A message that is too long, with a
+ * path of thousands of bytes, loses its middle: the fault is at its end. */
 int vdm_fail(vdm_error *err, const char *format, ...)
 {
+    enum { SIZE = sizeof err->text, HEAD = SIZE / 3 };
+    static const char gap[] = " ... ";
     if (!err) return -1;
-    char text[sizeof err->text];
+    char text[8 * SIZE];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    size_t length = strlen(text), tail = SIZE - 1 - HEAD - (sizeof gap - 1);
+    if (length >= SIZE) {
+        memcpy(text + HEAD, gap, sizeof gap - 1);
+        memmove(text + HEAD + sizeof gap - 1, text + length - tail, tail + 1);
+    }
     vdm_clean(text);
-    memcpy(err->text, text, sizeof text);
+    snprintf(err->text, sizeof err->text, "%s", text);
     return -1;
 }
 

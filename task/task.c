@@ -1,6 +1,6 @@
 /* Tasks: a folder of picture pairs, or an ARC-AGI file.
  *
- *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
+ *   DIR/train/NAME.in.ppm, NAME.out.ppm     the pairs to learn: every input has its output
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   the queries; an answer is used for the score only
  *   DIR/task.json                           optional, every key optional:
  *       {"name": "flip", "prompt": "...", "phi": "discrete",
@@ -82,6 +82,16 @@ static int part_grow(part *p, vdm_error *err)
     return 0;
 }
 
+/* Rejects a pipe, which would block, and a folder. A missing file, such as the target of a link, is rejected by its
+ * reader. */
+static int check_regular(const char *path, vdm_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) || S_ISREG(info.st_mode)) return 0;
+    return vdm_fail(err, "%s: expected a picture, found %s", path,
+                    S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+}
+
 static int part_add(part *p, const char *file, vdm_error *err)
 {
     size_t length = 0;
@@ -99,7 +109,7 @@ static int part_add(part *p, const char *file, vdm_error *err)
         e->output = path;
     else
         e->input = path;
-    return e->name && path ? 0 : -1;
+    return e->name && path ? check_regular(path, err) : -1;
 }
 
 /* By name in the order of bytes, the input before the output. */

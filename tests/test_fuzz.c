@@ -15,6 +15,12 @@
 #define LLVMFuzzerTestOneInput fuzz_config
 #include "fuzz/fuzz_config.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_json
+#include "fuzz/fuzz_json.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_inject
+#include "fuzz/fuzz_inject.c"
+#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_arc
 #include "fuzz/fuzz_arc.c"
 #undef LLVMFuzzerTestOneInput
@@ -130,6 +136,9 @@ static const char coco_seed[] =
     "[[0,0,5,0,5,5.5,0,5]]},{\"image_id\":5,\"category_id\":\"x\",\"segmentation\":{\"size\":[6,8],\"counts\":"
     "[6,2,3,2,35]}}]}";
 
+static const char json_seed[] =
+    "{\"a\": [1, -2.5e-3, true, null, {\"\\u00e9\\ud83d\\ude00\": \"x\\n\"}], \"b\": {\"c\": [], \"d\": 0}}";
+
 int main(void)
 {
     int out = dup(1), errors = dup(2), nothing = open("/dev/null", O_WRONLY);
@@ -145,6 +154,8 @@ int main(void)
     run_mutants(fuzz_results, 3000, result_seed, sizeof result_seed - 1);
     run_mutants(fuzz_coco, 800, coco_seed, sizeof coco_seed - 1);
     run_scripts(fuzz_state, 1500, "");
+    run_scripts(fuzz_inject, 60, "");
+    run_mutants(fuzz_json, 20000, json_seed, sizeof json_seed - 1);
     fflush(stdout);
     dup2(out, 1), dup2(errors, 2);
     CHECK(compare_statuses[0] > 50 && compare_statuses[3] > 300,
@@ -154,5 +165,7 @@ int main(void)
     CHECK(arc_files_read > 20 && results_lines_read > 20 && coco_tasks_made > 10 && states_read > 50,
           "%d tasks of ARC-AGI, %d results, %d tasks of COCO, %d states are read", arc_files_read,
           results_lines_read, coco_tasks_made, states_read);
+    CHECK(documents_parsed > 500 && goldens_written > 5, "%d JSON documents, %d goldens", documents_parsed,
+          goldens_written);
     return check_end("fuzz");
 }

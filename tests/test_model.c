@@ -320,7 +320,7 @@ static void test_config_errors(void)
     put_configs();
     remove(path_of("vae/config.json"));
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "vae/config.json"), "a file is missing");
-    CHECK(refused(vdm_model_config_read(&c, "/no/such/model", &err), "/no/such/model/transformer"),
+    CHECK(refused(vdm_model_config_read(&c, "/no/such/model", &err), "/no/such/model: expected a model's folder"),
           "a folder is missing");
     put_configs();
 }
@@ -665,6 +665,17 @@ static void test_transformer(void)
               "positions");
         CHECK(same_matrix(&m.patch_proj.weight, l, "patch_embed.proj.weight", 32, 32),
               "a convolution as a matrix");
+        vdm_transformer_free(&m);
+        /* as diffusers saves them: in double */
+        vdm_tensor *positions = &l->tensors[list_find(l, "patch_embed.pos_embedding")];
+        int64_t n = vdm_tensor_count(positions);
+        double *doubles = malloc((size_t)n * sizeof *doubles);
+        for (int64_t i = 0; i < n; i++) doubles[i] = (double)wide[i];
+        free((void *)(uintptr_t)positions->data);
+        positions->data = doubles, positions->dtype = VDM_F64, positions->bytes = (size_t)n * sizeof *doubles;
+        CHECK(load_transformer(&m, l) == 0 && m.positions &&
+                  memcmp(m.positions, wide, (size_t)n * sizeof *wide) == 0,
+              "positions in double: %s", err.text);
         free(wide);
     }
     vdm_transformer_free(&m);

@@ -3,10 +3,12 @@
 #include "check.h"
 #include "tools/options_table.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static vdm_error err;
 
@@ -171,6 +173,8 @@ static void test_options_without_effect(void)
         {GOLDEN, {"--what", "text", "--size", "64x64"}, {"--size", "64x64"}},
         {GOLDEN, {"--prompt", "x"}, {"--prompt", "x", "--what", "text"}},
     };
+    int errors = dup(2), nothing = open("/dev/null", O_WRONLY); /* what is said to people */
+    dup2(nothing, 2);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int taken = 0; taken < 2; taken++) {
             char *words[10];
@@ -181,6 +185,8 @@ static void test_options_without_effect(void)
             CHECK(options_read(&o, cases[i].command, n, words) == (taken ? DONE : USAGE), "case %zu, %s", i,
                   taken ? "with what it goes with" : "without effect");
         }
+    dup2(errors, 2);
+    close(errors), close(nothing);
 }
 
 int main(void)

@@ -198,6 +198,68 @@ static void check_scores_stay(void)
     expect_shell(0, "'=1+b,", "cat odd/answers/scores.csv");
 }
 
+/* What a task or a command names wrong is found before the model is loaded, and named. */
+static void refused_early(const char *piece, const char *words)
+{
+    expect(1, piece, "%s", words);
+    CHECK(!strstr(said, "loaded in"), "vdm %s: found out after the model was loaded: %s", words, said);
+}
+
+static void check_early(void)
+{
+    expect_shell(0, "", "cp -r task pipe; rm pipe/train/a.in.ppm; mkfifo pipe/train/a.in.ppm");
+    refused_early("pipe/train/a.in.ppm: expected a picture, found a device or pipe",
+                  "fit pipe " MODEL " --steps 1 -o early");
+    expect_shell(0, "", "cp -r task short; head -c 3000 task/test/b.in.ppm > short/test/c.in.ppm");
+    refused_early("short/test/c.in.ppm: pixels: found", "eval short " MODEL " --sample-steps 1 -o early");
+    expect_shell(0, "", "cp -r task black");
+    write_text("black/task.json", "{\"phi\": \"black:8\"}");
+    refused_early("frames: found 9, expected 10", "fit black " MODEL " --steps 1 -o early");
+    refused_early("tiles for a picture of 32 x 48", "fit task " MODEL " --phi tiles:33x1 --steps 1 -o early");
+    write_text("black/task.json", "{\"metric\": \"cells\", \"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 9, "
+                                  "\"border\": 0}}");
+    refused_early("expected one that fits into 32x48", "fit black " MODEL " --steps 1 -o early");
+    write_text("dot.ppm", "P3 1 1 255 1 2 3");
+    refused_early("dot.ppm: height: found 1, expected a multiple of 16",
+                  "predict " MODEL " --image dot.ppm -o n.ppm");
+    refused_early("model/vae: expected a model's folder, with transformer/",
+                  "predict --model model/vae --image q.ppm -o n.ppm");
+    refused_early("q.ppm: expected a model's folder", "predict --model q.ppm --image q.ppm -o n.ppm");
+    expect_shell(0, "", "ln -s . tasks/self");
+    refused_early("tasks/self: expected a folder of tasks, found a link to a folder that it is in",
+                  "arc tasks " MODEL " --size 32x48 --out loop.jsonl");
+    expect_shell(0, "", "rm tasks/self");
+    expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
+}
+
+/* Runs that mean less than they seem to say so. */
+static void check_warnings(void)
+{
+    expect_shell(0, "", "cp -r task seen; cp seen/train/a.in.ppm seen/test/a.in.ppm");
+    expect(0, "1 of 2 test inputs are training inputs too", "eval seen " MODEL " --sample-steps 1");
+    expect(0, "1 answered", "eval task " MODEL " --sample-steps 1");
+    CHECK(!strstr(said, "training inputs too"), "%s", said);
+    write_text("seen.json",
+               "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": [[1, 2]], "
+               "\"output\": [[2, 1]]}, {\"input\": [[1], [2]], \"output\": [[2], [1]]}]}");
+    expect(0, "1 of 2 test inputs are training", "eval seen.json " MODEL " --size 32x48 --sample-steps 1");
+    expect(0, "the learning rate reaches 0.01 of 0.1",
+           "fit task " MODEL " --steps 2 --lr 0.1 --schedule warmup --warmup 10 --plan");
+    expect(0, "", "fit task " MODEL " --steps 10 --lr 0.1 --schedule warmup --warmup 10 --plan");
+    CHECK(!strstr(said, "longer than the run"), "%s", said);
+}
+
+/* ulimit -f: a write that fails, not a signal; the sentence ends with the reason, however long the path is. */
+static void check_limits(void)
+{
+    expect_shell(1, "can't be written: File too large",
+                 "(ulimit -f 8; \"$VDM\" golden " MODEL " --size 32x48 --what vae-encode -o large.g)");
+    expect_shell(0, "", "! ls large.g*");
+    expect_shell(1, ": No such file or directory",
+                 "\"$VDM\" predict " MODEL " --image $(printf 'folder/%%.0s' $(seq 500))x.ppm -o n.ppm");
+    CHECK(strncmp(said, "vdm: folder/folder/", 19) == 0 && strstr(said, " ... "), "%s", said);
+}
+
 static void check_threads(void)
 {
     expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 1000");
@@ -209,7 +271,6 @@ int main(void)
 {
     vdm_error err;
     unsetenv("VDM_MODEL");
-    setenv("OMP_WAIT_POLICY", "passive", 0);
     if (!find_program()) return check_end("outputs");
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("outputs");
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
@@ -223,6 +284,9 @@ int main(void)
     check_arc_work_link();
     check_unknown_answers();
     check_scores_stay();
+    check_early();
+    check_warnings();
+    check_limits();
     check_threads();
     return check_end("outputs");
 }

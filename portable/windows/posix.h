@@ -21,7 +21,7 @@
 #define free(p)                          _aligned_free(p)
 #define posix_memalign(to, align, bytes) ((*(to) = _aligned_malloc(bytes, align)) ? 0 : ENOMEM)
 
-/* Files: bytes as they are, no line ends translated; a rename replaces what is there. */
+/* Files: bytes as they are, no line ends translated; a rename replaces an existing file. */
 #define O_CLOEXEC             (_O_NOINHERIT | _O_BINARY)
 #define O_NONBLOCK            0
 #define O_DIRECTORY           0
@@ -29,19 +29,22 @@
 #define sync()                ((void)0) /* Windows has none for all files */
 #define mkdir(path, mode)     _mkdir(path)
 #define lstat(path, info)     stat(path, info)
-#define read(fd, to, bytes)   _read(fd, to, (unsigned)((bytes) < 1 << 30 ? (bytes) : 1 << 30))
+#define read(fd, to, bytes)   windows_read(fd, to, bytes) /* of standard input too: pictures come from it */
 #define rename(from, to)      windows_rename(from, to)
 #define readlink(path, to, n) (-1)
 #define realpath(path, to)    windows_realpath(path)
+ssize_t windows_read(int fd, void *to, size_t bytes);
 int windows_rename(const char *from, const char *to);
 char *windows_realpath(const char *path);
 char *mkdtemp(char *path);
 int setenv(const char *name, const char *value, int replace);
 int unsetenv(const char *name);
 
-/* A stream into memory, one at a time in a thread. */
+/* Streams into memory, each of one thread. */
 FILE *open_memstream(char **text, size_t *size);
+int windows_fflush(FILE *f);
 int windows_fclose(FILE *f);
+#define fflush(f) windows_fflush(f)
 #define fclose(f) windows_fclose(f)
 
 /* Signals */

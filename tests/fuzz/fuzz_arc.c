@@ -35,12 +35,11 @@ static void arc_use(const vdm_arc *a)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char path[64];
+    char path[SCRIPT_PATH];
     vdm_arc a;
     vdm_arc_ids ids;
     vdm_error err = {""};
-    snprintf(path, sizeof path, "%s/fuzz-arc-%d.json", script_folder(), (int)getpid());
-    script_bytes(path, data, size);
+    script_bytes(script_path(path, "arc.json"), data, size);
     int status = vdm_arc_read(&a, path, &err);
     if ((status == 0) != (err.text[0] == 0)) __builtin_trap();
     if (!status) {
@@ -49,6 +48,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         arc_files_read++;
     }
     if (!vdm_arc_ids_read(&ids, path, &err)) vdm_arc_ids_free(&ids);
-    remove(path);
+    script_remove(path);
     return 0;
 }

@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static script_file ref;
-    char a[64], b[64], map[64];
+    char a[SCRIPT_PATH], b[SCRIPT_PATH], map[SCRIPT_PATH];
     script s = {.data = data, .size = size};
     enum {
         NAMES = sizeof compare_names / sizeof *compare_names,
@@ -80,9 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int tensors = 1 + script_next(&s, SCRIPT_TENSORS), facts = script_next(&s, 8);
     for (int i = 0; i < facts; i++) script_fact(&ref, &s, compare_facts, FACTS);
     for (int i = 0; i < tensors; i++) script_tensor(&ref, &s, compare_names, NAMES);
-    snprintf(a, sizeof a, "%s/fuzz-compare-%d-a", script_folder(), (int)getpid());
-    snprintf(b, sizeof b, "%s/fuzz-compare-%d-b", script_folder(), (int)getpid());
-    snprintf(map, sizeof map, "%s/fuzz-compare-%d-map", script_folder(), (int)getpid());
+    script_path(a, "a"), script_path(b, "b"), script_path(map, "map");
     script_fill(&ref, &s, 1);
     script_write(&ref, a);
     int wrong = ref.count ? script_next(&s, ref.count) : 0; /* this one alone is in the other file */
@@ -90,11 +88,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     script_fill(&ref, &s, 1.5f);
     script_write(&ref, b);
     char *words[] = {a, b, "--map", map};
-    FILE *f = fopen(map, "wb");
-    if (!f || fwrite(data + s.at, 1, size - s.at, f) != size - s.at || fclose(f)) abort();
+    script_bytes(map, data + s.at, size - s.at);
     int status = command_compare(script_next(&s, 4) == 1 ? 4 : 2, words);
     if (status < 0 || status > 3) __builtin_trap();
     compare_statuses[status]++;
-    remove(a), remove(b), remove(map);
+    script_remove(a), script_remove(b), script_remove(map);
     return 0;
 }

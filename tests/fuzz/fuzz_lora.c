@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static script_file file;
     static char settings[1 << 12];
     const vdm_transformer_config c = {.layers = 1, .heads = 1, .head_dim = 16};
-    char path[64];
+    char path[SCRIPT_PATH];
     vdm_error err = {""};
     vdm_lora a;
     int applied, modules;
@@ -64,8 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (kind == 3) settings[left] = '\0';
     if (kind)
         file.metadata[0][0] = "lora_adapter_metadata", file.metadata[0][1] = settings, file.n_metadata = 1;
-    snprintf(path, sizeof path, "%s/fuzz-lora-%d", script_folder(), (int)getpid());
-    script_write(&file, path);
+    script_write(&file, script_path(path, "lora"));
     int status = vdm_lora_read(&a, path, &c, &applied, &modules, &err);
     if ((status == 0) != (err.text[0] == 0) || (status == 0) != (a.params != NULL)) __builtin_trap();
     if (!status) {
@@ -74,6 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         vdm_lora_free(&a);
         adapters_read++;
     }
-    remove(path);
+    script_remove(path);
     return 0;
 }

@@ -23,13 +23,12 @@ static void results_again(const arc_result *r, const char *path)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char path[64], text[256];
+    char path[SCRIPT_PATH], text[256];
     const char *sentence;
     size_t complete = 0;
     arc_results all = {0};
     vdm_error err = {""};
-    snprintf(path, sizeof path, "%s/fuzz-results-%d", script_folder(), (int)getpid());
-    script_bytes(path, data, size);
+    script_bytes(script_path(path, "results"), data, size);
     int status = results_read(&all, path, &complete, &err);
     if ((status == 0) != (err.text[0] == 0) || complete > size) __builtin_trap();
     for (int i = 0; i < all.n && !status; i++) {
@@ -40,6 +39,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         results_lines_read++;
     }
     results_free(&all);
-    remove(path);
+    script_remove(path);
     return 0;
 }

@@ -8,12 +8,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const int64_t any[VDM_MAX_RANK] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    char path[64];
+    char path[SCRIPT_PATH];
     vdm_safetensors f;
     vdm_error err = {""};
-    snprintf(path, sizeof path, "%s/fuzz-safetensors-%d", script_folder(), (int)getpid());
-    FILE *to = fopen(path, "wb");
-    if (!to || fwrite(data, 1, size, to) != size || fclose(to)) abort();
+    script_bytes(script_path(path, "safetensors"), data, size);
     int status = vdm_safetensors_open(&f, path, &err);
     if ((status == 0) != (err.text[0] == 0)) __builtin_trap();
     for (int64_t i = 0; !status && i < f.count; i++) {
@@ -25,6 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         vdm_safetensors_metadata(&f, "format");
         vdm_safetensors_close(&f);
     }
-    remove(path);
+    script_remove(path);
     return 0;
 }

@@ -28,9 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const names[] = {"params", "m", "v", "rows"};
     static script_file file;
-    char path[64];
+    char path[SCRIPT_PATH];
     script s = {.data = data, .size = size};
-    snprintf(path, sizeof path, "%s/fuzz-state-%d", script_folder(), (int)getpid());
+    script_path(path, "state");
     file.count = 0;
     for (int i = 0; i < 4; i++) { /* as they should be, if the script does not say otherwise */
         vdm_tensor t = {names[i], VDM_F32, 1, {4}, file.data, 0};
@@ -50,6 +50,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     state_read(path);
     script_bytes(path, data + s.at, size - s.at);
     state_read(path);
-    remove(path);
+    script_remove(path);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct script {
@@ -15,10 +16,29 @@ typedef struct script {
     size_t size, at;
 } script;
 
-/* Where files are written: in memory if there is such a folder, since every file is synced. */
-static inline const char *script_folder(void)
+/* Where files are written: in memory if there is such a folder, since some are synced. */
+static inline const char *script_disk(void)
 {
     return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+}
+
+/* Where the files are that are read: a fuzzer has them in its own memory. */
+static inline const char *script_folder(void)
+{
+#ifdef VDM_MEMORY_FILES
+    return VDM_MEMORY_FILES;
+#else
+    return script_disk();
+#endif
+}
+
+enum { SCRIPT_PATH = 96 };
+
+/* The path of the file or folder that this process alone has under a name. */
+static inline const char *script_path(char path[static SCRIPT_PATH], const char *name)
+{
+    snprintf(path, SCRIPT_PATH, "%s/fuzz-%d-%s", script_folder(), (int)getpid(), name);
+    return path;
 }
 
 /* The next byte, below `limit`; 0 after the end. */
@@ -86,26 +106,97 @@ static inline void script_fill(script_file *f, script *s, float step)
 {
     static const float odd[] = {0, 1e30f, -1e-30f, 3e38f};
     float *x = (float *)f->data;
-    int kind = script_next(s, 8);
-    for (int i = 0; i < 2 * SCRIPT_ELEMENTS; i++) x[i] = step * (float)(i * 7919 % 101 - 50) / 50;
+    int kind = script_next(s, 8), n = 256;
+    for (int i = 0; i < f->count; i++)
+        if ((int)(f->tensors[i].bytes / sizeof *x) > n) n = (int)(f->tensors[i].bytes / sizeof *x);
+    for (int i = 0; i < n; i++) x[i] = step * (float)(i * 7919 % 101 - 50) / 50;
     for (int i = 0; i < 8 && kind > 4; i++)
         x[script_next(s, 256)] = odd[script_next(s, 4)] / (kind == 7 ? 0.0f : 1.0f);
-}
-
-static inline void script_write(const script_file *f, const char *path)
-{
-    vdm_error err;
-    if (vdm_safetensors_write(path, f->tensors, f->count,
-                              f->n_metadata ? (const char *const(*)[2])f->metadata : NULL, f->n_metadata,
-                              &err))
-        abort();
 }
 
 /* A file of any bytes. */
 static inline void script_bytes(const char *path, const void *data, size_t size)
 {
+#ifdef VDM_MEMORY_FILES
+    memory_put(path, data, size);
+#else
     FILE *to = fopen(path, "wb");
     if (!to || fwrite(data, 1, size, to) != size || fclose(to)) abort();
+#endif
+}
+
+static inline void script_make_folder(const char *path)
+{
+#ifdef VDM_MEMORY_FILES
+    (void)path; /* it is there as soon as a file in it is */
+#else
+    mkdir(path, 0777);
+#endif
+}
+
+/* A file, or an empty folder. */
+static inline void script_remove(const char *path)
+{
+#ifdef VDM_MEMORY_FILES
+    memory_remove(path);
+#else
+    remove(path);
+#endif
+}
+
+static inline void script_text(FILE *to, const char *text)
+{
+    fputc('"', to);
+    for (; *text; text++)
+        if (*text < 0x20 || *text == '"' || *text == '\\')
+            fprintf(to, "\\u%04x", (unsigned)*text);
+        else
+            fputc(*text, to);
+    fputc('"', to);
+}
+
+/* The header of the tensors, with their data one after another. */
+static inline void script_header(FILE *to, const script_file *f)
+{
+    size_t at = 0;
+    fputs("{\"__metadata__\":{", to);
+    for (int i = 0; i < f->n_metadata; i++) {
+        if (i) fputc(',', to);
+        script_text(to, f->metadata[i][0]);
+        fputc(':', to);
+        script_text(to, f->metadata[i][1]);
+    }
+    fputc('}', to);
+    for (int i = 0; i < f->count; i++) {
+        const vdm_tensor *t = &f->tensors[i];
+        fprintf(to, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, vdm_dtype_name(t->dtype));
+        for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
+        fprintf(to, "],\"data_offsets\":[%zu,%zu]}", at, at + t->bytes);
+        at += t->bytes;
+    }
+    fputc('}', to);
+}
+
+/* Not by vdm_safetensors_write, which syncs a file to the disk; machines of the other byte order see other numbers. */
+static inline void script_write(const script_file *f, const char *path)
+{
+    char *header = NULL;
+    size_t length = 0, size = 8, at;
+    FILE *to = open_memstream(&header, &length);
+    if (!to) abort();
+    script_header(to, f);
+    if (fclose(to)) abort();
+    for (int i = 0; i < f->count; i++) size += f->tensors[i].bytes;
+    uint8_t *bytes = malloc(size + length);
+    if (!bytes) abort();
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)length >> (8 * i));
+    memcpy(bytes + 8, header, length);
+    at = 8 + length;
+    for (int i = 0; i < f->count; at += f->tensors[i++].bytes)
+        if (f->tensors[i].bytes) memcpy(bytes + at, f->tensors[i].data, f->tensors[i].bytes);
+    script_bytes(path, bytes, size + length);
+    free(header);
+    free(bytes);
 }
 
 #endif

@@ -59,7 +59,16 @@ static int list_collection(arc_list *l, const char *path, const char *prefix, bo
     return status;
 }
 
-static int list_folder(arc_list *l, const char *dir, const char *prefix, int depth, vdm_error *err);
+/* A folder, and the one that it is in. */
+struct place {
+    dev_t device;
+    ino_t inode;
+    int depth;
+    const struct place *above;
+};
+
+static int list_folder(arc_list *l, const char *dir, const char *prefix, const struct place *above,
+                       vdm_error *err);
 
 /* A file of a folder: a task; challenges, whose tasks are DIR/FILE/ID; or solutions, which are read with those. */
 static int list_file(arc_list *l, const char *path, const char *prefix, const char *file, vdm_error *err)
@@ -76,8 +85,8 @@ static int list_file(arc_list *l, const char *path, const char *prefix, const ch
     return collection ? 0 : list_add(l, prefix, file, n - 5, err);
 }
 
-static int list_entry(arc_list *l, const char *dir, const char *prefix, const char *file, int depth,
-                      vdm_error *err)
+static int list_entry(arc_list *l, const char *dir, const char *prefix, const char *file,
+                      const struct place *here, vdm_error *err)
 {
     struct stat st;
     char longer[1024];
@@ -86,9 +95,9 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
     if (!path) return -1;
     int status = 0;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    if (folder && depth < DEEPEST) {
+    if (folder && here->depth < DEEPEST) {
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
-        status = length < (int)sizeof longer ? list_folder(l, path, longer, depth + 1, err)
+        status = length < (int)sizeof longer ? list_folder(l, path, longer, here, err)
                                              : vdm_fail(err, "%s: too long a path", path);
     } else if (!folder && n > 5 && strcmp(file + n - 5, ".json") == 0) {
         status = list_file(l, path, prefix, file, err);
@@ -97,17 +106,25 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
     return status;
 }
 
-static int list_folder(arc_list *l, const char *dir, const char *prefix, int depth, vdm_error *err)
+/* A link to a folder above would list all tasks again. */
+static int list_folder(arc_list *l, const char *dir, const char *prefix, const struct place *above,
+                       vdm_error *err)
 {
+    struct stat st = {0};
     DIR *d = opendir(dir);
     if (!d) return vdm_fail(err, "%s: %s", dir, strerror(errno));
-    int status = 0;
+    int status = stat(dir, &st) ? vdm_fail(err, "%s: %s", dir, strerror(errno)) : 0;
+    const struct place here = {st.st_dev, st.st_ino, above ? above->depth + 1 : 0, above};
+    for (const struct place *p = above; p && !status; p = p->above)
+        if (p->device == here.device && p->inode == here.inode)
+            status =
+                vdm_fail(err, "%s: expected a folder of tasks, found a link to a folder that it is in", dir);
     while (!status) {
         errno = 0;
         const struct dirent *e = readdir(d);
         if (!e && errno) status = vdm_fail(err, "%s: %s", dir, strerror(errno));
         if (!e) break;
-        if (e->d_name[0] != '.') status = list_entry(l, dir, prefix, e->d_name, depth, err);
+        if (e->d_name[0] != '.') status = list_entry(l, dir, prefix, e->d_name, &here, err);
     }
     closedir(d);
     return status;
@@ -122,7 +139,8 @@ int list_read(arc_list *l, const char *dir, vdm_error *err)
 {
     bool collection = false;
     *l = (arc_list){0};
-    if (vdm_is_folder(dir) ? list_folder(l, dir, "", 0, err) : list_collection(l, dir, "", &collection, err))
+    if (vdm_is_folder(dir) ? list_folder(l, dir, "", NULL, err)
+                           : list_collection(l, dir, "", &collection, err))
         return -1;
     if (!l->n) return vdm_fail(err, "%s: expected ARC-AGI tasks, NAME.json, found none", dir);
     qsort(l->names, (size_t)l->n, sizeof *l->names, compare_names);
@@ -354,7 +372,7 @@ static int try_out(shard *s, vdm_error *err)
     snprintf(s->work, n, "%s.work", s->o->arc.out);
     int status = check_work(s->work, err);
     if (!status) status = make_folder(s->work, err);
-    if (!status) status = session_plan(&m, s->o, s->o->height, s->o->width, err);
+    if (!status) status = session_plan(&m, s->o, NULL, s->o->height, s->o->width, err);
     session_free(&m);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "tools/run/files.h"
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
+#include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 
 enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered as well, without --train-pairs */
@@ -70,10 +71,11 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
     int n = evaluation_asked(t, o->limit, err);
     int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
-        session_plan(s, o, height, width, err) || canvas_resize(t, true, height, width, err))
+        session_plan(s, o, t->test[0].input, height, width, err) ||
+        canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
-    return evaluation_plan(a, s, t, n, train_pairs, err);
+    return evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, n, err) ? -1 : 0;
 }
 
 int command_eval(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* vdm info: what a model, an adapter, a task or any safetensors file is. */
+/* vdm info: describes a model, an adapter, a task or any safetensors file. */
 #include "tools/commands/commands.h"
 #include "tools/arc/shard.h"
 #include "tools/messages.h"
@@ -66,7 +66,7 @@ static int model_info(const char *path, vdm_error *err)
     options run;
     if (options_print_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
-    int status = session_plan(&s, &run, height, width, err);
+    int status = session_plan(&s, &run, NULL, height, width, err);
     fflush(stdout);
     if (!status) plan_print(&s, 0, 1, 0);
     session_free(&s);

@@ -10,7 +10,7 @@
 
 enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
 
-/* The canvas is as large as --size says, or as ARC-AGI's pictures are. */
+/* The canvas has the size of --size, or of ARC-AGI's pictures. */
 static void settle(options *o)
 {
     if (o->height) return;
@@ -54,6 +54,18 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
                         .palette =
                             strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
     return vdm_arc_layout(&t->grid, &c, rows, cols, err);
+}
+
+int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_grid_layout grid = vdm_example_grid(t, e);
+    vdm_pixel first;
+    if (t->metric != VDM_METRIC_CELLS || vdm_grid_place(&first, &grid, g->height, g->width)) return 0;
+    return vdm_fail(
+        err,
+        "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d columns of %d "
+        "pixels",
+        t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
 }
 
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)

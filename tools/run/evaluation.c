@@ -9,6 +9,7 @@
  * is bounded. */
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
+#include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/pictures.h"
 
@@ -40,17 +41,11 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                     vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    vdm_grid_layout grid = vdm_example_grid(t, &t->test[0]);
-    vdm_pixel first;
     *a = (evaluation){.task = t,
                       .geometry = *g,
                       .asked = n,
                       .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
-    if (t->metric == VDM_METRIC_CELLS && !vdm_grid_place(&first, &grid, g->height, g->width))
-        return vdm_fail(err,
-                        "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d "
-                        "columns of %d pixels",
-                        t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
+    if (canvas_check_grid(t, &t->test[0], g, err)) return -1;
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
     a->diagnosis = vdm_alloc(1, sizeof *a->diagnosis, "the diagnosis", err);
     if (!a->all || !a->diagnosis || views_plan(&a->views, s, t, err)) return -1;

@@ -102,7 +102,16 @@ static void allow_larger(vdm_transformer_config *c)
     if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
 }
 
-int session_plan(session *s, const options *o, int height, int width, vdm_error *err)
+/* An error of the size names the picture, unless --size is given. */
+static int set_geometry(session *s, const options *o, const char *picture, int height, int width,
+                        vdm_error *err)
+{
+    if (!vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return 0;
+    if (o->height || !picture || strncmp(err->text, "frames", 6) == 0) return -1;
+    return vdm_fail(err, "%s: %.800s; --size HxW resizes it", picture, err->text);
+}
+
+int session_plan(session *s, const options *o, const char *picture, int height, int width, vdm_error *err)
 {
     *s = (session){.options = o};
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
@@ -114,7 +123,7 @@ int session_plan(session *s, const options *o, int height, int width, vdm_error 
             "image-to-video models, found %d",
             o->model, 2 * c->out_channels, c->in_channels);
     if (o->canvas.grow > 0) allow_larger(&s->config.transformer);
-    if (vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return -1;
+    if (set_geometry(s, o, picture, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
     if (vdm_schedule_init(&s->schedule, &s->config.scheduler, err)) return -1;
@@ -191,9 +200,8 @@ int session_load(session *s, vdm_error *err)
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
-        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", clean(s->options->model),
-                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu),
-                vdm_has_openmp() ? "on" : "off", s->cpu.threads);
+        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, threads: %d\n", clean(s->options->model),
+                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), s->cpu.threads);
     return status;
 }
 

@@ -1,7 +1,9 @@
 /* Pictures that a command reads, and notes of what was lost. */
 #include "tools/run/pictures.h"
+#include "files/hash.h"
 #include "tools/messages.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* In the order of VDM_NOTE_ALPHA, ... */
@@ -29,6 +31,49 @@ void print_task_notes(const vdm_task *t)
         if (t->notes->first[i][0])
             fprintf(stderr, "%s%s: %s\n", clean(t->notes->first[i]), t->notes->others[i] ? " and others" : "",
                     NOTES[i]);
+}
+
+/* Of a picture's file, or a grid. */
+static int hash_input(uint64_t *h, const vdm_example *e, vdm_error *err)
+{
+    char *data;
+    size_t size;
+    *h = VDM_HASH_START;
+    if (e->x) {
+        *h = vdm_hash_step(vdm_hash_step(*h, (uint64_t)e->x->rows), (uint64_t)e->x->cols);
+        *h = vdm_hash_bytes(*h, e->x->cells, (size_t)(e->x->rows * e->x->cols));
+        return 0;
+    }
+    if (vdm_read_file(e->input, SIZE_MAX / 2, &data, &size, err)) return -1;
+    *h = vdm_hash_bytes(*h, data, size);
+    vdm_free(data);
+    return 0;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+int print_seen_inputs(const vdm_task *t, int tests, vdm_error *err)
+{
+    size_t n = (size_t)t->n_train;
+    int seen = 0, status = 0;
+    uint64_t *train = n ? vdm_alloc(n, sizeof *train, "the training inputs", err) : NULL, h = 0;
+    if (!train) return n ? -1 : 0;
+    for (size_t i = 0; i < n && !status; i++) status = hash_input(&train[i], &t->train[i], err);
+    qsort(train, n, sizeof *train, by_hash);
+    for (int i = 0; i < tests && !status; i++) {
+        status = hash_input(&h, &t->test[i], err);
+        seen += !status && bsearch(&h, train, n, sizeof *train, by_hash);
+    }
+    if (seen && !status)
+        fprintf(stderr,
+                "%s: %d of %d test inputs are training inputs too: the score counts what is remembered\n",
+                clean(t->path), seen, tests);
+    vdm_free(train);
+    return status;
 }
 
 int image_of(float **image, const vdm_picture *p, const vdm_geometry *g, vdm_error *err)

@@ -125,7 +125,10 @@ static void print_settings(const session *s, bool learning)
                 "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g, pure noise %g\n",
                 o->learn.steps, o->learn.batch * o->learn.accumulate, o->learn.lr, o->learn.schedule,
                 o->learn.warmup, o->learn.rank, o->learn.alpha, o->learn.pure_noise);
-    else
+    if (learning && o->learn.warmup > o->learn.steps && strcmp(o->learn.schedule, "constant") != 0)
+        fprintf(stderr, "  the warmup is longer than the run: the learning rate reaches %.3g of %g\n",
+                o->learn.lr * (o->learn.steps - 1) / o->learn.warmup, o->learn.lr);
+    if (!learning)
         fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->sample.steps,
                 p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance,
                 o->sample.dynamic_guidance ? ", dynamic" : "", p.ensemble);

@@ -64,10 +64,13 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
         return -1;
     name_phi(l->phi_name, sizeof l->phi_name, &l->phi);
-    if (size_of(o, t->train[0].input, &height, &width, err) || session_plan(s, o, height, width, err) ||
+    if (size_of(o, t->train[0].input, &height, &width, err) ||
+        session_plan(s, o, t->train[0].input, height, width, err) ||
         canvas_resize(t, false, height, width, err))
         return -1;
-    if (session_task_prompt(s, t->prompt, err)) return -1;
+    if (vdm_phi_check(&l->phi, s->geometry.frames, s->geometry.height, s->geometry.width, err) ||
+        canvas_check_grid(t, &t->train[0], &s->geometry, err) || session_task_prompt(s, t->prompt, err))
+        return -1;
     set_options(l, o);
     if (views_plan(&l->views, s, t, err)) return -1;
     l->videos = l->pairs * l->views.n;
