@@ -1,6 +1,6 @@
 # vdm: `make` builds vdm and libvdm.a, `make test` tests them; a C compiler and make are enough.
 #   make demo | test | faults | kills | floors | fuzz | golden-check | peer | bench | bench-peer | sanitize | valgrind | install PREFIX=/usr/local | clean
-#   CC, OPT (-O3), BUILD (build), OPENMP (found by trying; empty turns it off), WERROR=1 (as in CI)
+#   CC, OPT (-O3), BUILD (build), THREADS (-pthread; empty: none), WERROR=1 (as in CI)
 # Built-in rules would link x.d from x.d.o, which the kernels' rule below offers to make.
 MAKEFLAGS += --no-builtin-rules
 # All processors; `make -j1` or a make above this one decides otherwise.
@@ -12,16 +12,18 @@ OPT ?= -O3
 BUILD ?= build
 PREFIX ?= /usr/local
 
-WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(OPENMP),,-Wno-unknown-pragmas) $(if $(WERROR),-Werror)
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 # No -ffast-math and no contraction: the same bits from every compiler (vdm.h).
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
              -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. -Ifiles -Ikernels -Itask $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
-             $(WARN) $(OPENMP) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(OPENMP) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm $(if $(WINDOWS),-lpthread)
+             $(WARN) $(THREADS) $(THREADS:%=-DVDM_THREADS) $(SANITIZE) $(CFLAGS)
+LDLIBS = $(THREADS) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
-OPENMP := $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
+# POSIX threads and C11's atomics, if the compiler has both
+THREADS_C = _Atomic int n; int main(void){return ++n + (pthread_self() == 0);}
+THREADS := $(shell echo '$(THREADS_C)' | $(CC) -std=c11 -pthread -include pthread.h -x c - -o /dev/null 2>/dev/null && echo -pthread)
 
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
@@ -38,7 +40,7 @@ ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 ISA_avx512amx = $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 
-# mingw: the POSIX calls that it has not; its gcc's stacks are not aligned for moves that need that of AVX.
+# mingw: the POSIX calls that it lacks; its gcc does not align stacks as the aligned moves of AVX need it.
 WINDOWS := $(findstring mingw,$(MACHINE))
 PLATFORM = $(if $(WINDOWS),-Iportable/windows -include portable/windows/posix.h -D__USE_MINGW_ANSI_STDIO=1 -D__USE_MINGW_ACCESS -Wno-format -Wno-float-conversion \
              -Wa$(comma)-muse-unaligned-vector-move)
@@ -52,9 +54,9 @@ HARDEN_LINK_FLAGS = -Wl,-z,relro -Wl,-z,now
 HARDEN := $(if $(SANITIZE),,$(shell echo '$(HARDEN_TRIAL)' | $(CC) -Werror $(OPT) $(HARDEN_FLAGS) $(HARDEN_LINK_FLAGS) \
   -include string.h -x c - -o /dev/null 2>/dev/null && echo '$(HARDEN_FLAGS)'))
 
-# The library: the method at the root, and its rooms. What is compiled once for each instruction set is listed apart.
+# The library: the method at the root, and its folders. Sources compiled once for each instruction set are listed separately.
 PER_SET = kernels/set.c
-SET_PARTS = $(patsubst %,kernels/%.c,products conv winograd attention norms elementwise peak) # set.c includes them
+SET_PARTS = $(patsubst %,kernels/%.c,products conv conv_strips winograd attention norms elementwise peak) # set.c includes them
 ROOMS = kernels files text task
 LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
@@ -104,12 +106,12 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 $(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
-# What lets calls fail (tests/faults.c): with glibc alone.
+# The library that makes calls fail (tests/faults.c): with glibc only.
 FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -dM -x c /dev/null 2>/dev/null | grep '__GLIBC__ '),$(BUILD)/tests/faults.so))
-# Each program runs whatever became of the others; the last line is the sum of their "N passed, M failed".
+# Every program runs, even if others fail; the last line is the sum of their "N passed, M failed".
 test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
-	    INSTALLED=$(abspath $(BUILD)/installed) CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
+	    INSTALLED="$(abspath $(BUILD)/installed)" CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
 	    tests/run.sh $(TESTS) tests/examples.sh tests/docs.sh tests/sizes.sh $(if $(SANITIZE),,tests/floors.sh tests/faults.sh tests/bits.sh)
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
@@ -123,19 +125,19 @@ $(BUILD)/tests/faults.so: tests/faults.c
 # Which object uses whose symbols: folders refer downwards only, and the library's symbols begin with vdm_.
 floors: $(LIB_OBJECTS) $(TOOL_OBJECTS)
 	@FLOORS_BUILD=$(BUILD) FLOORS="$^" tests/floors.sh
-# The C++ compiler that goes with the C compiler: of one family, for they share the OpenMP library.
+# The C++ compiler that goes with the C compiler: of one family.
 EXAMPLE_CXX = $(if $(filter-out default,$(origin CXX)),$(CXX),$(if $(findstring clang,$(CC)),clang++,g++))
 # An installed copy, against which tests/examples.sh builds the examples.
 $(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADERS) vdm.pc.in $(MODEL_FILES)
 	@rm -rf $(BUILD)/installed
-	$(MAKE) -s install DESTDIR= PREFIX=$(abspath $(BUILD)/installed)
+	$(MAKE) -s install DESTDIR= PREFIX="$(abspath $(BUILD)/installed)"
 sanitize:
 	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
-# valgrind knows AVX2, but not AVX-512; without OpenMP, whose own memory it would report.
+# valgrind knows AVX2, but not AVX-512.
 VALGRIND_TESTS = system lora fit sampler vae task golden
 VALGRIND = valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
 valgrind:
-	$(MAKE) valgrind-run BUILD=$(BUILD)/valgrind OPT=-O1 OPENMP=
+	$(MAKE) valgrind-run BUILD=$(BUILD)/valgrind OPT=-O1
 valgrind-run: $(BUILD)/vdm $(BUILD)/tests/test_program $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
 	printf '#!/bin/sh\nexec $(VALGRIND) $(BUILD)/vdm "$$@"\n' > $(BUILD)/vdm-valgrind && chmod +x $(BUILD)/vdm-valgrind
 	VDM_ISA=avx2 RUNNER="$(VALGRIND)" tests/run.sh $(VALGRIND_TESTS:%=$(BUILD)/tests/test_%)
@@ -156,8 +158,8 @@ peer-driver: $(BUILD)/tests/peer/driver
 $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
-# This machine's speed, and PyTorch's beside it, a job at a time: needs Python as `make peer` does, and a
-# machine that has nothing else to do. BENCH: names of jobs, options.
+# This machine's speed, and PyTorch's for comparison, one job after the other: needs Python, as `make peer` does, and an
+# idle machine. BENCH: names of jobs, options.
 bench: $(BUILD)/vdm
 	$(BUILD)/vdm bench $(BENCH) --json $(BUILD)/bench.json
 PEER_PYTHON = $(or $(VDM_VENV),build/venv)/bin/python
@@ -166,24 +168,24 @@ bench-peer: $(BUILD)/vdm
 	VDM=$(BUILD)/vdm $(PEER_PYTHON) python/bench_peer.py $(BENCH) --json $(BUILD)/bench-peer.json
 
 # Installs the program and the library stripped of debug symbols, the headers, vdm.pc, the embedded model, and man pages
-# and completion that the program's own help is made into (INSTALL_DOCS= leaves these out, as a cross compiler has to).
+# and completion made from the program's help (INSTALL_DOCS= leaves these out, for cross compilers).
 STRIP ?= strip
 INSTALL_DOCS ?= yes
 TO = $(DESTDIR)$(PREFIX)
 VERSION = $(shell sed -n 's/^.define VDM_VERSION "\(.*\)"/\1/p' vdm.h)
 install: $(BUILD)/vdm $(BUILD)/libvdm.a
-	install -d $(TO)/bin $(TO)/lib/pkgconfig $(TO)/include
-	install -m 755 $(BUILD)/vdm $(TO)/bin && $(STRIP) $(TO)/bin/vdm
-	install -m 644 $(BUILD)/libvdm.a $(TO)/lib && $(STRIP) -S $(TO)/lib/libvdm.a
-	install -m 644 $(HEADERS) $(TO)/include
-	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@openmp@|$(OPENMP)|' vdm.pc.in > $(TO)/lib/pkgconfig/vdm.pc
+	install -d "$(TO)/bin" "$(TO)/lib/pkgconfig" "$(TO)/include"
+	install -m 755 $(BUILD)/vdm "$(TO)/bin" && $(STRIP) "$(TO)/bin/vdm"
+	install -m 644 $(BUILD)/libvdm.a "$(TO)/lib" && $(STRIP) -S "$(TO)/lib/libvdm.a"
+	install -m 644 $(HEADERS) "$(TO)/include"
+	sed 's|@prefix@|$(PREFIX)|; s|@version@|$(VERSION)|; s|@threads@|$(THREADS)|' vdm.pc.in > "$(TO)/lib/pkgconfig/vdm.pc"
 	for f in $(MODEL_FILES); do \
-	    install -d $(TO)/share/vdm/$${f%/*} && install -m 644 $$f $(TO)/share/vdm/$$f || exit 1; \
+	    install -d "$(TO)/share/vdm/$${f%/*}" && install -m 644 $$f "$(TO)/share/vdm/$$f" || exit 1; \
 	done
 ifneq ($(INSTALL_DOCS),)
-	tools/install/man.sh $(BUILD)/vdm $(TO)/share/man/man1
-	install -d $(TO)/share/bash-completion/completions
-	tools/install/completion.sh $(BUILD)/vdm > $(TO)/share/bash-completion/completions/vdm
+	tools/install/man.sh $(BUILD)/vdm "$(TO)/share/man/man1"
+	install -d "$(TO)/share/bash-completion/completions"
+	tools/install/completion.sh $(BUILD)/vdm > "$(TO)/share/bash-completion/completions/vdm"
 endif
 
 # Fuzzers (clang's libFuzzer): tests/fuzz/fuzz_X.c becomes build/fuzz/fuzz_X, whose corpus is
@@ -194,7 +196,7 @@ endif
 FUZZERS = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= -max_total_time=300
 fuzz:
-	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 OPENMP= BARE_KERNELS=yes PLATFORM="-include tests/fuzz/memory_files.h -Wno-macro-redefined" \
+	$(MAKE) fuzz-run CC=clang BUILD=build/fuzz OPT=-O1 BARE_KERNELS=yes PLATFORM="-include tests/fuzz/memory_files.h -Wno-macro-redefined" \
 	    SANITIZE="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-sanitize-coverage=trace-cmp"
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f-corpus && seeds=tests/fuzz/corpus/$${f##*/} && \
@@ -203,7 +205,7 @@ build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_inject build/fuzz/f
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/tests/fuzz/memory_files.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $(filter %.o,$^) build/fuzz/libvdm.a $(LDLIBS) -o $@
 
-# Learns a task with the embedded model and answers: about a minute.
+# Learns a task with the embedded model, and answers: about a minute.
 demo:
 	@echo "Building vdm; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
 	@$(MAKE) -s vdm

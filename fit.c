@@ -233,7 +233,7 @@ static int train_step(struct run *r, vdm_error *err)
     if (step_gradient(r, row, err)) return -1;
     see_number(&trace, row->loss, "loss");
     see_adapter(r->lora, &trace, r->grad, "grad");
-    row->grad_norm = vdm_clip_grad(r->p->cpu, r->grad, r->n, o->clip);
+    row->grad_norm = vdm_clip_grad(r->grad, r->n, o->clip);
     if (!isfinite(row->grad_norm)) return fail_step(r, "the norm of the gradient", row->grad_norm, err);
     row->lr = o->lr * vdm_lr_factor(o->schedule, step, o->warmup, o->steps);
     vdm_adamw_update(&r->adamw, r->p->cpu, r->lora->params, r->grad, row->lr);

@@ -196,21 +196,16 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
-/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in pieces whose size depends
- * on n alone: the same bits with any number of threads. */
-double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max)
+/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in 256 pieces. */
+double vdm_clip_grad(float *grad, int64_t n, double max)
 {
-    enum { PIECES = 256 };
-    double sums[PIECES], sum = 0;
-    int64_t piece = (n + PIECES - 1) / PIECES;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < PIECES; i++) {
-        int64_t end = (i + 1) * piece < n ? (i + 1) * piece : n;
-        double s = 0;
-        for (int64_t j = i * piece; j < end; j++) s += (double)grad[j] * (double)grad[j];
-        sums[i] = s;
+    int64_t piece = (n + 255) / 256;
+    double sum = 0;
+    for (int64_t first = 0; first < n; first += piece) {
+        double squares = 0;
+        for (int64_t j = first; j < n && j < first + piece; j++) squares += (double)grad[j] * (double)grad[j];
+        sum += squares;
     }
-    for (int i = 0; i < PIECES; i++) sum += sums[i];
     double norm = sqrt(sum), factor = max / (norm + 1e-6);
     if (!(factor < 1)) return norm;
     float f = (float)factor;

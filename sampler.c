@@ -81,14 +81,12 @@ static int arrival(const vdm_schedule *s, int steps, int t)
  * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0,
  * so x0 = sqrt(alpha) x - sqrt(1 - alpha) v */
 
-void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
-                   int64_t n)
+void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n)
 {
     double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
     double keep = sqrt((1 - to) / (1 - alpha));
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
     const float a = (float)keep, b = (float)(sqrt(to) - sqrt(alpha) * keep);
-    PARALLEL_FOR(cpu->threads)
     for (int64_t i = 0; i < n; i++) {
         float x0 = of_x * x[i] - of_v * v[i];
         x[i] = a * x[i] + b * x0;
@@ -128,14 +126,13 @@ static struct dpm dpm_coefficients(const vdm_schedule *s, const vdm_step *step)
     return c;
 }
 
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
-                  float *old, const float *noise, int64_t n)
+void vdm_dpm_step(const vdm_schedule *s, const vdm_step *step, float *x, const float *v, float *old,
+                  const float *noise, int64_t n)
 {
     const struct dpm c = dpm_coefficients(s, step);
     const double alpha = vdm_schedule_alpha(s, step->t);
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
     const float *fresh = c.second_order ? noise + n : noise;
-    PARALLEL_FOR(cpu->threads)
     for (int64_t i = 0; i < n; i++) {
         float x0 = of_x * x[i] - of_v * v[i];
         float target = c.second_order ? c.m3 * x0 - c.m4 * old[i] : x0;
@@ -389,7 +386,7 @@ static void dpm_step(struct run *r, int k, int t, int t_back)
         if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
         repeat(r, r->noise + i * r->K * r->n, noise);
     }
-    vdm_dpm_step(r->p->schedule, r->p->cpu, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
+    vdm_dpm_step(r->p->schedule, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
                  r->K * r->n);
 }
 
@@ -426,7 +423,7 @@ static int denoise(struct run *r, vdm_error *err)
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->p->schedule, r->p->cpu, steps, t, r->x, r->v, r->K * r->n);
+            vdm_ddim_step(r->p->schedule, steps, t, r->x, r->v, r->K * r->n);
         see(r, r->x, "latents", k + 1);
         if (report(r, k + 1, start, err)) return -1;
     }

@@ -38,23 +38,11 @@ static const float FIXED_EPS = 1e-6f; /* of norm_out and of every decoder norm, 
 static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_conv summed[PAST])
 {
     int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one kernel [rows,out] */
-    float *all = sums, *two = all + rows * n, *last = two + rows * n;
-    const char *weight = w->weight.data;
-    vdm_dtype dtype = w->weight.dtype;
-    int64_t row = n * (int64_t)vdm_dtype_bytes(dtype), kernel = rows * row;
-    PARALLEL_FOR(cpu->threads)
-    for (int64_t i = 0; i < rows; i++) {
-        float *a = all + i * n, *b = two + i * n, *c = last + i * n;
-        vdm_widen(b, weight + i * row, dtype, n);
-        vdm_widen(c, weight + i * row + kernel, dtype, n);
-        for (int64_t j = 0; j < n; j++) b[j] += c[j];
-        vdm_widen(c, weight + i * row + 2 * kernel, dtype, n);
-        for (int64_t j = 0; j < n; j++) a[j] = b[j] + c[j];
-    }
+    cpu->kernels->sum_taps(cpu, sums, w);
     for (int t = 0; t < PAST; t++) {
         summed[t] = *w;
         summed[t].kt = t + 1;
-        summed[t].weight = (vdm_matrix){t == 0 ? all : two, VDM_F32, (t + 1) * rows, n};
+        summed[t].weight = (vdm_matrix){t == 0 ? sums : sums + rows * n, VDM_F32, (t + 1) * rows, n};
     }
 }
 
@@ -306,20 +294,6 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time, vdm
     vdm_trace_see(trace, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", "");
 }
 
-/* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
-static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
-{
-    size_t pixel = (size_t)C, row = 2 * (size_t)W * pixel;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < H; i++) {
-        float *to = y + 2 * (size_t)i * row;
-        const float *from = x + (size_t)i * (size_t)W * pixel;
-        for (size_t j = 0; j < 2 * (size_t)W; j++)
-            memcpy(to + j * pixel, from + j / 2 * pixel, pixel * sizeof *to);
-        memcpy(to + row, to, row * sizeof *to);
-    }
-}
-
 /* CogVideoXUpsample3D: [T,H,W,C] -> [T',2H,2W,C], nearest, then a 3x3 convolution of every frame.
  * T' = 1 if T = 1, 2T - 1 if T is odd (frame 0 stays single), 2T if it is even. Frames that time
  * doubles are equal before the convolution, hence after it: computed once. */
@@ -332,7 +306,7 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time, vdm_t
     r->frames[0] = r->buffer[RING];
     for (int t = 0; t < r->T; t++) {
         bool twice = compress_time && r->T > 1 && !(r->T % 2 == 1 && t == 0);
-        enlarge(r->cpu, r->buffer[RING], r->x + (size_t)t * from, r->H, r->W, w->in);
+        r->cpu->kernels->enlarge(r->cpu, r->buffer[RING], r->x + (size_t)t * from, r->H, r->W, w->in);
         convolve(r, y, 1, w, same, NULL);
         if (twice) memcpy(y + to, y, to * sizeof *y);
         y += twice ? 2 * to : to;

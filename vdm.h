@@ -585,7 +585,7 @@ void vdm_adamw_free(vdm_adamw *o);
 /* One update with the learning rate lr (o->lr times the schedule's factor). */
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
 /* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
-double vdm_clip_grad(const vdm_cpu *cpu, float *grad, int64_t n, double max);
+double vdm_clip_grad(float *grad, int64_t n, double max);
 /* The factor on the learning rate. */
 double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
 
@@ -614,16 +614,15 @@ double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
 void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
 
 /* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
-void vdm_ddim_step(const vdm_schedule *s, const vdm_cpu *cpu, int steps, int t, float *x, const float *v,
-                   int64_t n);
+void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n);
 /* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
  * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
  * drops the other). */
 typedef struct vdm_step {
     int steps, t, t_back; /* steps in all; from timestep t */
 } vdm_step;
-void vdm_dpm_step(const vdm_schedule *s, const vdm_cpu *cpu, const vdm_step *step, float *x, const float *v,
-                  float *old, const float *noise, int64_t n);
+void vdm_dpm_step(const vdm_schedule *s, const vdm_step *step, float *x, const float *v, float *old,
+                  const float *noise, int64_t n);
 /* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; reproduced as published. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
 
@@ -756,7 +755,8 @@ typedef enum vdm_precision {
 struct vdm_kernels;
 struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
-    int threads;                       /* 1 without OpenMP */
+    int threads;                       /* 1 where the system has none */
+    struct vdm_team *team;             /* they themselves: files/parallel.h */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_precision precision;           /* of products */
 };
@@ -768,7 +768,7 @@ struct vdm_cpu {
 int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err);
 void vdm_cpu_free(vdm_cpu *cpu);
 const char *vdm_cpu_name(const vdm_cpu *cpu); /* "avx512" */
-bool vdm_has_openmp(void);
+bool vdm_has_threads(void);                   /* whether this build has threads */
 
 /* ------------------------------------------------------------------------------------------------
  * Watching tensors (kernels/trace.c) */

@@ -1,5 +1,5 @@
 # One stop at every formula of TOUR.md, in the order of the computation; `continue` goes to the next one.
-#   make BUILD=build/debug OPT=-O0 OPENMP= build/debug/vdm
+#   make BUILD=build/debug OPT=-O0 build/debug/vdm
 #   VDM_ISA=plain gdb -x doc/steps.gdb --args build/debug/vdm predict --image x.ppm --ensemble 1 -o y.png
 # With `vdm fit` in place of predict it stops at learning and at the backward pass too.
 set pagination off

@@ -1,5 +1,5 @@
 /* few_shot MODEL STEPS QUERY.ppm ANSWER.png X1.ppm Y1.ppm X2.ppm Y2.ppm ...
- * Learns a task from pairs of pictures, and answers one more picture. STEPS 0: as many as the model's own settings say.
+ * Learns a task from pairs of pictures, and answers one more picture. STEPS 0: as many as in the model's own settings.
  *
  *   cc few_shot.c $(pkg-config --cflags --libs vdm) -o few_shot             (C++: c++ -x c++ few_shot.c -x none ...)
  *   ./few_shot /usr/local/share/vdm/models/tiny 0 query.ppm answer.png x1.ppm y1.ppm x2.ppm y2.ppm */

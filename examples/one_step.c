@@ -109,7 +109,7 @@ int main(int argc, char **argv)
     float *B = vdm_lora_b(&lora, grad, 0, VDM_Q);
     printf("loss %.6f\n", loss);
     printf("grad transformer_blocks.0.attn1.to_q.lora_B[0][0] %.6e\n", (double)B[0]);
-    printf("grad norm %.6e\n", vdm_clip_grad(m.cpu, grad, adamw.n, 1.0));
+    printf("grad norm %.6e\n", vdm_clip_grad(grad, adamw.n, 1.0));
     vdm_adamw_update(&adamw, m.cpu, lora.params, grad, 6e-3);
     vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, &in, v);
     printf("loss after the step %.6f\n", loss_of(dv, v, target, n));

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { MAX_VIEWS = 1000000 };
-static const double MAX_SCALE = 1e6; /* alpha / rank; published: at most 4 */
+static const double MAX_SCALE = 1e6; /* of alpha / rank; published: at most 4 */
 
 static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
 
@@ -100,7 +100,7 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 {
     int64_t count = (int64_t)a->layers * 8;
-    char views[16], metadata[512]; /* as json.dumps(..., indent=2, sort_keys=True) writes it */
+    char views[16], metadata[512]; /* in the form of json.dumps(..., indent=2, sort_keys=True) */
     snprintf(metadata, sizeof metadata,
              "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
              "  \"transformer.target_modules\": [\n    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
@@ -376,8 +376,8 @@ static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft
     return check_settings(s, err);
 }
 
-/* peft takes the keys of rank_pattern and alpha_pattern as regular expressions for the end of a module's name. Names
- * alone are known here. */
+/* For peft the keys of rank_pattern and alpha_pattern are regular expressions for the end of a module's name. Here only
+ * names are supported. */
 static bool fits_pattern(const char *pattern, const char *module)
 {
     if (*pattern == '^') return strcmp(pattern + 1, module) == 0;

@@ -4,8 +4,8 @@
  * T5EncoderModel: the same defaults if a key is absent. A value that would change the result in a way that this library
  * does not implement is rejected by name; config_keys.c lists every key.
  *
- * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected like
- * a wrong one. */
+ * Trap: no CogVideoX uses the schedulers' defaults (clip_sample, "leading", "epsilon"), so an absent key is rejected
+ * like a wrong one. */
 #include "files/config_keys.h"
 #include "files/fields.h"
 #include "kernels/kernels.h"
@@ -262,7 +262,7 @@ static int check_index(const vdm_model_config *c, const char *dir, vdm_error *er
     return config_close(&file);
 }
 
-/* What is named for a model's folder by mistake: a file, or the folder of one of its parts. */
+/* Checks for what is often given as a model's folder by mistake: a file, or the folder of a part. */
 static int check_folder(const char *dir, vdm_error *err)
 {
     static const char expected[] = "expected a model's folder, with transformer/, vae/ and scheduler/ in it";
@@ -295,7 +295,7 @@ int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)
         return vdm_fail(
             err, "%s: the transformer's out_channels are %d, the VAE's latent_channels %d: expected the same",
             dir, c->transformer.out_channels, c->vae.latent_channels);
-    /* the transformer's matters where it computes or learned positions of frames */
+    /* the transformer's ratio matters if it has computed or learned positions of frames */
     bool counts_frames = !c->transformer.rotary || c->transformer.learned_positions;
     if (counts_frames && c->transformer.temporal_compression != c->vae.temporal_compression)
         return vdm_fail(

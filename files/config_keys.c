@@ -27,8 +27,8 @@
     }
 
 static const char LABEL[] = "a name or a version; nothing is computed from it";
-static const char DECODER[] = "of the decoder, which the encoder alone does not have";
-static const char TRAINING[] = "acts in training alone; the text encoder is never trained";
+static const char DECODER[] = "of the decoder; there is only an encoder";
+static const char TRAINING[] = "acts only in training; the text encoder is never trained";
 static const char OUTPUTS[] = "what a call returns, not what is computed";
 
 #define T "transformer"
@@ -109,10 +109,10 @@ const vdm_config_key vdm_config_keys[] = {
     FIXED(S, "trained_betas", "null"),
     REQUIRED(S, "clip_sample", "false"),
     OBEYED(S, "set_alpha_to_one"),
-    IGNORED(S, "steps_offset", "is added to the timesteps of \"leading\" spacing alone"),
+    IGNORED(S, "steps_offset", "is only added to the timesteps of \"leading\" spacing"),
     REQUIRED(S, "prediction_type", "v_prediction"),
-    IGNORED(S, "clip_sample_range", "acts with clip_sample alone, which is false"),
-    IGNORED(S, "sample_max_value", "acts with thresholding alone, which the class does not have"),
+    IGNORED(S, "clip_sample_range", "acts only with clip_sample, which is false"),
+    IGNORED(S, "sample_max_value", "acts only with thresholding, which the class does not have"),
     REQUIRED(S, "timestep_spacing", "trailing"),
     OBEYED(S, "rescale_betas_zero_snr"),
     OBEYED(S, "snr_shift_scale"),

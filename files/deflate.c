@@ -2,8 +2,8 @@
  *
  *   bytes -> literals, and matches (length, distance) with earlier bytes -> codes -> bits
  *
- * A hash table with one position per slot finds the matches. Pictures of flat colours, such as grids and masks, shrink to
- * a few percent; photographs don't shrink. */
+ * A hash table with one position per slot finds the matches. Pictures of flat colours, such as grids and masks, shrink
+ * to a few percent; photographs don't shrink. */
 #include "png.h"
 
 enum { HASH_BITS = 13, MIN_MATCH = 4, MAX_MATCH = 258, MAX_DISTANCE = 32768 };

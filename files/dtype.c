@@ -127,7 +127,7 @@ size_t vdm_tensor_bytes(const vdm_tensor *t)
     return (size_t)vdm_tensor_count(t) * dtypes[t->dtype].bits / 8;
 }
 
-/* Whether some of the n elements has an exponent of ones: a loop without a way out, for vector instructions. */
+/* Whether one of the n elements has an exponent of ones. The loops don't exit early, so that they are vectorised. */
 static bool any_not_finite(const unsigned char *from, vdm_dtype dtype, int64_t n)
 {
     const uint16_t ones = dtype == VDM_BF16 ? 0x7f80 : 0x7c00;

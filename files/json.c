@@ -23,7 +23,7 @@ enum {
 
 typedef struct parser {
     const char *path, *begin, *at, *end;
-    char *out; /* where the next string goes */
+    char *out; /* place of the next string */
     vdm_json *json;
     int depth;
     int64_t open[VDM_MAX_JSON_DEPTH],

@@ -26,8 +26,9 @@ typedef struct problems {
 
 typedef struct loader {
     vdm_safetensors file;
-    bool *used; /* [file.count] */
-    char *at;   /* place of the next array in the result's own memory */
+    bool *used;     /* [file.count] */
+    char *at;       /* place of the next array in the result's own memory */
+    vdm_team *team; /* repacks in parallel; NULL: alone */
     problems missing, misshapen, infinite;
 } loader;
 
@@ -91,7 +92,7 @@ static void *reserve(loader *l, size_t bytes)
     return p;
 }
 
-/* Checks what is copied. NaN in matrices that stay mapped shows in the result of the first step
+/* Checks a copied tensor. NaN in matrices that stay mapped is found in the result of the first step
  * (vdm_safetensors_check_finite): a check here would read the whole file. */
 static void check_copied(loader *l, const vdm_tensor *t, const void *data, vdm_dtype dtype)
 {
@@ -302,19 +303,25 @@ static void gather(char *to, const char *from, int64_t n, int64_t stride, size_t
         for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + 4 * i * stride, 4);
 }
 
-/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed by
- * cache lines; one thread writes one block's columns. */
-static void repack(char *to, const char *from, int64_t out, int64_t in, int64_t taps, size_t width)
+/* [out,in,taps] -> [taps,in,out], elements of `width` bytes. In blocks of 16 outputs, so that both sides are accessed
+ * by cache lines; one thread writes one block's columns. */
+enum { BLOCK = 16 };
+struct repacked {
+    char *to;
+    const char *from;
+    int64_t out, in, taps;
+    size_t width;
+};
+static void repack_block(const void *of, int piece, int thread)
 {
-    enum { BLOCK = 16 };
-    int64_t w = (int64_t)width;
-    int threads = vdm_default_threads();
-    PARALLEL_FOR(threads)
-    for (int64_t o = 0; o < out; o += BLOCK)
-        for (int64_t i = 0; i < in * taps; i++) {
-            int64_t row = i % taps * in + i / taps, n = out - o < BLOCK ? out - o : BLOCK;
-            gather(to + (row * out + o) * w, from + (o * in * taps + i) * w, n, in * taps, width);
-        }
+    const struct repacked *s = of;
+    int64_t w = (int64_t)s->width, each = s->in * s->taps, o = (int64_t)piece * BLOCK;
+    int64_t n = s->out - o < BLOCK ? s->out - o : BLOCK;
+    (void)thread;
+    for (int64_t i = 0; i < each; i++) {
+        int64_t row = i % s->taps * s->in + i / s->taps;
+        gather(s->to + (row * s->out + o) * w, s->from + (o * each + i) * w, n, each, s->width);
+    }
 }
 
 /* A kernel of kt x k x k; a Conv2d if kt is 0. */
@@ -330,7 +337,9 @@ static void take_conv(loader *l, vdm_conv *w, int out, int in, int kt, int k, co
     w->weight = (vdm_matrix){.dtype = t ? t->dtype : VDM_F32, .rows = taps * in, .cols = out};
     if (t) {
         char *to = reserve(l, t->bytes);
-        repack(to, t->data, out, in, taps, vdm_dtype_bytes(t->dtype));
+        const struct repacked s = {to, t->data, out, in, taps, vdm_dtype_bytes(t->dtype)};
+        const vdm_loop loop = {.pieces = (out + BLOCK - 1) / BLOCK, .run = repack_block, .of = &s};
+        vdm_team_run(l->team, &loop);
         check_copied(l, t, to, t->dtype);
         w->weight.data = to;
     }
@@ -414,7 +423,9 @@ int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err)
         status = loader_open(&l, dir, WEIGHTS, true, 2 * (size_t)c->blocks * level, &m->memory, err);
     }
     if (status == 0) {
+        l.team = vdm_team_new(vdm_default_threads());
         take_vae(&l, m);
+        vdm_team_free(l.team);
         status = loader_report(&l, err);
     }
     vdm_free(l.used);

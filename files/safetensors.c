@@ -5,8 +5,8 @@
  *                "__metadata__": {"key": "text", ...}}; offsets count from the end of the header
  *   the rest     the tensors, row-major, little-endian, without gap or overlap
  *
- * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and programs share them. The
- * whole header is checked when the file is opened, so that users of a tensor's pointer need no checks.
+ * A file is mapped, not read: a tensor's pages come from the disk when they are first used, and programs share them.
+ * The whole header is checked when the file is opened, so that users of a tensor's pointer need no checks.
  *
  * Traps
  *   Data may be at any address, which depends on the header's length. Read it by memcpy or by bytes.
@@ -179,8 +179,8 @@ static int compare_name(const void *a, const void *b)
     return strcmp(((const vdm_tensor *)a)->name, ((const vdm_tensor *)b)->name);
 }
 
-/* In the order of their places, every tensor begins where the one before it ends; the last ends with
- * the file. What overlaps could name 100 GB with a file of 1 MB; what hides in gaps nobody has seen. */
+/* In the order of their places, every tensor begins where the one before it ends; the last one ends with the file. With
+ * overlaps a file of 1 MB could describe 100 GB; gaps could hide data. */
 static int check_tiling(vdm_mapping *m, const char *data, vdm_error *err)
 {
     const char *at = data, *end = (const char *)m->base + m->size;
@@ -232,7 +232,7 @@ static const char *known_impostor(const char *base, size_t size)
     return NULL;
 }
 
-/* Checks the eight bytes of length; *header is what follows them, [*length]. */
+/* Checks the eight bytes of length; *header points to the bytes after them, [*length]. */
 static int find_header(const vdm_mapping *m, const char **header, size_t *length, vdm_error *err)
 {
     const char *impostor = known_impostor(m->base, m->size);

@@ -64,8 +64,8 @@ void vdm_clean(char *text)
     }
 }
 
-/* Formats into memory of its own first: the arguments may be the old text of *err. A sentence that is too long, of a path of
- * thousands of bytes, loses its middle: what was wrong stands at its end. */
+/* Formats into its own memory first: the arguments may include the old text of *err. A message that is too long, with a
+ * path of thousands of bytes, loses its middle: the fault is at its end. */
 int vdm_fail(vdm_error *err, const char *format, ...)
 {
     enum { SIZE = sizeof err->text, HEAD = SIZE / 3 };

@@ -93,7 +93,7 @@ enum {
     VDM_NOTE_DEPTH = 2,   /* 16 bits a sample: reduced to 8 */
     VDM_NOTE_PROFILE = 4, /* a colour profile other than sRGB: ignored */
     VDM_NOTE_GAMMA = 8,   /* a gamma other than that of sRGB: ignored */
-    VDM_NOTE_FRAMES = 16, /* an animation: its first picture alone */
+    VDM_NOTE_FRAMES = 16, /* an animation: only its first picture */
     VDM_NOTES = 5         /* how many there are */
 };
 
@@ -143,13 +143,14 @@ typedef struct vdm_tensor {
 int64_t vdm_tensor_count(const vdm_tensor *t); /* elements */
 size_t vdm_tensor_bytes(const vdm_tensor *t);  /* that its type and shape need */
 /* Checks, before its first element is read, that a tensor has a type that vdm_widen supports, and this shape. -1 in the
- * shape: any size from 1 on, replaced by the tensor's. If the tensor has one dimension more, a leading 1, it is dropped.
+ * shape: any size from 1 on, replaced by the tensor's. If the tensor has one dimension more, a leading 1, it is
+ * dropped.
  * path is for the message, err may be NULL. */
 int vdm_tensor_check(const vdm_tensor *t, const char *path, int rank, int64_t *shape, vdm_error *err);
 
 void vdm_widen(float *to, const void *from, vdm_dtype dtype,
                int64_t n); /* from a floating type, I64 or I32 */
-/* The first of n elements that is NaN or infinite; -1: none is. Elements of types that are not floating have neither. */
+/* The first of n elements that is NaN or infinite; -1 if there is none, and for types that are not floating. */
 int64_t vdm_first_not_finite(const void *from, vdm_dtype dtype, int64_t n);
 int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *path, const char *name,
                      vdm_error *err);
@@ -174,12 +175,13 @@ void vdm_safetensors_close(vdm_safetensors *f);
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
 
-/* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed) and for NaN and infinite elements. NULL names
- * tensor, found, expected. */
+/* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed) and for NaN and infinite elements. NULL
+ * names tensor, found, expected. */
 float *vdm_safetensors_floats(const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
                               vdm_error *err);
 
-/* Refuses a file with NaN or infinite elements. It reads the whole file: to explain a result that is not finite. */
+/* Rejects a file with NaN or infinite elements. It reads the whole file: use it to explain a result that is not
+ * finite. */
 int vdm_safetensors_check_finite(const vdm_safetensors *f, vdm_error *err);
 
 /* Writes a file that appears whole or not at all. metadata: pairs key, value; may be NULL.

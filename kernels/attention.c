@@ -7,8 +7,8 @@
  *     O^T [Dh,queries] += V^T P          the scores are a right panel already
  * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
  *
- * Backward. One task is a head; for a group of key tiles, packed once: tiles of queries outside, of keys
- * inside. Keys are in the lanes:
+ * Backward. One task is a head, or some of its keys; for a group of key tiles, packed once: tiles of queries outside,
+ * of keys inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
  *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
  *     dQ += dS K                         left factor: columns of dS^T, transposed in 16 x 16 blocks
@@ -30,18 +30,10 @@ _Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
                "tiles are whole chains: rule 1 continues across them");
 
 /* Where a thread's buffers begin: its part of the scratch */
-static float *buffers_of(const vdm_cpu *cpu)
+static float *buffers_of(const vdm_cpu *cpu, int thread)
 {
-    return cpu->scratch + (int64_t)thread_number() * ATTENTION_FLOATS;
+    return cpu->scratch + (int64_t)thread * ATTENTION_FLOATS;
 }
-/* The next buffer, from *at on */
-static float *take(float **at, int64_t floats)
-{
-    float *p = *at;
-    *at += floats;
-    return p;
-}
-
 /* One head of one video: row s of q is q + s * row. */
 struct head {
     const float *q, *k, *v, *d_o;
@@ -49,10 +41,6 @@ struct head {
     int64_t row, S, Dh;
     float scale;
 };
-static const float *moved(const float *p, int64_t n)
-{
-    return p ? p + n : NULL;
-}
 static struct head head_of(const vdm_attention_args *a, int64_t number)
 {
     int64_t b = number / a->A, row = (int64_t)a->A * a->Dh, at = b * a->S * row + number % a->A * a->Dh;
@@ -174,10 +162,9 @@ static void write_queries(const struct head *h, const struct group *g, int64_t f
     for (int64_t i = query; i < query + n; i++) h->lse[first + i] = g->m[i] + (float)vdm_log((double)g->l[i]);
 }
 
-/* Queries first ... first + n - 1 of a head, n <= GROUP */
-static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first, int64_t n)
+/* Queries first ... first + n - 1 of a head, n <= GROUP; b: buffers */
+static void attend_group(const vdm_cpu *cpu, float *b, const struct head *h, int64_t first, int64_t n)
 {
-    float *b = buffers_of(cpu);
     int64_t Dh = h->Dh, padded = round_up(n, TILE_COLS), deep = round_up(Dh, 2 * PIECE_CELLS);
     struct group g = {.head = depth_of(cpu, Dh)};
     g.q = take(&b, padded * deep), g.o = take(&b, padded * deep);
@@ -199,19 +186,75 @@ static void attend_group(const vdm_cpu *cpu, const struct head *h, int64_t first
         write_queries(h, &g, first, query, smaller(16, n - query));
 }
 
+/* Attention in pieces: `size` queries of a head (forward) or keys (backward), of which the last piece may have fewer */
+struct attention {
+    const vdm_cpu *cpu;
+    const vdm_attention_args *a;
+    int64_t heads, size; /* heads of all videos */
+};
+/* How long so many threads take for n pieces that take `large` each, then for m that take `small` */
+static double time_of(int64_t threads, int64_t n, double large, int64_t m, double small)
+{
+    int64_t later = n % threads,
+            sooner = threads - later; /* threads that have one large piece more, and the others */
+    double soon = (double)(n / threads) * large, late = soon + large, end = later > 0 ? late : soon;
+    while (m > 0) {
+        bool first = later == 0 || soon <= late;
+        double *ready = first ? &soon : &late;
+        *ready += small;
+        m -= first ? sooner : later;
+        if (*ready > end) end = *ready;
+    }
+    return end;
+}
+
+/* n queries, in multiply-adds: two products and an exponential a score; keys and values are packed. */
+static double forward_work(const vdm_attention_args *a, int64_t n)
+{
+    double S = a->S, Dh = a->Dh;
+    return (double)n * S * (2 * Dh + 32) + 20 * 2 * S * Dh;
+}
+/* Queries of a piece: as few pieces as buffers allow, or more where threads would be left without one */
+static int64_t forward_size(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    int64_t heads = (int64_t)a->B * a->A, least = pieces(a->S, GROUP), best = 0;
+    double time = 0;
+    for (int64_t groups = least; groups <= 4 * least; groups++) {
+        int64_t size = round_up(pieces(a->S, groups), TILE_COLS); /* even, to end together */
+        double t = time_of(cpu->threads, heads * pieces(a->S, size), forward_work(a, size), 0, 0);
+        if (!best || t < time) best = size, time = t;
+    }
+    return best;
+}
+
+static int64_t first_query(const struct attention *s, int piece)
+{
+    return piece % pieces(s->a->S, s->size) * s->size;
+}
+static void forward_piece(const void *of, int piece, int thread)
+{
+    const struct attention *s = of;
+    struct head h = head_of(s->a, piece / pieces(s->a->S, s->size));
+    int64_t first = first_query(s, piece);
+    amx_begin(s->cpu);
+    attend_group(s->cpu, buffers_of(s->cpu, thread), &h, first, smaller(s->size, h.S - first));
+    amx_end(s->cpu);
+}
+static double forward_piece_work(const void *of, int piece)
+{
+    const struct attention *s = of;
+    return forward_work(s->a, smaller(s->size, s->a->S - first_query(s, piece)));
+}
+
 static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
-    int64_t groups = ((int64_t)a->S + GROUP - 1) / GROUP, tasks = (int64_t)a->B * a->A * groups;
-    if (tasks == 0) return;
-    int64_t size = round_up((a->S + groups - 1) / groups, TILE_COLS); /* even, to end together */
-    OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
-    for (int64_t task = 0; task < tasks; task++) {
-        struct head h = head_of(a, task / groups);
-        int64_t first = task % groups * size;
-        amx_begin(cpu);
-        if (first < a->S) attend_group(cpu, &h, first, smaller(size, a->S - first));
-        amx_end(cpu);
-    }
+    if (a->S == 0) return;
+    const struct attention s = {cpu, a, (int64_t)a->B * a->A, forward_size(cpu, a)};
+    const vdm_loop loop = {.pieces = (int)(s.heads * pieces(a->S, s.size)),
+                           .run = forward_piece,
+                           .of = &s,
+                           .work = forward_piece_work};
+    vdm_team_run(cpu->team, &loop);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -305,10 +348,11 @@ static void pack_queries(const struct head *h, const struct tiles_backward *t, i
     for (int64_t r = 0; r < rows; r++) t->delta[r] = delta_of(h, i + r);
 }
 
+/* Keys j ... j + n - 1 */
 static void pack_keys(const vdm_cpu *cpu, const struct head *h, const struct tiles_backward *t,
-                      struct key_tile *tile, int64_t j)
+                      struct key_tile *tile, int64_t j, int64_t keys)
 {
-    int64_t Dh = h->Dh, at = j * h->row, keys = smaller(KEYS, h->S - j);
+    int64_t Dh = h->Dh, at = j * h->row;
     tile->j = j, tile->n = keys, tile->depth = depth_of(cpu, keys);
     pack_all(tile->kt, TILE_COLS, h->k + at, h->row, 1, keys, Dh, t->head);
     pack_all(tile->vt, TILE_COLS, h->v + at, h->row, 1, keys, Dh, t->head);
@@ -333,30 +377,73 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
     multiply(rows, Dh, tile->depth, ds_turned, tile->k, dq, tile->j > 0);
 }
 
-static void head_backward(const vdm_cpu *cpu, const struct head *h)
+/* Keys of a piece. dq is a sum over all keys in order: so piece g of a head waits, query tile by query tile, for piece
+ * g - 1. Pieces g of all heads come before any piece g + 1: what is awaited has mostly been done long before. */
+static int64_t first_key(const struct attention *s, int piece)
 {
-    float *b = buffers_of(cpu);
-    struct tiles_backward t = tiles_of(cpu, &b, h->Dh);
-    for (int64_t j = 0; j < h->S; j += KEY_GROUP * KEYS) {
+    return piece / s->heads * s->size;
+}
+static void keys_backward(const struct attention *s, const struct head *h, int piece, float *b)
+{
+    struct tiles_backward t = tiles_of(s->cpu, &b, h->Dh);
+    int64_t first = first_key(s, piece), end = smaller(first + s->size, h->S);
+    for (int64_t j = first; j < end; j += KEY_GROUP * KEYS) {
         int count = 0;
-        for (; count < KEY_GROUP && j + count * KEYS < h->S; count++)
-            pack_keys(cpu, h, &t, &t.tiles[count], j + count * KEYS);
+        for (int64_t at = j; count < KEY_GROUP && at < end; count++, at += KEYS)
+            pack_keys(s->cpu, h, &t, &t.tiles[count], at, smaller(KEYS, end - at));
         for (int64_t i = 0; i < h->S; i += QUERIES) {
             int64_t rows = smaller(QUERIES, h->S - i);
-            t.queries = depth_of(cpu, rows);
+            int tile_of_queries = (int)(i / QUERIES);
+            t.queries = depth_of(s->cpu, rows);
             pack_queries(h, &t, i, rows);
+            if (first > 0) vdm_team_await(s->cpu->team, piece - (int)s->heads, tile_of_queries + 1);
             for (int tile = 0; tile < count; tile++) tile_backward(h, &t, &t.tiles[tile], i, rows);
+            if (s->size < h->S) vdm_team_reach(s->cpu->team, piece, tile_of_queries + 1);
         }
     }
+}
+static void backward_piece(const void *of, int piece, int thread)
+{
+    const struct attention *s = of;
+    struct head h = head_of(s->a, piece % s->heads);
+    amx_begin(s->cpu);
+    keys_backward(s, &h, piece, buffers_of(s->cpu, thread));
+    amx_end(s->cpu);
+}
+
+/* n keys, in multiply-adds: five products and an exponential a score; queries are packed again for every KEY_GROUP tiles. */
+static double backward_work(const vdm_attention_args *a, int64_t n)
+{
+    double S = a->S, Dh = a->Dh, times = (double)pieces(n, KEY_GROUP * KEYS);
+    return (double)n * S * (5 * Dh + 48) + 20 * Dh * (4 * S * times + 3 * (double)n);
+}
+static double backward_piece_work(const void *of, int piece)
+{
+    const struct attention *s = of;
+    return backward_work(s->a, smaller(s->size, s->a->S - first_key(s, piece)));
+}
+/* Keys of a piece: all of a head, or, where threads would be left without a head, whole chains of them, packed at once */
+static int64_t backward_size(const vdm_cpu *cpu, const vdm_attention_args *a)
+{
+    int64_t heads = (int64_t)a->B * a->A, best = a->S;
+    double time = time_of(cpu->threads, heads, backward_work(a, a->S), 0, 0);
+    for (int64_t size = VDM_CHAIN; size <= KEY_GROUP * KEYS && size < a->S; size += VDM_CHAIN) {
+        int64_t whole = (a->S - 1) / size; /* pieces of a head, and a last one */
+        double t = time_of(cpu->threads, heads * whole, backward_work(a, size), heads,
+                           backward_work(a, a->S - whole * size));
+        if (t < time && heads * (whole + 1) <= VDM_MAX_CHAINED) best = size, time = t;
+    }
+    return best;
 }
 
 static void attention_backward(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
-    OMP(omp parallel for num_threads(cpu->threads) schedule(dynamic, 1))
-    for (int64_t number = 0; number < (int64_t)a->B * a->A; number++) {
-        struct head h = head_of(a, number);
-        amx_begin(cpu);
-        head_backward(cpu, &h);
-        amx_end(cpu);
-    }
+    if (a->S == 0) return;
+    const struct attention s = {cpu, a, (int64_t)a->B * a->A, backward_size(cpu, a)};
+    const vdm_loop loop = {.pieces = (int)(s.heads * pieces(a->S, s.size)),
+                           .run = backward_piece,
+                           .of = &s,
+                           .work = backward_piece_work,
+                           .chained = s.size < a->S};
+    vdm_team_run(cpu->team, &loop);
 }

@@ -29,9 +29,9 @@ static const float *number_at(const vdm_conv_args *c, const struct origin *o, co
 static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at,
                              int64_t n, int64_t k, int64_t kc)
 {
-    float numbers[TILE_COLS][32];
-    const char *rows[TILE_COLS];
-    for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[r];
+    float numbers[PANEL_MOST][32];
+    const char *rows[PANEL_MOST];
+    for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = (const char *)numbers[r < n ? r : 0];
     for (int64_t end = k + kc, count; k < end; k += count, panel += 16 * width) {
         count = smaller(32, end - k);
         for (int64_t i = 0, run; i < count; i += run) {
@@ -40,7 +40,7 @@ static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c
             for (int64_t r = 0; r < n; r++)
                 memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
         }
-        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, n, VDM_F32, count, true);
+        pack_rows(panel, (end - k + 1) / 2 * width, width, rows, VDM_F32, count, true);
     }
 }
 
@@ -54,17 +54,18 @@ static bool keeps_windows(const vdm_conv *w, int64_t width, struct depth d)
 static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
                       int64_t k, int64_t kc, struct depth d)
 {
-    const char *rows[TILE_COLS];
+    const char *rows[PANEL_MOST];
     int64_t each = d.pairs ? 2 : 1;
     bool keep = keeps_windows(c->w, width, d);
     for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
         struct tap tap = tap_of(c->w, k);
         run = smaller(c->w->in - tap.channel, end - k);
         for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
+        for (int64_t r = n; r < round_up(width, 16); r++) rows[r] = rows[0];
         if (keep)
             keep_rows(panel, rows, n, VDM_F32, run);
         else
-            pack_rows(panel, (end - k) / each * width, width, rows, n, VDM_F32, run, d.pairs);
+            pack_rows(panel, (end - k) / each * width, width, rows, VDM_F32, run, d.pairs);
     }
 }
 
@@ -72,7 +73,7 @@ static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d)
 {
-    struct origin at[TILE_COLS];
+    struct origin at[PANEL_MOST];
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
         at[r].t = (int)(pixel / c->Wo / c->Ho);
@@ -89,12 +90,18 @@ static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, in
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c); /* winograd.c */
+static bool is_strips(const vdm_cpu *cpu, const vdm_conv_args *c);     /* conv_strips.c */
+static void conv_strips(const vdm_cpu *cpu, const vdm_conv_args *c);
 
 static void conv(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     const vdm_conv *w = c->w;
     if (c->transformed) {
         conv_winograd(cpu, c);
+        return;
+    }
+    if (is_strips(cpu, c)) {
+        conv_strips(cpu, c);
         return;
     }
     struct product p = {.M = (int64_t)c->T * c->Ho * c->Wo,

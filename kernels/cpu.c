@@ -102,9 +102,9 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
     return NULL;
 }
 
-bool vdm_has_openmp(void)
+bool vdm_has_threads(void)
 {
-#if defined(_OPENMP)
+#ifdef VDM_THREADS
     return true;
 #else
     return false;
@@ -124,14 +124,18 @@ int vdm_cpu_init(vdm_cpu *cpu, int threads, vdm_error *err)
         return vdm_fail(err, "threads: found %d, expected 0 (one per core) to %d", threads, MAX_THREADS);
     cpu->kernels = choose_kernels(getenv("VDM_ISA"), err);
     if (!cpu->kernels) return -1;
-    cpu->threads = threads && vdm_has_openmp() ? threads : default_threads();
+    cpu->threads = threads && vdm_has_threads() ? threads : default_threads();
+    if (cpu->kernels == &vdm_kernels_plain) cpu->threads = 1;
     cpu->scratch =
         vdm_alloc(cpu->kernels->scratch_floats(cpu->threads), sizeof(float), "scratch memory", err);
-    return cpu->scratch ? 0 : -1;
+    if (!cpu->scratch) return -1;
+    cpu->team = vdm_team_new(cpu->threads);
+    return cpu->team ? 0 : vdm_fail(err, "no memory for %d threads", cpu->threads);
 }
 
 void vdm_cpu_free(vdm_cpu *cpu)
 {
+    vdm_team_free(cpu->team);
     vdm_free(cpu->scratch);
     *cpu = (vdm_cpu){0};
 }

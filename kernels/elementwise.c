@@ -15,14 +15,42 @@ static void rope_row(float *x, int A, int Dh, const float *cosine, const float *
     }
 }
 
-static void rope(const vdm_cpu *cpu, const vdm_rope_args *r)
+/* Video rows first ... end - 1 of all videos */
+static void rope_rows(const void *of, int64_t first, int64_t end)
 {
-    int64_t D = (int64_t)r->A * r->Dh, V = r->S > r->L ? r->S - r->L : 0, half = r->Dh / 2;
-    PARALLEL_FOR(threads_for(cpu, r->B * V * D))
-    for (int64_t i = 0; i < r->B * V; i++) {
+    const vdm_rope_args *r = of;
+    int64_t D = (int64_t)r->A * r->Dh, V = r->S - r->L, half = r->Dh / 2;
+    for (int64_t i = first; i < end; i++) {
         int64_t row = i / V * r->S + r->L + i % V, angle = i % V * half;
         rope_row(r->x + row * D, r->A, r->Dh, r->cos + angle, r->sin + angle, r->sign);
     }
+}
+
+static void rope(const vdm_cpu *cpu, const vdm_rope_args *r)
+{
+    int64_t V = r->S > r->L ? r->S - r->L : 0;
+    run_rows(cpu, r->B * V, (int64_t)r->A * r->Dh, rope_rows, r);
+}
+
+/* Arrays [n] of an elementwise kernel */
+struct arrays {
+    float *y;
+    const float *x, *z;
+    int64_t n;
+    float a, b;                 /* factors, if it has any */
+    const vdm_adamw_factors *f; /* of AdamW: y are the parameters, z the gradient */
+    float *m, *v;
+};
+/* Elements first, first + 16, ... before *end: of groups of 16 */
+static int64_t elements(const struct arrays *s, int64_t first, int64_t *end)
+{
+    *end = smaller(16 * *end, s->n);
+    return 16 * first;
+}
+static void run_elements(const vdm_cpu *cpu, void (*run)(const void *of, int64_t first, int64_t end),
+                         const struct arrays *s)
+{
+    run_rows(cpu, (s->n + 15) / 16, 16, run, s);
 }
 
 /* 2u = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a */
@@ -44,64 +72,92 @@ INLINE v16 gelu_slope_16(v16 x)
     return v16_fma(v16_mul(s, v16_mul(s, e)), slope, s);
 }
 
+static void gelu_elements(const void *of, int64_t first, int64_t end)
+{
+    const struct arrays *s = of;
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16_store_n(s->y + i, gelu_16(v16_load_n(s->x + i, lanes)), lanes);
+    }
+}
 static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16_store_n(y + i, gelu_16(v16_load_n(x + i, lanes)), lanes);
-    }
+    const struct arrays s = {.y = y, .x = x, .n = n};
+    run_elements(cpu, gelu_elements, &s);
 }
 
+/* y: dx, z: dy */
+static void gelu_backward_elements(const void *of, int64_t first, int64_t end)
+{
+    const struct arrays *s = of;
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16 dy = v16_load_n(s->z + i, lanes);
+        v16_store_n(s->y + i, v16_mul(dy, gelu_slope_16(v16_load_n(s->x + i, lanes))), lanes);
+    }
+}
 static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
 {
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16_store_n(dx + i, v16_mul(v16_load_n(dy + i, lanes), gelu_slope_16(v16_load_n(x + i, lanes))),
-                    lanes);
-    }
+    const struct arrays s = {.y = dx, .x = x, .z = dy, .n = n};
+    run_elements(cpu, gelu_backward_elements, &s);
 }
 
+static void silu_elements(const void *of, int64_t first, int64_t end)
+{
+    const struct arrays *s = of;
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16 v = v16_load_n(s->x + i, lanes);
+        v16_store_n(s->y + i, times_sigmoid(v, v), lanes);
+    }
+}
 static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16 v = v16_load_n(x + i, lanes);
-        v16_store_n(y + i, times_sigmoid(v, v), lanes);
-    }
+    const struct arrays s = {.y = y, .x = x, .n = n};
+    run_elements(cpu, silu_elements, &s);
 }
 
+static void exponential_elements(const void *of, int64_t first, int64_t end)
+{
+    const struct arrays *s = of;
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16_store_n(s->y + i, v16_exp(v16_load_n(s->x + i, lanes)), lanes);
+    }
+}
 static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16_store_n(y + i, v16_exp(v16_load_n(x + i, lanes)), lanes);
-    }
+    const struct arrays s = {.y = y, .x = x, .n = n};
+    run_elements(cpu, exponential_elements, &s);
 }
 
+static void blend_elements(const void *of, int64_t first, int64_t end)
+{
+    const struct arrays *s = of;
+    const v16 a = v16_set(s->a), b = v16_set(s->b);
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16 ax = v16_mul(a, v16_load_n(s->x + i, lanes));
+        v16_store_n(s->y + i, v16_add(ax, v16_mul(b, v16_load_n(s->z + i, lanes))), lanes);
+    }
+}
 static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n)
 {
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16 v = v16_mul(v16_set(a), v16_load_n(x + i, lanes));
-        v16_store_n(y + i, v16_add(v, v16_mul(v16_set(b), v16_load_n(z + i, lanes))), lanes);
-    }
+    const struct arrays s = {.y = y, .x = x, .z = z, .n = n, .a = a, .b = b};
+    run_elements(cpu, blend_elements, &s);
 }
 
-static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
-                  const vdm_adamw_factors *f)
+static void adamw_elements(const void *of, int64_t first, int64_t end)
 {
+    const struct arrays *s = of;
+    const vdm_adamw_factors *f = s->f;
     const v16 keep = v16_set(f->keep), take1 = v16_set(f->one_minus_beta1), beta2 = v16_set(f->beta2),
               take2 = v16_set(f->one_minus_beta2), step = v16_set(f->step), root = v16_set(f->root),
               eps = v16_set(f->eps);
-    PARALLEL_FOR(threads_for(cpu, n))
-    for (int64_t i = 0; i < n; i += 16) {
-        int64_t lanes = smaller(16, n - i);
-        v16 gi = v16_load_n(g + i, lanes), mi = v16_load_n(m + i, lanes), vi = v16_load_n(v + i, lanes);
+    float *p = s->y, *m = s->m, *v = s->v;
+    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
+        int64_t lanes = smaller(16, end - i);
+        v16 gi = v16_load_n(s->z + i, lanes), mi = v16_load_n(m + i, lanes), vi = v16_load_n(v + i, lanes);
         mi = v16_fma(take1, v16_sub(gi, mi), mi);
         vi = v16_fma(v16_mul(take2, gi), gi, v16_mul(beta2, vi));
         v16 by = v16_add(v16_div(v16_sqrt(vi), root), eps);
@@ -111,33 +167,94 @@ static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float 
         v16_store_n(p + i, v16_add(pi, v16_div(v16_mul(step, mi), by)), lanes);
     }
 }
-
-static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
-                      const vdm_modulation *m)
+static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
+                  const vdm_adamw_factors *f)
 {
-    int64_t D = r->D, rows = (int64_t)r->B * r->S;
-    PARALLEL_FOR(threads_for(cpu, rows * D))
-    for (int64_t row = 0; row < rows; row++) {
-        const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride);
-        for (int64_t i = 0; i < D; i += 16) {
-            int64_t lanes = smaller(16, D - i);
-            int64_t at = row * D + i;
-            v16 v = v16_fma(v16_load_n(g + i, lanes), v16_load_n(y + at, lanes), v16_load_n(h + at, lanes));
-            v16_store_n(sum + at, v, lanes);
-        }
-    }
+    const struct arrays s = {.y = p, .z = g, .n = n, .f = f, .m = m, .v = v};
+    run_elements(cpu, adamw_elements, &s);
 }
 
-static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const vdm_modulation *m)
+/* Rows of a gate: y = gate x, or h + gate x */
+struct gated {
+    float *y;           /* [B,S,D] */
+    const float *x, *h; /* [B,S,D]; h NULL: nothing is added */
+    const vdm_rows *r;
+    const vdm_modulation *m;
+};
+static void gate_rows(const void *of, int64_t first, int64_t end)
 {
-    int64_t D = r->D, rows = (int64_t)r->B * r->S;
-    PARALLEL_FOR(threads_for(cpu, rows * D))
-    for (int64_t row = 0; row < rows; row++) {
-        const float *g = vector_of(r, row, m->text_gate, m->gate, m->stride), *from = dh + row * D;
+    const struct gated *s = of;
+    const vdm_modulation *m = s->m;
+    int64_t D = s->r->D;
+    for (int64_t row = first; row < end; row++) {
+        const float *g = vector_of(s->r, row, m->text_gate, m->gate, m->stride);
         for (int64_t i = 0; i < D; i += 16) {
-            int64_t lanes = smaller(16, D - i);
-            v16_store_n(dy + row * D + i, v16_mul(v16_load_n(g + i, lanes), v16_load_n(from + i, lanes)),
+            int64_t lanes = smaller(16, D - i), at = row * D + i;
+            v16 gate = v16_load_n(g + i, lanes), x = v16_load_n(s->x + at, lanes);
+            v16_store_n(s->y + at, s->h ? v16_fma(gate, x, v16_load_n(s->h + at, lanes)) : v16_mul(gate, x),
                         lanes);
         }
     }
+}
+static void gated_add(const vdm_cpu *cpu, float *sum, const float *h, const float *y, const vdm_rows *r,
+                      const vdm_modulation *m)
+{
+    const struct gated s = {sum, y, h, r, m};
+    run_rows(cpu, (int64_t)r->B * r->S, r->D, gate_rows, &s);
+}
+static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows *r, const vdm_modulation *m)
+{
+    const struct gated s = {dy, dh, NULL, r, m};
+    run_rows(cpu, (int64_t)r->B * r->S, r->D, gate_rows, &s);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Of the VAE */
+
+/* Rows [out] of the kernels W_t */
+struct taps {
+    const vdm_conv *w;
+    float *sums; /* [3,rows,out] */
+    int64_t rows;
+};
+static void sum_rows(const void *of, int64_t first, int64_t end)
+{
+    const struct taps *s = of;
+    const vdm_matrix *weight = &s->w->weight;
+    int64_t out = s->w->out, n = s->rows * out, bytes = (int64_t)vdm_dtype_bytes(weight->dtype);
+    for (int64_t i = first * out; i < end * out; i += out) {
+        float *all = s->sums + i, *two = all + n, *last = two + n;
+        for (int t = 0; t < 3; t++)
+            vdm_widen(all + t * n, (const char *)weight->data + (t * n + i) * bytes, weight->dtype, out);
+        for (int64_t j = 0; j < out; j++) two[j] = all[j] + two[j];
+        for (int64_t j = 0; j < out; j++) all[j] = two[j] + last[j];
+    }
+}
+static void sum_taps(const vdm_cpu *cpu, float *sums, const vdm_conv *w)
+{
+    const struct taps s = {w, sums, (int64_t)w->k * w->k * w->in};
+    run_rows(cpu, s.rows, 4 * w->out, sum_rows, &s);
+}
+
+struct picture {
+    float *y;
+    const float *x;
+    int W, C;
+};
+static void enlarge_rows(const void *of, int64_t first, int64_t end)
+{
+    const struct picture *s = of;
+    int64_t pixel = s->C, row = 2 * (int64_t)s->W * pixel;
+    for (int64_t i = first; i < end; i++) {
+        float *to = s->y + 2 * i * row;
+        const float *from = s->x + i * s->W * pixel;
+        for (int64_t j = 0; j < 2 * s->W; j++)
+            memcpy(to + j * pixel, from + j / 2 * pixel, (size_t)pixel * sizeof *to);
+        memcpy(to + row, to, (size_t)row * sizeof *to);
+    }
+}
+static void enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
+{
+    const struct picture s = {y, x, W, C};
+    run_rows(cpu, H, 4 * (int64_t)W * C, enlarge_rows, &s);
 }

@@ -34,7 +34,10 @@
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
 
-enum { TILE_COLS = 16 * TILE_VECS };
+enum {
+    TILE_COLS = 16 * TILE_VECS,
+    PANEL_MOST = 32 /* rows of a panel, at most, up to a multiple of 16 */
+};
 
 static inline int64_t smaller(int64_t a, int64_t b)
 {
@@ -43,6 +46,19 @@ static inline int64_t smaller(int64_t a, int64_t b)
 static inline int64_t round_up(int64_t n, int64_t multiple)
 {
     return (n + multiple - 1) / multiple * multiple;
+}
+
+/* The next buffer, from *at on */
+static float *take(float **at, int64_t floats)
+{
+    float *p = *at;
+    *at += floats;
+    return p;
+}
+/* An array's element n, or NULL if there is no array */
+static const float *moved(const float *p, int64_t n)
+{
+    return p ? p + n : NULL;
 }
 
 enum {
@@ -85,7 +101,8 @@ static inline bool keeps_rows(int64_t width, struct depth d)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Packing: panel[k * width + r] = x(r, k), 0 for r >= n; of pairs, (x(r, 2k), x(r, 2k + 1)) */
+ * Packing: panel[k * width + r] = x(r, k); of pairs, (x(r, 2k), x(r, 2k + 1)). Where a panel is wider than the n rows
+ * that there are, it has anything finite: their products are stored nowhere. */
 
 /* 16 numbers are stored even where the panel's row is narrower: the next row overwrites the rest. Not so at
  * the panel's end, beyond which another thread may be packing: `capacity` floats are left there. */
@@ -107,62 +124,60 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* Rows anywhere, numbers of a row side by side: blocks of 16 x 16 cells transposed round in registers. */
-INLINE void pack_rows_as(float *panel, int64_t capacity, int64_t width, const char *const *rows, int64_t n,
-                         vdm_dtype dtype, int64_t kc, const bool pairs)
+/* One vector of cells of each of 16 rows, at so many bytes into them */
+INLINE void load_cells(v16 block[16], const char *const rows[16], int64_t at, vdm_dtype dtype,
+                       const bool pairs)
+{
+    UNROLL for (int i = 0; i < 16; i++) block[i] = cells_along(rows[i] + at, dtype, pairs, pairs ? 32 : 16);
+}
+INLINE void load_block(v16 block[16], const char *const rows[16], int64_t at, vdm_dtype dtype, bool pairs)
+{
+    if (!pairs && dtype == VDM_F32)
+        load_cells(block, rows, at, VDM_F32, false);
+    else if (!pairs && dtype == VDM_F16)
+        load_cells(block, rows, at, VDM_F16, false);
+    else if (!pairs)
+        load_cells(block, rows, at, VDM_BF16, false);
+    else if (dtype == VDM_F32)
+        load_cells(block, rows, at, VDM_F32, true);
+    else if (dtype == VDM_F16)
+        load_cells(block, rows, at, VDM_F16, true);
+    else
+        load_cells(block, rows, at, VDM_BF16, true);
+}
+
+/* The last numbers of 16 rows, of so many bytes, become rows that zeros fill up. */
+static void fill_rows(char copy[16][128], const char *rows[16], int64_t at, int64_t bytes)
+{
+    memset(copy, 0, 16 * sizeof *copy);
+    for (int i = 0; i < 16; i++) rows[i] = memcpy(copy[i], rows[i] + at, (size_t)bytes);
+}
+
+/* Rows anywhere, one for each of `width` up to a multiple of 16, numbers of a row side by side: blocks of 16 x 16 cells
+ * are transposed in registers. */
+NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows,
+                               vdm_dtype dtype, int64_t kc, bool pairs)
 {
     const int64_t bytes = dtype == VDM_F32 ? 4 : 2, each = pairs ? 2 : 1;
     for (int64_t r = 0; r < width; r += 16) {
+        const char *row[16];
+        char last[16][128];
+        memcpy(row, rows + r, sizeof row);
         for (int64_t k = 0; k < kc; k += 16 * each) {
             int64_t numbers = smaller(16 * each, kc - k), depth = (numbers + each - 1) / each;
-            int64_t at = k / each * width + r;
+            int64_t at = k / each * width + r, first = k * bytes;
             v16 block[16];
-            if (r + 16 <= n && numbers == 16 * each) {
-                UNROLL for (int i = 0; i < 16; i++) block[i] =
-                    cells_along(rows[r + i] + k * bytes, dtype, pairs, 16 * each);
-            } else {
-                for (int i = 0; i < 16; i++)
-                    block[i] =
-                        r + i < n ? cells_along(rows[r + i] + k * bytes, dtype, pairs, numbers) : v16_set(0);
-            }
+            if (numbers < 16 * each) fill_rows(last, row, first, numbers * bytes), first = 0;
+            load_block(block, row, first, dtype, pairs);
             v16_transpose(block);
             if (depth == 16 && at + 15 * width + 16 <= capacity) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
+                v16 column[16];
+                memcpy(column, block, sizeof column);
                 for (int i = 0; i < depth; i++)
-                    panel_store(panel, at + i * width, capacity, block[i], smaller(16, width - r));
+                    panel_store(panel, at + i * width, capacity, column[i], smaller(16, width - r));
             }
-        }
-    }
-}
-
-/* The compiler makes a copy of the loop for each type of element, in pairs or not. */
-NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, const char *const *rows,
-                               int64_t n, vdm_dtype dtype, int64_t kc, bool pairs)
-{
-    if (pairs) {
-        switch (dtype) {
-        case VDM_F32:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, true);
-            break;
-        case VDM_F16:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, true);
-            break;
-        default:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, true);
-            break;
-        }
-    } else {
-        switch (dtype) {
-        case VDM_F32:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_F32, kc, false);
-            break;
-        case VDM_F16:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_F16, kc, false);
-            break;
-        default:
-            pack_rows_as(panel, capacity, width, rows, n, VDM_BF16, kc, false);
-            break;
         }
     }
 }
@@ -278,14 +293,14 @@ NOINLINE static void pack(float *panel, int64_t width, const struct strided *x, 
 {
     const vdm_dtype dtype = x->dtype;
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    const char *p = x->data, *rows[TILE_COLS > 16 ? TILE_COLS : 16];
+    const char *p = x->data, *rows[PANEL_MOST];
     if (x->k_stride == 1) {
-        for (int64_t r = 0; r < n; r++) rows[r] = p + r * x->r_stride * bytes;
+        for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = p + (r < n ? r : 0) * x->r_stride * bytes;
         if (keeps_rows(width, d)) {
             keep_rows(panel, rows, n, dtype, kc);
             return;
         }
-        pack_rows(panel, d.cells * width, width, rows, n, dtype, kc, d.pairs);
+        pack_rows(panel, d.cells * width, width, rows, dtype, kc, d.pairs);
     } else if (x->r_stride == 1) {
         pack_across(panel, width, p, x->k_stride * bytes, n, dtype, kc, d.pairs);
     } else {
@@ -361,66 +376,87 @@ INLINE void tile_store(const int rows, const int vecs, float *c, int64_t c_row, 
     }
 }
 
-/* One chain: sum = n cells of left right */
-INLINE void tile_chain(const int rows, const int vecs, const bool pairs, v16 sum[TILE_ROWS][TILE_VECS],
-                       int64_t n, const float *a, int64_t step, const float *b)
-{
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_set(0);
-    }
-    for (; n > 0; n--, a += step, b += TILE_COLS) step_cells(rows, vecs, pairs, sum, a, b);
-}
-
 /* What a micro-kernel multiplies and where the output goes */
 struct tile_product {
     const float *a; /* rows side by side, */
     int64_t step;   /* so far apart from cell to cell */
-    const float *b; /* a right panel */
+    const float *b; /* a right panel; of TILE_OF_ROWS the first elements of its rows are x[k] + first */
+    const float *const *x;
+    int64_t first;
     float *c;
     int64_t c_row;
     bool add; /* to what is at c */
 };
+enum tile_kind { TILE_OF_F32, TILE_OF_ROWS, TILE_OF_PAIRS };
+
+/* One chain: sum = n cells of left right, from cell `done` on */
+INLINE void tile_chain(const int rows, const int vecs, const enum tile_kind kind,
+                       v16 sum[TILE_ROWS][TILE_VECS], const struct tile_product *t, int64_t done, int64_t n)
+{
+    const int64_t step = t->step;
+    const float *a = t->a + done * step, *end = a + n * step;
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_set(0);
+    }
+    if (kind == TILE_OF_ROWS) {
+        const float *const *x = t->x + done;
+        for (const int64_t first = t->first; a != end; a += step, x++)
+            step_cells(rows, vecs, false, sum, a, *x + first);
+    } else {
+        const float *b = t->b + done * TILE_COLS;
+        for (; n > 0; n--, a += step, b += TILE_COLS)
+            step_cells(rows, vecs, kind == TILE_OF_PAIRS, sum, a, b);
+    }
+}
 
 /* The tile of `rows` x 16 `vecs` outputs. Between chains it is kept beside c, whose rows are often a multiple of
  * 4096 bytes apart: too few such lines have a place in L1, and a load waits for a store that seems to be to the same
  * address (5 % of a product in bf16). */
-INLINE void tile(const int rows, const int vecs, const bool pairs, int64_t cells,
+INLINE void tile(const int rows, const int vecs, const enum tile_kind kind, int64_t cells,
                  const struct tile_product *t)
 {
+    const bool pairs = kind == TILE_OF_PAIRS;
     const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
-    const float *a = t->a, *b = t->b;
     _Alignas(64) float kept[TILE_ROWS * TILE_COLS];
     v16 sum[TILE_ROWS][TILE_VECS];
-    tile_chain(rows, vecs, pairs, sum, smaller(chain, cells), a, t->step, b);
+    tile_chain(rows, vecs, kind, sum, t, 0, smaller(chain, cells));
     if (t->add) tile_add(rows, vecs, pairs, sum, t->c, t->c_row);
     for (int64_t done = chain; done < cells; done += chain) {
         tile_store(rows, vecs, kept, TILE_COLS, sum);
-        tile_chain(rows, vecs, pairs, sum, smaller(chain, cells - done), a + done * t->step, t->step,
-                   b + done * TILE_COLS);
+        tile_chain(rows, vecs, kind, sum, t, done, smaller(chain, cells - done));
         tile_add(rows, vecs, pairs, sum, kept, TILE_COLS);
     }
     tile_store(rows, vecs, t->c, t->c_row, sum);
 }
 
-typedef void tile_function(int vecs, struct depth d, const struct tile_product *t);
+typedef void tile_function(int vecs, enum tile_kind kind, int64_t cells, const struct tile_product *t);
 /* One micro-kernel per height: EACH_TILE_HEIGHT(TILE_OF) defines tile_1, tile_2, ... tile_<TILE_ROWS>, and
  * EACH_TILE_HEIGHT(TILE_NAME) lists them in the table. */
-#define TILE_OF(rows)                                                               \
-    static void tile_##rows(int vecs, struct depth d, const struct tile_product *t) \
-    {                                                                               \
-        if (vecs == TILE_VECS && d.pairs)                                           \
-            tile(rows, TILE_VECS, true, d.cells, t);                                \
-        else if (vecs == TILE_VECS)                                                 \
-            tile(rows, TILE_VECS, false, d.cells, t);                               \
-        else if (TILE_VECS > 1 && d.pairs)                                          \
-            tile(rows, 1, true, d.cells, t);                                        \
-        else if (TILE_VECS > 1)                                                     \
-            tile(rows, 1, false, d.cells, t);                                       \
+#define TILE_OF(rows)                                                                                   \
+    static void tile_##rows(int vecs, enum tile_kind kind, int64_t cells, const struct tile_product *t) \
+    {                                                                                                   \
+        if (kind == TILE_OF_ROWS)                                                                       \
+            tile(rows, TILE_VECS, TILE_OF_ROWS, cells, t);                                              \
+        else if (vecs == TILE_VECS && kind == TILE_OF_PAIRS)                                            \
+            tile(rows, TILE_VECS, TILE_OF_PAIRS, cells, t);                                             \
+        else if (vecs == TILE_VECS)                                                                     \
+            tile(rows, TILE_VECS, TILE_OF_F32, cells, t);                                               \
+        else if (TILE_VECS > 1 && kind == TILE_OF_PAIRS)                                                \
+            tile(rows, 1, TILE_OF_PAIRS, cells, t);                                                     \
+        else if (TILE_VECS > 1)                                                                         \
+            tile(rows, 1, TILE_OF_F32, cells, t);                                                       \
     }
-#define TILE_NAME(rows) tile_##rows,
+#define TILE_NAME(rows) [(rows)-1] = tile_##rows,
 EACH_TILE_HEIGHT(TILE_OF)
 static tile_function *const tiles[TILE_ROWS] = {EACH_TILE_HEIGHT(TILE_NAME)};
+
+/* The lowest micro-kernel of at least this height */
+static inline int64_t tile_height(int64_t rows)
+{
+    while (!tiles[rows - 1]) rows++;
+    return rows;
+}
 
 /* Rule 6 without tiles: the even and the odd numbers of a piece, 16 `vecs` outputs of each row. */
 static inline float half_of(float cell, bool odd)
@@ -464,7 +500,7 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const struct tile_p
     if (d.amx)
         tile_rule6(rows, vecs, d.cells, t);
     else
-        tiles[rows - 1](vecs, d, t);
+        tiles[rows - 1](vecs, d.pairs ? TILE_OF_PAIRS : TILE_OF_F32, d.cells, t);
 }
 
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
@@ -485,17 +521,18 @@ struct output {
     int64_t row, col;
 };
 
-/* A tile that hangs over the edge of the output, or whose outputs are not side by side: by way of a copy. */
+/* A tile that hangs over the edge of the output, or of a height that no micro-kernel has, or whose outputs are not side
+ * by side: by way of a copy. */
 static void tile_at_edge(int64_t rows, int64_t cols, struct depth d, const struct tile_product *t,
                          struct output o)
 {
-    float copy[TILE_ROWS * TILE_COLS];
-    struct tile_product to_copy = {t->a, t->step, t->b, copy, TILE_COLS, t->add};
+    float copy[TILE_ROWS * TILE_COLS] = {0};
+    struct tile_product to_copy = *t;
+    to_copy.c = copy, to_copy.c_row = TILE_COLS;
     if (t->add)
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t n = 0; n < TILE_COLS; n++)
-                copy[r * TILE_COLS + n] = n < cols ? o.c[r * o.row + n * o.col] : 0;
-    run_tile(rows, (int)((cols + 15) / 16), d, &to_copy);
+            for (int64_t n = 0; n < cols; n++) copy[r * TILE_COLS + n] = o.c[r * o.row + n * o.col];
+    run_tile(d.amx ? rows : tile_height(rows), (int)((cols + 15) / 16), d, &to_copy);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t n = 0; n < cols; n++) o.c[r * o.row + n * o.col] = copy[r * TILE_COLS + n];
 }
@@ -510,12 +547,25 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
         for (int64_t r = 0; r < rows; r += TILE_ROWS) {
             int64_t high = smaller(TILE_ROWS, rows - r);
             struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
-            struct tile_product t = {a.data + r * a.panel, a.step, b, at.c, o.row, add};
-            if (wide % 16 == 0 && o.col == 1)
+            struct tile_product t = {
+                .a = a.data + r * a.panel, .step = a.step, .b = b, .c = at.c, .c_row = o.row, .add = add};
+            if (wide % 16 == 0 && o.col == 1 && (d.amx || tiles[high - 1]))
                 run_tile(high, (int)(wide / 16), d, &t);
             else
                 tile_at_edge(high, wide, d, &t, at);
         }
+    }
+}
+
+/* c [rows,TILE_COLS] (+)= left [rows,kc] x [kc,TILE_COLS], in f32: row k of x begins at x[k] + first. c has TILE_ROWS
+ * rows or a multiple of them. */
+static void multiply_rows(int64_t rows, int64_t kc, struct lhs a, const float *const *x, int64_t first,
+                          float *c, bool add)
+{
+    struct tile_product t = {.step = a.step, .x = x, .first = first, .c_row = TILE_COLS, .add = add};
+    for (int64_t r = 0; r < rows; r += TILE_ROWS) {
+        t.a = a.data + r * a.panel, t.c = c + r * TILE_COLS;
+        tiles[tile_height(smaller(TILE_ROWS, rows - r)) - 1](TILE_VECS, TILE_OF_ROWS, kc, &t);
     }
 }
 
@@ -680,21 +730,6 @@ INLINE void amx_end(const vdm_cpu *cpu)
     (void)cpu;
 #endif
 }
-
-/* ------------------------------------------------------------------------------------------------
- * Threads. Without OpenMP the loops run in order. */
-#ifdef _OPENMP
-#include <omp.h>
-static inline int thread_number(void)
-{
-    return omp_get_thread_num();
-}
-#else
-static inline int thread_number(void)
-{
-    return 0;
-}
-#endif
 
 /* How cpu->scratch is divided: for each thread of matmul two packed factors, or the buffers of attention; or
  * a few arrays of the norms. */

@@ -195,6 +195,12 @@ typedef struct vdm_kernels {
     void (*adamw)(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
                   const vdm_adamw_factors *f);
 
+    /* sums [3,n] = W_0 + W_1 + W_2, W_0 + W_1, W_2, the sums made from the left in f32: W_t [n] are the kernels of a
+     * causal convolution, w->weight [3,n] with n = k k in out (vae.c). */
+    void (*sum_taps)(const vdm_cpu *cpu, float *sums, const vdm_conv *w);
+    /* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
+    void (*enlarge)(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C);
+
     /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
      * registers, `steps` times a few dozen, in cpu->precision. Returns the operations done in all, of which a
      * multiply-add is two; 0 if the processor has no instruction for it. */

@@ -4,10 +4,14 @@
 /* ------------------------------------------------------------------------------------------------
  * Layer norm: rows of D numbers, one after the other */
 
-/* Threads for n numbers: waking one takes as long as a few thousand. */
-static int threads_for(const vdm_cpu *cpu, int64_t n)
+/* Rows of D elements in the team's threads; all in one of them where they are few: waking one takes as long as a few
+ * thousand elements. */
+static void run_rows(const vdm_cpu *cpu, int64_t rows, int64_t D,
+                     void (*run)(const void *of, int64_t first, int64_t end), const void *of)
 {
-    return n < 16384 ? 1 : cpu->threads;
+    enum { FEW = 16384, ELEMENT = 16 /* multiply-adds that take as long: memory bounds these kernels */ };
+    const vdm_items items = {rows, rows * D < FEW ? 1 : cpu->threads, run, of, (double)D * ELEMENT};
+    vdm_team_run_items(cpu->team, &items);
 }
 
 /* The modulation vector of row i: text's or video's, of the row's video; NULL if there is none. */
@@ -57,11 +61,13 @@ static void norm_row(const vdm_norm_args *n, int64_t row)
     if (n->rstd) n->rstd[row] = rs;
 }
 
+static void norm_rows(const void *of, int64_t first, int64_t end)
+{
+    for (int64_t i = first; i < end; i++) norm_row(of, i);
+}
 static void layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
-    int64_t rows = (int64_t)n->rows.B * n->rows.S;
-    PARALLEL_FOR(threads_for(cpu, rows * n->rows.D))
-    for (int64_t i = 0; i < rows; i++) norm_row(n, i);
+    run_rows(cpu, (int64_t)n->rows.B * n->rows.S, n->rows.D, norm_rows, n);
 }
 
 /* q = dy (1 + scale) gamma */
@@ -98,11 +104,13 @@ static void norm_row_backward(const vdm_norm_args *n, int64_t row)
     }
 }
 
+static void norm_rows_backward(const void *of, int64_t first, int64_t end)
+{
+    for (int64_t i = first; i < end; i++) norm_row_backward(of, i);
+}
 static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
-    int64_t rows = (int64_t)n->rows.B * n->rows.S;
-    PARALLEL_FOR(threads_for(cpu, rows * n->rows.D))
-    for (int64_t i = 0; i < rows; i++) norm_row_backward(n, i);
+    run_rows(cpu, (int64_t)n->rows.B * n->rows.S, n->rows.D, norm_rows_backward, n);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -128,6 +136,22 @@ static void sum_pixels(float *sums, const float *x, int64_t n, int C, const floa
     }
 }
 
+/* Pieces of pixels, from the first one on, and their sums */
+struct pixel_sums {
+    float *sums; /* [pieces,C] */
+    const float *x, *mean;
+    int64_t first, P;
+    int C;
+};
+static void sum_pieces(const void *of, int64_t first, int64_t end)
+{
+    const struct pixel_sums *s = of;
+    for (int64_t i = first; i < end; i++) {
+        int64_t pixel = (s->first + i) * VDM_PIXEL_TILE, n = smaller(VDM_PIXEL_TILE, s->P - pixel);
+        sum_pixels(s->sums + i * s->C, s->x + pixel * s->C, n, s->C, s->mean);
+    }
+}
+
 /* totals [C] over all pixels, in double, the pieces in order; sums: for `capacity` pieces */
 static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_t capacity, const float *x,
                          int64_t P, int C, const float *mean)
@@ -135,12 +159,9 @@ static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_
     for (int c = 0; c < C; c++) totals[c] = 0;
     int64_t pieces = (P + VDM_PIXEL_TILE - 1) / VDM_PIXEL_TILE;
     for (int64_t first = 0; first < pieces; first += capacity) {
+        const struct pixel_sums s = {sums, x, mean, first, P, C};
         int64_t n = smaller(capacity, pieces - first);
-        PARALLEL_FOR(threads_for(cpu, P * C))
-        for (int64_t i = 0; i < n; i++) {
-            int64_t pixel = (first + i) * VDM_PIXEL_TILE;
-            sum_pixels(sums + i * C, x + pixel * C, smaller(VDM_PIXEL_TILE, P - pixel), C, mean);
-        }
+        run_rows(cpu, n, VDM_PIXEL_TILE * C, sum_pieces, &s);
         for (int64_t i = 0; i < n; i++)
             for (int c = 0; c < C; c++) totals[c] += (double)sums[i * C + c];
     }
@@ -177,23 +198,36 @@ INLINE v16 times_sigmoid(v16 x, v16 z)
     return v16_div(x, v16_add(v16_set(1), v16_exp(v16_neg(z))));
 }
 
-static void group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
+/* The group norm with its statistics spread over the channels */
+struct spread_norm {
+    const vdm_group_norm_args *n;
+    const float *mean, *rstd; /* [C] */
+};
+static void group_norm_pixels(const void *of, int64_t first, int64_t end)
 {
-    const int C = n->C, size = C / n->groups;
+    const struct spread_norm *s = of;
+    const vdm_group_norm_args *n = s->n;
+    const int C = n->C;
     const float *x = n->x, *times = n->times, *plus = n->plus, *gamma = n->norm->gamma, *beta = n->norm->beta;
-    float *y = n->y, *channel_mean = cpu->scratch, *channel_rstd = cpu->scratch + C;
-    for (int c = 0; c < C; c++) channel_mean[c] = n->mean[c / size], channel_rstd[c] = n->rstd[c / size];
-    PARALLEL_FOR(threads_for(cpu, n->P * C))
-    for (int64_t p = 0; p < n->P; p++) {
+    for (int64_t p = first; p < end; p++) {
         int64_t z = n->index ? (int64_t)n->index[p] * C : 0;
         for (int64_t c = 0; c < C; c += 16) {
             int64_t lanes = smaller(16, C - c);
-            v16 v = v16_sub(v16_load_n(x + p * C + c, lanes), v16_load_n(channel_mean + c, lanes));
-            v = v16_mul(v, v16_load_n(channel_rstd + c, lanes));
+            v16 v = v16_sub(v16_load_n(x + p * C + c, lanes), v16_load_n(s->mean + c, lanes));
+            v = v16_mul(v, v16_load_n(s->rstd + c, lanes));
             v = v16_fma(v, v16_load_n(gamma + c, lanes), v16_load_n(beta + c, lanes));
             if (times) v = v16_mul(v, v16_load_n(times + z + c, lanes));
             if (plus) v = v16_add(v, v16_load_n(plus + z + c, lanes));
-            v16_store_n(y + p * C + c, n->silu ? times_sigmoid(v, v) : v, lanes);
+            v16_store_n(n->y + p * C + c, n->silu ? times_sigmoid(v, v) : v, lanes);
         }
     }
+}
+
+static void group_norm(const vdm_cpu *cpu, const vdm_group_norm_args *n)
+{
+    const int C = n->C, size = C / n->groups;
+    float *mean = cpu->scratch, *rstd = cpu->scratch + C;
+    for (int c = 0; c < C; c++) mean[c] = n->mean[c / size], rstd[c] = n->rstd[c / size];
+    const struct spread_norm s = {n, mean, rstd};
+    run_rows(cpu, n->P, C, group_norm_pixels, &s);
 }

@@ -71,15 +71,26 @@ static double spin(vdm_precision precision, float *out, int64_t steps)
     return 0;
 }
 
+struct peak {
+    const vdm_cpu *cpu;
+    int64_t steps;
+    double *operations; /* of a thread */
+};
+static void peak_piece(const void *of, int i, int thread)
+{
+    const struct peak *s = of;
+    (void)thread;
+    amx_begin(s->cpu);
+    double done = spin(s->cpu->precision, s->cpu->scratch + 16 * i, s->steps);
+    amx_end(s->cpu);
+    if (i == 0) *s->operations = done;
+}
+
 static double peak(const vdm_cpu *cpu, int64_t steps)
 {
     double operations = 0;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < cpu->threads; i++) {
-        amx_begin(cpu);
-        double done = spin(cpu->precision, cpu->scratch + 16 * i, steps);
-        amx_end(cpu);
-        if (i == 0) operations = done;
-    }
+    const struct peak s = {cpu, steps, &operations};
+    const vdm_loop loop = {.pieces = cpu->threads, .run = peak_piece, .of = &s};
+    vdm_team_run(cpu->team, &loop);
     return operations * cpu->threads;
 }

@@ -10,7 +10,7 @@
  * VDM_ISA=plain computes with this table. It is hundreds of times slower than the others and uses one thread,
  * so that a debugger can follow it from noise to answer; every function of the table begins with plain_:
  *
- *     make BUILD=build/debug OPT=-O0 OPENMP= build/debug/vdm
+ *     make BUILD=build/debug OPT=-O0 build/debug/vdm
  *     VDM_ISA=plain gdb --args build/debug/vdm ...
  *     (gdb) break plain_layer_norm
  *
@@ -676,6 +676,26 @@ static void plain_adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const 
     }
 }
 
+static void plain_sum_taps(const vdm_cpu *cpu, float *sums, const vdm_conv *w)
+{
+    int64_t n = (int64_t)w->k * w->k * w->in * w->out;
+    float *all = sums, *two = all + n, *last = two + n;
+    (void)cpu;
+    vdm_widen(sums, w->weight.data, w->weight.dtype, 3 * n);
+    for (int64_t i = 0; i < n; i++) {
+        two[i] = all[i] + two[i];
+        all[i] = two[i] + last[i];
+    }
+}
+
+static void plain_enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
+{
+    (void)cpu;
+    for (int64_t r = 0; r < 2 * H; r++)
+        for (int64_t q = 0; q < 2 * W; q++)
+            for (int64_t c = 0; c < C; c++) y[(r * 2 * W + q) * C + c] = x[(r / 2 * W + q / 2) * C + c];
+}
+
 /* ------------------------------------------------------------------------------------------------ */
 
 /* Multiply-adds one after the other; of bf16 no machine has an instruction that this file would use. */
@@ -714,5 +734,7 @@ const vdm_kernels vdm_kernels_plain = {
     .blend = plain_blend,
     .exp = plain_exp,
     .adamw = plain_adamw,
+    .sum_taps = plain_sum_taps,
+    .enlarge = plain_enlarge,
     .peak = plain_peak,
 };

@@ -151,21 +151,27 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
         }
 }
 
-/* The output as a grid of parts, one a thread: that which makes the largest part least work, a number that is
- * packed counting as PACKING multiply-adds, or as five times as many of those that tiles do. */
+/* Multiply-adds of a part for each number of k: a number that is packed counts as PACKING of them, or as five times as
+ * many of those that tiles do. */
+static double part_work(const vdm_cpu *cpu, int64_t rows, int64_t cols)
+{
+    const double PACKING = block_of(cpu).depth == KC ? 20 : 100;
+    return (double)rows * (double)cols + PACKING * (double)(rows + cols);
+}
+
+/* The output as a grid of parts, one a thread: that which makes the largest part least work. */
 struct grid {
     int64_t down, across, rows, cols;
 };
 static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int threads)
 {
     struct block block = block_of(cpu);
-    const double PACKING = block.depth == KC ? 20 : 100;
     struct grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
         int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.multiple),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
-        double work = (double)rows * (double)cols + PACKING * (double)(rows + cols);
+        double work = part_work(cpu, rows, cols);
         if (best.down && work >= least) continue;
         struct grid g = {down, across, rows, cols};
         best = g, least = work;
@@ -195,22 +201,45 @@ static void transpose(struct product *p)
     r->transposed = true;
 }
 
+/* A product in parts: part i is at row i % down, column i / down of the grid. */
+struct parts {
+    const struct product *p;
+    const vdm_cpu *cpu;
+    struct grid g;
+};
+static struct part part_of(const struct parts *s, int i, float *space)
+{
+    int64_t m = i % s->g.down * s->g.rows, n = i / s->g.down * s->g.cols;
+    return (struct part){
+        m, smaller(s->g.rows, s->p->M - m), n, smaller(s->g.cols, s->p->N - n), space, space + LHS_FLOATS};
+}
+static void run_grid_part(const void *of, int i, int thread)
+{
+    const struct parts *s = of;
+    struct part t = part_of(s, i, s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS);
+    amx_begin(s->cpu);
+    if (t.rows > 0 && t.cols > 0) run_part(s->p, s->cpu, &t);
+    amx_end(s->cpu);
+}
+static double grid_part_work(const void *of, int i)
+{
+    const struct parts *s = of;
+    struct part t = part_of(s, i, NULL);
+    return t.rows > 0 && t.cols > 0 ? part_work(s->cpu, t.rows, t.cols) * (double)s->p->K : 0;
+}
+
+static const double SMALL_PRODUCT = 200e3; /* multiply-adds that are not worth waking a thread: 4 us */
+
 static void run_product(const vdm_cpu *cpu, struct product p)
 {
     if (p.rhs_count == 1 && p.N < 16 && p.M > p.N) transpose(&p);
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
-    bool small = (double)p.M * (double)p.N * (double)p.K < 200e3; /* not worth waking a thread: 4 us */
-    struct grid g = grid_of(&p, cpu, small ? 1 : cpu->threads);
-    PARALLEL_FOR((int)(g.down * g.across))
-    for (int64_t i = 0; i < g.down * g.across; i++) {
-        int64_t m = i % g.down * g.rows, n = i / g.down * g.cols;
-        float *space = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS;
-        struct part t = {m, smaller(g.rows, p.M - m), n, smaller(g.cols, p.N - n), space, space + LHS_FLOATS};
-        amx_begin(cpu);
-        if (t.rows > 0 && t.cols > 0) run_part(&p, cpu, &t);
-        amx_end(cpu);
-    }
+    bool small = (double)p.M * (double)p.N * (double)p.K < SMALL_PRODUCT;
+    const struct parts s = {&p, cpu, grid_of(&p, cpu, small ? 1 : cpu->threads)};
+    const vdm_loop loop = {
+        .pieces = (int)(s.g.down * s.g.across), .run = run_grid_part, .of = &s, .work = grid_part_work};
+    vdm_team_run(cpu->team, &loop);
 }
 
 static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)

@@ -5,6 +5,7 @@
 
 #include "kernels/products.c"
 #include "kernels/conv.c"
+#include "kernels/conv_strips.c"
 #include "kernels/winograd.c"
 #include "kernels/attention.c"
 #include "kernels/norms.c"
@@ -40,5 +41,7 @@ const vdm_kernels FOR_SET(vdm_kernels_) = {
     .blend = blend,
     .exp = exponential,
     .adamw = adamw,
+    .sum_taps = sum_taps,
+    .enlarge = enlarge,
     .peak = peak,
 };

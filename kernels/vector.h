@@ -35,7 +35,7 @@
 /* Loops over registers must vanish, or the registers become memory. Not in the scalar set, whose vectors are
  * arrays in memory anyway, and not under the sanitizers: both would take minutes to compile. OUTLINE is for
  * operations so long that a call costs nothing beside them: one copy instead of hundreds. */
-#if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(VDM_SET_scalar)
 #define INLINE static inline __attribute__((always_inline))
 #else
 #define INLINE static inline
@@ -72,11 +72,9 @@
 #else
 #define SET_NAME avx512
 #endif
-#define TILE_VECS 2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
-#define TILE_ROWS 14
-#define EACH_TILE_HEIGHT(make)                                                                         \
-    make(1) make(2) make(3) make(4) make(5) make(6) make(7) make(8) make(9) make(10) make(11) make(12) \
-        make(13) make(14)
+#define TILE_VECS              2 /* 28 sums, 2 columns, 1 broadcast of 32 registers */
+#define TILE_ROWS              14
+#define EACH_TILE_HEIGHT(make) make(1) make(2) make(3) make(4) make(6) make(8) make(10) make(12) make(14)
 
 #define V16_AVX512
 

@@ -45,19 +45,26 @@ INLINE void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, in
         }
 }
 
-static void transform_weight(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t cells)
+/* A convolution by rule 7 */
+struct winograd {
+    const vdm_cpu *cpu;
+    const vdm_conv_args *c;
+    struct depth d;
+    int64_t squares, most; /* in all; of a piece */
+};
+
+/* Frame i % kt of panel i / kt of U */
+static void transform_panel(const void *of, int i, int thread)
 {
-    const vdm_conv *w = c->w;
-    int panels = (int)pieces(w->out, TILE_COLS);
-    int64_t panel = cells * TILE_COLS, step = panels * panel;
-    PARALLEL_FOR(cpu->threads)
-    for (int i = 0; i < panels * w->kt; i++) {
-        float *to = c->transformed + i / w->kt * panel;
-        if (cpu->precision == VDM_PRECISION_F32)
-            pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, false);
-        else
-            pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, true);
-    }
+    const struct winograd *s = of;
+    const vdm_conv *w = s->c->w;
+    int64_t panel = s->d.cells * TILE_COLS, step = pieces(w->out, TILE_COLS) * panel;
+    float *to = s->c->transformed + i / w->kt * panel;
+    (void)thread;
+    if (s->d.pairs)
+        pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, true);
+    else
+        pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, false);
 }
 
 /* Where the 4x4 inputs of a square begin */
@@ -113,11 +120,11 @@ static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_
                 for (int64_t i = 0; i < RUN; i += 16)
                     transform_inputs(&numbers[0][r][i], (HIGH + 1) * RUN, inputs[r], channel + i);
             for (int p = 0; p < 16; p++) {
-                for (int64_t r = 0; r < n; r++) rows[r] = (const char *)numbers[p][r];
+                for (int64_t r = 0; r < HIGH; r++) rows[r] = (const char *)numbers[p][r < n ? r : 0];
                 if (keeps_rows(width, d))
                     keep_rows(to + p * step, rows, n, VDM_F32, RUN);
                 else
-                    pack_rows(to + p * step, RUN / cell * width, width, rows, n, VDM_F32, RUN, d.pairs);
+                    pack_rows(to + p * step, RUN / cell * width, width, rows, VDM_F32, RUN, d.pairs);
             }
         }
     }
@@ -156,23 +163,40 @@ static void store_square(const vdm_conv_args *c, int64_t square, const float *P,
     }
 }
 
-/* Squares first ... first + n - 1, n <= most: whole panels. Rows of P are 16 floats longer than they need be,
- * or a square's 16 would be multiples of 4096 bytes apart, and in one set of L1. */
-static void winograd_squares(const vdm_cpu *cpu, const vdm_conv_args *c, int64_t first, int64_t n,
-                             int64_t most, struct depth d)
+/* Piece i: up to `most` squares, whole panels. Rows of P are 16 floats longer than they need be, or a square's 16 would
+ * be multiples of 4096 bytes apart, and in one set of L1. */
+static void winograd_squares(const void *of, int piece, int thread)
 {
-    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = most * d.cells;
-    float *V = cpu->scratch + (int64_t)thread_number() * PRODUCT_FLOATS, *P = V + 16 * step;
+    const struct winograd *s = of;
+    const vdm_conv_args *c = s->c;
+    const struct depth d = s->d;
+    int64_t first = piece * s->most, n = smaller(s->most, s->squares - first);
+    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = s->most * d.cells;
+    float *V = s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS, *P = V + 16 * step;
     for (int64_t i = 0; i < n; i += width)
         pack_squares(V + i * d.cells, step, c, first + i, smaller(width, n - i), d);
-    amx_begin(cpu);
+    amx_begin(s->cpu);
     for (int p = 0; p < 16; p++) {
         const float *U = c->transformed + p * round_up(out, TILE_COLS) * d.cells;
         struct output o = {P + p * row, 16 * row, 1};
         multiply(n, out, d, packed_lhs(V + p * step, d), U, o, false);
     }
-    amx_end(cpu);
+    amx_end(s->cpu);
     for (int64_t i = 0; i < n; i++) store_square(c, first + i, P + 16 * i * row, row);
+}
+
+/* Multiply-adds, a number that is packed or transformed counting as 20: one panel of U, some squares */
+static double panel_work(const void *of, int i)
+{
+    const struct winograd *s = of;
+    (void)i;
+    return 20.0 * 16 * s->c->w->in * TILE_COLS;
+}
+static double squares_work(const void *of, int piece)
+{
+    const struct winograd *s = of;
+    double K = (double)s->c->w->in * s->c->w->kt, out = s->c->w->out;
+    return 16 * (K * out + 20 * (K + out)) * (double)smaller(s->most, s->squares - piece * s->most);
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
@@ -183,8 +207,13 @@ static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
     int64_t share = round_up(pieces(squares, cpu->threads), least);
     int64_t most = smaller(share, smaller(WINOGRAD_ROWS, capacity) / least * least);
     if (squares == 0) return;
-    transform_weight(cpu, c, d.cells);
-    PARALLEL_FOR(cpu->threads)
-    for (int64_t i = 0; i < squares; i += most)
-        winograd_squares(cpu, c, i, smaller(most, squares - i), most, d);
+    const struct winograd s = {cpu, c, d, squares, most};
+    const vdm_loop weight = {.pieces = (int)pieces(c->w->out, TILE_COLS) * c->w->kt,
+                             .run = transform_panel,
+                             .of = &s,
+                             .work = panel_work};
+    const vdm_loop all = {
+        .pieces = (int)pieces(squares, most), .run = winograd_squares, .of = &s, .work = squares_work};
+    vdm_team_run(cpu->team, &weight);
+    vdm_team_run(cpu->team, &all);
 }

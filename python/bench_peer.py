@@ -1,25 +1,25 @@
-"""The jobs of `vdm bench` in PyTorch, diffusers and peft, run in turn with it: A B A B ... on one machine, a job at
-a time, so that what the machine does meanwhile happens to both. Prints for each job the ratio of the times,
-PyTorch's by vdm's (above 1: vdm is faster), its least, median and most over the rounds, and the peak memory.
+"""The jobs of `vdm bench` in PyTorch, diffusers and peft, in alternation with it: A B A B ... on one machine, one job
+after the other, so that disturbances of the machine affect both. Prints for each job the ratio of the times, PyTorch's
+over vdm's (above 1: vdm is faster), its minimum, median and maximum over the rounds, and the peak memory.
 
     python python/bench_peer.py [NAME...] [--precision bf16|amx] [--rounds 5] [--runs 2] [--threads N] [--json FILE] [--help]
 
-Names and sizes are vdm's: the program is asked for them. The peer runs at its best:
+Names and sizes are vdm's, read from the program. The peer runs at its best:
   - OPENBLAS_*, MKL_*, OMP_*, ATEN_* ... of the environment are unset; OMP_NUM_THREADS = torch's threads = --threads
     (all cores that may be used), threads not bound; the instruction set as PyTorch chooses (the JSON names it);
-  - malloc keeps what it is given (MALLOC_TOP_PAD_, MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_): PyTorch would else give
-    large tensors back after every operation and fault the pages in again;
+  - malloc keeps freed memory (MALLOC_TOP_PAD_, MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_): otherwise PyTorch would
+    return large tensors to the system after every operation and fault the pages in again;
   - scaled_dot_product_attention (diffusers' own choice), inference mode where nothing is learned, the fused AdamW;
   - of the modes below each is tried, the fastest runs in the rounds: eager, torch.compile, torch.compile with frozen
     weights (packed once), and of convolutions channels_last_3d; in bf16 weights of bf16, and autocast.
 f32 is f32: matmul precision "highest". A job of vdm whose name ends in bf16w has bf16 weights, and its peer computes in
 bf16 altogether; vdm does so with --precision bf16 or amx, else in f32. The peer of the embedded model (tiny) computes in f32
 where vdm does, and with another --precision in whatever is fastest. Sampling with an adapter: fused into the weights, as
-diffusers' fuse_lora leaves it: fewer operations than vdm's, which keeps it apart; tiny.sample.base has none on
+diffusers' fuse_lora does: fewer operations than vdm's, which does not merge it; tiny.sample.base has no adapter on
 either side.
-Memory: the most that was resident, of vdm in the round that needed most, of PyTorch in that of the modes
-that needed least, with malloc as it comes, and without what the imports alone take (given beside it). Where
-vdm bench holds arrays of its own to measure the memory's speed, vdm's is left out.
+Memory: the maximum that was resident, of vdm in the round that needed most, of PyTorch in the mode that needed
+least, with malloc's defaults, and without the memory of the imports (printed separately). vdm's is left out if
+vdm bench holds arrays of its own to measure the memory's speed.
 
 Needs torch, diffusers, peft (make peer's environment); VDM names the program (build/vdm)."""
 

@@ -1,7 +1,7 @@
 """How a block of the published 1.5-5B width grows with the number of tokens: time per token, attention's part of it,
 memory. A table, and a plot as PNG.
 
-    make && python python/growth.py [--precision bf16|amx] [--runs 3] [--out growth.png]
+    make && python python/growth.py [--precision bf16|amx] [--runs 3] [--out growth.png] [--json growth.json]
 
 A process of `vdm bench growth.S` for each length, so that the largest resident memory is that length's, and one of
 growth.attention.S.
@@ -72,6 +72,7 @@ def main():
     parser.add_argument("--precision", choices=("f32", "bf16", "amx"), default="f32")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", default="growth.png")
+    parser.add_argument("--json", type=pathlib.Path, help="the figures, for measured.py")
     o = parser.parse_args()
     o.vdm = os.environ.get("VDM", str(ROOT / "build" / "vdm"))
     print("| tokens | block, ms | µs per token | of it attention | the rest | attention's share | share of the peak | MiB |")
@@ -80,6 +81,8 @@ def main():
     for tokens in LENGTHS:
         rows.append(measure(o, tokens))
         say(rows[-1])
+    if o.json:
+        o.json.write_text(json.dumps(rows, indent=1) + "\n")
     plot(o, rows)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 f32, f64 = np.float32, np.float64
 
-# ---- Files. safetensors: 8 bytes of length, a JSON header {name: dtype, shape, place}, the numbers
+# ---- Files. safetensors: 8 bytes of length, a JSON header {name: dtype, shape, place}, the elements
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 
@@ -435,14 +435,14 @@ def pad(x, before, after):
 
 
 def group_norm(x, w, name, groups, eps):
-    """torch.nn.GroupNorm. Trap: statistics are of this chunk's frames alone; other chunks, other numbers."""
+    """torch.nn.GroupNorm. Trap: statistics are over this chunk's frames only: other chunks give other results."""
     g = x.reshape(-1, groups, x.shape[-1] // groups)
     g = (g - g.mean((0, 2), keepdims=True)) / np.sqrt(g.var((0, 2), keepdims=True) + eps)
     return g.reshape(x.shape) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
 def split_first(x):
-    """Frame 0 and the others, where their number is odd (frame 0 stands for itself); else none and all.
+    """Frame 0 and the others, if their number is odd (then frame 0 is special); else none and all.
     Trap: the number decides, not whether the chunk is the first."""
     return (x[:1], x[1:]) if len(x) % 2 else (x[:0], x)
 
@@ -470,8 +470,8 @@ class Vae:
         self.halvings = int(math.log2(self.c["temporal_compression_ratio"]))  # levels that change time
 
     def conv(self, name, x):
-        """CogVideoXCausalConv3d: y_t sees frames t-2, t-1, t. Trap: zeros are around frames only; before a
-        video's first frame stand two copies of it, before a later chunk the last two frames of the former."""
+        """CogVideoXCausalConv3d: y_t sees frames t-2, t-1, t. Trap: zeros are around frames only; two
+        copies of it precede a video's first frame, the last two frames of the chunk before precede a later chunk."""
         x = np.concatenate([self.past.get(name, x[:1].repeat(2, 0)), x])
         self.past[name] = x[-2:]
         kernel, bias = self.w[f"{name}.conv.weight"], self.w[f"{name}.conv.bias"]
@@ -520,7 +520,7 @@ class Vae:
         return self.see(name, correlate(pad(x.repeat(2, 1).repeat(2, 2), 1, 1), kernel, bias))
 
     def encoder(self, x):
-        """CogVideoXEncoder3D, one chunk: [T,H,W,3] -> [T/4,H/8,W/8,2C] where there are four levels"""
+        """CogVideoXEncoder3D, one chunk: [T,H,W,3] -> [T/4,H/8,W/8,2C] if there are four levels"""
         self.z, x = None, self.conv("encoder.conv_in", x)
         for i in range(self.levels):
             for j in range(self.c["layers_per_block"]):
@@ -638,7 +638,7 @@ def train(model, golden, facts, see):
 
 def sample(model, golden, facts, see):
     """CogVideoXImageToVideoPipeline with DDIM. Traps: a step ends at t - floor(1000/N), not always the next
-    t; the negative prompt comes first; frames that pad the latents stand in front."""
+    t; the negative prompt comes first; frames that pad the latents come first."""
     if facts["dpm"] != "0":
         sys.exit("twin: DDIM is the only sampler here")
     transformer, vae = transformer_of(model, golden, facts, see), Vae(model / "vae", see)
@@ -669,7 +669,7 @@ def sample(model, golden, facts, see):
     see("video", (video / 2 + 0.5).clip(0, 1))
 
 
-# ---- What a golden asks for. Its inputs are carried over; what the tap sees is the result
+# ---- What a golden asks for. Its inputs are carried over; what the trace receives is the result
 
 RUNS = {
     "transformer": lambda *of: transformer_of(*of).forward(*(of[1][name] for name in ("x", "text", "t"))),

@@ -240,7 +240,7 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
     return have;
 }
 
-/* The size that most grids have, the earliest of a tie. */
+/* The index of a grid with the most frequent size; in a tie the earliest. */
 static int commonest_size(const vdm_grid *grids, int n)
 {
     int best = 0, most = 0;
@@ -266,7 +266,7 @@ void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n)
     }
 }
 
-/* Adds a grid unless it is there, or there are max; returns how many there are. */
+/* Adds a grid unless it is in the list, or the list has max; returns the number of grids. */
 static int add_new(vdm_grid *to, int have, int max, const vdm_grid *g)
 {
     for (int i = 0; i < have; i++)

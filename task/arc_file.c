@@ -4,8 +4,8 @@
  *   [{"input": grid, "output": grid}, ...]                  a task of re-arc: the last pair is the test
  *   {"ID": task, ...}, in another file {"ID": [grid, ...]}  ARC Prize's challenges and their solutions
  *
- * A task of the last is read as from a folder: challenges.json/ID.json. Its solutions are taken from the file with that
- * word in place of "challenges", where there is one; an output may be missing or null in tests. */
+ * A task of a collection has the path challenges.json/ID.json. Its solutions are taken from the file with "solutions"
+ * instead of "challenges" in its name, if there is one; an output may be missing or null in tests. */
 #include "vdm_task.h"
 #include "files/fields.h"
 
@@ -133,7 +133,7 @@ static int read_solutions(vdm_arc *a, const char *path, const char *id, vdm_erro
     return status;
 }
 
-/* "x/arc-agi_test_solutions.json" of "x/arc-agi_test_challenges.json", where there is such a file; or NULL. */
+/* "x/arc-agi_test_solutions.json" of "x/arc-agi_test_challenges.json", if there is such a file; or NULL. */
 static char *solutions_of(const char *path, vdm_error *err)
 {
     static const char challenges[] = "challenges", solutions[] = "solutions";

@@ -3,9 +3,9 @@
  *   answers to its own training pairs, their truths  ->  study  ->  map
  *   map, answer [H,W,3]  ->  answer with its colours corrected, or the grid that it shows
  *
- * A model learns the change better than the exact colour: the colours of published answers are up to 47 levels off, each
- * colour in its own direction (arXiv 2510.24448 leaves maps that correct this open). Maps are learned from training pairs
- * only; the truth of the answer that is corrected is never used.
+ * A model learns the change better than the exact colour: the colours of published answers are up to 47 levels off,
+ * each colour in its own direction (arXiv 2510.24448 leaves maps that correct this open). Maps are learned from
+ * training pairs only; the truth of the answer that is corrected is never used.
  *
  *   shift    the authors' own, without learning: up to three times, the mean of (nearest palette colour - colour seen)
  *            over the cells is added to the whole picture.
@@ -146,8 +146,8 @@ static double median(const uint64_t level[256], uint64_t n)
 
 /* Ridges that draw a map towards the identity; UNSEEN_RIDGE is multiplied by the share of colours that were not seen,
  * since a map that is exact for few colours may be far off elsewhere. On the public ARC tasks with 1.5 times the
- * published shifts, RIDGE alone reads 98.5 % of the cells right, and fewer than without a map at the published strength;
- * both together read 99.99 %. */
+ * published shifts, RIDGE alone reads 98.5 % of the cells right, and fewer than without a map at the published
+ * strength; both together read 99.99 %. */
 static const double RIDGE = 1e-4, UNSEEN_RIDGE = 0.3;
 
 /* Gaussian elimination with row pivots; zz is positive definite. zz [4,4], zd [4,3] -> zd. */

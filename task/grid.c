@@ -2,11 +2,11 @@
  *
  *   cells [rows,cols] of palette numbers  ->  picture [H,W,3]  ->  cells [rows,cols]
  *
- *   +---+------+---+------+---+   Separators of `border` pixels run between cells and around the grid, which stands
+ *   +---+------+---+------+---+   Separators of `border` pixels run between cells and around the grid, which is
  *   |   | cell |   | cell |   |   in the centre of the picture. A cell's number is that of the palette colour nearest
  *   +---+------+---+------+---+   to its mean colour, the mean cut to whole levels as the authors do.
  *
- * Every other file asks vdm_grid_place and vdm_grid_cell where a cell is. */
+ * Every other file gets the place of a cell from vdm_grid_place and vdm_grid_cell. */
 #include "vdm_task.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Stick figures: joints -> picture -> joints, and how many of them are where they should be.
+/* Stick figures: joints -> picture -> joints, and how many of them are in the right place.
  *
  *   joints [n] of (y, x, part)  ->  lines and discs on black [H,W,3]  ->  joints [n'], in no order
  *
@@ -13,8 +13,8 @@
  * Traps
  *   A disc is found by the share of a disc's shape around a pixel that has the colour, not by the colour alone: a line
  *   has the colour too, but fills less of the shape.
- *   Edges are blended with the background: the cover by a colour decreases from 1 to 0 with the distance from it, and is
- *   0 at black. */
+ *   Edges are blended with the background: the cover by a colour decreases from 1 to 0 with the distance from it, and
+ *   is 0 at black. */
 #include "vdm_task.h"
 
 #include <math.h>
@@ -28,7 +28,7 @@ const uint8_t *vdm_pose_colour(vdm_part part)
     return PART_COLOUR[part];
 }
 
-/* Pixels at a height of 480, no less than what a small picture can show. */
+/* Pixels at a height of 480; at least what a small picture can show. */
 static double side_of(const vdm_picture *p)
 {
     return p->height < p->width ? p->height : p->width;
@@ -110,9 +110,9 @@ static float cover_of(const uint8_t *rgb, int part)
     return own < best || own < 0.72 * norm || norm == 0 ? 0 : (float)fmin(amount, 1);
 }
 
-/* The share of a disc's shape that must be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720) 0.65
- * finds 99.6 and 100 %, with 7 and 0.4 % too many, where lines of a colour meet. At .5 lines of small pictures pass for
- * discs, at .75 a tenth of their discs are lost. */
+/* The share of a disc's shape that must be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720)
+ * 0.65 finds 99.6 and 100 %, with 7 and 0.4 % too many, where lines of a colour meet. At .5 lines of small pictures
+ * pass for discs, at .75 a tenth of their discs are lost. */
 static const float THRESHOLD = 0.65f;
 
 /* The share of a disc around every pixel that the part's colour covers; 0 if the pixel itself doesn't have the colour.
@@ -187,8 +187,8 @@ static bool is_near(const pairing *p, int i, int k)
     return a->part == b->part && dy * dy + dx * dx <= p->within * p->within;
 }
 
-/* Finds a partner for the truth's joint `first`. Joints of the truth that must look for another partner are on an explicit
- * stack: a chain may be as long as there are joints. */
+/* Finds a partner for the truth's joint `first`. Joints of the truth that must look for another partner are on an
+ * explicit stack: a chain may be as long as there are joints. */
 static bool augment(pairing *p, int first)
 {
     int joint[VDM_MAX_JOINTS + 1], next[VDM_MAX_JOINTS + 1], depth = 0;

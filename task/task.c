@@ -1,6 +1,6 @@
 /* Tasks: a folder of picture pairs, or an ARC-AGI file.
  *
- *   DIR/train/NAME.in.ppm, NAME.out.ppm     what is learned: every input has its output
+ *   DIR/train/NAME.in.ppm, NAME.out.ppm     the pairs to learn: every input has its output
  *   DIR/test/NAME.in.ppm [, NAME.out.ppm]   the queries; an answer is used for the score only
  *   DIR/task.json                           optional, every key optional:
  *       {"name": "flip", "prompt": "...", "phi": "discrete",
@@ -82,7 +82,8 @@ static int part_grow(part *p, vdm_error *err)
     return 0;
 }
 
-/* A pipe would be waited for, and a folder is none. What is not there at all, as behind a link, its reader refuses. */
+/* Rejects a pipe, which would block, and a folder. A missing file, such as the target of a link, is rejected by its
+ * reader. */
 static int check_regular(const char *path, vdm_error *err)
 {
     struct stat info;

@@ -88,11 +88,11 @@ bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b);
  * Stick figures (pose.c) */
 
 /* As arXiv 2506.07280 paints poses: face white, torso blue, arms red, legs green, on black; discs of 11
- * and lines of 4 pixels where the shorter side has 480, in proportion elsewhere, but at least 3 and 1.5. */
+ * and lines of 4 pixels if the shorter side has 480, else in proportion, but at least 3 and 1.5. */
 typedef enum vdm_part { VDM_FACE, VDM_TORSO, VDM_ARM, VDM_LEG } vdm_part;
 const uint8_t *vdm_pose_colour(vdm_part part); /* RGB */
 typedef struct vdm_joint {
-    double y, x; /* pixels; the first one's centre is at 0.5, 0.5 */
+    double y, x; /* pixels; the centre of the first pixel is at 0.5, 0.5 */
     vdm_part part;
 } vdm_joint;
 typedef struct vdm_limb { /* a line between two joints, in the colour of its own part */
@@ -180,15 +180,15 @@ void vdm_metric_colours(vdm_colours *c, vdm_metric m, vdm_palette palette);
  * the pixels. The colours are those that the metric distinguishes. */
 typedef enum vdm_colour {
     VDM_COLOUR_NONE,
-    VDM_COLOUR_SHIFT, /* the authors': up to 3 times, stopped where the sum of distances to the nearest colours
+    VDM_COLOUR_SHIFT, /* the authors': up to 3 times, stopped if the sum of distances to the nearest colours
                           changes by less than 1, adds the mean of (nearest colour - mean of the cell, cut to
                           integers) to the picture, within 0..255. Learns nothing */
-    VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from where each colour comes out (the median of its
-                          cells) to the colour; of all pixels where the metric distinguishes no colours. With a
+    VDM_COLOUR_AFFINE, /* rgb' = A rgb + b: least squares from the observed centre of each colour (the median of
+                          its cells) to the colour; of all pixels if the metric distinguishes no colours. With a
                           ridge (levels in 0..1) towards rgb' = rgb of 1e-4, and 0.3 times the share of the
                           task's colours that no training answer should have had */
-    VDM_COLOUR_PALETTE /* the colour whose place of coming out is nearest; of colours that were not seen, where
-                          the affine map from true to seen ones expects them */
+    VDM_COLOUR_PALETTE /* the colour whose observed centre is nearest; the centres of colours that were not seen
+                          are estimated by the affine map from true to seen ones */
 } vdm_colour;
 int vdm_colour_parse(vdm_colour *kind,
                      const char *word); /* "none", "shift", "affine", "palette"; -1: others */
@@ -198,7 +198,7 @@ typedef struct vdm_colour_study {
     bool right_only;                         /* count only samples that are nearest to the right colour */
     uint64_t seen[VDM_MAX_COLOURS];          /* cells or pixels */
     uint64_t level[VDM_MAX_COLOURS][3][256]; /* how many of them had each level */
-    double zz[4][4], zd[4][3], pixels;       /* equations over all pixels, where there are no colours */
+    double zz[4][4], zd[4][3], pixels; /* equations over all pixels, if the metric distinguishes no colours */
 } vdm_colour_study;
 /* Adds one answer. If its size differs from the truth's, or the grid doesn't fit, it adds nothing. */
 void vdm_colour_add(vdm_colour_study *s, vdm_metric metric, const vdm_grid_layout *grid,
@@ -228,9 +228,9 @@ typedef struct vdm_view {
     uint8_t number[10];
 } vdm_view;
 /* views [n]: the first changes nothing. The others go through the symmetries (without transpositions where not
- * `square`), each with a permutation of its own of the numbers from `first` (1: 0 stays, the background) to below
- * `colours`. The permutation also distinguishes the views for a model: a rule such as "fall down" is another one
- * in a mirrored view. View k is the same among any n. */
+ * `square`), each with its own permutation of the numbers from `first` (1: 0 stays, the background) to below
+ * `colours`. The permutation also distinguishes the views for a model: a rule such as "fall down" is another
+ * rule in a mirrored view. View k is the same for any n. */
 void vdm_views_make(vdm_view *views, int n, bool square, int first, int colours, uint64_t seed);
 typedef enum vdm_view_way { VDM_INTO_VIEW, VDM_OUT_OF_VIEW } vdm_view_way;
 /* cells [rows,cols] of `from`, 0..9 each: into the view, or back. */
@@ -256,8 +256,8 @@ typedef struct vdm_arc {
 /* {"train": [{"input": [[0, 1], [2, 3]], "output": ...}, ...], "test": [...]}: rows of numbers 0..9, one length,
  * 1 to 30 a side. A test's output may be missing or null. Other keys are ignored: published files have some.
  * A list of pairs is a task of re-arc; its last pair is the test. FILE.json/ID.json is a task of a collection,
- * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are taken from the file whose name has
- * "solutions" in place of "challenges" too: {"ID": [output, ...], ...}. */
+ * {"ID": {"train": ..., "test": ...}, ...} as ARC Prize's challenges; its answers are also taken from the file
+ * with "solutions" instead of "challenges" in its name: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
 /* The tasks of a collection, in the file's order; none for any other file. */
@@ -288,23 +288,24 @@ vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g);
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err);
 /* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
- * VDM_COLOUR_SHIFT) or, with NULL, none. Fails where the grid doesn't fit. */
+ * VDM_COLOUR_SHIFT) or, with NULL, none. Fails if the grid doesn't fit. */
 int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
                    const vdm_colour_map *colours, vdm_error *err);
-/* g->rows, g->cols from the picture alone: of all sizes that fit, the one whose grid, read and rendered again,
- * is nearest to the picture. A cell more must make up for 16 levels a channel: where the surroundings and an
- * outer row are black and nothing separates them (border 0, not grey), the row is taken for surroundings. */
+/* g->rows, g->cols from the picture only: of all sizes that fit, the one whose grid, read and rendered again, is
+ * nearest to the picture. A cell costs 16 levels a channel: if the surroundings and an outer row are black and nothing
+ * separates them (border 0, not grey), the row counts as surroundings. */
 int vdm_arc_infer_size(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout, vdm_error *err);
 
 /* All pairs and tests in all views: pair i of view k is train[k * from->n_train + i], and so with tests. */
 int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int n, vdm_error *err);
-/* best [max]: of each of the most frequent grids the index of its first; votes [max], or NULL. The earlier one
- * first where they are equally frequent. Returns how many. */
+/* best [max]: the index of the first occurrence of each of the most frequent grids; votes [max], or NULL. In a tie the
+ * earlier one comes first. Returns how many. */
 int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
-/* In every cell what most of the grids of the commonest size have; of a tie the lowest number, the earliest size. n > 0. */
+/* The majority vote of each cell over the grids of the most frequent size; in a tie the lowest number, the earliest
+ * size. */
 void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n);
-/* to [max]: the answers of n samples of views and noise: the most frequent grids; the majority of each cell comes before
- * grids that a single sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
+/* to [max]: answers from n samples of views and noise: the most frequent grids; the majority vote of each cell comes
+ * before grids that only one sample gave. Returns how many, at most VDM_MAX_ARC_ANSWERS. */
 enum { VDM_MAX_ARC_ANSWERS = 8 };
 int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n);
 
@@ -322,8 +323,8 @@ typedef struct vdm_task_notes {
     bool others[VDM_NOTES]; /* there are more of them */
 } vdm_task_notes;
 typedef struct vdm_task {
-    char *path, *name, *prompt; /* name: the folder's unless task.json says so; prompt may be NULL */
-    bool has_phi, has_metric;   /* task.json says so */
+    char *path, *name, *prompt; /* name: task.json's, or the folder's; prompt may be NULL */
+    bool has_phi, has_metric;   /* whether task.json has them */
     vdm_phi phi;
     vdm_metric metric;
     vdm_grid_layout grid; /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
@@ -334,8 +335,8 @@ typedef struct vdm_task {
     const vdm_view *view;  /* that examples are shown in; NULL: none */
     int height, width;     /* pixels of the pictures that `grid` is of; 0: of the files (vdm_task_resize) */
 } vdm_task;
-/* Reads a task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells. The layout of its pictures must then
- * be set by vdm_arc_layout; rows and columns differ from example to example (vdm_example_grid). */
+/* Reads a task folder, or an ARC-AGI file (see vdm_arc_read), whose metric is cells. The layout of its pictures must
+ * then be set by vdm_arc_layout; rows and columns differ from example to example (vdm_example_grid). */
 int vdm_task_read(vdm_task *t, const char *dir, vdm_error *err);
 /* The task whose examples are those grids; takes ownership of a, also if it fails. */
 int vdm_task_of_arc(vdm_task *t, vdm_arc *a, vdm_error *err);
@@ -356,8 +357,8 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
 vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
 
 /* ------------------------------------------------------------------------------------------------
- * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's own,
- * before any correction of colours.
+ * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's
+ * own, before any correction of colours.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
  *               answers that are read right; over all pixels if the metric distinguishes none.
@@ -375,8 +376,8 @@ typedef struct vdm_diagnosis {
 /* frames [T,H,W,3]; query and truth [H,W,3]; truth may be NULL. */
 void vdm_diagnosis_add(vdm_diagnosis *d, vdm_metric metric, const vdm_grid_layout *grid,
                        const uint8_t *frames, int T, const vdm_picture *query, const vdm_picture *truth);
-/* The mean shift of one colour that the metric distinguishes (0: of the whole picture if it distinguishes none), and the
- * number of cells or pixels in the mean; 0 and NaN if there are none. */
+/* The mean shift of one colour that the metric distinguishes (0: of the whole picture if it distinguishes none), and
+ * the number of cells or pixels in the mean; 0 and NaN if there are none. */
 int64_t vdm_diagnosis_shift(double shift[3], const vdm_diagnosis *d, vdm_metric metric, vdm_palette palette,
                             int number);
 /* Mean of dx^2 + dy^2 over pixels: differences of luminance from the right and lower neighbours, 0 at the border. */

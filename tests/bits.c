@@ -1,12 +1,11 @@
-/* Prints hashes of everything that computes, a line a part: name, hash, the largest number. The same on every
+/* Prints hashes of everything that computes, a line for each part: name, hash, largest element. The same on every
  * machine: tests/golden/hashes.txt is that list, and tests/bits.sh holds the lines of every compiler,
- * instruction set, number of threads and emulated processor against it. Run from the root of the repository.
+ * instruction set, number of threads and emulated processor with it. Run from the root of the repository.
  *
  *   bits THREADS FOLDER     (VDM_ISA selects the instruction set; FOLDER: its files are written there)
  *
- * Inputs are whole numbers scaled by powers of two or files of tests/golden: no C library takes part. Where
- * what is computed changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of
- * that change. */
+ * Inputs are integers scaled by powers of two, or files of tests/golden: they don't depend on the C library. If a
+ * result changes on purpose, `build/tests/bits 1 FOLDER > tests/golden/hashes.txt` is a part of that change. */
 #include "check.h"
 #include "vdm_math.h"
 #include "kernels/kernels.h"
@@ -38,7 +37,7 @@ static float *randoms(int64_t n, uint32_t seed, float scale)
     return x;
 }
 
-/* A line of the list: the largest number tells how far apart two different ones are. */
+/* A line of the list: the largest element gives the scale of a difference. */
 static void print_line(const char *part, uint64_t hash, double largest)
 {
     printf("%-34s %016llx  largest %.9g\n", part, (unsigned long long)hash, largest);
@@ -244,7 +243,7 @@ static void transformer(tiny_variant variant, vdm_dtype dtype, int F, const char
     snprintf(label, sizeof label, "transformer %s, gradient", name);
     print(label, grad, count);
     need(vdm_adamw_init(&adam, count, &err));
-    vdm_clip_grad(&cpu, grad, count, 1);
+    vdm_clip_grad(grad, count, 1);
     vdm_adamw_update(&adam, &cpu, lora.params, grad, 1e-3);
     snprintf(label, sizeof label, "transformer %s, one step", name);
     print(label, lora.params, count);
@@ -283,7 +282,7 @@ static void vae(void)
     vdm_free(z);
 }
 
-/* The steps alone, on what no model made. */
+/* Only the steps, on random inputs instead of a model's. */
 static void steps(void)
 {
     enum { N = 1000 };
@@ -304,9 +303,9 @@ static void steps(void)
     vdm_randn(&rng, x, N);
     vdm_randn(&rng, noise, 2 * N);
     print("randn", x, N);
-    vdm_ddim_step(&s, &cpu, 50, 499, x, v, N);
+    vdm_ddim_step(&s, 50, 499, x, v, N);
     print("ddim step", x, N);
-    vdm_dpm_step(&s, &cpu, &(vdm_step){50, 479, 499}, x, v, old, noise, N);
+    vdm_dpm_step(&s, &(vdm_step){50, 479, 499}, x, v, old, noise, N);
     print("dpm step", x, N);
     print_doubles("schedule", s.alphas, 1000);
     vdm_free(x);
@@ -356,7 +355,7 @@ static void functions(void)
 /* ------------------------------------------------------------------------------------------------
  * Goldens: the models and inputs of tests/golden */
 
-/* Good until the fourth call after it. */
+/* Valid until the fourth call after it. */
 static char *in_goldens(const char *format, const char *name)
 {
     static char path[4][512];

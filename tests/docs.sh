@@ -1,22 +1,22 @@
 #!/bin/sh
-# The documents don't rot: links, paths, commands and version numbers of the *.md files are held against the repository.
+# The documents don't rot: links, paths, commands and version numbers of the *.md files are compared with the repository.
 #   VDM=build/vdm INSTALLED=build/installed tests/docs.sh
 #
 #   [text](path#anchor)       the file exists, and has such a heading
 #   `path`                    a path into a folder of the repository, or a source file, exists
 #   `vdm COMMAND --option`    command and option exist; so does the option of `--option` and the target of `make X`
-#                             (not in what tells of the past; TOUR.md's are tests/test_tour.c's)
+#                             (not in CHANGELOG.md and other history; tests/test_tour.c checks TOUR.md)
 #   blocks of commands        as above; and the ./vdm lines of README.md and doc/ run, in their order, in one folder
 #
-# A block runs as it stands, but reduced: ./vdm is a script that adds the options below, files that a reader brings
-# are put in place, and lines of other programs (python3, cc, make) are only checked. At last mistakes are planted.
+# A block runs word for word, but reduced: ./vdm is a script that adds the options below, files that a reader brings are
+# put in place, and lines of other programs (python3, cc, make) are only checked. At the end mistakes are planted.
 cd "$(dirname "$0")/.." || exit 1
 : "${VDM:=$PWD/build/vdm}"
 case $VDM in /*) ;; *) VDM=$PWD/$VDM ;; esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-export OMP_WAIT_POLICY=passive VDM LC_ALL=C
-run_of="README.md doc/arc.md doc/models.md doc/voting.md"
+export VDM LC_ALL=C
+run_of="README.md doc/arc.md doc/experiments.md doc/models.md doc/voting.md"
 documents="README.md TOUR.md CHANGELOG.md CONTRIBUTING.md SECURITY.md doc/*.md models/*/README.md python/pretrain/README.md"
 results=$folder/results
 : >"$results"
@@ -126,7 +126,7 @@ check_link() { # PLACE TARGET
     ok
 }
 
-check_text() { # PLACE TEXT: a command line, or what stands in backticks
+check_text() { # PLACE TEXT: a command line, or a text in backticks
     place=$1
     set -f
     # shellcheck disable=SC2086 # words are wanted
@@ -199,6 +199,7 @@ run_document() {
     script_of "$1" >"$here/script"
     case $1 in
     */voting.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/grids" >/dev/null 2>&1 ;;
+    */experiments.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/TASK" >/dev/null 2>&1 ;;
     */models.md) cp -r "$here/photos" "$here/grids" ;;
     esac
     sed 's/^\(\.\/vdm golden .*\) -o golden\.safetensors.*/&\ncp golden.safetensors mine.safetensors/' "$here/script" >"$here/all"

@@ -3,10 +3,10 @@
  *   FAULT="malloc 12"       the 12th call of its kind: malloc, write, sync, rename, close or open
  *   FAULT_REPORT=FILE       what was counted, written at the end: "malloc 107 write 9 ... live 3"
  *
- * A write fails as on a full disk: the descriptor becomes /dev/full, so that what stdio has buffered fails later, when
- * it is flushed. Memory that the C library did not get it does not get later either, as when a stream in memory grows by a
- * byte more: nothing was freed. `live` is how many blocks of memory were not freed. Calls from the OpenMP library are let through: it
- * ends the program itself where it finds no memory. */
+ * A write fails as on a full disk: the descriptor becomes /dev/full, so that data buffered by stdio fails later, when
+ * it is flushed. If a request of the C library for memory fails, later requests fail as well, for example when a stream
+ * in memory grows by one more byte: nothing was freed. `live` is the number of blocks that were not freed. Calls from
+ * the loader never fail. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ static const char *const kind_names[] = {"malloc", "write", "sync", "rename", "c
 static long counts[KINDS], fail_at;
 static enum kind fail_kind = KINDS;
 static bool begun;
-/* Code that no fault happens to, of the OpenMP library and the loader; and the C library's. */
+/* Code whose calls never fail: the loader; and the C library's code. */
 static struct code {
     uintptr_t at[16][2];
     int n;
@@ -55,9 +55,9 @@ static int note_library(struct dl_phdr_info *info, size_t size, void *user)
 {
     (void)size, (void)user;
     const char *name = info->dlpi_name;
-    bool openmp = strstr(name, "gomp") || strstr(name, "libomp") || strstr(name, "ld-linux");
-    struct code *c = openmp ? &let_through : &libc;
-    if (!openmp && !strstr(name, "libc.so")) return 0;
+    bool loader = strstr(name, "ld-linux") != NULL;
+    struct code *c = loader ? &let_through : &libc;
+    if (!loader && !strstr(name, "libc.so")) return 0;
     for (int i = 0; i < info->dlpi_phnum && c->n < 16; i++, c->n++) {
         c->at[c->n][0] = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
         c->at[c->n][1] = c->at[c->n][0] + info->dlpi_phdr[i].p_memsz;
@@ -80,7 +80,7 @@ __attribute__((constructor)) static void begin(void)
     begun = true;
 }
 
-/* Counts a call; whether it is the one that fails. */
+/* Counts a call; returns whether it is the one that fails. */
 static bool fails(enum kind kind, const void *caller)
 {
     if (!begun || is_of(&let_through, caller)) return false;
@@ -89,7 +89,7 @@ static bool fails(enum kind kind, const void *caller)
 #define FAILS(kind) fails(kind, __builtin_return_address(0))
 
 /* ------------------------------------------------------------------------------------------------
- * Memory. Blocks that live are in a table of their addresses. */
+ * Memory. A table holds the addresses of the live blocks. */
 
 enum { SLOTS = 1 << 18 };
 static void *slots[SLOTS];
@@ -219,7 +219,7 @@ int rename(const char *from, const char *to)
     return FAILS(RENAME) ? fault() : real(from, to);
 }
 
-/* They fail after the work is done, as those of a network's file system. */
+/* They fail after the work is done, as on a network file system. */
 int close(int fd)
 {
     REAL(int, close, (int));

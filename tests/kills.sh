@@ -10,7 +10,7 @@ shift || true
 root=$PWD
 vdm=${VDM:-build/vdm}
 case $vdm in /*) ;; *) vdm=$root/$vdm ;; esac
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive # waiting threads sleep
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export VDM_MODEL=$root/models/tiny
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -1,9 +1,7 @@
 #!/bin/sh
 # Runs test programs one after another, all of them whatever becomes of each, and adds up their last lines
-# "NAME: N passed, M failed". A program that dies without such a line, or fails beside it, counts as failed.
+# "NAME: N passed, M failed". A program that dies without such a line, or fails in spite of it, counts as failed.
 # RUNNER: a command to run them under, as valgrind.
-# Tests ask for more threads than there may be cores: waiting ones should sleep, not spin.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 passed=0
 failed=0
 log=$(mktemp)

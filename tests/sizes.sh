@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sizes that a reader can hold in mind: no file over 900 lines, no function over 60, no more than 8 parameters. And no
-# two sources of one name: a debugger shows the name alone.
-# Definitions are found by their form: a line that begins a function stands in the first column, and so does the
+# two sources of one name: a debugger shows only the name.
+# Definitions are found by their form: a line that begins a function is in the first column, and so is the
 # brace that ends it. tests/sizes.sh FILE... checks other files: it has to find the three faults that it plants.
 cd "$(dirname "$0")/.." || exit 1
 

@@ -22,7 +22,7 @@ static const char *write_json(const char *text, size_t size)
     return path;
 }
 
-/* Reads; "" or the sentence. */
+/* Reads; returns "" or the error. */
 static const char *read_text(vdm_arc *a, const char *text)
 {
     static vdm_error err;
@@ -104,7 +104,7 @@ static void write_named(const char *name, const char *text)
     CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0, "the test can't write %s", path);
 }
 
-/* Reads a file of the test's folder; the sentence, or "". */
+/* Reads a file of the test's folder; returns "" or the error. */
 static const char *read_named(vdm_arc *a, const char *name)
 {
     static vdm_error err;
@@ -125,7 +125,7 @@ static void expect_named(const char *name, const char *piece)
 }
 
 #define OPEN "{\"train\": [" PAIR "], \"test\": [{\"input\": [[3]]}, {\"input\": [[4]], \"output\": null}]}"
-/* ARC Prize's files: challenges by id, solutions beside them. */
+/* ARC Prize's files: challenges by id, solutions in another file. */
 static void check_collections(void)
 {
     vdm_arc a;
@@ -202,7 +202,7 @@ static bool is_valid(const vdm_grid *g, bool may_lack)
     return good;
 }
 
-/* Whatever a byte is replaced by, and wherever the file ends: refused, or a task of valid grids. */
+/* With any byte replaced, and cut at any length: rejected, or a task of valid grids. */
 static void check_mutations(void)
 {
     static const char bytes[] = "09-.e\",:[]{} \n\\x\377";
@@ -409,7 +409,7 @@ static void check_infer(void)
                   "canvas %d: %d x %d read as %d x %d", c, g.rows, g.cols, found.rows, found.cols);
             vdm_picture_free(&p);
         }
-    /* no border, all black: a black row can't be told from what is around the grid */
+    /* no border, all black: a black row can't be distinguished from the surroundings of the grid */
     vdm_grid_layout t = {.cell = 8, .align = 8};
     vdm_picture p;
     vdm_grid g = {.rows = 2, .cols = 1, .cells = {3, 3}}, found = {0};

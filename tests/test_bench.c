@@ -1,4 +1,4 @@
-/* vdm bench, from its command line: every job at the sizes of --quick, what the JSON holds, what is refused.
+/* vdm bench, from its command line: every job at the sizes of --quick, the JSON, wrong options.
  * No speed is tested. */
 #include "program.h"
 
@@ -95,7 +95,7 @@ static void check_names(void)
     expect(0, "vdm bench [NAME...]", "bench --help");
 }
 
-/* What a block has to compute, counted by hand: D = 64, 8 video and 2 text tokens, E = 64. */
+/* Operations of a block, counted by hand: D = 64, 8 video and 2 text tokens, E = 64. */
 static void check_operations(void)
 {
     vdm_json j = {0};

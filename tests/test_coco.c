@@ -38,7 +38,7 @@ static void write_file(const char *name, const char *text, size_t size)
 /* ------------------------------------------------------------------------------------------------
  * Masks */
 
-/* The mask as rows of . and #, or the sentence that refuses it. */
+/* The mask as rows of . and #, or the error. */
 static const char *draw(const char *segmentation, int H, int W)
 {
     static char text[400];
@@ -84,7 +84,7 @@ static void test_masks(void)
     CHECK(strcmp(text, good[GOOD - 1].mask) == 0, "compressed: %s", text);
 }
 
-/* Edges of great length: the time is the picture's, and so are the pixels. */
+/* Very long edges: the time depends on the picture only, and so do the pixels. */
 static void test_far_polygons(void)
 {
     static char text[1 << 20];
@@ -99,7 +99,7 @@ static void test_far_polygons(void)
     CHECK(strlen(found) == 34, "%s", found);
 }
 
-/* What mask_measure says of a segmentation is what mask_draw paints. */
+/* mask_measure gives the area that mask_draw paints. */
 static void test_measure(void)
 {
     static const struct {
@@ -231,7 +231,7 @@ static void test_skim(void)
     CHECK(json_stream_read(dir, &k, &err) && strstr(err.text, "expected a file"), "%s", err.text);
 }
 
-/* An item beyond the limit, brackets without end: refused in bounded memory. */
+/* An item beyond the limit, endless brackets: rejected in bounded memory. */
 static void test_skim_limits(void)
 {
     struct json_stream k = {.names = {"a"}, .n = 1, .item = note_item};
@@ -408,7 +408,7 @@ static void test_pose(void)
     vdm_task_free(&t);
 }
 
-/* What coco_run prints on stderr. */
+/* Runs coco_run, and returns what it prints on stderr. */
 static char printed[4096];
 
 static int run_printed(const options *o)
@@ -457,7 +457,7 @@ static void test_refused(void)
     refused("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");
 }
 
-/* Entries of no use: left out with a sentence, and `suit` of the eleven pictures are left. */
+/* Unusable entries are left out and reported; `suit` of the eleven pictures remain. */
 static void left_out(const char *from, const char *to, int suit, const char *sentence)
 {
     static int count;
@@ -500,7 +500,7 @@ static void test_left_out(void)
     left_out("15,9,5,9", "15,9,5,-65537", 10, "found -65537");
 }
 
-/* What other programs write: areas that are absent, ids as text, folders in names, addresses in place of names. */
+/* Files of other programs: missing areas, ids as text, folders in names, addresses instead of names. */
 static void test_other_programs(void)
 {
     new_folder();
@@ -551,7 +551,7 @@ static void test_names_with_folders(void)
     vdm_task_free(&t);
 }
 
-/* Pictures that aren't there, or are of another size. */
+/* Pictures that are missing, or have another size. */
 static void test_pictures(void)
 {
     static char text[8192];

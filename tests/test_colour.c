@@ -1,4 +1,4 @@
-/* Colour maps: what they learn and do, by hand; and the published shifts on rendered answers. */
+/* Colour maps: learned and applied, worked out by hand; and the published shifts on rendered answers. */
 #include "check.h"
 #include "vdm_task.h"
 
@@ -83,7 +83,7 @@ static void test_rounds(void)
     free(s);
 }
 
-/* An answer that is off by a map of our own: its inverse is found. */
+/* An answer distorted by a known map: its inverse is found. */
 static void test_affine(void)
 {
     enum { SIDE = 4 };
@@ -147,7 +147,7 @@ static void test_few(void)
     free(s);
 }
 
-/* A colour that training answers got wrong comes out as another: it is not believed. */
+/* A colour that training answers got wrong comes out as another one: it is not used. */
 static void test_wrong_answers(void)
 {
     const uint8_t right[] = {2, 2, 4, 4}, wrong[] = {2, 2, 2, 2};
@@ -350,7 +350,7 @@ static void count_file(tally *sum, const char *path)
     vdm_json_free(&j);
 }
 
-/* The public tasks, where they lie beside the project; said where they don't. */
+/* The public tasks, if they are next to the project; else a line says that they are not. */
 static void test_arc(void)
 {
     static const char *const parts[] = {"training", "evaluation"};

@@ -77,7 +77,7 @@ static const float *numbers(const struct file *g, const char *name)
 
 enum mistake { NAN_IN, TURNED, BF16, HALVES, CHUNK, FACTOR, ROWS, NEIGHBOUR, GATE, SHAPE_OF, NOISE };
 
-/* What the mistake makes of r [n], tensor t. */
+/* The result of the mistake on r [n], tensor t. */
 static void spoil(float *to, const struct file *g, const vdm_tensor *t, enum mistake mistake)
 {
     const float *r = t->data;
@@ -184,7 +184,7 @@ static void test_mistakes(void)
     test_mistake(&g, TURNED, "transformer_blocks.0.ff", "transposed");
     test_mistake(&g, BF16, "transformer_blocks.1.attn1.to_k", "bf16-rounded");
     test_mistake(&g, HALVES, "time_proj", "sin/cos swapped");
-    test_mistake(&g, CHUNK, "transformer_blocks.1.norm1.shift", "as scale");
+    test_mistake(&g, CHUNK, "transformer_blocks.1.norm1.shift", "is the reference's scale");
     test_mistake(&g, FACTOR, "v", "divided by the scaling factor");
     test_mistake(&g, ROWS, "transformer_blocks.0.attn1.to_v", "video's rows come first");
     test_mistake(&g, NEIGHBOUR, "transformer_blocks.0.attn1.rope_q", "half-split RoPE");
@@ -197,7 +197,7 @@ static void test_mistakes(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The command's own words */
+ * Messages of the command */
 
 static void test_words(void)
 {
@@ -228,7 +228,7 @@ static void test_words(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Values and types: what agrees, what does not, and how it is said */
+ * Values and types: what agrees, what does not, and the messages */
 
 /* Two files of one tensor each, [n]. */
 static int compare_one(const char *name, vdm_dtype type, const void *ref, vdm_dtype other, const void *got,
@@ -375,7 +375,7 @@ static void test_exp(void)
     CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_proj"), "%s", said);
 }
 
-/* --map: every line is two names or refused. */
+/* --map: every line that is not two names is rejected. */
 static void test_map(void)
 {
     static const struct {
@@ -402,7 +402,7 @@ static void test_map(void)
           "an exact line first: %s", said);
 }
 
-/* What --inject gives is checked before memory of its size is asked for. */
+/* The tensors of --inject are checked before memory is allocated. */
 static void test_inject(void)
 {
     static const float x[4096];

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The task's name as it stands in task.json, and as a page has to write it. */
+/* The task's name in task.json, and as escaped on a page. */
 static const char NAME[] = "<b>swap & \\\"colours\\\"", ESCAPED[] = "&lt;b&gt;swap &amp; &quot;colours&quot;";
 enum { ROWS = 4, COLS = 6, CELL = 8, PAIRS = 8, QUESTIONS = 5 };
 
@@ -71,7 +71,7 @@ static bool is_entity(const char *c)
     return false;
 }
 
-/* Name and attributes: from behind '<' or '</' to behind '>'. */
+/* Name and attributes: from after '<' or '</' to after '>'. */
 static const char *read_tag(struct reader *r)
 {
     bool closing = *r->at == '/', alone = false;
@@ -103,7 +103,7 @@ static const char *read_tag(struct reader *r)
     return NULL;
 }
 
-/* NULL, or what is wrong. */
+/* NULL, or the fault. */
 static const char *check_page(const char *text)
 {
     struct reader r = {.at = text};
@@ -138,7 +138,7 @@ static void check_checker(void)
         CHECK(check_page(bad[i]) != NULL, "taken: %s", bad[i]);
 }
 
-/* A page is well-formed, names its task, asks for nothing outside itself, and holds these pieces. */
+/* A page is well-formed, contains its task's name, refers to nothing outside itself, and contains these pieces. */
 /* Column `kept` of the first answer: its cells against those of its input. */
 static void check_kept(const char *scores)
 {
@@ -250,7 +250,7 @@ static void check_sizes(void)
     expect(1, "cells and borders are whole pixels", "fit small --model model --size 16x48 --plan");
 }
 
-/* The folder `to` has the task as view k shows it. */
+/* Writes the task in view k to the folder `to`. */
 static void write_seen(int k, const char *to)
 {
     vdm_task t;
@@ -309,7 +309,7 @@ static void write_prompts(int n, uint32_t seed)
     CHECK(tiny_write_views(path_of("model"), n, seed, &err) == 0, "%s", err.text);
 }
 
-/* What the views chose is drawn: nothing but the palette's colours. */
+/* The result of the vote is drawn: nothing but the palette's colours. */
 static void check_drawn(const char *name)
 {
     vdm_error err;
@@ -371,7 +371,7 @@ static void check_model_views(void)
     expect_shell(0, "", "rm model/vdm.json");
 }
 
-/* One adapter learns the task in several views, each with a prompt of its own, and answers in all of them. */
+/* One adapter learns the task in several views, each with its own prompt, and answers in all of them. */
 static void check_views(void)
 {
     expect(1, "view_embeds.safetensors", "fit task --model model -o views --steps 3 --rank 2 --views 2");
@@ -432,7 +432,7 @@ static void check_vote(void)
     expect(1, "wide/2&.ppm: expected an answer of 32x48 pixels, found", "vote task wide -o voted");
 }
 
-/* Answers that are shown while it learns change nothing of what is learned. */
+/* Answers that are shown during learning don't change the result. */
 static void check_looks(void)
 {
     expect(0, "0 of 5 exact", "demo task --model model --steps 12 --rank 2 --sample-steps 1 -o looks");
@@ -501,7 +501,7 @@ static void write_square_model(void)
     write_text("square/transformer/config.json", "%s", said);
 }
 
-/* A task made to order, then a smaller one in its place. */
+/* A generated task, then a smaller one that replaces it. */
 static void check_made(void)
 {
     const char *made = "demo recolour --model square --steps 2 --rank 2 --sample-steps 1 -o made";
@@ -513,8 +513,8 @@ static void check_made(void)
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
-/* What a demo leaves that is killed while it writes its task, or while it takes an earlier one away: the next
- * one sets it aside, with what somebody may have put there. */
+/* A demo that is killed while it writes its task, or removes an earlier one, leaves a folder: the next demo renames it,
+ * with any file that the user has put there. */
 static void check_killed(void)
 {
     const char *again =

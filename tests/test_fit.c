@@ -253,7 +253,7 @@ static void test_threads(void)
     }
 }
 
-/* What is kept fits, grows with the memory, and begins with what attention gave. */
+/* The stored activations fit, grow with the memory, and begin with attention outputs. */
 static void test_memory(void)
 {
     const vdm_transformer_config *c = &s.m.config;
@@ -455,7 +455,7 @@ static void test_other_states(void)
     CHECK(r.status && strstr(r.err.text, "resume"), "%s", r.err.text);
 }
 
-/* Pairs with prompts of their own: each video of a batch is learned with its pair's, and so is a resumed run. */
+/* Pairs with their own prompts: each video of a batch is learned with its pair's prompt, also in a resumed run. */
 static void test_prompts(void)
 {
     static struct result plain, same, swapped, r;
@@ -663,7 +663,7 @@ static void test_epochs(void)
     CHECK(fabs(losses[0] / losses[1] - 1) < 1e-9, "an epoch leaves a pair out: %g %g", losses[0], losses[1]);
 }
 
-/* Every step has numbers of its own, and the fixed set sees every pair. */
+/* Every step has its own random numbers, and the fixed set contains every pair. */
 static void test_numbers(void)
 {
     static struct result r;

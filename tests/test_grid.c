@@ -192,8 +192,8 @@ static void check_size(const vdm_grid_layout *from, int height, int width, int t
     vdm_error err = {""};
     int status = vdm_grid_resize(&g, height, width, to_height, to_width, &err);
     if (!cell) {
-        CHECK(status == -1 && strstr(err.text, "cells and borders are whole pixels"), "%dx%d: %s", to_height, to_width,
-              err.text);
+        CHECK(status == -1 && strstr(err.text, "cells and borders are whole pixels"), "%dx%d: %s", to_height,
+              to_width, err.text);
         CHECK(memcmp(&g, from, sizeof g) == 0, "%dx%d: a refused layout has changed", to_height, to_width);
         return;
     }

@@ -30,7 +30,7 @@ static void save(const char *name, const void *data, size_t n)
     CHECK(f && fclose(f) == 0 && written, "the test can't write %s", file_path(name));
 }
 
-/* Reads the bytes as if they were a file; the sentence, or "" where they are a picture. */
+/* Reads the bytes as if they were a file; returns the error, or "" if they are a picture. */
 static const char *read_bytes(vdm_picture *p, const void *data, size_t n)
 {
     static vdm_error err;
@@ -189,8 +189,7 @@ static const bad BAD[] = {
     {BYTES("p6\n1 1\n255\nabc"), "magic number: found 'p6', expected"},
     {BYTES(" P6\n1 1\n255\nabc"), "magic number: found the byte 0x20, expected"},
     {BYTES("\x89PNG\r\n\x1a\n"), "chunks: found the end of the file, expected IEND"},
-    {BYTES("\x89PNG\n\x1a\n"),
-     "format: found a PNG picture whose line ends were converted, expected"},
+    {BYTES("\x89PNG\n\x1a\n"), "format: found a PNG picture whose line ends were converted, expected"},
     {BYTES("\xff\xd8\xff\xe0JFIF"),
      "format: found a JPEG picture, expected PNG, PPM, PGM or PBM (ImageMagick's `convert IN OUT.png`"},
     {BYTES("II*\0\x08\0\0\0"), "format: found a TIFF picture"},
@@ -487,8 +486,8 @@ static int take_symbol(bit_reader *b)
     return -1;
 }
 
-/* Bytes written, at most `room`; SIZE_MAX where the stream is wrong. */
-static size_t inflate_fixed(uint8_t *to, size_t room, bit_reader *b)
+/* Bytes written, at most `capacity`; SIZE_MAX if the stream is wrong. */
+static size_t inflate_fixed(uint8_t *to, size_t capacity, bit_reader *b)
 {
     static const int length_base[] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                       31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
@@ -504,7 +503,7 @@ static size_t inflate_fixed(uint8_t *to, size_t room, bit_reader *b)
         if (symbol == 256) return n;
         if (symbol < 0 || symbol > 285) return SIZE_MAX;
         if (symbol < 256) {
-            if (n == room) return SIZE_MAX;
+            if (n == capacity) return SIZE_MAX;
             to[n++] = (uint8_t)symbol;
             continue;
         }
@@ -513,7 +512,7 @@ static size_t inflate_fixed(uint8_t *to, size_t room, bit_reader *b)
         for (int i = 0; i < 5; i++) code = code << 1 | (int)take(b, 1);
         if (code >= 30) return SIZE_MAX;
         size_t distance = (size_t)distance_base[code] + take(b, code < 2 ? 0 : code / 2 - 1);
-        if (distance > n || length > room - n) return SIZE_MAX;
+        if (distance > n || length > capacity - n) return SIZE_MAX;
         for (size_t i = 0; i < length; i++, n++) to[n] = to[n - distance];
     }
 }
@@ -614,7 +613,7 @@ static void test_png_distance(void)
     free(p.rgb);
 }
 
-/* The definition in double, rounded. */
+/* The definition, in double and rounded. */
 static int plain_yuv(const uint8_t *rgb, int plane)
 {
     double r = rgb[0] / 255.0, g = rgb[1] / 255.0, b = rgb[2] / 255.0, y = 0.299 * r + 0.587 * g + 0.114 * b;

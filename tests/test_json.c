@@ -1,4 +1,4 @@
-/* JSON: what must be read, what must be refused and with which words, and what must not crash. */
+/* JSON: what must be read, what must be rejected and with which message, and what must not crash. */
 #include "check.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ static int parse(vdm_json *j, const char *text, size_t size)
     return status;
 }
 
-/* One bad text for each way to be wrong; the piece that its sentence must hold. */
+/* One wrong text for each kind of error, and a part of its message. */
 static const struct {
     const char *text, *piece;
 } bad[] = {

@@ -109,7 +109,7 @@ static void compare(const char *what, void (*run)(const vdm_cpu *cpu, void *args
 /* ------------------------------------------------------------------------------------------------
  * Matmul */
 
-/* n numbers of a dtype, at an odd address where they are 16 bit */
+/* n elements of a dtype, at an odd address if they have 16 bits */
 static void *weights(int64_t n, vdm_dtype dtype, uint32_t seed, void **memory)
 {
     float *x = numbers(n, seed, 0.5f);
@@ -324,6 +324,14 @@ static void test_convs(void)
     test_conv(32, 20, 3, 3, 1, 1, 2, 9, 11, VDM_BF16, true); /* runs of whole blocks of amx */
     test_conv(160, 3, 3, 3, 1, 1, 1, 9, 11, VDM_F32, false); /* turned, K = 4320: more than amx's depth */
     test_conv(4, 4, 1, 3, 1, 1, 0, 5, 5, VDM_F32, false);    /* no frame */
+    /* pixels in the lanes (conv_strips.c) */
+    test_conv(3, 17, 3, 3, 1, 1, 2, 3, 200, VDM_BF16, true);  /* three strips */
+    test_conv(16, 3, 2, 3, 1, 1, 4, 6, 33, VDM_F32, true);    /* one pixel over a vector */
+    test_conv(11, 30, 1, 3, 1, 1, 2, 5, 64, VDM_F16, false);  /* odd channels: pairs across taps */
+    test_conv(130, 5, 3, 3, 1, 1, 5, 3, 97, VDM_F32, false);  /* frames one after the other */
+    test_conv(7, 21, 2, 5, 1, 2, 3, 7, 31, VDM_F32, true);    /* windows of 5 x 5 */
+    test_conv(40, 128, 3, 3, 1, 1, 1, 2, 48, VDM_F32, false); /* two heights of tiles, over the last */
+    test_conv(8, 9, 1, 4, 1, 0, 2, 6, 20, VDM_BF16, false);   /* no border, even window */
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -741,7 +749,7 @@ static void test_norms(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Number by number */
+ * Elementwise */
 
 struct flat_case {
     const float *x, *z;
@@ -839,6 +847,43 @@ static void test_number_by_number(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Of the VAE */
+
+static void run_taps(const vdm_cpu *cpu, void *args, float *const *out)
+{
+    cpu->kernels->sum_taps(cpu, out[0], args);
+}
+struct enlarge_case {
+    const float *x;
+    int H, W, C;
+};
+static void run_enlarge(const vdm_cpu *cpu, void *args, float *const *out)
+{
+    const struct enlarge_case *c = args;
+    cpu->kernels->enlarge(cpu, out[0], c->x, c->H, c->W, c->C);
+}
+
+static void test_taps_and_enlarge(void)
+{
+    static const int widths[][2] = {{1, 1}, {3, 16}, {16, 3}, {33, 40}};
+    char what[128];
+    for (int i = 0; i < 4; i++) {
+        int in = widths[i][0], out = widths[i][1];
+        int64_t n = (int64_t)3 * 9 * in * out;
+        float *weight = numbers(n, 70, 1);
+        vdm_conv w = {.weight = {weight, VDM_F32, 27 * in, out}, .in = in, .out = out, .kt = 3, .k = 3};
+        outputs o = {{numbers(n, 71, 1)}, {n}, 1};
+        snprintf(what, sizeof what, "sum_taps of %d to %d channels", in, out);
+        compare(what, run_taps, &w, &o);
+        struct enlarge_case c = {weight, 9, in, out};
+        outputs e = {{numbers(4 * 9 * (int64_t)in * out, 72, 1)}, {4 * 9 * (int64_t)in * out}, 1};
+        snprintf(what, sizeof what, "enlarge of 9x%dx%d", in, out);
+        compare(what, run_enlarge, &c, &e);
+        free(weight);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
  * Accuracy of the plain loops */
 
 /* |got - want| in units in the last place of want as f32 */
@@ -919,6 +964,7 @@ int main(void)
     test_attention_gradient(300, 16, 997);
     test_norms();
     test_number_by_number();
+    test_taps_and_enlarge();
     for (int i = 0; i < n_cpus; i++) vdm_cpu_free(&cpus[i]);
     return check_end("kernels");
 }

@@ -293,7 +293,6 @@ int main(void)
 {
     vdm_error err;
     unsetenv("VDM_MODEL");
-    setenv("OMP_WAIT_POLICY", "passive", 0);
     if (!find_program()) return check_end("outputs");
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("outputs");
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);

@@ -97,14 +97,14 @@ static void check_run(void)
            "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision amx --resume");
     expect(0, "lora.safetensors",
            "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision bf16 --resume");
-    /* a refused run leaves what the earlier one learned */
+    /* a rejected run leaves the earlier one's adapter */
     expect_same("run/train.csv", "run/kept.csv", true);
     const char *predict =
         "predict --model @/model --image @/task/test/p3.in.ppm --sample-steps 3 --lora @/run/lora.safetensors";
     expect(0, "applied 8 of 8", "%s -o @/a.ppm --video @/a.y4m --dump @/a.safetensors", predict);
     expect(0, "latents.3", "info @/a.safetensors");
     expect(0, "[9,3,32,48]  frames", "info @/a.safetensors");
-    expect(0, "threads: ", "%s -o @/b.ppm --threads 3", predict); /* 3, or 1 without OpenMP */
+    expect(0, "threads: ", "%s -o @/b.ppm --threads 3", predict); /* 3, or 1 without threads */
     expect_same("a.ppm", "b.ppm", true);
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);
@@ -330,7 +330,7 @@ static void check_nan(void)
     expect_shell(0, "", "rm -r @/broken");
 }
 
-/* A fit that is killed goes on where its last state was saved; a killed predict has its latents. */
+/* A killed fit resumes from its last saved state; a killed predict has its latents. */
 static void check_killed(void)
 {
     expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
@@ -352,7 +352,7 @@ static void check_killed(void)
     CHECK(!strstr(said, "frames"), "the video was decoded before the run was killed: %s", said);
 }
 
-/* Files beside their names are gone: only what was asked for is there. */
+/* Temporary files are gone: only the outputs are left. */
 static void check_left_over(void)
 {
     DIR *d = opendir(check_folder());
@@ -371,7 +371,7 @@ static void check_left_over(void)
     if (d) closedir(d);
 }
 
-/* What names from files could tell a terminal to do: nothing of it is printed, or written to a page. */
+/* Names from files may contain commands for a terminal: none is printed, or written to a page. */
 static void check_names(void)
 {
     const float x[] = {1};

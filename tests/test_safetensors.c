@@ -1,4 +1,4 @@
-/* safetensors: what must be read, what must be refused and with which words, and what must not crash.
+/* safetensors: what must be read, what must be rejected and with which message, and what must not crash.
  * Bad files are made here, each by one line of a table. */
 #include "check.h"
 
@@ -526,7 +526,7 @@ static void test_shards(void)
     vdm_safetensors_close(&f);
 }
 
-/* A tensor at a time: with room for the header, with too little, and with data that has to move in pieces. */
+/* One tensor at a time: with space for the header, with too little, and with data that has to move in pieces. */
 static void test_writer(void)
 {
     enum { LARGE = 700000 };

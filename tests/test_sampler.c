@@ -230,7 +230,7 @@ static void test_timesteps(void)
 /* ------------------------------------------------------------------------------------------------
  * Steps: a step is linear, so what it makes of unit arguments shows its coefficients */
 
-static void test_ddim(const vdm_cpu *cpu)
+static void test_ddim(void)
 {
     /* a_t and b_t of CogVideoXDDIMScheduler.step */
     static const struct {
@@ -252,12 +252,12 @@ static void test_ddim(const vdm_cpu *cpu)
         double alpha = s.alphas[table[i].t], a = table[i].a, b = table[i].b;
         double expected[] = {a + b * sqrt(alpha), -b * sqrt(1 - alpha)};
         float x[] = {1, 0}, v[] = {0, 1};
-        vdm_ddim_step(&s, cpu, table[i].steps, table[i].t, x, v, 2);
+        vdm_ddim_step(&s, table[i].steps, table[i].t, x, v, 2);
         check_floats("DDIM of x, v", x, expected, 2, 2e-7);
     }
 }
 
-static void test_dpm(const vdm_cpu *cpu)
+static void test_dpm(void)
 {
     /* get_variables and get_mult of CogVideoXDPMScheduler, mult_noise of its step */
     static const struct {
@@ -285,7 +285,7 @@ static void test_dpm(const vdm_cpu *cpu)
         double clean[] = {sqrt(alpha), -sqrt(1 - alpha), 0, 0, 0};
         float x[] = {1, 0, 0, 0, 0}, v[] = {0, 1, 0, 0, 0}, old[] = {0, 0, 1, 0, 0};
         float noise[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 1};
-        vdm_dpm_step(&s, cpu, &(vdm_step){steps, t, table[i].back}, x, v, old, noise, 5);
+        vdm_dpm_step(&s, &(vdm_step){steps, t, table[i].back}, x, v, old, noise, 5);
         check_floats("DPM of x, v, old, noise, second noise", x, expected, 5, 2e-7);
         check_floats("DPM's x0", old, clean, 5, 1e-7);
     }
@@ -307,30 +307,6 @@ static void test_dynamic_guidance(void)
         double g = vdm_dynamic_guidance(6, table[i].steps, table[i].t);
         CHECK(close_to(g, table[i].guidance, 1e-13), "N = %d, t = %d: %.17g", table[i].steps, table[i].t, g);
     }
-}
-
-static void test_step_threads(void)
-{
-    enum { N = 10007 };
-    static float x[2][N], y[2][N], v[N], old[2][N], noise[2 * N];
-    vdm_error err;
-    vdm_schedule s = schedule_of(1);
-    check_random(v, N, 1, 2);
-    check_random(noise, 2 * N, 2, 2);
-    for (int i = 0; i < 2; i++) {
-        vdm_cpu cpu;
-        int status = vdm_cpu_init(&cpu, i ? 3 : 1, &err);
-        if (!CHECK(status == 0, "%s", status ? err.text : "")) return;
-        check_random(x[i], N, 3, 2);
-        check_random(y[i], N, 4, 2);
-        check_random(old[i], N, 5, 2);
-        vdm_ddim_step(&s, &cpu, 30, 466, x[i], v, N);
-        vdm_dpm_step(&s, &cpu, &(vdm_step){30, 466, 499}, y[i], v, old[i], noise, N);
-        vdm_cpu_free(&cpu);
-    }
-    CHECK(check_same_bits(x[0], x[1], sizeof x[0]), "DDIM with 1 and 3 threads");
-    CHECK(check_same_bits(y[0], y[1], sizeof y[0]), "DPM with 1 and 3 threads");
-    CHECK(check_same_bits(old[0], old[1], sizeof old[0]), "DPM's x0 with 1 and 3 threads");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -690,8 +666,6 @@ static void test_pipeline(tiny_variant variant, const char *name)
 
 int main(void)
 {
-    vdm_error err;
-    vdm_cpu cpu;
     test_mt19937();
     test_randn();
     test_uniform();
@@ -699,14 +673,9 @@ int main(void)
     test_alphas();
     test_refused_schedules();
     test_timesteps();
-    int status = vdm_cpu_init(&cpu, 1, &err);
-    if (CHECK(status == 0, "%s", status ? err.text : "")) {
-        test_ddim(&cpu);
-        test_dpm(&cpu);
-        vdm_cpu_free(&cpu);
-    }
+    test_ddim();
+    test_dpm();
     test_dynamic_guidance();
-    test_step_threads();
     test_pipeline(TINY_15_I2V, "1.5-I2V");
     test_pipeline(TINY_5B_I2V, "5B-I2V");
     return check_end("sampler");

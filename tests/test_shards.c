@@ -120,7 +120,7 @@ static void check_collection(void)
           "%s", other);
 }
 
-/* A whole run, and again: nothing is done twice, other settings are refused. */
+/* A whole run, twice: nothing is done twice, other settings are rejected. */
 static void check_folder_run(void)
 {
     arc(1, "4 tasks, solved 0, failed 1", "tasks --out all.jsonl");
@@ -163,7 +163,7 @@ static void check_shards(void)
     merge(1, "nothing.jsonl", "nothing.jsonl");
 }
 
-/* Kills until the run gets through; what is left behind has to be the same file. */
+/* Kills until the run ends by itself; the results have to be the same. */
 static void check_kills(void)
 {
     int killed = 0;
@@ -174,7 +174,7 @@ static void check_kills(void)
     arc(1, "4 tasks", "tasks --out killed.jsonl");
     same_but_times("all.jsonl", "killed.jsonl");
     expect_shell(0, "", "test ! -e killed.jsonl.work");
-    /* a line that was being written, and a task killed in its training: cut off, and gone on with */
+    /* a line that was being written is cut off, a task killed in its training is resumed */
     expect_shell(0, "", "(head -n 2 all.jsonl; sed -n 3p all.jsonl | head -c 99) > cut.jsonl");
     arc(1, "cut.jsonl: 2 tasks have a result already", "tasks --out cut.jsonl");
     same_but_times("all.jsonl", "cut.jsonl");
@@ -210,7 +210,7 @@ static void check_views(void)
     arc(1, "4 tasks", "tasks --out views2.jsonl --views 6 --threads 2");
     same_but_times("views.jsonl", "views2.jsonl");
     write_text("model/vdm.json", "{\"arc\": {\"views\": 6}}");
-    arc(1, "4 tasks are there already", "tasks --out views.jsonl");
+    arc(1, "4 tasks have a result already", "tasks --out views.jsonl");
     arc(0, "fall: ", "tasks/a/fall.json -o views3 --augment 1");
     expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
 }
@@ -230,7 +230,6 @@ int main(void)
 {
     vdm_error err;
     if (!find_program()) return check_end("shards");
-    setenv("OMP_WAIT_POLICY", "passive", 0);
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_tasks();
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");

@@ -169,10 +169,10 @@ static void test_cpu(void)
     vdm_cpu cpu;
     unsetenv("VDM_ISA");
     CHECK(vdm_cpu_init(&cpu, 0, &err) == 0, "%s", err.text);
-    CHECK(cpu.threads >= 1 && (vdm_has_openmp() || cpu.threads == 1), "%d threads", cpu.threads);
+    CHECK(cpu.threads >= 1 && (vdm_has_threads() || cpu.threads == 1), "%d threads", cpu.threads);
     printf("  chosen: %s, %d threads\n", vdm_cpu_name(&cpu), cpu.threads);
     vdm_cpu_free(&cpu);
-    CHECK(vdm_cpu_init(&cpu, 3, &err) == 0 && cpu.threads == (vdm_has_openmp() ? 3 : 1), "three threads");
+    CHECK(vdm_cpu_init(&cpu, 3, &err) == 0 && cpu.threads == (vdm_has_threads() ? 3 : 1), "three threads");
     vdm_cpu_free(&cpu);
     CHECK(vdm_cpu_init(&cpu, -1, &err) != 0 && says("threads"), "negative");
     CHECK(vdm_cpu_init(&cpu, 1 << 30, &err) != 0 && says("threads"), "huge");

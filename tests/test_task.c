@@ -40,7 +40,7 @@ static void make_task(const char *files, const char *json)
     if (json) make_file("task.json", json);
 }
 
-/* Reads the folder; the sentence, or "". */
+/* Reads the folder; returns the error, or "". */
 static const char *read_task(vdm_task *t)
 {
     static vdm_error err;

@@ -1,5 +1,5 @@
 /* The generators of vdm tasks: every rule against a plain check or a known case, and what the streams of
- * problems promise: nested, kept apart, reserved, the same everywhere. */
+ * problems guarantee: nested, held out, reserved, the same everywhere. */
 #include "check.h"
 #include "vdm_task.h"
 #include "tools/generate/generators.h"
@@ -266,7 +266,7 @@ static int plain_length(const grid *x)
     return end < 1 << 20 ? end : 0;
 }
 
-/* A path of the shortest length, from START to END over ways, changes nothing else. */
+/* The path has the shortest length, from START to END over WAY cells; nothing else changes. */
 static void check_path(const char *name, const grid *x, const grid *y)
 {
     int length = 2, joints = 0, n = x->rows * x->cols;
@@ -285,7 +285,7 @@ static void check_path(const char *name, const grid *x, const grid *y)
     CHECK(joints == length - 1, "%s: %d cells of a path touch %d times", name, length, joints);
 }
 
-/* All ways hang together without a loop: one fewer joint than cells, and one piece. */
+/* The WAY cells are a tree: connected, with one fewer joint than cells. */
 static void check_tree(const grid *x)
 {
     int ways = 0, joints = 0, n = x->rows * x->cols;
@@ -365,7 +365,7 @@ static double plain_distance(const grid *xa, const grid *ya, const grid *xb, con
     return paths ? 1 - both / (a + b - both) : differ / n;
 }
 
-/* What every grid problem promises. */
+/* The guarantees of every grid problem. */
 static void check_grids(const generator *g, const made_task *t)
 {
     int n = t->n_train + t->n_test;
@@ -434,7 +434,7 @@ static void test_streams(void)
     CHECK(hash == HASH, "the pictures' hash is %#llx", (unsigned long long)hash);
 }
 
-/* Where content and grids are asked for: what is on them, and how many colours. */
+/* With --content and --grid: the content, and the number of colours. */
 static void test_contents(void)
 {
     static const struct {
@@ -666,7 +666,7 @@ static void write_mine(const char *folder)
     vdm_free(path);
 }
 
-/* Until its end a folder is no task, and pictures aren't synced one by one. */
+/* Until task_end the folder is not a task, and pictures are not synced one by one. */
 static void test_whole(void)
 {
     char dir[400], path[500];
@@ -690,8 +690,8 @@ static void test_whole(void)
               access(path, F_OK) != 0,
           "%s", err.text);
     vdm_task_free(&back);
-    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or empty folder"),
-          "%s", err.text);
+    CHECK(task_write(&t, dir, &err) == -1 && strstr(err.text, "in it, expected a new or empty folder"), "%s",
+          err.text);
     CHECK(make_folder(path, &err) == 0 && make_part(&(task_folder){.unfinished = path}, path, sizeof path),
           "%s", err.text);
     write_mine(path);

@@ -1,4 +1,4 @@
-/* TOUR.md doesn't rot: whatever stands in its backticks is held against the sources and the program.
+/* TOUR.md doesn't rot: everything in its backticks is compared with the sources and the program.
  *
  *   `file.c: name, name`     functions that are defined in that file, anywhere in the text
  *   `file.c`, `file.md`      a file of the repository

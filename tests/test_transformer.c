@@ -236,8 +236,8 @@ static void check_start(const vdm_cpu *cpu, const char *name)
     vdm_free(grad);
 }
 
-/* Learned positions are for exactly sample_frames frames: 10 of them are no 4 (F - 1) + 1, so that every F gets computed
- * positions, as in diffusers. */
+/* Learned positions are for exactly sample_frames frames: 10 of them are no 4 (F - 1) + 1, so that every F gets
+ * computed positions, as in diffusers. */
 static void check_learned_positions(const vdm_cpu *cpu)
 {
     static float learned[F * C * H * W], ten[F * C * H * W], other[F * C * H * W];

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-enum { SIDE = 4, CELLS = SIDE * SIDE, VIEWS = 9 };
-static const vdm_grid_layout layout = {.rows = SIDE, .cols = SIDE, .cell = 8};
+enum { SIDE = 4, CELLS = SIDE * SIDE, VIEWS = 9, PIXELS = 8 * SIDE };
+static const vdm_grid_layout layout = {.rows = SIDE, .cols = SIDE, .cell = PIXELS / SIDE};
 static vdm_view list[VIEWS];
 static vdm_error err;
 
@@ -24,12 +24,13 @@ static void add(ballot *b, int k, const uint8_t grid[CELLS], int wrong)
 
 static void check_drawn(const ballot *b, const uint8_t expected[CELLS], const char *what)
 {
-    uint8_t cells[CELLS], blank[CELLS] = {0};
-    vdm_picture p = {0};
-    bool done = !vdm_grid_render(&p, blank, &layout, 0, 0, &err) && !ballot_draw(&p, b, &layout, &err) &&
-                !vdm_grid_read(cells, &p, &layout);
+    uint8_t cells[CELLS], rgb[3 * PIXELS * PIXELS];
+    float frame[3 * PIXELS * PIXELS];
+    const vdm_picture p = {PIXELS, PIXELS, rgb};
+    bool done = !ballot_draw(frame, PIXELS, PIXELS, b, &layout, &err);
+    if (done) vdm_bytes_from_video(rgb, frame, 1, PIXELS, PIXELS);
+    done = done && !vdm_grid_read(cells, &p, &layout);
     CHECK(done && memcmp(cells, expected, CELLS) == 0, "%s", what);
-    vdm_picture_free(&p);
 }
 
 int main(void)

@@ -4,7 +4,7 @@
 
 #include "vdm.h"
 
-/* The switch table's variants: what tells them apart is in tiny.c. */
+/* Variants of the model; tiny.c has their differences. */
 typedef enum tiny_variant { TINY_2B, TINY_5B, TINY_5B_I2V, TINY_15, TINY_15_I2V } tiny_variant;
 
 /* Writes dir/transformer, dir/vae, dir/scheduler: width 64, 2 blocks, VAE of 16 channels, sample size 4x6

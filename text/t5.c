@@ -6,10 +6,10 @@
  *
  * Traps
  *   Scores are q k^T + bias, without 1 / sqrt(Dh): the weights were trained so.
- *   The bias is a table of the first layer, by distance, and is used in every layer; keys after the query have their own
- *   buckets.
- *   There is no mask: CogVideoX's pipelines pass only ids, so that padding attends and is attended to, and all L rows go
- *   to the transformer. An embedding of the prompt's tokens without the padding is a different one.
+ *   The bias is a table of the first layer, by distance, and is used in every layer; keys after the query have their
+ *   own buckets.
+ *   There is no mask: CogVideoX's pipelines pass only ids, so that padding attends and is attended to, and all L rows
+ *   go to the transformer. An embedding of the prompt's tokens without the padding is a different one.
  *   RMS subtracts no mean and has no bias. The activation is on wi_0's half.
  *   Activations are large, f16 would overflow: they are f32, sums of squares and of softmax double. */
 #include "kernels/kernels.h"
@@ -43,8 +43,8 @@ static void rms_norm(const struct pass *p, float *y, const float *x, const float
     }
 }
 
-/* relative_position_bucket, bidirectional: half of the buckets are for keys after the query. Of each half the first half
- * has one distance each; the others grow by equal ratios up to max_distance, and the last one has all beyond. */
+/* relative_position_bucket, bidirectional: half of the buckets are for keys after the query. Of each half the first
+ * half has one distance each; the others grow by equal ratios up to max_distance, and the last one has all beyond. */
 static int bucket_of(int distance, int buckets, int max_distance)
 {
     int half = buckets / 2, exact = half / 2, n = distance < 0 ? -distance : distance;

@@ -35,7 +35,7 @@ struct vdm_tokenizer {
     bool byte_fallback; /* an unknown character becomes the pieces of its bytes */
     int byte[256];      /* their ids */
     /* the normaliser's table: a double array of units, then the texts that replace a match */
-    char *table; /* memory of its own, or NULL: it is part of `file` */
+    char *table; /* separate memory, or NULL: it is part of `file` */
     const unsigned char *units;
     size_t n_units;
     const char *texts;
@@ -45,7 +45,8 @@ struct vdm_tokenizer {
 /* tokenizer_json.c: tokenizer.json of the library "tokenizers", model Unigram, into t, whose path is set. */
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err);
 
-/* tokenizer_files.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's table. */
+/* tokenizer_files.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's
+ * table. */
 int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err);
 int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err);
 int vdm_tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err);

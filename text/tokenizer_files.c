@@ -44,7 +44,7 @@ static bool take_fixed(struct span *s, int n, uint64_t *value)
     return true;
 }
 
-/* The next field; false if the bytes are no field. */
+/* The next field; false if the bytes are not a field. */
 static bool take_field(struct span *s, struct field *f)
 {
     uint64_t tag, length;

@@ -37,7 +37,7 @@ static const vdm_json_node *first_of(const vdm_json_node *list)
     return list->children ? list + 1 : NULL;
 }
 
-/* "<0x41>": a byte, where the model has them. */
+/* "<0x41>": a byte, if the model has byte pieces. */
 static bool is_byte(const char *text)
 {
     return strlen(text) == 6 && memcmp(text, "<0x", 3) == 0 && text[5] == '>';

@@ -1,5 +1,4 @@
-/* vdm: the program. Commands are in files of their own. */
-#include "files/parallel.h"
+/* vdm: the program. Each command has its own file. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/options.h"
@@ -30,7 +29,8 @@ static const struct {
     {"prompt", PROMPT, command_prompt, "compute and store the embedding of a prompt"},
     {"bench", BENCH, command_bench, "measure this machine's speed, kernel by kernel"},
     {"golden", GOLDEN, command_golden, "write every tensor of a computation, to check a port against"},
-    {"compare", COMPARE, command_compare, "find where a port's tensors leave the reference's, and why"},
+    {"compare", COMPARE, command_compare,
+     "find the first tensor of a port that differs from the reference, and why"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -79,26 +79,7 @@ static int flush_output(int status)
     return status == DONE || status == BELOW ? FAILED : status;
 }
 
-/* Threads wait for each other by spinning; gcc's OpenMP spins for milliseconds. On a shared machine the thread that is
- * waited for may need the very core that spins: a step then takes 50 times as long. Waking a sleeping thread takes some
- * ten microseconds, so no wait spins for longer than that. gcc's library reads the limit only before main: the program
- * executes itself once more with the limit set, unless the user has set one. */
-static void limit_spinning(char **argv)
-{
-#if defined(_OPENMP) && defined(__linux__) && !defined(__clang__)
-    enum { PATH_BYTES = 4096 };
-    char path[PATH_BYTES + 1];
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || vdm_default_threads() == 1) return;
-    ssize_t n = readlink("/proc/self/exe", path, PATH_BYTES);
-    if (n <= 0 || n == PATH_BYTES || setenv("GOMP_SPINCOUNT", "300", 1) != 0) return;
-    path[n] = '\0';
-    execv(path, argv); /* returns if it can't: then the program works, but slower on a shared machine */
-#else
-    (void)argv;
-#endif
-}
-
-/* A file that would grow past the user's limit (ulimit -f) is an error of its write, with a sentence, not the end. */
+/* A file that would grow past the user's limit (ulimit -f) is an error of its write, not the end of the process. */
 static void ignore_file_limit(void)
 {
 #ifdef SIGXFSZ
@@ -110,7 +91,6 @@ int main(int argc, char **argv)
 {
     open_standard_streams();
     ignore_file_limit();
-    limit_spinning(argv);
     remember_program(argv[0]);
     return flush_output(run(argc, argv));
 }

@@ -55,9 +55,9 @@ struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
 };
 struct eval_options { /* eval, vote; colour: arc too */
     char colour[16];
-    int train_pairs; /* answered too; -1: 8, at most as many as test pictures */
+    int train_pairs; /* answered as well; -1: 8, at most as many as test pictures */
     int view;        /* fit too; 0: the original task */
-    int views;       /* fit, demo, predict and arc too: ways in which one adapter learns and answers */
+    int views;       /* also of fit, demo, predict and arc: views that one adapter learns and answers in */
     int asked_views; /* --views of the command line; 0: not given */
     double at_least;
 };
@@ -77,7 +77,7 @@ struct tasks_options {
 
 enum { MAX_OPTIONS = 128 };
 typedef struct options {
-    bool given[MAX_OPTIONS];            /* the rows of the table that the command line has */
+    bool given[MAX_OPTIONS];            /* rows of the table: given on the command line */
     const char *operands[MAX_OPERANDS]; /* the words that are not options, in order */
     int n_operands;
     const char *model, *output;
@@ -107,17 +107,17 @@ typedef struct options {
     } compare;
     struct {
         int runs;
-        const char *json; /* or NULL */
-        bool quick;
+        const char *json, *plan; /* or NULL */
+        bool quick, measure;
     } bench;
 } options;
 
 /* Reads the words after the command, over the defaults of options_defaults; a command that accepts --model has a
  * model afterwards. Returns DONE, USAGE or FAILED (reported on stderr), or -1 if --help was given and printed. */
 int options_read(options *o, int command, int argc, char **argv);
-/* Whether the command line has this option. */
+/* Whether the option was given on the command line. */
 bool option_given(const options *o, const char *name);
-/* An option that would have no effect beside the others is refused (options_use.c): USAGE. */
+/* An option that would have no effect with the others is rejected (options_use.c): USAGE. */
 int options_refuse_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
 * A command without --model has the program's only. */
@@ -130,6 +130,6 @@ char *options_key(const options *o, vdm_error *err);
 /* The folder of the model to use without --model: the environment's VDM_MODEL, or models/tiny near the program
  * (default_model.c). NULL if there is none. */
 const char *default_model(vdm_error *err);
-void remember_program(const char *argv0); /* where the program is, as it was called: for default_model */
+void remember_program(const char *argv0); /* the program's place, from argv[0]: for default_model */
 
 #endif

@@ -9,7 +9,7 @@ const struct option_row option_rows[] = {
      "a diffusers folder of a CogVideoX model (VDM_MODEL's, or the embedded one)"},
     {"-o", "PATH", TEXT, AT(output), 0, 0,
      ARC | FIT | PREDICT | EVAL | VOTE | INTERP | DEMO | TASKS | GOLDEN | PROMPT, NO_KEY,
-     "where the result goes"},
+     "the output: a file, or a folder"},
     {"--image", "FILE", TEXT, AT(predict.image), 0, 0, PREDICT, READS,
      "the picture to answer: PNG, PPM, PGM or PBM; - for standard input"},
     {"--video", "V.y4m", TEXT, AT(predict.video), 0, 0, PREDICT, WRITES | VIDEO, "write the whole video too"},
@@ -89,9 +89,9 @@ const struct option_row option_rows[] = {
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
      "answer N training pairs too, for colour maps and to detect memorising (8, at most as many as test pictures)"},
     {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, ARC | FIT | PREDICT | EVAL | DEMO, MODEL | KEY,
-     "learn a task of grids in N views with one adapter (mirrored, transposed, recoloured), each with a\n"
-     "                                         prompt of its own; the views vote on the answer (fit, demo, arc: the model's,\n"
-     "                                         or 1; predict, eval: the adapter's)"},
+     "learn a task of grids in N views with one adapter (mirrored, transposed, recoloured), each with its\n"
+     "                                         own prompt; a majority vote decides (fit, demo, arc: the model's, or 1;\n"
+     "                                         predict, eval: the adapter's)"},
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
      "view K of a task of grids: recoloured, rotated or mirrored; 0: the original (0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN, KEY,
@@ -149,7 +149,7 @@ const struct option_row option_rows[] = {
     {"--batch", "N", COUNT, AT(learn.batch), 1, 1024, GOLDEN, 0, "videos in a batch (1)"},
     {"--rank", "R", COUNT, AT(learn.rank), 1, 4096, GOLDEN, 0,
      "train: rank of the adapter, if none is given (4)"},
-    {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "print what the names mean, and stop"},
+    {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "explain the names, and stop"},
     {"--map", "FILE", TEXT, AT(compare.map), 0, 0, COMPARE, READS,
      "lines of two names, the reference's and the other file's; * stands for the same text in both"},
     {"--tol", "expected|X", TEXT, AT(compare.tol), 0, 0, COMPARE, 0,
@@ -182,6 +182,10 @@ const struct option_row option_rows[] = {
     {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, 0, "print the names of the jobs"},
     {"--runs", "N", COUNT, AT(bench.runs), 1, 1000, BENCH, 0, "measurements of each job (5)"},
     {"--json", "FILE", TEXT, AT(bench.json), 0, 0, BENCH, WRITES, "also write the figures to this file"},
+    {"--plan", "8,64", TEXT, AT(bench.plan), 0, 0, BENCH, 0,
+     "compute how well the jobs split among these numbers of threads, without measuring"},
+    {"--measure", NULL, FLAG, AT(bench.measure), 0, 0, BENCH, 0,
+     "with --plan: run the pieces, one after the other, and measure their times"},
     {"--quick", NULL, FLAG, AT(bench.quick), 0, 0, BENCH, 0,
      "tiny sizes: shows that everything runs, measures nothing"},
 #undef AT
@@ -206,8 +210,8 @@ const struct usage usages[] = {
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
      "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME,\n"
      "prints the table of tasks.\n"
-     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o DIR: from COCO's annotations,\n"
-     "of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there are left out:\n"
+     "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o OUT makes a task of COCO's pictures,\n"
+     "of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there are left out. To convert them:\n"
      "  vdm tasks coco --annotations F.json --category dog --list > names\n"
      "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names      (ImageMagick; or ffmpeg -i)"},
     {INFO, "vdm info [PATH]",

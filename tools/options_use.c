@@ -1,5 +1,5 @@
-/* Options that would have no effect: they are refused, or someone would wait for what they never do. Only those of the command
- * line: a model's vdm.json sets defaults for every use of it. */
+/* Options that would have no effect are rejected: the user would wait for what they never do. This applies to the
+ * command line only: a model's vdm.json sets defaults for all its uses. */
 #include "tools/messages.h"
 #include "tools/options_table.h"
 
@@ -30,7 +30,7 @@ static bool is_guided(const options *o)
     return o->sample.guidance > 1;
 }
 
-/* As vdm_task_read decides it. */
+/* Decided as in vdm_task_read. */
 static bool is_arc_file(const options *o)
 {
     size_t n = o->n_operands ? strlen(o->operands[0]) : 0;
@@ -57,7 +57,7 @@ static bool has_expected(const options *o)
     return !o->compare.tol || strcmp(o->compare.tol, "expected") == 0;
 }
 
-/* golden: --what is one of the words. */
+/* golden: whether --what is one of the words. */
 static bool is_what(const options *o, const char *words)
 {
     const char *at = strstr(words, o->golden.what);
@@ -67,9 +67,9 @@ static bool is_what(const options *o, const char *words)
 
 static const struct rule {
     int commands;
-    const char *names;              /* options; NULL: all on which the results of a run depend */
+    const char *names;              /* options; NULL: all that the results of a run depend on */
     bool (*used)(const options *o); /* NULL: golden's */
-    const char *with;               /* what they go with; of golden: --what */
+    const char *with;               /* what they need; of golden: --what */
 } rules[] = {
     {TASKS, "--annotations --images --category --as", is_coco, "tasks coco"},
     {TASKS, "--grid --cell --border --content --paper", is_generated,

@@ -21,7 +21,7 @@
 #define free(p)                          _aligned_free(p)
 #define posix_memalign(to, align, bytes) ((*(to) = _aligned_malloc(bytes, align)) ? 0 : ENOMEM)
 
-/* Files: bytes as they are, no line ends translated; a rename replaces what is there. */
+/* Files: bytes as they are, no line ends translated; a rename replaces an existing file. */
 #define O_CLOEXEC             (_O_NOINHERIT | _O_BINARY)
 #define O_NONBLOCK            0
 #define O_DIRECTORY           0

@@ -5,7 +5,7 @@
  *   cells  [N,9,8,8,3]  colours of the cells of 9 frames, 0..255  ->  video [9,3,64,64]  ->  latents  ->  adapter
  *   texts  [N,L,Dt]     view and caption of each clip; MODEL's max_text_seq_length is this L
  *
- * A run that was stopped, or whose SECONDS are over, resumes from STATE. */
+ * A run that was stopped, or whose SECONDS are over, resumes from STATE. Latents are kept in CLIPS.safetensors.latents. */
 #include "vdm.h"
 
 #include <stdlib.h>
@@ -78,6 +78,29 @@ static void make_data(vdm_fit_data *d, const vdm_model *m, const float *cells, i
     free(video);
 }
 
+/* The latents of an earlier run, or those of make_data, which are kept. */
+static void find_data(vdm_fit_data *d, const vdm_model *m, const float *cells, const char *clips)
+{
+    char path[4096];
+    size_t latent = (size_t)d->C * SIDE * SIDE, n = (size_t)d->pairs;
+    snprintf(path, sizeof path, "%s.latents", clips);
+    FILE *f = fopen(path, "rb");
+    bool there = f &&
+                 fread(d->videos, sizeof(float), n * (size_t)d->F * latent, f) == n * (size_t)d->F * latent &&
+                 fread(d->images, sizeof(float), n * latent, f) == n * latent;
+    if (f) fclose(f);
+    if (there) {
+        for (int i = 0; i < d->pairs; i++) d->prompt[i] = i;
+        return;
+    }
+    make_data(d, m, cells, d->pairs);
+    f = fopen(path, "wb");
+    bool kept = f &&
+                fwrite(d->videos, sizeof(float), n * (size_t)d->F * latent, f) == n * (size_t)d->F * latent &&
+                fwrite(d->images, sizeof(float), n * latent, f) == n * latent;
+    if (!f || fclose(f) || !kept) remove(path);
+}
+
 int main(int argc, char **argv)
 {
     vdm_error err;
@@ -110,7 +133,7 @@ int main(int argc, char **argv)
     d.prompt = malloc((size_t)clips * sizeof(int));
     d.texts = texts;
     d.n_texts = clips;
-    make_data(&d, &m, cells, clips);
+    find_data(&d, &m, cells, argv[2]);
     vdm_fit_options o;
     vdm_fit_defaults(&o);
     o.steps = atoi(argv[3]);

@@ -1,7 +1,7 @@
 """Pretraining of the model with a token a cell on a CPU: clips for adapt.c, and its adapter merged into the weights.
 
     python python/pretrain/adapt.py clips --model models/cells --n 10000 --seed 1 -o DIR    # DIR/clips.safetensors, DIR/model
-    cc -O2 -fopenmp -I. -Ifiles python/pretrain/adapt.c libvdm.a -lm -o adapt
+    cc -O2 -pthread -I. -Ifiles python/pretrain/adapt.c libvdm.a -lm -o adapt
     ./adapt DIR/model DIR/clips.safetensors 2000 3600 DIR/state.safetensors DIR/lora.safetensors
     python python/pretrain/adapt.py merge --model models/cells --lora DIR/lora.safetensors -o OUT
 

@@ -49,6 +49,8 @@ KIN = {
     "Langton's ant": ("kin", ["walker"]), "shortest path": ("none", []), "maze": ("none", []),
     "segmentation": ("kin", ["vanish"]), "pose": ("kin", ["figures"]),
 }
+# Families that CELLS has and MOTION has not: what else is related where the model has seen CELLS.
+CELLS_KIN = {"flip": ("case", ["symmetry"]), "quarter turn": ("case", ["symmetry"]), "transpose": ("case", ["symmetry"])}
 
 
 def draw(rng, family, b, g, mix):

@@ -131,6 +131,8 @@ def shape_of_things():
         check(line in text, f"{f.__name__}: listed in README.md as its code says")
     for task, (grade, kin) in families.KIN.items():
         check(f"| {task} | {grade} | {', '.join(kin)} |" in text, f"{task}: kinship listed in README.md")
+    check(all(families.MOTION.shares[families.NAMES.index(k)] == 0 < families.CELLS.shares[families.NAMES.index(k)]
+              for _, kin in families.CELLS_KIN.values() for k in kin), "CELLS_KIN: families that CELLS alone has")
     for f in GRID_FAMILIES:
         v, said = grid_clips(rng, 64, f, 8)
         check((said[:, 0] >= 0).mean() > .5, f"{f.__name__}: most clips have a caption")

@@ -1,5 +1,5 @@
-/* COCO's annotations: vdm tasks coco over any file, for masks and for poses, with one picture that may be chosen. The first
- * byte decides which, and whether the pictures are only listed. */
+/* COCO's annotations: vdm tasks coco over any file, for masks and for poses, with one picture that may be chosen. The
+ * first byte decides which, and whether the pictures are only listed. */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "tests/fuzz/script.h"
 #include "tools/generate/coco.h"

@@ -1,4 +1,5 @@
-/* A model folder's configurations: the first byte says which one the bytes are; the others are those of a small model. */
+/* A model folder's configurations: the first byte says which one the bytes are; the others are those of a small
+ * model. */
 #include "tests/fuzz/script.h"
 
 static const struct {

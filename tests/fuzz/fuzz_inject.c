@@ -1,5 +1,5 @@
-/* vdm golden --inject: tensors that fit the computation, if the script does not say otherwise, go through every --what of a
- * small model (tests/golden/1.5-5B-I2V: 1 latent frame of 2x2 and its padding, 5 tokens of 20, width 32). */
+/* vdm golden --inject: tensors that fit the computation, if the script does not say otherwise, go through every --what
+ * of a small model (tests/golden/1.5-5B-I2V: 1 latent frame of 2x2 and its padding, 5 tokens of 20, width 32). */
 #include "tests/fuzz/script.h"
 #include "tools/commands/commands.h"
 

@@ -27,8 +27,8 @@
  *   randint      -> x [n] i64          seed=0 n=1 below=1000
  *   score        pair [2,H,W,3] u8, or pair.0, pair.1, ... -> every score [n] f64    rows=0 cols=0 cell=0
  * border=0 joints       truth.0 [n,3], answer.0 [m,3], ...: y, x, part; within [pairs] -> matched [pairs] i64
- *   tokenize     MODEL: a tokenizer's folder; prompt.0, prompt.1, ... [bytes] u8 -> ids [prompts,count] i32    count=226
- *   text         MODEL: a text encoder's folder; ids [L] -> text [L,Dt]
+ *   tokenize     MODEL: a tokenizer's folder; prompt.0, prompt.1, ... [bytes] u8 -> ids [prompts,count] i32   
+ *   count=226 text         MODEL: a text encoder's folder; ids [L] -> text [L,Dt]
  *   steps        the scheduler alone: x [n], v [steps,n], noise [steps,2,n] -> latents [steps,n] after each
  * step, alphas [1000] f64, timesteps [steps] i64, guidance [steps] f64 (dynamic) steps=50 sampler=ddim|dpm
  * guidance=6 */
@@ -463,10 +463,10 @@ static void steps(call *c)
         timesteps[k] = t[k];
         dynamic[k] = vdm_dynamic_guidance(guidance, N, t[k]);
         if (dpm)
-            vdm_dpm_step(&s, &c->cpu, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old,
+            vdm_dpm_step(&s, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old,
                          noise + 2 * k * n, n);
         else
-            vdm_ddim_step(&s, &c->cpu, N, t[k], x, v + k * n, n);
+            vdm_ddim_step(&s, N, t[k], x, v + k * n, n);
         memcpy(latents + k * n, x, (size_t)n * sizeof *x);
     }
 }

@@ -49,7 +49,7 @@ def what_of(reference):
 
 def passes(c, what, reference, tensors, missing=0):
     status, first, cause, said = compare(reference, tensors)
-    counts = re.search(r"(\d+) of (\d+) tensors compared: (\d+) agree.*has not (\d+)", said)
+    counts = re.search(r"(\d+) of (\d+) tensors compared: (\d+) agree.*; (\d+) are missing", said)
     c.check(what, status == 0 and int(counts[4]) <= missing, counts[0] if counts and status == 0 else said)
 
 

@@ -53,7 +53,7 @@ const char *rule_of(const arc_result *r, const char **explanation)
          "someone who has to answer does not know it"},
         {"same", "an answer has the input's size"},
         {"infer",
-         "an answer's size is read from the generated picture alone; without borders and on black (--outside) "
+         "an answer's size is read from the generated picture only; without borders and on black (--outside) "
          "an outer black row or column counts as surroundings of the grid"}};
     const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
     if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions, as many characters */
@@ -213,7 +213,7 @@ static void read_tests(vdm_fields *f, arc_result *r)
         read_test(f, v, r->n_tests, &r->tests[r->n_tests]);
 }
 
-/* "HxW", in digits alone */
+/* "HxW", with nothing but digits */
 static bool read_canvas(const char *text, int *height, int *width)
 {
     int n = 0, m = 0;

@@ -106,7 +106,7 @@ try() {
     trap 'exit 143' INT TERM
     start "$dir"
     out=$dir/out
-    export VDM=${VDM:-$here/vdm} OMP_WAIT_POLICY=passive # waiting threads don't take the others' cores
+    export VDM=${VDM:-$here/vdm}
     line=$("$here/tools/arc/arc.sbatch" "$tasks" "$out" 4 "$@")
     echo "$line"
     array=$(sed -n 's/.*job \([0-9]*\); merged.*/\1/p' <<<"$line")

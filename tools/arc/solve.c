@@ -3,10 +3,11 @@
  *   grids -> views -> pictures -> adapter (training.c)
  *         -> per seed and view a video -> last frame -> grid, brought back to the first view -> votes -> answers
  *
- * In one view attempt k is the answer of seed + k - 1. Views have a prompt each (--views) or the same one (--augment): then
- * the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; among equally frequent
- * ones, that of the earlier seed, and the first view before others. Before grids that came once comes the majority vote of
- * each cell. */
+ * In one view attempt k is the answer of seed + k - 1. Views have their own prompts (--views) or the same one
+ * (--augment):
+ * then the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; in a tie that of
+ * the earlier seed, then that of the earlier view. The majority vote of each cell comes before grids that occurred
+ * once. */
 #include "tools/arc/solve.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
@@ -32,7 +33,7 @@ static int check_rule(const solver *s, vdm_error *err)
     return 0;
 }
 
-/* --augment shows the task in more views to begin with; those of --views are training.c's. */
+/* The views of --augment; those of --views are made by training.c. */
 static int make_views(solver *s, vdm_error *err)
 {
     vdm_arc all;

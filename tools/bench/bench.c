@@ -1,8 +1,8 @@
 /* vdm bench: this machine's speed: its peaks, then kernels and whole jobs as shares of the peaks.
  *
  * A machine's speed drifts by a tenth within minutes. So the peak that bounds a job is measured before and after every
- * run; a run's share is relative to the mean of the two, and the median is printed. A short run is repeated until it takes
- * SAMPLE seconds. */
+ * run; a run's share is relative to the mean of the two, and the median is printed. A short run is repeated until it
+ * takes SAMPLE seconds. */
 #include "tools/bench/bench.h"
 #include "tools/messages.h"
 #include "tools/run/model_session.h"
@@ -196,8 +196,8 @@ static bool counts_bytes(const struct result *r)
 
 static void print_head(const struct bench *b)
 {
-    printf("vdm %s, %s, %s, %d threads, OpenMP %s; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
-           b->o->precision, b->cpu.threads, vdm_has_openmp() ? "on" : "off", b->o->bench.runs,
+    printf("vdm %s, %s, %s, %d threads; median of %d runs%s\n", VDM_VERSION, vdm_cpu_name(&b->cpu),
+           b->o->precision, b->cpu.threads, b->o->bench.runs,
            b->o->bench.quick ? "; --quick: the figures are meaningless" : "");
     printf("%-30s %11s %11s %11s %9s %8s %16s\n", "job", "median ms", "min", "max", "GFLOP/s", "GB/s",
            "share of a peak");
@@ -263,11 +263,8 @@ static int write_json(const struct bench *b, vdm_error *err)
 {
     vdm_file f;
     if (vdm_file_open(&f, b->o->bench.json, err)) return -1;
-    fprintf(
-        f.stream,
-        "{\n  \"version\": \"%s\", \"set\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"openmp\": %s,\n",
-        VDM_VERSION, vdm_cpu_name(&b->cpu), b->o->precision, b->cpu.threads,
-        vdm_has_openmp() ? "true" : "false");
+    fprintf(f.stream, "{\n  \"version\": \"%s\", \"set\": \"%s\", \"precision\": \"%s\", \"threads\": %d,\n",
+            VDM_VERSION, vdm_cpu_name(&b->cpu), b->o->precision, b->cpu.threads);
     fprintf(f.stream, "  \"runs\": %d, \"quick\": %s,\n  \"jobs\": [\n", b->o->bench.runs,
             b->o->bench.quick ? "true" : "false");
     for (int i = 0; i < b->done; i++) {
@@ -280,7 +277,9 @@ static int write_json(const struct bench *b, vdm_error *err)
 
 static int run_all(struct bench *b, vdm_error *err)
 {
-    if (pick_jobs(b, err) || vdm_cpu_init(&b->cpu, b->o->threads, err)) return -1;
+    if (pick_jobs(b, err)) return -1;
+    if (b->o->bench.plan) return bench_split(b->o, b->jobs, b->n, err);
+    if (vdm_cpu_init(&b->cpu, b->o->threads, err)) return -1;
     b->cpu.precision = precision_of(b->o);
     print_head(b);
     for (; b->done < b->n; b->done++) {

@@ -37,6 +37,9 @@ struct job {
     int n[SIZES];     /* sizes, as prepare takes them */
     int quick[SIZES]; /* and for --quick */
 };
+/* How n jobs split among the threads of o->bench.plan (split.c) */
+int bench_split(const options *o, const struct job *const *jobs, int n, vdm_error *err);
+
 /* A job without a name ends each table; growth is run only by name. */
 extern const struct job machine_jobs[], kernel_jobs[], model_jobs[], growth_jobs[], growth_attention_jobs[];
 

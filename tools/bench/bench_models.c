@@ -165,7 +165,7 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 {
     return k->outside + c->layers * (12 * k->linear + k->attention + 8 * k->lora);
 }
-/* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and but for
+/* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and without
  * attention and its last layer if attention outputs are stored. */
 static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep,
                              int attention)
@@ -266,7 +266,7 @@ static void run_training(struct work *w)
     run_forward(w);
     for (int64_t i = 0; i < p->numbers; i++) p->v[i] = factor * (p->v[i] - p->target[i]);
     vdm_transformer_backward(&p->m, &p->lora, &w->cpu, p->tape, p->v, p->grad, NULL);
-    vdm_clip_grad(&w->cpu, p->grad, p->adamw.n, 1);
+    vdm_clip_grad(p->grad, p->adamw.n, 1);
     vdm_adamw_update(&p->adamw, &w->cpu, p->lora.params, p->grad, 1e-4);
 }
 /* vdm_sample's step, without guidance; every run is the same step, from new latents */
@@ -274,7 +274,7 @@ static void run_sampling(struct work *w)
 {
     struct passes *p = w->state;
     run_forward(w);
-    vdm_ddim_step(&p->schedule, &w->cpu, 20, 499, p->target, p->v, p->numbers);
+    vdm_ddim_step(&p->schedule, 20, 499, p->target, p->v, p->numbers);
 }
 
 /* ------------------------------------------------------------------------------------------------

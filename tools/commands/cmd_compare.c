@@ -1,4 +1,4 @@
-/* vdm compare: where a port's tensors leave the reference's, and why. */
+/* vdm compare: the first tensor of a port that differs from the reference's, and why. */
 #include "tools/commands/commands.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"

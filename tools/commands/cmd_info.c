@@ -1,4 +1,4 @@
-/* vdm info: what a model, an adapter, a task or any safetensors file is. */
+/* vdm info: describes a model, an adapter, a task or any safetensors file. */
 #include "tools/commands/commands.h"
 #include "tools/arc/shard.h"
 #include "tools/messages.h"

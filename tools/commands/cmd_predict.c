@@ -1,5 +1,5 @@
 /* vdm predict: answers one picture with the last frame of the video that is sampled from it; with --views, a picture of
- * a grid, with the vote of all views. */
+ * a grid, by a majority vote of all views. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
@@ -110,7 +110,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     return status;
 }
 
-/* The picture as a task of its own: a grid of cells of --cell pixels; no rows if it is not made of whole cells. */
+/* The picture as a task: a grid of cells of --cell pixels; no rows if it does not consist of whole cells. */
 static vdm_task task_of_picture(const session *s)
 {
     const options *o = s->options;
@@ -134,7 +134,7 @@ struct question {
     vdm_grid_layout grid; /* of the picture, if there are views */
     ballot votes;
     vdm_picture query; /* of the session's size */
-    float *video;      /* [T,3,H,W]: the answer in the view that came last */
+    float *video;      /* [T,3,H,W]: the answer in the last view */
 };
 
 static int question_init(struct question *q, session *s, const vdm_picture *query, vdm_error *err)

@@ -10,7 +10,7 @@
 static void list(void)
 {
     static const char *const words[] = {"its own", "dense", "sparse", "", "blobs"};
-    printf("%-14s %-7s %-8s %-11s %s\n", "task", "metric", "content", "paper's", "what is learned");
+    printf("%-14s %-7s %-8s %-11s %s\n", "task", "metric", "content", "paper's", "the rule");
     for (const generator *g = generators; g->name; g++) {
         char paper[32];
         const struct size *s = &g->paper;

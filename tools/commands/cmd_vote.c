@@ -74,7 +74,8 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     return status;
 }
 
-/* A run whose table has fewer answers than are counted: other pictures in its folder may be those of an earlier run. */
+/* Rejects a run whose table has fewer answers than are counted: other pictures in its folder may be an earlier
+ * run's. */
 static int check_run(const struct vote *v, const char *run, vdm_error *err)
 {
     char *path = vdm_path(run, "scores.csv", err), *text = NULL;
@@ -85,9 +86,9 @@ static int check_run(const struct vote *v, const char *run, vdm_error *err)
         for (size_t i = 0; i < size; i++) rows += text[i] == '\n';
         for (int i = 0; i < v->evaluation.asked; i++) expected += v->task.test[i].output != NULL;
         if (!status && rows < expected)
-            status = vdm_fail(
-                err, "%s: expected the scores of %d answers, found %d; --limit %d counts those alone", path,
-                expected, rows, rows);
+            status =
+                vdm_fail(err, "%s: expected the scores of %d answers, found %d; --limit %d counts only those",
+                         path, expected, rows, rows);
     }
     vdm_free(text);
     vdm_free(path);

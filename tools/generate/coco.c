@@ -11,14 +11,14 @@
  *   --as pose  the labelled keypoints of every person, as vdm_pose_draw paints them (metric pose). Pictures with a
  *              person that has ten of them.
  *
- * The paper does not publish its choice of pictures. Here every picture has a number, a function of its id and the seed;
- * of the pictures in DIR those with the lowest numbers are the pairs, those with the highest the tests. So a larger n
- * keeps the pairs of a smaller one, the tests are the same for any n, and if only the pictures that --list prints are
- * converted, the task is the same.
+ * The paper does not publish its choice of pictures. Here every picture has a number, a function of its id and the
+ * seed; of the pictures in DIR those with the lowest numbers are the pairs, those with the highest the tests. So a
+ * larger n keeps the pairs of a smaller one, the tests are the same for any n, and if only the pictures that --list
+ * prints are converted, the task is the same.
  *
- * The file is read three times (json_stream.c): pictures and categories; which pictures are suitable; the annotations of
- * those that were chosen. In memory are some 100 bytes for every picture of the file, and the annotations of the chosen
- * ones. */
+ * The file is read three times (json_stream.c): pictures and categories; which pictures are suitable; the annotations
+ * of those that were chosen. In memory are some 100 bytes for every picture of the file, and the annotations of the
+ * chosen ones. */
 #include "tools/generate/coco.h"
 #include "files/fields.h"
 #include "files/hash.h"

@@ -4,8 +4,8 @@
  *
  * A run-length mask counts pixels down the columns, alternately off and on, off first. A polygon becomes one, too: its
  * edges are walked in steps of a fifth of a pixel, and where an edge passes from one column's centre to the next, the
- * pixels below change. Which centre a point belongs to follows from the rounding of maskApi.c (rleFrPoly), kept with its
- * quirks: coordinates are truncated towards zero after + 0.5, so that negative ones round differently. */
+ * pixels below change. Which centre a point belongs to follows from the rounding of maskApi.c (rleFrPoly), kept with
+ * its quirks: coordinates are truncated towards zero after + 0.5, so that negative ones round differently. */
 #include "tools/generate/coco_masks.h"
 
 #include <math.h>

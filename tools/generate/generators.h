@@ -1,8 +1,8 @@
 /* Generators of problems: shared by tasks.c and by the files of generators, one for each kind.
  *
  * A problem is an input and its answer. A grid task has an input generator, which draws a grid, and a rule that answers
- * it; a picture task draws both at once from a few parameters. A generator may reject its draw (false): then another one
- * is drawn, so that every stream of problems is a function of its seed. */
+ * it; a picture task draws both at once from a few parameters. A generator may reject its draw (false): then another
+ * one is drawn, so that every stream of problems is a function of its seed. */
 #ifndef VDM_GENERATORS_H
 #define VDM_GENERATORS_H
 

@@ -1,6 +1,6 @@
 /* A JSON file that is too large for memory: an object with long arrays, such as COCO's annotations (448 MB for 118,000
- * pictures). It is read byte by byte; every item of the requested arrays is parsed strictly, by itself, and passed to the
- * caller. Memory: the largest item, at most VDM_MAX_JSON, whatever the file's size.
+ * pictures). It is read byte by byte; every item of the requested arrays is parsed strictly, by itself, and passed to
+ * the caller. Memory: the largest item, at most VDM_MAX_JSON, whatever the file's size.
  *
  *   {"images": [{...}, {...}], "info": {...}, "annotations": [{...}, ...]}
  *

@@ -1,6 +1,6 @@
 /* Mazes and obstacles, and the shortest path through them. Cells have the authors' numbers (WALL 0, WAY 1, END 2, START
- * 3, PATH 4). The answer adds the path. Of several shortest paths it is the one that a breadth-first search finds first if
- * it tries down, right, up, left, as the authors' does. */
+ * 3, PATH 4). The answer adds the path. Of several shortest paths it is the one that a breadth-first search finds first
+ * if it tries down, right, up, left, as the authors' does. */
 #include "tools/generate/generators.h"
 
 static const int STEP[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}}; /* down, right, up, left */
@@ -62,9 +62,9 @@ static void add_block(grid *x, int edge, int min, int max, vdm_rng *rng)
         for (int col = left; col < left + width; col++) x->cells[row * x->cols + col] = WALL;
 }
 
-/* With space for a wall all around, the authors' obstacles: single cells on 1 in 20, and 3 to 8 blocks with sides of 2 to
- * 5. Else single cells on 1 in 12, and 2 to 4 blocks with sides of 1 to 3. Start and end are any two free cells whose
- * distance in steps is at least the length of the shorter side, plus 1 with a wall. */
+/* With space for a wall all around, the authors' obstacles: single cells on 1 in 20, and 3 to 8 blocks with sides of 2
+ * to 5. Else single cells on 1 in 12, and 2 to 4 blocks with sides of 1 to 3. Start and end are any two free cells
+ * whose distance in steps is at least the length of the shorter side, plus 1 with a wall. */
 bool input_obstacles(grid *x, const recipe *r, vdm_rng *rng)
 {
     (void)r;

@@ -1,5 +1,5 @@
-/* Rules: the answer [rows,cols] to an input [rows,cols]. One function for each family; the number that distinguishes its
- * members is in the generator. */
+/* Rules: the answer [rows,cols] to an input [rows,cols]. One function for each family; the number that distinguishes
+ * its members is in the generator. */
 #include "tools/generate/generators.h"
 
 #include <string.h>
@@ -134,7 +134,7 @@ bool answer_elementary(grid *y, const grid *x, const generator *g)
     return true;
 }
 
-/* On 0 the ant turns right, on 1 left; it flips the cell and goes one ahead, on a torus. */
+/* On 0 the ant turns right, on 1 left; it flips the cell and moves one cell ahead, on a torus. */
 bool answer_langton(grid *y, const grid *x, const generator *g)
 {
     static const int step[4][2] = {{-1, 0}, {0, 1}, {1, 0}, {0, -1}};

@@ -1,13 +1,15 @@
 /* Generated tasks: pairs to learn from, and held-out test pictures (arXiv 2510.24448).
  *
  * A name and a seed determine two streams of problems. The first one gives PAIRS pairs, of which the first n are used;
- * the second one gives test problems, each at least `min_distance` away from all PAIRS pairs. So the n pairs are the first
- * n of any larger number, and the test problems are the same for every n. All 8x8 inputs are reserved (grid_reserved):
+ * the second one gives test problems, each at least `min_distance` away from all PAIRS pairs. So the n pairs are the
+ * first n of any larger number, and the test problems are the same for every n. All 8x8 inputs are reserved
+ * (grid_reserved):
  * the tiny model has never seen them in pretraining. Elementary automata of width 8 have too few inputs for that, but
  * start with three colours, as no pretraining clip of automata does, and their rules never occurred there
  * (python/pretrain/README.md).
  *
- * All arithmetic is in integers, or in doubles with + - * /, sqrt and vdm_sin: the same folder to the bit everywhere. */
+ * All arithmetic is in integers, or in doubles with + - * /, sqrt and vdm_sin: the same folder to the bit
+ * everywhere. */
 #include "tools/generate/tasks.h"
 #include "files/hash.h"
 #include "tools/generate/generators.h"

@@ -1,6 +1,7 @@
 /* vdm compare: a port's tensors against the reference's, in the order in which those were computed.
  *
- *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is compared with
+ *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is compared
+ *   with
  *             the tolerance; cosine; the first element that differs (compare_tensors.c)
  *
  * The first tensor outside its tolerance is the one to look at: the later ones differ because of it. mistakes.c looks

@@ -7,8 +7,8 @@
 /* Prints the comparison of the two files that are the operands; differs: a tensor is outside its tolerance. */
 int compare_run(const options *o, const char *command, bool *differs, vdm_error *err);
 
-/* The expected error: relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), in "f32"
- * or "bf16" arithmetic; -1 if the kind is not known. what: the golden's computation ("sample"), or NULL. */
+/* The expected error: relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), in
+ * "f32" or "bf16" arithmetic; -1 if the kind is not known. what: the golden's computation ("sample"), or NULL. */
 double expected_error(const char *what, const char *name, const char *precision);
 /* Where the name begins after prefixes like "step.3.". */
 const char *name_without_prefix(const char *name);

@@ -1,6 +1,6 @@
 /* vdm compare --map: a file of lines "NAME OTHER", the reference's name of a tensor and the other file's. In NAME a *
- * stands for one part of a name (no dot); the same text replaces the * of OTHER, in order. An exact line is preferred to one
- * with *; of two lines with *, the first in the file.
+ * stands for one part of a name (no dot); the same text replaces the * of OTHER, in order. An exact line is preferred
+ * to one with *; of two lines with *, the first in the file.
  *
  *   transformer_blocks.*.attn1.to_q    layers.*.attention.query      # and a comment
  *

@@ -3,10 +3,11 @@
  *
  *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
  *
- * Tensors are in the file in the order in which they were computed, inputs first; they are written at once. The metadata
- * hold what was run, the command that repeats it, and the expected error of each tensor (tolerances.c).
+ * Tensors are in the file in the order in which they were computed, inputs first; they are written at once. The
+ * metadata hold what was run, the command that repeats it, and the expected error of each tensor (tolerances.c).
  *
- * Trap: random inputs are drawn in a fixed order, also those that are injected, so that a seed's numbers stay the same. */
+ * Trap: random inputs are drawn in a fixed order, also those that are injected, so that a seed's numbers stay the
+ * same. */
 #include "tools/golden/golden.h"
 #include "files/hash.h"
 #include "tools/golden/compare.h"
@@ -205,7 +206,7 @@ static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
 static const char WEIGHTS[] =
     "diffusion_pytorch_model"; /* diffusers' name of the files; that of transformers is "model" */
 
-/* Adds the weights of a part of the model ("transformer", "vae"), of which none may be NaN. */
+/* Adds the weights of a part of the model ("transformer", "vae"); none may be NaN. */
 static int hash_part(struct golden *g, const char *part, const char *stem, vdm_error *err)
 {
     vdm_safetensors f;
@@ -809,7 +810,7 @@ static int text(struct golden *g, vdm_error *err)
 static const struct job {
     const char *name;
     int (*run)(struct golden *g, vdm_error *err);
-    const char *inputs[9]; /* that may be injected, and adapter.NAME */
+    const char *inputs[9]; /* that may be injected, in addition to adapter.NAME */
 } jobs[] = {
     {"transformer", transformer, {"x", "text", "t"}},
     {"vae-encode", vae_encode, {"video"}},
@@ -819,7 +820,7 @@ static const struct job {
     {"text", text, {"ids"}},
 };
 
-/* Prints which inputs the file gives. Of a file without any of them everything would be drawn: a name is misspelt. */
+/* Prints which inputs the file contains. A file without any of them is rejected: probably a name is misspelt. */
 static int say_injected(const struct golden *g, const struct job *job, vdm_error *err)
 {
     char lists[2][256] = {"", ""}; /* not in the file; in it */

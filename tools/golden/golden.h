@@ -5,6 +5,6 @@
 #include "tools/options.h"
 
 int golden_run(const options *o, const char *command, vdm_error *err);
-void golden_names(void); /* prints what the names mean */
+void golden_names(void); /* explains the names */
 
 #endif

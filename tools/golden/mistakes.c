@@ -28,8 +28,8 @@ double distance_of(const float *a, const float *b, int64_t n)
 }
 
 /* A candidate explains the tensor if the rest is within the tolerance (twice it: the layer's inputs may be off as well;
- * never below some roundings of f32) and small compared with the error. One that is not clearly better than the best one is
- * another explanation of the same numbers. */
+ * never below some roundings of f32) and small compared with the error. One that is not clearly better than the best
+ * one is another explanation of the same numbers. */
 static bool accept(search *s, double distance, const char *format, va_list args)
 {
     double limit = fmax(2 * s->f->tolerance, 1e-6);
@@ -189,7 +189,7 @@ static bool name_has(const search *s, const char *word)
     return strstr(s->name, word) != NULL;
 }
 
-/* The mistake that a factor stands for; "" where it is none that is known for a tensor of this name. */
+/* The mistake that a factor indicates; "" if none is known for a tensor of this name. */
 static void mistake_of_factor(const search *s, double factor, char text[160])
 {
     double scaling = both_fact(s->b, "scaling_factor", 0.7), Dh = both_fact(s->b, "head_dim", 64);
@@ -381,7 +381,7 @@ static void try_others(search *s)
         if (t == s->f->ref || vdm_tensor_count(t) != s->n || !vdm_dtype_floating(t->dtype)) continue;
         if (sampled_distance(s, t) > fmax(0.3 * s->error, 1e-6)) continue;
         vdm_widen(s->candidate, t->data, t->dtype, s->n);
-        propose(s, s->candidate, "it is what the reference calls %s", t->name);
+        propose(s, s->candidate, "it is the reference's %s", t->name);
     }
 }
 

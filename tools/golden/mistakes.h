@@ -1,7 +1,8 @@
-/* The search for a mistake: shared by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's layers).
+/* The search for a mistake: shared by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's
+ * layers).
  *
- * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check type,
- * rank and shape, and numbers of its metadata with fact() only, which checks their range. */
+ * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check
+ * type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
 #ifndef VDM_MISTAKES_H
 #define VDM_MISTAKES_H
 
@@ -21,7 +22,7 @@ typedef struct search {
     double error;     /* distance of got from ref */
     double best;      /* distance of got from the best candidate; error before there is one */
     int explanations; /* candidates that explain got as well as the best one does */
-    char text[400];   /* the best one; where there are two, both */
+    char text[400];   /* the best one; if there are two, both */
     float *buffers[MAX_BUFFERS];
     int n_buffers;
 } search;

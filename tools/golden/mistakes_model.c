@@ -430,7 +430,7 @@ static void try_modulation(search *s)
         modulate(s, norm, &v, L, 0);
         propose(s, s->candidate, "times scale, expected times (1 + scale)");
         try_vectors(s, norm, &both_swapped, L, "shift/scale swapped: the scale is taken for the shift");
-        try_vectors(s, norm, &of_video, L, "shift/scale swapped, of the video alone");
+        try_vectors(s, norm, &of_video, L, "shift/scale swapped, only in the video's rows");
         try_vectors(s, norm, &turned, L,
                     "the text's and the video's modulation swapped: the video's chunks come first");
         try_vectors(s, norm, &video_alone, L, "the text is modulated by the video's vectors");
@@ -452,7 +452,7 @@ static void try_chunks(search *s)
     for (int i = 0; chunk && i < 6; i++) {
         if (strcmp(dot + 1, chunks[i]) == 0) continue;
         propose(s, neighbour(s, "%.*s.%s", (int)(dot - s->name), s->name, chunks[i]),
-                "chunks swapped: %s is what the reference has as %s", dot + 1, chunks[i]);
+                "chunks swapped: %s is the reference's %s", dot + 1, chunks[i]);
     }
 }
 

@@ -1,6 +1,6 @@
 /* How far a port's tensor may be from vdm's, as a relative L2 distance: the distance of two programs, one as far from
- * float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with diffusers, on random models of the
- * published width and in learning on models/tiny, and wrote the table. */
+ * float64 as PyTorch, the other as far as vdm. tests/peer/accuracy.py measured it with diffusers, on random models of
+ * the published width and in learning on models/tiny, and wrote the table. */
 #include "tools/golden/compare.h"
 
 #include <math.h>
@@ -72,7 +72,7 @@ double expected_error(const char *what, const char *name, const char *precision)
     if (what && strcmp(what, "sample") == 0 && follows_latents(name)) return -1;
     name = name_without_prefix(name);
     if (strcmp(name, "ids") == 0 || strcmp(name, "pair") == 0)
-        return 0; /* integers, also where they are floats */
+        return 0; /* integers, even if stored as floats */
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (is_kind(table[i].kind, name))
             return fmax(ROUNDING, strcmp(precision, "bf16") == 0 ? table[i].bf16 : table[i].f32);

@@ -6,16 +6,16 @@ folder=$2
 mkdir -p "$folder" || exit 1
 version=$("$vdm" --version) || exit 1
 
-# Text as roff takes it: no line is a request, and a hyphen is a hyphen.
+# Text escaped for roff: no line is a request, and a hyphen is a hyphen.
 escape='function roff(s) { gsub(/\\/, "\\e", s); gsub(/-/, "\\-", s); return s ~ /^[.\047]/ ? "\\&" s : s }'
 
 # "  vdm fit      learn a task ..." -> "fit learn a task ..."
 commands() { "$vdm" help | sed -n 's/^  vdm \([a-z]*\)  *\(.*\)/\1 \2/p'; }
 
-# vdm.1: the list of commands, and what `vdm help` says below it
+# vdm.1: the list of commands, and the notes below it in `vdm help`
 "$vdm" help | awk -v version="$version" "$escape"'
     BEGIN {
-        print ".TH VDM 1 \"\" \"" version "\" \"vdm\"\n.SH NAME\nvdm \\- few\\-shot learning with video diffusion models"
+        print ".TH VDM 1 \"\" \"" version "\" \"vdm\"\n.nh\n.ad l\n.SH NAME\nvdm \\- few\\-shot learning with video diffusion models"
         print ".SH SYNOPSIS\n.B vdm\n.I COMMAND\n[options]\n.SH COMMANDS"
     }
     NR == 1 || /^$/ { next }
@@ -27,13 +27,13 @@ commands() { "$vdm" help | sed -n 's/^  vdm \([a-z]*\)  *\(.*\)/\1 \2/p'; }
 commands | while read -r name what; do
     "$vdm" "$name" --help | awk -v version="$version" -v name="$name" -v what="$what" "$escape"'
         BEGIN {
-            print ".TH VDM\\-" toupper(name) " 1 \"\" \"" version "\" \"vdm\"\n.SH NAME\nvdm\\-" name " \\- " roff(what)
+            print ".TH VDM\\-" toupper(name) " 1 \"\" \"" version "\" \"vdm\"\n.nh\n.ad l\n.SH NAME\nvdm\\-" name " \\- " roff(what)
             print ".SH SYNOPSIS"
         }
-        /^In parentheses: / { print ".SH DEFAULTS\nThey stand in parentheses. A model\047s vdm.json may replace them."; exit }
-        NR == 1 { print ".B " roff($0) "\n.SH DESCRIPTION\n.nf"; next }
+        /^In parentheses: / { print ".SH DEFAULTS\nDefaults are in parentheses. A model\047s vdm.json may replace them."; exit }
+        NR == 1 { print ".B " roff($0) "\n.SH DESCRIPTION"; next }
         /^  -/ {
-            if (!options++) print ".fi\n.SH OPTIONS"
+            if (!options++) print ".SH OPTIONS"
             match($0, /^  [^ ]+ [^ ]+ +/) || match($0, /^  [^ ]+ +/) # "  --name VALUE   text" or "  --name   text"
             text = substr($0, RLENGTH + 1)
             left = substr($0, 3, RLENGTH - 2)
@@ -43,5 +43,5 @@ commands | while read -r name what; do
         }
         options && /^ / { sub(/^ +/, ""); print roff($0); next }
         { print roff($0) }
-        END { if (!options) print ".fi"; print ".SH SEE ALSO\n.BR vdm (1)" }' >"$folder/vdm-$name.1" || exit 1
+        END { print ".SH SEE ALSO\n.BR vdm (1)" }' >"$folder/vdm-$name.1" || exit 1
 done

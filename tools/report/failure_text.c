@@ -15,7 +15,7 @@ const char *colour_name(const vdm_task *t, int number)
     return t->grid.palette == VDM_PALETTE_MAZE ? maze[number] : arc[number];
 }
 
-/* "black +2 +2 +2, blue +3 +35 +33" of what was seen. */
+/* "black +2 +2 +2, blue +3 +35 +33": the mean shift of each colour. */
 static void colours_text(char *text, size_t size, const vdm_diagnosis *s, const vdm_task *t)
 {
     double shift[3];

@@ -10,7 +10,7 @@
 
 enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
 
-/* The canvas is as large as --size says, or as ARC-AGI's pictures are. */
+/* The canvas has the size of --size, or of ARC-AGI's pictures. */
 static void settle(options *o)
 {
     if (o->height) return;

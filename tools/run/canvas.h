@@ -10,7 +10,7 @@
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Shows a task of grids in view number o->view, and stores the view in *view. Call it after canvas_lay_out. */
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
-/* Whether the grid of a task of cells fits into the session's pictures. */
+/* Rejects a grid of cells that does not fit into the session's pictures. */
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
 /* Adapts the grid's layout to the session's size, and reports on stderr how many pictures are resized. test: the
  * pictures of test/ count too. */

@@ -57,7 +57,7 @@ static int report(void *user, const vdm_report *r)
         else
             fprintf(stderr, "%-7s %d/%d", r->phase, r->step, r->of);
         if (isfinite(r->loss)) fprintf(stderr, "  loss %.4f", r->loss);
-        fprintf(stderr, "  %s each  %s left", speed, left);
+        if (r->step) fprintf(stderr, "  %s each  %s left", speed, left);
         if (c->note[0]) fprintf(stderr, "  (%s)", c->note);
         if (!c->terminal) fputc('\n', stderr);
         c->phase = r->phase;

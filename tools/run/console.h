@@ -9,7 +9,7 @@
 typedef struct console {
     bool terminal;
     double last;       /* when something was printed */
-    const char *phase; /* what is on the line now */
+    const char *phase; /* on the line now */
     char note[64];     /* printed at the end of the line */
 } console;
 vdm_progress console_progress(console *c);

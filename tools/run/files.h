@@ -9,7 +9,7 @@ int writable(const char *path, vdm_error *err);
 int make_folder(const char *path, vdm_error *err);
 /* Whether a failure is the machine's (a full disk, no memory), not a fault of the input. */
 bool is_machine_fault(const vdm_error *err);
-/* Refuses text that is not UTF-8: for names that go into JSON, before long work. */
+/* Rejects text that is not UTF-8, before long work: for names that become part of JSON. */
 int check_utf8(const char *text, vdm_error *err);
 bool has(const char *folder, const char *name); /* the folder contains that name */
 

@@ -102,7 +102,7 @@ static void allow_larger(vdm_transformer_config *c)
     if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
 }
 
-/* A size that the model does not take is the picture's fault, or that of --size. */
+/* An error of the size names the picture, unless --size is given. */
 static int set_geometry(session *s, const options *o, const char *picture, int height, int width,
                         vdm_error *err)
 {
@@ -197,9 +197,8 @@ int session_load(session *s, vdm_error *err)
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
-        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, OpenMP: %s, threads: %d\n", clean(s->options->model),
-                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu),
-                vdm_has_openmp() ? "on" : "off", s->cpu.threads);
+        fprintf(stderr, "%s: loaded in %.1f s; %s, %s, threads: %d\n", clean(s->options->model),
+                vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), s->cpu.threads);
     return status;
 }
 

@@ -19,8 +19,8 @@ typedef struct session {
     const char *texts[2];     /* texts whose embeddings become prompt and negative, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
 } session;
-/* Reads configurations and prompts, and rejects an impossible request; no weights are read. picture: the
- * one whose size it is where --size gives none, or NULL. */
+/* Reads configurations and prompts, and rejects an impossible request; no weights are read. picture: the file whose
+ * size is used without --size, or NULL. */
 int session_plan(session *s, const options *o, const char *picture, int height, int width, vdm_error *err);
 /* Sets the task's own prompt (or NULL), which options override and which overrides the model's own embedding. If
  * the model has no text encoder, it is left out and a line reports that; an incomplete text encoder is rejected. Call
@@ -32,8 +32,7 @@ int session_load(session *s, vdm_error *err);
 void session_use_prompts(session *s, float *prompt, float *negative);
 vdm_pipeline session_pipeline(const session *s); /* for learning and sampling, once loaded */
 void session_free(session *s);
-/* The file of one --lora, FILE or FILE:WEIGHT (vdm_free); a colon inside a file's name is part of it where no number
- * follows. */
+/* The file of one --lora, FILE or FILE:WEIGHT (vdm_free); a colon that no number follows is part of the file's name. */
 char *lora_path(double *weight, const char *text, vdm_error *err);
 /* One --lora; prints on stderr what was applied. */
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,

@@ -34,7 +34,7 @@ static bool has_grids(const vdm_task *t)
     return t->metric == VDM_METRIC_CELLS && (t->arc.path || t->grid.rows);
 }
 
-/* Views in which the adapters of --lora were learned; 1 if they do not say. */
+/* The number of views that the adapters of --lora were learned in; 1 if their files do not contain it. */
 static int adapter_views(int *n, const options *o, vdm_error *err)
 {
     *n = 1;

@@ -9,9 +9,9 @@ typedef struct views {
     vdm_view list[MAX_VIEWS];
     float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
-/* --views, for a session that knows its model; without it the number that the adapters of --lora were learned in, or,
- * for a task of grids, the model's. Rejected if the task has no grid, and if the model has no view_embeds.safetensors
- * with so many prompts. */
+/* --views, for a session whose model is known; without it the number that the adapters of --lora were learned in, or,
+ * for a task of grids, the model's. Rejected if the task has no grid, or the model no view_embeds.safetensors with that
+ * many prompts. */
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);
 /* The prompt [L,Dt] of view k. */
@@ -29,8 +29,8 @@ void ballot_free(ballot *b);
 /* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
 int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
                vdm_error *err);
-/* Draws the majority vote as frame [3,height,width], as the VAE decodes one (0..1), in the layout of the original task;
- * the lowest number of a tie. */
+/* Draws the majority vote as frame [3,height,width], in 0..1 as the VAE decodes it, in the layout of the original task;
+ * in a tie the lowest number. */
 int ballot_draw(float *frame, int height, int width, const ballot *b, const vdm_grid_layout *grid,
                 vdm_error *err);
 
