@@ -50,7 +50,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     const options *o = s->options;
     vdm_error other;
     if (session_load(s, err)) return -1;
-    size_t planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
+    double planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
     int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
