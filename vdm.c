@@ -13,6 +13,7 @@
  * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
  * text's half of a modulation comes second though its rows come first; padded text attends like any
  * other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
+#include "files/stream.h"
 #include "kernels/kernels.h"
 #include "kernels/trace.h"
 #include "lora.h"
@@ -657,8 +658,18 @@ static void feed_backward(struct block *b)
 /* ------------------------------------------------------------------------------------------------
  * A block (CogVideoXBlock): h += gate1 * attention(norm1(h)); h += gate2 * ff(norm2(h)) */
 
+/* Which weights are used next: of the block after this one, or before it if the backward pass follows. */
+static void use_weights(const struct pass *p, int layer, int next)
+{
+    int layers = p->t->layers;
+    if (next == layers) next = p->t->shape.backward ? layers - 2 : 0;
+    if (next < 0) next = 1;
+    if (layers > 1) vdm_stream_use(p->m->stream, layer, next);
+}
+
 static void block_forward(const struct pass *p, int layer)
 {
+    use_weights(p, layer, layer + 1);
     const float *h = h_at(p->t, layer);
     float *next = h_at(p->t, layer + 1);
     struct block b = block_of(p, layer, p->trace);
@@ -675,6 +686,7 @@ static void block_backward(const struct pass *p, int layer, float *grad)
     const vdm_tape *t = p->t;
     const float *h = h_at(t, layer);
     struct block b = block_of(p, layer, NULL);
+    use_weights(p, layer, layer - 1);
     vdm_trace_see(p->trace, t->dh, SHAPE(t->shape.B, t->S, t->D), "grad.transformer_blocks.%d", layer);
     if (!keeps_all(t, layer)) project(&b, h);
     if (layer < first_kept(t)) attention_forward(&b, h);

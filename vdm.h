@@ -445,12 +445,18 @@ struct vdm_transformer { /* CogVideoXTransformer3DModel */
     vdm_norm norm_final, norm_out;
     vdm_linear norm_out_linear, proj_out;
     vdm_safetensors file;
-    float *small; /* biases and norms, widened to f32 */
+    float *small;              /* biases and norms, widened to f32 */
+    struct vdm_stream *stream; /* reads blocks ahead: vdm_transformer_stream; or NULL */
 };
 /* dir is the folder of the part itself ("model/transformer"). Missing, extra and misshapen tensors
  * are listed by name in the sentence. Weights stay mapped; biases and norms are widened. */
 int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err);
 void vdm_transformer_free(vdm_transformer *m);
+/* Bytes of all weights, and of the large matrices of one block */
+size_t vdm_transformer_bytes(const vdm_transformer *m, size_t *block);
+/* From now on weights take about so much memory, or that of two blocks if this is more: a block is read while the one
+ * before it is used, and given back after it. `bytes` for all of them or more: nothing is done, which is the default. */
+int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err);
 
 /* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
 int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);

@@ -11,6 +11,7 @@
  *   [D, C p p]. patch_bias = false has an effect only there: the 1.5 models have false and nevertheless a bias.
  *   A convolution's weight is [out,in,kt,k,k] in the file, and [kt k k in, out] in the kernels. */
 #include "files/config_keys.h"
+#include "files/stream.h"
 #include "kernels/kernels.h"
 
 #include <stdarg.h>
@@ -283,8 +284,49 @@ int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err)
     return status;
 }
 
+/* The large matrices of a block. Those of its modulation are used at the beginning of a pass, all blocks' together. */
+enum { BLOCK_MATRICES = 6 };
+static size_t extents_of(vdm_extent e[BLOCK_MATRICES], const vdm_block *b)
+{
+    const vdm_linear *w[] = {&b->q, &b->k, &b->v, &b->out, &b->ff_up, &b->ff_down};
+    size_t bytes = 0;
+    for (int i = 0; i < BLOCK_MATRICES; i++) {
+        const vdm_matrix *m = &w[i]->weight;
+        e[i] = (vdm_extent){m->data, (size_t)(m->rows * m->cols) * vdm_dtype_bytes(m->dtype)};
+        bytes += e[i].bytes;
+    }
+    return bytes;
+}
+
+size_t vdm_transformer_bytes(const vdm_transformer *m, size_t *block)
+{
+    vdm_extent e[BLOCK_MATRICES];
+    size_t bytes = 0;
+    for (int64_t i = 0; i < m->file.count; i++) bytes += m->file.tensors[i].bytes;
+    *block = extents_of(e, &m->blocks[0]);
+    return bytes;
+}
+
+/* Two blocks are there at a time, the one that is used and the next, besides what is no block's; the rest of the memory
+ * keeps others for good. */
+int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err)
+{
+    size_t layers = (size_t)m->config.layers, block, all = vdm_transformer_bytes(m, &block);
+    vdm_stream_free(m->stream);
+    m->stream = NULL;
+    if (bytes >= all) return 0;
+    size_t least = all - (layers - 2) * block, kept = bytes > least ? (bytes - least) / block : 0;
+    vdm_extent *e = vdm_alloc(layers * BLOCK_MATRICES, sizeof *e, "weights", err);
+    if (!e) return -1;
+    for (size_t l = 0; l < layers; l++) extents_of(e + l * BLOCK_MATRICES, &m->blocks[l]);
+    m->stream = vdm_stream_new(e, (int)layers, BLOCK_MATRICES, (int)kept);
+    vdm_free(e);
+    return m->stream ? 0 : vdm_fail(err, "weights: no memory to stream them");
+}
+
 void vdm_transformer_free(vdm_transformer *m)
 {
+    vdm_stream_free(m->stream);
     vdm_safetensors_close(&m->file);
     vdm_free(m->blocks);
     vdm_free(m->small);

@@ -7,28 +7,18 @@
  *   caller    write the loop, unfinished = left = n; wake sleeping threads; take pieces; wait until unfinished == 0
  *   others    wait until left != 0; take pieces
  *
- * Traps
- *   A thread that is about to sleep first announces it, then checks for work once more; a caller first writes the work,
- *   then checks for sleeping threads. In the opposite order they could miss each other.
- *   With 64 processors and a quota of 2, 64 threads use up a period's quota in a thirtieth of it, and then all of them
- *   stop until the next period. Hence vdm_quota_processors:
- *     version 2, ROOT/GROUP/cpu.max:                      "150000 100000" microseconds of a period, or "max 100000"
- *     version 1, ROOT/cpu/GROUP/cpu.cfs_quota_us, cpu.cfs_period_us:      "150000", "100000"; no quota: "-1" */
-#define _GNU_SOURCE /* sched_getaffinity */
+ * Trap: a thread that is about to sleep first announces it, then checks for work once more; a caller first writes the
+ * work, then checks for sleeping threads. In the opposite order they could miss each other. */
 #include "files/parallel.h"
 #include "files/vdm_files.h"
 
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #ifdef VDM_THREADS
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <unistd.h>
 #endif
 
 /* ------------------------------------------------------------------------------------------------
@@ -290,93 +280,4 @@ void vdm_team_run(vdm_team *t, const vdm_loop *loop)
 void vdm_team_watch(vdm_team *t, void (*see)(void *user, const vdm_loop *loop), void *user)
 {
     t->watch = (struct watch){see, user};
-}
-
-/* ------------------------------------------------------------------------------------------------
- * How many threads: the processors that the system grants this process */
-
-enum { PATH_BYTES = 4096 };
-
-/* The first two numbers of a file; returns how many there are. */
-static int read_numbers(const char *path, double *first, double *second)
-{
-    FILE *f = fopen(path, "r");
-    int n = f ? fscanf(f, "%lf %lf", first, second) : 0;
-    if (f) fclose(f);
-    return n < 0 ? 0 : n;
-}
-
-/* quota / period of one group; 0 if it has none */
-static double share_of(const char *folder, bool v2)
-{
-    char path[PATH_BYTES + 32];
-    double quota = 0, period = 0;
-    snprintf(path, sizeof path, "%s/%s", folder, v2 ? "cpu.max" : "cpu.cfs_quota_us");
-    int n = read_numbers(path, &quota, &period);
-    if (!v2 && n == 1) {
-        snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
-        n += read_numbers(path, &period, &period);
-    }
-    return n == 2 && quota > 0 && period > 0 ? quota / period : 0;
-}
-
-/* Is `name` one of the names in the list "cpu,cpuacct"? */
-static bool lists(const char *list, const char *name)
-{
-    size_t n = strlen(name);
-    for (; list; list = strchr(list, ','), list += list != NULL)
-        if (strncmp(list, name, n) == 0 && (list[n] == ',' || list[n] == '\0')) return true;
-    return false;
-}
-
-int vdm_quota_processors(const char *groups, const char *root)
-{
-    char line[PATH_BYTES];
-    double min = 0;
-    FILE *f = fopen(groups, "r");
-    while (f &&
-           fgets(line, sizeof line, f)) { /* NUMBER:CONTROLLERS:/GROUP, without controllers in version 2 */
-        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
-        if (!group) continue;
-        *controllers++ = *group++ = '\0';
-        group[strcspn(group, "\n")] = '\0';
-        bool v2 = *controllers == '\0';
-        if (!v2 && !lists(controllers, "cpu")) continue;
-        char folder[PATH_BYTES];
-        size_t top = strlen(root) + (v2 ? 0 : strlen("/cpu"));
-        if (snprintf(folder, sizeof folder, "%s%s%s", root, v2 ? "" : "/cpu", group) >= (int)sizeof folder)
-            continue;
-        for (char *end = folder + strlen(folder); end; end = strrchr(folder + top, '/')) {
-            *end = '\0';
-            double share = share_of(folder, v2);
-            if (share > 0 && (min == 0 || share < min)) min = share;
-        }
-    }
-    if (f) fclose(f);
-    int whole = min < 1e6 ? (int)min : 1000000;
-    return whole + (min > whole && whole < 1000000);
-}
-
-/* The processors that this process may use */
-static int processors(void)
-{
-#ifdef VDM_THREADS
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
-#else
-    return 1;
-#endif
-}
-
-int vdm_default_threads(void)
-{
-    const char *wish = getenv("OMP_NUM_THREADS"); /* as in other programs */
-    long wanted = wish ? strtol(wish, NULL, 10) : 0;
-    int threads = processors(), quota = vdm_quota_processors("/proc/self/cgroup", "/sys/fs/cgroup");
-    if (quota && threads > quota) threads = quota;
-    if (wanted > 0 && threads > wanted) threads = (int)wanted;
-    return threads < 1 ? 1 : threads;
 }

@@ -57,4 +57,9 @@ int vdm_default_threads(void);
  * counts. */
 int vdm_quota_processors(const char *groups, const char *root);
 
+/* Bytes of memory that this process may use: the machine's, or its control group's limit; 0: unknown. The second: the
+ * groups' alone, 0 if there is no limit. */
+double vdm_memory_limit(void);
+double vdm_quota_memory(const char *groups, const char *root);
+
 #endif

@@ -37,6 +37,8 @@ static void test_errors(void)
           err.text);
     vdm_fail(&err, "\x9b|\xc2\x9b|\xc3|\xe0\x80\x80|\xed\xa0\x80|\xf4\x90\x80\x80|\x7f|\xf0\x9f");
     CHECK(strcmp(err.text, "?|??|?|???|???|????|?|??") == 0, "C1 and what is no UTF-8 are: %s", err.text);
+    vdm_fail(&err, "a\xe2\x80\xaegpj.b \xe2\x81\xa6 \xe2\x80\xa9 \xe2\x80\xaf");
+    CHECK(strcmp(err.text, "a???gpj.b ??? \xe2\x80\xa9 \xe2\x80\xaf") == 0, "directions are: %s", err.text);
     char big[5000];
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = 0;
@@ -249,6 +251,19 @@ static void test_quota(void)
     check_quota(groups, root, 0);
     put(folder, "cpu.cfs_quota_us", "100000\n");
     check_quota(groups, root, 2);
+
+    CHECK(vdm_quota_memory(groups, root) == 0, "a limit of memory that nobody wrote");
+    snprintf(folder, sizeof folder, "%s/memory/job", root);
+    put(folder, "memory.limit_in_bytes", "9223372036854771712\n");
+    CHECK(vdm_quota_memory(groups, root) == 0, "nearly 2^63 is no limit");
+    put(folder, "memory.limit_in_bytes", "8589934592\n");
+    CHECK(vdm_quota_memory(groups, root) == 0x1p33, "%g bytes", vdm_quota_memory(groups, root));
+    put(root, "groups", "0::/shop/job\n");
+    snprintf(folder, sizeof folder, "%s/shop/job", root);
+    put(folder, "memory.max", "max\n");
+    put(root, "memory.max", "4294967296\n");
+    CHECK(vdm_quota_memory(groups, root) == 0x1p32, "%g bytes", vdm_quota_memory(groups, root));
+    CHECK(vdm_memory_limit() >= 0, "the limit of this process");
     snprintf(remove, sizeof remove, "rm -r %s", root);
     CHECK(system(remove) == 0, "%s failed", remove);
 

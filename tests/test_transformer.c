@@ -85,6 +85,25 @@ static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *
     return loss_keeping(cpu, weight, grad, times, 0, 0);
 }
 
+/* Weights that are read a block ahead, and given back, give the same gradient. */
+static void check_streamed(const vdm_cpu *cpu, const char *name)
+{
+    static float weight[B * F * C * H * W];
+    vdm_error err;
+    int64_t n = vdm_lora_count(&s.lora);
+    check_random(weight, sizeof weight / sizeof weight[0], 8, 1);
+    size_t block, all = vdm_transformer_bytes(&s.m, &block);
+    float *grad = vdm_alloc((size_t)n, sizeof(float), "a test", &err),
+          *same = vdm_alloc((size_t)n, sizeof(float), "a test", &err);
+    double loss = loss_and_gradient(cpu, weight, grad, 1);
+    CHECK(vdm_transformer_stream(&s.m, all - 1, &err) == 0 && s.m.stream, "%s: %s", name, err.text);
+    CHECK(loss_and_gradient(cpu, weight, same, 1) == loss && check_same_bits(same, grad, n * 4),
+          "%s: streamed weights give other bits", name);
+    CHECK(vdm_transformer_stream(&s.m, all, &err) == 0 && !s.m.stream && block < all, "%s: a stream", name);
+    vdm_free(grad);
+    vdm_free(same);
+}
+
 static void check_forward(const vdm_cpu *cpu, const char *name)
 {
     static float alone[B * F * C * H * W], other[B * F * C * H * W];
@@ -265,6 +284,7 @@ int main(void)
         check_gradients(&cpu, names[v]);
         check_keeping(&cpu, names[v]);
         check_start(&cpu, names[v]);
+        check_streamed(&cpu, names[v]);
         if (v == TINY_5B_I2V) check_learned_positions(&cpu);
         teardown();
     }

@@ -86,6 +86,7 @@ typedef struct options {
     int threads, limit;               /* 0: one per core; all */
     uint64_t seed;
     char precision[16], image_scale[16];
+    double memory_limit; /* GiB; 0: the system's */
     bool tiled, plan, list;
     struct learn_options learn;
     struct sample_options sample;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <io.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +48,16 @@ int windows_fclose(FILE *f);
 #define fflush(f) windows_fflush(f)
 #define fclose(f) windows_fclose(f)
 
+/* Threads */
+#define _SC_NPROCESSORS_ONLN 0 /* the one thing that is asked for */
+#define sysconf(name)        pthread_num_processors_np()
+
 /* Signals */
-#define SA_RESETHAND 0
+typedef int sigset_t; /* of threads: there are none to be blocked */
+#define sigfillset(set) (*(set) = 0)
+#undef pthread_sigmask
+#define pthread_sigmask(how, set, before) ((void)(set), (void)(before))
+#define SA_RESETHAND    0
 struct sigaction {
     void (*sa_handler)(int);
     int sa_flags;

@@ -172,7 +172,7 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     training *l = &r->training;
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
-    plan_print(&r->s, o->learn.steps, 0, l->videos);
+    if (session_limit_memory(&r->s, plan_print(&r->s, o->learn.steps, 0, l->videos), err)) return -1;
     if (training_run(l, err)) return -1;
     if (o->dump && write_dump(r, err)) return -1;
     return page_write(&p, r->page, err);

@@ -229,8 +229,8 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     p.image_noise = in->image_noise;
     p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
-    plan_print(s, 0, 1, 0);
-    int status = answer_views(q, &p, &progress, err);
+    int status = session_limit_memory(s, plan_print(s, 0, 1, 0), err);
+    if (!status) status = answer_views(q, &p, &progress, err);
     console_end(&c);
     if (!status)
         status = write_results(s, &l.d, q->video, err);

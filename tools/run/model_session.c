@@ -1,5 +1,6 @@
 /* What a command needs of a model: configuration, size, weights, prompts, adapters. */
 #include "tools/run/model_session.h"
+#include "files/parallel.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
 #include "tools/run/prompts.h"
@@ -153,9 +154,12 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
     if (!path) return -1;
     int applied, modules;
     int status = vdm_lora_read(part, path, c, &applied, &modules, err);
-    if (!status)
-        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", clean(path), applied, modules,
+    if (!status) {
+        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
+        if (part->views > 1) fprintf(stderr, ", learned in %d views", part->views);
+        fputc('\n', stderr);
+    }
     vdm_free(path);
     return status;
 }
@@ -200,6 +204,27 @@ int session_load(session *s, vdm_error *err)
         fprintf(stderr, "%s: loaded in %.1f s; %s, %s, threads: %d\n", clean(s->options->model),
                 vdm_seconds() - start, s->options->precision, vdm_cpu_name(&s->cpu), s->cpu.threads);
     return status;
+}
+
+double memory_limit_of(const options *o)
+{
+    return o->memory_limit > 0 ? o->memory_limit * 0x1p30 : vdm_memory_limit();
+}
+
+int session_limit_memory(session *s, double bytes, vdm_error *err)
+{
+    const double OTHERS = 1.0 / 16; /* of the limit: the program, tables of pages, files */
+    double limit = memory_limit_of(s->options), left = limit * (1 - OTHERS) - bytes;
+    size_t block, all = vdm_transformer_bytes(&s->transformer, &block);
+    if (limit <= 0 || left >= (double)all) return 0;
+    if (vdm_transformer_stream(&s->transformer, left > 0 ? (size_t)left : 0, err)) return -1;
+    char text[32];
+    format_bytes(text, sizeof text, limit);
+    fprintf(stderr, "memory limit %s: weights are read as they are used%s\n", text,
+            left < (double)(all - (size_t)(s->config.transformer.layers - 2) * block)
+                ? ", and even so take more than that"
+                : "");
+    return 0;
 }
 
 vdm_pipeline session_pipeline(const session *s)

@@ -28,6 +28,9 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
 int session_task_prompt(session *s, const char *text, vdm_error *err);
 /* Encodes prompts, loads the weights and adapters, and prints how long it took. */
 int session_load(session *s, vdm_error *err);
+/* The run takes so many bytes besides the transformer's weights: those that don't fit too, in --memory-limit or what
+ * the system allows, are read as they are used. Call it once the model is loaded. */
+int session_limit_memory(session *s, double bytes, vdm_error *err);
 /* Takes ownership of embeddings [L,Dt], which replace those read; NULL keeps the present one. */
 void session_use_prompts(session *s, float *prompt, float *negative);
 vdm_pipeline session_pipeline(const session *s); /* for learning and sampling, once loaded */
@@ -42,7 +45,8 @@ int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c,
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);
-size_t memory_of(const options *o); /* bytes that --memory asks for */
+double memory_limit_of(const options *o); /* bytes; 0: unknown */
+size_t memory_of(const options *o);       /* bytes that --memory asks for */
 vdm_precision precision_of(const options *o);
 /* The size that a picture has, or that --size asks for. */
 int size_of(const options *o, const char *picture, int *height, int *width, vdm_error *err);

@@ -134,7 +134,22 @@ static void print_settings(const session *s, bool learning)
                 o->sample.dynamic_guidance ? ", dynamic" : "", p.ensemble);
 }
 
-void plan_print(const session *s, int training_steps, int answers, int pairs)
+/* The peak if but two blocks' weights are in memory at a time (--memory-limit), and what happens within the limit */
+static void print_least(const session *s, double peak, double transformer)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    double D = (double)c->heads * c->head_dim, elements = 12 * D * D;
+    double block = elements * (transformer > 3 * c->layers * elements ? sizeof(float) : sizeof(uint16_t));
+    double least = c->layers > 2 ? peak - (c->layers - 2) * block : peak, limit = memory_limit_of(s->options);
+    char text[32];
+    print_line("at the least (--memory-limit)", least);
+    if (limit <= 0 || peak <= limit * 15 / 16) return;
+    format_bytes(text, sizeof text, limit);
+    fprintf(stderr, "  the limit is %s: %s\n", text,
+            least <= limit * 15 / 16 ? "weights are read as they are used" : "it is too small");
+}
+
+double plan_print(const session *s, int training_steps, int answers, int pairs)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
@@ -147,7 +162,8 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
             g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
             g->video_tokens, s->config.transformer.text_tokens);
-    double weights = weight_bytes(o->model, "transformer") + weight_bytes(o->model, "vae"), run;
+    double transformer = weight_bytes(o->model, "transformer"), run;
+    double weights = transformer + weight_bytes(o->model, "vae");
     print_line("weights (mapped)", weights);
     if (training_steps) {
         run = plan_learning(s, &f, pairs);
@@ -163,6 +179,7 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
+    print_least(s, peak, transformer);
     int B = training_steps ? o->learn.batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
@@ -170,4 +187,5 @@ void plan_print(const session *s, int training_steps, int answers, int pairs)
     format_seconds(all, sizeof all,
                    step * (training_steps ? training_steps : (double)answers * o->sample.steps));
     fprintf(stderr, "  about %s a step, %s in all, without the VAE (from a short measurement)\n", each, all);
+    return peak - transformer;
 }

@@ -4,7 +4,7 @@
 
 #include "tools/run/model_session.h"
 
-/* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
-void plan_print(const session *s, int training_steps, int answers, int pairs);
+/* Returns the bytes besides the transformer's weights. Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
+double plan_print(const session *s, int training_steps, int answers, int pairs);
 
 #endif
