@@ -45,11 +45,14 @@ int vdm_utf8_length(const char *text, size_t size)
     return (int)n;
 }
 
-/* C1, U+0080 to U+009F, are control characters too: U+009B begins a terminal's commands as ESC [ does. */
+/* Control characters are more than the first 32: U+009B of C1 begins a terminal's commands as ESC [ does, and U+202E, the
+ * strongest of those that set a direction (U+202A to E, U+2066 to 9), prints what follows it backwards. */
 int vdm_character(const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     if (at[0] < 0x20 || at[0] == 0x7f || (at[0] == 0xc2 && at[1] < 0xa0)) return 0;
+    if (at[0] == 0xe2 && at[1] == 0x80 && at[2] >= 0xaa && at[2] <= 0xae) return 0;
+    if (at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9) return 0;
     return vdm_utf8_length(text, strnlen(text, 4));
 }
 

@@ -174,10 +174,11 @@ END
     chmod +x "$1/vdm"
 }
 
-# What there is: the repository's folders, so that no example writes into one. What a reader brings: a model folder, a port's file, ARC-AGI files, a task of photographs
+# The repository's folders, so that no example writes into one: those that CONTRIBUTING.md names. What a reader brings: a model folder, a port's file, ARC-AGI files, a task of photographs
 bring() {
     for name in */; do
-        [ "$name" = models/ ] || { mkdir "$1/$name" && touch "$1/$name/of-the-repository"; } || exit 1
+        [ "$name" != models/ ] && grep -qF "\`$name" CONTRIBUTING.md || continue # not what a user made here
+        mkdir "$1/$name" && touch "$1/$name/of-the-repository" || exit 1
     done
     mkdir "$1/training" || exit 1
     ln -s "$PWD/models" "$1/models"

@@ -184,7 +184,7 @@ static void test_mistakes(void)
     test_mistake(&g, TURNED, "transformer_blocks.0.ff", "transposed");
     test_mistake(&g, BF16, "transformer_blocks.1.attn1.to_k", "bf16-rounded");
     test_mistake(&g, HALVES, "time_proj", "sin/cos swapped");
-    test_mistake(&g, CHUNK, "transformer_blocks.1.norm1.shift", "as scale");
+    test_mistake(&g, CHUNK, "transformer_blocks.1.norm1.shift", "is the reference's scale");
     test_mistake(&g, FACTOR, "v", "divided by the scaling factor");
     test_mistake(&g, ROWS, "transformer_blocks.0.attn1.to_v", "video's rows come first");
     test_mistake(&g, NEIGHBOUR, "transformer_blocks.0.attn1.rope_q", "half-split RoPE");

@@ -15,6 +15,12 @@
 #define LLVMFuzzerTestOneInput fuzz_config
 #include "fuzz/fuzz_config.c"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_picture
+#include "fuzz/fuzz_picture.c"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_tokenizer
+#include "fuzz/fuzz_tokenizer.c"
+#undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_json
 #include "fuzz/fuzz_json.c"
 #undef LLVMFuzzerTestOneInput
@@ -34,6 +40,7 @@
 #include "fuzz/fuzz_coco.c"
 #undef LLVMFuzzerTestOneInput
 
+#include <dirent.h>
 #include <fcntl.h>
 
 static uint32_t state = 12345;
@@ -94,6 +101,28 @@ static void run_mutants(target *fuzz, int runs, const void *seed, size_t size)
     for (int i = 0; i < runs; i++) fuzz(bytes, mutate(bytes, sizeof bytes, seed, size));
 }
 
+/* What the fuzzers found so far: the inputs of tests/fuzz/corpus, each of which reaches lines that the others do not. */
+static void replay(const char *name, target *fuzz)
+{
+    char folder[64];
+    int n = 0;
+    vdm_error err;
+    snprintf(folder, sizeof folder, "tests/fuzz/corpus/%s", name);
+    DIR *d = opendir(folder);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        char *path = e->d_name[0] == '.' ? NULL : vdm_path(folder, e->d_name, &err), *bytes;
+        size_t size;
+        if (path && CHECK(!vdm_read_file(path, 1 << 20, &bytes, &size, &err), "%s", err.text)) {
+            fuzz((const uint8_t *)bytes, size);
+            vdm_free(bytes);
+            n++;
+        }
+        vdm_free(path);
+    }
+    if (d) closedir(d);
+    CHECK(n > 0, "%s holds no inputs", folder);
+}
+
 static void test_safetensors(void)
 {
     char path[400], *bytes;
@@ -136,6 +165,14 @@ static const char coco_seed[] =
     "[[0,0,5,0,5,5.5,0,5]]},{\"image_id\":5,\"category_id\":\"x\",\"segmentation\":{\"size\":[6,8],\"counts\":"
     "[6,2,3,2,35]}}]}";
 
+static const struct {
+    const char *name;
+    target *fuzz;
+} fuzzers[] = {
+    {"fuzz_arc", fuzz_arc},       {"fuzz_coco", fuzz_coco},           {"fuzz_compare", fuzz_compare},
+    {"fuzz_config", fuzz_config}, {"fuzz_inject", fuzz_inject},       {"fuzz_json", fuzz_json},
+    {"fuzz_lora", fuzz_lora},     {"fuzz_picture", fuzz_picture},     {"fuzz_results", fuzz_results},
+    {"fuzz_state", fuzz_state},   {"fuzz_tokenizer", fuzz_tokenizer}, {"fuzz_safetensors", fuzz_safetensors}};
 static const char json_seed[] =
     "{\"a\": [1, -2.5e-3, true, null, {\"\\u00e9\\ud83d\\ude00\": \"x\\n\"}], \"b\": {\"c\": [], \"d\": 0}}";
 
@@ -155,6 +192,7 @@ int main(void)
     run_mutants(fuzz_coco, 800, coco_seed, sizeof coco_seed - 1);
     run_scripts(fuzz_state, 1500, "");
     run_scripts(fuzz_inject, 60, "");
+    for (size_t i = 0; i < sizeof fuzzers / sizeof *fuzzers; i++) replay(fuzzers[i].name, fuzzers[i].fuzz);
     run_mutants(fuzz_json, 20000, json_seed, sizeof json_seed - 1);
     fflush(stdout);
     dup2(out, 1), dup2(errors, 2);

@@ -232,6 +232,28 @@ static void check_early(void)
     expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
 }
 
+/* What info tells of an adapter is true in every spelling. */
+static void check_adapter_info(void)
+{
+    static const float x[12] = {1};
+    static const char q[] = "lora_unet_transformer_blocks_0_attn1_to_q",
+                      k[] = "lora_unet_transformer_blocks_0_attn1_to_k";
+    char names[5][80];
+    vdm_tensor t[] = {{names[0], VDM_F32, 2, {2, 4}, x, 32},
+                      {names[1], VDM_F32, 2, {4, 2}, x, 32},
+                      {names[2], VDM_F32, 0, {0}, x, 4},
+                      {names[3], VDM_F32, 2, {3, 4}, x, 48},
+                      {names[4], VDM_F32, 2, {4, 3}, x, 48}};
+    vdm_error err;
+    snprintf(names[0], sizeof names[0], "%s.lora_down.weight", q),
+        snprintf(names[1], sizeof names[1], "%s.lora_up.weight", q);
+    snprintf(names[2], sizeof names[2], "%s.alpha", q);
+    snprintf(names[3], sizeof names[3], "%s.lora_down.weight", k),
+        snprintf(names[4], sizeof names[4], "%s.lora_up.weight", k);
+    CHECK(vdm_safetensors_write(path_of("kohya.safetensors"), t, 5, NULL, 0, &err) == 0, "%s", err.text);
+    expect(0, "an adapter of rank 2 to 3 on 2 modules; alpha of each in a tensor", "info kohya.safetensors");
+}
+
 /* Runs that mean less than they seem to say so. */
 static void check_warnings(void)
 {
@@ -285,6 +307,7 @@ int main(void)
     check_unknown_answers();
     check_scores_stay();
     check_early();
+    check_adapter_info();
     check_warnings();
     check_limits();
     check_threads();

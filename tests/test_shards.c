@@ -67,7 +67,7 @@ static void check_single(void)
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
     arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer --colour affine");
-    CHECK(strstr(said, "read from the generated picture alone"), "the rule isn't named: %s", said);
+    CHECK(strstr(said, "read from the generated picture only"), "the rule isn't named: %s", said);
     arc(0, "0 with 2", "tasks/a/fall.json -o two");
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);

@@ -37,6 +37,8 @@ static void test_errors(void)
           err.text);
     vdm_fail(&err, "\x9b|\xc2\x9b|\xc3|\xe0\x80\x80|\xed\xa0\x80|\xf4\x90\x80\x80|\x7f|\xf0\x9f");
     CHECK(strcmp(err.text, "?|??|?|???|???|????|?|??") == 0, "C1 and what is no UTF-8 are: %s", err.text);
+    vdm_fail(&err, "a\xe2\x80\xaegpj.b \xe2\x81\xa6 \xe2\x80\xa9 \xe2\x80\xaf");
+    CHECK(strcmp(err.text, "a???gpj.b ??? \xe2\x80\xa9 \xe2\x80\xaf") == 0, "directions are: %s", err.text);
     char big[5000];
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = 0;

@@ -26,9 +26,9 @@ DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "w
             "sample": {"steps": 1, "ensemble": 10, "guidance": 1},
             "arc": {"steps": 800, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
 
-# The same for a token a cell, which costs four times as much a video.
-CELLS_DEFAULTS = DEFAULTS | {"fit": DEFAULTS["fit"] | {"steps": 1000, "warmup": 100}, "sample": DEFAULTS["sample"] | {"ensemble": 2},
-                             "arc": DEFAULTS["arc"] | {"steps": 400}}
+# The same for a token a cell, which costs four times as much a video: in eight views, of which each answers once.
+CELLS_DEFAULTS = DEFAULTS | {"fit": DEFAULTS["fit"] | {"steps": 1000, "warmup": 100, "views": 8},
+                             "sample": DEFAULTS["sample"] | {"ensemble": 1}, "arc": DEFAULTS["arc"] | {"steps": 400}}
 
 CELLS_CARD = """# A tiny CogVideoX-1.5 image-to-video model whose token is one cell
 
@@ -36,8 +36,9 @@ The transformer of `models/tiny` with patches of 1x1 latents in place of 2x2: a 
 frames), so that every cell is treated alike, and a rule of neighbours has 64 examples in a picture. The blocks are those of
 `models/tiny`, unchanged; what reads and what writes latents is folded (python/pretrain/convert.py), without any training.
 
-- **What it is for**: rules in which a cell depends on its neighbours, learned in told views: `vdm fit TASK --model
-  models/cells --views 8`, and `vdm eval` with the same two options. doc/experiments.md has the figures.
+- **What it is for**: rules in which a cell depends on its neighbours, learned in several views with a prompt each. `vdm fit
+  TASK --model models/cells` does it in eight (vdm.json), and `vdm eval` and `vdm predict` know that from the adapter.
+  doc/experiments.md has the figures.
   `models/tiny` costs a quarter, and is as good where pictures move as a whole.
 - **Layout**: AutoencoderKLCogVideoX, CogVideoXTransformer3DModel (6.0 M parameters: 6 blocks, 4 heads of 64, 2 text tokens; 128
   video tokens), CogVideoXDDIMScheduler; bf16. `prompt_embeds.safetensors` is the one prompt, `view_embeds.safetensors`

@@ -50,7 +50,8 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     const options *o = s->options;
     vdm_error other;
     if (session_load(s, err)) return -1;
-    int status = session_limit_memory(s, plan_print(s, 0, a->train_pairs + a->asked, 0), err);
+    double planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
+    int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
     if (status) { /* the scores so far are written; if there are none, those of an earlier run stay */
@@ -94,7 +95,7 @@ int command_eval(int argc, char **argv)
     char *command = command_line("eval", argc, argv, &err);
     status = command ? prepare(&s, &a, &task, &view, &o, &err) : -1;
     if (!status && o.plan) {
-        plan_print(&s, 0, a.train_pairs + a.asked, 0);
+        plan_print(&s, 0, (a.train_pairs + a.asked) * a.views.n, 0);
     } else if (!status) {
         status = prepare_output(&files, &o, &task, &err);
         if (!status) status = run(&s, &a, &files, command, &err);

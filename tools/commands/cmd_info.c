@@ -98,22 +98,47 @@ static void print_lines(const char *text)
     }
 }
 
+/* What the names of an adapter tell, in every spelling that the reader knows (files/adapter.c). */
+struct adapter {
+    bool is; /* all tensors are of an adapter */
+    int64_t modules, min_rank, max_rank, alphas;
+    bool peft; /* peft's own names */
+};
+
+static struct adapter look_at_adapter(const vdm_safetensors *f)
+{
+    static const char *const down[] = {"lora_A", "lora.down", "lora_down"};
+    struct adapter a = {.is = f->count > 0};
+    for (int64_t i = 0; i < f->count; i++) {
+        const vdm_tensor *t = &f->tensors[i];
+        size_t n = strlen(t->name);
+        bool alpha = n > 6 && strcmp(t->name + n - 6, ".alpha") == 0, first = false;
+        for (int k = 0; k < 3; k++) first = first || (strstr(t->name, down[k]) && t->rank == 2);
+        a.is = a.is && (alpha || strstr(t->name, "lora_") || strstr(t->name, ".lora."));
+        a.alphas += alpha;
+        a.peft = a.peft || strncmp(t->name, "base_model.model.", 17) == 0;
+        if (!first) continue;
+        if (!a.modules++ || t->shape[0] < a.min_rank) a.min_rank = t->shape[0];
+        if (t->shape[0] > a.max_rank) a.max_rank = t->shape[0];
+    }
+    return a;
+}
+
 static int file_info(const char *path, vdm_error *err)
 {
     vdm_safetensors f;
     if (vdm_safetensors_open(&f, path, err)) return -1;
-    bool adapter = f.count > 0;
-    int64_t rank = 0;
-    for (int64_t i = 0; i < f.count; i++) {
-        adapter = adapter && strstr(f.tensors[i].name, "lora_");
-        if (strstr(f.tensors[i].name, "lora_A") && f.tensors[i].rank == 2) rank = f.tensors[i].shape[0];
-    }
+    const struct adapter a = look_at_adapter(&f);
     const char *metadata = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
-    printf("%s: %s", clean(path), adapter ? "an adapter" : "tensors");
-    if (adapter)
-        printf(" of rank %lld on %lld modules; %s", (long long)rank, (long long)f.count / 2,
-               metadata ? "its metadata:\n" : "no metadata, so that alpha = rank");
-    if (adapter && metadata) print_lines(metadata);
+    printf("%s: %s", clean(path), a.is ? "an adapter of rank " : "tensors");
+    if (a.is && a.min_rank < a.max_rank) printf("%lld to ", (long long)a.min_rank);
+    if (a.is)
+        printf("%lld on %lld modules; %s", (long long)a.max_rank, (long long)a.modules,
+               metadata   ? "its metadata:\n"
+               : a.alphas ? "alpha of each in a tensor"
+               : a.peft   ? "alpha in adapter_config.json"
+                          : "no metadata, so that alpha = rank");
+    if (a.is && metadata) print_lines(metadata);
     printf("\n");
     print_tensors(&f);
     vdm_safetensors_close(&f);

@@ -154,9 +154,12 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
     if (!path) return -1;
     int applied, modules;
     int status = vdm_lora_read(part, path, c, &applied, &modules, err);
-    if (!status)
-        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g\n", clean(path), applied, modules,
+    if (!status) {
+        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
+        if (part->views > 1) fprintf(stderr, ", learned in %d views", part->views);
+        fputc('\n', stderr);
+    }
     vdm_free(path);
     return status;
 }

@@ -191,6 +191,7 @@ static void report_learning(const training *l)
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
     fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, l->pairs);
+    if (l->views.n > 1) fprintf(stderr, " in %d views", l->views.n);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
 }
