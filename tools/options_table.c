@@ -108,7 +108,7 @@ const struct option_row option_rows[] = {
     {"--dump-grads", NULL, FLAG, AT(learn.dump_grads), 0, 0, FIT, 0,
      "with --dump: the gradients of step 0 too"},
     {"--memory-limit", "GIB", REAL, AT(memory_limit), 0.1, 1e6, FIT | PREDICT | EVAL, 0,
-     "weights that don't fit in so much memory are read when they are used (what the system allows)"},
+     "weights that don't fit into this memory are read when they are used (the system's limit)"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, 0, "print memory and time, and stop"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC, MODEL | KEY, "size of the canvas (400x400)"},
     {"--cell", "N", COUNT, AT(canvas.cell), 0, 512, GRIDS | PREDICT, MODEL | KEY,

@@ -134,19 +134,20 @@ static void print_settings(const session *s, bool learning)
                 o->sample.dynamic_guidance ? ", dynamic" : "", p.ensemble);
 }
 
-/* The peak if but two blocks' weights are in memory at a time (--memory-limit), and what happens within the limit */
-static void print_least(const session *s, double peak, double transformer)
+/* The peak with the weights of only two blocks in memory (--memory-limit), and the effect of the limit */
+static void print_minimum(const session *s, double peak, double transformer)
 {
     const vdm_transformer_config *c = &s->config.transformer;
     double D = (double)c->heads * c->head_dim, elements = 12 * D * D;
     double block = elements * (transformer > 3 * c->layers * elements ? sizeof(float) : sizeof(uint16_t));
-    double least = c->layers > 2 ? peak - (c->layers - 2) * block : peak, limit = memory_limit_of(s->options);
+    double minimum = c->layers > 2 ? peak - (c->layers - 2) * block : peak,
+           limit = memory_limit_of(s->options);
     char text[32];
-    print_line("at the least (--memory-limit)", least);
+    print_line("minimum (--memory-limit)", minimum);
     if (limit <= 0 || peak <= limit * 15 / 16) return;
     format_bytes(text, sizeof text, limit);
     fprintf(stderr, "  the limit is %s: %s\n", text,
-            least <= limit * 15 / 16 ? "weights are read as they are used" : "it is too small");
+            minimum <= limit * 15 / 16 ? "weights are read when they are used" : "it is too small");
 }
 
 double plan_print(const session *s, int training_steps, int answers, int pairs)
@@ -179,7 +180,7 @@ double plan_print(const session *s, int training_steps, int answers, int pairs)
         peak = larger(peak, text);
     }
     print_line("at the peak", peak);
-    print_least(s, peak, transformer);
+    print_minimum(s, peak, transformer);
     int B = training_steps ? o->learn.batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
