@@ -82,7 +82,7 @@ int vdm_fail(vdm_error *err, const char *format, ...)
         memmove(text + HEAD + sizeof gap - 1, text + length - tail, tail + 1);
     }
     vdm_clean(text);
-    snprintf(err->text, sizeof err->text, "%s", text);
+    memcpy(err->text, text, strlen(text) + 1);
     return -1;
 }
 

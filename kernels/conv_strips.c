@@ -43,7 +43,7 @@ static struct strip strip_of(const vdm_cpu *cpu, const vdm_conv_args *c, float *
     s.wide = round_up(smaller(STRIP, round_up(c->Wo, 16)) + w->k - 1, 16);
     int64_t frame = (int64_t)w->k * w->in * s.wide;
     s.frames = (int)smaller(c->T, STRIP_FLOATS / frame > w->kt ? STRIP_FLOATS / frame - w->kt + 1 : 1);
-    s.x = (void *)take(&at, s.K * (int64_t)(sizeof *s.x / sizeof *at));
+    s.x = (void *)take(&at, s.K * (int64_t)sizeof(float *) / (int64_t)sizeof(float));
     s.weights = take(&at, round_up(s.K, 2 * PIECE_CELLS) * round_up(w->out, s.high));
     s.rows = take(&at, (w->kt - 1 + s.frames) * frame);
     s.panel = take(&at, STRIP_DEEP * TILE_COLS);
