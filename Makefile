@@ -32,13 +32,13 @@ AMX_C = void f(void){_tile_release();}
 NEWER := $(if $(X86),$(shell $(CC) -mavx512bf16 -x c -E /dev/null >/dev/null 2>&1 && echo avx512bf16))
 NEWER += $(if $(and $(X86),$(findstring linux,$(MACHINE))),$(shell echo '$(AMX_C)' | \
   $(CC) -Werror -mavx512bf16 -mamx-tile -mamx-bf16 -include immintrin.h -x c -c - -o /dev/null 2>/dev/null && echo avx512amx))
-SETS = scalar $(if $(X86),avx2 avx512 $(NEWER)) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
+# Code for AMX is in the set avx512bf16.
+SETS = scalar $(if $(X86),avx2 avx512 $(filter avx512bf16,$(NEWER))) $(if $(filter aarch64% arm64%,$(MACHINE)),neon)
 ISA_scalar =
 ISA_neon =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
-ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
-ISA_avx512amx = $(ISA_avx512bf16) -mamx-tile -mamx-bf16
+ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16 $(if $(filter avx512amx,$(NEWER)),-mamx-tile -mamx-bf16)
 
 # mingw: the POSIX calls that it lacks; its gcc does not align stacks as the aligned moves of AVX need it.
 WINDOWS := $(findstring mingw,$(MACHINE))
@@ -78,14 +78,15 @@ $(BUILD)/libvdm.a: $(LIB_OBJECTS)
 $(BUILD)/vdm: $(TOOL_OBJECTS) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
-# -O3 is for loops over numbers: nothing in tools/ and tests/ has any that take time.
-$(BUILD)/tools/%.o $(BUILD)/tests/%.o: OPT := $(subst -O3,-O2,$(OPT))
+# -O3 is for loops over numbers: nothing in files/, text/, task/ and tests/ has any that take time, in tools/ not even -O2.
+$(BUILD)/files/%.o $(BUILD)/text/%.o $(BUILD)/task/%.o $(BUILD)/tests/%.o: OPT := $(subst -O3,-O2,$(OPT))
+$(BUILD)/tools/%.o: OPT := $(subst -O3,-O1,$(OPT))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(if $(filter kernels/%,$<),,$(HARDEN)) -MMD -MP -c $< -o $@
 # kernels/set.c for avx2 is kernels/set@avx2.o. Locals for a debugger, who steps through kernels/plain.c, would take
 # half of the compile time; so would -O3 of the scalar set, of which no speed is asked. -O3 of the others: packing
-# is a tenth slower at -O2, learning with bf16's instructions by 5 %. But gcc then copies whole loops for each constant
+# was a tenth slower at -O2, learning with bf16's instructions by 5 %. But gcc then copies whole loops for each constant
 # and each condition in them: that takes two fifths of the time, and saves 2 % of the instructions at the smallest sizes.
 COPIES = -fno-ipa-cp-clone -fno-unswitch-loops
 COPIES := $(shell $(CC) -Werror $(COPIES) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(COPIES))

@@ -1,5 +1,7 @@
-/* Attention of one instruction set, forward and backward, without scores of S x S: kernels.h has the
- * definition, kernels/plain.c has it as loops.
+/* Attention of one instruction set, forward and backward, without scores of S x S. A part of set.c; kernels.h has the rules;
+ * plain.c: plain_attention_forward, plain_attention_backward.
+ *
+ *   o_i = sum over j of p_ij v_j,   p_ij = exp(s_ij) / sum over j of exp(s_ij),   s_ij = q_i k_j / sqrt(Dh)
  *
  * Forward. One task is a group of queries of one head. Queries are in the lanes:
  *     scores [keys,queries] = K Q^T      left panels of keys, right panels of queries

@@ -1,5 +1,8 @@
-/* Convolution of one instruction set: the product of the windows [pixels, kt*k*k*in] with the weight. Windows
- * exist only in packed panels. A part of set.c; plain.c: plain_conv. */
+/* Convolution of one instruction set: the product of the windows [pixels, kt*k*k*in] with the weight,
+ *
+ *   y(pixel,n) = sum over k = (dt, dy, dx, channel) of window(pixel,k) W(k,n) + bias(n) + residual(pixel,n)
+ *
+ * Windows exist only in packed panels. A part of set.c; plain.c: plain_conv. */
 
 /* Where a window's first tap lies: its frame, row and column, which may be outside. */
 struct origin {

@@ -39,7 +39,7 @@ static struct strip strip_of(const vdm_cpu *cpu, const vdm_conv_args *c, float *
     struct depth d = depth_of(cpu, STRIP_DEEP);
     float *at = scratch;
     struct strip s = {.c = c, .K = (int64_t)w->kt * w->k * w->k * w->in};
-    s.high = has_tiles(d) ? AMX_HIGH : smaller(w->out, TILE_ROWS);
+    s.high = d.tiles ? AMX_HIGH : smaller(w->out, TILE_ROWS);
     s.wide = round_up(smaller(STRIP, round_up(c->Wo, 16)) + w->k - 1, 16);
     int64_t frame = (int64_t)w->k * w->in * s.wide;
     s.frames = (int)smaller(c->T, STRIP_FLOATS / frame > w->kt ? STRIP_FLOATS / frame - w->kt + 1 : 1);

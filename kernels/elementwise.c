@@ -1,4 +1,8 @@
-/* What works element by element, of one instruction set. A part of set.c; plain.c: the last section. */
+/* What works element by element, of one instruction set: for example
+ *
+ *   gelu(x) = x sigma(2u), u = sqrt(2/pi) (x + 0.044715 x^3)     silu(x) = x sigma(x)     sigma(z) = 1 / (1 + e^-z)
+ *
+ * A part of set.c; plain.c: plain_rope, plain_gelu, plain_silu, ... plain_adamw, and what follows it. */
 
 /* ------------------------------------------------------------------------------------------------
  * Number by number */

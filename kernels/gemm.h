@@ -11,7 +11,7 @@
  *      |p1|  | sums in registers|             a vector, with the TILE_COLS numbers of the right panel: no
  *      +--+  +------------------+             sum across lanes ever, so every output is one chain over k.
  *
- * Around it are the usual loops of a packed product (products.c: run_part), in BLIS's words:
+ * Around it are the usual loops of a packed product (products.c: run_share), in BLIS's words:
  *
  *     for nc columns of the rhs (NC)                  packed once: L3
  *       for kc of k (KC)
@@ -33,6 +33,12 @@
 
 #include "kernels/kernels.h"
 #include "kernels/vector.h"
+
+#ifdef V16_DOT
+enum { ONLY_PAIRS = true }; /* set.c: the products of f32 are those of avx512 */
+#else
+enum { ONLY_PAIRS = false };
+#endif
 
 enum {
     TILE_COLS = 16 * TILE_VECS,
@@ -69,35 +75,36 @@ enum {
 /* How deep a product is: kc numbers of k, in so many cells */
 struct depth {
     bool pairs; /* of bf16 */
-    bool amx;   /* which are added by rule 6 */
+    bool amx;   /* which are added by rule 6, */
+    bool tiles; /* in the processor's tiles */
     int64_t cells;
 };
+/* Do products go in the processor's tiles? */
+static inline bool in_tiles(const vdm_cpu *cpu)
+{
+#ifdef V16_AMX
+    return cpu->precision == VDM_PRECISION_AMX && cpu->kernels->tiles;
+#else
+    (void)cpu;
+    return false;
+#endif
+}
 static inline struct depth depth_of(const vdm_cpu *cpu, int64_t kc)
 {
     bool pairs = cpu->precision != VDM_PRECISION_F32, amx = cpu->precision == VDM_PRECISION_AMX;
     int64_t cells = pairs ? (kc + 1) / 2 : kc;
-    struct depth d = {pairs, amx, amx ? round_up(cells, PIECE_CELLS) : cells};
+    struct depth d = {pairs, amx, in_tiles(cpu), amx ? round_up(cells, PIECE_CELLS) : cells};
     return d;
 }
 
-/* Are products done in the processor's tiles? */
-static inline bool has_tiles(struct depth d)
-{
-#ifdef V16_AMX
-    return d.amx;
-#else
-    (void)d;
-    return false;
-#endif
-}
 /* Rows of a left panel, and whether a panel is a left one whose blocks keep rows: right ones are wider. */
 static inline int64_t lhs_width(struct depth d)
 {
-    return has_tiles(d) ? AMX_HIGH : TILE_ROWS;
+    return d.tiles ? AMX_HIGH : TILE_ROWS;
 }
 static inline bool keeps_rows(int64_t width, struct depth d)
 {
-    return has_tiles(d) && width == AMX_HIGH;
+    return d.tiles && width == AMX_HIGH;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -124,26 +131,28 @@ INLINE v16 cells_along(const char *p, vdm_dtype dtype, const bool pairs, int64_t
     return v16_pairs(first, n > 16 ? v16_widen(p + 16 * bytes, dtype, n - 16) : v16_set(0));
 }
 
-/* One vector of cells of each of 16 rows, at so many bytes into them */
-INLINE void load_cells(v16 block[16], const char *const rows[16], int64_t at, vdm_dtype dtype,
+/* One vector of cells of each of `count` rows, at so many bytes into them */
+INLINE void load_cells(const int count, v16 *block, const char *const rows[16], int64_t at, vdm_dtype dtype,
                        const bool pairs)
 {
-    UNROLL for (int i = 0; i < 16; i++) block[i] = cells_along(rows[i] + at, dtype, pairs, pairs ? 32 : 16);
+    UNROLL for (int i = 0; i < count; i++) block[i] =
+        cells_along(rows[i] + at, dtype, pairs, pairs ? 32 : 16);
 }
-INLINE void load_block(v16 block[16], const char *const rows[16], int64_t at, vdm_dtype dtype, bool pairs)
+INLINE void load_block(const int count, v16 *block, const char *const rows[16], int64_t at, vdm_dtype dtype,
+                       bool pairs)
 {
-    if (!pairs && dtype == VDM_F32)
-        load_cells(block, rows, at, VDM_F32, false);
-    else if (!pairs && dtype == VDM_F16)
-        load_cells(block, rows, at, VDM_F16, false);
-    else if (!pairs)
-        load_cells(block, rows, at, VDM_BF16, false);
+    if (!pairs && dtype == VDM_F32) /* conv_strips.c needs it everywhere */
+        load_cells(count, block, rows, at, VDM_F32, false);
+    else if (!ONLY_PAIRS && !pairs && dtype == VDM_F16)
+        load_cells(count, block, rows, at, VDM_F16, false);
+    else if (!ONLY_PAIRS && !pairs)
+        load_cells(count, block, rows, at, VDM_BF16, false);
     else if (dtype == VDM_F32)
-        load_cells(block, rows, at, VDM_F32, true);
+        load_cells(count, block, rows, at, VDM_F32, true);
     else if (dtype == VDM_F16)
-        load_cells(block, rows, at, VDM_F16, true);
+        load_cells(count, block, rows, at, VDM_F16, true);
     else
-        load_cells(block, rows, at, VDM_BF16, true);
+        load_cells(count, block, rows, at, VDM_BF16, true);
 }
 
 /* The last numbers of 16 rows, of so many bytes, become rows that zeros fill up. */
@@ -168,15 +177,24 @@ NOINLINE static void pack_rows(float *panel, int64_t capacity, int64_t width, co
             int64_t at = k / each * width + r, first = k * bytes;
             v16 block[16];
             if (numbers < 16 * each) fill_rows(last, row, first, numbers * bytes), first = 0;
-            load_block(block, row, first, dtype, pairs);
+#ifdef V16_LOW_PANELS
+            if (width <= 8 && depth == 16) { /* left panels: half the work */
+                load_block(8, block, row, first, dtype, pairs);
+                v16_transpose_low(block);
+                v16_store_low(panel + at, width, block, width);
+                continue;
+            }
+#endif
+            load_block(16, block, row, first, dtype, pairs);
             v16_transpose(block);
             if (depth == 16 && at + 15 * width + 16 <= capacity) {
                 UNROLL for (int i = 0; i < 16; i++) v16_store(panel + at + i * width, block[i]);
             } else {
-                v16 column[16];
-                memcpy(column, block, sizeof column);
-                for (int i = 0; i < depth; i++)
-                    panel_store(panel, at + i * width, capacity, column[i], smaller(16, width - r));
+                UNROLL for (int i = 0; i < 16; i++)
+                {
+                    if (i < depth)
+                        panel_store(panel, at + i * width, capacity, block[i], smaller(16, width - r));
+                }
             }
         }
     }
@@ -218,31 +236,19 @@ INLINE void pack_across_as(float *panel, int64_t width, const char *x, int64_t k
 NOINLINE static void pack_across(float *panel, int64_t width, const char *x, int64_t k_bytes, int64_t n,
                                  vdm_dtype dtype, int64_t kc, bool pairs)
 {
-    if (pairs) {
-        switch (dtype) {
-        case VDM_F32:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, true);
-            break;
-        case VDM_F16:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, true);
-            break;
-        default:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, true);
-            break;
-        }
-    } else {
-        switch (dtype) {
-        case VDM_F32:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, false);
-            break;
-        case VDM_F16:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, false);
-            break;
-        default:
-            pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, false);
-            break;
-        }
-    }
+    pairs = pairs || ONLY_PAIRS;
+    if (!pairs && dtype == VDM_F32)
+        pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, false);
+    else if (!pairs && dtype == VDM_F16)
+        pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, false);
+    else if (!pairs)
+        pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, false);
+    else if (dtype == VDM_F32)
+        pack_across_as(panel, width, x, k_bytes, n, VDM_F32, kc, true);
+    else if (dtype == VDM_F16)
+        pack_across_as(panel, width, x, k_bytes, n, VDM_F16, kc, true);
+    else
+        pack_across_as(panel, width, x, k_bytes, n, VDM_BF16, kc, true);
 }
 
 /* x(r,k) = data[r * r_stride + k * k_stride], elements of `dtype` */
@@ -376,38 +382,37 @@ INLINE void tile_store(const int rows, const int vecs, float *c, int64_t c_row, 
     }
 }
 
+/* The right factor of a tile: a panel, or rows of TILE_COLS numbers that begin at x[k] + first */
+struct rhs_rows {
+    const float *panel;
+    const float *const *x;
+    int64_t first;
+};
 /* What a micro-kernel multiplies and where the output goes */
 struct tile_product {
     const float *a; /* rows side by side, */
     int64_t step;   /* so far apart from cell to cell */
-    const float *b; /* a right panel; of TILE_OF_ROWS the first elements of its rows are x[k] + first */
-    const float *const *x;
-    int64_t first;
+    struct rhs_rows b;
     float *c;
     int64_t c_row;
     bool add; /* to what is at c */
 };
 enum tile_kind { TILE_OF_F32, TILE_OF_ROWS, TILE_OF_PAIRS };
 
-/* One chain: sum = n cells of left right, from cell `done` on */
+/* One chain: sum = n cells of left right */
 INLINE void tile_chain(const int rows, const int vecs, const enum tile_kind kind,
-                       v16 sum[TILE_ROWS][TILE_VECS], const struct tile_product *t, int64_t done, int64_t n)
+                       v16 sum[TILE_ROWS][TILE_VECS], int64_t n, const float *a, int64_t step,
+                       struct rhs_rows b)
 {
-    const int64_t step = t->step;
-    const float *a = t->a + done * step, *end = a + n * step;
     UNROLL for (int r = 0; r < rows; r++)
     {
         UNROLL for (int v = 0; v < vecs; v++) sum[r][v] = v16_set(0);
     }
-    if (kind == TILE_OF_ROWS) {
-        const float *const *x = t->x + done;
-        for (const int64_t first = t->first; a != end; a += step, x++)
-            step_cells(rows, vecs, false, sum, a, *x + first);
-    } else {
-        const float *b = t->b + done * TILE_COLS;
-        for (; n > 0; n--, a += step, b += TILE_COLS)
-            step_cells(rows, vecs, kind == TILE_OF_PAIRS, sum, a, b);
-    }
+    if (kind == TILE_OF_ROWS)
+        for (; n > 0; n--, a += step, b.x++) step_cells(rows, vecs, false, sum, a, *b.x + b.first);
+    else
+        for (; n > 0; n--, a += step, b.panel += TILE_COLS)
+            step_cells(rows, vecs, kind == TILE_OF_PAIRS, sum, a, b.panel);
 }
 
 /* The tile of `rows` x 16 `vecs` outputs. Between chains it is kept beside c, whose rows are often a multiple of
@@ -418,43 +423,61 @@ INLINE void tile(const int rows, const int vecs, const enum tile_kind kind, int6
 {
     const bool pairs = kind == TILE_OF_PAIRS;
     const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
+    const float *a = t->a;
+    const struct rhs_rows b = t->b;
     _Alignas(64) float kept[TILE_ROWS * TILE_COLS];
     v16 sum[TILE_ROWS][TILE_VECS];
-    tile_chain(rows, vecs, kind, sum, t, 0, smaller(chain, cells));
+    tile_chain(rows, vecs, kind, sum, smaller(chain, cells), a, t->step, b);
     if (t->add) tile_add(rows, vecs, pairs, sum, t->c, t->c_row);
     for (int64_t done = chain; done < cells; done += chain) {
+        struct rhs_rows next = {b.panel, b.x, b.first};
+        if (kind == TILE_OF_ROWS)
+            next.x += done;
+        else
+            next.panel += done * TILE_COLS;
         tile_store(rows, vecs, kept, TILE_COLS, sum);
-        tile_chain(rows, vecs, kind, sum, t, done, smaller(chain, cells - done));
+        tile_chain(rows, vecs, kind, sum, smaller(chain, cells - done), a + done * t->step, t->step, next);
         tile_add(rows, vecs, pairs, sum, kept, TILE_COLS);
     }
     tile_store(rows, vecs, t->c, t->c_row, sum);
 }
 
-typedef void tile_function(int vecs, enum tile_kind kind, int64_t cells, const struct tile_product *t);
-/* One micro-kernel per height: EACH_TILE_HEIGHT(TILE_OF) defines tile_1, tile_2, ... tile_<TILE_ROWS>, and
- * EACH_TILE_HEIGHT(TILE_NAME) lists them in the table. */
-#define TILE_OF(rows)                                                                                   \
-    static void tile_##rows(int vecs, enum tile_kind kind, int64_t cells, const struct tile_product *t) \
-    {                                                                                                   \
-        if (kind == TILE_OF_ROWS)                                                                       \
-            tile(rows, TILE_VECS, TILE_OF_ROWS, cells, t);                                              \
-        else if (vecs == TILE_VECS && kind == TILE_OF_PAIRS)                                            \
-            tile(rows, TILE_VECS, TILE_OF_PAIRS, cells, t);                                             \
-        else if (vecs == TILE_VECS)                                                                     \
-            tile(rows, TILE_VECS, TILE_OF_F32, cells, t);                                               \
-        else if (TILE_VECS > 1 && kind == TILE_OF_PAIRS)                                                \
-            tile(rows, 1, TILE_OF_PAIRS, cells, t);                                                     \
-        else if (TILE_VECS > 1)                                                                         \
-            tile(rows, 1, TILE_OF_F32, cells, t);                                                       \
+/* One micro-kernel per height and kind: EACH_TILE_HEIGHT(TILE_OF) defines tile_f32_1, tile_rows_1, tile_pairs_1, ...
+ * EACH_TILE_HEIGHT(TILE_F32) and so on list them in the table. Functions apart: in one the compiler runs out of registers. */
+typedef void tile_function(int vecs, int64_t cells, const struct tile_product *t);
+INLINE void tile_of_width(const int rows, int vecs, const enum tile_kind kind, int64_t cells,
+                          const struct tile_product *t)
+{
+    if (vecs == TILE_VECS)
+        tile(rows, TILE_VECS, kind, cells, t);
+    else if (TILE_VECS > 1)
+        tile(rows, 1, kind, cells, t);
+}
+#define TILE_OF(rows)                                                                        \
+    static void tile_f32_##rows(int vecs, int64_t cells, const struct tile_product *t)       \
+    {                                                                                        \
+        if (!ONLY_PAIRS) tile_of_width(rows, vecs, TILE_OF_F32, cells, t);                   \
+    }                                                                                        \
+    static void tile_rows_##rows(int vecs, int64_t cells, const struct tile_product *t)      \
+    {                                                                                        \
+        if (!ONLY_PAIRS && vecs == TILE_VECS) tile(rows, TILE_VECS, TILE_OF_ROWS, cells, t); \
+    }                                                                                        \
+    static void tile_pairs_##rows(int vecs, int64_t cells, const struct tile_product *t)     \
+    {                                                                                        \
+        tile_of_width(rows, vecs, TILE_OF_PAIRS, cells, t);                                  \
     }
-#define TILE_NAME(rows) [(rows)-1] = tile_##rows,
+#define TILE_F32(rows)   [(rows)-1] = tile_f32_##rows,
+#define TILE_ROWS_(rows) [(rows)-1] = tile_rows_##rows,
+#define TILE_PAIRS(rows) [(rows)-1] = tile_pairs_##rows,
 EACH_TILE_HEIGHT(TILE_OF)
-static tile_function *const tiles[TILE_ROWS] = {EACH_TILE_HEIGHT(TILE_NAME)};
+static tile_function *const tiles[][TILE_ROWS] = {[TILE_OF_F32] = {EACH_TILE_HEIGHT(TILE_F32)},
+                                                  [TILE_OF_ROWS] = {EACH_TILE_HEIGHT(TILE_ROWS_)},
+                                                  [TILE_OF_PAIRS] = {EACH_TILE_HEIGHT(TILE_PAIRS)}};
 
 /* The lowest micro-kernel of at least this height */
 static inline int64_t tile_height(int64_t rows)
 {
-    while (!tiles[rows - 1]) rows++;
+    while (!tiles[TILE_OF_F32][rows - 1]) rows++;
     return rows;
 }
 
@@ -481,7 +504,7 @@ static void tile_rule6(int64_t rows, int vecs, int64_t cells, const struct tile_
         for (int v = 0; v < vecs; v++) {
             v16 even[PIECE_CELLS], odd[PIECE_CELLS];
             for (int k = 0; k < PIECE_CELLS; k++) {
-                v16 column = v16_load(t->b + (done + k) * TILE_COLS + 16 * v);
+                v16 column = v16_load(t->b.panel + (done + k) * TILE_COLS + 16 * v);
                 even[k] = v16_even(column), odd[k] = v16_odd(column);
             }
             for (int64_t r = 0; r < rows; r++) {
@@ -500,7 +523,7 @@ static void run_tile(int64_t rows, int vecs, struct depth d, const struct tile_p
     if (d.amx)
         tile_rule6(rows, vecs, d.cells, t);
     else
-        tiles[rows - 1](vecs, d.pairs ? TILE_OF_PAIRS : TILE_OF_F32, d.cells, t);
+        tiles[d.pairs ? TILE_OF_PAIRS : TILE_OF_F32][rows - 1](vecs, d.cells, t);
 }
 
 /* The left factor: packed panels, or rows side by side in memory (panel 1, any step). */
@@ -547,9 +570,13 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
         for (int64_t r = 0; r < rows; r += TILE_ROWS) {
             int64_t high = smaller(TILE_ROWS, rows - r);
             struct output at = {o.c + r * o.row + n * o.col, o.row, o.col};
-            struct tile_product t = {
-                .a = a.data + r * a.panel, .step = a.step, .b = b, .c = at.c, .c_row = o.row, .add = add};
-            if (wide % 16 == 0 && o.col == 1 && (d.amx || tiles[high - 1]))
+            struct tile_product t = {.a = a.data + r * a.panel,
+                                     .step = a.step,
+                                     .b = {.panel = b},
+                                     .c = at.c,
+                                     .c_row = o.row,
+                                     .add = add};
+            if (wide % 16 == 0 && o.col == 1 && (d.amx || tile_height(high) == high))
                 run_tile(high, (int)(wide / 16), d, &t);
             else
                 tile_at_edge(high, wide, d, &t, at);
@@ -562,10 +589,10 @@ NOINLINE static void multiply_all(int64_t rows, int64_t cols, struct depth d, st
 static void multiply_rows(int64_t rows, int64_t kc, struct lhs a, const float *const *x, int64_t first,
                           float *c, bool add)
 {
-    struct tile_product t = {.step = a.step, .x = x, .first = first, .c_row = TILE_COLS, .add = add};
+    struct tile_product t = {.step = a.step, .b = {.x = x, .first = first}, .c_row = TILE_COLS, .add = add};
     for (int64_t r = 0; r < rows; r += TILE_ROWS) {
         t.a = a.data + r * a.panel, t.c = c + r * TILE_COLS;
-        tiles[tile_height(smaller(TILE_ROWS, rows - r)) - 1](TILE_VECS, TILE_OF_ROWS, kc, &t);
+        tiles[TILE_OF_ROWS][tile_height(smaller(TILE_ROWS, rows - r)) - 1](TILE_VECS, kc, &t);
     }
 }
 
@@ -697,7 +724,7 @@ static void multiply(int64_t rows, int64_t cols, struct depth d, struct lhs a, c
                      struct output o, bool add)
 {
 #ifdef V16_AMX
-    if (d.amx) {
+    if (d.tiles) {
         multiply_amx(rows, cols, d, a, right, o, add);
         return;
     }
@@ -717,7 +744,7 @@ INLINE void amx_begin(const vdm_cpu *cpu)
         uint16_t bytes[16]; /* of a row */
         uint8_t rows[16];
     } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    if (cpu->precision == VDM_PRECISION_AMX) _tile_loadconfig(&shapes);
+    if (in_tiles(cpu)) _tile_loadconfig(&shapes);
 #else
     (void)cpu;
 #endif
@@ -725,7 +752,7 @@ INLINE void amx_begin(const vdm_cpu *cpu)
 INLINE void amx_end(const vdm_cpu *cpu)
 {
 #ifdef V16_AMX
-    if (cpu->precision == VDM_PRECISION_AMX) _tile_release();
+    if (in_tiles(cpu)) _tile_release();
 #else
     (void)cpu;
 #endif

@@ -141,6 +141,7 @@ typedef struct vdm_adamw_factors {
 
 typedef struct vdm_kernels {
     const char *name;
+    bool tiles;                            /* products of rule 6 go in the processor's tiles (AMX) */
     size_t (*scratch_floats)(int threads); /* packing space, independent of the problem's size */
 
     void (*matmul)(const vdm_cpu *cpu, const vdm_matmul_args *m);

@@ -1,5 +1,8 @@
-/* Layer norm and group norm of one instruction set. A part of set.c; plain.c: plain_layer_norm,
- * plain_group_norm. */
+/* Layer norm and group norm of one instruction set:
+ *
+ *   y = ((x - mean) rstd gamma + beta) (1 + scale) + shift     mean, rstd of a row, or of a group of channels
+ *
+ * A part of set.c; plain.c: plain_layer_norm, plain_layer_norm_backward, plain_group_norm_stats, plain_group_norm. */
 
 /* ------------------------------------------------------------------------------------------------
  * Layer norm: rows of D numbers, one after the other */

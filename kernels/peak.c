@@ -59,14 +59,14 @@ static double spin_tiles(float *out, int64_t steps)
 }
 #endif
 
-static double spin(vdm_precision precision, float *out, int64_t steps)
+static double spin(const vdm_cpu *cpu, float *out, int64_t steps)
 {
-    if (precision == VDM_PRECISION_F32) return spin_fma(out, steps);
+    if (cpu->precision == VDM_PRECISION_F32) return spin_fma(out, steps);
 #ifdef V16_DOT
-    if (precision == VDM_PRECISION_BF16) return spin_dots(out, steps);
+    if (cpu->precision == VDM_PRECISION_BF16) return spin_dots(out, steps);
 #endif
 #ifdef V16_AMX
-    if (precision == VDM_PRECISION_AMX) return spin_tiles(out, steps);
+    if (in_tiles(cpu)) return spin_tiles(out, steps);
 #endif
     return 0;
 }
@@ -81,7 +81,7 @@ static void peak_piece(const void *of, int i, int thread)
     const struct peak *s = of;
     (void)thread;
     amx_begin(s->cpu);
-    double done = spin(s->cpu->precision, s->cpu->scratch + 16 * i, s->steps);
+    double done = spin(s->cpu, s->cpu->scratch + 16 * i, s->steps);
     amx_end(s->cpu);
     if (i == 0) *s->operations = done;
 }

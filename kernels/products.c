@@ -1,12 +1,12 @@
-/* Products of one instruction set: C [M,N] = A [M,K] B [K,N], for matmul and convolution. A part of set.c;
- * plain.c: plain_matmul.
+/* Products of one instruction set: C(m,n) = sum over k of A(m,k) B(k,n) + bias(n), C [M,N], A [M,K], B [K,N], for matmul and
+ * convolution. A part of set.c; plain.c: plain_matmul.
  *
  * gemm.h has the packing and the inner loop. Here is the way around them: which part is packed when, and what
  * each thread does. No choice here (blocks, threads, the order of tasks) changes a result: an output is computed
  * by one thread, in the order of k.
  *
  *   each thread, a rectangle of C:
- *       for some columns of B, for some depth of k, for some rows of A (block_of):
+ *       for nc columns of B, for kc of k, for mc rows of A (blocking_of):
  *           pack these rows; for each panel of columns: pack it, unless it is; multiply
  *
  * Trap: threads could pack B together and share it. A panel that another core has read is slow to write again
@@ -87,8 +87,8 @@ static void finish(const struct rhs *r, int64_t m, int64_t rows, int64_t n, int6
     }
 }
 
-/* A thread's part of the output, and its packing space. */
-struct part {
+/* A thread's rectangle of the output, and its packed factors */
+struct thread_share {
     int64_t m, rows, n, cols;
     float *lhs, *rhs;
 };
@@ -107,35 +107,35 @@ static void pack_lhs(const struct product *p, float *to, int64_t m, int64_t rows
         pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
 }
 
-/* What is packed at once, how many rows of the output are made together, and of how many a part is a
- * multiple: a lower tile costs about what its rows do (but for the lowest), Intel's cost the same. */
-struct block {
-    int64_t depth, cols, rows, high, multiple;
+/* The block sizes of gemm.h's loops: kc of k, nc columns and mc rows are packed at once; mr rows of the output are made
+ * together; a thread's rows are a multiple of `multiple` (a lower tile costs about what its rows do; AMX's cost the same). */
+struct blocking {
+    int64_t kc, nc, mc, mr, multiple;
 };
-static struct block block_of(const vdm_cpu *cpu)
+static struct blocking blocking_of(const vdm_cpu *cpu)
 {
-    struct block usual = {KC, NC, MC, TILE_ROWS, 1};
+    struct blocking usual = {KC, NC, MC, TILE_ROWS, 1};
 #ifdef V16_AMX
-    struct block amx = {2 * KC, NC, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
-    if (cpu->precision == VDM_PRECISION_AMX) return amx;
+    struct blocking amx = {2 * KC, NC, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
+    if (in_tiles(cpu)) return amx;
 #else
     (void)cpu;
 #endif
     return usual;
 }
 
-/* A part, alone. Where all its rows are packed at once, a panel of B is used once and stays in L1 and L2. */
-static void run_part(const struct product *p, const vdm_cpu *cpu, const struct part *t)
+/* A thread's rectangle, alone. Where all its rows are packed at once, a panel of B is used once and stays in L1 and L2. */
+static void run_share(const struct product *p, const vdm_cpu *cpu, const struct thread_share *t)
 {
-    struct block block = block_of(cpu);
-    int64_t blocks = pieces(t->rows, block.rows), high = round_up(pieces(t->rows, blocks), block.high);
-    int64_t wide = blocks == 1 ? t->cols : block.cols;
-    for (int64_t n = 0; n < t->cols; n += wide)
-        for (int64_t k = 0; k < p->K; k += block.depth) {
-            int64_t kc = smaller(block.depth, p->K - k);
+    struct blocking b = blocking_of(cpu);
+    int64_t blocks = pieces(t->rows, b.mc), mc = round_up(pieces(t->rows, blocks), b.mr);
+    int64_t nc = blocks == 1 ? t->cols : b.nc;
+    for (int64_t n = 0; n < t->cols; n += nc)
+        for (int64_t k = 0; k < p->K; k += b.kc) {
+            int64_t kc = smaller(b.kc, p->K - k);
             struct depth d = depth_of(cpu, kc);
-            for (int64_t m = 0; m < t->rows; m += high) {
-                int64_t rows = smaller(high, t->rows - m), end = smaller(n + wide, t->cols);
+            for (int64_t m = 0; m < t->rows; m += mc) {
+                int64_t rows = smaller(mc, t->rows - m), end = smaller(n + nc, t->cols);
                 pack_lhs(p, t->lhs, t->m + m, rows, k, kc, d);
                 for (int64_t j = n, cols; j < end; j += cols) {
                     const struct rhs *r = rhs_of(p, t->n + j);
@@ -151,29 +151,29 @@ static void run_part(const struct product *p, const vdm_cpu *cpu, const struct p
         }
 }
 
-/* Multiply-adds of a part for each number of k: a number that is packed counts as PACKING of them, or as five times as
+/* Multiply-adds of a share for each number of k: a number that is packed counts as PACKING of them, or as five times as
  * many of those that tiles do. */
-static double part_work(const vdm_cpu *cpu, int64_t rows, int64_t cols)
+static double share_work(const vdm_cpu *cpu, int64_t rows, int64_t cols)
 {
-    const double PACKING = block_of(cpu).depth == KC ? 20 : 100;
+    const double PACKING = blocking_of(cpu).kc == KC ? 20 : 100;
     return (double)rows * (double)cols + PACKING * (double)(rows + cols);
 }
 
-/* The output as a grid of parts, one a thread: that which makes the largest part least work. */
-struct grid {
+/* The output as a grid of rectangles, one a thread: that which makes the largest least work. */
+struct thread_grid {
     int64_t down, across, rows, cols;
 };
-static struct grid grid_of(const struct product *p, const vdm_cpu *cpu, int threads)
+static struct thread_grid thread_grid_of(const struct product *p, const vdm_cpu *cpu, int threads)
 {
-    struct block block = block_of(cpu);
-    struct grid best = {0};
+    struct blocking b = blocking_of(cpu);
+    struct thread_grid best = {0};
     double least = 0;
     for (int64_t down = 1; down <= threads; down++) {
-        int64_t across = threads / down, rows = round_up(pieces(p->M, down), block.multiple),
+        int64_t across = threads / down, rows = round_up(pieces(p->M, down), b.multiple),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
-        double work = part_work(cpu, rows, cols);
+        double work = share_work(cpu, rows, cols);
         if (best.down && work >= least) continue;
-        struct grid g = {down, across, rows, cols};
+        struct thread_grid g = {down, across, rows, cols};
         best = g, least = work;
     }
     return best;
@@ -201,31 +201,31 @@ static void transpose(struct product *p)
     r->transposed = true;
 }
 
-/* A product in parts: part i is at row i % down, column i / down of the grid. */
-struct parts {
+/* A product in shares: share i is at row i % down, column i / down of the grid. */
+struct shares {
     const struct product *p;
     const vdm_cpu *cpu;
-    struct grid g;
+    struct thread_grid g;
 };
-static struct part part_of(const struct parts *s, int i, float *space)
+static struct thread_share share_of(const struct shares *s, int i, float *space)
 {
     int64_t m = i % s->g.down * s->g.rows, n = i / s->g.down * s->g.cols;
-    return (struct part){
+    return (struct thread_share){
         m, smaller(s->g.rows, s->p->M - m), n, smaller(s->g.cols, s->p->N - n), space, space + LHS_FLOATS};
 }
-static void run_grid_part(const void *of, int i, int thread)
+static void run_grid_share(const void *of, int i, int thread)
 {
-    const struct parts *s = of;
-    struct part t = part_of(s, i, s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS);
+    const struct shares *s = of;
+    struct thread_share t = share_of(s, i, s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS);
     amx_begin(s->cpu);
-    if (t.rows > 0 && t.cols > 0) run_part(s->p, s->cpu, &t);
+    if (t.rows > 0 && t.cols > 0) run_share(s->p, s->cpu, &t);
     amx_end(s->cpu);
 }
-static double grid_part_work(const void *of, int i)
+static double grid_share_work(const void *of, int i)
 {
-    const struct parts *s = of;
-    struct part t = part_of(s, i, NULL);
-    return t.rows > 0 && t.cols > 0 ? part_work(s->cpu, t.rows, t.cols) * (double)s->p->K : 0;
+    const struct shares *s = of;
+    struct thread_share t = share_of(s, i, NULL);
+    return t.rows > 0 && t.cols > 0 ? share_work(s->cpu, t.rows, t.cols) * (double)s->p->K : 0;
 }
 
 static const double SMALL_PRODUCT = 200e3; /* multiply-adds that are not worth waking a thread: 4 us */
@@ -236,9 +236,9 @@ static void run_product(const vdm_cpu *cpu, struct product p)
     if (p.K == 0) run_empty(&p);
     if (p.K == 0 || p.M == 0 || p.N == 0) return;
     bool small = (double)p.M * (double)p.N * (double)p.K < SMALL_PRODUCT;
-    const struct parts s = {&p, cpu, grid_of(&p, cpu, small ? 1 : cpu->threads)};
+    const struct shares s = {&p, cpu, thread_grid_of(&p, cpu, small ? 1 : cpu->threads)};
     const vdm_loop loop = {
-        .pieces = (int)(s.g.down * s.g.across), .run = run_grid_part, .of = &s, .work = grid_part_work};
+        .pieces = (int)(s.g.down * s.g.across), .run = run_grid_share, .of = &s, .work = grid_share_work};
     vdm_team_run(cpu->team, &loop);
 }
 

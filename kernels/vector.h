@@ -1,8 +1,8 @@
 /* v16: sixteen f32 lanes, the one vector that products.c and attention.c are written in. Four forms of it,
  * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
  * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
- * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, VDM_SET_avx512amx has
- * matrix tiles of them besides (V16_AMX: gemm.h). Every operation gives the same bits in all.
+ * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, and perhaps in matrix tiles (V16_AMX:
+ * gemm.h). Every operation gives the same bits in all.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
@@ -32,9 +32,9 @@
 #include <string.h>
 #include "vdm.h"
 
-/* Loops over registers must vanish, or the registers become memory. Not in the scalar set, whose vectors are
- * arrays in memory anyway, and not under the sanitizers: both would take minutes to compile. OUTLINE is for
- * operations so long that a call costs nothing beside them: one copy instead of hundreds. */
+/* Loops over registers must vanish, or the registers become memory. Not in the scalar set, whose vectors are arrays in
+ * memory anyway (what to inline is left to the compiler, which takes half the time), and not under the sanitizers. OUTLINE
+ * is for operations so long that a call costs nothing beside them: one copy instead of hundreds. */
 #if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(VDM_SET_scalar)
 #define INLINE static inline __attribute__((always_inline))
 #else
@@ -44,6 +44,11 @@
 #define NOINLINE __attribute__((noinline))
 #else
 #define NOINLINE
+#endif
+#if defined(__GNUC__)
+#define LIKELY(condition) __builtin_expect(condition, 1)
+#else
+#define LIKELY(condition) (condition)
 #endif
 #if defined(__GNUC__)
 #define OUTLINE static __attribute__((noinline, unused))
@@ -61,14 +66,14 @@
 #endif
 
 /* ------------------------------------------------------------------------------------------------ */
-#if defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16) || defined(VDM_SET_avx512amx)
+#if defined(VDM_SET_avx512) || defined(VDM_SET_avx512bf16)
 #include <immintrin.h>
 
-#if defined(VDM_SET_avx512amx)
-#define SET_NAME avx512amx
-#define V16_AMX
-#elif defined(VDM_SET_avx512bf16)
+#if defined(VDM_SET_avx512bf16)
 #define SET_NAME avx512bf16
+#if defined(VDM_HAS_avx512amx)
+#define V16_AMX
+#endif
 #else
 #define SET_NAME avx512
 #endif
@@ -185,7 +190,7 @@ INLINE v16 v16_odd(v16 p)
 {
     return _mm512_castsi512_ps(_mm512_and_epi32(_mm512_castps_si512(p), _mm512_set1_epi32((int)0xffff0000u)));
 }
-#if defined(VDM_SET_avx512bf16) || defined(VDM_SET_avx512amx)
+#if defined(VDM_SET_avx512bf16)
 #define V16_DOT
 /* c + a b of pairs: what two fma_flushed give, the odd numbers first */
 INLINE v16 v16_dot(v16 a, v16 b, v16 c)
@@ -323,6 +328,26 @@ INLINE v16 v16_times_power(v16 p, v16 n)
     v16 r = {times_power_half(p.a, n.a), times_power_half(p.b, n.b)};
     return r;
 }
+/* |x| <= limit in all lanes? Not where one is NaN. */
+#define V16_ADD_POWER
+INLINE bool v16_all_within(v16 x, float limit)
+{
+    __m256 sign = _mm256_set1_ps(-0.0f), most = _mm256_set1_ps(limit);
+    __m256 a = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.a), most, _CMP_LE_OQ);
+    __m256 b = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.b), most, _CMP_LE_OQ);
+    return _mm256_movemask_ps(_mm256_and_ps(a, b)) == 0xff;
+}
+/* p 2^n, normal numbers; n in the last bits of x */
+INLINE __m256 add_power_half(__m256 p, __m256 x)
+{
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(x), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
+}
+INLINE v16 v16_add_power(v16 p, v16 x)
+{
+    v16 r = {add_power_half(p.a, x.a), add_power_half(p.b, x.b)};
+    return r;
+}
 INLINE float v16_sum(v16 v)
 {
     __m256 x = _mm256_add_ps(v.a, v.b);
@@ -360,6 +385,22 @@ INLINE void v16_transpose(v16 r[16])
         r[i].a = quarter[0][i], r[i].b = quarter[2][i];
         r[i + 8].a = quarter[1][i], r[i + 8].b = quarter[3][i];
     }
+}
+/* Eight rows r[0..7] become columns of eight: column i and i + 8 in the halves of r[i]. */
+#define V16_LOW_PANELS
+INLINE void v16_transpose_low(v16 r[8])
+{
+    __m256 a[8], b[8];
+    UNROLL for (int i = 0; i < 8; i++) a[i] = r[i].a, b[i] = r[i].b;
+    transpose_8x8(a), transpose_8x8(b);
+    UNROLL for (int i = 0; i < 8; i++) r[i].a = a[i], r[i].b = b[i];
+}
+/* Columns of eight, `step` apart, of which the next overwrites what is too many; of the last `high` are stored. */
+INLINE void v16_store_low(float *p, int64_t step, const v16 r[8], int64_t high)
+{
+    UNROLL for (int i = 0; i < 8; i++) _mm256_storeu_ps(p + i * step, r[i].a);
+    UNROLL for (int i = 0; i < 7; i++) _mm256_storeu_ps(p + (i + 8) * step, r[i].b);
+    _mm256_maskstore_ps(p + 15 * step, first_lanes(high), r[7].b);
 }
 
 #define V16_PAIRS
@@ -421,17 +462,15 @@ typedef struct v16 {
     float32x4_t q[4]; /* lanes 0-3, 4-7, 8-11, 12-15 */
 } v16;
 
-#define EACH_QUARTER(i) UNROLL for (int i = 0; i < 4; i++)
-
 INLINE v16 v16_load(const void *p)
 {
     v16 r;
-    EACH_QUARTER(i) r.q[i] = vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + 16 * i));
+    UNROLL for (int i = 0; i < 4; i++) r.q[i] = vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + 16 * i));
     return r;
 }
 INLINE void v16_store(float *p, v16 a)
 {
-    EACH_QUARTER(i) vst1q_f32(p + 4 * i, a.q[i]);
+    UNROLL for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, a.q[i]);
 }
 INLINE v16 v16_load_n(const void *p, int64_t n)
 {
@@ -448,13 +487,13 @@ INLINE void v16_store_n(float *p, v16 a, int64_t n)
 INLINE v16 v16_set(float x)
 {
     v16 r;
-    EACH_QUARTER(i) r.q[i] = vdupq_n_f32(x);
+    UNROLL for (int i = 0; i < 4; i++) r.q[i] = vdupq_n_f32(x);
     return r;
 }
 #define QUARTER_BY_QUARTER(name, expression)    \
     INLINE v16 v16_##name(v16 x, v16 y)         \
     {                                           \
-        EACH_QUARTER(i)                         \
+        UNROLL for (int i = 0; i < 4; i++)      \
         {                                       \
             float32x4_t a = x.q[i], b = y.q[i]; \
             x.q[i] = expression;                \
@@ -469,24 +508,25 @@ QUARTER_BY_QUARTER(max, vbslq_f32(vcgtq_f32(a, b), a, b)) /* vmaxq would spread 
 QUARTER_BY_QUARTER(min, vbslq_f32(vcltq_f32(a, b), a, b))
 INLINE v16 v16_sqrt(v16 a)
 {
-    EACH_QUARTER(i) a.q[i] = vsqrtq_f32(a.q[i]);
+    UNROLL for (int i = 0; i < 4; i++) a.q[i] = vsqrtq_f32(a.q[i]);
     return a;
 }
 INLINE v16 v16_fma(v16 a, v16 b, v16 c)
 {
-    EACH_QUARTER(i) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
+    UNROLL for (int i = 0; i < 4; i++) c.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
     return c;
 }
 INLINE v16 v16_load_f16(const void *p)
 {
     v16 r;
-    EACH_QUARTER(i) r.q[i] = vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)p + 8 * i)));
+    UNROLL for (int i = 0; i < 4; i++) r.q[i] =
+        vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)p + 8 * i)));
     return r;
 }
 INLINE v16 v16_load_bf16(const void *p)
 {
     v16 r;
-    EACH_QUARTER(i)
+    UNROLL for (int i = 0; i < 4; i++)
     {
         uint16x4_t half = vreinterpret_u16_u8(vld1_u8((const uint8_t *)p + 8 * i));
         r.q[i] = vreinterpretq_f32_u32(vshll_n_u16(half, 16));
@@ -497,7 +537,7 @@ INLINE v16 v16_load_bf16(const void *p)
 INLINE v16 v16_times_power(v16 p, v16 n)
 {
     const int32x4_t bias = vdupq_n_s32(127);
-    EACH_QUARTER(i)
+    UNROLL for (int i = 0; i < 4; i++)
     {
         int32x4_t whole = vcvtq_s32_f32(n.q[i]), half = vshrq_n_s32(whole, 1), rest = vsubq_s32(whole, half);
         p.q[i] = vmulq_f32(p.q[i], vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23)));
@@ -522,13 +562,13 @@ INLINE void transpose_4x4(v16 *r, int j, float32x4_t columns[4])
 INLINE void v16_transpose(v16 r[16])
 {
     v16 t[16];
-    EACH_QUARTER(i)
+    UNROLL for (int i = 0; i < 4; i++)
     {
-        EACH_QUARTER(j)
+        UNROLL for (int j = 0; j < 4; j++)
         {
             float32x4_t columns[4];
             transpose_4x4(r + 4 * i, j, columns);
-            EACH_QUARTER(k) t[4 * j + k].q[i] = columns[k];
+            UNROLL for (int k = 0; k < 4; k++) t[4 * j + k].q[i] = columns[k];
         }
     }
     UNROLL for (int i = 0; i < 16; i++) r[i] = t[i];
@@ -663,18 +703,10 @@ INLINE v16 v16_widen(const void *p, vdm_dtype dtype, int64_t n)
     return dtype == VDM_F16 ? v16_load_f16(p) : v16_load_bf16(p);
 }
 
-/* exp, errors below 1.0 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, e^r a polynomial, 2^n
- * exact. ln 2 comes in two parts, of which n times the first is exact; adding and subtracting 1.5 2^23
- * rounds. */
-#ifdef VDM_SET_scalar
-OUTLINE v16 v16_exp(v16 x)
-#else
-INLINE v16 v16_exp(v16 x)
-#endif
+/* e^(x - n ln 2), a polynomial; ln 2 comes in two parts, of which n times the first is exact. */
+INLINE v16 exp_of_rest(v16 x, v16 n)
 {
-    const v16 magic = v16_set(12582912.0f), one = v16_set(1);
-    x = v16_max(v16_set(-104), v16_min(v16_set(89), x)); /* to 0, to infinity; NaN stays */
-    v16 n = v16_sub(v16_fma(x, v16_set(1.44269504f), magic), magic);
+    const v16 one = v16_set(1);
     v16 r = v16_fma(n, v16_set(-0.693359375f), x);
     r = v16_fma(n, v16_set(2.12194440e-4f), r);
     v16 p = v16_set(1.9875691500e-4f);
@@ -684,8 +716,32 @@ INLINE v16 v16_exp(v16 x)
     p = v16_fma(p, r, v16_set(1.6666665459e-1f));
     p = v16_fma(p, r, v16_set(5.0000001201e-1f));
     p = v16_fma(p, r, one);
-    p = v16_fma(p, r, one);
-    return v16_times_power(p, n);
+    return v16_fma(p, r, one);
+}
+
+/* exp, errors below 1.0 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, e^r a polynomial, 2^n exact. Adding and
+ * subtracting 1.5 2^23 rounds. */
+#if defined(VDM_SET_scalar) || defined(V16_ADD_POWER)
+OUTLINE v16 exp_anywhere(v16 x)
+#else
+INLINE v16 exp_anywhere(v16 x)
+#endif
+{
+    const v16 magic = v16_set(12582912.0f);
+    x = v16_max(v16_set(-104), v16_min(v16_set(89), x)); /* to 0, to infinity; NaN stays */
+    v16 n = v16_sub(v16_fma(x, v16_set(1.44269504f), magic), magic);
+    return v16_times_power(exp_of_rest(x, n), n);
+}
+INLINE v16 v16_exp(v16 x)
+{
+#ifdef V16_ADD_POWER /* where e^x is no denormal number n is added to the exponent: magic + n has it in its last bits */
+    const v16 magic = v16_set(12582912.0f);
+    if (LIKELY(v16_all_within(x, 87))) {
+        v16 rounded = v16_fma(x, v16_set(1.44269504f), magic);
+        return v16_add_power(exp_of_rest(x, v16_sub(rounded, magic)), rounded);
+    }
+#endif
+    return exp_anywhere(x);
 }
 
 /* ------------------------------------------------------------------------------------------------
