@@ -1,12 +1,12 @@
-/* What the system lets this process use: processors, memory.
+/* The processors and the memory that the system grants this process.
  *
  *   version 2, ROOT/GROUP/cpu.max:                      "150000 100000" microseconds of a period, or "max 100000"
  *              ROOT/GROUP/memory.max:                   "8589934592" bytes, or "max"
  *   version 1, ROOT/cpu/GROUP/cpu.cfs_quota_us, cpu.cfs_period_us:      "150000", "100000"; no quota: "-1"
  *              ROOT/memory/GROUP/memory.limit_in_bytes:                 "8589934592"; no limit: nearly 2^63
  *
- * Trap: with 64 processors and a quota of 2, 64 threads use up a period's quota in a thirtieth of it, then all of them
- * stand still until the next one. */
+ * Trap: with 64 processors and a quota of 2, 64 threads use up a period's quota in a thirtieth of it, and then all of
+ * them stop until the next period. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "files/parallel.h"
 
@@ -20,7 +20,7 @@
 
 enum { PATH_BYTES = 4096 };
 
-/* The number at the beginning of a file, and the one that follows; how many there are */
+/* The first two numbers of a file; returns how many there are. */
 static int read_numbers(const char *folder, const char *name, double *first, double *second)
 {
     char path[PATH_BYTES + 32];
@@ -31,7 +31,7 @@ static int read_numbers(const char *folder, const char *name, double *first, dou
     return n < 0 ? 0 : n;
 }
 
-/* Of one group, 0 if it has none: processors, quota / period, and bytes */
+/* The limits of one group, 0 if it has none: processors (quota / period), and bytes */
 static double processors_of(const char *folder, bool v2)
 {
     double quota = 0, period = 0;
@@ -55,7 +55,7 @@ static bool lists(const char *list, const char *name)
     return false;
 }
 
-/* The smallest limit on the way from a group to the root, of the groups in a file as /proc/self/cgroup */
+/* The smallest limit between a group and the root, of the groups in a file like /proc/self/cgroup */
 static double smallest(const char *groups, const char *root, const char *controller,
                        double (*limit_of)(const char *folder, bool v2))
 {
@@ -105,7 +105,7 @@ double vdm_memory_limit(void)
     return limit > 0 && (limit < all || all <= 0) ? limit : all > 0 ? all : 0;
 }
 
-/* Those that this process may use */
+/* The processors that this process may use */
 static int processors(void)
 {
 #ifndef VDM_THREADS
@@ -121,7 +121,7 @@ static int processors(void)
 
 int vdm_default_threads(void)
 {
-    const char *wish = getenv("OMP_NUM_THREADS"); /* the name that other programs know, too */
+    const char *wish = getenv("OMP_NUM_THREADS"); /* as in other programs */
     long wanted = wish ? strtol(wish, NULL, 10) : 0;
     int threads = processors(), quota = vdm_quota_processors("/proc/self/cgroup", "/sys/fs/cgroup");
     if (quota && threads > quota) threads = quota;

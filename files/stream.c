@@ -1,12 +1,12 @@
-/* Weights read a part ahead (stream.h). The reader, a thread of its own, does what the last vdm_stream_use asks for:
- * first it gives back what is neither used nor next, then it reads what is next, page by page, until it is there. Nobody
- * waits for it: a page that is not there yet is read by whoever needs it.
+/* Weights read one part ahead (stream.h). The reader, a separate thread, executes the last vdm_stream_use: it releases
+ * the parts that are neither used nor next, then it reads the next one page by page. No thread waits for it: a page that
+ * is not in memory yet is read by the thread that needs it.
  *
  * Traps
- *   MADV_DONTNEED takes pages from this process, not from memory: the system keeps them as it sees fit, and then lacks
- *   memory for those that should stay. Linux's MADV_PAGEOUT gives them back.
- *   madvise takes whole pages alone. An extent's first and last page may belong to its neighbours too: these read them
- *   again. */
+ *   MADV_DONTNEED removes pages from this process, not from memory: the system may keep them, and then lacks memory for
+ *   the pages that should stay. Linux's MADV_PAGEOUT frees them.
+ *   madvise works on whole pages. An extent's first and last page may also belong to its neighbours, which then read
+ *   them again. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "files/stream.h"
 #include "files/vdm_files.h"
@@ -23,10 +23,10 @@
 
 struct vdm_stream {
     vdm_extent *extents; /* [parts,per] */
-    bool *here;          /* [parts]: read or used, and not given back; the reader's own */
+    bool *here;          /* [parts]: read or used, and not released; only for the reader */
     int parts, per, kept;
-    int now, next; /* asked for last */
-    bool threaded; /* is there a reader? */
+    int now, next; /* of the last request */
+    bool threaded; /* whether there is a reader */
 #ifdef VDM_THREADS
     pthread_t reader;
     pthread_mutex_t lock;
@@ -44,7 +44,7 @@ static size_t page_size(void)
     return 4096;
 }
 
-/* The pages of an extent: they will be needed, or they are given back. */
+/* Advice for the pages of an extent: they will be needed, or are released. */
 static void advise(const vdm_extent *e, bool needed)
 {
 #ifdef MADV_WILLNEED
@@ -63,7 +63,7 @@ static void advise(const vdm_extent *e, bool needed)
 #endif
 }
 
-/* Asks for all of a part, then looks at every page of it. */
+/* Requests a whole part, then reads a byte of every page. */
 static void read_part(const vdm_stream *s, int part)
 {
     const vdm_extent *e = s->extents + (ptrdiff_t)part * s->per;
@@ -73,7 +73,7 @@ static void read_part(const vdm_stream *s, int part)
         for (size_t at = 0; at < e[i].bytes; at += page) (void)((const volatile char *)e[i].data)[at];
 }
 
-/* What a use asks for */
+/* Executes a request */
 static void serve(vdm_stream *s, int now, int next)
 {
     s->here[now] = true;
@@ -106,7 +106,7 @@ static void *reader(void *of)
     return NULL;
 }
 
-/* Signals are for the threads of the program. */
+/* Signals are handled by the program's threads. */
 static void start_reader(vdm_stream *s)
 {
     sigset_t all, before;
@@ -114,7 +114,7 @@ static void start_reader(vdm_stream *s)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->asked, NULL);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    s->threaded = true; /* before it begins */
+    s->threaded = true; /* before the thread begins */
     s->threaded = pthread_create(&s->reader, NULL, reader, s) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

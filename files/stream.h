@@ -1,7 +1,7 @@
-/* Weights that are read from their file as they are needed and given back after use: for models larger than memory.
- * Weights are mapped (safetensors.c), so that the system does both by itself; but it reads only what is asked for just
- * now, while the computation waits, and it gives back what was used longest ago, which is what is needed next. Here a
- * thread reads the next part while one is used, and gives back the one before. */
+/* Weights that are read from their file when needed and released after use: for models larger than memory. Weights are
+ * mapped (safetensors.c), so that the system does both by itself; but it reads a page only when it is accessed, while
+ * the computation waits, and it releases the least recently used pages, which are needed next. Here a thread reads the
+ * next part while the present one is used, and releases the one before. */
 #ifndef VDM_STREAM_H
 #define VDM_STREAM_H
 
@@ -15,10 +15,10 @@ typedef struct vdm_extent {
     size_t bytes;
 } vdm_extent;
 
-/* [parts,per] extents, copied; the first `kept` parts are never given back. NULL: no memory. */
+/* [parts,per] extents, copied; the first `kept` parts are never released. NULL: no memory. */
 vdm_stream *vdm_stream_new(const vdm_extent *extents, int parts, int per, int kept);
 void vdm_stream_free(vdm_stream *s);
-/* Part `now` is used from now on, after it `next`. Of the others those that are not kept are given back. s may be NULL. */
+/* Part `now` is used from now on, then `next`. All other parts that are not kept are released. s may be NULL. */
 void vdm_stream_use(vdm_stream *s, int now, int next);
 
 #endif

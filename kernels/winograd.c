@@ -171,7 +171,7 @@ static void winograd_squares(const void *of, int piece, int thread)
     const vdm_conv_args *c = s->c;
     const struct depth d = s->d;
     int64_t first = piece * s->most, n = smaller(s->most, s->squares - first);
-    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = s->most * d.cells;
+    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = round_up(s->most, width) * d.cells;
     float *V = s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS, *P = V + 16 * step;
     for (int64_t i = 0; i < n; i += width)
         pack_squares(V + i * d.cells, step, c, first + i, smaller(width, n - i), d);
@@ -185,6 +185,7 @@ static void winograd_squares(const void *of, int piece, int thread)
     for (int64_t i = 0; i < n; i++) store_square(c, first + i, P + 16 * i * row, row);
 }
 
+enum { READ = 10 }; /* a piece reads all of U, which takes as long as the products of so many squares */
 /* Multiply-adds, a number that is packed or transformed counting as 20: one panel of U, some squares */
 static double panel_work(const void *of, int i)
 {
@@ -196,24 +197,37 @@ static double squares_work(const void *of, int piece)
 {
     const struct winograd *s = of;
     double K = (double)s->c->w->in * s->c->w->kt, out = s->c->w->out;
-    return 16 * (K * out + 20 * (K + out)) * (double)smaller(s->most, s->squares - piece * s->most);
+    double n = (double)smaller(s->most, s->squares - piece * s->most);
+    return 16 * (K * out * (n + READ) + 20 * (K + out) * n);
+}
+
+/* Squares of a piece, whose panels are `high`: those with which so many threads are ready first. A low tile takes a
+ * little longer than its rows do. */
+static int64_t squares_each(int64_t squares, int64_t threads, int64_t most, int64_t high)
+{
+    enum { LOW = 2 };
+    int64_t best = 0, least = 0;
+    for (int64_t n = most; n > 0; n--) {
+        int64_t time = pieces(pieces(squares, n), threads) * (n + (n % high ? LOW : 0) + READ);
+        if (!best || time < least) best = n, least = time;
+    }
+    return best;
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     struct depth d = depth_of(cpu, (int64_t)c->w->kt * c->w->in);
-    int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = block_of(cpu).high;
+    int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), high = block_of(cpu).high;
     int64_t capacity = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16); /* a thread's, in rows of V and P */
-    int64_t share = round_up(pieces(squares, cpu->threads), least);
-    int64_t most = smaller(share, smaller(WINOGRAD_ROWS, capacity) / least * least);
+    int64_t most = smaller(WINOGRAD_ROWS, capacity) / high * high;
     if (squares == 0) return;
-    const struct winograd s = {cpu, c, d, squares, most};
+    const struct winograd s = {cpu, c, d, squares, squares_each(squares, cpu->threads, most, high)};
     const vdm_loop weight = {.pieces = (int)pieces(c->w->out, TILE_COLS) * c->w->kt,
                              .run = transform_panel,
                              .of = &s,
                              .work = panel_work};
     const vdm_loop all = {
-        .pieces = (int)pieces(squares, most), .run = winograd_squares, .of = &s, .work = squares_work};
+        .pieces = (int)pieces(squares, s.most), .run = winograd_squares, .of = &s, .work = squares_work};
     vdm_team_run(cpu->team, &weight);
     vdm_team_run(cpu->team, &all);
 }

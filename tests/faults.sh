@@ -1,15 +1,15 @@
 #!/bin/bash
-# One call fails in a run of a command (memory, a write on a full disk, sync, rename, close, open), for every command, kind
-# of call and n-th call: tests/faults.c. After each, what has to hold:
-#   exit status 1, and a sentence of vdm's is the last line on stderr; or status 0, and the results are those of a run
-#     without a fault (stdio does without a buffer, a folder need not be synced);
-#   every file is as it was before or whole and new: none is a part of one;
+# Lets one call of a run fail (memory, a write on a full disk, sync, rename, close, open), for every command, kind of call
+# and n-th call: tests/faults.c. After each run these must hold:
+#   exit status 1, and the last line on stderr is an error message of vdm; or status 0, and the results are those of a run
+#     without a fault (stdio can work without a buffer, a folder need not be synced);
+#   every file is unchanged, or complete and new: none is partial;
 #   all memory is freed;
 #   the same command, run again, gives the results of a run without a fault.
 #
 #   tests/faults.sh [COMMAND...]     a few calls of each kind
 #   FAULTS=all tests/faults.sh       all calls; of one kind at most 500 (FAULTS_MOST), evenly spread
-#                                    VDM names the program (build/vdm), FAULTS_LIBRARY what tests/faults.c was built into
+#                                    VDM names the program (build/vdm), FAULTS_LIBRARY the library built from tests/faults.c
 set -u
 cd "$(dirname "$0")/.."
 root=$PWD

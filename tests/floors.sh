@@ -14,7 +14,7 @@ kernels/
 files/ portable/
 '
 
-# Lines "OBJECT D|U SYMBOL" (defined, used) -> a sentence for each fault, and at last "PASSED FAILED".
+# Lines "OBJECT D|U SYMBOL" (defined, used) -> a line for each fault, and at the end "PASSED FAILED".
 check()
 {
     awk -v table="$table" '
@@ -57,7 +57,7 @@ symbols()
     done
 }
 
-# The check can fail: planted symbols and what it must say of them.
+# The check can fail: planted symbols, and the faults that it must report.
 self_passed=0
 self_failed=0
 expect()

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs are killed (SIGKILL) at random moments and started again each time, fit with --resume: the results have to be those
-# of an undisturbed run, to the byte but for times, and nothing that is left behind stands in the way of the next run.
+# Kills runs (SIGKILL) at random moments and starts them again each time, fit with --resume: the results must be those of an
+# undisturbed run, to the byte except times, and leftovers must not block the next run.
 #
 #   tests/kills.sh [KILLS of each command (4)] [COMMAND...]        VDM names the program (build/vdm)
 set -euo pipefail
@@ -23,7 +23,7 @@ for i in 0 1 2; do
 done
 echo "{\"categories\": [{\"id\": 1, \"name\": \"dog\"}], \"images\": [$images], \"annotations\": [$notes]}" >coco.json
 
-# command; its words; the files that are compared, and of fit what they take to be resumed
+# command; its words; the files that are compared; of fit the words that resume it
 table="
 fit|fit ../task --steps 12 --batch 1 --rank 4 --save-every 2 -o f|f/lora.safetensors f/state.safetensors
 arc|arc $root/tests/arc --steps 8 --batch 1 --rank 4 --sample-steps 2 --save-every 2 --out r.jsonl|r.jsonl
@@ -43,7 +43,7 @@ same_results() {
     for f in $files; do
         [ "$(contents "work/$f")" = "$(contents "whole/$f")" ] || { echo "$name: $f is not that of an undisturbed run"; exit 1; }
     done
-    # a killed process may leave NAME.PID.K.part of a single file; what runs keep in folders of their own is cleared
+    # a killed process may leave NAME.PID.K.part of a single file; leftovers in folders of their own are removed
     left=$(diff <(cd whole && find . | sort) <(cd work && find . ! -name '*.part' | sort)) || { echo "$name: $left"; exit 1; }
 }
 

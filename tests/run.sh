@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs test programs one after another, all of them whatever becomes of each, and adds up their last lines
-# "NAME: N passed, M failed". A program that dies without such a line, or fails in spite of it, counts as failed.
+# Runs all test programs one after another, even if some fail, and adds up their last lines
+# "NAME: N passed, M failed". A program without such a line, or with another exit status than 0, counts as failed.
 # RUNNER: a command to run them under, as valgrind.
 passed=0
 failed=0

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Every peer check, each with fresh random models: builds a virtual environment where there is none, then
-# runs tests/peer/*.py but what they share, and accuracy.py (a table); then the checks of pretraining, in the same
-# environment. VDM_VENV names one that is there already.
+# Every peer check, each with fresh random models: builds a virtual environment if there is none, then
+# runs tests/peer/*.py except the shared modules and accuracy.py (a table); then the checks of pretraining, in the same
+# environment. VDM_VENV names an existing one.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=${VDM_VENV:-build/venv}
