@@ -18,6 +18,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 from PIL import Image
 
+import adapt
 import captions
 import evaluate
 import families
@@ -28,7 +29,7 @@ from carry import carried
 from convert import converted
 from common import CELLS_CONFIG, LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae, one_chunk, to_float
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
-                   grid_clips, reserved)
+                   grid_clips, reserved, symmetry)
 from model import Dit, prompt_embeds
 from restore import restore
 from smooth import SMOOTH_FAMILIES
@@ -191,6 +192,18 @@ def views():
     check(same and len(set(words[:, -1].tolist())) == 8, "clips in all eight symmetries, each as it is told")
     grids, ok = read_grids(seen[:, 0])
     check(not (reserved(grids) & ok).any(), "none of them begins with a reserved grid")
+    seq, (n, _, _, op) = symmetry(np.random.default_rng(4), 64, 8)
+    whole = np.flatnonzero(n == 8)
+    same = all((evaluate.seen(seq[i, :1], (op[i], np.arange(256)))[0] == seq[i, 1]).all() for i in whole)
+    check(same and len(set(op[whole].tolist())) == 7, "symmetry: of the whole picture what vdm's views show")
+
+
+def adapted():
+    """The clips of adapt.py: grids with captions, none reserved."""
+    cells, said = adapt.clips(96, 1)
+    g, ok = read_grids(cells[:, 0].astype(np.uint8).repeat(8, 1).repeat(8, 2))
+    check(cells.shape == (96, 9, 8, 8, 3) and bool((said[:, 0] >= 0).all() and ok.all()) and not reserved(g).any(),
+          "adapt.py: grids with captions, none of them reserved")
 
 
 def captions_fit():
@@ -336,6 +349,7 @@ if __name__ == "__main__":
     text()
     cells()
     views()
+    adapted()
     captions_fit()
     with tempfile.TemporaryDirectory() as d:
         ring(os.path.join(d, "r"), "on disk")
