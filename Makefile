@@ -63,7 +63,7 @@ LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 # Installed in addition to the program and the library
 HEADERS = vdm.h files/vdm_files.h kernels/vdm_math.h task/vdm_task.h
-MODEL_FILES = $(wildcard models/tiny/*.* models/tiny/*/*.*)
+MODEL_FILES = $(wildcard models/*/*.* models/*/*/*.*)
 TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 
 all: vdm libvdm.a

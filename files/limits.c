@@ -60,7 +60,7 @@ static double smallest(const char *groups, const char *root, const char *control
                        double (*limit_of)(const char *folder, bool v2))
 {
     char line[PATH_BYTES], folder[PATH_BYTES];
-    double least = 0;
+    double min = 0;
     FILE *f = fopen(groups, "r");
     while (f &&
            fgets(line, sizeof line, f)) { /* NUMBER:CONTROLLERS:/GROUP, without controllers in version 2 */
@@ -77,18 +77,18 @@ static double smallest(const char *groups, const char *root, const char *control
         for (char *end = folder + strlen(folder); end; end = strrchr(folder + top, '/')) {
             *end = '\0';
             double limit = limit_of(folder, v2);
-            if (limit > 0 && (least == 0 || limit < least)) least = limit;
+            if (limit > 0 && (min == 0 || limit < min)) min = limit;
         }
     }
     if (f) fclose(f);
-    return least;
+    return min;
 }
 
 int vdm_quota_processors(const char *groups, const char *root)
 {
-    double least = smallest(groups, root, "cpu", processors_of);
-    int whole = least < 1e6 ? (int)least : 1000000;
-    return whole + (least > whole && whole < 1000000);
+    double min = smallest(groups, root, "cpu", processors_of);
+    int whole = min < 1e6 ? (int)min : 1000000;
+    return whole + (min > whole && whole < 1000000);
 }
 
 double vdm_quota_memory(const char *groups, const char *root)

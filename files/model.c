@@ -315,7 +315,7 @@ int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err)
     vdm_stream_free(m->stream);
     m->stream = NULL;
     if (bytes >= all) return 0;
-    size_t least = all - (layers - 2) * block, kept = bytes > least ? (bytes - least) / block : 0;
+    size_t min = all - (layers - 2) * block, kept = bytes > min ? (bytes - min) / block : 0;
     vdm_extent *e = vdm_alloc(layers * BLOCK_MATRICES, sizeof *e, "weights", err);
     if (!e) return -1;
     for (size_t l = 0; l < layers; l++) extents_of(e + l * BLOCK_MATRICES, &m->blocks[l]);

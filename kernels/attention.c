@@ -219,9 +219,9 @@ static double forward_work(const vdm_attention_args *a, int64_t n)
 /* Queries of a piece: as few pieces as buffers allow, or more where threads would be left without one */
 static int64_t forward_size(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
-    int64_t heads = (int64_t)a->B * a->A, least = pieces(a->S, GROUP), best = 0;
+    int64_t heads = (int64_t)a->B * a->A, min = pieces(a->S, GROUP), best = 0;
     double time = 0;
-    for (int64_t groups = least; groups <= 4 * least; groups++) {
+    for (int64_t groups = min; groups <= 4 * min; groups++) {
         int64_t size = round_up(pieces(a->S, groups), TILE_COLS); /* even, to end together */
         double t = time_of(cpu->threads, heads * pieces(a->S, size), forward_work(a, size), 0, 0);
         if (!best || t < time) best = size, time = t;

@@ -32,8 +32,8 @@ static const float *number_at(const vdm_conv_args *c, const struct origin *o, co
 static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at,
                              int64_t n, int64_t k, int64_t kc)
 {
-    float numbers[PANEL_MOST][32];
-    const char *rows[PANEL_MOST];
+    float numbers[PANEL_MAX][32];
+    const char *rows[PANEL_MAX];
     for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = (const char *)numbers[r < n ? r : 0];
     for (int64_t end = k + kc, count; k < end; k += count, panel += 16 * width) {
         count = smaller(32, end - k);
@@ -57,7 +57,7 @@ static bool keeps_windows(const vdm_conv *w, int64_t width, struct depth d)
 static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
                       int64_t k, int64_t kc, struct depth d)
 {
-    const char *rows[PANEL_MOST];
+    const char *rows[PANEL_MAX];
     int64_t each = d.pairs ? 2 : 1;
     bool keep = keeps_windows(c->w, width, d);
     for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
@@ -76,7 +76,7 @@ static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d)
 {
-    struct origin at[PANEL_MOST];
+    struct origin at[PANEL_MAX];
     for (int64_t r = 0; r < n; r++) {
         int64_t pixel = i + r;
         at[r].t = (int)(pixel / c->Wo / c->Ho);

@@ -42,7 +42,7 @@ enum { ONLY_PAIRS = false };
 
 enum {
     TILE_COLS = 16 * TILE_VECS,
-    PANEL_MOST = 32 /* rows of a panel, at most, up to a multiple of 16 */
+    PANEL_MAX = 32 /* rows of a panel, at most, up to a multiple of 16 */
 };
 
 static inline int64_t smaller(int64_t a, int64_t b)
@@ -299,7 +299,7 @@ NOINLINE static void pack(float *panel, int64_t width, const struct strided *x, 
 {
     const vdm_dtype dtype = x->dtype;
     int64_t bytes = dtype == VDM_F32 ? 4 : 2;
-    const char *p = x->data, *rows[PANEL_MOST];
+    const char *p = x->data, *rows[PANEL_MAX];
     if (x->k_stride == 1) {
         for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = p + (r < n ? r : 0) * x->r_stride * bytes;
         if (keeps_rows(width, d)) {
@@ -775,10 +775,10 @@ enum {
 _Static_assert((int)AMX_ROWS <= (int)MC, "the same space");
 _Static_assert((int)WINOGRAD_ROWS <= (int)AMX_ROWS, "multiply_amx keeps so many");
 #endif
-_Static_assert((int)VDM_WINOGRAD_MOST <= 2 * (int)KC, "number_at's zeros");
+_Static_assert((int)VDM_WINOGRAD_MAX <= 2 * (int)KC, "number_at's zeros");
 _Static_assert((int)PRODUCT_FLOATS / 16 >=
-                       32 * (3 * (int)VDM_WINOGRAD_MOST / 2 + (int)VDM_WINOGRAD_MOST + 16) &&
-                   (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MOST + 16),
+                       32 * (3 * (int)VDM_WINOGRAD_MAX / 2 + (int)VDM_WINOGRAD_MAX + 16) &&
+                   (int)PRODUCT_FLOATS / 16 >= TILE_ROWS * (4 * (int)VDM_WINOGRAD_MAX + 16),
                "at least one step of Winograd's rows has capacity");
 
 /* The table's name: vdm_kernels_avx512 */

@@ -218,12 +218,12 @@ enum {
 
 /* Rule 7 is for 3x3 kernels of stride 1 with a border of one zero and whole pieces of channels. It pays where channels
  * are many, and pixels too, since U is made for every call: so says vdm_is_winograd of a frame of Ho x Wo. */
-enum { VDM_WINOGRAD_LEAST = 128, VDM_WINOGRAD_MOST = 1024, VDM_WINOGRAD_PIXELS = 1024 };
+enum { VDM_WINOGRAD_MIN = 128, VDM_WINOGRAD_MAX = 1024, VDM_WINOGRAD_PIXELS = 1024 };
 static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad, int Ho, int Wo)
 {
     return w->k == 3 && w->kt <= 3 && stride == 1 && pad == 1 && w->in % 32 == 0 &&
-           w->in >= VDM_WINOGRAD_LEAST && w->out >= VDM_WINOGRAD_LEAST && w->in <= VDM_WINOGRAD_MOST &&
-           w->out <= VDM_WINOGRAD_MOST && (int64_t)Ho * Wo >= VDM_WINOGRAD_PIXELS;
+           w->in >= VDM_WINOGRAD_MIN && w->out >= VDM_WINOGRAD_MIN && w->in <= VDM_WINOGRAD_MAX &&
+           w->out <= VDM_WINOGRAD_MAX && (int64_t)Ho * Wo >= VDM_WINOGRAD_PIXELS;
 }
 /* U [16,kt*in,out], in panels of up to 32 columns */
 static inline size_t vdm_winograd_floats(int kt, int in, int out)

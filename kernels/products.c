@@ -159,7 +159,7 @@ static double share_work(const vdm_cpu *cpu, int64_t rows, int64_t cols)
     return (double)rows * (double)cols + PACKING * (double)(rows + cols);
 }
 
-/* The output as a grid of rectangles, one a thread: that which makes the largest least work. */
+/* The output as a grid of rectangles, one a thread: the one whose largest rectangle has the minimum of work. */
 struct thread_grid {
     int64_t down, across, rows, cols;
 };
@@ -167,14 +167,14 @@ static struct thread_grid thread_grid_of(const struct product *p, const vdm_cpu 
 {
     struct blocking b = blocking_of(cpu);
     struct thread_grid best = {0};
-    double least = 0;
+    double min = 0;
     for (int64_t down = 1; down <= threads; down++) {
         int64_t across = threads / down, rows = round_up(pieces(p->M, down), b.multiple),
                 cols = round_up(pieces(p->N, across), TILE_COLS);
         double work = share_work(cpu, rows, cols);
-        if (best.down && work >= least) continue;
+        if (best.down && work >= min) continue;
         struct thread_grid g = {down, across, rows, cols};
-        best = g, least = work;
+        best = g, min = work;
     }
     return best;
 }

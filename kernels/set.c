@@ -17,8 +17,8 @@ static size_t scratch_floats(int threads)
     size_t T = (size_t)threads;
     size_t product = T * PRODUCT_FLOATS;
     size_t attention = T * ATTENTION_FLOATS, norm = NORM_FLOATS + 4 * VDM_MAX_CHANNELS;
-    size_t most = product > attention ? product : attention;
-    return most > norm ? most : norm;
+    size_t max = product > attention ? product : attention;
+    return max > norm ? max : norm;
 }
 
 #ifdef V16_DOT

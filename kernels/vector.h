@@ -332,9 +332,9 @@ INLINE v16 v16_times_power(v16 p, v16 n)
 #define V16_ADD_POWER
 INLINE bool v16_all_within(v16 x, float limit)
 {
-    __m256 sign = _mm256_set1_ps(-0.0f), most = _mm256_set1_ps(limit);
-    __m256 a = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.a), most, _CMP_LE_OQ);
-    __m256 b = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.b), most, _CMP_LE_OQ);
+    __m256 sign = _mm256_set1_ps(-0.0f), bound = _mm256_set1_ps(limit);
+    __m256 a = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.a), bound, _CMP_LE_OQ);
+    __m256 b = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.b), bound, _CMP_LE_OQ);
     return _mm256_movemask_ps(_mm256_and_ps(a, b)) == 0xff;
 }
 /* p 2^n, normal numbers; n in the last bits of x */

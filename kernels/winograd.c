@@ -54,7 +54,7 @@ struct winograd {
     const vdm_cpu *cpu;
     const vdm_conv_args *c;
     struct depth d;
-    int64_t squares, most; /* in all; of a piece */
+    int64_t squares, per_piece; /* in all; of a piece */
 };
 
 /* Frame i % kt of panel i / kt of U */
@@ -167,15 +167,15 @@ static void store_square(const vdm_conv_args *c, int64_t square, const float *P,
     }
 }
 
-/* Piece i: up to `most` squares, whole panels. Rows of P are 16 floats longer than they need be, or a square's 16 would
+/* Piece i: up to `per_piece` squares, whole panels. Rows of P are 16 floats longer than they need be, or a square's 16 would
  * be multiples of 4096 bytes apart, and in one set of L1. */
 static void winograd_squares(const void *of, int piece, int thread)
 {
     const struct winograd *s = of;
     const vdm_conv_args *c = s->c;
     const struct depth d = s->d;
-    int64_t first = piece * s->most, n = smaller(s->most, s->squares - first);
-    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = s->most * d.cells;
+    int64_t first = piece * s->per_piece, n = smaller(s->per_piece, s->squares - first);
+    int64_t out = c->w->out, row = out + 16, width = lhs_width(d), step = s->per_piece * d.cells;
     float *V = s->cpu->scratch + (int64_t)thread * PRODUCT_FLOATS, *P = V + 16 * step;
     for (int64_t i = 0; i < n; i += width)
         pack_squares(V + i * d.cells, step, c, first + i, smaller(width, n - i), d);
@@ -200,24 +200,24 @@ static double squares_work(const void *of, int piece)
 {
     const struct winograd *s = of;
     double K = (double)s->c->w->in * s->c->w->kt, out = s->c->w->out;
-    return 16 * (K * out + 20 * (K + out)) * (double)smaller(s->most, s->squares - piece * s->most);
+    return 16 * (K * out + 20 * (K + out)) * (double)smaller(s->per_piece, s->squares - piece * s->per_piece);
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     struct depth d = depth_of(cpu, (int64_t)c->w->kt * c->w->in);
-    int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), least = blocking_of(cpu).mr;
+    int64_t squares = (int64_t)c->T * ((c->Ho + 1) / 2) * ((c->Wo + 1) / 2), mr = blocking_of(cpu).mr;
     int64_t capacity = PRODUCT_FLOATS / 16 / (d.cells + c->w->out + 16); /* a thread's, in rows of V and P */
-    int64_t share = round_up(pieces(squares, cpu->threads), least);
-    int64_t most = smaller(share, smaller(WINOGRAD_ROWS, capacity) / least * least);
+    int64_t share = round_up(pieces(squares, cpu->threads), mr);
+    int64_t per_piece = smaller(share, smaller(WINOGRAD_ROWS, capacity) / mr * mr);
     if (squares == 0) return;
-    const struct winograd s = {cpu, c, d, squares, most};
+    const struct winograd s = {cpu, c, d, squares, per_piece};
     const vdm_loop weight = {.pieces = (int)pieces(c->w->out, TILE_COLS) * c->w->kt,
                              .run = transform_panel,
                              .of = &s,
                              .work = panel_work};
     const vdm_loop all = {
-        .pieces = (int)pieces(squares, most), .run = winograd_squares, .of = &s, .work = squares_work};
+        .pieces = (int)pieces(squares, per_piece), .run = winograd_squares, .of = &s, .work = squares_work};
     vdm_team_run(cpu->team, &weight);
     vdm_team_run(cpu->team, &all);
 }

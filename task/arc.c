@@ -243,11 +243,11 @@ int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n)
 /* The index of a grid with the most frequent size; in a tie the earliest. */
 static int commonest_size(const vdm_grid *grids, int n)
 {
-    int best = 0, most = 0;
+    int best = 0, max = 0;
     for (int i = 0; i < n; i++) {
         int count = 0;
         for (int k = 0; k < n; k++) count += grids[k].rows == grids[i].rows && grids[k].cols == grids[i].cols;
-        if (count > most) most = count, best = i;
+        if (count > max) max = count, best = i;
     }
     return best;
 }

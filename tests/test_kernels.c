@@ -278,7 +278,7 @@ static void test_conv(int in, int out, int kt, int k, int stride, int pad, int T
     for (int t = 0; t < T + kt - 1; t++) frames[t] = x + (int64_t)(t < kt ? 0 : t - kt + 1) * H * W * in;
     c.frames = frames;
     if (extras) w.bias = bias, c.residual = residual;
-    if (in >= VDM_WINOGRAD_LEAST && out >= VDM_WINOGRAD_LEAST && stride == 1) /* at any size */
+    if (in >= VDM_WINOGRAD_MIN && out >= VDM_WINOGRAD_MIN && stride == 1) /* at any size */
         c.transformed = numbers((int64_t)vdm_winograd_floats(kt, in, out), 10, 1);
     outputs o = {{numbers(pixels * out, 9, 1)}, {pixels * out}, 1};
     snprintf(what, sizeof what, "conv %d->%d %dx%dx%d stride %d pad %d, %dx%dx%d %s %s", in, out, kt, k, k,
