@@ -85,9 +85,10 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(if $(filter kernels/%,$<),,$(HARDEN)) -MMD -MP -c $< -o $@
 # kernels/set.c for avx2 is kernels/set@avx2.o. Locals for a debugger, who steps through kernels/plain.c, would take
-# half of the compile time; so would -O3 of the scalar set, of which no speed is asked. -O3 of the others: packing
-# was a tenth slower at -O2, learning with bf16's instructions by 5 %. But gcc then copies whole loops for each constant
-# and each condition in them: that takes two fifths of the time, and saves 2 % of the instructions at the smallest sizes.
+# half of the compile time; so would -O3 of the scalar set, of which no speed is asked. -O2 of the others would save a
+# quarter of their time, but training, sampling and the VAE would be slower by 1 to 5 %. But gcc then copies whole loops for
+# each constant and each condition in them: that takes two fifths of the time, and saves 2 % of the instructions at the
+# smallest sizes.
 COPIES = -fno-ipa-cp-clone -fno-unswitch-loops
 COPIES := $(shell $(CC) -Werror $(COPIES) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(COPIES))
 SET_FLAGS = -g1 $(if $(filter scalar,$(1)),$(subst -O3,-O2,$(filter -O%,$(OPT))),$(COPIES))
