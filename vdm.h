@@ -265,7 +265,8 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
  * width are set, if the file gives them; else 0. */
 int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
                        const char *dir, vdm_error *err);
-/* dir/vdm.json alone: replaces the settings that the file has; none if there is no such file. */
+/* dir/vdm.json alone: replaces the settings that the file has; none if there is no such file. Its keys for pictures of
+ * grids, "views" among them, are the program's: vdm_learn and vdm_answer use one view. */
 int vdm_model_settings_read(vdm_learn_options *learn, vdm_sample_options *sample, const char *dir,
                             vdm_error *err);
 
