@@ -17,13 +17,13 @@ WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 CFLAGS_ALL = -std=c11 $(OPT) -g -ffp-contract=off $(EXCESS) -fno-math-errno \
              -D_POSIX_C_SOURCE=200809L -D_FILE_OFFSET_BITS=64 -I. -Ifiles -Ikernels -Itask $(NEWER:%=-DVDM_HAS_%) $(PLATFORM) \
              $(WARN) $(THREADS) $(THREADS:%=-DVDM_THREADS) $(SANITIZE) $(CFLAGS)
-LDLIBS = $(THREADS) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm
+LDLIBS = $(or $(THREADS),$(if $(WINDOWS),-lpthread)) $(SANITIZE) $(if $(HARDEN),$(HARDEN_LINK_FLAGS)) $(LDFLAGS) -lm
 # Where gcc would compute float expressions in double, as ISO C allows (s390x): not so (math.c asks).
 EXCESS := $(if $(filter 1,$(shell echo __FLT_EVAL_METHOD__ | $(CC) -std=c11 -E -P -)),-fexcess-precision=fast)
 
 # POSIX threads and C11's atomics, if the compiler has both
 THREADS_C = _Atomic int n; int main(void){return ++n + (pthread_self() == 0);}
-THREADS := $(shell echo '$(THREADS_C)' | $(CC) -std=c11 -pthread -include pthread.h -x c - -o /dev/null 2>/dev/null && echo -pthread)
+THREADS := $(shell echo '$(THREADS_C)' | $(CC) -std=c11 -pthread -include pthread.h -x c -c - -o /dev/null 2>/dev/null && echo -pthread)
 
 MACHINE := $(shell $(CC) -dumpmachine)
 X86 := $(filter x86_64%,$(MACHINE))
