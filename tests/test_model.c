@@ -320,7 +320,8 @@ static void test_config_errors(void)
     put_configs();
     remove(path_of("vae/config.json"));
     CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "vae/config.json"), "a file is missing");
-    CHECK(refused(vdm_model_config_read(&c, "/no/such/model", &err), "/no/such/model: expected a model's folder"),
+    CHECK(refused(vdm_model_config_read(&c, "/no/such/model", &err),
+                  "/no/such/model: expected a model's folder"),
           "a folder is missing");
     put_configs();
 }

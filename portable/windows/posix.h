@@ -57,7 +57,7 @@ typedef int sigset_t; /* of threads: there are none to be blocked */
 #define sigfillset(set) (*(set) = 0)
 #undef pthread_sigmask
 #define pthread_sigmask(how, set, before) ((void)(set), (void)(before))
-#define SA_RESETHAND    0
+#define SA_RESETHAND                      0
 struct sigaction {
     void (*sa_handler)(int);
     int sa_flags;

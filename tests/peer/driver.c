@@ -463,8 +463,8 @@ static void steps(call *c)
         timesteps[k] = t[k];
         dynamic[k] = vdm_dynamic_guidance(guidance, N, t[k]);
         if (dpm)
-            vdm_dpm_step(&s, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old,
-                         noise + 2 * k * n, n);
+            vdm_dpm_step(&s, &(vdm_step){N, t[k], k ? t[k - 1] : -1}, x, v + k * n, old, noise + 2 * k * n,
+                         n);
         else
             vdm_ddim_step(&s, N, t[k], x, v + k * n, n);
         memcpy(latents + k * n, x, (size_t)n * sizeof *x);
