@@ -147,7 +147,7 @@ static void test_options_without_effect(void)
 {
     static const struct {
         int command;
-        const char *refused[6], *taken[8];
+        const char *refused[8], *taken[8];
     } cases[] = {
         {TASKS, {"flip-h", "--category", "dog"}, {"coco", "--category", "dog"}},
         {TASKS, {"coco", "--grid", "8x8"}, {"flip-h", "--grid", "8x8"}},
