@@ -196,7 +196,8 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
-/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in 256 pieces. */
+/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in 256 pieces: another order of
+ * the terms would change its bits. */
 double vdm_clip_grad(float *grad, int64_t n, double max)
 {
     int64_t piece = (n + 255) / 256;

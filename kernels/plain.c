@@ -676,6 +676,7 @@ static void plain_adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const 
     }
 }
 
+/* sums = W_0 + W_1 + W_2, W_0 + W_1, W_2, each [k,k,in,out] */
 static void plain_sum_taps(const vdm_cpu *cpu, float *sums, const vdm_conv *w)
 {
     int64_t n = (int64_t)w->k * w->k * w->in * w->out;
@@ -688,6 +689,7 @@ static void plain_sum_taps(const vdm_cpu *cpu, float *sums, const vdm_conv *w)
     }
 }
 
+/* y(r,q,c) = x(r / 2, q / 2, c), halves rounded down */
 static void plain_enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C)
 {
     (void)cpu;

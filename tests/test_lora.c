@@ -547,7 +547,6 @@ static void test_threads(void)
 {
     vdm_error err;
     static float p[3][N], g[3][N];
-    double norms[3];
     for (int t = 0; t < 3; t++) {
         vdm_cpu cpu;
         vdm_adamw o;
@@ -555,12 +554,10 @@ static void test_threads(void)
         CHECK(!vdm_adamw_init(&o, N, &err), "%s", err.text);
         check_random(p[t], N, 1, 1);
         check_random(g[t], N, 2, 1);
-        norms[t] = vdm_clip_grad(g[t], N, 0.5);
         vdm_adamw_update(&o, &cpu, p[t], g[t], 1e-2);
         vdm_adamw_free(&o);
         vdm_cpu_free(&cpu);
-        CHECK(check_same_bits(p[t], p[0], sizeof p[0]) && norms[t] == norms[0], "%d threads: other bits",
-              t + 1);
+        CHECK(check_same_bits(p[t], p[0], sizeof p[0]), "%d threads: other bits", t + 1);
     }
 }
 

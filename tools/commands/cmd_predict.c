@@ -229,7 +229,7 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     p.image_noise = in->image_noise;
     p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
-    int status = session_limit_memory(s, plan_print(s, 0, 1, 0), err);
+    int status = session_limit_memory(s, plan_print(s, 0, q->views.n, 0), err);
     if (!status) status = answer_views(q, &p, &progress, err);
     console_end(&c);
     if (!status)
@@ -247,12 +247,12 @@ static int predict(struct question *q, session *s, vdm_picture *query, const opt
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
     int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
     if (session_plan(s, o, o->predict.image, height, width, err)) return -1;
+    if (question_init(q, s, query, err)) return -1;
     if (o->plan) {
-        plan_print(s, 0, 1, 0);
+        plan_print(s, 0, q->views.n, 0);
         return 0;
     }
     struct injected in = {0};
-    if (question_init(q, s, query, err)) return -1;
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
     if (!status) status = session_load(s, err);
     if (!status) status = answer(q, &in, err);
