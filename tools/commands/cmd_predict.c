@@ -131,7 +131,7 @@ static vdm_task task_of_picture(const session *s)
 struct question {
     session *s;
     views views;
-    vdm_grid_layout grid; /* of the picture, if there are views */
+    vdm_task task; /* the picture as a task: its grid, if there are views */
     ballot votes;
     vdm_picture query; /* of the session's size */
     float *video;      /* [T,3,H,W]: the answer in the last view */
@@ -140,12 +140,11 @@ struct question {
 static int question_init(struct question *q, session *s, const vdm_picture *query, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    const vdm_task t = task_of_picture(s);
-    *q = (struct question){.s = s, .grid = t.grid};
-    if (views_plan(&q->views, s, &t, err)) return -1;
+    *q = (struct question){.s = s, .task = task_of_picture(s)};
+    if (views_plan(&q->views, s, &q->task, err)) return -1;
     if (q->views.n > 1 && s->options->inject)
         return vdm_fail(err, "--inject: expected one view, found %d", q->views.n);
-    if (q->views.n > 1 && ballot_new(&q->votes, t.grid.rows, t.grid.cols, err)) return -1;
+    if (q->views.n > 1 && ballot_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
     if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
     q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                          "the video", err);
@@ -170,14 +169,13 @@ static float *last_frame(const struct question *q)
 static int count_vote(struct question *q, int k, vdm_error *err)
 {
     const vdm_geometry *g = &q->s->geometry;
-    const vdm_view *view = &q->views.list[k];
-    vdm_grid_layout seen = q->grid;
-    if (view->symmetry & 4) seen.rows = q->grid.cols, seen.cols = q->grid.rows;
+    const vdm_task shown = views_show(&q->views, &q->task, k);
+    const vdm_grid_layout seen = vdm_example_grid(&shown, &(vdm_example){0});
     vdm_picture last = {g->height, g->width,
                         vdm_alloc((size_t)g->height * (size_t)g->width, 3, "a frame", err)};
     if (!last.rgb) return -1;
     vdm_bytes_from_video(last.rgb, last_frame(q), 1, g->height, g->width);
-    int status = ballot_add(&q->votes, view, &last, &seen, err);
+    int status = ballot_add(&q->votes, &q->views.list[k], &last, &seen, err);
     vdm_picture_free(&last);
     return status;
 }
@@ -193,7 +191,7 @@ static int answer_view(struct question *q, int k, const vdm_sample_options *p, c
     pipeline.prompt = views_text(&q->views, s, k);
     int status = vdm_picture_resize(&shown, &q->query, q->query.height, q->query.width, err);
     if (!status && q->views.n > 1)
-        status = vdm_view_picture(&shown, &q->grid, &q->views.list[k], VDM_INTO_VIEW, err);
+        status = vdm_view_picture(&shown, &q->task.grid, &q->views.list[k], VDM_INTO_VIEW, err);
     if (!status) status = image_of(&image, &shown, &s->geometry, err);
     if (!status) status = vdm_sample(&pipeline, p, image, q->video, progress, err);
     vdm_picture_free(&shown);
@@ -213,7 +211,7 @@ static int answer_views(struct question *q, const vdm_sample_options *p, vdm_pro
         if (q->views.n > 1 && count_vote(q, k, err)) return -1;
     }
     if (q->views.n == 1) return 0;
-    return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->grid, err);
+    return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->task.grid, err);
 }
 
 static int answer(struct question *q, const struct injected *in, vdm_error *err)
