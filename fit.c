@@ -2,7 +2,7 @@
  *
  *   pair (x, y) --interp--> video [T,3,H,W] --vae, posterior sample, scale, pad--> z [F,C,h,w]
  *   x (+ sigma noise) ------------------------vae, posterior sample, scale-------> c [C,h,w]
- *   both are made once; then every step, for N = batch * accumulate videos:
+ *   both are computed once; then in every step, for N = batch * accumulate videos:
  *   x_t = sqrt(abar) z + sqrt(1 - abar) noise        v* = sqrt(abar) noise - sqrt(1 - abar) z
  *   v = model([x_t ; c, 0, ..., 0], text, t)          loss = mean (v - v*)^2
  *   dL/dv -> gradient of the adapter, clipped -> AdamW
@@ -62,7 +62,7 @@ static void mix(struct run *r, int b)
     memcpy(r->text + b * r->prompt, text, (size_t)r->prompt * sizeof(float));
 }
 
-/* Mean over the batch; the loss of every video is left in losses, v and v* in v and target. */
+/* The mean loss of the batch. r->losses: that of every video; r->v and r->target: v and v*. */
 static double batch_loss(struct run *r, vdm_trace *trace)
 {
     const vdm_fit_data *d = r->data;
@@ -93,7 +93,7 @@ static void loss_gradient(struct run *r)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What is drawn */
+ * Random choices: pairs, timesteps, noise */
 
 void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
 {
@@ -101,7 +101,7 @@ void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
     vdm_rng_seed(r, vdm_hash_mix(z));
 }
 
-/* The pair of the run's video number i: epochs in which every pair comes once, in a new order. */
+/* The pair of the run's video i. An epoch has every pair once, in a new order. */
 static int pair_of(struct run *r, int64_t i)
 {
     int n = r->data->pairs;
@@ -111,15 +111,15 @@ static int pair_of(struct run *r, int64_t i)
         vdm_fit_rng(&rng, r->o->seed, VDM_FIT_EPOCH, r->epoch);
         for (int j = 0; j < n; j++) r->order[j] = j;
         for (int j = n - 1; j > 0; j--) {
-            int k = (int)vdm_randint(&rng, j + 1), kept = r->order[j];
+            int k = (int)vdm_randint(&rng, j + 1), swap = r->order[j];
             r->order[j] = r->order[k];
-            r->order[k] = kept;
+            r->order[k] = swap;
         }
     }
     return r->order[i % n];
 }
 
-/* The last t for the share pure_noise of the videos, else any. */
+/* The last timestep with probability pure_noise, else any. */
 static int draw_t(const struct run *r, vdm_rng *rng)
 {
     int T = r->p->schedule->config.train_timesteps;
@@ -183,7 +183,7 @@ static void see_number(vdm_trace *trace, double x, const char *name)
     vdm_trace_see(trace, &number, SHAPE(1), "%s", name);
 }
 
-/* Names the pairs of the batch whose loss is not finite, or all of them; and the tensor if it is the model's fault. */
+/* Names the pairs of the batch whose loss is not finite, or all of them; and a weight that is not finite. */
 static int fail_step(const struct run *r, const char *what, double value, vdm_error *err)
 {
     char pairs[256] = "";
@@ -288,8 +288,8 @@ static uint64_t hash_prompts(const struct run *r)
                     sizeof *d->prompt);
 }
 
-/* All that the bits of the result depend on, before the first step. The number of steps is among it only where the
- * schedule looks at it: otherwise a run may be made longer. */
+/* All that the bits of the result depend on, before the first step. The number of steps is one of them only if the
+ * schedule depends on it: otherwise a run may be resumed with more steps. */
 static struct settings settings_of(const struct run *r)
 {
     const vdm_fit_options *o = r->o;
@@ -351,7 +351,7 @@ static int resume(struct run *r, const struct settings *s, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * A run: its buffers, its stored activations, what it rejects */
+ * A run: its defaults, stored activations, checks and buffers */
 
 void vdm_fit_defaults(vdm_fit_options *o)
 {
@@ -410,7 +410,7 @@ static int check_prompts(const vdm_fit_data *d, vdm_error *err)
     return 0;
 }
 
-/* What a caller may get wrong; files and geometry have been checked where they were read. */
+/* Checks what the caller chose; files and geometry were checked when they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
     const vdm_transformer_config *c = &r->p->transformer->config;
@@ -616,7 +616,7 @@ static void scale_by(float *x, double factor, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= f;
 }
 
-/* z [F,C,h,w] of the pair: latent frame 0 comes `pad` times more, in front. */
+/* z [F,C,h,w] of the pair: `pad` copies of latent frame 0, then the latents of the video. */
 static int encode_video(struct encoding *e, float *z, vdm_error *err)
 {
     const vdm_fit_data_options *o = e->o;
@@ -635,7 +635,7 @@ static int encode_video(struct encoding *e, float *z, vdm_error *err)
     return 0;
 }
 
-/* c [C,h,w] of the pair, from frame 0 of its video, which is x. */
+/* c [C,h,w] of the pair, from frame 0 of its video, which is x; o->augment: with noise, in place. */
 static int encode_image(struct encoding *e, float *c, vdm_error *err)
 {
     const vdm_fit_data_options *o = e->o;

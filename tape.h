@@ -18,7 +18,7 @@
  *     gradient 1    du                            feed.dn                   attention.dy, then dn
  *     gradient 2                                  feed.dy                   attention.d_o
  *
- * A forward pass with a backward pass has h [layers + 1,...], activations of their own memory, and y in dhidden. */
+ * A forward pass that a backward pass follows has h [layers + 1,...], memory for the activations, and y in dhidden. */
 #ifndef VDM_TAPE_H
 #define VDM_TAPE_H
 
@@ -82,7 +82,7 @@ struct vdm_tape {
     } feed;
 };
 
-/* Whether a block stores all its activations; the first block that stores those or its attention outputs */
+/* Whether a block stores all its activations; the first block that stores them or its attention outputs */
 static inline bool keeps_all(const vdm_tape *t, int layer)
 {
     return layer >= t->layers - t->shape.keep;
