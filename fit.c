@@ -43,7 +43,7 @@ struct run {
 /* ------------------------------------------------------------------------------------------------
  * The loss */
 
-/* x [F,2C,h,w] = [x_t ; c], v* [F,C,h,w] and the text [L,Dt] of video b of the batch */
+/* Video b of the batch: r->x [F,2C,h,w] = [x_t ; c], r->target [F,C,h,w] = v* */
 static void mix(struct run *r, int b)
 {
     const vdm_kernels *k = r->p->cpu->kernels;
@@ -57,6 +57,11 @@ static void mix(struct run *r, int b)
     for (int f = 0; f < r->data->F; f++)
         k->blend(r->p->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
     memcpy(x + frame, r->data->images + r->pair[b] * frame, (size_t)frame * sizeof(float));
+}
+
+/* The prompt of video b: r->text [L,Dt] */
+static void copy_prompt(struct run *r, int b)
+{
     const vdm_fit_data *d = r->data;
     const float *text = d->prompt ? d->texts + d->prompt[r->pair[b]] * r->prompt : r->p->prompt;
     memcpy(r->text + b * r->prompt, text, (size_t)r->prompt * sizeof(float));
@@ -67,7 +72,10 @@ static double batch_loss(struct run *r, vdm_trace *trace)
 {
     const vdm_fit_data *d = r->data;
     double sum = 0;
-    for (int b = 0; b < r->o->batch; b++) mix(r, b);
+    for (int b = 0; b < r->o->batch; b++) {
+        mix(r, b);
+        copy_prompt(r, b);
+    }
     vdm_trace_see(trace, r->target, SHAPE(r->o->batch, d->F, d->C, d->h, d->w), "target");
     const vdm_transformer_input in = {r->x, r->text, r->t, trace};
     vdm_transformer_forward(r->p->transformer, r->lora, r->p->cpu, r->tape, &in, r->v);
@@ -410,6 +418,42 @@ static int check_prompts(const vdm_fit_data *d, vdm_error *err)
     return 0;
 }
 
+static int check_numbers(const vdm_fit_options *o, vdm_error *err)
+{
+    const struct {
+        const char *name;
+        double value, min, max;
+    } numbers[] = {{"lr", o->lr, 0, 1e6},
+                   {"beta1", o->beta1, 0, 1},
+                   {"beta2", o->beta2, 0, 1},
+                   {"eps", o->eps, 0, 1},
+                   {"weight_decay", o->weight_decay, 0, 1e6},
+                   {"pure_noise", o->pure_noise, 0, 1},
+                   {"clip", o->clip, 0, (double)INFINITY}};
+    if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
+        return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
+                        o->batch, o->accumulate);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
+            return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
+                            numbers[i].min, numbers[i].max, numbers[i].value);
+    return 0;
+}
+
+static int check_injected(const vdm_fit_options *o, int timesteps, int pairs, vdm_error *err)
+{
+    int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
+    for (int64_t i = 0; o->t && i < n; i++)
+        if (o->t[i] < 0 || o->t[i] >= timesteps)
+            return vdm_fail(err, "injected t: element %" PRId64 ": expected 0 to %d, found %d", i,
+                            timesteps - 1, o->t[i]);
+    for (int64_t i = 0; o->pair && i < n; i++)
+        if (o->pair[i] < 0 || o->pair[i] >= pairs)
+            return vdm_fail(err, "injected pair: element %" PRId64 ": expected 0 to %d, found %d", i,
+                            pairs - 1, o->pair[i]);
+    return 0;
+}
+
 /* Checks what the caller chose; files and geometry were checked when they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
@@ -425,34 +469,8 @@ static int check_run(const struct run *r, vdm_error *err)
         return vdm_fail(err, "adapter: expected %d blocks of width %d, found %d of %d", c->layers,
                         c->heads * c->head_dim, r->lora->layers, r->lora->width);
     if (d->pairs < 1) return vdm_fail(err, "pairs: expected at least 1, found %d", d->pairs);
-    if (check_prompts(d, err)) return -1;
-    if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
-        return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
-                        o->batch, o->accumulate);
-    const struct {
-        const char *name;
-        double value, min, max;
-    } numbers[] = {{"lr", o->lr, 0, 1e6},
-                   {"beta1", o->beta1, 0, 1},
-                   {"beta2", o->beta2, 0, 1},
-                   {"eps", o->eps, 0, 1},
-                   {"weight_decay", o->weight_decay, 0, 1e6},
-                   {"pure_noise", o->pure_noise, 0, 1},
-                   {"clip", o->clip, 0, (double)INFINITY}};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
-            return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
-                            numbers[i].min, numbers[i].max, numbers[i].value);
-    int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
-    for (int64_t i = 0; o->t && i < n; i++)
-        if (o->t[i] < 0 || o->t[i] >= r->p->schedule->config.train_timesteps)
-            return vdm_fail(err, "injected t: element %" PRId64 ": expected 0 to %d, found %d", i,
-                            r->p->schedule->config.train_timesteps - 1, o->t[i]);
-    for (int64_t i = 0; o->pair && i < n; i++)
-        if (o->pair[i] < 0 || o->pair[i] >= d->pairs)
-            return vdm_fail(err, "injected pair: element %" PRId64 ": expected 0 to %d, found %d", i,
-                            d->pairs - 1, o->pair[i]);
-    return 0;
+    if (check_prompts(d, err) || check_numbers(o, err)) return -1;
+    return check_injected(o, r->p->schedule->config.train_timesteps, d->pairs, err);
 }
 
 static void run_free(struct run *r)

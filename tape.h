@@ -46,7 +46,7 @@ struct vdm_tape {
     /* tables of this size */
     float *rope_cos, *rope_sin; /* [V,Dh/2] */
     float *positions;           /* [S,D], if they are computed */
-    const float *add_positions; /* added to h at the start: computed, learned or NULL */
+    const float *add_positions; /* [S,D], added to h at the start: computed, learned or NULL */
     /* from the timestep; used by the backward pass */
     float *sinusoid;        /* [B,max(D,ofs)] */
     float *emb, *emb_silu;  /* [B,E] */

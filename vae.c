@@ -170,15 +170,15 @@ static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C
     }
 }
 
-/* y = conv(silu(norm(x))) + residual, or conv(x) + residual if there is no norm: x [T,H,W,in], y [T,H,W,out].
- * With a norm y may be x: the frames that are still needed are in the ring. */
+/* y = conv(silu(norm(x))) + residual, or conv(x) + residual if there is no norm. With a norm y may be x: the frames that
+ * are still needed are in the ring. */
 struct causal {
     const char *name;      /* "1" of norm1 and conv1 */
     const vdm_vae_norm *n; /* or NULL */
     float eps;
     const vdm_conv *w;
-    float *x, *y;
-    const float *residual; /* or NULL */
+    float *x, *y;          /* [T,H,W,in], [T,H,W,out] */
+    const float *residual; /* [T,H,W,out], or NULL */
     /* the frames u of the present chunk (from 0) and the past ones (-2, -1) */
     float *now;  /* [slots,H,W,in]: frame t in slot t % slots */
     float *past; /* [2,H,W,in]; NULL if there is one chunk */
@@ -379,7 +379,7 @@ static void decoder(struct run *r, vdm_trace *chunk)
 
 /* A part of an array [frames,C,H,W]: h x w from (top, left) on */
 struct pane {
-    const float *data; /* at the first frame of the chunk */
+    const float *data; /* [T,C,H,W]: the chunk's frames */
     int C, H, W;
     int top, left, h, w;
 };
@@ -489,16 +489,13 @@ static void keep_lines(const struct lines *strip, const struct lines *tile, size
         }
 }
 
-/* The second loop of tiled_encode and tiled_decode, for tile (i,j) [planes,h,w]: it is blended with the tile above,
- * then with the one to the left, then cropped and copied to out [planes,H,W]. diffusers stores all tiles; only the last
- * `blend` rows and columns of a finished one are needed. */
-static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes, float *out)
+/* Tile (i,j) [planes,h,w] is blended with the tile above, then with the one to the left. diffusers stores all tiles; only
+ * the last `blend` rows and columns of a finished one are needed, and are kept here. */
+static void blend_tile(struct run *r, int i, int j, int h, int w, size_t planes)
 {
     const struct plan *p = &r->plan;
     const vdm_vae_config *c = &r->m->config;
-    size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
     size_t size = (size_t)h * (size_t)w, above = p->floats[ABOVE] / (size_t)p->cols.count * (size_t)j;
-    int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
     float *tile = r->buffer[TILE];
     struct lines rows = {tile, size, (size_t)w, 1, h}, cols = {tile, size, 1, (size_t)w, w};
     struct lines up = {r->buffer[ABOVE], (size_t)p->rows.blend * (size_t)w, (size_t)w, 1, p->rows.blend};
@@ -517,12 +514,24 @@ static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes,
     side.length = min_int(p->cols.blend, w);
     keep_lines(&up, &rows, planes, w);
     keep_lines(&side, &cols, planes, h);
+}
+
+/* out [planes,H,W]: its part that tile (i,j) [planes,h,w] contributes */
+static void crop_tile(const struct run *r, int i, int j, int h, int w, size_t planes, float *out)
+{
+    const struct plan *p = &r->plan;
+    const vdm_vae_config *c = &r->m->config;
+    const float *tile = r->buffer[TILE];
+    size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
+    size_t size = (size_t)h * (size_t)w;
+    int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
     out += (size_t)i * (size_t)p->rows.kept * W + (size_t)j * (size_t)p->cols.kept;
     for (size_t q = 0; q < planes; q++)
         for (size_t y = 0; y < (size_t)kept_h; y++)
             memcpy(out + (q * H + y) * W, tile + q * size + y * (size_t)w, (size_t)kept_w * sizeof *out);
 }
 
+/* tiled_encode and tiled_decode */
 static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_trace *trace, vdm_error *err)
 {
     const vdm_vae_config *c = &r->m->config;
@@ -536,7 +545,9 @@ static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_trace
             in.top = i * r->plan.rows.stride;
             in.left = j * r->plan.cols.stride;
             if (run_pane(r, in, T, r->buffer[TILE], &inside, err)) return -1;
-            place_tile(r, i, j, side_out(c, in.h, r->decode), side_out(c, in.w, r->decode), planes, out);
+            int h = side_out(c, in.h, r->decode), w = side_out(c, in.w, r->decode);
+            blend_tile(r, i, j, h, w, planes);
+            crop_tile(r, i, j, h, w, planes, out);
         }
     return 0;
 }

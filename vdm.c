@@ -389,7 +389,7 @@ static void norm_backward(const struct block *b, int which, float *dx, const flo
 struct head_norm {
     char name;
     const float *q_pre; /* [B,S,A,Dh]; forward alone: q itself */
-    float *q, *dq;
+    float *q, *dq;      /* [B,S,A,Dh] */
     const vdm_norm *norm;
     float *mean, *rstd; /* [B,S,A] */
 };
@@ -567,7 +567,7 @@ struct part {
     int64_t count;
     vdm_linear up;
     vdm_matmul_args down; /* forward, from t->hidden to t->y */
-    float *kept;          /* before GELU; NULL: not stored */
+    float *kept;          /* [B*S,count]: before GELU; NULL: not stored */
 };
 static const void *element(const vdm_matrix *w, int64_t i)
 {
