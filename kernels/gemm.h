@@ -23,10 +23,11 @@
  * If the last panel of a factor has fewer rows, its width stays the same; the outputs of the missing rows are not
  * stored. Pieces of VDM_CHAIN are summed in registers and then added to the output (rule 1).
  *
- * In bf16 (rule 5) a cell of a panel, a0 above, is a pair: elements 2i and 2i + 1 of k, rounded, in the low and high half
- * of 32 bits. A panel then has half as many cells. Only the multiplication interprets them; all other code moves them as
- * floats. Rule 6 has the same cells, padded with zeros to pieces of 16. If the processor computes it in AMX tiles
- * (vector.h: V16_AMX), a left panel has 16 rows, and consists of blocks of 16 x 16 cells stored row by row. */
+ * The unit of a panel is a cell of 32 bits, a0 above: in f32 an element; in bf16 (rule 5) a pair, elements 2i and 2i + 1 of
+ * k, rounded, in the low and high half. A panel of pairs has half as many cells. Only the multiplication interprets them;
+ * all other code moves them as floats. Rule 6 has the same pairs, padded with zeros to pieces of 16. If the processor
+ * computes it in AMX tiles (vector.h: V16_AMX), a left panel has 16 rows, and consists of blocks of 16 x 16 cells stored
+ * row by row. */
 #ifndef VDM_GEMM_H
 #define VDM_GEMM_H
 
