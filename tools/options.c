@@ -31,25 +31,36 @@ static bool takes_model(int command)
     return find_row(command, "--model") != NULL;
 }
 
+enum { HELP_COLUMN = 28 }; /* where the texts of the options begin */
+
+static void option_help(const struct option_row *r)
+{
+    int at = printf("  %s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
+    bool fits = at + 2 <= HELP_COLUMN;
+    printf("%s%*s", fits ? "" : "\n", fits ? HELP_COLUMN - at : HELP_COLUMN, "");
+    print_wrapped(r->help, HELP_COLUMN, HELP_COLUMN);
+    printf("\n");
+}
+
+static const struct usage *usage_of(int command)
+{
+    const struct usage *u = usages;
+    while (u->command != command) u++;
+    return u;
+}
+
 static void options_help(int command, const char *model)
 {
     vdm_error err;
-    for (size_t i = 0; i < (size_t)n_usages; i++)
-        if (usages[i].command == command) printf("%s\n%s\n\n", usages[i].line, usages[i].what);
-    for (int i = 0; i < n_option_rows; i++) {
-        if (!(option_rows[i].commands & command)) continue;
-        char left[80];
-        snprintf(left, sizeof left, "%s %s", option_rows[i].name,
-                 option_rows[i].value ? option_rows[i].value : "");
-        printf("  %-38s %s\n", left, option_rows[i].help);
-    }
+    printf("%s\n", usage_of(command)->line);
+    print_wrapped(usage_of(command)->what, 0, 0);
+    printf("\n\n");
+    for (int i = 0; i < n_option_rows; i++)
+        if (option_rows[i].commands & command) option_help(&option_rows[i]);
     if (!takes_model(command)) return;
-    printf("\nIn parentheses: the defaults. A model's vdm.json may replace them");
+    printf("\nIn parentheses: the defaults. A model's vdm.json may replace them.\n");
     if (!model) model = default_model(&err);
-    if (model)
-        printf("; that of %s:\n", clean(model));
-    else
-        printf(".\n");
+    if (model) printf("%s:\n", clean(model));
     if (model && options_print_own(model, command, &err)) printf("  %s\n", err.text);
 }
 
@@ -276,9 +287,13 @@ int options_print_own(const char *model, int commands, vdm_error *err)
     for (int s = 0; s < N_SECTIONS; s++) {
         const vdm_json_node *section = vdm_json_get(&j, j.nodes, sections[s].name);
         if (!(sections[s].commands & commands) || !section || !section->children) continue;
-        printf("  %-12s", sections[s].name);
-        for (const vdm_json_node *n = section + 1; n; n = vdm_json_next(&j, n))
-            printf("%s %s %s", n == section + 1 ? "" : ",", clean(n->key), clean(n->text));
+        int at = printf("  %-12s", sections[s].name), indent = at + 1;
+        for (const vdm_json_node *n = section + 1; n; n = vdm_json_next(&j, n)) {
+            char setting[256];
+            snprintf(setting, sizeof setting, "%s %.100s %.100s", n == section + 1 ? "" : ",", clean(n->key),
+                     clean(n->text));
+            at = print_wrapped(setting, at, indent);
+        }
         printf("\n");
     }
     vdm_json_free(&j);
@@ -326,6 +341,13 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The words of the command line */
 
+static int misuse_unknown(int command, const char *option)
+{
+    const char *line = usage_of(command)->line; /* "vdm NAME ..." */
+    return misuse("%s: no such option; '%.*s --help' lists them", option, 4 + (int)strcspn(line + 4, " "),
+                  line);
+}
+
 static int read_words(options *o, int command, int argc, char **argv)
 {
     vdm_error err;
@@ -336,12 +358,12 @@ static int read_words(options *o, int command, int argc, char **argv)
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
             if (o->n_operands == (command & (BENCH | ARC | VOTE) ? MAX_OPERANDS : 3))
-                return misuse("'%s': found one word too many", argv[i]);
+                return misuse("'%s': one argument too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }
         const struct option_row *r = find_row(command, argv[i]);
-        if (!r) return misuse("%s: no such option here; 'vdm help' lists them", argv[i]);
+        if (!r) return misuse_unknown(command, argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);
