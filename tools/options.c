@@ -31,39 +31,6 @@ static bool takes_model(int command)
     return find_row(command, "--model") != NULL;
 }
 
-enum { HELP_COLUMN = 28 }; /* where the texts of the options begin */
-
-static void option_help(const struct option_row *r)
-{
-    int at = printf("  %s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
-    bool fits = at + 2 <= HELP_COLUMN;
-    printf("%s%*s", fits ? "" : "\n", fits ? HELP_COLUMN - at : HELP_COLUMN, "");
-    print_wrapped(r->help, HELP_COLUMN, HELP_COLUMN);
-    printf("\n");
-}
-
-static const struct usage *usage_of(int command)
-{
-    const struct usage *u = usages;
-    while (u->command != command) u++;
-    return u;
-}
-
-static void options_help(int command, const char *model)
-{
-    vdm_error err;
-    printf("%s\n", usage_of(command)->line);
-    print_wrapped(usage_of(command)->what, 0, 0);
-    printf("\n\n");
-    for (int i = 0; i < n_option_rows; i++)
-        if (option_rows[i].commands & command) option_help(&option_rows[i]);
-    if (!takes_model(command)) return;
-    printf("\nIn parentheses: the defaults. A model's vdm.json may replace them.\n");
-    if (!model) model = default_model(&err);
-    if (model) printf("%s:\n", clean(model));
-    if (model && options_print_own(model, command, &err)) printf("  %s\n", err.text);
-}
-
 static bool read_number(const char *text, double *value)
 {
     char *end;
@@ -336,6 +303,45 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
     if (!takes_model(command)) return 0;
     o->model = model ? model : default_model(err);
     return o->model ? read_own(o, command, o->model, err) : -1;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Help */
+
+enum { HELP_COLUMN = 28 }; /* where the texts of the options begin */
+
+static void option_help(const struct option_row *r)
+{
+    int at = printf("  %s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
+    bool fits = at + 2 <= HELP_COLUMN;
+    printf("%s%*s", fits ? "" : "\n", fits ? HELP_COLUMN - at : HELP_COLUMN, "");
+    print_wrapped(r->help, HELP_COLUMN, HELP_COLUMN);
+    printf("\n");
+}
+
+static const struct usage *usage_of(int command)
+{
+    const struct usage *u = usages;
+    while (u->command != command) u++;
+    return u;
+}
+
+static void options_help(int command, const char *model)
+{
+    vdm_error err;
+    printf("%s\n", usage_of(command)->line);
+    print_wrapped(usage_of(command)->what, 0, 0);
+    printf("\n\n");
+    for (int i = 0; i < n_option_rows; i++)
+        if (option_rows[i].commands & command) option_help(&option_rows[i]);
+    if (command == INFO) return; /* it has no options */
+    bool own = false;
+    for (int i = 0; i < N_SECTIONS; i++) own = own || (sections[i].commands & command);
+    printf("\nIn parentheses: the defaults.%s\n", own ? " A model's vdm.json may replace them." : "");
+    if (own && !model) model = default_model(&err);
+    if (!own || !model) return;
+    printf("%s:\n", clean(model));
+    if (options_print_own(model, command, &err)) printf("  %s\n", err.text);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ commands | while read -r name what; do
             print ".TH VDM\\-" toupper(name) " 1 \"\" \"" version "\" \"vdm\"\n.nh\n.ad l\n.SH NAME\nvdm\\-" name " \\- " roff(what)
             print ".SH SYNOPSIS"
         }
-        /^In parentheses: / { print ".SH DEFAULTS\nDefaults are in parentheses. A model\047s vdm.json may replace them."; exit }
+        /^In parentheses: / { print ".SH DEFAULTS\n" roff($0); exit }
         NR == 1 { print ".B " roff($0) "\n.SH DESCRIPTION"; next }
         /^  -/ {
             if (!options++) print ".SH OPTIONS"
