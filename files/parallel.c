@@ -57,7 +57,10 @@ static void run_alone(const vdm_loop *loop)
 #ifdef VDM_THREADS
 
 enum { LINE = 64, STACK_BYTES = 1 << 20, LOOKS = 16 /* between two readings of the clock */ };
-static const double LOOK_SECONDS = 50e-6;
+/* A thread polls for LONG_LOOK seconds: waking a sleeping one can take a tenth of that. Where other programs use its core,
+ * polling takes their time and its own: a thread that lost its core while it polled (the clock jumped by LOST) polls for
+ * SHORT_LOOK only, during the next SHARED seconds. */
+static const double LONG_LOOK = 1e-3, SHORT_LOOK = 50e-6, LOST = 100e-6, SHARED = 0.5;
 
 struct vdm_team {
     struct watch watch;
@@ -75,7 +78,8 @@ struct vdm_team {
         vdm_team *team;
         pthread_t thread;
         int number;
-    } worker[]; /* [threads]; 0 is the caller, and not used */
+        double shared_until; /* other programs use its core: look */
+    } worker[];              /* [threads]; 0 is the caller */
 };
 
 static void relax(void)
@@ -87,18 +91,20 @@ static void relax(void)
 #endif
 }
 
-/* Polls x until it is from `min` to `max`, for at most LOOK_SECONDS. */
-static void look(atomic_int *x, int min, int max)
+/* Polls x until it is from `min` to `max`, or time is over. w: the thread that polls; NULL: SHORT_LOOK. */
+static void look(atomic_int *x, int min, int max, struct worker *w)
 {
-    double end = 0;
+    double begin = 0, last = 0;
     for (int i = 1;; i++) {
         int now = atomic_load_explicit(x, memory_order_relaxed);
         if (now >= min && now <= max) return;
         relax();
         if (i % LOOKS != 0) continue;
         double time = vdm_seconds();
-        if (end == 0) end = time + LOOK_SECONDS;
-        if (time > end) return;
+        if (begin == 0) begin = last = time;
+        if (w && time - last > LOST) w->shared_until = time + SHARED;
+        if (time - begin > (w && time > w->shared_until ? LONG_LOOK : SHORT_LOOK)) return;
+        last = time;
     }
 }
 
@@ -141,11 +147,11 @@ static void sleep_until_end(vdm_team *t)
 
 static void *serve(void *of)
 {
-    const struct worker *w = of;
+    struct worker *w = of;
     vdm_team *t = w->team;
     for (int left; (left = atomic_load(&t->left)) >= 0;) {
         if (left > 0) work(t, w->number);
-        look(&t->left, 1, INT_MAX);
+        look(&t->left, 1, INT_MAX, w);
         if (atomic_load(&t->left) == 0) sleep_until_loop(t);
     }
     return NULL;
@@ -169,7 +175,7 @@ void vdm_team_reach(vdm_team *t, int piece, int steps)
 /* The awaited piece is running or done: pieces are taken in order. */
 void vdm_team_await(vdm_team *t, int piece, int steps)
 {
-    look(&t->reached[piece], steps, INT_MAX);
+    look(&t->reached[piece], steps, INT_MAX, NULL);
     while (atomic_load_explicit(&t->reached[piece], memory_order_acquire) < steps) sched_yield();
 }
 
@@ -189,7 +195,7 @@ void vdm_team_run(vdm_team *t, const vdm_loop *loop)
     atomic_store(&t->left, loop->pieces);
     wake(t, loop->pieces - 1);
     work(t, 0);
-    look(&t->unfinished, 0, 0);
+    look(&t->unfinished, 0, 0, &t->worker[0]);
     if (atomic_load(&t->unfinished) > 0) sleep_until_end(t);
 }
 

@@ -3,8 +3,8 @@
  * a piece changes a bit.
  *
  * An idle thread takes the next piece. So on a shared machine a thread that is not scheduled delays nothing: the
- * others, at least the caller, do its pieces. A waiting thread polls for a few dozen microseconds, about the time to
- * wake a thread, and then sleeps. */
+ * others, at least the caller, do its pieces. A waiting thread polls for a millisecond, or for a few dozen microseconds
+ * where other programs use its core, and then sleeps. */
 #ifndef VDM_PARALLEL_H
 #define VDM_PARALLEL_H
 
