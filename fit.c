@@ -2,7 +2,7 @@
  *
  *   pair (x, y) --interp--> video [T,3,H,W] --vae, posterior sample, scale, pad--> z [F,C,h,w]
  *   x (+ sigma noise) ------------------------vae, posterior sample, scale-------> c [C,h,w]
- *   both are made once; then every step, for N = batch * accumulate videos:
+ *   both are computed once; then in every step, for N = batch * accumulate videos:
  *   x_t = sqrt(abar) z + sqrt(1 - abar) noise        v* = sqrt(abar) noise - sqrt(1 - abar) z
  *   v = model([x_t ; c, 0, ..., 0], text, t)          loss = mean (v - v*)^2
  *   dL/dv -> gradient of the adapter, clipped -> AdamW
@@ -43,7 +43,7 @@ struct run {
 /* ------------------------------------------------------------------------------------------------
  * The loss */
 
-/* x [F,2C,h,w] = [x_t ; c], v* [F,C,h,w] and the text [L,Dt] of video b of the batch */
+/* Video b of the batch: r->x [F,2C,h,w] = [x_t ; c], r->target [F,C,h,w] = v* */
 static void mix(struct run *r, int b)
 {
     const vdm_kernels *k = r->p->cpu->kernels;
@@ -57,17 +57,25 @@ static void mix(struct run *r, int b)
     for (int f = 0; f < r->data->F; f++)
         k->blend(r->p->cpu, x + 2 * f * frame, signal, z + f * frame, sigma, noise + f * frame, frame);
     memcpy(x + frame, r->data->images + r->pair[b] * frame, (size_t)frame * sizeof(float));
+}
+
+/* The prompt of video b: r->text [L,Dt] */
+static void copy_prompt(struct run *r, int b)
+{
     const vdm_fit_data *d = r->data;
     const float *text = d->prompt ? d->texts + d->prompt[r->pair[b]] * r->prompt : r->p->prompt;
     memcpy(r->text + b * r->prompt, text, (size_t)r->prompt * sizeof(float));
 }
 
-/* Mean over the batch; the loss of every video is left in losses, v and v* in v and target. */
+/* The mean loss of the batch. r->losses: that of every video; r->v and r->target: v and v*. */
 static double batch_loss(struct run *r, vdm_trace *trace)
 {
     const vdm_fit_data *d = r->data;
     double sum = 0;
-    for (int b = 0; b < r->o->batch; b++) mix(r, b);
+    for (int b = 0; b < r->o->batch; b++) {
+        mix(r, b);
+        copy_prompt(r, b);
+    }
     vdm_trace_see(trace, r->target, SHAPE(r->o->batch, d->F, d->C, d->h, d->w), "target");
     const vdm_transformer_input in = {r->x, r->text, r->t, trace};
     vdm_transformer_forward(r->p->transformer, r->lora, r->p->cpu, r->tape, &in, r->v);
@@ -93,7 +101,7 @@ static void loss_gradient(struct run *r)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What is drawn */
+ * Random choices: pairs, timesteps, noise */
 
 void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
 {
@@ -101,7 +109,7 @@ void vdm_fit_rng(vdm_rng *r, uint64_t seed, vdm_fit_use use, int64_t counter)
     vdm_rng_seed(r, vdm_hash_mix(z));
 }
 
-/* The pair of the run's video number i: epochs in which every pair comes once, in a new order. */
+/* The pair of the run's video i. An epoch has every pair once, in a new order. */
 static int pair_of(struct run *r, int64_t i)
 {
     int n = r->data->pairs;
@@ -111,15 +119,15 @@ static int pair_of(struct run *r, int64_t i)
         vdm_fit_rng(&rng, r->o->seed, VDM_FIT_EPOCH, r->epoch);
         for (int j = 0; j < n; j++) r->order[j] = j;
         for (int j = n - 1; j > 0; j--) {
-            int k = (int)vdm_randint(&rng, j + 1), kept = r->order[j];
+            int k = (int)vdm_randint(&rng, j + 1), swap = r->order[j];
             r->order[j] = r->order[k];
-            r->order[k] = kept;
+            r->order[k] = swap;
         }
     }
     return r->order[i % n];
 }
 
-/* The last t for the share pure_noise of the videos, else any. */
+/* The last timestep with probability pure_noise, else any. */
 static int draw_t(const struct run *r, vdm_rng *rng)
 {
     int T = r->p->schedule->config.train_timesteps;
@@ -183,7 +191,7 @@ static void see_number(vdm_trace *trace, double x, const char *name)
     vdm_trace_see(trace, &number, SHAPE(1), "%s", name);
 }
 
-/* Names the pairs of the batch whose loss is not finite, or all of them; and the tensor if it is the model's fault. */
+/* Names the pairs of the batch whose loss is not finite, or all of them; and a weight that is not finite. */
 static int fail_step(const struct run *r, const char *what, double value, vdm_error *err)
 {
     char pairs[256] = "";
@@ -288,8 +296,8 @@ static uint64_t hash_prompts(const struct run *r)
                     sizeof *d->prompt);
 }
 
-/* All that the bits of the result depend on, before the first step. The number of steps is among it only where the
- * schedule looks at it: otherwise a run may be made longer. */
+/* All that the bits of the result depend on, before the first step. The number of steps is one of them only if the
+ * schedule depends on it: otherwise a run may be resumed with more steps. */
 static struct settings settings_of(const struct run *r)
 {
     const vdm_fit_options *o = r->o;
@@ -351,7 +359,7 @@ static int resume(struct run *r, const struct settings *s, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * A run: its buffers, its stored activations, what it rejects */
+ * A run: its defaults, stored activations, checks and buffers */
 
 void vdm_fit_defaults(vdm_fit_options *o)
 {
@@ -410,7 +418,43 @@ static int check_prompts(const vdm_fit_data *d, vdm_error *err)
     return 0;
 }
 
-/* What a caller may get wrong; files and geometry have been checked where they were read. */
+static int check_numbers(const vdm_fit_options *o, vdm_error *err)
+{
+    const struct {
+        const char *name;
+        double value, min, max;
+    } numbers[] = {{"lr", o->lr, 0, 1e6},
+                   {"beta1", o->beta1, 0, 1},
+                   {"beta2", o->beta2, 0, 1},
+                   {"eps", o->eps, 0, 1},
+                   {"weight_decay", o->weight_decay, 0, 1e6},
+                   {"pure_noise", o->pure_noise, 0, 1},
+                   {"clip", o->clip, 0, (double)INFINITY}};
+    if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
+        return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
+                        o->batch, o->accumulate);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
+            return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
+                            numbers[i].min, numbers[i].max, numbers[i].value);
+    return 0;
+}
+
+static int check_injected(const vdm_fit_options *o, int timesteps, int pairs, vdm_error *err)
+{
+    int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
+    for (int64_t i = 0; o->t && i < n; i++)
+        if (o->t[i] < 0 || o->t[i] >= timesteps)
+            return vdm_fail(err, "injected t: element %" PRId64 ": expected 0 to %d, found %d", i,
+                            timesteps - 1, o->t[i]);
+    for (int64_t i = 0; o->pair && i < n; i++)
+        if (o->pair[i] < 0 || o->pair[i] >= pairs)
+            return vdm_fail(err, "injected pair: element %" PRId64 ": expected 0 to %d, found %d", i,
+                            pairs - 1, o->pair[i]);
+    return 0;
+}
+
+/* Checks what the caller chose; files and geometry were checked when they were read. */
 static int check_run(const struct run *r, vdm_error *err)
 {
     const vdm_transformer_config *c = &r->p->transformer->config;
@@ -425,34 +469,8 @@ static int check_run(const struct run *r, vdm_error *err)
         return vdm_fail(err, "adapter: expected %d blocks of width %d, found %d of %d", c->layers,
                         c->heads * c->head_dim, r->lora->layers, r->lora->width);
     if (d->pairs < 1) return vdm_fail(err, "pairs: expected at least 1, found %d", d->pairs);
-    if (check_prompts(d, err)) return -1;
-    if (o->steps < 1 || o->batch < 1 || o->accumulate < 1)
-        return vdm_fail(err, "steps %d, batch %d, accumulate %d: expected each to be at least 1", o->steps,
-                        o->batch, o->accumulate);
-    const struct {
-        const char *name;
-        double value, min, max;
-    } numbers[] = {{"lr", o->lr, 0, 1e6},
-                   {"beta1", o->beta1, 0, 1},
-                   {"beta2", o->beta2, 0, 1},
-                   {"eps", o->eps, 0, 1},
-                   {"weight_decay", o->weight_decay, 0, 1e6},
-                   {"pure_noise", o->pure_noise, 0, 1},
-                   {"clip", o->clip, 0, (double)INFINITY}};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        if (!(numbers[i].value >= numbers[i].min && numbers[i].value <= numbers[i].max))
-            return vdm_fail(err, "%s: expected a number from %g to %g, found %g", numbers[i].name,
-                            numbers[i].min, numbers[i].max, numbers[i].value);
-    int64_t n = (int64_t)o->steps * o->batch * o->accumulate;
-    for (int64_t i = 0; o->t && i < n; i++)
-        if (o->t[i] < 0 || o->t[i] >= r->p->schedule->config.train_timesteps)
-            return vdm_fail(err, "injected t: element %" PRId64 ": expected 0 to %d, found %d", i,
-                            r->p->schedule->config.train_timesteps - 1, o->t[i]);
-    for (int64_t i = 0; o->pair && i < n; i++)
-        if (o->pair[i] < 0 || o->pair[i] >= d->pairs)
-            return vdm_fail(err, "injected pair: element %" PRId64 ": expected 0 to %d, found %d", i,
-                            d->pairs - 1, o->pair[i]);
-    return 0;
+    if (check_prompts(d, err) || check_numbers(o, err)) return -1;
+    return check_injected(o, r->p->schedule->config.train_timesteps, d->pairs, err);
 }
 
 static void run_free(struct run *r)
@@ -616,7 +634,7 @@ static void scale_by(float *x, double factor, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= f;
 }
 
-/* z [F,C,h,w] of the pair: latent frame 0 comes `pad` times more, in front. */
+/* z [F,C,h,w] of the pair: `pad` copies of latent frame 0, then the latents of the video. */
 static int encode_video(struct encoding *e, float *z, vdm_error *err)
 {
     const vdm_fit_data_options *o = e->o;
@@ -635,7 +653,7 @@ static int encode_video(struct encoding *e, float *z, vdm_error *err)
     return 0;
 }
 
-/* c [C,h,w] of the pair, from frame 0 of its video, which is x. */
+/* c [C,h,w] of the pair, from frame 0 of its video, which is x; o->augment: with noise, in place. */
 static int encode_image(struct encoding *e, float *c, vdm_error *err)
 {
     const vdm_fit_data_options *o = e->o;

@@ -16,8 +16,8 @@
  * Blending is in double, each operation rounded, the result rounded half to even: in numpy
  * np.rint((1 - s) * x + s * y), to the bit.
  *
- * Traps: t is an exact 1 at the last frame, so that it is y and not almost y; how many tiles have turned
- * is integer arithmetic (49 * (1/49.0) is a little less than 1); tiles need not divide the picture. */
+ * Traps: t is exactly 1 at the last frame, so that the frame is y and not almost y; the number of tiles from y is
+ * computed in integers (49 * (1/49.0) is a little less than 1); tiles need not divide the picture. */
 #include "vdm.h"
 
 #include <math.h>
@@ -67,9 +67,9 @@ static void permute(int32_t *order, int n, vdm_rng *rng)
     for (int i = 0; i < n; i++) order[i] = i;
     for (int i = 0; i < n - 1; i++) {
         int other = i + (int)(vdm_rng_u32(rng) % (uint32_t)(n - i));
-        int32_t swapped = order[i];
+        int32_t swap = order[i];
         order[i] = order[other];
-        order[other] = swapped;
+        order[other] = swap;
     }
 }
 
@@ -194,8 +194,8 @@ void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int
                     (float)frames[(t * pixels + i) * 3 + c] / 255.0f * 2.0f - 1.0f;
 }
 
-/* A NaN in weights or prompt, or an overflow, ends up in every frame: a black picture, if it were written.
- * video [T,3,H,W] */
+/* video [T,3,H,W] without NaN or infinity: one in weights or prompt, or an overflow, spreads to every frame, which would
+ * be written as a black picture. */
 int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err)
 {
     int64_t frame = (int64_t)H * W * 3, bad = 0, first = 0;

@@ -12,8 +12,8 @@
  *   One byte of white space ends a PNM header: the next byte is data, even if it looks like a comment or more white
  *   space. CR LF counts as one byte; a shifted picture is detected, since the data must end exactly at the end of the
  *   file.
- *   A comment may stand in the middle of "P6 4#width\n5"; samples above the maximum value are an error, 16-bit samples
- *   have the high byte first, and a second picture may follow the first (refused here).
+ *   A comment may interrupt the header, as in "P6 4#width\n5"; samples above the maximum value are an error, 16-bit
+ *   samples have the high byte first, and a second picture may follow the first (rejected here).
  *   In PBM 1 is black. P1 needs no white space between the bits; each row of P4 begins a new byte.
  *   Pillow rounds to 8 bits between the two passes of a resize, and rounds the weights to 22 bits. This file follows
  *   Pillow 13, which resizes the height first if it shrinks a lot; earlier versions always resize the width first, and
@@ -72,7 +72,7 @@ static void skip_blank(scan *s)
         }
 }
 
-/* "path: field: found X, expected Y", X being the word at the cursor. */
+/* "path: field: found X, expected Y", where X is the word at the cursor. */
 static int refuse_word(const scan *s, const char *field, const char *expected)
 {
     size_t n = 0;
@@ -184,7 +184,7 @@ static int scan_header(scan *s, pnm *h)
     return 0;
 }
 
-/* Bytes of the samples, at least: in ASCII a digit each, and white space before it except in P1. */
+/* The minimum bytes of the samples: in ASCII a digit each, and white space before it except in P1. */
 static size_t sample_bytes(const pnm *h)
 {
     if (h->ascii) return h->samples * (h->bits ? 1 : 2);
@@ -192,7 +192,7 @@ static size_t sample_bytes(const pnm *h)
     return h->samples * (h->maxval > 255 ? 2 : 1);
 }
 
-/* Before anything is allocated: can the rest of the file hold the samples? */
+/* Checks, before memory is allocated, that the file is large enough for the samples. */
 static int check_size(const scan *s, const pnm *h)
 {
     size_t left = s->size - s->at, need = sample_bytes(h);

@@ -30,7 +30,7 @@ static vdm_linear matrix_b(const vdm_adapted *l) /* [D,R] */
     return (vdm_linear){.weight = {B, VDM_F32, l->lora->width, l->lora->rank}};
 }
 
-/* y += mid B^T, mid = s x A^T [n,R]: with s inside it, dB = dy^T mid. On entry lora_mid has no s yet. */
+/* y += mid B^T, mid = s x A^T [n,R]: with s in mid, dB = dy^T mid. On entry lora_mid = x A^T. */
 static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *trace)
 {
     int64_t n = (int64_t)l->B * l->S, R = l->lora->rank, D = l->lora->width;
@@ -47,7 +47,7 @@ static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *tra
 /* y = x W^T + b + s (x A^T) B^T. The W and A of all layers (q, k and v) share one pass over x. */
 void vdm_adapted_forward(const vdm_cpu *cpu, const vdm_adapted *layers, int count, vdm_trace *trace)
 {
-    vdm_matmul_args pass[2 * 3] = {0}; /* narrow ones last: matmul's `also` */
+    vdm_matmul_args pass[2 * 3] = {0}; /* the narrow products x A^T last: matmul's `also` */
     vdm_linear A[3];
     int products = 0;
     for (int i = 0; i < count; i++) {
@@ -123,10 +123,10 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
     return rows;
 }
 
-int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
+/* The sum of ranks, or -1. */
+static int check_parts(const vdm_lora *parts, const double *weights, int n, vdm_error *err)
 {
     int64_t rank = 0;
-    *a = (vdm_lora){0};
     for (int i = 0; i < n; i++) {
         if (parts[i].layers != parts[0].layers || parts[i].width != parts[0].width)
             return vdm_fail(err, "adapters of different models: %d blocks of width %d, and %d of %d",
@@ -137,8 +137,16 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
     if (n < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
                         (long long)rank);
-    if (vdm_lora_new(a, parts[0].layers, parts[0].width, (int)rank, (double)rank, err)) return -1;
-    int64_t D = a->width, first = 0; /* first row of A and column of B of part i */
+    return (int)rank;
+}
+
+/* A = [A_1; A_2; ...], B = [f_1 B_1, f_2 B_2, ...], f_i = weight_i alpha_i / R_i; the joined adapter's s is 1. */
+int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
+{
+    *a = (vdm_lora){0};
+    int rank = check_parts(parts, weights, n, err);
+    if (rank < 0 || vdm_lora_new(a, parts[0].layers, parts[0].width, rank, rank, err)) return -1;
+    int64_t D = a->width, first = 0; /* the row of A and the column of B where part i begins */
     for (int i = 0; i < n; first += parts[i++].rank) {
         const vdm_lora *p = &parts[i];
         float factor = (float)(weights[i] * p->alpha / p->rank);
@@ -181,7 +189,7 @@ void vdm_adamw_free(vdm_adamw *o)
  *   m^ = m / (1 - beta1^k),  v^ = v / (1 - beta2^k)
  *   p = p (1 - lr decay) - lr m^ / (sqrt(v^) + eps)
  *
- * Coefficients are made in double and rounded once, then f32 operations in torch's order; its lerp_ and
+ * Coefficients are computed in double and rounded once; f32 operations follow in torch's order, whose lerp_ and
  * addcmul_ end in a fused multiply-add. kernels->adamw is the loop over p (kernels/plain.c). */
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr)
 {
@@ -196,8 +204,8 @@ void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const flo
     cpu->kernels->adamw(cpu, params, o->m, o->v, grad, o->n, &f);
 }
 
-/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is made in double, in 256 pieces: another order of
- * the terms would change its bits. */
+/* g *= min(1, max / (norm + 1e-6)), norm = sqrt(sum of g^2). The sum is computed in double, in 256 pieces: another order
+ * of the terms would change its bits. */
 double vdm_clip_grad(float *grad, int64_t n, double max)
 {
     int64_t piece = (n + 255) / 256;

@@ -1,13 +1,13 @@
 /* Opening a model folder (diffusers: CogVideoXImageToVideoPipeline.from_pretrained): configuration, the model's own
  * settings (vdm.json), schedule, prompt, then the weights, which are mapped, not read.
  *
- * The trap: the size of the frames is no part of the weights. vdm.json names it; without one it is the
- * transformer's sample size, which the 1.5 models give as the largest that they can draw. */
+ * The trap: the weights do not determine the size of the frames. vdm.json names it; without one it is the
+ * transformer's sample size, which in the 1.5 models is the largest that they support. */
 #include "vdm.h"
 
 #include <sys/stat.h>
 
-/* What a vdm_model's pointers point to. */
+/* The memory that a vdm_model's pointers refer to */
 struct parts {
     vdm_model_config config;
     vdm_transformer transformer;
@@ -30,7 +30,7 @@ static void share_parts(vdm_model *m, struct parts *p)
     m->parts = p;
 }
 
-/* 1, 0; -1 without memory */
+/* 1: the folder has that name; 0: it has not; -1: no memory */
 static int is_there(const char *dir, const char *name, vdm_error *err)
 {
     struct stat st;
@@ -71,8 +71,8 @@ int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, con
     return vdm_model_settings_read(learn, sample, dir, err);
 }
 
-/* The size that vdm.json names, in one section or alike in both; else 9 frames of the transformer's sample
- * size, cut to 480x720 unless positions are learned for it: the 1.5 models give their largest size there. */
+/* The size that vdm.json names, in one section or the same in both; else 9 frames of the transformer's sample
+ * size, at most 480x720 unless positions are learned for it: in the 1.5 models it is the largest size. */
 static int choose_size(vdm_model *m, const char *dir, vdm_error *err)
 {
     const vdm_transformer_config *t = &m->config->transformer;

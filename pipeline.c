@@ -14,7 +14,7 @@
 /* ------------------------------------------------------------------------------------------------
  * Sizes and pictures */
 
-/* The options' own size, or, if they have none, the model's. */
+/* The size in the options, or, if they have none, the model's. */
 static vdm_geometry size_of(const vdm_model *m, const vdm_geometry *own)
 {
     return own->frames ? *own : m->geometry;
@@ -26,7 +26,7 @@ static void free_pictures(vdm_picture *p, int n)
     vdm_free(p);
 }
 
-/* n pictures, brought to the geometry's size; NULL with a sentence. */
+/* n pictures, resized to the geometry's size; or NULL and a message. */
 static vdm_picture *resize_all(const vdm_picture *from, int n, const vdm_geometry *g, vdm_error *err)
 {
     vdm_picture *to = vdm_alloc((size_t)n, sizeof *to, "the resized pictures", err);
@@ -71,7 +71,7 @@ static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_pictur
     return status;
 }
 
-/* Begins with a new adapter, seeded as `vdm fit` seeds it, and trains it. */
+/* Trains a new adapter, initialised with the same random numbers as in `vdm fit`. */
 static int train(vdm_lora *lora, const vdm_model *m, const vdm_fit_data *data, const vdm_learn_options *o,
                  const vdm_progress *progress, vdm_error *err)
 {

@@ -23,7 +23,7 @@ static const double PI = 0x1.921fb54442d18p+1;
 /* ------------------------------------------------------------------------------------------------
  * Schedule */
 
-/* sqrt(alpha) is moved and stretched so that it ends at exactly 0 and still begins at its old value. */
+/* Shifts and scales sqrt(alpha) so that it ends at exactly 0 and still begins at its old value. */
 static void rescale_zero_terminal_snr(double *alphas, int n)
 {
     double first = sqrt(alphas[0]), last = sqrt(alphas[n - 1]);
@@ -62,9 +62,9 @@ double vdm_schedule_alpha(const vdm_schedule *s, int t)
     return s->config.set_alpha_to_one ? 1 : s->alphas[0];
 }
 
-/* numpy's round(arange(1000, 0, -1000/N)) - 1. arange takes its increment from the first two numbers, and
- * rounds them; ties go to even. For 62 values of N (61, 103, 121, ...) it also runs one too far, to a
- * timestep -1 which stands for no noise level: that one isn't made here. */
+/* numpy's round(arange(1000, 0, -1000/N)) - 1. arange's increment is the difference of its first two values, which are
+ * rounded; rint rounds ties to even. For 62 values of N (61, 103, 121, ...) arange also returns one value too many, a
+ * timestep -1, which is no noise level and is left out here. */
 void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t)
 {
     double first = s->config.train_timesteps, increment = (first - first / steps) - first;
@@ -74,7 +74,7 @@ void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t)
 /* The timestep that a step from t arrives at; below 0: the clean latents */
 static int arrival(const vdm_schedule *s, int steps, int t)
 {
-    return t - s->config.train_timesteps / steps; /* whole division: not always the next timestep */
+    return t - s->config.train_timesteps / steps; /* integer division: not always the next timestep */
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ static double log_snr(double alpha)
     return vdm_log(sqrt(alpha / (1 - alpha)));
 }
 
-/* x <- m1 x - m2 x0 + mn noise, in the second order with x0 + (x0 - old) / (2r) for x0 */
+/* x <- m1 x - m2 x0 + mn noise; in the second order x0 + (x0 - old) / (2r) replaces x0 */
 struct dpm {
     float m1, m2, mn; /* of x, x0, noise */
     float m3, m4;     /* 1 + 1/2r, 1/2r */
@@ -230,7 +230,6 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     return latents + max;
 }
 
-/* Rejects options, models, and combinations of them that cannot work. */
 static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config *vae, const vdm_geometry *g,
                           vdm_error *err)
 {
@@ -250,6 +249,7 @@ static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config 
 
 enum { MAX_VIDEOS = 10000 }; /* images, and videos of an image */
 
+/* Rejects options and models that do not fit together. */
 static int check_options(const struct run *r, vdm_error *err)
 {
     const vdm_transformer_config *c = &r->p->transformer->config;
@@ -299,7 +299,7 @@ static void see(const struct run *r, const float *data, const char *name, int st
                   name, suffix);
 }
 
-/* What the VAE reports, and shows behind a prefix. */
+/* The caller's progress, with a trace that puts a prefix before the names of the VAE's tensors. */
 static vdm_progress progress_inside(const struct run *r, vdm_trace *trace)
 {
     vdm_progress progress = r->progress ? *r->progress : (vdm_progress){0};
@@ -307,8 +307,8 @@ static vdm_progress progress_inside(const struct run *r, vdm_trace *trace)
     return progress;
 }
 
-/* images [N,3,H,W] -> frame 0 of every r->image. A sample of the posterior, not its mode; the frames behind
- * are zeros, not noise. The layout of one frame is [3,T=1,H,W] as well. */
+/* images [N,3,H,W] -> frame 0 of every r->image: a sample of the posterior, not its mode. The other frames stay zeros,
+ * not noise. */
 static int encode_images(struct run *r, const float *images, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
@@ -331,16 +331,16 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     return 0;
 }
 
-/* Latents of all videos -> channels `first`.. of r->input, in both halves with guidance. */
-static void put_latents(struct run *r, const float *latents, int first)
+/* Latents [K,F,C,h,w] -> r->input: its first C channels (half 0) or last C (half 1); with guidance for both prompts. */
+static void put_latents(struct run *r, const float *latents, int half)
 {
     int64_t frames = (int64_t)r->K * r->o->geometry.F;
     for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
-        memcpy(r->input + (2 * f + first) * r->frame, latents + f % frames * r->frame,
+        memcpy(r->input + (2 * f + half) * r->frame, latents + f % frames * r->frame,
                (size_t)r->frame * sizeof(float));
 }
 
-/* What stays the same in every step: the image's channels of r->input, and the text. */
+/* The inputs that are the same in every step: the image's channels of r->input, and the text. */
 static void prepare_input(struct run *r)
 {
     const vdm_transformer_config *c = &r->p->transformer->config;
@@ -372,7 +372,7 @@ static void draw(struct run *r)
     for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->start + m * r->n, r->n);
 }
 
-/* of one image [M,F,C,h,w] -> all [K,F,C,h,w] */
+/* one [M,F,C,h,w], of one image -> all [K,F,C,h,w]: the same for every image */
 static void repeat(const struct run *r, float *all, const float *one)
 {
     for (int i = 0; i < r->K; i += r->M) memcpy(all + i * r->n, one, (size_t)(r->M * r->n) * sizeof(float));
@@ -381,7 +381,7 @@ static void repeat(const struct run *r, float *all, const float *one)
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
     bool second_order = k > 0 && arrival(r->p->schedule, r->o->steps, t) >= 0;
-    for (int i = 0; i < 2; i++) { /* the first is drawn in either order, and used in the first order only */
+    for (int i = 0; i < 2; i++) { /* the first noise is drawn in both orders, used in the first order only */
         const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->M * r->n : r->start;
         if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
         repeat(r, r->noise + i * r->K * r->n, noise);
@@ -397,7 +397,7 @@ static int report(const struct run *r, int step, double start, vdm_error *err)
     return vdm_fail(err, "interrupted after %d of %d sampling steps", step, r->o->steps);
 }
 
-/* A velocity of NaN would go on to the last step and into a black picture: the first one ends it. */
+/* Ends the run at the first velocity with a NaN, which all later steps would inherit, and the answer as black pixels. */
 static int check_velocity(const struct run *r, int step, vdm_error *err)
 {
     vdm_error weights;
@@ -430,8 +430,7 @@ static int denoise(struct run *r, vdm_error *err)
     return 0;
 }
 
-/* The mean of image i's M videos, in place of the first: what depends on the noise averages out, what they
- * agree on stays. */
+/* The mean of image i's M videos replaces the first: details that depend on the noise average out. */
 static void mean(struct run *r, int i)
 {
     float *x = r->x + (int64_t)i * r->M * r->n;
@@ -440,8 +439,8 @@ static void mean(struct run *r, int i)
     for (int64_t j = 0; j < r->n && r->M > 1; j++) x[j] /= (float)r->M;
 }
 
-/* Answer number i, from r->x without its first `pad` frames -> [T,3,H,W] in 0..1. Dropping frames at the end
- * instead, or none, gives a video of another length. */
+/* r->x of image i without its first `pad` frames -> video [T,3,H,W] in 0..1. Trap: dropping frames at the end instead
+ * gives a video of the same length whose last frames, with the answer, are missing. */
 static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;

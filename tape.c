@@ -41,15 +41,15 @@ static int64_t rows_of(const vdm_tape *t)
     return (int64_t)t->shape.B * t->S;
 }
 
-/* One of two arrays [B,S,D] that lie in one [B*S,P]: P is at least 2D. */
+/* One of two arrays [B,S,D] that share the memory of one [B*S,P]: P is at least 2D. */
 static float *array_in(const vdm_tape *t, float *hidden, int i)
 {
     return hidden ? hidden + i * rows_of(t) * t->D : NULL;
 }
 
-/* Forward alone: n is free when attention writes o, q when to_out writes y, k and v when the feed-forward
+/* A forward pass alone: n is free when attention writes o, q when to_out writes y, k and v when the feed-forward
  * begins. */
-static void lay_out_passing(vdm_tape *t, struct cursor *at)
+static void lay_out_forward_alone(vdm_tape *t, struct cursor *at)
 {
     struct activations *a = &t->shared;
     int64_t rows = rows_of(t);
@@ -62,8 +62,8 @@ static void lay_out_passing(vdm_tape *t, struct cursor *at)
     for (int i = 0; i < 4; i++) a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
 }
 
-/* What attention gave, and the rest but for `up` */
-static void lay_out_attended(struct activations *a, const vdm_tape *t, struct cursor *at)
+/* The attention outputs of a set of activations; and the rest, without `up` */
+static void lay_out_attention_outputs(struct activations *a, const vdm_tape *t, struct cursor *at)
 {
     int64_t rows = rows_of(t);
     a->o = take(at, rows * t->D);
@@ -86,17 +86,17 @@ static void lay_out_rest(struct activations *a, const vdm_tape *t, struct cursor
     }
 }
 
-/* Of all blocks. A block that stores only its attention outputs recomputes the rest in the shared set. */
+/* The activations of all blocks. A block that stores only its attention outputs recomputes the rest in the shared set. */
 static void lay_out_activations(vdm_tape *t, struct cursor *at)
 {
     int first = first_kept(t);
     struct activations counted;
     if (t->shape.keep < t->layers) lay_out_rest(&t->shared, t, at);
-    if (first > 0) lay_out_attended(&t->shared, t, at);
+    if (first > 0) lay_out_attention_outputs(&t->shared, t, at);
     for (int layer = first; layer < t->layers; layer++) {
         struct activations *a = t->kept ? &t->kept[layer - first] : &counted;
         *a = t->shared;
-        lay_out_attended(a, t, at);
+        lay_out_attention_outputs(a, t, at);
         if (!keeps_all(t, layer)) continue;
         lay_out_rest(a, t, at);
         a->up = take(at, rows_of(t) * 4 * t->D);
@@ -150,7 +150,7 @@ static void lay_out(vdm_tape *t, const vdm_transformer_config *c, struct cursor 
         lay_out_activations(t, at);
         lay_out_gradients(t, at);
     } else {
-        lay_out_passing(t, at);
+        lay_out_forward_alone(t, at);
     }
     t->text_rows = t->head.n = t->n;
     t->video_rows = t->head.x = t->head.u = t->y;

@@ -18,7 +18,7 @@
  *     gradient 1    du                            feed.dn                   attention.dy, then dn
  *     gradient 2                                  feed.dy                   attention.d_o
  *
- * A forward pass with a backward pass has h [layers + 1,...], activations of their own memory, and y in dhidden. */
+ * A forward pass that a backward pass follows has h [layers + 1,...], memory for the activations, and y in dhidden. */
 #ifndef VDM_TAPE_H
 #define VDM_TAPE_H
 
@@ -46,7 +46,7 @@ struct vdm_tape {
     /* tables of this size */
     float *rope_cos, *rope_sin; /* [V,Dh/2] */
     float *positions;           /* [S,D], if they are computed */
-    const float *add_positions; /* added to h at the start: computed, learned or NULL */
+    const float *add_positions; /* [S,D], added to h at the start: computed, learned or NULL */
     /* from the timestep; used by the backward pass */
     float *sinusoid;        /* [B,max(D,ofs)] */
     float *emb, *emb_silu;  /* [B,E] */
@@ -82,7 +82,7 @@ struct vdm_tape {
     } feed;
 };
 
-/* Whether a block stores all its activations; the first block that stores those or its attention outputs */
+/* Whether a block stores all its activations; the first block that stores them or its attention outputs */
 static inline bool keeps_all(const vdm_tape *t, int layer)
 {
     return layer >= t->layers - t->shape.keep;

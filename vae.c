@@ -64,14 +64,15 @@ struct run {
     double began;
 };
 
-static void turn(struct run *r)
+/* What was written to y becomes x. */
+static void swap_buffers(struct run *r)
 {
     float *x = r->x;
     r->x = r->y;
     r->y = x;
 }
 
-/* How a convolution walks over a frame: input size, output size, stride, zeros above and to the left. */
+/* The shape of a convolution of one frame: input size, output size, stride, zeros above and to the left. */
 struct extent {
     int H, W, Ho, Wo, stride, pad;
 };
@@ -107,9 +108,9 @@ static void pointwise(const vdm_cpu *cpu, float *y, const float *x, int64_t P, c
 /* ------------------------------------------------------------------------------------------------
  * Norms (encoder: GroupNorm; decoder: CogVideoXSpatialNorm3D), then silu, then the convolution */
 
-/* Statistics of a norm over the T frames of this chunk alone, x [T,H,W,C]: the past is not in them.
- * CogVideoXSpatialNorm3D: also Cy(z) and Cb(z) [zT,zh,zw,C]. diffusers enlarges z first; a 1x1x1
- * convolution gives the same before and after a nearest resize. */
+/* Statistics of a norm, x [T,H,W,C]: over the T frames of this chunk only, without the past ones.
+ * CogVideoXSpatialNorm3D: also Cy(z) and Cb(z) [zT,zh,zw,C]. diffusers resizes z first; a 1x1x1 convolution
+ * commutes with a nearest-neighbour resize. */
 static void norm_begin(struct run *r, const float *x, const vdm_vae_norm *n, int C, float eps)
 {
     int groups = r->m->config.groups;
@@ -125,7 +126,7 @@ static void norm_begin(struct run *r, const float *x, const vdm_vae_norm *n, int
             index[y * r->W + i] = (int32_t)((y * r->zh / r->H) * r->zw + i * r->zw / r->W);
 }
 
-/* The frame of z under frame t: nearest in time, the first frames of odd counts belonging together. */
+/* The frame of z that belongs to frame t: the nearest in time; if T is odd, frame 0 of z belongs to frame 0 only. */
 static int latent_frame(const struct run *r, int t)
 {
     if (r->T == 1 || r->T % 2 == 0) return t * r->zT / r->T;
@@ -169,15 +170,15 @@ static void see_norm(struct run *r, const float *x, const vdm_vae_norm *n, int C
     }
 }
 
-/* y = conv(silu(norm(x))) + residual, or conv(x) + residual if there is no norm: x [T,H,W,in], y [T,H,W,out].
- * With a norm y may be x: the frames that are still needed lie in the ring. */
+/* y = conv(silu(norm(x))) + residual, or conv(x) + residual if there is no norm. With a norm y may be x: the frames that
+ * are still needed are in the ring. */
 struct causal {
     const char *name;      /* "1" of norm1 and conv1 */
     const vdm_vae_norm *n; /* or NULL */
     float eps;
     const vdm_conv *w;
-    float *x, *y;
-    const float *residual; /* or NULL */
+    float *x, *y;          /* [T,H,W,in], [T,H,W,out] */
+    const float *residual; /* [T,H,W,out], or NULL */
     /* the frames u of the present chunk (from 0) and the past ones (-2, -1) */
     float *now;  /* [slots,H,W,in]: frame t in slot t % slots */
     float *past; /* [2,H,W,in]; NULL if there is one chunk */
@@ -223,7 +224,7 @@ static void see_convolution(struct run *r, const struct causal *c, vdm_trace *tr
     vdm_trace_show(trace, 4, shape);
 }
 
-/* CogVideoXCausalConv3d, behind its norm and silu. Of `causal` the caller gives the first part. */
+/* CogVideoXCausalConv3d after its norm and silu. The caller sets the fields of `causal` up to `residual`. */
 static void causal_conv(struct run *r, struct causal c, vdm_trace *trace)
 {
     c.frame = (size_t)r->H * (size_t)r->W * (size_t)c.w->in;
@@ -244,7 +245,7 @@ static void causal_conv(struct run *r, struct causal c, vdm_trace *trace)
     if (c.residual && vdm_trace_on(trace)) see_convolution(r, &c, trace);
     causal_frames(r, &c, c.y, c.residual);
     if (!c.residual) vdm_trace_see(trace, c.y, SHAPE(r->T, r->H, r->W, c.w->out), ".conv%s", c.name);
-    /* The cache is taken after the past was put in front: a chunk of one frame leaves (past, itself). */
+    /* The cache of the next chunk: the last two frames, of which one may be a past one (a chunk of one frame). */
     for (int i = 0; c.past && i < PAST; i++)
         memmove(c.past + (size_t)i * c.frame, causal_frame(&c, r->T - PAST + i), c.frame * sizeof(float));
 }
@@ -267,7 +268,7 @@ static void resnet(struct run *r, const vdm_resnet *b, float eps, vdm_trace *tra
     if (shortcut) pointwise(r->cpu, shortcut, r->x, P, &b->shortcut, false);
     if (shortcut) vdm_trace_show(trace, 4, shape);
     if (!identity) pointwise(r->cpu, r->y, r->x, P, &b->shortcut, true);
-    turn(r);
+    swap_buffers(r);
     vdm_trace_see(trace, r->x, 4, shape, "%s", "");
 }
 
@@ -290,7 +291,7 @@ static void downsample(struct run *r, const vdm_conv *w, bool compress_time, vdm
     convolve(r, r->y, r->T, w, (struct extent){r->H, r->W, r->H / 2, r->W / 2, 2, 0}, NULL);
     r->H /= 2;
     r->W /= 2;
-    turn(r);
+    swap_buffers(r);
     vdm_trace_see(trace, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", "");
 }
 
@@ -314,7 +315,7 @@ static void upsample(struct run *r, const vdm_conv *w, bool compress_time, vdm_t
     if (compress_time) r->T = doubled(r->T);
     r->H *= 2;
     r->W *= 2;
-    turn(r);
+    swap_buffers(r);
     vdm_trace_see(trace, r->x, SHAPE(r->T, r->H, r->W, w->out), "%s", "");
 }
 
@@ -344,10 +345,10 @@ static void encoder(struct run *r, vdm_trace *chunk)
     }
     causal_conv(r, (struct causal){"_out", &e->norm_out, FIXED_EPS, &e->conv_out, .x = r->x, .y = r->y},
                 &whole);
-    turn(r);
+    swap_buffers(r);
     if (r->m->quant.in == 0) return;
     pointwise(r->cpu, r->y, r->x, (int64_t)r->T * r->H * r->W, &r->m->quant, false);
-    turn(r);
+    swap_buffers(r);
     vdm_trace_see(chunk, r->x, SHAPE(r->T, r->H, r->W, r->m->quant.out), "quant_conv");
 }
 
@@ -373,12 +374,12 @@ static void decoder(struct run *r, vdm_trace *chunk)
     }
     causal_conv(r, (struct causal){"_out", &d->norm_out, FIXED_EPS, &d->conv_out, .x = r->x, .y = r->y},
                 &whole);
-    turn(r);
+    swap_buffers(r);
 }
 
 /* A part of an array [frames,C,H,W]: h x w from (top, left) on */
 struct pane {
-    const float *data; /* at the first frame of the chunk */
+    const float *data; /* [T,C,H,W]: the chunk's frames */
     int C, H, W;
     int top, left, h, w;
 };
@@ -427,7 +428,7 @@ static int run_chunk(struct run *r, const struct pane *in, int T, float *out, vd
     return r->T;
 }
 
-/* All chunks of a pane of T frames: -> out [T',C,H',W']. Its caches start empty. */
+/* All chunks of a pane of T frames -> out [T',C,H',W']; the caches start empty. */
 static int run_pane(struct run *r, struct pane in, int T, float *out, vdm_trace *trace, vdm_error *err)
 {
     const char *phase = r->decode ? "decode" : "encode";
@@ -453,8 +454,7 @@ static int run_pane(struct run *r, struct pane in, int T, float *out, vdm_trace 
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 
-/* The rows or the columns of planes [planes,h,w], as lines: line i at data + i step, its elements at a
- * distance of `skip`; planes at a distance of `plane`. */
+/* The rows or the columns of planes [planes,h,w]: element j of line i of plane p is data[p plane + i step + j skip]. */
 struct lines {
     float *data;
     size_t plane, step, skip;
@@ -463,7 +463,7 @@ struct lines {
 
 /* blend_v and blend_h: the first e lines of a tile [planes,h,w] with the last of the one before, the strip:
  *   tile[i] = strip[n - e + i] (1 - i/e) + tile[i] (i/e)
- * In place: what stands here afterwards is what later tiles blend with. */
+ * In place: later tiles are blended with the result. */
 static void blend_lines(const struct lines *tile, const struct lines *strip, size_t planes, int width)
 {
     int e = min_int(strip->length, tile->length);
@@ -489,16 +489,13 @@ static void keep_lines(const struct lines *strip, const struct lines *tile, size
         }
 }
 
-/* tiled_encode and tiled_decode from the second loop on, for tile (i,j) [planes,h,w]: blended with the tile
- * above, then with the one to the left, then cut and put into out [planes,H,W]. diffusers holds all tiles
- * whole; of a finished tile only its last rows and columns, `blend` of them, are used again. */
-static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes, float *out)
+/* Tile (i,j) [planes,h,w] is blended with the tile above, then with the one to the left. diffusers stores all tiles; only
+ * the last `blend` rows and columns of a finished one are needed, and are kept here. */
+static void blend_tile(struct run *r, int i, int j, int h, int w, size_t planes)
 {
     const struct plan *p = &r->plan;
     const vdm_vae_config *c = &r->m->config;
-    size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
     size_t size = (size_t)h * (size_t)w, above = p->floats[ABOVE] / (size_t)p->cols.count * (size_t)j;
-    int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
     float *tile = r->buffer[TILE];
     struct lines rows = {tile, size, (size_t)w, 1, h}, cols = {tile, size, 1, (size_t)w, w};
     struct lines up = {r->buffer[ABOVE], (size_t)p->rows.blend * (size_t)w, (size_t)w, 1, p->rows.blend};
@@ -517,12 +514,24 @@ static void place_tile(struct run *r, int i, int j, int h, int w, size_t planes,
     side.length = min_int(p->cols.blend, w);
     keep_lines(&up, &rows, planes, w);
     keep_lines(&side, &cols, planes, h);
+}
+
+/* out [planes,H,W]: its part that tile (i,j) [planes,h,w] contributes */
+static void crop_tile(const struct run *r, int i, int j, int h, int w, size_t planes, float *out)
+{
+    const struct plan *p = &r->plan;
+    const vdm_vae_config *c = &r->m->config;
+    const float *tile = r->buffer[TILE];
+    size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
+    size_t size = (size_t)h * (size_t)w;
+    int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
     out += (size_t)i * (size_t)p->rows.kept * W + (size_t)j * (size_t)p->cols.kept;
     for (size_t q = 0; q < planes; q++)
         for (size_t y = 0; y < (size_t)kept_h; y++)
             memcpy(out + (q * H + y) * W, tile + q * size + y * (size_t)w, (size_t)kept_w * sizeof *out);
 }
 
+/* tiled_encode and tiled_decode */
 static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_trace *trace, vdm_error *err)
 {
     const vdm_vae_config *c = &r->m->config;
@@ -536,13 +545,15 @@ static int run_tiles(struct run *r, struct pane in, int T, float *out, vdm_trace
             in.top = i * r->plan.rows.stride;
             in.left = j * r->plan.cols.stride;
             if (run_pane(r, in, T, r->buffer[TILE], &inside, err)) return -1;
-            place_tile(r, i, j, side_out(c, in.h, r->decode), side_out(c, in.w, r->decode), planes, out);
+            int h = side_out(c, in.h, r->decode), w = side_out(c, in.w, r->decode);
+            blend_tile(r, i, j, h, w, planes);
+            crop_tile(r, i, j, h, w, planes, out);
         }
     return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The API */
+ * Encoding and decoding a video */
 
 static void run_free(struct run *r)
 {

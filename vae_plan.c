@@ -1,5 +1,5 @@
-/* What one pass of the VAE needs: how a video is cut into chunks and tiles, and how large each buffer is. A chunk's
- * memory is found by walking through its layers without computing: as vae.c does, layer by layer. */
+/* The plan of a pass through the VAE: how a video is divided into chunks and tiles, and the size of each buffer. The sizes
+ * are found by a walk through the layers, in the order of vae.c, that computes nothing. */
 #include "vae_plan.h"
 #include "kernels/kernels.h"
 
@@ -29,7 +29,7 @@ int vdm_vae_video_frames(const vdm_vae_config *c, int F)
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 
-/* The expressions are Python's, in double. overlap: 1/6 of the height, 1/5 of the width. */
+/* The expressions are those of diffusers, in double. overlap: 1/6 of the height, 1/5 of the width. */
 static struct tiles tiles_of(const vdm_vae_config *c, int side, int sample, double overlap, bool decode)
 {
     int pixels = sample / 2, latents = side_out(c, pixels, false);
@@ -41,8 +41,8 @@ static struct tiles tiles_of(const vdm_vae_config *c, int side, int sample, doub
     return s;
 }
 
-/* Checks one side: every tile is large enough, and the parts that tiles contribute add up to the output. Sample
- * sizes whose strides do not match these parts give pictures of another size in diffusers. */
+/* Checks one side: every tile is large enough, and the parts that tiles contribute are the output together. With other
+ * sample sizes diffusers returns pictures of another size. */
 static int tiles_check(const vdm_vae_config *c, const struct tiles *s, const char *name, bool decode,
                        vdm_error *err)
 {
@@ -76,8 +76,8 @@ static void need(struct plan *p, enum buffer b, size_t floats)
     if (p->floats[b] < floats) p->floats[b] = floats;
 }
 
-/* A layer writes its C channels into the other buffer. */
-static void plan_turn(struct plan *p, int C)
+/* A layer writes C channels to the other buffer. */
+static void plan_swap(struct plan *p, int C)
 {
     p->now = p->now == X ? Y : X;
     p->C = C;
@@ -99,7 +99,7 @@ static void plan_conv(struct plan *p, int in, int out)
     if (p->cached) p->floats[CACHE] += PAST * area(p) * (size_t)in;
 }
 
-/* norm, silu, causal convolution; C channels come in */
+/* norm, silu, causal convolution, from C channels */
 static void plan_norm_conv(struct plan *p, int C, int out)
 {
     need(p, RING, (size_t)min_int(p->T, KT) * area(p) * (size_t)C);
@@ -116,7 +116,7 @@ static void plan_resnets(struct plan *p, int n, int C)
     for (int i = 0; i < n; i++) {
         plan_norm_conv(p, p->C, C);
         plan_norm_conv(p, C, C);
-        plan_turn(p, C);
+        plan_swap(p, C);
     }
 }
 
@@ -127,7 +127,7 @@ static void plan_resample(struct plan *p, bool decode, bool time)
     p->W = decode ? 2 * p->W : p->W / 2;
     if (decode) need(p, RING, area(p) * (size_t)p->C);
     if (decode) plan_taps(p, p->C, p->C, 1);
-    plan_turn(p, p->C);
+    plan_swap(p, p->C);
 }
 
 static void plan_chunk(struct plan *p, const vdm_vae_config *c, bool decode, int T, int H, int W)
@@ -141,7 +141,7 @@ static void plan_chunk(struct plan *p, const vdm_vae_config *c, bool decode, int
     need(p, INPUT, (size_t)T * area(p) * (size_t)in);
     if (decode && c->post_quant_conv) need(p, X, (size_t)T * area(p) * (size_t)in);
     plan_conv(p, in, c->block_channels[decode ? last : 0]);
-    plan_turn(p, c->block_channels[decode ? last : 0]);
+    plan_swap(p, c->block_channels[decode ? last : 0]);
     if (decode) plan_resnets(p, 2, p->C);
     for (int l = 0; l <= last; l++) {
         plan_resnets(p, c->layers_per_block + (decode ? 1 : 0), c->block_channels[decode ? last - l : l]);
@@ -149,8 +149,8 @@ static void plan_chunk(struct plan *p, const vdm_vae_config *c, bool decode, int
     }
     if (!decode) plan_resnets(p, 2, p->C);
     plan_norm_conv(p, p->C, out);
-    plan_turn(p, out);
-    if (!decode && c->quant_conv) plan_turn(p, out);
+    plan_swap(p, out);
+    if (!decode && c->quant_conv) plan_swap(p, out);
 }
 
 static void plan_tiles(struct plan *p, const vdm_vae_config *c, bool decode, int T)

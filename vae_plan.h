@@ -60,10 +60,10 @@ static inline int side_out(const vdm_vae_config *c, int side, bool decode)
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 
-/* Tiles along one side. Sizes and starts are of the input (pixels to encode, latents to decode), blend
- * and kept are of the output. One tile without blending where nothing is tiled. */
+/* Tiles along one side. Sizes and strides are of the input (pixels to encode, latents to decode), blend and kept are
+ * of the output. Without tiling: one tile, which is not blended. */
 struct tiles {
-    int side, size, stride, count; /* tile i covers stride i, ... of size or what is left */
+    int side, size, stride, count; /* tile i begins at i * stride; the last ones may be smaller than size */
     int blend, kept;
 };
 
@@ -78,13 +78,13 @@ static inline int tile_size(const struct tiles *s, int i)
 enum buffer {
     X,
     Y,     /* [T,H,W,C] each: the activations take turns */
-    RING,  /* [slots,H,W,C]: frames on their way into a convolution */
+    RING,  /* [slots,H,W,C]: normalised frames, the input of a convolution */
     CACHE, /* [2,H,W,in] of every causal convolution: the last frames of the chunk before */
-    SUMS,  /* [3,k,k,in,out]: kernels of a causal convolution that fall on the first frame, added up */
+    SUMS,  /* [3,k,k,in,out]: sums of the kernels of a causal convolution that read the first frame */
     TAPS,  /* [16,3,in,out]: a convolution's transformed taps (kernels.h, rule 7) */
     INPUT, /* [T,H,W,3] pixels, or the latents z [T,h,w,C] */
     TIMES,
-    PLUS,  /* [T,h,w,C] each: Cy(z), Cb(z) of the norm at hand */
+    PLUS,  /* [T,h,w,C] each: Cy(z), Cb(z) of the current norm */
     INDEX, /* [H,W], int32: a pixel's latent pixel */
     STATS, /* [2,groups]: mean, rstd */
     TILE,  /* [T,C,H,W]: output of one tile */
@@ -95,8 +95,8 @@ enum buffer {
 
 struct plan {
     size_t floats[BUFFERS];
-    int frames;      /* the maximum of frames that a convolution is given, its past included */
-    int T, H, W, C;  /* of the activations where the walk is */
+    int frames;      /* the maximum of frames that a convolution reads, the past ones included */
+    int T, H, W, C;  /* of the activations, at the current layer of the walk */
     size_t latent;   /* T h w of the decoder's z; 0 in the encoder */
     enum buffer now; /* X or Y */
     bool cached;     /* several chunks */

@@ -35,7 +35,8 @@ static float rope_frequency(int j, int width)
     return 1.0f / (float)vdm_pow(10000.0, (double)exponent);
 }
 
-/* Angles of one axis -> columns first, ... of the tables; place [V]: the position of every token on that axis */
+/* cos and sin of one axis' angles, into columns first, first + 1, ... of the tables. place [V]: each token's position on
+ * that axis */
 static void rope_axis(vdm_tape *t, int first, int width, const float *place)
 {
     int half = t->Dh / 2;
@@ -49,7 +50,7 @@ static void rope_axis(vdm_tape *t, int first, int width, const float *place)
     }
 }
 
-/* torch.linspace in f32: from both ends to the middle. */
+/* torch.linspace in f32: each half is computed from its own end. */
 static float linspace(double start, double stop, int i, int n)
 {
     float a = (float)start, b = (float)stop;
@@ -60,8 +61,8 @@ static float linspace(double start, double stop, int i, int n)
 
 /* The position of a grid row (or column) on the sample grid. The 1.5 models take plain integers ("slice"). The
  * 1.0 models stretch the picture's grid h' x w' over the base grid, centred
- * (get_resize_crop_region_for_grid), and take linspace(first, last * (n-1)/n): where first is not 0 that is
- * not one step short of last. */
+ * (get_resize_crop_region_for_grid), and take linspace(first, last * (n-1)/n), whose end is one step short of last only
+ * if first is 0. */
 struct span {
     double first, last;
 };
@@ -80,7 +81,8 @@ static struct span rope_span(const vdm_transformer_config *c, int rows, int cols
     return s;
 }
 
-/* cos and sin of every video token's angles: Dh = Dh/4 of time, 3 Dh/8 of rows, 3 Dh/8 of columns. */
+/* cos and sin of every video token's angles. The Dh elements of a head: Dh/4 for time, 3 Dh/8 for the row, 3 Dh/8 for the
+ * column. */
 static void rope_tables(vdm_tape *t, const vdm_transformer_config *c, float *place)
 {
     int rows = t->shape.h / c->patch, cols = t->shape.w / c->patch;
@@ -290,8 +292,7 @@ static void unpatchify(float *latents, const float *patches, const vdm_tape *t,
     move_patches(latents, patches, t, c, channels, true);
 }
 
-/* Text rows [B,L,D] (NULL: zeros) and video rows [B,V,D] of every video, put together in h [B,S,D]; and the
- * video rows taken out of it */
+/* h [B,S,D] = text rows [B,L,D] (NULL: zeros), then video rows [B,V,D], of each video; and the video rows of h */
 static void join_rows(const vdm_tape *t, float *h, const float *text, const float *video)
 {
     size_t first = (size_t)t->L * (size_t)t->D, second = (size_t)t->V * (size_t)t->D;
@@ -345,7 +346,7 @@ static vdm_norm_args norm_of(const struct block *b, int which, const float *x)
                            .eps = (float)b->c->norm_eps};
 }
 
-/* What the norm is made of: modulation vectors, and the norm before them, which no layer keeps */
+/* Traces the modulation vectors, and the norm without them, which is recomputed for the trace. */
 static void see_norm(struct block *b, int which, const float *x)
 {
     static const char *const chunks[] = {"shift", "scale", "gate", "enc_shift", "enc_scale", "enc_gate"};
@@ -388,7 +389,7 @@ static void norm_backward(const struct block *b, int which, float *dx, const flo
 struct head_norm {
     char name;
     const float *q_pre; /* [B,S,A,Dh]; forward alone: q itself */
-    float *q, *dq;
+    float *q, *dq;      /* [B,S,A,Dh] */
     const vdm_norm *norm;
     float *mean, *rstd; /* [B,S,A] */
 };
@@ -430,7 +431,7 @@ static void qk_forward(struct block *b, const struct head_norm *h)
     b->cpu->kernels->rope(b->cpu, &rope);
     vdm_trace_see(&b->attention_trace, h->q, SHAPE(t->shape.B, t->S, t->A, t->Dh), "rope_%c", h->name);
 }
-/* dq in place: the rotation back, then the norm's backward */
+/* dq in place: the rotation by the opposite angle, then the norm's backward pass */
 static void qk_backward(const struct block *b, const struct head_norm *h)
 {
     vdm_norm_args norm = head_norm_args(b->t, h);
@@ -545,7 +546,7 @@ static void attention_backward(struct block *b, const float *h, float *grad)
  * Feed-forward half of a block (FeedForward, gelu-approximate): a part of its 4D hidden units at a time, so that no
  * buffer is 4D wide */
 
-/* What happens inside the feed-forward, computed once more: its buffers hold a part. */
+/* Traces all hidden units, recomputed: the feed-forward's buffers hold only a part of them. */
 static void see_feed_forward(struct block *b, const float *n)
 {
     const vdm_tape *t = b->t;
@@ -566,7 +567,7 @@ struct part {
     int64_t count;
     vdm_linear up;
     vdm_matmul_args down; /* forward, from t->hidden to t->y */
-    float *kept;          /* before GELU; NULL: not stored */
+    float *kept;          /* [B*S,count]: before GELU; NULL: not stored */
 };
 static const void *element(const vdm_matrix *w, int64_t i)
 {
@@ -639,7 +640,7 @@ static void feed_backward(struct block *b)
     const vdm_modulation mod = modulation_of(t, b->layer, 1);
     const vdm_rows r = rows_of(t);
     int64_t rows = (int64_t)r.B * r.S;
-    if (!b->act->up) norm_forward(b, 1, t->n, h1); /* n again, of which `up` is made again */
+    if (!b->act->up) norm_forward(b, 1, t->n, h1); /* recompute n, from which `up` is recomputed */
     /* h = h1 + gate * y */
     k->gate(b->cpu, t->feed.dy, t->dh, &r, &mod);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
@@ -658,7 +659,8 @@ static void feed_backward(struct block *b)
 /* ------------------------------------------------------------------------------------------------
  * A block (CogVideoXBlock): h += gate1 * attention(norm1(h)); h += gate2 * ff(norm2(h)) */
 
-/* Which weights are used next: of the block after this one, or before it if the backward pass follows. */
+/* Announces the weights that are used now and next, to be read ahead. The next block is the one after this, or the one
+ * before it if the backward pass follows. */
 static void use_weights(const struct pass *p, int layer, int next)
 {
     int layers = p->t->layers;
@@ -679,8 +681,8 @@ static void block_forward(const struct pass *p, int layer)
     vdm_trace_see(p->trace, next, SHAPE(p->t->shape.B, p->t->S, p->t->D), "transformer_blocks.%d", layer);
 }
 
-/* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished). What the
- * block did not keep is computed again, from its input h. */
+/* dh: gradient of the block's output on entry, of its input on return (block 0 leaves it unfinished). Activations that
+ * the block did not store are recomputed from its input h. */
 static void block_backward(const struct pass *p, int layer, float *grad)
 {
     const vdm_tape *t = p->t;
@@ -782,7 +784,7 @@ static void head_backward(const struct pass *p, const float *dv)
     /* u = norm_out(n)(1 + scale) + shift */
     modulated.dy = modulated.dx = t->head.du;
     k->layer_norm_backward(p->cpu, &modulated);
-    /* n = norm_final(x), x the video rows of h: u was in their place */
+    /* n = norm_final(x), x the video rows of h, copied again: u is in the same buffer */
     take_video_rows(t, t->head.x, h_at(t, t->layers));
     final.dy = final.dx = t->head.du;
     k->layer_norm_backward(p->cpu, &final);

@@ -307,8 +307,8 @@ size_t vdm_transformer_bytes(const vdm_transformer *m, size_t *block)
     return bytes;
 }
 
-/* Two blocks are there at a time, the one that is used and the next, besides what is no block's; the rest of the memory
- * keeps others for good. */
+/* In memory are the weights that belong to no block, and two blocks at a time, the one in use and the next. Further memory
+ * holds as many other blocks permanently. */
 int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err)
 {
     size_t layers = (size_t)m->config.layers, block, all = vdm_transformer_bytes(m, &block);

@@ -179,8 +179,8 @@ static int compare_name(const void *a, const void *b)
     return strcmp(((const vdm_tensor *)a)->name, ((const vdm_tensor *)b)->name);
 }
 
-/* In the order of their places, every tensor begins where the one before it ends; the last one ends with the file. With
- * overlaps a file of 1 MB could describe 100 GB; gaps could hide data. */
+/* Checks that, in the order of their data, every tensor begins at the end of the one before it, and the last one ends with
+ * the file. With overlaps a file of 1 MB could describe 100 GB; gaps could hide data. */
 static int check_tiling(vdm_mapping *m, const char *data, vdm_error *err)
 {
     const char *at = data, *end = (const char *)m->base + m->size;

@@ -5,33 +5,33 @@
  *
  * Forward. One task is a group of queries of one head. Queries are in the lanes:
  *     scores [keys,queries] = K Q^T      left panels of keys, right panels of queries
- *     softmax down the columns           no sum across lanes
- *     O^T [Dh,queries] += V^T P          the scores are a right panel already
+ *     softmax over each column           lanes are not summed
+ *     O^T [Dh,queries] += V^T P          the scores already have the layout of a right panel
  * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
  *
  * Backward. One task is a head, or some of its keys; for a group of key tiles, packed once: tiles of queries outside,
  * of keys inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
- *     dV += P^T dO, dK += dS^T Q         left factor: columns of P, side by side in memory
- *     dQ += dS K                         left factor: columns of dS^T, transposed in 16 x 16 blocks
+ *     dV += P^T dO, dK += dS^T Q         left factor: P, not packed, since its columns are contiguous
+ *     dQ += dS K                         left factor: dS^T, transposed in blocks of 16 x 16, not packed
  *
- * Traps: the maximum of a tile must be taken over its valid keys alone; chains begin anew, at the latest in
- * every tile, or the sums lose digits as S grows. */
+ * Traps: the maximum of a tile must be taken over its valid keys only; a chain ends with its tile at the latest, or sums
+ * lose digits as S grows. */
 
 enum {
     GROUP = 384, /* queries of a forward task: a multiple of TILE_COLS; their O^T and Q^T stay in L2 */
     KEYS = VDM_KEY_TILE,
-    KEY_GROUP = 3, /* tiles of keys of backward whose panels stay in L2 */
-    QUERIES = 128, /* of a tile of backward: whole chains */
-    LHS_ROWS_MAX = TILE_ROWS > PIECE_CELLS ? TILE_ROWS : PIECE_CELLS, /* rows of a left panel */
-    KEY_ROW = KEYS + 16,
-    QUERY_ROW = QUERIES + 16 /* rows of scores: a power of two apart they would share cache sets */
+    KEY_GROUP = 3, /* backward: tiles of keys whose panels stay in L2 */
+    QUERIES = 128, /* backward: queries of a tile: whole chains */
+    LHS_ROWS_MAX = TILE_ROWS > PIECE_CELLS ? TILE_ROWS : PIECE_CELLS, /* maximum rows of a left panel */
+    KEY_ROW = KEYS + 16, /* floats of a row of scores: with a power of two, rows would share cache sets */
+    QUERY_ROW = QUERIES + 16
 };
 
 _Static_assert(KEYS % VDM_CHAIN == 0 && QUERIES % VDM_CHAIN == 0,
                "tiles are whole chains: rule 1 continues across them");
 
-/* Where a thread's buffers begin: its part of the scratch */
+/* A thread's buffers: its part of the scratch */
 static float *buffers_of(const vdm_cpu *cpu, int thread)
 {
     return cpu->scratch + (int64_t)thread * ATTENTION_FLOATS;
@@ -49,7 +49,7 @@ static struct head head_of(const vdm_attention_args *a, int64_t number)
     struct head h = {.q = a->q + at,
                      .k = a->k + at,
                      .v = a->v + at,
-                     .d_o = moved(a->d_o, at),
+                     .d_o = offset_or_null(a->d_o, at),
                      .o = a->o + at,
                      .lse = a->lse + number * a->S,
                      .row = row,
@@ -60,7 +60,7 @@ static struct head head_of(const vdm_attention_args *a, int64_t number)
     return h;
 }
 
-/* to [n,Dh] = scale q, n queries of the head from `first` on */
+/* to [n,Dh] = scale q of queries first ... first + n - 1 */
 static void scale_queries(float *to, const struct head *h, int64_t first, int64_t n)
 {
     for (int64_t i = 0; i < n; i++, to += h->Dh) {
@@ -72,7 +72,7 @@ static void scale_queries(float *to, const struct head *h, int64_t first, int64_
     }
 }
 
-/* x [n] rows of 16 `vecs` become cells: pairs of rows, the first half of them, filled up as d has it. */
+/* Rows 2r and 2r + 1 of x [n,16 vecs] become row r of pairs, in place, padded to d.cells rows. */
 static void pair_rows(float *x, int64_t row, int64_t n, int64_t vecs, struct depth d)
 {
     for (int64_t v = 0; v < vecs; v++, x += 16) {
@@ -87,8 +87,8 @@ static void pair_rows(float *x, int64_t row, int64_t n, int64_t vecs, struct dep
 /* ------------------------------------------------------------------------------------------------
  * Forward */
 
-/* 16 queries, one tile of n keys: scores [n] vectors, TILE_COLS apart, become p; m and l [16] move on.
- * Returns c = exp(m - m'). */
+/* 16 queries, one tile of n keys: scores [n,16], rows of TILE_COLS floats, become p; m and l [16] are updated. Returns
+ * c = exp(m - m'). */
 static v16 softmax_tile(float *scores, int64_t n, float *m, float *l)
 {
     v16 before = v16_load(m), highest[4], sum[8];
@@ -119,9 +119,9 @@ static v16 softmax_tile(float *scores, int64_t n, float *m, float *l)
     return c;
 }
 
-/* What a group of queries keeps from tile to tile. Panel i has queries i * TILE_COLS ... */
+/* The buffers of a group of queries. Panel i has queries i * TILE_COLS ... */
 struct group {
-    struct depth head; /* Dh numbers */
+    struct depth head; /* of Dh elements */
     float *q;          /* [panels][Dh][TILE_COLS] scale q, right panels */
     float *o;          /* [panels][Dh][TILE_COLS] */
     float *m;          /* [GROUP] */
@@ -131,7 +131,7 @@ struct group {
     float *scores;     /* [KEYS][TILE_COLS] */
 };
 
-/* One tile of n keys, one panel of queries. */
+/* One tile of n keys, the panel of queries that begins with `query`. */
 static void attend(const struct head *h, const struct group *g, int64_t query, int64_t n, struct depth keys)
 {
     float *o = g->o + query * h->Dh;
@@ -148,7 +148,7 @@ static void attend(const struct head *h, const struct group *g, int64_t query, i
     multiply(h->Dh, TILE_COLS, keys, packed_lhs(g->v, keys), g->scores, out, true);
 }
 
-/* o / l of 16 queries (n valid), transposed into rows; log l is taken in double */
+/* Writes o / l of 16 queries (n of them valid), transposed into rows, and lse; log l is computed in double. */
 static void write_queries(const struct head *h, const struct group *g, int64_t first, int64_t query,
                           int64_t n)
 {
@@ -173,7 +173,7 @@ static void attend_group(const vdm_cpu *cpu, float *b, const struct head *h, int
     g.m = take(&b, padded), g.l = take(&b, padded);
     g.k = take(&b, (KEYS + LHS_ROWS_MAX) * deep), g.v = take(&b, (Dh + LHS_ROWS_MAX) * KEYS);
     g.scores = take(&b, KEYS * TILE_COLS);
-    scale_queries(g.o, h, first, n); /* o is free yet */
+    scale_queries(g.o, h, first, n); /* o is still free */
     pack_all(g.q, TILE_COLS, g.o, Dh, 1, n, Dh, g.head);
     memset(g.o, 0, (size_t)(padded * Dh) * sizeof(float));
     for (int64_t i = 0; i < padded; i++) g.m[i] = -INFINITY, g.l[i] = 0;
@@ -188,13 +188,13 @@ static void attend_group(const vdm_cpu *cpu, float *b, const struct head *h, int
         write_queries(h, &g, first, query, smaller(16, n - query));
 }
 
-/* Attention in pieces: `size` queries of a head (forward) or keys (backward), of which the last piece may have fewer */
+/* Attention divided into pieces: `size` queries (forward) or keys (backward) of a head; its last piece may have fewer */
 struct attention {
     const vdm_cpu *cpu;
     const vdm_attention_args *a;
     int64_t heads, size; /* heads of all videos */
 };
-/* How long so many threads take for n pieces that take `large` each, then for m that take `small` */
+/* The time that threads take for n pieces of time `large`, then for m pieces of time `small` */
 static double time_of(int64_t threads, int64_t n, double large, int64_t m, double small)
 {
     int64_t later = n % threads,
@@ -210,13 +210,14 @@ static double time_of(int64_t threads, int64_t n, double large, int64_t m, doubl
     return end;
 }
 
-/* n queries, in multiply-adds: two products and an exponential a score; keys and values are packed. */
+/* The work of n queries, in multiply-adds: for each score two products and an exponential; and the packing of keys and
+ * values. */
 static double forward_work(const vdm_attention_args *a, int64_t n)
 {
     double S = a->S, Dh = a->Dh;
     return (double)n * S * (2 * Dh + 32) + 20 * 2 * S * Dh;
 }
-/* Queries of a piece: as few pieces as buffers allow, or more where threads would be left without one */
+/* Queries of a piece: as few pieces as the buffers allow, or more if some threads would have no piece */
 static int64_t forward_size(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
     int64_t heads = (int64_t)a->B * a->A, min = pieces(a->S, GROUP), best = 0;
@@ -263,7 +264,7 @@ static void attention_forward(const vdm_cpu *cpu, const vdm_attention_args *a)
  * Backward */
 
 struct tiles_backward {
-    struct depth head, queries; /* of the products whose k they are */
+    struct depth head, queries; /* of the products that sum over Dh, over queries */
     struct key_tile {
         int64_t j, n; /* keys j ... j + n - 1 */
         struct depth depth;
@@ -271,8 +272,8 @@ struct tiles_backward {
     } tiles[KEY_GROUP];
     float *q, *d_o;           /* left panels of queries: scale q, dO */
     float *q_right, *d_right; /* right panels: [queries][Dh] of q and dO */
-    float *p, *ds;            /* [QUERIES][KEY_ROW]: S, G first */
-    float *ds_turned;         /* [KEYS][QUERY_ROW] */
+    float *p, *ds;            /* [QUERIES][KEY_ROW]: before, S and G */
+    float *ds_transposed;     /* [KEYS][QUERY_ROW] */
     float *delta;             /* [QUERIES] */
 };
 static struct tiles_backward tiles_of(const vdm_cpu *cpu, float **b, int64_t Dh)
@@ -287,7 +288,7 @@ static struct tiles_backward tiles_of(const vdm_cpu *cpu, float **b, int64_t Dh)
     t.q = take(b, queries * deep), t.d_o = take(b, queries * deep);
     t.q_right = take(b, QUERIES * wide), t.d_right = take(b, QUERIES * wide);
     t.p = take(b, QUERIES * KEY_ROW), t.ds = take(b, QUERIES * KEY_ROW),
-    t.ds_turned = take(b, KEYS * QUERY_ROW), t.delta = take(b, QUERIES);
+    t.ds_transposed = take(b, KEYS * QUERY_ROW), t.delta = take(b, QUERIES);
     return t;
 }
 
@@ -319,30 +320,31 @@ static void score_gradients(const struct head *h, const struct tiles_backward *t
 }
 
 /* dS [QUERIES][KEYS] -> [KEYS][QUERIES] */
-static void turn_scores(const struct tiles_backward *t, int64_t rows, int64_t keys)
+static void transpose_scores(const struct tiles_backward *t, int64_t rows, int64_t keys)
 {
     for (int64_t r = 0; r < rows; r += 16) {
         for (int64_t j = 0; j < keys; j += 16) {
             v16 block[16];
             UNROLL for (int i = 0; i < 16; i++) block[i] = v16_load(t->ds + (r + i) * KEY_ROW + j);
             v16_transpose(block);
-            UNROLL for (int i = 0; i < 16; i++) v16_store(t->ds_turned + (j + i) * QUERY_ROW + r, block[i]);
+            UNROLL for (int i = 0; i < 16; i++)
+                v16_store(t->ds_transposed + (j + i) * QUERY_ROW + r, block[i]);
         }
     }
 }
 
-/* P, dS and dS^T become cells: pairs of queries, of queries, of keys. */
+/* P, dS and dS^T become pairs: of queries, of queries, of keys. */
 static void pair_scores(const struct tiles_backward *t, int64_t rows, int64_t keys, struct depth depth)
 {
     pair_rows(t->p, KEY_ROW, rows, (keys + 15) / 16, t->queries);
     pair_rows(t->ds, KEY_ROW, rows, (keys + 15) / 16, t->queries);
-    pair_rows(t->ds_turned, QUERY_ROW, keys, (rows + 15) / 16, depth);
+    pair_rows(t->ds_transposed, QUERY_ROW, keys, (rows + 15) / 16, depth);
 }
 
 static void pack_queries(const struct head *h, const struct tiles_backward *t, int64_t i, int64_t rows)
 {
     int64_t Dh = h->Dh, at = i * h->row;
-    scale_queries(t->p, h, i, rows); /* P is free yet */
+    scale_queries(t->p, h, i, rows); /* p is still free */
     pack_all(t->q, lhs_width(t->head), t->p, Dh, 1, rows, Dh, t->head);
     pack_all(t->d_o, lhs_width(t->head), h->d_o + at, h->row, 1, rows, Dh, t->head);
     pack_all(t->q_right, TILE_COLS, h->q + at, 1, h->row, Dh, rows, t->queries);
@@ -361,7 +363,7 @@ static void pack_keys(const vdm_cpu *cpu, const struct head *h, const struct til
     pack_all(tile->k, TILE_COLS, h->k + at, 1, h->row, Dh, keys, tile->depth);
 }
 
-/* Queries i ..., the keys of a tile: adds to dv, dk where i > 0 and to dq where j > 0, else writes. */
+/* Queries i ... i + rows - 1, the keys of a tile. dv and dk are added to if i > 0, dq if j > 0; else they are written. */
 static void tile_backward(const struct head *h, const struct tiles_backward *t, const struct key_tile *tile,
                           int64_t i, int64_t rows)
 {
@@ -370,17 +372,18 @@ static void tile_backward(const struct head *h, const struct tiles_backward *t, 
     multiply(rows, padded, t->head, packed_lhs(t->q, t->head), tile->kt, s, false);
     multiply(rows, padded, t->head, packed_lhs(t->d_o, t->head), tile->vt, g, false);
     score_gradients(h, t, i, rows, padded);
-    turn_scores(t, rows, padded);
+    transpose_scores(t, rows, padded);
     if (t->head.pairs) pair_scores(t, rows, keys, tile->depth);
-    struct lhs p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW}, ds_turned = {t->ds_turned, 1, QUERY_ROW};
+    struct lhs p = {t->p, 1, KEY_ROW}, ds = {t->ds, 1, KEY_ROW},
+               ds_transposed = {t->ds_transposed, 1, QUERY_ROW};
     struct output dv = {h->dv + kj, h->row, 1}, dk = {h->dk + kj, h->row, 1}, dq = {h->dq + qi, h->row, 1};
     multiply(keys, Dh, t->queries, p, t->d_right, dv, i > 0);
     multiply(keys, Dh, t->queries, ds, t->q_right, dk, i > 0);
-    multiply(rows, Dh, tile->depth, ds_turned, tile->k, dq, tile->j > 0);
+    multiply(rows, Dh, tile->depth, ds_transposed, tile->k, dq, tile->j > 0);
 }
 
-/* Keys of a piece. dq is a sum over all keys in order: so piece g of a head waits, query tile by query tile, for piece
- * g - 1. Pieces g of all heads come before any piece g + 1: what is awaited has mostly been done long before. */
+/* Keys of a piece. dq is a sum over all keys in order: therefore piece g of a head waits, query tile by query tile, for
+ * piece g - 1. It rarely waits long, because pieces g of all heads are computed before any piece g + 1. */
 static int64_t first_key(const struct attention *s, int piece)
 {
     return piece / s->heads * s->size;
@@ -413,7 +416,8 @@ static void backward_piece(const void *of, int piece, int thread)
     amx_end(s->cpu);
 }
 
-/* n keys, in multiply-adds: five products and an exponential a score; queries are packed again for every KEY_GROUP tiles. */
+/* The work of n keys, in multiply-adds: for each score five products and an exponential; queries are packed again for
+ * every KEY_GROUP tiles. */
 static double backward_work(const vdm_attention_args *a, int64_t n)
 {
     double S = a->S, Dh = a->Dh, times = (double)pieces(n, KEY_GROUP * KEYS);
@@ -424,7 +428,7 @@ static double backward_piece_work(const void *of, int piece)
     const struct attention *s = of;
     return backward_work(s->a, smaller(s->size, s->a->S - first_key(s, piece)));
 }
-/* Keys of a piece: all of a head, or, where threads would be left without a head, whole chains of them, packed at once */
+/* Keys of a piece: all keys of a head; or, if some threads would have no head, a multiple of VDM_CHAIN, packed at once */
 static int64_t backward_size(const vdm_cpu *cpu, const vdm_attention_args *a)
 {
     int64_t heads = (int64_t)a->B * a->A, best = a->S;

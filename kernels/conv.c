@@ -4,11 +4,11 @@
  *
  * Windows exist only in packed panels. A part of set.c; plain.c: plain_conv. */
 
-/* Where a window's first tap lies: its frame, row and column, which may be outside. */
+/* The place of a window's first tap: frame, row and column, which may be outside the frame. */
 struct origin {
     int t, y, x;
 };
-/* What number k of every window is */
+/* The place of element k in every window */
 struct tap {
     int dt, dy, dx;
     int64_t channel;
@@ -19,60 +19,61 @@ static struct tap tap_of(const vdm_conv *w, int64_t k)
     struct tap tap = {(int)(n / w->k / w->k), (int)(n / w->k % w->k), (int)(n % w->k), k % w->in};
     return tap;
 }
-/* A window's number, and side by side with it those of the same tap's other channels. */
-static const float *number_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
+/* A window's element; those of the tap's other channels are contiguous with it. */
+static const float *element_at(const vdm_conv_args *c, const struct origin *o, const struct tap *tap)
 {
-    static const float zeros[2 * KC]; /* as many as a block is deep, or as Winograd's channels are */
+    static const float zeros[2 * KC]; /* the maximum of a block's kc, and of Winograd's channels */
     int y = o->y + tap->dy, x = o->x + tap->dx;
     if (y < 0 || y >= c->H || x < 0 || x >= c->W) return zeros;
     return c->frames[o->t + tap->dt] + ((int64_t)y * c->W + x) * c->w->in + tap->channel;
 }
 
-/* Pairs that begin in one tap and end in the next: 16 pairs of a window are put side by side first. */
+/* With an odd number of channels, pairs begin in one tap and end in the next: 16 pairs of each window are copied to a
+ * contiguous row first. */
 static void pack_odd_windows(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at,
                              int64_t n, int64_t k, int64_t kc)
 {
-    float numbers[PANEL_MAX][32];
+    float elements[PANEL_MAX][32];
     const char *rows[PANEL_MAX];
-    for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = (const char *)numbers[r < n ? r : 0];
+    for (int64_t r = 0; r < round_up(width, 16); r++) rows[r] = (const char *)elements[r < n ? r : 0];
     for (int64_t end = k + kc, count; k < end; k += count, panel += 16 * width) {
         count = smaller(32, end - k);
         for (int64_t i = 0, run; i < count; i += run) {
             struct tap tap = tap_of(c->w, k + i);
             run = smaller(c->w->in - tap.channel, count - i);
             for (int64_t r = 0; r < n; r++)
-                memcpy(numbers[r] + i, number_at(c, &at[r], &tap), (size_t)run * sizeof(float));
+                memcpy(elements[r] + i, element_at(c, &at[r], &tap), (size_t)run * sizeof(float));
         }
         pack_rows(panel, (end - k + 1) / 2 * width, width, rows, VDM_F32, count, true);
     }
 }
 
-/* Is a panel of windows one whose blocks keep rows, and every run of k within one tap whole blocks? */
-static bool keeps_windows(const vdm_conv *w, int64_t width, struct depth d)
+/* Whether a panel of windows is packed in AMX's blocks directly: if every run of k within one tap is whole blocks. */
+static bool in_amx_blocks(const vdm_conv *w, int64_t width, struct depth d)
 {
-    return keeps_rows(width, d) && w->in % (2 * PIECE_CELLS) == 0;
+    return is_amx_panel(width, d) && w->in % (2 * PIECE_CELLS) == 0;
 }
 
-/* n windows. A run of k within one tap is `in` channels side by side in the frame. */
+/* Packs n windows. A run of k within one tap is the tap's channels, which are contiguous in the frame. */
 static void pack_taps(float *panel, int64_t width, const vdm_conv_args *c, const struct origin *at, int64_t n,
                       int64_t k, int64_t kc, struct depth d)
 {
     const char *rows[PANEL_MAX];
     int64_t each = d.pairs ? 2 : 1;
-    bool keep = keeps_windows(c->w, width, d);
+    bool blocks = in_amx_blocks(c->w, width, d);
     for (int64_t end = k + kc, run; k < end; k += run, panel += run / each * width) {
         struct tap tap = tap_of(c->w, k);
         run = smaller(c->w->in - tap.channel, end - k);
-        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)number_at(c, &at[r], &tap);
+        for (int64_t r = 0; r < n; r++) rows[r] = (const char *)element_at(c, &at[r], &tap);
         for (int64_t r = n; r < round_up(width, 16); r++) rows[r] = rows[0];
-        if (keep)
-            keep_rows(panel, rows, n, VDM_F32, run);
+        if (blocks)
+            pack_amx_rows(panel, rows, n, VDM_F32, run);
         else
             pack_rows(panel, (end - k) / each * width, width, rows, VDM_F32, run, d.pairs);
     }
 }
 
-/* n windows from pixel i on */
+/* Packs the windows of output pixels i ... i + n - 1. */
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d)
 {
@@ -87,9 +88,9 @@ static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, in
         pack_odd_windows(panel, width, c, at, n, k, kc);
     else
         pack_taps(panel, width, c, at, n, k, kc, d);
-    if (keeps_windows(c->w, width, d)) return; /* in blocks already */
-    fill_up(panel, width, kc, d);
-    if (keeps_rows(width, d)) turn_blocks(panel, d.cells);
+    if (in_amx_blocks(c->w, width, d)) return;
+    pad_panel(panel, width, kc, d);
+    if (is_amx_panel(width, d)) transpose_blocks(panel, d.cells);
 }
 
 static void conv_winograd(const vdm_cpu *cpu, const vdm_conv_args *c); /* winograd.c */

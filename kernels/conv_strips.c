@@ -3,26 +3,26 @@
  *
  *   y^T [out,x] = W^T [out,K] X [K,x],   X(k,x) = element k = (dt, dy, dx, channel) of the window of output x
  *
- * for a strip x of a row of outputs. Each row of a frame is transposed once, to [in,pixels]: row k of X is side by side
- * in it, dx pixels further on. (conv.c transposes windows, in which an element stands kt*k*k times.)
+ * for a strip x of a row of outputs. Each row of a frame is transposed once, to [in,pixels]: row k of X is a part of it,
+ * from pixel dx on. (conv.c packs windows, in which each element is repeated kt*k*k times.)
  *
  *   each thread, some rows of outputs, of some frames at once:
- *       transpose those rows of the frames that are new
+ *       transpose the rows of the frames that were not needed before
  *       for each frame, for TILE_COLS pixels, for STRIP_DEEP of k: multiply
  *       transpose the sums back; bias, residual */
 
 enum {
     STRIP = 96,   /* outputs of a row at a time */
-    STRIP_K = 16, /* w->k, at most */
+    STRIP_K = 16, /* maximum of w->k */
     STRIP_WIDE = STRIP + STRIP_K,
     STRIP_DEEP = 256,         /* k at a time: whole chains; rows of X for TILE_COLS pixels stay in L1 */
-    STRIP_FLOATS = 192 * 1024 /* transposed rows, which should stay in L2: this decides how many frames */
+    STRIP_FLOATS = 192 * 1024 /* of transposed rows, which should stay in L2: limits the frames at once */
 };
 
-/* Shapes, and what a thread has in its scratch */
+/* Shapes, and a thread's buffers */
 struct strip {
     const vdm_conv_args *c;
-    int64_t K, high; /* rows of W; of a left panel */
+    int64_t K, high; /* rows of W; rows of a left panel */
     int64_t wide;    /* pixels of a transposed row */
     int frames;      /* of outputs at once */
     const float **x; /* [K]: rows of X */
@@ -32,14 +32,14 @@ struct strip {
     float *sums;     /* [out,TILE_COLS] */
 };
 
-/* The strips of a convolution in this scratch; *floats: how many it takes */
+/* The buffers of a convolution in this scratch; *floats: how many they take */
 static struct strip strip_of(const vdm_cpu *cpu, const vdm_conv_args *c, float *scratch, int64_t *floats)
 {
     const vdm_conv *w = c->w;
     struct depth d = depth_of(cpu, STRIP_DEEP);
     float *at = scratch;
     struct strip s = {.c = c, .K = (int64_t)w->kt * w->k * w->k * w->in};
-    s.high = d.tiles ? AMX_HIGH : smaller(w->out, TILE_ROWS);
+    s.high = d.amx ? AMX_PANEL_ROWS : smaller(w->out, TILE_ROWS);
     s.wide = round_up(smaller(STRIP, round_up(c->Wo, 16)) + w->k - 1, 16);
     int64_t frame = (int64_t)w->k * w->in * s.wide;
     s.frames = (int)smaller(c->T, STRIP_FLOATS / frame > w->kt ? STRIP_FLOATS / frame - w->kt + 1 : 1);
@@ -68,7 +68,8 @@ static void pack_weights(const struct strip *s, const vdm_cpu *cpu)
     }
 }
 
-/* Row r of frame t + dt, rows being counted from the first that a window reads: the pixels for outputs x, x + 1, ... */
+/* Transposes row r of frame t + dt, the pixels for outputs x, x + 1, ... Rows are counted from the first one that a window
+ * reads. */
 static void transpose_row(const struct strip *s, int t, int dt, int r, int x)
 {
     const vdm_conv_args *c = s->c;
@@ -78,7 +79,7 @@ static void transpose_row(const struct strip *s, int t, int dt, int r, int x)
     for (int64_t i = 0; i < pixels; i++) {
         struct origin o = {t, r - c->pad, x - c->pad};
         struct tap tap = {dt, 0, (int)i, 0};
-        at[i] = number_at(c, &o, &tap);
+        at[i] = element_at(c, &o, &tap);
     }
     if (in >= 8) {
         pack_rows(to, in * pixels, pixels, (const char *const *)(const void *)at, VDM_F32, in, false);
@@ -88,7 +89,7 @@ static void transpose_row(const struct strip *s, int t, int dt, int r, int x)
         for (int64_t i = 0; i < pixels; i++) *to++ = at[i][channel];
 }
 
-/* The rows of X for row y of output frame `frame` of those at once */
+/* Sets s->x to the rows of X for row y of the outputs, frame `frame` of those at once. */
 static void find_rows(const struct strip *s, int frame, int y)
 {
     const vdm_conv_args *c = s->c;
@@ -103,7 +104,7 @@ static void find_rows(const struct strip *s, int frame, int y)
                 }
 }
 
-/* Rows k ... k + kc - 1 of X, pixels i ... i + lanes - 1 of the strip */
+/* Packs rows k ... k + kc - 1 of X, pixels i ... i + lanes - 1 of the strip. */
 static void copy_rows(const struct strip *s, int64_t k, int64_t kc, int64_t i, int64_t lanes, struct depth d)
 {
     const v16 zero = v16_set(0);
@@ -114,7 +115,7 @@ static void copy_rows(const struct strip *s, int64_t k, int64_t kc, int64_t i, i
             if (d.pairs) a = v16_pair(a, n + 1 < k + kc ? v16_load(s->x[n + 1] + i + v) : zero);
             v16_store(to + v, a);
         }
-    fill_up(s->panel, TILE_COLS, kc, d);
+    pad_panel(s->panel, TILE_COLS, kc, d);
 }
 
 /* The sums of n pixels become outputs y [n,out]; residual likewise, or NULL. */
@@ -138,7 +139,7 @@ static void store_pixels(const struct strip *s, float *y, const float *residual,
         }
 }
 
-/* Outputs pixel ... pixel + n - 1, whose rows of X are found */
+/* Computes outputs pixel ... pixel + n - 1 from the rows of X in s->x. */
 static void multiply_strip(const struct strip *s, const vdm_cpu *cpu, int64_t pixel, int64_t n)
 {
     const vdm_conv_args *c = s->c;
@@ -159,11 +160,11 @@ static void multiply_strip(const struct strip *s, const vdm_cpu *cpu, int64_t pi
             }
             weights += round_up(out, s->high) * d.cells;
         }
-        store_pixels(s, c->y + at, moved(c->residual, at), smaller(TILE_COLS, n - i));
+        store_pixels(s, c->y + at, offset_or_null(c->residual, at), smaller(TILE_COLS, n - i));
     }
 }
 
-/* How a row is cut */
+/* The strips of a row of outputs */
 struct cut {
     int64_t strips, width;
 };
@@ -196,8 +197,8 @@ static void run_strips(struct strip *s, const vdm_cpu *cpu, int64_t first, int64
     amx_end(cpu);
 }
 
-/* Is there anything to do, are rows wide enough to fill the lanes, do weights and rows fit into the scratch? Of more
- * outputs the product outweighs the packing of windows. */
+/* Whether strips are the faster way: rows fill the lanes, weights and rows fit into the scratch, and there are few output
+ * channels (with many, packing windows takes little of the time). */
 static bool is_strips(const vdm_cpu *cpu, const vdm_conv_args *c)
 {
     const vdm_conv *w = c->w;
@@ -208,7 +209,7 @@ static bool is_strips(const vdm_cpu *cpu, const vdm_conv_args *c)
     return floats <= PRODUCT_FLOATS && 4 * round_up(c->Wo, 16) <= 5 * c->Wo;
 }
 
-/* A convolution in parts: each is a range of the rows of strips. */
+/* A convolution divided into parts, each a range of rows of strips */
 struct strips {
     const vdm_cpu *cpu;
     const vdm_conv_args *c;

@@ -1,9 +1,9 @@
 /* The choice of kernels: which instruction sets this processor has, and the one that a computation uses.
  *
  * Traps
- *   A processor that has AVX-512 is not enough: the system must save its registers. The compilers'
- *   __builtin_cpu_supports asks for both. AMX's tiles the system gives to processes that ask, which then may
- *   have no small stacks for signals: so nobody asks for a set that is not about to be used.
+ *   The processor's AVX-512 is not enough: the system must save its registers too. The compilers'
+ *   __builtin_cpu_supports checks both. A process has to request AMX's tiles from the system, and must not have small
+ *   signal stacks afterwards: they are requested only if that set is about to be used.
  * This is the only file outside vector.h that knows the names of instruction sets. */
 #define _DEFAULT_SOURCE /* syscall */
 #include "kernels/kernels.h"
@@ -43,7 +43,7 @@ static bool has_avx512bf16(void)
 #endif
 
 #ifdef VDM_HAS_avx512amx
-/* Linux lets a process use the tiles, 8 KB of registers, once it has asked. */
+/* Requests the use of the tiles, 8 KB of registers, from Linux. */
 static bool has_avx512amx(void)
 {
     const unsigned AMX_BF16 = 1u << 22, AMX_TILE = 1u << 24;
@@ -61,7 +61,7 @@ static bool always(void)
     return true;
 }
 
-/* VDM_ISA or the best one; NULL with a sentence where that name is unknown or can't run here. */
+/* The set that VDM_ISA names, or the best one; NULL and a message if the name is unknown or the set can't run here. */
 static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
 {
     static const struct {

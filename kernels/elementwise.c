@@ -1,13 +1,13 @@
-/* What works element by element, of one instruction set: for example
+/* Elementwise kernels of one instruction set: for example
  *
  *   gelu(x) = x sigma(2u), u = sqrt(2/pi) (x + 0.044715 x^3)     silu(x) = x sigma(x)     sigma(z) = 1 / (1 + e^-z)
  *
- * A part of set.c; plain.c: plain_rope, plain_gelu, plain_silu, ... plain_adamw, and what follows it. */
+ * A part of set.c; defined in plain.c by plain_rope, plain_gelu, plain_silu, ... plain_adamw and the functions after it. */
 
 /* ------------------------------------------------------------------------------------------------
- * Number by number */
+ * Rotary positions */
 
-/* Three products and two sums of plain floats: memory is slower than that. */
+/* Plain floats: six multiplications and additions take less time than loading their operands. */
 static void rope_row(float *x, int A, int Dh, const float *cosine, const float *sine, float sign)
 {
     for (int head = 0; head < A; head++, x += Dh) {
@@ -36,6 +36,9 @@ static void rope(const vdm_cpu *cpu, const vdm_rope_args *r)
     run_rows(cpu, r->B * V, (int64_t)r->A * r->Dh, rope_rows, r);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Arrays without rows */
+
 /* Arrays [n] of an elementwise kernel */
 struct arrays {
     float *y;
@@ -45,7 +48,7 @@ struct arrays {
     const vdm_adamw_factors *f; /* of AdamW: y are the parameters, z the gradient */
     float *m, *v;
 };
-/* Elements first, first + 16, ... before *end: of groups of 16 */
+/* Groups first ... *end - 1 of 16 elements: returns the first element, and *end becomes the end of the elements. */
 static int64_t elements(const struct arrays *s, int64_t first, int64_t *end)
 {
     *end = smaller(16 * *end, s->n);
@@ -65,8 +68,8 @@ INLINE v16 gelu_16(v16 x)
     return times_sigmoid(x, v16_mul(x, v16_fma(v16_set(GELU_B), v16_mul(x, x), v16_set(GELU_A))));
 }
 
-/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u); 1 - s as s e^-2u, or it would cancel. Beyond 8 the slope is
- * 0 or 1 (to 1e-19): the limit keeps infinity out. */
+/* gelu' = s + x s (1 - s) (2u)', s = sigma(2u). 1 - s is computed as s e^-2u, which does not cancel. x is limited to
+ * -8..8, so that nothing overflows: beyond, the slope is 0 or 1 to 1e-19. */
 INLINE v16 gelu_slope_16(v16 x)
 {
     v16 one = v16_set(1), a = v16_set(GELU_A);
@@ -76,79 +79,47 @@ INLINE v16 gelu_slope_16(v16 x)
     return v16_fma(v16_mul(s, v16_mul(s, e)), slope, s);
 }
 
-static void gelu_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct arrays *s = of;
-    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
-        int64_t lanes = smaller(16, end - i);
-        v16_store_n(s->y + i, gelu_16(v16_load_n(s->x + i, lanes)), lanes);
+/* The loop of a kernel, and of each the formula: y from elements x and Z of two arrays and factors a and b. */
+#define Z v16_load_n(s->z + i, lanes)
+#define ELEMENTWISE(name, formula)                                          \
+    static void name##_elements(const void *of, int64_t first, int64_t end) \
+    {                                                                       \
+        const struct arrays *s = of;                                        \
+        const v16 a = v16_set(s->a), b = v16_set(s->b);                     \
+        (void)a, (void)b;                                                   \
+        for (int64_t i = elements(s, first, &end); i < end; i += 16) {      \
+            int64_t lanes = smaller(16, end - i);                           \
+            v16 x = v16_load_n(s->x + i, lanes);                            \
+            v16_store_n(s->y + i, formula, lanes);                          \
+        }                                                                   \
     }
-}
+ELEMENTWISE(gelu, gelu_16(x))
+ELEMENTWISE(gelu_backward, v16_mul(Z, gelu_slope_16(x))) /* y: dx, Z: dy */
+ELEMENTWISE(silu, times_sigmoid(x, x))
+ELEMENTWISE(exponential, v16_exp(x))
+ELEMENTWISE(blend, v16_add(v16_mul(a, x), v16_mul(b, Z)))
+#undef ELEMENTWISE
+#undef Z
+
 static void gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    const struct arrays s = {.y = y, .x = x, .n = n};
-    run_elements(cpu, gelu_elements, &s);
-}
-
-/* y: dx, z: dy */
-static void gelu_backward_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct arrays *s = of;
-    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
-        int64_t lanes = smaller(16, end - i);
-        v16 dy = v16_load_n(s->z + i, lanes);
-        v16_store_n(s->y + i, v16_mul(dy, gelu_slope_16(v16_load_n(s->x + i, lanes))), lanes);
-    }
+    run_elements(cpu, gelu_elements, &(struct arrays){.y = y, .x = x, .n = n});
 }
 static void gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
 {
-    const struct arrays s = {.y = dx, .x = x, .z = dy, .n = n};
-    run_elements(cpu, gelu_backward_elements, &s);
-}
-
-static void silu_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct arrays *s = of;
-    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
-        int64_t lanes = smaller(16, end - i);
-        v16 v = v16_load_n(s->x + i, lanes);
-        v16_store_n(s->y + i, times_sigmoid(v, v), lanes);
-    }
+    run_elements(cpu, gelu_backward_elements, &(struct arrays){.y = dx, .x = x, .z = dy, .n = n});
 }
 static void silu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    const struct arrays s = {.y = y, .x = x, .n = n};
-    run_elements(cpu, silu_elements, &s);
-}
-
-static void exponential_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct arrays *s = of;
-    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
-        int64_t lanes = smaller(16, end - i);
-        v16_store_n(s->y + i, v16_exp(v16_load_n(s->x + i, lanes)), lanes);
-    }
+    run_elements(cpu, silu_elements, &(struct arrays){.y = y, .x = x, .n = n});
 }
 static void exponential(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 {
-    const struct arrays s = {.y = y, .x = x, .n = n};
-    run_elements(cpu, exponential_elements, &s);
-}
-
-static void blend_elements(const void *of, int64_t first, int64_t end)
-{
-    const struct arrays *s = of;
-    const v16 a = v16_set(s->a), b = v16_set(s->b);
-    for (int64_t i = elements(s, first, &end); i < end; i += 16) {
-        int64_t lanes = smaller(16, end - i);
-        v16 ax = v16_mul(a, v16_load_n(s->x + i, lanes));
-        v16_store_n(s->y + i, v16_add(ax, v16_mul(b, v16_load_n(s->z + i, lanes))), lanes);
-    }
+    run_elements(cpu, exponential_elements, &(struct arrays){.y = y, .x = x, .n = n});
 }
 static void blend(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n)
 {
-    const struct arrays s = {.y = y, .x = x, .z = z, .n = n, .a = a, .b = b};
-    run_elements(cpu, blend_elements, &s);
+    run_elements(cpu, blend_elements, &(struct arrays){.y = y, .x = x, .z = z, .n = n, .a = a, .b = b});
 }
 
 static void adamw_elements(const void *of, int64_t first, int64_t end)
@@ -178,7 +149,8 @@ static void adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float 
     run_elements(cpu, adamw_elements, &s);
 }
 
-/* Rows of a gate: y = gate x, or h + gate x */
+/* ------------------------------------------------------------------------------------------------
+ * Rows with a gate: y = gate x, or h + gate x */
 struct gated {
     float *y;           /* [B,S,D] */
     const float *x, *h; /* [B,S,D]; h NULL: nothing is added */
@@ -213,9 +185,9 @@ static void gate(const vdm_cpu *cpu, float *dy, const float *dh, const vdm_rows 
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Of the VAE */
+ * The VAE's: sums of a causal convolution's kernels W_t over time, and upsampling by 2 */
 
-/* Rows [out] of the kernels W_t */
+/* sums: W_0 + W_1 + W_2, W_0 + W_1, W_2, from weights [3,rows,out] */
 struct taps {
     const vdm_conv *w;
     float *sums; /* [3,rows,out] */

@@ -14,14 +14,14 @@
  *   3. attention: as written at attention_forward.
  *   4. exp is vdm's own polynomial; sqrt and division are IEEE; nothing is contracted silently.
  *   5. where cpu->precision is VDM_PRECISION_BF16, the products (rule 1 and attention's) round their factors to bf16:
- *      to nearest even, NaN kept. k goes in pairs, a last odd one with a 0 after it, and a step of a chain is
+ *      to nearest even, NaN kept. A step of a chain is a pair of k (an odd K is padded with a 0):
  *          sum = fma(a[2i], b[2i], fma(a[2i+1], b[2i+1], sum))
- *      with the odd number first. Chains, and the addition of their pieces, take denormal numbers for 0 (of
- *      the same sign) and give 0 for a denormal result, as the processor's instruction vdpbf16ps does. What
- *      is not a product stays as it is: bias, residual, softmax, norms, and all sums in memory, are f32.
- *   6. where cpu->precision is VDM_PRECISION_AMX, factors are rounded as in rule 5, and k is filled up with
- *      zeros to a multiple of 32. A piece is 32 numbers; it is two chains, that of its even and that of its odd
- *      numbers, each from 0 and in order of k, and is even + odd. The pieces are added in order to the
+ *      with the odd element first. Chains, and the addition of their pieces, treat denormal numbers as 0 (of
+ *      the same sign) and return 0 for a denormal result, as the processor's instruction vdpbf16ps does. Only
+ *      products change: bias, residual, softmax, norms, and all sums in memory, are f32.
+ *   6. where cpu->precision is VDM_PRECISION_AMX, factors are rounded as in rule 5, and k is padded with
+ *      zeros to a multiple of 32. A piece is 32 elements. It is the sum even + odd of two chains, over its even
+ *      and over its odd elements, each from 0 and in order of k. The pieces are added in order to the
  *      output's value where it accumulates, else to 0. Denormal numbers as in rule 5. This is what the
  *      processor's instruction tdpbf16ps does, checked on one with 3.8 million random, tiny and infinite sums.
  *   7. a convolution that has a buffer `transformed` is Winograd's F(2x2,3x3): 2x2 outputs together take 16
@@ -30,8 +30,8 @@
  *      where, the rows of d, g, P joined before the columns,
  *          B^T d = d0 - d2, d1 + d2, d2 - d1, d1 - d3     G g = g0, ((g0 + g2) + g1) / 2, ((g0 + g2) - g1) / 2, g2
  *          A^T p = (p0 + p1) + p2, (p1 - p2) - p3
- *      Each of the 16 sums P goes by rule 1, 5 or 6, over k = dt*in + channel; then bias, then residual.
- * Threads split outputs only. Sizes may be anything, 0 included; pointers need no alignment. */
+ *      Each of the 16 sums P is computed by rule 1, 5 or 6, over k = dt*in + channel; then bias, then residual.
+ * Threads divide outputs, never sums. Any size is legal, 0 included; pointers need no alignment. */
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
 
@@ -41,9 +41,9 @@
 
 /* C [M,N] = A [M,K] B [K,N] with every operand strided: A(m,k) = a[m*a_row + k*a_col],
  * B(k,n) = b[k*b_row + n*b_col] (elements of dtype b_dtype), C(m,n) = c[m*c_row + n].
- * c starts empty, or at its value where accumulate is set; bias [N] is added last, or NULL.
- * also: another product of the same A (M, K, a, a_row, a_col are those of the first), or NULL; and so on. The
- * bits are those of products made alone. A is prepared once for all that follow one whose N is a multiple of the
+ * c starts at 0, or at its value if accumulate is set; bias [N] is added last, or NULL.
+ * also: the next product of the same A (its M, K, a, a_row, a_col are those of the first), or NULL. The bits are those
+ * of separate products. A is packed once for a list of products each of whose N, but the last, is a multiple of the
  * tile's (16 or 32): put narrow ones last. */
 typedef struct vdm_matmul_args {
     int64_t M, N, K;
@@ -61,9 +61,8 @@ typedef struct vdm_matmul_args {
 
 /* Convolution of channels-last frames. frames [kt-1 + T]: pointers to frames [H,W,in], the context
  * first (causal: the kt-1 frames before). y [T,Ho,Wo,out].
- * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; what lies outside is 0.
- * Rule 1 (5, 6) runs over k = ((dt*k + dy)*k + dx)*in + channel; zeros outside take part in it. By rule 7 it is
- * another sum.
+ * Output (t,yo,xo) reads rows yo*stride + dy - pad, columns likewise; pixels outside the frame are 0.
+ * Rule 1 (5, 6) sums over k = ((dt*k + dy)*k + dx)*in + channel, the zeros outside included. Rule 7 is another sum.
  * w->weight is [kt*k*k*in, out]. */
 typedef struct vdm_conv_args {
     float *y;
@@ -126,7 +125,7 @@ typedef struct vdm_group_norm_args {
     bool silu;                 /* of all that, at the end */
 } vdm_group_norm_args;
 
-/* Rotary positions: the rows as those of vdm_rows, heads of Dh side by side. */
+/* Rotary positions: rows as in vdm_rows, each of A heads of Dh elements. */
 typedef struct vdm_rope_args {
     int B, S, L, A, Dh;
     float *x;               /* [B,S,A*Dh], in place */
@@ -141,7 +140,7 @@ typedef struct vdm_adamw_factors {
 
 typedef struct vdm_kernels {
     const char *name;
-    bool tiles;                            /* products of rule 6 go in the processor's tiles (AMX) */
+    bool tiles;                            /* products of rule 6 are computed in the processor's AMX tiles */
     size_t (*scratch_floats)(int threads); /* packing space, independent of the problem's size */
 
     void (*matmul)(const vdm_cpu *cpu, const vdm_matmul_args *m);
@@ -151,7 +150,7 @@ typedef struct vdm_kernels {
      * scale = 1/sqrt(Dh) rounded to f32; s_j = sum_d k_jd q'_d. Keys in tiles of VDM_KEY_TILE, in order. Per
      * tile: m' = max(m, max_j s_j); c = exp(m - m'); p_j = exp(s_j - m');
      * l = l c + sum of p (8 partial sums, key j of the tile to partial j mod 8 in order; then the tree
-     * partial j += partial j+4, j+2, j+1); to o_d c the pieces of sum_j v_jd p_j are added.
+     * partial j += partial j+4, j+2, j+1); o_d = o_d c, to which the pieces of sum_j v_jd p_j are added.
      * At the end o_d / l, lse = m + log l. m starts at -inf, l and o at 0. l sums p_j before it is rounded. */
     void (*attention_forward)(const vdm_cpu *cpu, const vdm_attention_args *a);
     /* Backward: p_ij = exp(s_ij - lse_i); delta_i = sum over d of do_id o_id (rule 2); g_ij = sum_d do_id v_jd;
@@ -170,13 +169,13 @@ typedef struct vdm_kernels {
      * double in order; the variance likewise from (x - mean)^2, mean rounded to f32. mean, rstd [groups]. */
     void (*group_norm_stats)(const vdm_cpu *cpu, float *mean, float *rstd, const float *x, int64_t P, int C,
                              int groups, float eps);
-    /* y = ((x - mean) rstd gamma + beta) times + plus, then silu of it where asked for */
+    /* y = ((x - mean) rstd gamma + beta) times + plus, and silu of it if asked for */
     void (*group_norm)(const vdm_cpu *cpu, const vdm_group_norm_args *n);
 
     /* Rotates the pairs (x[2j], x[2j+1]) of every head of the video rows by the angle of (row, j). */
     void (*rope)(const vdm_cpu *cpu, const vdm_rope_args *r);
 
-    /* Number by number, from here to exp: y may be x.
+    /* Elementwise, from here to exp; y may be x.
      * gelu_tanh(x) = x sigma(2u), u = sqrt(2/pi)(x + 0.044715 x^3): its tanh is 2 sigma(2u) - 1 */
     void (*gelu)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
     /* dx = dy gelu'(x); dx may be dy */
@@ -190,34 +189,35 @@ typedef struct vdm_kernels {
     /* y = a x + b z, each product rounded: two multiplications, one addition */
     void (*blend)(const vdm_cpu *cpu, float *y, float a, const float *x, float b, const float *z, int64_t n);
     void (*exp)(const vdm_cpu *cpu, float *y, const float *x, int64_t n);
-    /* One update of n parameters p, moments m and v, gradient g; every operation rounded but for the fma:
+    /* One update of n parameters p, moments m and v, gradient g; every operation is rounded, a fma once:
      * m = fma(1 - beta1, g - m, m);  v = fma((1 - beta2) g, g, beta2 v);
      * p = p keep + step m / (sqrt(v) / root + eps) */
     void (*adamw)(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
                   const vdm_adamw_factors *f);
 
-    /* sums [3,n] = W_0 + W_1 + W_2, W_0 + W_1, W_2, the sums made from the left in f32: W_t [n] are the kernels of a
-     * causal convolution, w->weight [3,n] with n = k k in out (vae.c). */
+    /* sums [3,n] = W_0 + W_1 + W_2, W_0 + W_1, W_2, summed from the left in f32: W_t [n] are the kernels of a causal
+     * convolution, w->weight [3,n] with n = k k in out (vae.c). */
     void (*sum_taps)(const vdm_cpu *cpu, float *sums, const vdm_conv *w);
-    /* Nearest: every pixel becomes four. x [H,W,C] -> y [2H,2W,C] */
+    /* Nearest-neighbour upsampling by 2: x [H,W,C] -> y [2H,2W,C] */
     void (*enlarge)(const vdm_cpu *cpu, float *y, const float *x, int H, int W, int C);
 
-    /* The most that this set can compute, for vdm bench: every thread does nothing but multiply-adds in
-     * registers, `steps` times a few dozen, in cpu->precision. Returns the operations done in all, of which a
-     * multiply-add is two; 0 if the processor has no instruction for it. */
+    /* For vdm bench, the peak of this set: every thread computes multiply-adds in registers only, `steps` times a few
+     * dozen, in cpu->precision. Returns the number of operations, two for a multiply-add; 0 if the processor has no
+     * instruction for it. */
     double (*peak)(const vdm_cpu *cpu, int64_t steps);
 } vdm_kernels;
 
 enum {
-    VDM_CHAIN = 128,    /* these three are part of what is defined: another size, other bits */
+    VDM_CHAIN = 128,    /* these three are part of the definition: other values give different bits */
     VDM_KEY_TILE = 256, /* whole chains */
     VDM_PIXEL_TILE = 256,
-    VDM_MAX_HEAD = 256,     /* Dh: what attention's buffers hold */
-    VDM_MAX_CHANNELS = 4096 /* C of group_norm_stats and group_norm, likewise */
+    VDM_MAX_HEAD = 256,     /* maximum Dh: the size of attention's buffers */
+    VDM_MAX_CHANNELS = 4096 /* maximum C of group_norm_stats and group_norm: the size of their buffers */
 };
 
-/* Rule 7 is for 3x3 kernels of stride 1 with a border of one zero and whole pieces of channels. It pays where channels
- * are many, and pixels too, since U is made for every call: so says vdm_is_winograd of a frame of Ho x Wo. */
+/* Whether rule 7 applies to frames of Ho x Wo outputs: to 3x3 kernels of stride 1 with a border of one zero, whose channels
+ * are a multiple of rule 6's pieces. It is faster only with many channels, and many pixels too, since U is computed in
+ * every call. */
 enum { VDM_WINOGRAD_MIN = 128, VDM_WINOGRAD_MAX = 1024, VDM_WINOGRAD_PIXELS = 1024 };
 static inline bool vdm_is_winograd(const vdm_conv *w, int stride, int pad, int Ho, int Wo)
 {
@@ -238,7 +238,7 @@ extern const vdm_kernels vdm_kernels_avx2, vdm_kernels_avx512, vdm_kernels_avx51
 extern const vdm_kernels vdm_kernels_neon;
 #endif
 
-/* The three matmuls of a linear layer. n rows; w->weight [out,in]. */
+/* The three matmuls of a linear layer, with n rows and w->weight [out,in]. */
 /* y [n,out] = x [n,in] W^T + b */
 static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_linear *w, int64_t n)
 {

@@ -5,10 +5,10 @@
  * A part of set.c; plain.c: plain_layer_norm, plain_layer_norm_backward, plain_group_norm_stats, plain_group_norm. */
 
 /* ------------------------------------------------------------------------------------------------
- * Layer norm: rows of D numbers, one after the other */
+ * Layer norm of rows [D] */
 
-/* Rows of D elements in the team's threads; all in one of them where they are few: waking one takes as long as a few
- * thousand elements. */
+/* Divides rows of D elements among the team's threads; a few thousand elements stay in one thread, since waking another
+ * takes as long. */
 static void run_rows(const vdm_cpu *cpu, int64_t rows, int64_t D,
                      void (*run)(const void *of, int64_t first, int64_t end), const void *of)
 {
@@ -25,7 +25,7 @@ static const float *vector_of(const vdm_rows *r, int64_t i, const float *text, c
     return part ? part + i / r->S * stride : NULL;
 }
 
-/* x - mean; 0 in lanes beyond the row, which then add nothing */
+/* x - mean; 0 in lanes beyond the row, so that they do not change a sum */
 INLINE v16 centred(const float *x, v16 mean, int64_t lanes)
 {
     v16 d = v16_sub(v16_load_n(x, lanes), mean);
@@ -117,7 +117,8 @@ static void layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Group norm. Channels are in the lanes; pixels go in pieces, as many at a time as there is capacity for their sums. */
+ * Group norm. Channels are in the lanes; pixels are divided into pieces, of which as many are summed at a time as fit into
+ * the scratch. */
 
 /* sums [C] over n pixels of x, or of (x - mean)^2 where mean [C] is given */
 static void sum_pixels(float *sums, const float *x, int64_t n, int C, const float *mean)
@@ -155,7 +156,7 @@ static void sum_pieces(const void *of, int64_t first, int64_t end)
     }
 }
 
-/* totals [C] over all pixels, in double, the pieces in order; sums: for `capacity` pieces */
+/* totals [C]: the sums over all pixels, in double, the pieces in order. sums [capacity,C] */
 static void sum_channels(const vdm_cpu *cpu, double *totals, float *sums, int64_t capacity, const float *x,
                          int64_t P, int C, const float *mean)
 {
@@ -201,7 +202,7 @@ INLINE v16 times_sigmoid(v16 x, v16 z)
     return v16_div(x, v16_add(v16_set(1), v16_exp(v16_neg(z))));
 }
 
-/* The group norm with its statistics spread over the channels */
+/* The group norm with the statistics of each channel's group */
 struct spread_norm {
     const vdm_group_norm_args *n;
     const float *mean, *rstd; /* [C] */

@@ -1,8 +1,8 @@
 /* The peak of one instruction set, for vdm bench. A part of set.c.
- * Sums start apart, or the compiler would see that they are one; there are as many as registers hold,
- * more than an instruction takes cycles times those begun in one. */
+ * Sums begin with different values, or the compiler would compute only one. There are as many as fit into the registers,
+ * more than the latency of an instruction times the number that begin in a cycle. */
 
-/* Each returns the operations that it did; the sum is written, or nothing would be computed. */
+/* Each function returns the number of its operations, and writes the sum, so that the compiler cannot omit them. */
 static double spin_fma(float *out, int64_t steps)
 {
     v16 sum[TILE_ROWS][TILE_VECS], x = v16_set(1e-3f), total = v16_set(0);
@@ -40,7 +40,9 @@ static double spin_tiles(float *out, int64_t steps)
 {
     _Alignas(64) float sum[256], x[256];
     for (int i = 0; i < 256; i += 16) v16_store(x + i, v16_pair(v16_set(1e-3f), v16_set(1e-3f)));
-    __asm__ volatile("" ::: "memory"); /* gemm.h: a load of a tile says not what it reads */
+    __asm__ volatile(
+        "" ::
+            : "memory"); /* gemm.h, amx_block_product: the compiler does not know that a tile load reads memory */
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -66,7 +68,7 @@ static double spin(const vdm_cpu *cpu, float *out, int64_t steps)
     if (cpu->precision == VDM_PRECISION_BF16) return spin_dots(out, steps);
 #endif
 #ifdef V16_AMX
-    if (in_tiles(cpu)) return spin_tiles(out, steps);
+    if (uses_amx(cpu)) return spin_tiles(out, steps);
 #endif
     return 0;
 }

@@ -1,44 +1,44 @@
 /* Products of one instruction set: C(m,n) = sum over k of A(m,k) B(k,n) + bias(n), C [M,N], A [M,K], B [K,N], for matmul and
  * convolution. A part of set.c; plain.c: plain_matmul.
  *
- * gemm.h has the packing and the inner loop. Here is the way around them: which part is packed when, and what
- * each thread does. No choice here (blocks, threads, the order of tasks) changes a result: an output is computed
- * by one thread, in the order of k.
+ * gemm.h has the packing and the micro-kernels; here are the loops around them: which part is packed when, and what each
+ * thread computes. Block sizes, threads and the order of tasks change no result: an output is computed by one thread, in
+ * the order of k.
  *
- *   each thread, a rectangle of C:
+ *   each thread, for its rectangle of C:
  *       for nc columns of B, for kc of k, for mc rows of A (blocking_of):
- *           pack these rows; for each panel of columns: pack it, unless it is; multiply
+ *           pack these rows of A; for each panel of columns: pack it if it is not packed yet; multiply
  *
- * Trap: threads could pack B together and share it. A panel that another core has read is slow to write again
- * (1.2 times the whole product on two cores): each packs its own, and waits for nobody before the end. */
+ * Trap: threads that share a packed B are slower, because a core takes long to overwrite memory that another core has read
+ * (1.2 times the whole product's time on two cores). Each thread packs its own, and waits for no other before the end. */
 
 /* What is packed: x(i,k), i a row of A or a column of B */
 struct factor {
     struct strided x;
-    const vdm_conv_args *conv; /* instead: x(i,k) is number k of the window of output pixel i; or NULL */
+    const vdm_conv_args
+        *conv; /* instead of x: x(i,k) is element k of the window of output pixel i; or NULL */
 };
 
-/* What A is multiplied by: columns first, first + 1, ... first + N - 1 of the whole product */
+/* A matrix that A is multiplied by: columns first ... first + N - 1 of the whole product */
 struct rhs {
     int64_t first, N;
     struct factor b;
     struct output c;
     bool accumulate;
-    /* added last, to output (m,n): */
-    const float *bias;     /* [N] ([M] where transposed) */
-    const float *residual; /* laid out like c */
-    bool transposed;       /* A and B have changed places: c.col is the long stride */
+    const float *bias;     /* [N], [M] if transposed: added last; or NULL */
+    const float *residual; /* with c's strides: added after the bias; or NULL */
+    bool transposed;       /* A and B are exchanged (transpose): c.row is the short stride */
 };
 
 enum { MAX_RHS = 8 };
 struct product {
-    int64_t M, N, K; /* N: of all rhs_count, of which every one but the last is whole panels wide */
+    int64_t M, N, K; /* N: the sum over all rhs, of which each but the last is a multiple of TILE_COLS */
     struct factor a;
     int rhs_count;
     struct rhs rhs[MAX_RHS];
 };
 
-/* Where column n of the whole is */
+/* The rhs that has column n of the whole product */
 static const struct rhs *rhs_of(const struct product *p, int64_t n)
 {
     const struct rhs *r = p->rhs;
@@ -50,7 +50,7 @@ static const struct rhs *rhs_of(const struct product *p, int64_t n)
 static void pack_windows(float *panel, int64_t width, const vdm_conv_args *c, int64_t i, int64_t n, int64_t k,
                          int64_t kc, struct depth d);
 
-/* One panel of a factor: its rows (columns) i, i+1, ... i+n-1 */
+/* Packs one panel of a factor: rows of A or columns of B i ... i + n - 1 */
 static void pack_panel(float *panel, int64_t width, const struct factor *f, int64_t i, int64_t n, int64_t k,
                        int64_t kc, struct depth d)
 {
@@ -63,13 +63,13 @@ static void pack_panel(float *panel, int64_t width, const struct factor *f, int6
     }
 }
 
-/* Bias and residual of one part of the output. */
+/* Adds bias and residual to rows m ... and columns n ... of the output. */
 static void finish(const struct rhs *r, int64_t m, int64_t rows, int64_t n, int64_t cols)
 {
     struct output c = r->c;
     const float *bias = r->bias, *residual = r->residual;
     if (!bias && !residual) return;
-    if (r->transposed) { /* back: c(m,n) with n side by side */
+    if (r->transposed) { /* exchanged again: outputs of a row are contiguous */
         struct output back = {c.c, c.col, c.row};
         int64_t swap = m;
         m = n, n = swap, swap = rows, rows = cols, cols = swap;
@@ -98,7 +98,7 @@ static int64_t pieces(int64_t n, int64_t size)
     return (n + size - 1) / size;
 }
 
-/* Rows [m, m + rows) of A, panel by panel */
+/* Packs rows m ... m + rows - 1 of A, panel by panel. */
 static void pack_lhs(const struct product *p, float *to, int64_t m, int64_t rows, int64_t k, int64_t kc,
                      struct depth d)
 {
@@ -107,8 +107,9 @@ static void pack_lhs(const struct product *p, float *to, int64_t m, int64_t rows
         pack_panel(to + i * d.cells, width, &p->a, m + i, smaller(width, rows - i), k, kc, d);
 }
 
-/* The block sizes of gemm.h's loops: kc of k, nc columns and mc rows are packed at once; mr rows of the output are made
- * together; a thread's rows are a multiple of `multiple` (a lower tile costs about what its rows do; AMX's cost the same). */
+/* The block sizes of gemm.h's loops: kc of k, nc columns and mc rows are packed at once; a micro-kernel computes mr rows; a
+ * thread's rows are a multiple of `multiple`: 1, because a smaller tile takes about as much less time; 32 for AMX, whose
+ * blocks all take the same time. */
 struct blocking {
     int64_t kc, nc, mc, mr, multiple;
 };
@@ -116,15 +117,16 @@ static struct blocking blocking_of(const vdm_cpu *cpu)
 {
     struct blocking usual = {KC, NC, MC, TILE_ROWS, 1};
 #ifdef V16_AMX
-    struct blocking amx = {2 * KC, NC, AMX_ROWS, 2 * AMX_HIGH, 2 * AMX_HIGH};
-    if (in_tiles(cpu)) return amx;
+    struct blocking amx = {2 * KC, NC, AMX_MC, 2 * AMX_PANEL_ROWS, 2 * AMX_PANEL_ROWS};
+    if (uses_amx(cpu)) return amx;
 #else
     (void)cpu;
 #endif
     return usual;
 }
 
-/* A thread's rectangle, alone. Where all its rows are packed at once, a panel of B is used once and stays in L1 and L2. */
+/* Computes a thread's rectangle. If all its rows are packed at once (blocks == 1), a panel of B is used only once: every
+ * panel is packed in the same place, and stays in L1 and L2. */
 static void run_share(const struct product *p, const vdm_cpu *cpu, const struct thread_share *t)
 {
     struct blocking b = blocking_of(cpu);
@@ -151,15 +153,15 @@ static void run_share(const struct product *p, const vdm_cpu *cpu, const struct 
         }
 }
 
-/* Multiply-adds of a share for each number of k: a number that is packed counts as PACKING of them, or as five times as
- * many of those that tiles do. */
+/* The work of a share for each element of k, in multiply-adds: packing an element takes as long as PACKING of them, five
+ * times as many with AMX. */
 static double share_work(const vdm_cpu *cpu, int64_t rows, int64_t cols)
 {
     const double PACKING = blocking_of(cpu).kc == KC ? 20 : 100;
     return (double)rows * (double)cols + PACKING * (double)(rows + cols);
 }
 
-/* The output as a grid of rectangles, one a thread: the one whose largest rectangle has the minimum of work. */
+/* The output as a grid of rectangles, one for each thread: the grid whose largest rectangle has the least work. */
 struct thread_grid {
     int64_t down, across, rows, cols;
 };
@@ -179,7 +181,7 @@ static struct thread_grid thread_grid_of(const struct product *p, const vdm_cpu 
     return best;
 }
 
-/* K = 0: there is nothing to sum */
+/* K = 0: every sum is empty. */
 static void run_empty(const struct product *p)
 {
     for (const struct rhs *r = p->rhs; r < p->rhs + p->rhs_count; r++) {
@@ -189,7 +191,7 @@ static void run_empty(const struct product *p)
     }
 }
 
-/* The long side of a narrow output (3 channels of pixels) goes into the lanes: C^T = B^T A^T. */
+/* For an output with few columns (3 channels of pixels): C^T = B^T A^T, so that its rows are in the lanes. */
 static void transpose(struct product *p)
 {
     struct rhs *r = p->rhs;
@@ -201,7 +203,7 @@ static void transpose(struct product *p)
     r->transposed = true;
 }
 
-/* A product in shares: share i is at row i % down, column i / down of the grid. */
+/* A product divided among threads: share i is at row i % down, column i / down of the grid. */
 struct shares {
     const struct product *p;
     const vdm_cpu *cpu;
@@ -228,7 +230,7 @@ static double grid_share_work(const void *of, int i)
     return t.rows > 0 && t.cols > 0 ? share_work(s->cpu, t.rows, t.cols) * (double)s->p->K : 0;
 }
 
-static const double SMALL_PRODUCT = 200e3; /* multiply-adds that are not worth waking a thread: 4 us */
+static const double SMALL_PRODUCT = 200e3; /* multiply-adds: with fewer (4 us) waking a thread takes longer */
 
 static void run_product(const vdm_cpu *cpu, struct product p)
 {
@@ -247,7 +249,7 @@ static void matmul(const vdm_cpu *cpu, const vdm_matmul_args *m)
     struct product p = {.M = m->M, .K = m->K, .a = {.x = {m->a, VDM_F32, m->a_row, m->a_col}}};
     for (; m; m = m->also) {
         if (m->N == 0) continue;
-        if (p.N % TILE_COLS != 0 || p.rhs_count == MAX_RHS) { /* no further one beside these */
+        if (p.N % TILE_COLS != 0 || p.rhs_count == MAX_RHS) { /* the next one has to begin a product */
             run_product(cpu, p);
             p.N = p.rhs_count = 0;
         }

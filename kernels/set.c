@@ -50,9 +50,9 @@ static void set_attention_backward(const vdm_cpu *cpu, const vdm_attention_args 
 #define set_attention_backward attention_backward
 #endif
 
-#define TABLE(set, in_tiles)                                                                                \
+#define TABLE(set, has_amx)                                                                                 \
     {                                                                                                       \
-        .name = (set), .tiles = (in_tiles), .scratch_floats = scratch_floats, .matmul = set_matmul,         \
+        .name = (set), .tiles = (has_amx), .scratch_floats = scratch_floats, .matmul = set_matmul,          \
         .conv = set_conv, .attention_forward = set_attention_forward,                                       \
         .attention_backward = set_attention_backward, .layer_norm = layer_norm,                             \
         .layer_norm_backward = layer_norm_backward, .group_norm_stats = group_norm_stats,                   \

@@ -1,28 +1,27 @@
-/* v16: sixteen f32 lanes, the one vector that products.c and attention.c are written in. Four forms of it,
- * chosen by VDM_SET_scalar, VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels
- * once with each that the machine may have): an array, four registers of 128 bits, two of 256, one of 512.
- * VDM_SET_avx512bf16 is AVX-512 that multiplies pairs of bf16 in one instruction, and perhaps in matrix tiles (V16_AMX:
- * gemm.h). Every operation gives the same bits in all.
+/* v16: sixteen f32 lanes, the vector type of all fast kernels. It has four forms, chosen by VDM_SET_scalar,
+ * VDM_SET_neon, VDM_SET_avx2 or VDM_SET_avx512 (the Makefile compiles the kernels once for each that the machine may
+ * have): an array, four registers of 128 bits, two of 256, one of 512. VDM_SET_avx512bf16 is AVX-512 that multiplies
+ * pairs of bf16 in one instruction, and perhaps in AMX tiles (V16_AMX: gemm.h). Every operation gives the same bits in
+ * all forms.
  *
  * A form supplies, lane by lane unless it says otherwise:
  *   load store set add sub mul div sqrt   IEEE, rounded to nearest
  *   fma(a,b,c)                            a b + c, rounded once
- *   max(a,b) min(a,b)                     a > b ? a : b, a < b ? a : b: b where one is NaN
+ *   max(a,b) min(a,b)                     a > b ? a : b, a < b ? a : b: b if one of them is NaN
  *   load_n store_n                        the first n <= 16 lanes; lanes not loaded are 0
- *   load_f16 load_bf16                    sixteen numbers widened, exactly
+ *   load_f16 load_bf16                    sixteen elements, widened exactly
  *   times_power(p,n)                      p 2^n, rounded once; n an integer, |n| <= 150
  *   sum                                   of the lanes: lane j += lane j+8, j+4, j+2, j+1 (rule 2)
  *   transpose(r)                          r[i] lane j <-> r[j] lane i
- * and what its registers hold of a matmul's output: TILE_ROWS rows of TILE_VECS vectors (gemm.h).
- * What products of bf16 need (kernels.h, rules 5 and 6) has plain forms at the end, which a form may replace:
+ * and the shape of the output tile that fits into its registers: TILE_ROWS rows of TILE_VECS vectors (gemm.h).
+ * The operations for products of bf16 (kernels.h, rules 5 and 6) are defined at the end; a form may replace them:
  *   pair(a,b)         lane: the pair of a and b rounded to bf16, a in the low half
- *   pairs(a,b)        lanes: the pairs of the 32 numbers a, b
- *   load_pairs(p)     the same of 32 numbers that are bf16 already
+ *   pairs(a,b)        lanes: the pairs of the 32 elements a, b
+ *   load_pairs(p)     the same of 32 elements that are bf16 already
  *   even(p) odd(p)    the low, the high half of every lane as f32
  *   flush(a)          lanes that are denormal become 0
- *   fma_flushed       fma of flushed numbers, flushed
- * A form whose arithmetic can be told to flush does so between flush_begin and flush_end, and there alone do
- * flush and fma_flushed mean what they say.
+ *   fma_flushed       fma of flushed operands, flushed
+ * flush and fma_flushed are valid only between flush_begin and flush_end, where a form may set the processor's mode.
  * Another instruction set is one more form. Pointers need no alignment. */
 #ifndef VDM_SIMD_H
 #define VDM_SIMD_H
@@ -32,9 +31,9 @@
 #include <string.h>
 #include "vdm.h"
 
-/* Loops over registers must vanish, or the registers become memory. Not in the scalar set, whose vectors are arrays in
- * memory anyway (what to inline is left to the compiler, which takes half the time), and not under the sanitizers. OUTLINE
- * is for operations so long that a call costs nothing beside them: one copy instead of hundreds. */
+/* Loops over registers have to be unrolled, or the registers are spilled to memory. Not in the scalar set, whose vectors
+ * are arrays in memory anyway (the compiler then decides what to inline, in half the time), and not under the sanitizers.
+ * OUTLINE is for operations that take much longer than a call: one copy instead of hundreds. */
 #if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(VDM_SET_scalar)
 #define INLINE static inline __attribute__((always_inline))
 #else
@@ -192,7 +191,7 @@ INLINE v16 v16_odd(v16 p)
 }
 #if defined(VDM_SET_avx512bf16)
 #define V16_DOT
-/* c + a b of pairs: what two fma_flushed give, the odd numbers first */
+/* c + a b of pairs: the same as two fma_flushed, the odd elements first */
 INLINE v16 v16_dot(v16 a, v16 b, v16 c)
 {
     return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
@@ -315,7 +314,7 @@ INLINE v16 v16_load_bf16(const void *p)
     v16 r = {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
     return r;
 }
-/* 2^n may be no normal number: two steps, of which the first is exact. */
+/* 2^n may not be a normal number: two multiplications, of which the first is exact. */
 INLINE __m256 times_power_half(__m256 p, __m256 n)
 {
     __m256i bias = _mm256_set1_epi32(127), whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
@@ -328,7 +327,7 @@ INLINE v16 v16_times_power(v16 p, v16 n)
     v16 r = {times_power_half(p.a, n.a), times_power_half(p.b, n.b)};
     return r;
 }
-/* |x| <= limit in all lanes? Not where one is NaN. */
+/* Whether |x| <= limit in all lanes; false if one is NaN. */
 #define V16_ADD_POWER
 INLINE bool v16_all_within(v16 x, float limit)
 {
@@ -337,7 +336,7 @@ INLINE bool v16_all_within(v16 x, float limit)
     __m256 b = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.b), bound, _CMP_LE_OQ);
     return _mm256_movemask_ps(_mm256_and_ps(a, b)) == 0xff;
 }
-/* p 2^n, normal numbers; n in the last bits of x */
+/* p 2^n if p and the result are normal; n is in the last bits of x. */
 INLINE __m256 add_power_half(__m256 p, __m256 x)
 {
     __m256i n = _mm256_slli_epi32(_mm256_castps_si256(x), 23);
@@ -395,7 +394,8 @@ INLINE void v16_transpose_low(v16 r[8])
     transpose_8x8(a), transpose_8x8(b);
     UNROLL for (int i = 0; i < 8; i++) r[i].a = a[i], r[i].b = b[i];
 }
-/* Columns of eight, `step` apart, of which the next overwrites what is too many; of the last `high` are stored. */
+/* Stores columns of eight, `step` floats apart; each overwrites the surplus of the one before. Of the last one only `high`
+ * elements are stored. */
 INLINE void v16_store_low(float *p, int64_t step, const v16 r[8], int64_t high)
 {
     UNROLL for (int i = 0; i < 8; i++) _mm256_storeu_ps(p + i * step, r[i].a);
@@ -425,7 +425,7 @@ INLINE v16 v16_pair(v16 a, v16 b)
     v16 r = {pair_half(a.a, b.a), pair_half(a.b, b.b)};
     return r;
 }
-/* The pairs of 16 numbers; within 128 bits first, then the middle quarters change places. */
+/* The pairs of 16 elements: within 128 bits first, then the middle quarters are exchanged. */
 INLINE __m256 pairs_half(v16 x)
 {
     __m256 p = pair_half(_mm256_shuffle_ps(x.a, x.b, 0x88), _mm256_shuffle_ps(x.a, x.b, 0xdd));
@@ -533,7 +533,7 @@ INLINE v16 v16_load_bf16(const void *p)
     }
     return r;
 }
-/* In two steps, as AVX2 has it. */
+/* In two steps, as in the AVX2 form. */
 INLINE v16 v16_times_power(v16 p, v16 n)
 {
     const int32x4_t bias = vdupq_n_s32(127);
@@ -694,7 +694,7 @@ INLINE v16 v16_first(v16 a, int64_t n)
     return v16_load_n(lanes, n);
 }
 
-/* n <= 16 numbers of a dtype, 0 in the other lanes */
+/* n <= 16 elements of a dtype as f32, 0 in the other lanes */
 INLINE v16 v16_widen(const void *p, vdm_dtype dtype, int64_t n)
 {
     uint16_t halves[16] = {0};
@@ -703,7 +703,7 @@ INLINE v16 v16_widen(const void *p, vdm_dtype dtype, int64_t n)
     return dtype == VDM_F16 ? v16_load_f16(p) : v16_load_bf16(p);
 }
 
-/* e^(x - n ln 2), a polynomial; ln 2 comes in two parts, of which n times the first is exact. */
+/* e^(x - n ln 2) by a polynomial. ln 2 is a sum of two constants; n times the first one is exact. */
 INLINE v16 exp_of_rest(v16 x, v16 n)
 {
     const v16 one = v16_set(1);
@@ -734,7 +734,7 @@ INLINE v16 exp_anywhere(v16 x)
 }
 INLINE v16 v16_exp(v16 x)
 {
-#ifdef V16_ADD_POWER /* where e^x is no denormal number n is added to the exponent: magic + n has it in its last bits */
+#ifdef V16_ADD_POWER /* if e^x is normal, n is added to its exponent; the last bits of magic + n are n */
     const v16 magic = v16_set(12582912.0f);
     if (LIKELY(v16_all_within(x, 87))) {
         v16 rounded = v16_fma(x, v16_set(1.44269504f), magic);
@@ -802,7 +802,7 @@ OUTLINE v16 v16_odd(v16 pairs)
 #endif
 
 #if defined(VDM_SET_avx2) || defined(V16_AVX512)
-/* Denormal operands and results become 0, of all arithmetic until flush_end; vdpbf16ps does so always. */
+/* Until flush_end all arithmetic treats denormal operands as 0 and returns 0 for denormal results; vdpbf16ps always does. */
 INLINE unsigned flush_begin(void)
 {
     unsigned before = _mm_getcsr();
@@ -834,8 +834,8 @@ INLINE float flushed(float x)
 {
     return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
 }
-/* A result counts as denormal where it would be below FLT_MIN if rounded to 24 bits: fmaf may have rounded it
- * to fewer, up to FLT_MIN itself. So what is that small is computed again, a power of two larger. */
+/* A result counts as denormal if it would be below FLT_MIN when rounded to 24 bits; fmaf may have rounded it to fewer
+ * bits, up to FLT_MIN itself. Results that small are recomputed with operands scaled by a power of two. */
 INLINE float fma_flushed(float a, float b, float c)
 {
     a = flushed(a), b = flushed(b), c = flushed(c);

@@ -2,12 +2,13 @@
  *
  *   y = A^T P A,   P = sum over frames and channels of V U elementwise,   V = B^T d B,   U = G g G^T
  *
- * U is made once, packed; then each thread takes some
- * squares of 2x2 outputs at a time,
- *   V [16,squares,K], packed --multiply by U--> P [squares,16,out] --> outputs
- * V and P in its scratch. A part of set.c; plain.c: conv_winograd, which plain_conv calls. */
+ *   taps --transform--> U [16,K,out], packed, once
+ *   each thread, some squares of 2x2 outputs at a time:
+ *       inputs --transform--> V [16,squares,K], packed --multiply by U--> P [squares,16,out] --transform--> outputs
+ *
+ * V and P are in the thread's scratch. A part of set.c; plain.c: conv_winograd, which plain_conv calls. */
 
-/* 4 numbers of G g */
+/* u = G g, a column of 4 elements */
 INLINE void join_taps(v16 u[4], v16 g0, v16 g1, v16 g2)
 {
     v16 outer = v16_add(g0, g2);
@@ -31,7 +32,7 @@ INLINE void transform_taps(v16 u[4][4], const vdm_conv *w, int64_t k, int64_t n,
     UNROLL for (int i = 0; i < 4; i++) join_taps(u[i], cols[0][i], cols[1][i], cols[2][i]);
 }
 
-/* Frame dt of U's columns n ... n + TILE_COLS - 1, a right panel of each number p: to[p * step] */
+/* Packs frame dt of U's columns n ... n + TILE_COLS - 1: a right panel for each of the 16 elements p, at to + p * step. */
 INLINE void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, int dt, int64_t n,
                                   const bool pairs)
 {
@@ -49,12 +50,12 @@ INLINE void pack_taps_transformed(float *to, int64_t step, const vdm_conv *w, in
         }
 }
 
-/* A convolution by rule 7 */
+/* A convolution by rule 7, in pieces of per_piece squares */
 struct winograd {
     const vdm_cpu *cpu;
     const vdm_conv_args *c;
     struct depth d;
-    int64_t squares, per_piece; /* in all; of a piece */
+    int64_t squares, per_piece;
 };
 
 /* Frame i % kt of panel i / kt of U */
@@ -71,7 +72,7 @@ static void transform_panel(const void *of, int i, int thread)
         pack_taps_transformed(to, step, w, i % w->kt, i / w->kt * TILE_COLS, false);
 }
 
-/* Where the 4x4 inputs of a square begin */
+/* The first of the 4x4 inputs of a square */
 static struct origin square_of(const vdm_conv_args *c, int64_t square)
 {
     int rows = (c->Ho + 1) / 2, cols = (c->Wo + 1) / 2;
@@ -80,13 +81,13 @@ static struct origin square_of(const vdm_conv_args *c, int64_t square)
     return o;
 }
 
-/* 4 numbers of B^T d */
+/* v = B^T d, a column of 4 elements */
 INLINE void join_inputs(v16 v[4], v16 d0, v16 d1, v16 d2, v16 d3)
 {
     v[0] = v16_sub(d0, d2), v[1] = v16_add(d1, d2), v[2] = v16_sub(d2, d1), v[3] = v16_sub(d1, d3);
 }
 
-/* 16 channels of a square: number p of V goes to to[p * step]. d: 4x4 inputs */
+/* 16 channels of a square: element p of V to to + p * step. d: 4x4 inputs */
 INLINE void transform_inputs(float *to, int64_t step, const float *const d[16], int64_t channel)
 {
     v16 cols[4][4], v[4];
@@ -102,31 +103,31 @@ INLINE void transform_inputs(float *to, int64_t step, const float *const d[16], 
 
 enum { RUN = 2 * PIECE_CELLS }; /* channels of V at a time: a piece of rule 6, a block of its panels */
 
-/* V of squares first ... first + n - 1, a left panel of each number p: to[p * step] */
+/* Packs V of squares first ... first + n - 1: a left panel for each of the 16 elements p, at to + p * step. */
 static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_t first, int64_t n,
                          struct depth d)
 {
     const int64_t width = lhs_width(d), cell = d.pairs ? 2 : 1;
-    enum { HIGH = 16 }; /* of the highest left panel */
+    enum { HIGH = 16 }; /* maximum rows of a left panel */
     const float *inputs[HIGH][16];
-    float numbers[16][HIGH + 1][RUN]; /* 4096 bytes apart the 16 would be in one set of L1 */
+    float v[16][HIGH + 1][RUN]; /* + 1: 4096 bytes apart, the 16 would share a set of L1 */
     const char *rows[HIGH];
     for (int dt = 0; dt < c->w->kt; dt++) {
         for (int64_t r = 0; r < n; r++) {
             struct origin o = square_of(c, first + r);
             for (int i = 0; i < 16; i++) {
                 struct tap tap = {dt, i / 4, i % 4, 0};
-                inputs[r][i] = number_at(c, &o, &tap);
+                inputs[r][i] = element_at(c, &o, &tap);
             }
         }
         for (int64_t channel = 0; channel < c->w->in; channel += RUN, to += RUN / cell * width) {
             for (int64_t r = 0; r < n; r++)
                 for (int64_t i = 0; i < RUN; i += 16)
-                    transform_inputs(&numbers[0][r][i], (HIGH + 1) * RUN, inputs[r], channel + i);
+                    transform_inputs(&v[0][r][i], (HIGH + 1) * RUN, inputs[r], channel + i);
             for (int p = 0; p < 16; p++) {
-                for (int64_t r = 0; r < HIGH; r++) rows[r] = (const char *)numbers[p][r < n ? r : 0];
-                if (keeps_rows(width, d))
-                    keep_rows(to + p * step, rows, n, VDM_F32, RUN);
+                for (int64_t r = 0; r < HIGH; r++) rows[r] = (const char *)v[p][r < n ? r : 0];
+                if (is_amx_panel(width, d))
+                    pack_amx_rows(to + p * step, rows, n, VDM_F32, RUN);
                 else
                     pack_rows(to + p * step, RUN / cell * width, width, rows, VDM_F32, RUN, d.pairs);
             }
@@ -134,13 +135,13 @@ static void pack_squares(float *to, int64_t step, const vdm_conv_args *c, int64_
     }
 }
 
-/* 2 numbers of A^T p */
+/* y = A^T p, a column of 2 elements */
 INLINE void join_products(v16 y[2], v16 p0, v16 p1, v16 p2, v16 p3)
 {
     y[0] = v16_add(v16_add(p0, p1), p2), y[1] = v16_sub(v16_sub(p1, p2), p3);
 }
 
-/* The outputs y = A^T P A of a square; P is 16 rows, `row` floats apart. */
+/* Stores the outputs y = A^T P A of a square; P: 16 rows, `row` floats apart. */
 static void store_square(const vdm_conv_args *c, int64_t square, const float *P, int64_t row)
 {
     struct origin o = square_of(c, square);
@@ -167,8 +168,8 @@ static void store_square(const vdm_conv_args *c, int64_t square, const float *P,
     }
 }
 
-/* Piece i: up to `per_piece` squares, whole panels. Rows of P are 16 floats longer than they need be, or a square's 16 would
- * be multiples of 4096 bytes apart, and in one set of L1. */
+/* One piece. Rows of P are 16 floats longer than `out`: otherwise a square's 16 rows might be multiples of 4096 bytes
+ * apart, and share a set of L1. */
 static void winograd_squares(const void *of, int piece, int thread)
 {
     const struct winograd *s = of;
@@ -189,7 +190,7 @@ static void winograd_squares(const void *of, int piece, int thread)
     for (int64_t i = 0; i < n; i++) store_square(c, first + i, P + 16 * i * row, row);
 }
 
-/* Multiply-adds, a number that is packed or transformed counting as 20: one panel of U, some squares */
+/* The work of a panel of U and of a piece, in multiply-adds: transforming or packing an element takes as long as 20. */
 static double panel_work(const void *of, int i)
 {
     const struct winograd *s = of;

@@ -48,7 +48,7 @@ def peak_bytes():
 
 
 class Kernels:
-    """What single kernels compute. Each method gives the function to time; sizes as in tools/bench_jobs.c."""
+    """What single kernels compute. Each method gives the function to time; sizes as in tools/bench/bench_jobs.c."""
 
     def __init__(self, torch, dtype, last):
         self.torch, self.F, self.dtype, self.last = torch, torch.nn.functional, dtype, last
@@ -140,7 +140,7 @@ class Kernels:
 
 
 class Models:
-    """Whole jobs; sizes as in tools/bench_models.c, whose configurations these are."""
+    """Whole jobs; sizes as in tools/bench/bench_models.c, whose configurations these are."""
 
     SLOTS = dict(
         patch_bias=False,

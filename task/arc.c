@@ -257,12 +257,10 @@ void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n)
     const vdm_grid *like = &grids[commonest_size(grids, n)];
     *to = (vdm_grid){.rows = like->rows, .cols = like->cols};
     for (int i = 0; i < like->rows * like->cols; i++) {
-        int count[10] = {0}, best = 0;
+        int votes[10] = {0};
         for (int k = 0; k < n; k++)
-            if (grids[k].rows == like->rows && grids[k].cols == like->cols) count[grids[k].cells[i]]++;
-        for (int c = 1; c < 10; c++)
-            if (count[c] > count[best]) best = c;
-        to->cells[i] = (uint8_t)best;
+            if (grids[k].rows == like->rows && grids[k].cols == like->cols) votes[grids[k].cells[i]]++;
+        to->cells[i] = (uint8_t)vdm_majority(votes, 10);
     }
 }
 

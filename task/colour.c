@@ -9,8 +9,8 @@
  *
  *   shift    the authors' own, without learning: up to three times, the mean of (nearest palette colour - colour seen)
  *            over the cells is added to the whole picture.
- *   affine   rgb' = A rgb + b: the least squares over where each colour of the task comes out, drawn slightly towards
- *            the identity. With few colours, directions that were never seen stay as they are.
+ *   affine   rgb' = A rgb + b: least squares from each colour's observed centre to the colour, with a ridge towards the
+ *            identity, so that with few colours the other directions of the colour space do not change.
  *   palette  every cell (without a grid: every pixel) gets the colour whose observed centre is nearest. The centre of a
  *            colour that no training answer has is estimated by the affine map from true to seen colours.
  *

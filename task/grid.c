@@ -192,3 +192,11 @@ bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b)
     return a->rows == b->rows && a->cols == b->cols &&
            memcmp(a->cells, b->cells, (size_t)(a->rows * a->cols)) == 0;
 }
+
+int vdm_majority(const int *votes, int numbers)
+{
+    int best = 0;
+    for (int k = 1; k < numbers; k++)
+        if (votes[k] > votes[best]) best = k;
+    return best;
+}

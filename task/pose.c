@@ -111,8 +111,8 @@ static float cover_of(const uint8_t *rgb, int part)
 }
 
 /* The share of a disc's shape that must be covered. On drawn figures (1,062 free joints at 64x64, 1,084 at 480x720)
- * 0.65 finds 99.6 and 100 %, with 7 and 0.4 % too many, where lines of a colour meet. At .5 lines of small pictures
- * pass for discs, at .75 a tenth of their discs are lost. */
+ * 0.65 finds 99.6 and 100 % of the joints, and 7 and 0.4 % false ones, at which lines of one colour meet. In small
+ * pictures 0.5 takes lines for discs, and 0.75 misses a tenth of the discs. */
 static const float THRESHOLD = 0.65f;
 
 /* The share of a disc around every pixel that the part's colour covers; 0 if the pixel itself doesn't have the colour.

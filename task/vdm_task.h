@@ -83,6 +83,8 @@ typedef struct vdm_grid {
     uint8_t cells[VDM_MAX_GRID * VDM_MAX_GRID]; /* [rows,cols]: 0..9 */
 } vdm_grid;
 bool vdm_grid_equal(const vdm_grid *a, const vdm_grid *b);
+/* The number that most answers give a cell, votes[number] how many did; in a tie the lowest. */
+int vdm_majority(const int *votes, int numbers);
 
 /* ------------------------------------------------------------------------------------------------
  * Stick figures (pose.c) */

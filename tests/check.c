@@ -60,6 +60,16 @@ uint64_t check_hash_numbers(const void *data, int64_t count, int width)
     return hash;
 }
 
+uint32_t check_crc(const uint8_t *data, size_t n)
+{
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < 8 * n; i++) {
+        crc ^= i % 8 ? 0 : data[i / 8];
+        crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc;
+}
+
 void check_random(float *x, int64_t n, uint32_t seed, float scale)
 {
     uint32_t s = seed * 2654435761u + 12345u;

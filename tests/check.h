@@ -21,6 +21,8 @@ bool check_same_bits(const void *a, const void *b, int64_t bytes);
 uint64_t check_hash(const void *data, int64_t bytes);
 /* The same of `count` elements of `width` bytes, the lowest byte of each first on every machine. */
 uint64_t check_hash_numbers(const void *data, int64_t count, int width);
+/* The CRC of PNG's chunks, bit by bit. */
+uint32_t check_crc(const uint8_t *data, size_t n);
 /* n elements in -scale..scale, the same on every machine. */
 void check_random(float *x, int64_t n, uint32_t seed, float scale);
 /* A new folder for files of this test, removed by check_end. */

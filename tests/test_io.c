@@ -522,17 +522,6 @@ static uint32_t be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* Plain, a bit at a time. */
-static uint32_t plain_crc(const uint8_t *p, size_t n)
-{
-    uint32_t crc = 0xffffffff;
-    for (size_t i = 0; i < 8 * n; i++) {
-        crc ^= i % 8 ? 0 : p[i / 8];
-        crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-    }
-    return ~crc;
-}
-
 /* The chunk at *at has this type and a good CRC; its data, and *at after it. */
 static const uint8_t *chunk(const uint8_t *file, size_t n, size_t *at, const char *type, size_t *size)
 {
@@ -540,7 +529,7 @@ static const uint8_t *chunk(const uint8_t *file, size_t n, size_t *at, const cha
     *size = *at + 12 <= n ? be32(c) : 0;
     bool fits = *at + 12 <= n && *size <= n - *at - 12;
     if (!CHECK(fits && memcmp(c + 4, type, 4) == 0, "chunk %s at %zu", type, *at)) return NULL;
-    CHECK(be32(c + 8 + *size) == plain_crc(c + 4, *size + 4), "the CRC of chunk %s", type);
+    CHECK(be32(c + 8 + *size) == check_crc(c + 4, *size + 4), "the CRC of chunk %s", type);
     *at += 12 + *size;
     return c + 8;
 }

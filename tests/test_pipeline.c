@@ -98,7 +98,18 @@ static void check_program(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * vdm.json: what the library reads the program reads too, and what one refuses so does the other */
+ * vdm.json: every legal value is one of the program's options too, and nobody accepts an illegal one */
+
+#define GRIDS_MIN                                                                                   \
+    "\"cell\": 0, \"border\": 0, \"align\": 1, \"grow\": 0, \"outside\": \"black\", \"views\": 1, " \
+    "\"palette\": \"vivid\", \"frames\": 1, \"size\": \"1x1\""
+#define GRIDS_MAX                                                                                          \
+    "\"cell\": 512, \"border\": 64, \"align\": 64, \"grow\": 4096, \"outside\": \"grey\", \"views\": 32, " \
+    "\"palette\": \"arc\", \"frames\": 1025, \"size\": \"16384x16384\""
+#define ARC_MAX                                                                                     \
+    "\"image_scale\": \"pipeline\", \"steps\": 10000000, \"batch\": 1024, \"accumulate\": 1024, "   \
+    "\"rank\": 4096, \"alpha\": 1e6, \"lr\": 10, \"schedule\": \"constant\", \"warmup\": 1000000, " \
+    "\"clip\": 1e9, \"weight_decay\": 1, \"pure_noise\": 1, \"sampler\": \"ddim\", \"guidance\": 1000"
 
 static const struct {
     const char *text, *piece; /* piece: of the library's sentence; NULL: accepted */
@@ -114,6 +125,12 @@ static const struct {
     {"{\"sample\": {\"steps\": 3, \"ensemble\": 256, \"sampler\": \"dpm\", \"guidance\": 1000, \"size\": \"32x48\"}}",
      NULL},
     {"{\"fit\": {\"cell\": 8, \"outside\": \"grey\"}, \"arc\": {\"steps\": 5, \"grow\": 240}}", NULL},
+    {"{\"fit\": {\"steps\": 6.0, \"clip\": 1e-9}, \"sample\": {\"ensemble\": 1, \"guidance\": 0}}", NULL},
+    {"{\"fit\": {" GRIDS_MIN "}, \"sample\": {" GRIDS_MIN "}, \"arc\": {" GRIDS_MIN ", \"guidance\": 0}}",
+     NULL},
+    {"{\"fit\": {" GRIDS_MAX "}, \"sample\": {" GRIDS_MAX ", \"steps\": 1000}, \"arc\": {" GRIDS_MAX
+     ", " ARC_MAX "}}",
+     NULL},
     {"[]", "document: found an array of 0, expected an object"},
     {"{\"predict\": {}}", "found the key 'predict', expected fit, sample, arc"},
     {"{\"fit\": [1]}", "fit: found an array of 1, expected an object"},
@@ -144,6 +161,11 @@ static const struct {
     {"{\"sample\": {\"ensemble\": 257}}", "sample.ensemble: found "},
     {"{\"sample\": {\"guidance\": 1001}}", "sample.guidance: found "},
     {"{\"sample\": {\"frames\": 1026}}", "sample.frames: found "},
+    {"{\"sample\": {\"steps\": 1001}}", "sample.steps: found "},
+    {"{\"sample\": {\"views\": 33}}", "sample.views: found '33', expected an integer from 1 to 32"},
+    {"{\"arc\": {\"cell\": 513}}", "arc.cell: found "},
+    {"{\"arc\": {\"outside\": \"white\"}}", "arc.outside: found 'white', expected black or grey"},
+    {"{\"arc\": {\"ensemble\": 2}}", "arc: found the key 'ensemble'"},
 };
 
 static void check_settings(void)
@@ -160,7 +182,6 @@ static void check_settings(void)
                   "%s: %s", files[i].text, status ? err.text : "accepted");
         else
             CHECK(status == 0, "%s: %s", files[i].text, err.text);
-        /* the program: what it refuses, it refuses by the file's name */
         vdm("predict --model @/model --image @/none.ppm -o @/none.png");
         CHECK((strstr(said, "vdm.json") != NULL) == (files[i].piece != NULL), "%s: the program: %s",
               files[i].text, said);

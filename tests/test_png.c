@@ -28,23 +28,13 @@ static void put_be32(bytes *b, uint32_t v)
     put(b, be, 4);
 }
 
-static uint32_t plain_crc(const uint8_t *p, size_t n)
-{
-    uint32_t crc = 0xffffffff;
-    for (size_t i = 0; i < 8 * n; i++) {
-        crc ^= i % 8 ? 0 : p[i / 8];
-        crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-    }
-    return ~crc;
-}
-
 static void put_chunk(bytes *b, const char *type, const void *data, size_t n)
 {
     put_be32(b, (uint32_t)n);
     size_t at = b->n;
     put(b, type, 4);
     if (n) put(b, data, n);
-    put_be32(b, plain_crc(b->data + at, n + 4));
+    put_be32(b, check_crc(b->data + at, n + 4));
 }
 
 static void put_adler(bytes *b, const uint8_t *data, size_t n)
@@ -497,7 +487,7 @@ static void mend(bytes *b)
         size_t n = (size_t)c[0] << 24 | (size_t)c[1] << 16 | (size_t)c[2] << 8 | c[3];
         if (n > b->n - at - 12) return;
         size_t end = b->n;
-        uint32_t crc = plain_crc(c + 4, n + 4);
+        uint32_t crc = check_crc(c + 4, n + 4);
         b->n = at + 8 + n;
         put_be32(b, crc);
         at = b->n;

@@ -173,18 +173,18 @@ static void check_own_defaults(void)
     static const struct {
         const char *text, *piece;
     } refused[] = {
-        {"[]", "expected an object"},
-        {"{\"fit\": [1]}", "fit: expected an object"},
-        {"{\"predict\": {}}", "predict: expected \"fit\", \"sample\" or \"arc\""},
-        {"{\"fit\": {\"guidance\": 1}}", "fit: guidance: no such setting"},
-        {"{\"fit\": {\"output\": \"x\"}}", "fit: output: no such setting"},
-        {"{\"fit\": {\"ensemble\": 2}}", "fit: ensemble: no such setting"},
-        {"{\"fit\": {\"weight-decay\": 0.1}}", "weight-decay: no such setting"},
-        {"{\"fit\": {\"steps\": \"6\"}}", "steps: expected a number"},
-        {"{\"fit\": {\"steps\": 0}}", "steps: expected an integer from 1"},
-        {"{\"fit\": {\"steps\": 2.5}}", "steps: expected an integer"},
-        {"{\"fit\": {\"schedule\": 1}}", "schedule: expected a string"},
-        {"{\"sample\": {\"sampler\": \"euler\"}}", "sampler: expected ddim|dpm"},
+        {"[]", "document: found an array of 0, expected an object"},
+        {"{\"fit\": [1]}", "fit: found an array of 1, expected an object"},
+        {"{\"predict\": {}}", "found the key 'predict', expected fit, sample, arc"},
+        {"{\"fit\": {\"guidance\": 1}}", "fit: found the key 'guidance', expected frames"},
+        {"{\"fit\": {\"output\": \"x\"}}", "fit: found the key 'output'"},
+        {"{\"fit\": {\"ensemble\": 2}}", "fit: found the key 'ensemble'"},
+        {"{\"fit\": {\"weight-decay\": 0.1}}", "found the key 'weight-decay'"},
+        {"{\"fit\": {\"steps\": \"6\"}}", "fit.steps: found '6', expected an integer from 1 to 10000000"},
+        {"{\"fit\": {\"steps\": 0}}", "fit.steps: found '0', expected an integer from 1"},
+        {"{\"fit\": {\"steps\": 2.5}}", "fit.steps: found '2.5', expected an integer"},
+        {"{\"fit\": {\"schedule\": 1}}", "fit.schedule: found '1', expected a string"},
+        {"{\"sample\": {\"sampler\": \"euler\"}}", "sample.sampler: found 'euler', expected ddim or dpm"},
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         write_text("model/vdm.json", "%s", refused[i].text);

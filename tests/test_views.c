@@ -10,24 +10,24 @@ static vdm_view list[VIEWS];
 static vdm_error err;
 
 /* What is voted for: in view k the grid with the cell `wrong` one number higher (-1: none). */
-static void add(ballot *b, int k, const uint8_t grid[CELLS], int wrong)
+static void add(cell_votes *b, int k, const uint8_t grid[CELLS], int wrong)
 {
     uint8_t cells[CELLS], seen[CELLS];
     vdm_picture p = {0};
     memcpy(cells, grid, CELLS);
     if (wrong >= 0) cells[wrong] = (uint8_t)((cells[wrong] + 1) % 10);
     vdm_view_cells(seen, cells, SIDE, SIDE, &list[k], false);
-    CHECK(!vdm_grid_render(&p, seen, &layout, 0, 0, &err) && !ballot_add(b, &list[k], &p, &layout, &err),
+    CHECK(!vdm_grid_render(&p, seen, &layout, 0, 0, &err) && !cell_votes_add(b, &list[k], &p, &layout, &err),
           "%s", err.text);
     vdm_picture_free(&p);
 }
 
-static void check_drawn(const ballot *b, const uint8_t expected[CELLS], const char *what)
+static void check_drawn(const cell_votes *b, const uint8_t expected[CELLS], const char *what)
 {
     uint8_t cells[CELLS], rgb[3 * PIXELS * PIXELS];
     float frame[3 * PIXELS * PIXELS];
     const vdm_picture p = {PIXELS, PIXELS, rgb};
-    bool done = !ballot_draw(frame, PIXELS, PIXELS, b, &layout, &err);
+    bool done = !cell_votes_draw(frame, PIXELS, PIXELS, b, &layout, &err);
     if (done) vdm_bytes_from_video(rgb, frame, 1, PIXELS, PIXELS);
     done = done && !vdm_grid_read(cells, &p, &layout);
     CHECK(done && memcmp(cells, expected, CELLS) == 0, "%s", what);
@@ -36,31 +36,31 @@ static void check_drawn(const ballot *b, const uint8_t expected[CELLS], const ch
 int main(void)
 {
     uint8_t grid[CELLS];
-    ballot b;
+    cell_votes b;
     vdm_views_make(list, VIEWS, true, 1, 10, 42);
     for (int i = 0; i < CELLS; i++) grid[i] = (uint8_t)(i * 7 % 10);
-    if (!CHECK(!ballot_new(&b, SIDE, SIDE, &err), "%s", err.text)) return check_end("views");
+    if (!CHECK(!cell_votes_new(&b, SIDE, SIDE, &err), "%s", err.text)) return check_end("views");
     for (int k = 0; k < VIEWS; k++) add(&b, k, grid, -1);
     check_drawn(&b, grid, "nine views that agree");
-    ballot_free(&b);
+    cell_votes_free(&b);
     /* no view is right, each in another cell: every cell has a majority that is */
-    ballot_new(&b, SIDE, SIDE, &err);
+    cell_votes_new(&b, SIDE, SIDE, &err);
     for (int k = 0; k < VIEWS; k++) add(&b, k, grid, k);
     check_drawn(&b, grid, "nine views that err in nine cells");
-    ballot_free(&b);
+    cell_votes_free(&b);
     /* two against one, and one against one: the lowest number */
-    ballot_new(&b, SIDE, SIDE, &err);
+    cell_votes_new(&b, SIDE, SIDE, &err);
     add(&b, 1, grid, 3);
     add(&b, 2, grid, -1);
     check_drawn(&b, grid, "one against one");
     add(&b, 8, grid, 3);
     grid[3]++;
     check_drawn(&b, grid, "two against one");
-    ballot_free(&b);
+    cell_votes_free(&b);
     vdm_picture small = {.width = 8, .height = 8, .rgb = (uint8_t[8 * 8 * 3]){0}};
-    ballot_new(&b, SIDE, SIDE, &err);
-    CHECK(ballot_add(&b, &list[0], &small, &layout, &err) && strstr(err.text, "a grid of 4 x 4"), "%s",
+    cell_votes_new(&b, SIDE, SIDE, &err);
+    CHECK(cell_votes_add(&b, &list[0], &small, &layout, &err) && strstr(err.text, "a grid of 4 x 4"), "%s",
           err.text);
-    ballot_free(&b);
+    cell_votes_free(&b);
     return check_end("views");
 }

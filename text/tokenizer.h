@@ -1,4 +1,5 @@
-/* A tokenizer in memory: read by tokenizer_files.c, used by tokenizer.c. */
+/* A tokenizer in memory: read by tokenizer_files.c, used by tokenizer.c.
+ *   tokenizer_files.c -> tokenizer_json.c -> tokenizer_pieces.c */
 #ifndef VDM_TOKENIZER_H
 #define VDM_TOKENIZER_H
 
@@ -45,11 +46,12 @@ struct vdm_tokenizer {
 /* tokenizer_json.c: tokenizer.json of the library "tokenizers", model Unigram, into t, whose path is set. */
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err);
 
-/* tokenizer_files.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's
- * table. */
+/* tokenizer_pieces.c, for both formats: memory for n pieces; a piece, checked; a special token; the normaliser's
+ * table; at last the search order of all pieces, and the special ones. */
 int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err);
 int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err);
 int vdm_tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err);
 int vdm_tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vdm_error *err);
+int vdm_tokenizer_index(vdm_tokenizer *t, vdm_error *err);
 
 #endif

@@ -4,14 +4,11 @@
  * spiece.model does not hold: the last of extra_ids (100) has the id after the last piece, <extra_id_0> the highest. */
 #include "tokenizer.h"
 
-#include <float.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { UNIGRAM = 1 };
-static const float UNKNOWN_PENALTY = 10;
 
 /* ------------------------------------------------------------------------------------------------
  * The file: a protocol buffer, ModelProto of sentencepiece_model.proto */
@@ -206,126 +203,7 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Shared by both formats */
-
-int vdm_tokenizer_allocate(vdm_tokenizer *t, int n, vdm_error *err)
-{
-    t->piece = vdm_alloc((size_t)n, sizeof *t->piece, t->path, err);
-    t->sorted = vdm_alloc((size_t)n, sizeof *t->sorted, t->path, err);
-    return t->piece && t->sorted ? 0 : -1;
-}
-
-int vdm_tokenizer_add_piece(vdm_tokenizer *t, const struct piece *p, vdm_error *err)
-{
-    int id = t->pieces;
-    if (p->length > LONGEST)
-        return vdm_fail(err, "%s: piece %d: found %d bytes, expected at most %d", t->path, id, p->length,
-                        LONGEST);
-    if (!(p->score >= -FLT_MAX && p->score <= FLT_MAX))
-        return vdm_fail(err, "%s: piece %d: its score is not finite", t->path, id);
-    if (p->type < NORMAL || p->type > BYTE || p->type == 4)
-        return vdm_fail(
-            err,
-            "%s: piece %d: found type %d, expected 1 (normal), 2 (unknown), 3 (control), 5 (unused) or 6 "
-            "(byte)",
-            t->path, id, p->type);
-    t->piece[id] = *p;
-    t->piece[id].id = id;
-    t->pieces++;
-    return 0;
-}
-
-int vdm_tokenizer_add_special(vdm_tokenizer *t, const char *text, int length, int id, vdm_error *err)
-{
-    if (t->specials == MAX_SPECIALS)
-        return vdm_fail(err, "%s: found more than %d special tokens", t->path, MAX_SPECIALS);
-    if (length > 0) t->special[t->specials++] = (struct special){text, length, id};
-    return 0;
-}
-
-/* precompiled_charsmap: the size of the units in bytes, the units, the texts, each ended by a NUL */
-int vdm_tokenizer_set_table(vdm_tokenizer *t, const void *bytes, size_t size, vdm_error *err)
-{
-    uint64_t n;
-    if (size == 0) return 0; /* none: nothing is replaced */
-    struct span s = {bytes, (const unsigned char *)bytes + size};
-    if (!take_fixed(&s, 4, &n) || n % 4 || n == 0 || n >= (uint64_t)(s.end - s.at) || s.end[-1])
-        return malformed(t, "precompiled_charsmap", err);
-    for (const char *text = (const char *)s.at + n; text < (const char *)s.end; text += strlen(text) + 1)
-        if (strlen(text) > LONGEST)
-            return vdm_fail(err, "%s: precompiled_charsmap: expected texts of at most %d bytes, found %zu",
-                            t->path, LONGEST, strlen(text));
-    t->units = s.at;
-    t->n_units = (size_t)n / 4;
-    t->texts = (const char *)s.at + n;
-    t->n_texts = (size_t)(s.end - s.at) - (size_t)n;
-    return 0;
-}
-
-/* By bytes; the shorter first if one begins with the other. */
-static int by_bytes(const void *a, const void *b)
-{
-    const struct piece *p = a, *q = b;
-    int shorter = p->length < q->length ? p->length : q->length,
-        order = memcmp(p->text, q->text, (size_t)shorter);
-    return order ? order : p->length - q->length;
-}
-
-/* Sorts the normal pieces by their bytes; finds the unknown one, and the score of an unknown character. */
-static int index_pieces(vdm_tokenizer *t, vdm_error *err)
-{
-    float min = 0;
-    t->unknown = -1;
-    for (int i = 0; i < t->pieces; i++) {
-        const struct piece *p = &t->piece[i];
-        if (p->type == UNKNOWN) t->unknown = i;
-        if (p->type != NORMAL || p->length == 0) continue;
-        if (t->in_order == 0 || p->score < min) min = p->score;
-        t->sorted[t->in_order++] = *p;
-    }
-    t->unknown_score = min - UNKNOWN_PENALTY;
-    if (t->unknown < 0) return vdm_fail(err, "%s: expected an unknown piece, found none", t->path);
-    qsort(t->sorted, (size_t)t->in_order, sizeof *t->sorted, by_bytes);
-    for (int i = 1; i < t->in_order; i++)
-        if (by_bytes(&t->sorted[i - 1], &t->sorted[i]) == 0)
-            return vdm_fail(err, "%s: pieces %d and %d are the same", t->path, t->sorted[i - 1].id,
-                            t->sorted[i].id);
-    return 0;
-}
-
-static int find_special(const vdm_tokenizer *t, const char *text, vdm_error *err)
-{
-    for (int i = 0; i < t->specials; i++)
-        if (t->special[i].length == (int)strlen(text) && memcmp(t->special[i].text, text, strlen(text)) == 0)
-            return t->special[i].id;
-    return vdm_fail(err, "%s: expected a special token '%s' (a control piece), found none", t->path, text);
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The ids of "<0x00>" to "<0xFF>". */
-static int index_bytes(vdm_tokenizer *t, vdm_error *err)
-{
-    int found = 0;
-    for (int i = 0; i < 256; i++) t->byte[i] = -1;
-    for (int i = 0; i < t->pieces; i++) {
-        const struct piece *p = &t->piece[i];
-        if (p->type != BYTE) continue;
-        int high = p->length == 6 ? hex_digit(p->text[3]) : -1,
-            low = p->length == 6 ? hex_digit(p->text[4]) : -1;
-        if (high < 0 || low < 0 || memcmp(p->text, "<0x", 3) != 0 || p->text[5] != '>')
-            return vdm_fail(err, "%s: piece %d: found '%.*s' of type 6, expected <0x00> to <0xFF>", t->path,
-                            i, p->length, p->text);
-        found += t->byte[16 * high + low] < 0;
-        t->byte[16 * high + low] = i;
-    }
-    if (t->byte_fallback && found < 256)
-        return vdm_fail(err, "%s: byte_fallback: found pieces of %d bytes, expected all 256", t->path, found);
-    return 0;
-}
+ * Either format */
 
 static int read_any(vdm_tokenizer *t, const char *dir, vdm_error *err)
 {
@@ -350,18 +228,9 @@ vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err)
 {
     vdm_tokenizer *t = vdm_alloc(1, sizeof *t, dir, err);
     if (!t) return NULL;
-    bool fine = !read_any(t, dir, err) && !index_pieces(t, err) && !index_bytes(t, err);
-    if (fine && (t->end = find_special(t, "</s>", err)) >= 0 && (t->pad = find_special(t, "<pad>", err)) >= 0)
-        return t;
-    vdm_tokenizer_free(t);
-    return NULL;
-}
-
-void vdm_tokenizer_free(vdm_tokenizer *t)
-{
-    if (!t) return;
-    vdm_free(t->piece), vdm_free(t->sorted), vdm_free(t->names), vdm_free(t->table);
-    vdm_json_free(&t->json);
-    vdm_free(t->file), vdm_free(t->path);
-    vdm_free(t);
+    if (read_any(t, dir, err) || vdm_tokenizer_index(t, err)) {
+        vdm_tokenizer_free(t);
+        return NULL;
+    }
+    return t;
 }

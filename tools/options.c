@@ -1,10 +1,9 @@
 /* The command line and the defaults: options are parsed, and --help is printed, from one table.
  *
  * Each of these overrides the one before it: the program's defaults (the paper's), the model's (MODEL/vdm.json), the
- * command line. vdm.json is strict:
- *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
-* Keys are the names of the options that the table marks MODEL, with _ for -; ranges are the table's. */
+ * command line. Keys of vdm.json (files/model_settings.c) are the names of options, with _ for -. */
 #include "tools/options_table.h"
+#include "files/model_settings.h"
 #include "tools/messages.h"
 
 #include <errno.h>
@@ -12,7 +11,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct option_row *find_row(int command, const char *name)
@@ -131,140 +129,85 @@ static int read_option(const struct option_row *r, options *o, const char *text,
 
 static const struct section {
     const char *name;
-    int options;  /* commands whose options it may set */
+    int command;  /* whose options it sets */
     int commands; /* that it applies to */
-} sections[] = {
-    {"fit", FIT | DEMO, FIT | DEMO | ARC}, {"sample", PREDICT | EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
+} sections[] = {{"fit", FIT, FIT | DEMO | ARC}, {"sample", EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
-/* "--pure-noise" and "pure_noise" */
-static bool is_key(const char *name, const char *key)
+/* The option that a key sets: its name with _ for -. */
+static const struct option_row *row_of_key(const struct section *s, const char *key)
 {
-    for (name += 2; *name && *key == (*name == '-' ? '_' : *name); key++) name++;
-    return !*name && !*key;
+    char name[40];
+    snprintf(name, sizeof name, "--%s", key);
+    for (char *c = name; *c; c++)
+        if (*c == '_') *c = '-';
+    return find_row(s->command, name);
 }
 
-/* The row of the option that a section may set by this key: its name with _ for -. */
-static const struct option_row *own_row(const struct section *s, const char *key)
+static int apply_section(options *o, const vdm_settings *m, const struct section *s, vdm_error *err)
 {
-    const char *name = NULL;
-    for (int i = 0; i < n_option_aliases; i++)
-        if ((option_aliases[i].commands & s->options) && is_key(option_aliases[i].old, key))
-            name = option_aliases[i].name;
-    for (int i = 0; i < n_option_rows; i++) {
-        const struct option_row *r = &option_rows[i];
-        if (!(r->flags & MODEL) || !(r->commands & s->options)) continue;
-        if (name ? strcmp(r->name, name) == 0 : is_key(r->name, key)) return r;
-    }
-    return NULL;
-}
-
-static int read_section(options *o, const vdm_json *j, const vdm_json_node *object, const struct section *s,
-                        vdm_error *err)
-{
-    const vdm_json_node *n = object->children ? object + 1 : NULL;
-    if (object->kind != VDM_JSON_OBJECT) return vdm_fail(err, "expected an object");
-    for (; n; n = vdm_json_next(j, n)) {
-        const struct option_row *r = own_row(s, n->key);
-        if (!r)
-            return vdm_fail(err, "%.100s: no such setting here; 'vdm %s --help' lists the options", n->key,
-                            s->options & FIT   ? "fit"
-                            : s->options & ARC ? "arc"
-                                               : "predict");
-        bool words = r->kind == CHOICE || r->kind == SIZE;
-        vdm_error why;
-        if (n->kind != (words ? VDM_JSON_STRING : VDM_JSON_NUMBER))
-            return vdm_fail(err, "%s: expected a %s, found something else", n->key,
-                            words ? "string" : "number");
-        if (read_option(r, o, n->text, &why)) return vdm_fail(err, "%s: %.300s", n->key, why.text);
+    for (int i = 0; i < m->n; i++) {
+        const vdm_setting *v = &m->of[i];
+        vdm_error why = {"no such option"};
+        if (strcmp(v->section, s->name) != 0) continue;
+        const struct option_row *r = row_of_key(s, v->key);
+        char number[32];
+        snprintf(number, sizeof number, "%.17g", v->number);
+        if (!r || read_option(r, o, r->kind == CHOICE || r->kind == SIZE ? v->text : number, &why))
+            return vdm_fail(err, "vdm.json: %s.%s: %.300s", v->section, v->key, why.text);
     }
     return 0;
 }
 
 /* What a section sets for commands other than its own: "sample" sets how demo and arc answer, "arc" how grids are
  * drawn in all commands that accept them. */
-static void take_groups(options *o, int command, const struct section *s, const options *read)
+static int apply_groups(options *o, int command, const vdm_settings *m, const struct section *s,
+                        vdm_error *err)
 {
-    if ((s->options & EVAL) && (command & (DEMO | ARC))) o->sample = read->sample;
-    if ((s->options & ARC) && (command & (FIT | PREDICT | EVAL | DEMO))) {
-        o->canvas = read->canvas;
-        o->canvas.height = read->height;
-        o->canvas.width = read->width;
-    }
-}
-
-/* All sections are checked, whatever the command; the command's own is read last and overrides the others. */
-static int read_sections(options *o, int command, const vdm_json *j, vdm_error *err)
-{
-    vdm_error why;
-    const vdm_json_node *root = j->nodes, *first = root->children ? root + 1 : NULL;
-    if (root->kind != VDM_JSON_OBJECT)
-        return vdm_fail(err, "expected an object with \"fit\", \"sample\", \"arc\"");
-    for (int own = 0; own < 2; own++) {
-        for (const vdm_json_node *n = first; n; n = vdm_json_next(j, n)) {
-            const struct section *s = sections;
-            while (s < sections + N_SECTIONS && strcmp(s->name, n->key) != 0) s++;
-            if (s == sections + N_SECTIONS)
-                return vdm_fail(err, "%.100s: expected \"fit\", \"sample\" or \"arc\"", n->key);
-            if (own != ((s->commands & command) != 0)) continue;
-            options other = *o;
-            if (!own && (s->options & ARC)) other.height = o->canvas.height, other.width = o->canvas.width;
-            if (read_section(own ? o : &other, j, n, s, &why))
-                return vdm_fail(err, "%s: %.500s", s->name, why.text);
-            if (!own) take_groups(o, command, s, &other);
-        }
+    options other = *o;
+    if (s->command == ARC) other.height = o->canvas.height, other.width = o->canvas.width;
+    if (apply_section(&other, m, s, err)) return -1;
+    if (s->command == EVAL && (command & (DEMO | ARC))) o->sample = other.sample;
+    if (s->command == ARC && (command & (FIT | PREDICT | EVAL | DEMO))) {
+        o->canvas = other.canvas;
+        o->canvas.height = other.height;
+        o->canvas.width = other.width;
     }
     return 0;
 }
 
-/* Opens the model's vdm.json: 1; 0 if it has none. */
-static int open_own(vdm_json *j, char **path, const char *model, vdm_error *err)
+/* The command's own sections are applied last and override the others. */
+static int apply_settings(options *o, int command, const char *model, vdm_error *err)
 {
-    struct stat st;
-    *path = vdm_path(model, "vdm.json", err);
-    if (!*path) return -1;
-    int status = stat(*path, &st) ? 0 : vdm_json_read(j, *path, err) ? -1 : 1;
-    if (status > 0) return 1;
-    vdm_free(*path);
-    return status;
-}
-
-static int read_own(options *o, int command, const char *model, vdm_error *err)
-{
-    vdm_json j;
-    vdm_error why;
-    char *path;
-    int status = open_own(&j, &path, model, err);
-    if (status <= 0) return status;
-    status = read_sections(o, command, &j, &why);
-    if (status) vdm_fail(err, "%.300s: %.600s", path, why.text);
-    vdm_json_free(&j);
-    vdm_free(path);
+    vdm_settings m;
+    int status = 0;
+    if (vdm_settings_open(&m, model, err)) return -1;
+    for (const struct section *s = sections; s < sections + N_SECTIONS && !status; s++)
+        if (!(s->commands & command)) status = apply_groups(o, command, &m, s, err);
+    for (const struct section *s = sections; s < sections + N_SECTIONS && !status; s++)
+        if (s->commands & command) status = apply_section(o, &m, s, err);
+    vdm_settings_close(&m);
     return status;
 }
 
 int options_print_own(const char *model, int commands, vdm_error *err)
 {
-    options o = {0};
-    vdm_json j;
-    char *path;
-    if (read_own(&o, 0, model, err)) return -1; /* rejects what is wrong */
-    int status = open_own(&j, &path, model, err);
-    if (status <= 0) return status;
-    for (int s = 0; s < N_SECTIONS; s++) {
-        const vdm_json_node *section = vdm_json_get(&j, j.nodes, sections[s].name);
-        if (!(sections[s].commands & commands) || !section || !section->children) continue;
-        int at = printf("  %-12s", sections[s].name), indent = at + 1;
-        for (const vdm_json_node *n = section + 1; n; n = vdm_json_next(&j, n)) {
+    vdm_settings m;
+    if (vdm_settings_open(&m, model, err)) return -1;
+    for (const struct section *s = sections; s < sections + N_SECTIONS; s++) {
+        int at = 0;
+        for (int i = 0; i < m.n && (s->commands & commands); i++) {
             char setting[256];
-            snprintf(setting, sizeof setting, "%s %.100s %.100s", n == section + 1 ? "" : ",", clean(n->key),
-                     clean(n->text));
-            at = print_wrapped(setting, at, indent);
+            bool first = at == 0;
+            if (strcmp(m.of[i].section, s->name) != 0) continue;
+            if (first) at = printf("  %-12s", s->name);
+            snprintf(setting, sizeof setting, "%s %.100s %.100s", first ? "" : ",", m.of[i].key,
+                     clean(m.of[i].text));
+            at = print_wrapped(setting, at, 15);
         }
-        printf("\n");
+        if (at) printf("\n");
     }
-    vdm_json_free(&j);
-    vdm_free(path);
+    vdm_settings_close(&m);
     return 0;
 }
 
@@ -302,7 +245,7 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
     o->bench.runs = 5;
     if (!takes_model(command)) return 0;
     o->model = model ? model : default_model(err);
-    return o->model ? read_own(o, command, o->model, err) : -1;
+    return o->model ? apply_settings(o, command, o->model, err) : -1;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -10,12 +10,11 @@ enum option_kind { TEXT, WORDS, CHOICE, COUNT, REAL, SIZE, SEED, FLAG, LORA };
 
 /* Properties of an option. Each option of vdm arc is KEY or NO_KEY: tests/test_options.c checks that. */
 enum {
-    MODEL = 1,   /* the model's vdm.json may set it */
-    KEY = 2,     /* vdm arc: another value may give other results, which are not merged */
-    NO_KEY = 4,  /* vdm arc: the results are the same with any value */
-    READS = 8,   /* a file that is read */
-    WRITES = 16, /* a file that is written */
-    VIDEO = 32,  /* that is a video */
+    KEY = 1,    /* vdm arc: another value may give other results, which are not merged */
+    NO_KEY = 2, /* vdm arc: the results are the same with any value */
+    READS = 4,  /* a file that is read */
+    WRITES = 8, /* a file that is written */
+    VIDEO = 16, /* that is a video */
 };
 
 struct option_row {

@@ -132,7 +132,7 @@ struct question {
     session *s;
     views views;
     vdm_task task; /* the picture as a task: its grid, if there are views */
-    ballot votes;
+    cell_votes votes;
     vdm_picture query; /* of the session's size */
     float *video;      /* [T,3,H,W]: the answer in the last view */
 };
@@ -144,7 +144,7 @@ static int question_init(struct question *q, session *s, const vdm_picture *quer
     if (views_plan(&q->views, s, &q->task, err)) return -1;
     if (q->views.n > 1 && s->options->inject)
         return vdm_fail(err, "--inject: expected one view, found %d", q->views.n);
-    if (q->views.n > 1 && ballot_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
+    if (q->views.n > 1 && cell_votes_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
     if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
     q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                          "the video", err);
@@ -154,7 +154,7 @@ static int question_init(struct question *q, session *s, const vdm_picture *quer
 static void question_free(struct question *q)
 {
     views_free(&q->views);
-    ballot_free(&q->votes);
+    cell_votes_free(&q->votes);
     vdm_picture_free(&q->query);
     vdm_free(q->video);
 }
@@ -175,7 +175,7 @@ static int count_vote(struct question *q, int k, vdm_error *err)
                         vdm_alloc((size_t)g->height * (size_t)g->width, 3, "a frame", err)};
     if (!last.rgb) return -1;
     vdm_bytes_from_video(last.rgb, last_frame(q), 1, g->height, g->width);
-    int status = ballot_add(&q->votes, &q->views.list[k], &last, &seen, err);
+    int status = cell_votes_add(&q->votes, &q->views.list[k], &last, &seen, err);
     vdm_picture_free(&last);
     return status;
 }
@@ -211,7 +211,7 @@ static int answer_views(struct question *q, const vdm_sample_options *p, vdm_pro
         if (q->views.n > 1 && count_vote(q, k, err)) return -1;
     }
     if (q->views.n == 1) return 0;
-    return ballot_draw(last_frame(q), g->height, g->width, &q->votes, &q->task.grid, err);
+    return cell_votes_draw(last_frame(q), g->height, g->width, &q->votes, &q->task.grid, err);
 }
 
 static int answer(struct question *q, const struct injected *in, vdm_error *err)

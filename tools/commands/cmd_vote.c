@@ -1,6 +1,6 @@
 /* vdm vote: answers to the same pictures, of runs that differ in view or seed, become one.
  *
-*   answers [runs,H,W,3] -> cells [runs,rows,cols] -> the most frequent number of each cell -> [H,W,3]
+ *   answers [runs,H,W,3] -> cells [runs,rows,cols] -> the most frequent number of each cell -> [H,W,3]
  *
  * In each view the rule has other colours and another direction, so that runs in different views err in different
  * cells: a run that confuses two similar colours confuses another pair of colours in the next view. */
@@ -19,15 +19,15 @@ struct vote {
     char *scores, *page;
 };
 
-/* answers [n,cells] -> winner [cells]: the majority; in a tie the earliest. */
+/* answers [n,cells] -> winner [cells]: the majority; in a tie the earliest run's. */
 static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
 {
     for (int i = 0; i < cells; i++) {
-        int votes[VDM_MAX_COLOURS] = {0};
-        winner[i] = answers[i];
+        int votes[VDM_MAX_COLOURS] = {0}, first = 0;
         for (int k = 0; k < n; k++) votes[answers[k * cells + i]]++;
-        for (int k = 1; k < n; k++)
-            if (votes[answers[k * cells + i]] > votes[winner[i]]) winner[i] = answers[k * cells + i];
+        int most = votes[vdm_majority(votes, VDM_MAX_COLOURS)];
+        while (votes[answers[first * cells + i]] < most) first++;
+        winner[i] = answers[first * cells + i];
     }
 }
 

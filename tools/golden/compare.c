@@ -16,49 +16,6 @@
 static const double SLACK = 4; /* the tolerance is this multiple of the expected error */
 
 /* ------------------------------------------------------------------------------------------------
- * Two files */
-
-static int compare_place(const void *a, const void *b)
-{
-    const vdm_tensor *x = *(const vdm_tensor *const *)a, *y = *(const vdm_tensor *const *)b;
-    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
-    return strcmp(x->name, y->name); /* empty ones */
-}
-
-static void both_close(both *b)
-{
-    if (b->ref.path) vdm_safetensors_close(&b->ref);
-    if (b->got.path) vdm_safetensors_close(&b->got);
-    vdm_free(b->order);
-    map_free(&b->map);
-}
-
-static int both_open(both *b, const char *ref, const char *got, const char *map, vdm_error *err)
-{
-    *b = (both){0};
-    if (vdm_safetensors_open(&b->ref, ref, err) || vdm_safetensors_open(&b->got, got, err)) return -1;
-    if (map && map_read(&b->map, map, err)) return -1;
-    b->order = vdm_alloc((size_t)b->ref.count, sizeof *b->order, "the order of tensors", err);
-    if (!b->order) return -1;
-    for (int64_t i = 0; i < b->ref.count; i++) b->order[i] = &b->ref.tensors[i];
-    qsort(b->order, (size_t)b->ref.count, sizeof *b->order, compare_place);
-    return 0;
-}
-
-const vdm_tensor *both_other(const both *b, const char *name)
-{
-    char other[MAX_MAPPED];
-    return vdm_safetensors_find(&b->got, map_name(&b->map, name, other));
-}
-
-double both_fact(const both *b, const char *name, double otherwise)
-{
-    const char *text = vdm_safetensors_metadata(&b->ref, name);
-    double x = text ? strtod(text, NULL) : otherwise;
-    return isfinite(x) ? x : otherwise;
-}
-
-/* ------------------------------------------------------------------------------------------------
  * Tolerances */
 
 /* The expected error of each tensor, from the reference's metadata. */
@@ -157,25 +114,6 @@ static double tolerance_of(const struct tolerances *t, const both *b, const char
 /* ------------------------------------------------------------------------------------------------
  * Printing */
 
-void shape_text(char *text, size_t size, int rank, const int64_t *shape)
-{
-    size_t at = (size_t)snprintf(text, size, "[");
-    for (int i = 0; i < rank && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? "," : "", (long long)shape[i]);
-    if (at < size) snprintf(text + at, size - at, "]");
-}
-
-void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index)
-{
-    int64_t at[VDM_MAX_RANK];
-    for (int i = t->rank - 1; i >= 0; i--) {
-        int64_t side = t->shape[i] > 0 ? t->shape[i] : 1; /* no element: [0,0,..] */
-        at[i] = index % side;
-        index /= side;
-    }
-    shape_text(text, size, t->rank, at);
-}
-
 static void print_head(void)
 {
     printf("%-6s %-46s %-20s %9s %9s %9s %9s %10s\n", "", "tensor", "shape", "max abs", "max rel", "rel L2",
@@ -246,14 +184,6 @@ static void print_all(const comparison *c, bool list)
 /* ------------------------------------------------------------------------------------------------
  * The command */
 
-static bool selected(const char *patterns, const char *name)
-{
-    if (!patterns) return true;
-    for (; patterns; patterns = strchr(patterns, ',') ? strchr(patterns, ',') + 1 : NULL)
-        if (name_matches(patterns, name)) return true;
-    return false;
-}
-
 static void compare_tensor(finding *f, const both *b, struct tolerances *t)
 {
     f->got = both_other(b, f->ref->name);
@@ -277,7 +207,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
     c->all = status ? NULL : vdm_alloc((size_t)b->ref.count, sizeof *c->all, "findings", err);
     for (int64_t i = 0; c->all && i < b->ref.count; i++) {
         finding *f = &c->all[c->count];
-        if (!selected(o->only, b->order[i]->name)) continue;
+        if (!name_selected(o->only, b->order[i]->name)) continue;
         f->ref = b->order[i];
         compare_tensor(f, b, &t);
         c->agree += f->verdict == AGREES;

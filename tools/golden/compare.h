@@ -1,4 +1,7 @@
-/* Goldens and comparisons: shared by golden.c, compare.c, its page and the search for mistakes. */
+/* Goldens and comparisons: shared by golden.c, compare.c, its page and the search for mistakes. Each file uses the ones
+ * after it:
+ *   compare.c  ->  compare_page.c;  mistakes.c  ->  mistakes_model.c  ->  mistakes_search.c
+ *              ->  compare_tensors.c  ->  compare_files.c  ->  compare_map.c;  tolerances.c */
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
 
@@ -12,8 +15,6 @@ int compare_run(const options *o, const char *command, bool *differs, vdm_error 
 double expected_error(const char *what, const char *name, const char *precision);
 /* Where the name begins after prefixes like "step.3.". */
 const char *name_without_prefix(const char *name);
-/* A pattern ends at a comma or at the end of the text: * stands for any characters, ? for one. */
-bool name_matches(const char *pattern, const char *name);
 
 /* --map: names of the reference, and what the other file calls these tensors (compare_map.c). */
 typedef struct name_map {
@@ -29,16 +30,23 @@ void map_free(name_map *m);
 enum { MAX_MAPPED = 2 * VDM_MAX_NAME };
 const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED]);
 
-/* Two files side by side. */
+/* Two files side by side (compare_files.c). */
 typedef struct both {
     vdm_safetensors ref, got;
     const vdm_tensor **order; /* [ref.count]: in the order of the file, in which they were computed */
     name_map map;
 } both;
+int both_open(both *b, const char *ref, const char *got, const char *map,
+              vdm_error *err); /* map: a file, or NULL */
+void both_close(both *b);      /* after a failure too */
 /* The other file's tensor for this one; NULL if it has none. */
 const vdm_tensor *both_other(const both *b, const char *name);
 /* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
+/* --only: one of the patterns, with commas between them; * stands for any characters, ? for one. NULL: every name. */
+bool name_selected(const char *patterns, const char *name);
+void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
+void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index); /* "[0,3,17]" */
 
 /* How far a tensor is from the reference (compare_tensors.c). */
 typedef struct gap {
@@ -82,7 +90,5 @@ typedef struct comparison {
     char cause[512];
 } comparison;
 int comparison_page(const comparison *c, const char *path, vdm_error *err);
-void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
-void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index); /* "[0,3,17]" */
 
 #endif

@@ -101,32 +101,6 @@ void golden_names(void)
         printf("  %-38s %s\n", lines[i][0], lines[i][1]);
 }
 
-/* * matches any characters, ? one. */
-bool name_matches(const char *pattern, const char *name)
-{
-    for (; *pattern && *pattern != ','; pattern++, name++) {
-        if (*pattern == '*') {
-            for (;; name++) {
-                if (name_matches(pattern + 1, name)) return true;
-                if (!*name) return false;
-            }
-        }
-        if (!*name || (*pattern != '?' && *pattern != *name)) return false;
-    }
-    return !*name;
-}
-
-/* Patterns with commas between them. */
-static bool matches_any(const char *patterns, const char *name)
-{
-    while (patterns) {
-        if (name_matches(patterns, name)) return true;
-        patterns = strchr(patterns, ',');
-        if (patterns) patterns++;
-    }
-    return false;
-}
-
 static bool starts(const char *name, const char *with)
 {
     return strncmp(name, with, strlen(with)) == 0;
@@ -141,9 +115,9 @@ static bool wants_default(const struct golden *g, const char *name)
     if (strcmp(g->what, "train") != 0) return true;
     int n = snprintf(last, sizeof last, "step.%d.", g->last_step);
     if (starts(name, last) && (starts(name + n, "adapter.") || starts(name + n, "adamw."))) return true;
-    return matches_any("step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
-                       "step.1.batch.*.grad.*,step.1.grad.*",
-                       name);
+    return name_selected("step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
+                         "step.1.batch.*.grad.*,step.1.grad.*",
+                         name);
 }
 
 static bool wants(void *user, const char *name)
@@ -151,7 +125,7 @@ static bool wants(void *user, const char *name)
     struct golden *g = user;
     for (int i = 0; i < g->n_inputs; i++)
         if (strcmp(g->inputs[i], name) == 0) return false;
-    bool wanted = g->o->only ? matches_any(g->o->only, name) : wants_default(g, name);
+    bool wanted = g->o->only ? name_selected(g->o->only, name) : wants_default(g, name);
     g->matched += wanted;
     return wanted;
 }
@@ -268,7 +242,7 @@ static void draw(struct golden *g, float *x, int64_t n, enum draw how)
 static float *keep_input(struct golden *g, const char *name, float *x, int rank, const int64_t *shape)
 {
     see(g, name, x, rank, shape);
-    g->matched += g->o->only && matches_any(g->o->only, name);
+    g->matched += g->o->only && name_selected(g->o->only, name);
     snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
     return g->memory[g->n_inputs++] = x;
 }

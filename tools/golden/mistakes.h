@@ -1,5 +1,5 @@
-/* The search for a mistake: shared by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this model's
- * layers).
+/* The search for a mistake (mistakes_search.c): used by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this
+ * model's layers).
  *
  * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check
  * type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
@@ -29,8 +29,9 @@ typedef struct search {
 
 /* |a - b| / |b| over n elements */
 double distance_of(const float *a, const float *b, int64_t n);
+bool varies(const float *x, int64_t n); /* at least two different elements */
 /* x [n] is the result of a mistake; NULL: the layer's inputs are not in the reference. The sentence is stored if x
- * explains the tensor that was found (accept in mistakes.c decides). */
+ * explains the tensor that was found (accept in mistakes_search.c decides). */
 bool propose(search *s, const float *x, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a known distance. */
 bool propose_distance(search *s, double distance, const char *format, ...)
@@ -50,9 +51,6 @@ int64_t fact(const search *s, const char *name);
 float *buffer(search *s, int64_t n);
 bool ends_in(const search *s, const char *ending); /* whether the name ends in these parts */
 
-/* The mistakes of this model's layers; the tensor's shape is right. */
-void mistakes_of_model(search *s);
-
 /* The tensor seen as [dims], and the names of its axes. Orders that move the first `fixed` or the last `fixed_last` of
  * them are not tried. */
 typedef struct axes {
@@ -62,5 +60,8 @@ typedef struct axes {
     const char *what; /* the beginning of the sentence */
 } axes;
 void try_orders(search *s, const axes *a);
+
+/* The mistakes of this model's layers; the tensor's shape is right (mistakes_model.c). */
+void mistakes_of_model(search *s);
 
 #endif

@@ -306,7 +306,7 @@ static float *last_frame(const evaluation *a, const struct group *g, int i)
 
 /* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
-                        struct group *g, int n, ballot *votes, vdm_error *err)
+                        struct group *g, int n, cell_votes *votes, vdm_error *err)
 {
     int H = a->geometry.height, W = a->geometry.width;
     vdm_picture last = {H, W, g->bytes};
@@ -317,12 +317,12 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
         for (int i = 0; i < n; i++) {
             const vdm_grid_layout grid = vdm_example_grid(&shown, &list[i]);
             vdm_bytes_from_video(g->bytes, last_frame(a, g, i), 1, H, W);
-            if (ballot_add(&votes[i], &a->views.list[k], &last, &grid, err)) return -1;
+            if (cell_votes_add(&votes[i], &a->views.list[k], &last, &grid, err)) return -1;
         }
     }
     for (int i = 0; i < n; i++) {
         const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
-        if (ballot_draw(last_frame(a, g, i), H, W, &votes[i], &grid, err)) return -1;
+        if (cell_votes_draw(last_frame(a, g, i), H, W, &votes[i], &grid, err)) return -1;
     }
     return 0;
 }
@@ -333,14 +333,14 @@ static int answer(const evaluation *a, const vdm_example *list, session *s, stru
 {
     b->before = 0;
     if (a->views.n == 1) return answer_view(a, 0, list, s, b, g, n, err);
-    ballot *votes = vdm_alloc((size_t)n, sizeof *votes, "the votes", err);
+    cell_votes *votes = vdm_alloc((size_t)n, sizeof *votes, "the votes", err);
     int status = votes ? 0 : -1;
     for (int i = 0; i < n && !status; i++) {
         const vdm_grid_layout grid = vdm_example_grid(a->task, &list[i]);
-        status = ballot_new(&votes[i], grid.rows, grid.cols, err);
+        status = cell_votes_new(&votes[i], grid.rows, grid.cols, err);
     }
     if (!status) status = answer_views(a, list, s, b, g, n, votes, err);
-    for (int i = 0; votes && i < n; i++) ballot_free(&votes[i]);
+    for (int i = 0; votes && i < n; i++) cell_votes_free(&votes[i]);
     vdm_free(votes);
     return status;
 }

@@ -116,20 +116,20 @@ vdm_task views_show(const views *v, const vdm_task *t, int k)
 /* ------------------------------------------------------------------------------------------------
  * The vote */
 
-int ballot_new(ballot *b, int rows, int cols, vdm_error *err)
+int cell_votes_new(cell_votes *b, int rows, int cols, vdm_error *err)
 {
-    *b = (ballot){rows, cols, vdm_alloc((size_t)rows * (size_t)cols * 10, sizeof(int), "a vote", err)};
+    *b = (cell_votes){rows, cols, vdm_alloc((size_t)rows * (size_t)cols * 10, sizeof(int), "a vote", err)};
     return b->count ? 0 : -1;
 }
 
-void ballot_free(ballot *b)
+void cell_votes_free(cell_votes *b)
 {
     vdm_free(b->count);
-    *b = (ballot){0};
+    *b = (cell_votes){0};
 }
 
-int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
-               vdm_error *err)
+int cell_votes_add(cell_votes *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
+                   vdm_error *err)
 {
     int cells = b->rows * b->cols;
     uint8_t *seen = vdm_alloc((size_t)cells, 2, "a grid", err);
@@ -145,16 +145,14 @@ int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_gri
     return status;
 }
 
-int ballot_draw(float *frame, int height, int width, const ballot *b, const vdm_grid_layout *grid,
-                vdm_error *err)
+int cell_votes_draw(float *frame, int height, int width, const cell_votes *b, const vdm_grid_layout *grid,
+                    vdm_error *err)
 {
     int cells = b->rows * b->cols, pixels = height * width;
     uint8_t *answer = vdm_alloc((size_t)cells, 1, "a grid", err);
     vdm_picture drawn = {0};
     if (!answer) return -1;
-    for (int i = 0; i < cells; i++)
-        for (int c = 1; c < 10; c++)
-            if (b->count[10 * i + c] > b->count[10 * i + answer[i]]) answer[i] = (uint8_t)c;
+    for (int i = 0; i < cells; i++) answer[i] = (uint8_t)vdm_majority(&b->count[10 * i], 10);
     int status = vdm_grid_render(&drawn, answer, grid, height, width, err);
     for (int i = 0; i < 3 * pixels && !status; i++)
         frame[i] = (float)drawn.rgb[i % pixels * 3 + i / pixels] / 255;

@@ -20,18 +20,18 @@ const float *views_text(const views *v, const session *s, int k);
 vdm_task views_show(const views *v, const vdm_task *t, int k);
 
 /* Answers in all views become one: the majority vote of each cell. */
-typedef struct ballot {
+typedef struct cell_votes {
     int rows, cols;
     int *count; /* [rows,cols,10] */
-} ballot;
-int ballot_new(ballot *b, int rows, int cols, vdm_error *err);
-void ballot_free(ballot *b);
+} cell_votes;
+int cell_votes_new(cell_votes *b, int rows, int cols, vdm_error *err);
+void cell_votes_free(cell_votes *b);
 /* Counts the grid in a picture of that view; grid: the layout as the view shows it. */
-int ballot_add(ballot *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
-               vdm_error *err);
+int cell_votes_add(cell_votes *b, const vdm_view *v, const vdm_picture *p, const vdm_grid_layout *grid,
+                   vdm_error *err);
 /* Draws the majority vote as frame [3,height,width], in 0..1 as the VAE decodes it, in the layout of the original task;
  * in a tie the lowest number. */
-int ballot_draw(float *frame, int height, int width, const ballot *b, const vdm_grid_layout *grid,
-                vdm_error *err);
+int cell_votes_draw(float *frame, int height, int width, const cell_votes *b, const vdm_grid_layout *grid,
+                    vdm_error *err);
 
 #endif

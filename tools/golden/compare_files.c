@@ -1,0 +1,89 @@
+/* Two files of tensors side by side: the reference's, in the order in which they were computed, and the other file's of
+ * the same names, as --map translates them (compare_map.c). And how names are selected, how places in a tensor are written. */
+#include "tools/golden/compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_place(const void *a, const void *b)
+{
+    const vdm_tensor *x = *(const vdm_tensor *const *)a, *y = *(const vdm_tensor *const *)b;
+    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
+    return strcmp(x->name, y->name); /* empty ones */
+}
+
+void both_close(both *b)
+{
+    if (b->ref.path) vdm_safetensors_close(&b->ref);
+    if (b->got.path) vdm_safetensors_close(&b->got);
+    vdm_free(b->order);
+    map_free(&b->map);
+}
+
+int both_open(both *b, const char *ref, const char *got, const char *map, vdm_error *err)
+{
+    *b = (both){0};
+    if (vdm_safetensors_open(&b->ref, ref, err) || vdm_safetensors_open(&b->got, got, err)) return -1;
+    if (map && map_read(&b->map, map, err)) return -1;
+    b->order = vdm_alloc((size_t)b->ref.count, sizeof *b->order, "the order of tensors", err);
+    if (!b->order) return -1;
+    for (int64_t i = 0; i < b->ref.count; i++) b->order[i] = &b->ref.tensors[i];
+    qsort(b->order, (size_t)b->ref.count, sizeof *b->order, compare_place);
+    return 0;
+}
+
+const vdm_tensor *both_other(const both *b, const char *name)
+{
+    char other[MAX_MAPPED];
+    return vdm_safetensors_find(&b->got, map_name(&b->map, name, other));
+}
+
+double both_fact(const both *b, const char *name, double otherwise)
+{
+    const char *text = vdm_safetensors_metadata(&b->ref, name);
+    double x = text ? strtod(text, NULL) : otherwise;
+    return isfinite(x) ? x : otherwise;
+}
+
+/* A pattern ends at a comma or at the end of the text. */
+static bool name_matches(const char *pattern, const char *name)
+{
+    for (; *pattern && *pattern != ','; pattern++, name++) {
+        if (*pattern == '*') {
+            for (;; name++) {
+                if (name_matches(pattern + 1, name)) return true;
+                if (!*name) return false;
+            }
+        }
+        if (!*name || (*pattern != '?' && *pattern != *name)) return false;
+    }
+    return !*name;
+}
+
+bool name_selected(const char *patterns, const char *name)
+{
+    if (!patterns) return true;
+    for (; patterns; patterns = strchr(patterns, ',') ? strchr(patterns, ',') + 1 : NULL)
+        if (name_matches(patterns, name)) return true;
+    return false;
+}
+
+void shape_text(char *text, size_t size, int rank, const int64_t *shape)
+{
+    size_t at = (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < rank && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? "," : "", (long long)shape[i]);
+    if (at < size) snprintf(text + at, size - at, "]");
+}
+
+void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index)
+{
+    int64_t at[VDM_MAX_RANK];
+    for (int i = t->rank - 1; i >= 0; i--) {
+        int64_t side = t->shape[i] > 0 ? t->shape[i] : 1; /* no element: [0,0,..] */
+        at[i] = index % side;
+        index /= side;
+    }
+    shape_text(text, size, t->rank, at);
+}
