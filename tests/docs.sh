@@ -59,6 +59,14 @@ for command in $commands; do
     "$VDM" "$command" --help | sed -n 's/^  \(-[-a-z]*\) .*/\1/p' >"$folder/options-$command"
     printf '%s\n' --help >>"$folder/options-$command"
 done
+check_help_width() { # the defaults at the end name a folder of any length
+    for command in $commands; do
+        long=$("$VDM" "$command" --help | sed '/^In parentheses: /,$d' | awk 'length > 100')
+        if [ -z "$long" ]; then ok; else
+            fault "vdm $command --help: expected lines of at most 100 characters, found '$long'"
+        fi
+    done
+}
 printf '%s\n' --version --help >"$folder/options-vdm"
 cat "$folder"/options-* >"$folder/all-options"
 scripts=$(echo python/*.py python/*/*.py)
@@ -298,6 +306,7 @@ for document in $documents; do
 done
 for document in $run_of; do run_document "$document"; done
 check_breakpoints doc/steps.gdb
+check_help_width
 check_version vdm.h CHANGELOG.md CITATION.cff
 [ -z "$INSTALLED" ] || check_installed "$INSTALLED"
 test_itself

@@ -507,7 +507,7 @@ static void check_made(void)
     const char *made = "demo recolour --model square --steps 2 --rank 2 --sample-steps 1 -o made";
     write_square_model();
     expect(0, "of 1 exact", "%s --shots 2 --limit 1", made);
-    expect(0, "1 pair to learn it from", "%s --shots 1 --limit 1", made);
+    expect(0, "1 pair to learn from", "%s --shots 1 --limit 1", made);
     expect(0, "1 training pairs, 1 test pictures", "info made/task");
     expect(1, "expected a new or empty folder", "demo recolour --model square -o .");
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */

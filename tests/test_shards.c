@@ -60,14 +60,14 @@ static void write_tasks(void)
 
 static void check_single(void)
 {
-    const char *pieces[] = {"The tests",          "As generated",
+    const char *pieces[] = {"The tests",          "Generated frames",
                             "--size-rule oracle", "alt=\"truth of fall\"",
-                            "<polyline",          "someone who has to answer"};
+                            "<polyline",          "someone who solves the task"};
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
     CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
     arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer --colour affine");
-    CHECK(strstr(said, "read from the generated picture only"), "the rule isn't named: %s", said);
+    CHECK(strstr(said, "read from the generated picture"), "the rule isn't named: %s", said);
     arc(0, "0 with 2", "tasks/a/fall.json -o two");
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);
@@ -75,7 +75,7 @@ static void check_single(void)
     write_text("kept.json",
                "{\"train\":[{\"input\":[[1]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}\n");
     arc(1, "size-rule same or infer", "kept.json -o kept");
-    arc(0, "no answer is known", "kept.json -o kept --size-rule same");
+    arc(0, "right answers are not known", "kept.json -o kept --size-rule same");
 }
 
 static void check_usage(void)
@@ -124,7 +124,7 @@ static void check_collection(void)
 static void check_folder_run(void)
 {
     arc(1, "4 tasks, solved 0, failed 1", "tasks --out all.jsonl");
-    arc(1, "all.jsonl: 4 tasks have a result already", "tasks --out all.jsonl");
+    arc(1, "all.jsonl: 4 tasks already have a result", "tasks --out all.jsonl");
     arc(1, "another run", "tasks --out all.jsonl --seed 3");
     arc(1, "another run", "tasks --out all.jsonl --limit 2");
     arc(1, "another run", "tasks --out all.jsonl --ensemble 2");
@@ -135,7 +135,7 @@ static void check_folder_run(void)
     CHECK(lines == 4 && strstr(said, "\"error\": \""), "%d lines: %s", lines, said);
     expect_shell(0, "", "test ! -e all.jsonl.work");
     merge(0, "1 tasks failed", "all.jsonl");
-    CHECK(strstr(said, "a ") && strstr(said, "mean over 2 folders") && strstr(said, "grids of to 8"), "%s",
+    CHECK(strstr(said, "a ") && strstr(said, "mean over 2 folders") && strstr(said, "grids of up to 8"), "%s",
           said);
     slurp(other, sizeof other, "page.html");
     CHECK(strstr(other, "Not solved") && strstr(other, "b/bad") && strstr(other, "alt=\"truth of a/fall\""),
@@ -176,7 +176,7 @@ static void check_kills(void)
     expect_shell(0, "", "test ! -e killed.jsonl.work");
     /* a line that was being written is cut off, a task killed in its training is resumed */
     expect_shell(0, "", "(head -n 2 all.jsonl; sed -n 3p all.jsonl | head -c 99) > cut.jsonl");
-    arc(1, "cut.jsonl: 2 tasks have a result already", "tasks --out cut.jsonl");
+    arc(1, "cut.jsonl: 2 tasks already have a result", "tasks --out cut.jsonl");
     same_but_times("all.jsonl", "cut.jsonl");
     printf("arc: killed %d times, resumed\n", killed);
 }
@@ -210,7 +210,7 @@ static void check_views(void)
     arc(1, "4 tasks", "tasks --out views2.jsonl --views 6 --threads 2");
     same_but_times("views.jsonl", "views2.jsonl");
     write_text("model/vdm.json", "{\"arc\": {\"views\": 6}}");
-    arc(1, "4 tasks have a result already", "tasks --out views.jsonl");
+    arc(1, "4 tasks already have a result", "tasks --out views.jsonl");
     arc(0, "fall: ", "tasks/a/fall.json -o views3 --augment 1");
     expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
 }

@@ -80,7 +80,6 @@ const char *default_model(vdm_error *err)
         size_t used = strlen(tried);
         snprintf(tried + used, sizeof tried - used, ", %.190s", found);
     }
-    vdm_fail(err, "--model: expected a model folder here, in the environment's VDM_MODEL%s; found none",
-             tried);
+    vdm_fail(err, "no model: expected --model DIR, a folder named by VDM_MODEL%s; found none of them", tried);
     return NULL;
 }

@@ -43,6 +43,21 @@ void format_seconds(char *text, size_t size, double s)
         snprintf(text, size, "%.1f h", s / 3600);
 }
 
+int print_wrapped(const char *text, int at, int indent)
+{
+    enum { COLUMNS = 100 };
+    while (*text) {
+        int word = 1 + (int)strcspn(text + 1, " \n"); /* with the space or the line end before it */
+        if (*text == '\n' || (*text == ' ' && at + word > COLUMNS)) {
+            printf("\n%*s", indent, "");
+            at = indent, text++, word--;
+        }
+        printf("%.*s", word, text);
+        at += word, text += word;
+    }
+    return at;
+}
+
 int misuse(const char *format, ...)
 {
     char text[2048];

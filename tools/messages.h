@@ -13,6 +13,9 @@ const char *clean(const char *text);
 
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
+/* Prints text from column `at`, where the cursor is, to column 100; further lines begin at column `indent`. Line ends
+ * in the text stay. Returns the column after it. */
+int print_wrapped(const char *text, int at, int indent);
 /* "vdm NAME WORDS...", quoted for a shell if necessary; vdm_free. */
 char *command_line(const char *name, int argc, char **argv, vdm_error *err);
 

@@ -29,28 +29,6 @@ static bool takes_model(int command)
     return find_row(command, "--model") != NULL;
 }
 
-static void options_help(int command, const char *model)
-{
-    vdm_error err;
-    for (size_t i = 0; i < (size_t)n_usages; i++)
-        if (usages[i].command == command) printf("%s\n%s\n\n", usages[i].line, usages[i].what);
-    for (int i = 0; i < n_option_rows; i++) {
-        if (!(option_rows[i].commands & command)) continue;
-        char left[80];
-        snprintf(left, sizeof left, "%s %s", option_rows[i].name,
-                 option_rows[i].value ? option_rows[i].value : "");
-        printf("  %-38s %s\n", left, option_rows[i].help);
-    }
-    if (!takes_model(command)) return;
-    printf("\nIn parentheses: the defaults. A model's vdm.json may replace them");
-    if (!model) model = default_model(&err);
-    if (model)
-        printf("; that of %s:\n", clean(model));
-    else
-        printf(".\n");
-    if (model && options_print_own(model, command, &err)) printf("  %s\n", err.text);
-}
-
 static bool read_number(const char *text, double *value)
 {
     char *end;
@@ -217,16 +195,17 @@ int options_print_own(const char *model, int commands, vdm_error *err)
     vdm_settings m;
     if (vdm_settings_open(&m, model, err)) return -1;
     for (const struct section *s = sections; s < sections + N_SECTIONS; s++) {
-        int printed = 0;
+        int at = 0;
         for (int i = 0; i < m.n && (s->commands & commands); i++) {
+            char setting[256];
+            bool first = at == 0;
             if (strcmp(m.of[i].section, s->name) != 0) continue;
-            if (!printed++)
-                printf("  %-12s", s->name);
-            else
-                printf(",");
-            printf(" %s %s", m.of[i].key, clean(m.of[i].text));
+            if (first) at = printf("  %-12s", s->name);
+            snprintf(setting, sizeof setting, "%s %.100s %.100s", first ? "" : ",", m.of[i].key,
+                     clean(m.of[i].text));
+            at = print_wrapped(setting, at, 15);
         }
-        if (printed) printf("\n");
+        if (at) printf("\n");
     }
     vdm_settings_close(&m);
     return 0;
@@ -270,7 +249,53 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Help */
+
+enum { HELP_COLUMN = 28 }; /* where the texts of the options begin */
+
+static void option_help(const struct option_row *r)
+{
+    int at = printf("  %s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
+    bool fits = at + 2 <= HELP_COLUMN;
+    printf("%s%*s", fits ? "" : "\n", fits ? HELP_COLUMN - at : HELP_COLUMN, "");
+    print_wrapped(r->help, HELP_COLUMN, HELP_COLUMN);
+    printf("\n");
+}
+
+static const struct usage *usage_of(int command)
+{
+    const struct usage *u = usages;
+    while (u->command != command) u++;
+    return u;
+}
+
+static void options_help(int command, const char *model)
+{
+    vdm_error err;
+    printf("%s\n", usage_of(command)->line);
+    print_wrapped(usage_of(command)->what, 0, 0);
+    printf("\n\n");
+    for (int i = 0; i < n_option_rows; i++)
+        if (option_rows[i].commands & command) option_help(&option_rows[i]);
+    if (command == INFO) return; /* it has no options */
+    bool own = false;
+    for (int i = 0; i < N_SECTIONS; i++) own = own || (sections[i].commands & command);
+    printf("\nIn parentheses: the defaults.%s\n", own ? " A model's vdm.json may replace them." : "");
+    if (own && !model) model = default_model(&err);
+    if (!own || !model) return;
+    printf("%s:\n", clean(model));
+    if (options_print_own(model, command, &err)) printf("  %s\n", err.text);
+}
+
+/* ------------------------------------------------------------------------------------------------
  * The words of the command line */
+
+static int misuse_unknown(int command, const char *option)
+{
+    const char *line = usage_of(command)->line; /* "vdm NAME ..." */
+    return misuse("%s: no such option; '%.*s --help' lists them", option, 4 + (int)strcspn(line + 4, " "),
+                  line);
+}
 
 static int read_words(options *o, int command, int argc, char **argv)
 {
@@ -282,12 +307,12 @@ static int read_words(options *o, int command, int argc, char **argv)
         }
         if (argv[i][0] != '-' || !argv[i][1]) {
             if (o->n_operands == (command & (BENCH | ARC | VOTE) ? MAX_OPERANDS : 3))
-                return misuse("'%s': found one word too many", argv[i]);
+                return misuse("'%s': one argument too many", argv[i]);
             o->operands[o->n_operands++] = argv[i];
             continue;
         }
         const struct option_row *r = find_row(command, argv[i]);
-        if (!r) return misuse("%s: no such option here; 'vdm help' lists them", argv[i]);
+        if (!r) return misuse_unknown(command, argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);

@@ -57,12 +57,12 @@ static bool has_expected(const options *o)
     return !o->compare.tol || strcmp(o->compare.tol, "expected") == 0;
 }
 
-/* golden: whether --what is one of the words. */
+/* golden: whether --what is one of the words in "a|b|c". */
 static bool is_what(const options *o, const char *words)
 {
     const char *at = strstr(words, o->golden.what);
     size_t n = strlen(o->golden.what);
-    return at && (at == words || at[-1] == ' ') && (!at[n] || at[n] == ' ');
+    return at && (at == words || at[-1] == '|') && (!at[n] || at[n] == '|');
 }
 
 static const struct rule {
@@ -81,15 +81,15 @@ static const struct rule {
     {FIT | EVAL | DEMO, "--cell --border --align --grow --outside --palette", is_arc_file, "an ARC-AGI file"},
     {FIT | EVAL | DEMO | ARC, "--grow", has_cell, "--cell above 0"},
     {ARC, "-o", has_no_results, "one task or --report; the results of a folder go to --out"},
-    {ARC, NULL, is_no_report, "answering tasks, not with --report"},
+    {ARC, NULL, is_no_report, "tasks to answer, not with --report"},
     {COMPARE, "--as", has_expected, "--tol expected"},
-    {GOLDEN, "--batch", NULL, "transformer train"},
-    {GOLDEN, "--lora --alpha", NULL, "transformer sample train"},
-    {GOLDEN, "--steps", NULL, "train sample"},
+    {GOLDEN, "--batch", NULL, "transformer|train"},
+    {GOLDEN, "--lora --alpha", NULL, "transformer|sample|train"},
+    {GOLDEN, "--steps", NULL, "train|sample"},
     {GOLDEN, "--rank --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
     {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},
-    {GOLDEN, "--tiled", NULL, "vae-encode vae-decode sample"},
-    {GOLDEN, "--frames --size", NULL, "transformer vae-encode vae-decode sample train"},
+    {GOLDEN, "--tiled", NULL, "vae-encode|vae-decode|sample"},
+    {GOLDEN, "--frames --size", NULL, "transformer|vae-encode|vae-decode|sample|train"},
     {GOLDEN, "--prompt", NULL, "text"},
 };
 
@@ -111,7 +111,7 @@ int options_refuse_unused(const options *o, int command)
         if (rule->used ? rule->used(o) : is_what(o, rule->with)) continue;
         for (int k = 0; k < n_option_rows; k++)
             if (o->given[k] && is_named(&option_rows[k], rule->names))
-                return misuse("%s: it would have no effect here: it goes with %s%s", option_rows[k].name,
+                return misuse("%s: it has no effect here; it goes with %s%s", option_rows[k].name,
                               rule->used ? "" : "--what ", rule->with);
     }
     return DONE;

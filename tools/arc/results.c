@@ -50,11 +50,11 @@ const char *rule_of(const arc_result *r, const char **explanation)
     static const char *const rules[][2] = {
         {"oracle",
          "an answer has the size of the stored answer, which also decides the size of the cells on the canvas; "
-         "someone who has to answer does not know it"},
-        {"same", "an answer has the input's size"},
+         "someone who solves the task does not know it"},
+        {"same", "an answer has the size of the input"},
         {"infer",
-         "an answer's size is read from the generated picture only; without borders and on black (--outside) "
-         "an outer black row or column counts as surroundings of the grid"}};
+         "the size of an answer is read from the generated picture; without borders and on black (--outside) "
+         "a black row or column at the edge does not count as part of the grid"}};
     const char *text = r->run ? strstr(r->run, "--size-rule ") : NULL;
     if (!text && r->run) text = strstr(r->run, "; size rule "); /* of earlier versions, as many characters */
     for (int i = 0; text && i < 3; i++)
@@ -71,7 +71,7 @@ void result_text(const arc_result *r, char *text, size_t size)
     int known = 0, n = 0;
     for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
     if (!known) {
-        snprintf(text, size, "%d test%s answered, no answer is known", r->n_tests,
+        snprintf(text, size, "%d test%s answered, but the right answers are not known", r->n_tests,
                  r->n_tests == 1 ? "" : "s");
         return;
     }

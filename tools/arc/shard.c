@@ -222,9 +222,9 @@ static int open_results(shard *s, vdm_error *err)
     if (results_read(&s->done, path, &complete, err)) return -1;
     for (int i = 0; i < s->done.n; i++)
         if (strcmp(s->done.all[i].run, s->run) != 0 || s->done.all[i].of != s->tasks)
-            return vdm_fail(err,
-                            "%s: line %d is of another run: expected %d tasks, '%.400s', found %d, '%.400s'",
-                            path, i + 1, s->tasks, s->run, s->done.all[i].of, s->done.all[i].run);
+            return vdm_fail(
+                err, "%s: line %d is from another run: expected %d tasks, '%.400s', found %d, '%.400s'", path,
+                i + 1, s->tasks, s->run, s->done.all[i].of, s->done.all[i].run);
     if (check_rest(s, complete, err)) return -1;
     if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
     return 0;
@@ -404,13 +404,13 @@ int shard_run(const options *o, vdm_error *err)
     shard s = {.o = o, .fd = -1};
     int status = prepare(&s, err);
     for (int i = 0; i < s.done.n && !status; i++) count(&s, &s.done.all[i]);
-    if (!status && s.done.n) printf("%s: %d tasks have a result already\n", clean(o->arc.out), s.done.n);
+    if (!status && s.done.n) printf("%s: %d tasks already have a result\n", clean(o->arc.out), s.done.n);
     if (!status) status = all_tasks(&s, err);
     if (!status) {
         printf("%s: %d tasks, solved %d, failed %d", clean(o->arc.out), s.answered + s.failed + s.unknown,
                s.solved, s.failed);
         if (s.unknown) printf(", without known answer %d", s.unknown);
-        printf("; 'vdm arc --report' counts\n");
+        printf("; 'vdm arc --report' makes a page of them\n");
     }
     if (!status && s.failed)
         status = vdm_fail(err, "%s: %d task%s could not be answered; the reasons are in the results",

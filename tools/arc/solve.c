@@ -27,8 +27,8 @@ static int check_rule(const solver *s, vdm_error *err)
         if (!s->arc.test[i].y.rows && strcmp(s->options.arc.size_rule, "oracle") == 0)
             return vdm_fail(
                 err,
-                "%s: test[%d].output: found none, from which --size-rule oracle takes the answer's "
-                "size; expected --size-rule same or infer",
+                "%s: test[%d].output: found none, but --size-rule oracle takes the answer's size from it; "
+                "expected --size-rule same or infer",
                 s->arc.path, i);
     return 0;
 }

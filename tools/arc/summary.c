@@ -54,12 +54,12 @@ static int largest_side(const arc_result *r)
     return side;
 }
 
-/* "AboveBelow" of "AboveBelow/AboveBelow1". */
+/* "AboveBelow" of "AboveBelow/AboveBelow1"; "." of "AboveBelow1". */
 static void folder_of(char folder[NAME], const char *task)
 {
     const char *slash = strrchr(task, '/');
-    int n = slash ? (int)(slash - task) : 0;
-    snprintf(folder, NAME, "%.*s", n < NAME ? n : NAME - 1, task);
+    int n = slash ? (int)(slash - task) : 1;
+    snprintf(folder, NAME, "%.*s", n < NAME ? n : NAME - 1, slash ? task : ".");
 }
 
 static struct group *folder_group(struct tally *t, const arc_result *r)
@@ -103,7 +103,7 @@ static void count(struct tally *t, const arc_result *r)
 
 static int count_all(struct tally *t, const arc_results *all, vdm_error *err)
 {
-    static const char *const bands[SIDES] = {"to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 30"};
+    static const char *const bands[SIDES] = {"up to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 30"};
     *t = (struct tally){.of = all->all[0].of};
     t->folders = vdm_alloc((size_t)all->n, sizeof *t->folders, "the table", err);
     if (!t->folders) return -1;
@@ -237,7 +237,7 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
     }
     if (shown) fputs("</div>\n", w->f);
     if (shown > FIRST) fputs("</details>\n", w->f);
-    if (shown < n) fprintf(w->f, "<p class=\"note\">%d more, not shown here.</p>\n", n - shown);
+    if (shown < n) fprintf(w->f, "<p class=\"note\">%d more are not shown here.</p>\n", n - shown);
     fputs("</section>\n", w->f);
 }
 

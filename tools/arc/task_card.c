@@ -2,7 +2,7 @@
 #include "tools/arc/task_card.h"
 
 enum { PIXELS = 6 }; /* of a cell */
-const char FIGURE_ROW[] = "<div style=\"display:grid;gap:.5rem;grid-template-columns:repeat(%d,1fr)\">";
+const char FIGURE_ROW[] = "<div class=\"grids\" style=\"grid-template-columns:repeat(%d,1fr)\">";
 
 /* A grid as a picture with thin separators. */
 static void draw(struct writer *w, const vdm_grid *g, vdm_palette palette, const char *what, const char *name)

@@ -25,7 +25,7 @@ static void task_sections(struct writer *w, const void *user)
     fputs("<section><h2>The tests</h2>\n", w->f);
     w->spent = 0;
     task_card(w, &s->result);
-    fputs("</section>\n<section><h2>As generated</h2>\n", w->f);
+    fputs("</section>\n<section><h2>Generated frames</h2>\n", w->f);
     generated(w, s);
     fputs("</section>\n<section><h2>The protocol</h2>\n<table><tbody>\n", w->f);
     row(w->f, "Size rule", "%s: %s", rule, explanation);

@@ -25,7 +25,7 @@ static void show_pairs(const solver *s)
 {
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
-    printf("%s: %d pairs to learn it from:\n\n", clean(s->arc.name), s->arc.n_train);
+    printf("%s: %d pairs to learn from:\n\n", clean(s->arc.name), s->arc.n_train);
     for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);

@@ -191,8 +191,8 @@ static void show_pairs(const struct demo *d)
     screen s = screen_of_stdout();
     printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
-    printf("\n%d pair%s to learn it from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
-           l->pairs > SHOWN_PAIRS ? ", the first of them" : "");
+    printf("\n%d pair%s to learn from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
+           l->pairs > SHOWN_PAIRS ? ", of which these are the first" : "");
     for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
         bool two = i + 1 < l->pairs;
         vdm_picture row[4] = {l->x[i], l->y[i]};
@@ -242,7 +242,7 @@ static void look(void *user, int step)
     e.quiet = true;
     if (!status) status = evaluation_run(&e, &d->s, NULL, false, &err);
     if (!status && step == d->training.look_every) {
-        printf("\nUnseen pictures, and what their answers should be:\n\n");
+        printf("\nUnseen pictures and their right answers:\n\n");
         show_row(&e, 0);
         if (e.all[0].truth.rgb) show_row(&e, 2);
     }

@@ -150,7 +150,7 @@ static int collection_info(const char *path, vdm_error *err)
 {
     vdm_arc_ids ids;
     if (vdm_arc_ids_read(&ids, path, err)) return -1;
-    printf("%s: %d ARC-AGI tasks: 'vdm arc' accepts it as a folder of tasks; one of them is %s/%s.json\n",
+    printf("%s: %d ARC-AGI tasks; 'vdm arc' treats it as a folder of tasks, of which one is %s/%s.json\n",
            clean(path), ids.n, clean(path), clean(ids.id[0]));
     vdm_arc_ids_free(&ids);
     return 0;

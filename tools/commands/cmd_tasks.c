@@ -21,13 +21,14 @@ static void list(void)
     }
     printf(
         "\n"
-        "64x64 pixels for the tiny model (8x8 cells of 8), or with --paper the paper's rows, columns,\n"
-        "cell/border pixels and palette. content: dense (every cell one of ten colours), sparse (cells\n"
-        "of 2 to 4 colours on black) or blobs (2 to 4 objects on black); --content chooses another.\n"
-        "Test inputs differ from all 300 possible pairs in at least a quarter of the cells; paths and\n"
-        "objects in half of theirs (small mazes: .3). 8x8 inputs come from the eighth of all grids that no\n"
-        "clip of pretraining starts with. The 254 rows of rule-N at width 8 (at most 127 pairs and 127\n"
-        "tests) are an exception, but look like no pretraining clip of automata.\n"
+        "Pictures are 64x64 pixels (8x8 cells of 8), as models/tiny needs them. With --paper they have the\n"
+        "rows, columns, pixels of cell/border and palette of the paper. Content: dense (each cell is one of\n"
+        "ten colours), sparse (cells of 2 to 4 colours on black) or blobs (2 to 4 objects on black).\n"
+        "\n"
+        "A test input differs from all 300 possible training inputs in at least a quarter of its cells; in\n"
+        "paths and objects in half of theirs (small mazes: .3). Inputs of 8x8 cells come from the eighth of\n"
+        "all grids that is kept out of pretraining. Only rule-N at width 8, which has 254 inputs (at most\n"
+        "127 pairs and 127 tests), is an exception; no pretraining clip of automata resembles it.\n"
         "\n"
         "vdm tasks coco makes a task from pictures and annotations of COCO: see --help.\n");
 }

@@ -212,7 +212,8 @@ static int draw_runs(struct canvas *c, const vdm_json *j, const vdm_json_node *s
     bool fits = size && size->kind == VDM_JSON_ARRAY && size->children == 2 && is_side(size + 1, c->H) &&
                 is_side(vdm_json_next(j, size + 1), c->W);
     if (!fits)
-        return vdm_fail(c->err, "%s: segmentation.size: expected [%d, %d], as the picture has, found another",
+        return vdm_fail(c->err,
+                        "%s: segmentation.size: expected [%d, %d], the size of the picture, found another",
                         c->where, c->H, c->W);
     int status = counts && counts->kind == VDM_JSON_STRING  ? draw_text(c, &at, counts->text)
                  : counts && counts->kind == VDM_JSON_ARRAY ? draw_counts(c, &at, j, counts)

@@ -30,15 +30,14 @@ commands | while read -r name what; do
             print ".TH VDM\\-" toupper(name) " 1 \"\" \"" version "\" \"vdm\"\n.nh\n.ad l\n.SH NAME\nvdm\\-" name " \\- " roff(what)
             print ".SH SYNOPSIS"
         }
-        /^In parentheses: / { print ".SH DEFAULTS\nDefaults are in parentheses. A model\047s vdm.json may replace them."; exit }
+        /^In parentheses: / { print ".SH DEFAULTS\n" roff($0); exit }
         NR == 1 { print ".B " roff($0) "\n.SH DESCRIPTION"; next }
         /^  -/ {
             if (!options++) print ".SH OPTIONS"
-            match($0, /^  [^ ]+ [^ ]+ +/) || match($0, /^  [^ ]+ +/) # "  --name VALUE   text" or "  --name   text"
-            text = substr($0, RLENGTH + 1)
-            left = substr($0, 3, RLENGTH - 2)
-            sub(/ +$/, "", left)
-            print ".TP\n.B " roff(left) "\n" roff(text)
+            line = substr($0, 3) # "--name VALUE   text"; a long name has its text below
+            at = match(line, /   */)
+            print ".TP\n.B " roff(at ? substr(line, 1, at - 1) : line)
+            if (at) print roff(substr(line, at + RLENGTH))
             next
         }
         options && /^ / { sub(/^ +/, ""); print roff($0); next }

@@ -37,14 +37,15 @@ bool failure_text(enum failure failure, char *text, size_t size, const vdm_diagn
         colours_text(text, size, s, t);
         return s->known > 0;
     case FAILURE_LATE:
-        snprintf(text, size, "%.1f of 255 between the last two frames, %.0f %% of first to last",
+        snprintf(text, size, "the last two frames differ by %.1f of 255 levels, %.0f %% of the whole change",
                  s->late / s->answers, s->moved > 0 ? 100 * s->late / s->moved : 0);
         return s->answers > 0;
     case FAILURE_EDGES:
         snprintf(text, size, "%.2f of the truth's edge energy", s->edges / s->truth_edges);
         return s->known > 0 && s->truth_edges > 0;
     case FAILURE_DRIFT:
-        snprintf(text, size, "%.1f of 255 from the input in the first frame", s->drift / s->answers);
+        snprintf(text, size, "the first frame differs from the input by %.1f of 255 levels",
+                 s->drift / s->answers);
         return s->answers > 0;
     case FAILURE_MEMORY:
         snprintf(text, size, "%d of %d training pairs right, %d of %d others", s->train_exact, s->train,

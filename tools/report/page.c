@@ -39,6 +39,8 @@ static const char STYLE[] =
     ".card header span{overflow-wrap:anywhere}.exact{color:var(--good)}.wrong{color:var(--bad)}"
     "strong{white-space:nowrap}"
     ".three{display:grid;grid-template-columns:repeat(3,1fr);gap:.5rem}"
+    ".grids{display:grid;gap:.5rem;max-width:44rem;margin-bottom:.6rem}"
+    ".grids img{max-height:14rem;object-fit:contain;object-position:left top}"
     ".pic{position:relative}.pic svg{position:absolute;inset:0;width:100%;height:100%}"
     ".pic rect{fill:none;stroke:#000;vector-effect:non-scaling-stroke;stroke-width:4}"
     ".pic .in{stroke:#ff3b30;stroke-width:2}"
@@ -164,7 +166,8 @@ static void end_items(struct writer *w, int shown, int first, int all, const cha
 {
     if (shown) fputs(close, w->f);
     if (shown > first) fputs("</details>\n", w->f);
-    if (shown < all) fprintf(w->f, "<p class=\"note\">%d %s more, not shown here.</p>\n", all - shown, what);
+    if (shown < all)
+        fprintf(w->f, "<p class=\"note\">%d more %s are not shown here.</p>\n", all - shown, what);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -199,11 +202,11 @@ static void pairs(struct writer *w)
     if (!frames) w->status = -1;
     fprintf(
         w->f,
-        "<section><h2>The pairs</h2>\n<p>%d in all. Each became a video that turns the picture into what it "
-        "should become (transition: ",
-        l->pairs);
+        "<section><h2>The pairs</h2>\n<p>The adapter was trained on %d pair%s. Each became a video from input to "
+        "output (transition: ",
+        l->pairs, l->pairs == 1 ? "" : "s");
     escape(w->f, l->phi_name);
-    fprintf(w->f, "). The adapter was trained on these videos only.</p>\n");
+    fprintf(w->f, ").</p>\n");
     int i = 0;
     for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
         if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
@@ -370,7 +373,7 @@ static void settings(struct writer *w)
     FILE *f = w->f;
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
-    row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->width, g->height);
+    row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->height, g->width);
     if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
     if (s->options->eval.views > 1) row(f, "Views", "%d, one adapter", s->options->eval.views);
     if (l) {

@@ -181,7 +181,7 @@ int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c,
 static int encode_texts(session *s, vdm_error *err)
 {
     float *to[2] = {NULL, NULL};
-    if (s->no_prompt && !s->texts[0]) fprintf(stderr, "no prompt: its embedding is zeros\n");
+    if (s->no_prompt && !s->texts[0]) fprintf(stderr, "no prompt: the embedding is zeros\n");
     if (!s->texts[0] && !s->texts[1]) return 0;
     int status = encode_prompts(to, s->texts, 2, s->options->model, &s->config.transformer, &s->cpu, err);
     session_use_prompts(s, to[0], to[1]);
@@ -220,9 +220,9 @@ int session_limit_memory(session *s, double bytes, vdm_error *err)
     if (vdm_transformer_stream(&s->transformer, left > 0 ? (size_t)left : 0, err)) return -1;
     char text[32];
     format_bytes(text, sizeof text, limit);
-    fprintf(stderr, "memory limit %s: weights are read as they are used%s\n", text,
+    fprintf(stderr, "memory limit %s: weights are read when they are used%s\n", text,
             left < (double)(all - (size_t)(s->config.transformer.layers - 2) * block)
-                ? ", and even so take more than that"
+                ? ", but more memory than that is needed"
                 : "");
     return 0;
 }

@@ -86,8 +86,8 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
     if (v->n == 1) return 0;
     const options *o = s->options;
     if (o->prompt.text || o->prompt.embeds || s->texts[0])
-        return vdm_fail(err, "%d views: every view has a prompt of the model's, found another one, %s", v->n,
-                        s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
+        return vdm_fail(err, "%d views: expected no prompt (each view has one of the model's), found %s",
+                        v->n, s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
     bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
     while (colours < 10 && vdm_palette_colour(t->grid.palette, colours)) colours++;
     vdm_views_make(v->list, v->n, square, 1, colours, 42);

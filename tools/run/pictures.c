@@ -70,7 +70,7 @@ int print_seen_inputs(const vdm_task *t, int tests, vdm_error *err)
     }
     if (seen && !status)
         fprintf(stderr,
-                "%s: %d of %d test inputs are training inputs too: the score counts what is remembered\n",
+                "%s: %d of %d test inputs are training inputs too: the score counts memorised answers\n",
                 clean(t->path), seen, tests);
     vdm_free(train);
     return status;

@@ -13,7 +13,7 @@ bool has_text_encoder(const char *model)
 int no_text_encoder(const char *what, const char *model, vdm_error *err)
 {
     return vdm_fail(
-        err, "%s: expected the model's text encoder; in %s there is no %s (or give --prompt-embeds)", what,
+        err, "%s: expected the model's text encoder; in %s there is no %s; --prompt-embeds needs none", what,
         model,
         has(model, "text_encoder/config.json") ? "tokenizer/spiece.model or tokenizer/tokenizer.json"
                                                : "text_encoder/config.json");
