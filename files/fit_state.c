@@ -13,32 +13,6 @@
 
 enum { MAX_SETTINGS = 32, VALUE = 64 };
 
-uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width)
-{
-    const uint16_t one = 1;
-    const unsigned char *p = data;
-    size_t flip = *(const unsigned char *)&one == 1 ? 0 : width - 1; /* k ^ flip: width is a power of two */
-    for (size_t i = 0; i < count; i++, p += width)
-        for (size_t k = 0; k < width; k++) h = vdm_hash_step(h, p[k ^ flip]);
-    return h;
-}
-
-uint64_t vdm_hash_model(const vdm_transformer *m)
-{
-    const vdm_transformer_config *c = &m->config;
-    int32_t sizes[] = {c->layers, c->heads,   c->head_dim,   c->in_channels,
-                       c->patch,  c->patch_t, c->text_tokens};
-    uint64_t h = vdm_hash(VDM_HASH_START, sizes, sizeof sizes / sizeof *sizes, sizeof *sizes);
-    for (int64_t i = 0; i < m->file.count; i++) {
-        const vdm_tensor *t = &m->file.tensors[i];
-        size_t width = vdm_dtype_bytes(t->dtype);
-        h = vdm_hash(h, t->name, strlen(t->name), 1);
-        h = vdm_hash(h, t->shape, (size_t)t->rank, sizeof t->shape[0]);
-        h = vdm_hash(h, t->data, (t->bytes < 4096 ? t->bytes : 4096) / width, width);
-    }
-    return h;
-}
-
 static void text_of(char value[VALUE], const vdm_fit_setting *s)
 {
     switch (s->kind) {

@@ -27,10 +27,4 @@ int vdm_fit_state_write(const vdm_fit_state *s, const char *path, vdm_error *err
 /* Fills params, m, v, rows and step. */
 int vdm_fit_state_read(vdm_fit_state *s, const char *path, vdm_error *err);
 
-/* FNV-1a over `count` elements of `width` bytes, the lowest byte of each first: the same on machines of either byte
- * order. Start with VDM_HASH_START. */
-uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width);
-/* Names, shapes and the first bytes of every tensor: identifies a model without reading all of it. */
-uint64_t vdm_hash_model(const vdm_transformer *m);
-
 #endif

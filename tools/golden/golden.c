@@ -184,25 +184,6 @@ static void fact(struct golden *g, const char *name, double value)
     snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
 }
 
-/* FNV-1a over names, shapes and elements, one step an element: the same on every machine. */
-static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
-{
-    size_t width = vdm_dtype_bytes(t->dtype);
-    const unsigned char *p = t->data;
-    for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
-    for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
-    for (size_t i = 0; i + width <= t->bytes; i += width) {
-        uint64_t value = 0;
-        uint16_t two;
-        uint32_t four;
-        if (width == 2) memcpy(&two, p + i, 2), value = two;
-        if (width == 4) memcpy(&four, p + i, 4), value = four;
-        if (width == 8) memcpy(&value, p + i, 8);
-        h = vdm_hash_step(h, value);
-    }
-    return h;
-}
-
 static const char WEIGHTS[] =
     "diffusion_pytorch_model"; /* diffusers' name of the files; that of transformers is "model" */
 
@@ -215,7 +196,7 @@ static int hash_part(struct golden *g, const char *part, const char *stem, vdm_e
     int status = vdm_safetensors_open_folder(&f, dir, stem, err);
     if (!status) {
         status = vdm_safetensors_check_finite(&f, err);
-        for (int64_t i = 0; i < f.count && !status; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
+        for (int64_t i = 0; i < f.count && !status; i++) g->hash = vdm_hash_tensor(g->hash, &f.tensors[i]);
         vdm_safetensors_close(&f);
     }
     vdm_free(dir);

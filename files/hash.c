@@ -1,0 +1,48 @@
+/* Hashes of arrays, tensors and models. */
+#include "files/hash.h"
+
+#include <string.h>
+
+uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width)
+{
+    const uint16_t one = 1;
+    const unsigned char *p = data;
+    size_t flip = *(const unsigned char *)&one == 1 ? 0 : width - 1; /* k ^ flip: width is a power of two */
+    for (size_t i = 0; i < count; i++, p += width)
+        for (size_t k = 0; k < width; k++) h = vdm_hash_step(h, p[k ^ flip]);
+    return h;
+}
+
+uint64_t vdm_hash_model(const vdm_transformer *m)
+{
+    const vdm_transformer_config *c = &m->config;
+    int32_t sizes[] = {c->layers, c->heads,   c->head_dim,   c->in_channels,
+                       c->patch,  c->patch_t, c->text_tokens};
+    uint64_t h = vdm_hash(VDM_HASH_START, sizes, sizeof sizes / sizeof *sizes, sizeof *sizes);
+    for (int64_t i = 0; i < m->file.count; i++) {
+        const vdm_tensor *t = &m->file.tensors[i];
+        size_t width = vdm_dtype_bytes(t->dtype);
+        h = vdm_hash(h, t->name, strlen(t->name), 1);
+        h = vdm_hash(h, t->shape, (size_t)t->rank, sizeof t->shape[0]);
+        h = vdm_hash(h, t->data, (t->bytes < 4096 ? t->bytes : 4096) / width, width);
+    }
+    return h;
+}
+
+uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t)
+{
+    size_t width = vdm_dtype_bytes(t->dtype);
+    const unsigned char *p = t->data;
+    for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
+    for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
+    for (size_t i = 0; i + width <= t->bytes; i += width) {
+        uint64_t value = 0;
+        uint16_t two;
+        uint32_t four;
+        if (width == 2) memcpy(&two, p + i, 2), value = two;
+        if (width == 4) memcpy(&four, p + i, 4), value = four;
+        if (width == 8) memcpy(&value, p + i, 8);
+        h = vdm_hash_step(h, value);
+    }
+    return h;
+}
