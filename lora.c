@@ -126,6 +126,7 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
 {
     int64_t rank = 0;
+    vdm_lora_facts facts = {0};
     *a = (vdm_lora){0};
     for (int i = 0; i < n; i++) {
         if (parts[i].layers != parts[0].layers || parts[i].width != parts[0].width)
@@ -133,11 +134,20 @@ int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int
                             parts[0].layers, parts[0].width, parts[i].layers, parts[i].width);
         if (!isfinite(weights[i])) return vdm_fail(err, "adapter %d: weight: found %g", i + 1, weights[i]);
         rank += parts[i].rank;
+        const vdm_lora_facts *own = &parts[i].facts;
+        if (facts.frames && own->frames && fabs(own->image_latent_scale - facts.image_latent_scale) > 0)
+            return vdm_fail(
+                err,
+                "adapter %d: learned with image latents times %g, one before it times %g: expected "
+                "the same",
+                i + 1, own->image_latent_scale, facts.image_latent_scale);
+        if (!facts.frames) facts = *own;
     }
     if (n < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
                         (long long)rank);
     if (vdm_lora_new(a, parts[0].layers, parts[0].width, (int)rank, (double)rank, err)) return -1;
+    a->facts = facts;
     int64_t D = a->width, first = 0; /* first row of A and column of B of part i */
     for (int i = 0; i < n; first += parts[i++].rank) {
         const vdm_lora *p = &parts[i];

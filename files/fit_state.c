@@ -36,6 +36,7 @@ int vdm_fit_state_write(const vdm_fit_state *s, const char *path, vdm_error *err
     for (const vdm_fit_setting *f = s->settings; f->name; f++) {
         if (n == MAX_SETTINGS) return vdm_fail(err, "%s: more than %d settings", path, MAX_SETTINGS);
         text_of(values[n], f);
+        if (f->optional && !f->hash) continue;
         if (f->default_before && strcmp(f->default_before, values[n]) == 0) continue;
         metadata[n + 1][0] = f->name;
         metadata[n + 1][1] = values[n];
@@ -62,6 +63,7 @@ static int check_settings(const vdm_fit_state *s, const vdm_safetensors *f, vdm_
         char value[VALUE];
         text_of(value, setting);
         const char *found = vdm_safetensors_metadata(f, setting->name);
+        if (!found && setting->optional) continue;
         if (!found) found = setting->default_before;
         if (!found || strcmp(found, value) != 0)
             return vdm_fail(err, "%s: %s: this run has %s, the state was made with %s", f->path,

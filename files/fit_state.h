@@ -14,6 +14,7 @@ typedef struct vdm_fit_setting {
     const char *word;
     const char *
         default_before; /* the value that files without the setting stand for, which is not written; or NULL */
+    bool optional;      /* 0 is not known and not written; files without the setting are accepted */
 } vdm_fit_setting;
 
 typedef struct vdm_fit_state {

@@ -32,6 +32,7 @@ uint64_t vdm_hash_model(const vdm_transformer *m)
 uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t)
 {
     size_t width = vdm_dtype_bytes(t->dtype);
+    if (!width) width = 1; /* elements that share bytes */
     const unsigned char *p = t->data;
     for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
     for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
@@ -39,10 +40,23 @@ uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t)
         uint64_t value = 0;
         uint16_t two;
         uint32_t four;
+        if (width == 1) value = p[i];
         if (width == 2) memcpy(&two, p + i, 2), value = two;
         if (width == 4) memcpy(&four, p + i, 4), value = four;
         if (width == 8) memcpy(&value, p + i, 8);
         h = vdm_hash_step(h, value);
     }
     return h;
+}
+
+uint64_t vdm_hash_weights(const vdm_transformer *m)
+{
+    uint64_t h = VDM_HASH_START;
+    for (int64_t i = 0; i < m->file.count; i++) h = vdm_hash_tensor(h, &m->file.tensors[i]);
+    return h;
+}
+
+uint64_t vdm_hash_prompt(const float *text, const vdm_transformer_config *c)
+{
+    return vdm_hash(VDM_HASH_START, text, (size_t)c->text_tokens * (size_t)c->text_dim, sizeof *text);
 }

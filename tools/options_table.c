@@ -107,7 +107,7 @@ const struct option_row option_rows[] = {
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, WRITES, "write intermediate tensors"},
     {"--dump-grads", NULL, FLAG, AT(learn.dump_grads), 0, 0, FIT, 0,
      "with --dump: the gradients of step 0 too"},
-    {"--memory-limit", "GIB", REAL, AT(memory_limit), 0.1, 1e6, FIT | PREDICT | EVAL, 0,
+    {"--memory-limit", "GIB", REAL, AT(memory_limit), 0.1, 1e6, ARC | FIT | PREDICT | EVAL | DEMO, NO_KEY,
      "weights that don't fit into this memory are read when they are used (the system's limit)"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, 0, "print memory and time, and stop"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC, MODEL | KEY, "size of the canvas (400x400)"},

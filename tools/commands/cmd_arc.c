@@ -132,7 +132,7 @@ int command_arc(int argc, char **argv)
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
-    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, &err)))
+    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, ARC, &err)))
         return fail(&err);
     if (o.arc.report)
         status = summary(&o, command, &err);

@@ -140,6 +140,10 @@ static int file_info(const char *path, vdm_error *err)
                           : "no metadata, so that alpha = rank");
     if (a.is && metadata) print_lines(metadata);
     printf("\n");
+    const char *learned = a.is ? vdm_safetensors_metadata(&f, "vdm_learned") : NULL,
+               *views = a.is ? vdm_safetensors_metadata(&f, "vdm_views") : NULL;
+    if (learned) printf("  learned with %s\n", clean(learned));
+    if (views) printf("  learned in %s views\n", clean(views));
     print_tensors(&f);
     vdm_safetensors_close(&f);
     return 0;

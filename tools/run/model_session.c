@@ -157,7 +157,7 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
     if (!status) {
         fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
-        if (part->views > 1) fprintf(stderr, ", learned in %d views", part->views);
+        if (part->facts.views > 1) fprintf(stderr, ", learned in %d views", part->facts.views);
         fputc('\n', stderr);
     }
     vdm_free(path);
