@@ -326,6 +326,13 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The words of the command line */
 
+/* A second file or text: the first one would be ignored. Of numbers, words and sizes the last one counts. */
+static bool is_contradiction(const struct option_row *r, const options *o, const char *text)
+{
+    if (!o->given[r - option_rows] || (r->kind != TEXT && r->kind != WORDS)) return false;
+    return strcmp(*(const char *const *)((const char *)o + r->offset), text) != 0;
+}
+
 static int read_words(options *o, int command, int argc, char **argv)
 {
     vdm_error err;
@@ -343,6 +350,8 @@ static int read_words(options *o, int command, int argc, char **argv)
         const struct option_row *r = find_row(command, argv[i]);
         if (!r) return misuse("%s: no such option here; 'vdm help' lists them", argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
+        if (is_contradiction(r, o, i + 1 < argc ? argv[i + 1] : ""))
+            return misuse("%s: found '%s' and another before it, expected one", r->name, argv[i + 1]);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);
         o->given[r - option_rows] = true;

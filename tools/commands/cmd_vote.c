@@ -11,6 +11,10 @@
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
 struct vote {
     vdm_task task;
     evaluation evaluation;
@@ -74,6 +78,18 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     return status;
 }
 
+/* A run has one vote. */
+static int check_once(const struct vote *v, int k, vdm_error *err)
+{
+    struct stat mine, other;
+    if (stat(v->runs[k], &mine)) return vdm_fail(err, "%s: %s", v->runs[k], strerror(errno));
+    for (int i = 0; i < k; i++)
+        if (stat(v->runs[i], &other) == 0 && mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+            return vdm_fail(err, "%s: this run is %s, which votes already: expected every run once",
+                            v->runs[k], v->runs[i]);
+    return 0;
+}
+
 /* Rejects a run whose table has fewer answers than are counted: other pictures in its folder may be an earlier
  * run's. */
 static int check_run(const struct vote *v, const char *run, vdm_error *err)
@@ -118,7 +134,8 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
-        if (check_run(v, v->runs[i], err) || paths_read_folder(&p, v->runs[i], err)) goto end;
+        if (check_once(v, i, err) || check_run(v, v->runs[i], err) || paths_read_folder(&p, v->runs[i], err))
+            goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);

@@ -14,6 +14,10 @@ double expected_error(const char *what, const char *name, const char *precision)
 const char *name_without_prefix(const char *name);
 /* A pattern ends at a comma or at the end of the text: * stands for any characters, ? for one. */
 bool name_matches(const char *pattern, const char *name);
+/* Which of the patterns, with commas between them, match the name, as bits: at most 64. NULL: none. */
+uint64_t patterns_matching(const char *patterns, const char *name);
+/* The first pattern whose bit is not set; NULL: there is none. */
+const char *pattern_unused(const char *patterns, uint64_t used);
 
 /* --map: names of the reference, and what the other file calls these tensors (compare_map.c). */
 typedef struct name_map {
@@ -28,6 +32,8 @@ void map_free(name_map *m);
 /* The other file's name; `name` itself if no line fits. */
 enum { MAX_MAPPED = 2 * VDM_MAX_NAME };
 const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED]);
+/* How many lines fit no tensor of the reference, and the first of them. */
+int64_t map_unused(const name_map *m, const vdm_safetensors *ref, const char **first);
 
 /* Two files side by side. */
 typedef struct both {
