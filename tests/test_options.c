@@ -183,6 +183,8 @@ static void test_options_without_effect(void)
         {GOLDEN, {"--prompt", "x"}, {"--prompt", "x", "--what", "text"}},
         {GOLDEN, {"--what", "train", "--rank", "2", "--lora", "l"}, {"--what", "train", "--rank", "2"}},
         {ARC, {"d", "--vae-roundtrip", "--steps", "5"}, {"d", "--vae-roundtrip", "--shots", "5"}},
+        {BENCH, {"--plan", "8", "--json", "f"}, {"--json", "f"}},
+        {BENCH, {"--measure"}, {"--measure", "--plan", "8"}},
         {PREDICT, {"--image", "a", "--image", "b"}, {"--image", "a", "--lora", "b", "--lora", "c"}},
     };
     setenv("VDM_MODEL", "models/tiny",

@@ -95,13 +95,18 @@ static void check_counts(void)
     expect(1, "--at-least: expected a test picture with a known answer, found none",
            "eval task " MODEL " --sample-steps 1 --at-least 0.5");
     expect(0, "none has a known answer", "eval task " MODEL " --sample-steps 1");
-    expect(0, "", "tasks flip-h -n 1 --tests 1 -o grids");
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 1 -o grids");
     expect_shell(
         0, "",
         "mkdir one two; cp grids/test/*.out.ppm one; cd one; for f in *; do mv $f ${f%%.out.ppm}.ppm; "
         "done; cp * ../two");
     expect(0, "exact 1 of 1", "vote grids one two -o voted");
     expect(1, "expected every run once", "vote grids one two ./one -o voted");
+    expect(0, "", "tasks recolour --grid 4x6 -n 1 --tests 1 -o other");
+    expect(0, "", "eval grids " MODEL " --sample-steps 1 -o answers");
+    expect(0, "", "eval other " MODEL " --sample-steps 1 -o others");
+    expect(0, "1 scored", "vote grids answers one -o voted");
+    expect(1, "others: 0000: the score in scores.csv is", "vote grids answers others -o voted");
     expect(1, "three: No such file", "vote grids one three -o voted");
     expect(0, "--shots 5: task has 1 pairs", "fit task " MODEL " --steps 1 --shots 5 --plan");
     expect(0, "", "fit task " MODEL " --steps 1 --shots 1 --plan");
@@ -109,6 +114,21 @@ static void check_counts(void)
     expect(0, "small.ppm: resized from 16x16 to 32x48, the size of q.ppm", "interp q.ppm small.ppm -o s.png");
     expect(0, "", "interp q.ppm small.ppm --size 16x16 -o s.png");
     CHECK(!strstr(said, "resized"), "%s", said);
+}
+
+/* Commands that learn and answer obey the limit of memory, with the same result. */
+static void check_memory(void)
+{
+    static const char *const commands[] = {"fit task", "demo task --limit 1 --sample-steps 1",
+                                           "arc tasks/one.json --size 32x48 --sample-steps 1"};
+    static const char *const limit = "memory limit 102.4 MiB: weights are read as they are used";
+    for (int i = 0; i < 3; i++) {
+        const char *const rest = MODEL " --steps 1 --batch 1024 --rank 2 --watch-every 0";
+        expect(0, limit, "%s %s --memory-limit 0.1 -o limited.%d", commands[i], rest, i);
+        expect(0, "", "%s %s --memory-limit 100 -o free.%d", commands[i], rest, i);
+        CHECK(!strstr(said, "memory limit"), "%s: %s", commands[i], said);
+        expect_shell(0, "", "cmp limited.%d/lora.safetensors free.%d/lora.safetensors", i, i);
+    }
 }
 
 /* Another model in the place of the one that a run of tasks began with. */
@@ -135,6 +155,24 @@ static void check_options(void)
            "predict " MODEL " --image q.ppm --image small.ppm -o a.ppm");
     expect(2, "--prompt: found 'b' and another before it", "eval task " MODEL " --prompt a --prompt b");
     expect(0, "", "predict " MODEL " --image q.ppm --image q.ppm --sample-steps 3 --sample-steps 1 -o a.ppm");
+    expect(1, "found this file twice",
+           "predict " MODEL
+           " --image q.ppm --lora run/lora.safetensors --lora ./run/lora.safetensors:2 -o a.ppm");
+    const char *const guided = "predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm --guidance 6";
+    expect(0, "--guidance 6: no effect: the prompt and the negative prompt are the same", "%s", guided);
+    static float x[5 * 24] = {1};
+    const vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, x, sizeof x};
+    CHECK(!vdm_safetensors_write("prompt", &t, 1, NULL, 0, &err), "%s", err.text);
+    expect(0, "", "%s --prompt-embeds prompt", guided);
+    CHECK(!strstr(said, "no effect"), "%s", said);
+    expect_shell(0, "OMP_NUM_THREADS: expected a number of threads, found 'many'",
+                 "OMP_NUM_THREADS=many \"$VDM\" predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm");
+    expect_shell(0, "",
+                 "cp -r model odd; sed 's/{/{\"num_layer\": 3,/' model/transformer/config.json > "
+                 "odd/transformer/config.json");
+    expect(0, "odd/transformer/config.json: num_layer: no such setting; it is ignored",
+           "predict --model odd --image q.ppm --sample-steps 1 -o a.ppm");
+    expect(0, "num_layer: no such setting", "info odd");
     expect(2, "expected the NAME of a task", "tasks -o nothing");
     expect(2, "expected one of the two", "tasks --list -o nothing");
     expect(2, "expected no name, or coco, found 'flip-h'", "tasks flip-h --list");
@@ -184,6 +222,7 @@ int main(void)
     check_injected();
     check_counts();
     check_contents();
+    check_memory();
     check_options();
     check_files();
     return check_end("silence");

@@ -5,6 +5,7 @@
  *   {"fit": {"steps": 600, "batch": 16, "lr": 1e-3}, "sample": {"steps": 20, "sampler": "ddim"}}
 * Keys are the names of the options that the table marks MODEL, with _ for -; ranges are the table's. */
 #include "tools/options_table.h"
+#include "tools/ignored_keys.h"
 #include "tools/messages.h"
 
 #include <errno.h>
@@ -361,6 +362,10 @@ static int read_words(options *o, int command, int argc, char **argv)
 
 static void warn_of_threads(int threads)
 {
+    const char *wish = getenv("OMP_NUM_THREADS");
+    if (wish && *wish && atoi(wish) < 1)
+        fprintf(stderr, "OMP_NUM_THREADS: expected a number of threads, found '%s', which is ignored\n",
+                clean(wish));
 #ifdef _SC_NPROCESSORS_ONLN
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores > 0 && threads > cores)
@@ -387,6 +392,7 @@ int options_read(options *o, int command, int argc, char **argv)
     status = read_words(o, command, argc, argv);
     if (status == DONE) status = options_refuse_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
+    if (status == DONE && o->model) ignored_keys_print(o->model);
     return status;
 }
 

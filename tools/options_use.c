@@ -62,6 +62,16 @@ static bool has_cell(const options *o)
     return o->canvas.cell > 0;
 }
 
+static bool has_split(const options *o)
+{
+    return o->bench.plan != NULL;
+}
+
+static bool has_no_split(const options *o)
+{
+    return !o->bench.plan && !o->list;
+}
+
 static bool has_expected(const options *o)
 {
     return !o->compare.tol || strcmp(o->compare.tol, "expected") == 0;
@@ -99,6 +109,8 @@ static const struct rule {
      is_no_roundtrip, "answering tasks, not with --vae-roundtrip"},
     {ARC, NULL, is_no_report, "answering tasks, not with --report"},
     {COMPARE, "--as", has_expected, "--tol expected"},
+    {BENCH, "--json --runs --quick", has_no_split, "measuring, not with --plan or --list"},
+    {BENCH, "--measure", has_split, "--plan"},
     {GOLDEN, "--batch", NULL, "transformer train"},
     {GOLDEN, "--lora --alpha", NULL, "transformer sample train"},
     {GOLDEN, "--rank --alpha", has_no_lora, "an adapter that is drawn, not with --lora"},

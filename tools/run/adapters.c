@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* --image-scale is the one with the factor that the adapter was learned with. */
 static int apply_image_scale(options *o, const char *path, double learned, vdm_error *err)
@@ -49,11 +50,18 @@ int adapter_apply(options *o, const char *path, int command, vdm_error *err)
 
 int adapters_apply(options *o, int command, vdm_error *err)
 {
+    struct stat files[MAX_LORAS];
     int status = 0;
     for (int i = 0; i < o->sample.n_loras && !status; i++) {
         double weight;
         char *path = lora_path(&weight, o->sample.loras[i], err);
         status = path ? adapter_apply(o, path, command, err) : -1;
+        bool known = !status && stat(path, &files[i]) == 0;
+        for (int k = 0; k < i && known && !status; k++)
+            if (files[k].st_dev == files[i].st_dev && files[k].st_ino == files[i].st_ino)
+                status = vdm_fail(
+                    err, "--lora %s: found this file twice, expected once, with the sum of its weights",
+                    path);
         vdm_free(path);
     }
     return status;

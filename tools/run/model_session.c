@@ -190,7 +190,11 @@ static int encode_texts(session *s, vdm_error *err)
 
 int session_load(session *s, vdm_error *err)
 {
+    const options *o = s->options;
     if (encode_texts(s, err)) return -1;
+    if (s->same_prompts && o->sample.guidance > 1 && option_given(o, "--guidance"))
+        fprintf(stderr, "--guidance %g: no effect: the prompt and the negative prompt are the same\n",
+                o->sample.guidance);
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;
