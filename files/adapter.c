@@ -385,6 +385,12 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
+/* The key of a pattern, without the prefix of diffusers. */
+static const char *pattern_name(const char *key)
+{
+    return strncmp(key, "transformer.", 12) == 0 ? key + 12 : key;
+}
+
 /* The number for a module: that of the first entry of a pattern that fits, else that of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
@@ -395,7 +401,7 @@ static int number_for(const struct settings *s, const char *pattern, const char 
         return vdm_fail(err, "%s: %s: expected an object, found another value", s->where, pattern);
     const vdm_json_node *n = is_set(patterns) && patterns->children ? patterns + 1 : NULL;
     for (bool found = false; n && !found; n = vdm_json_next(&s->j, n)) {
-        const char *name = strncmp(n->key, "transformer.", 12) == 0 ? n->key + 12 : n->key;
+        const char *name = pattern_name(n->key);
         if (strpbrk(name + (*name == '^'), "*+?()[]{}|\\^$"))
             return vdm_fail(err, "%s: %s: '%.100s': expected a module's name, found a regular expression",
                             s->where, pattern, n->key);
@@ -405,6 +411,25 @@ static int number_for(const struct settings *s, const char *pattern, const char 
     }
     if (*to && ((*to)->kind != VDM_JSON_NUMBER || !isfinite((*to)->number)))
         return vdm_fail(err, "%s: %s of %s: expected a number, found another value", s->where, key, module);
+    return 0;
+}
+
+/* Every entry of a pattern fits one of the modules [n]: a name that is misspelt would leave r or lora_alpha as they are. */
+static int check_pattern(const struct settings *s, const char *pattern, const struct module *modules, int n,
+                         vdm_error *err)
+{
+    const vdm_json_node *patterns = s->there ? setting(&s->j, pattern) : NULL;
+    bool any = is_set(patterns) && patterns->children;
+    for (const vdm_json_node *v = any ? patterns + 1 : NULL; v; v = vdm_json_next(&s->j, v)) {
+        int i = 0;
+        for (char name[VDM_LORA_NAME]; i < n; i++) {
+            name_module(name, i);
+            if (modules[i].a && fits_pattern(pattern_name(v->key), name)) break;
+        }
+        if (i == n)
+            return vdm_fail(err, "%s: %s: '%.100s': expected a module of the file, found none of that name",
+                            s->where, pattern, v->key);
+    }
     return 0;
 }
 
@@ -507,6 +532,8 @@ static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetenso
     int status = read_settings(&s, f, peft, err);
     for (int i = 0; i < c->layers * 4 && !status; i++)
         if (modules[i].a) status = scale_module(&modules[i], i, &s, f->path, err);
+    if (!status) status = check_pattern(&s, "rank_pattern", modules, c->layers * 4, err);
+    if (!status) status = check_pattern(&s, "alpha_pattern", modules, c->layers * 4, err);
     vdm_json_free(&s.j);
     return status ? -1 : make_adapter(a, modules, c, f->path, err);
 }

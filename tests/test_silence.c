@@ -173,6 +173,16 @@ static void check_options(void)
     expect(0, "odd/transformer/config.json: num_layer: no such setting; it is ignored",
            "predict --model odd --image q.ppm --sample-steps 1 -o a.ppm");
     expect(0, "num_layer: no such setting", "info odd");
+    expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --lr 0 -o nothing");
+    expect(0, "it has no effect: all its matrices B are zero",
+           "predict " MODEL " --image q.ppm --sample-steps 1 --lora nothing/lora.safetensors -o a.ppm");
+    expect(0, "weight 1\n",
+           "predict " MODEL " --image q.ppm --sample-steps 1 --lora run/lora.safetensors -o a.ppm");
+    write_text("c.json",
+               "{\"images\": [], \"annotations\": [], \"categories\": [{\"id\": 1, \"name\": \"dog\"}]}");
+    expect(1, "--category: found 'dog' twice",
+           "tasks coco --annotations c.json --images . --category dog,cat,dog -o coco");
+    expect(1, "among the files of tasks", "arc tasks " MODEL " --size 32x48 --out tasks/results.json");
     expect(2, "expected the NAME of a task", "tasks -o nothing");
     expect(2, "expected one of the two", "tasks --list -o nothing");
     expect(2, "expected no name, or coco, found 'flip-h'", "tasks flip-h --list");

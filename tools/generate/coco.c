@@ -116,6 +116,9 @@ static int read_names(struct coco *c, vdm_error *err)
         if (n == 0 || n >= sizeof c->names[0])
             return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
                             c->o->tasks.category);
+        for (int i = 0; i < c->n_categories; i++)
+            if (strlen(c->names[i]) == n && memcmp(c->names[i], at, n) == 0)
+                return vdm_fail(err, "--category: found '%s' twice, expected every name once", c->names[i]);
         memcpy(c->names[c->n_categories++], at, n);
     }
     if (!c->n_categories) return vdm_fail(err, "--category: expected a name, found none");
