@@ -294,12 +294,12 @@ static void note_facts(const struct run *r)
     vdm_lora_facts *f = &r->lora->facts;
     *f = r->data->facts;
     if (!f->frames) return;
-    f->weights = vdm_hash_weights(r->p->transformer);
+    f->model = vdm_hash_whole_model(r->p->transformer, r->p->schedule);
     f->prompt = r->data->prompt ? 0 : hash_prompts(r);
 }
 
 /* All that the bits of the result depend on, before the first step. "model" has only the beginning of every tensor,
- * "weights" all elements. The number of steps is among it only where the
+ * "weights and schedule" all elements. The number of steps is among it only where the
  * schedule looks at it: otherwise a run may be made longer. */
 static struct settings settings_of(const struct run *r)
 {
@@ -330,7 +330,7 @@ static struct settings settings_of(const struct run *r)
         {"steps of the schedule", VDM_SETTING_NUMBER, .number = steps},
         {"seed", VDM_SETTING_HASH, .hash = o->seed},
         {"injected", VDM_SETTING_HASH, .hash = hash_injected(r)},
-        {"weights", VDM_SETTING_HASH, .hash = a->facts.weights, .optional = true},
+        {"weights and schedule", VDM_SETTING_HASH, .hash = a->facts.model, .optional = true},
     }};
 }
 

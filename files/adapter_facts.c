@@ -1,7 +1,7 @@
 /* How an adapter was learned: an answer is right only if it is computed in the same way.
  *
  *   vdm_views    "8": learned in 8 views
- *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "weights": "0123456789abcdef",
+ *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "model": "0123456789abcdef",
  *                "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
  *
  * Files of other programs have neither. */
@@ -20,9 +20,8 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2], c
     snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
     snprintf(text[1], VDM_FACTS_TEXT,
              "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
-             "\"weights\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64
-             "\", \"view\": %d, \"grid\": \"%s\"}",
-             f->frames, f->height, f->width, f->image_latent_scale, f->weights, f->prompt, f->view, f->grid);
+             "\"model\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64 "\", \"view\": %d, \"grid\": \"%s\"}",
+             f->frames, f->height, f->width, f->image_latent_scale, f->model, f->prompt, f->view, f->grid);
     if (f->views > 1) to[n][0] = "vdm_views", to[n++][1] = text[0];
     if (f->frames) to[n][0] = "vdm_learned", to[n++][1] = text[1];
     return n;
@@ -39,8 +38,8 @@ static uint64_t read_hash(vdm_fields *f, const char *key)
 
 static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path, vdm_error *err)
 {
-    static const char *const keys[] = {"frames",  "height", "width", "image_latent_scale",
-                                       "weights", "prompt", "view",  "grid"};
+    static const char *const keys[] = {"frames", "height", "width", "image_latent_scale",
+                                       "model",  "prompt", "view",  "grid"};
     vdm_fields f;
     vdm_fields_open(&f, j, j->nodes, path, err);
     vdm_fields_only(&f, keys, sizeof keys / sizeof keys[0]);
@@ -48,7 +47,7 @@ static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path,
     to->height = vdm_field_int(&f, "height", 0, 1, VDM_MAX_SIDE);
     to->width = vdm_field_int(&f, "width", 0, 1, VDM_MAX_SIDE);
     to->image_latent_scale = vdm_field_number(&f, "image_latent_scale", 0, 1e-9, 1e9);
-    to->weights = read_hash(&f, "weights");
+    to->model = read_hash(&f, "model");
     to->prompt = read_hash(&f, "prompt");
     to->view = vdm_field_int(&f, "view", 0, 0, MAX_VIEWS);
     const char *grid = vdm_field_text(&f, "grid", "");

@@ -49,9 +49,15 @@ uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t)
     return h;
 }
 
-uint64_t vdm_hash_weights(const vdm_transformer *m)
+uint64_t vdm_hash_whole_model(const vdm_transformer *m, const vdm_schedule *s)
 {
-    uint64_t h = VDM_HASH_START;
+    const vdm_transformer_config *c = &m->config;
+    const double numbers[] = {c->patch,          c->patch_t,       c->heads,          c->ofs_dim,
+                              c->rotary,         c->sample_frames, c->sample_height,  c->sample_width,
+                              c->spatial_scale,  c->norm_eps,      c->temporal_scale, c->freq_shift,
+                              c->flip_sin_to_cos};
+    uint64_t h = vdm_hash(VDM_HASH_START, numbers, sizeof numbers / sizeof *numbers, sizeof *numbers);
+    h = vdm_hash(h, s->alphas, (size_t)s->config.train_timesteps, sizeof *s->alphas);
     for (int64_t i = 0; i < m->file.count; i++) h = vdm_hash_tensor(h, &m->file.tensors[i]);
     return h;
 }

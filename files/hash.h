@@ -42,8 +42,9 @@ uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width);
 uint64_t vdm_hash_model(const vdm_transformer *m);
 /* Name, shape and elements of a tensor, one step an element: the same on every machine. */
 uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t);
-/* All of a transformer's tensors: another element is another hash. Reads every weight. */
-uint64_t vdm_hash_weights(const vdm_transformer *m);
+/* All elements of a transformer's tensors, the settings that act in it, and the schedule of noise: another one is
+ * another hash. Reads every weight. */
+uint64_t vdm_hash_whole_model(const vdm_transformer *m, const vdm_schedule *s);
 /* An embedding [L,Dt] */
 uint64_t vdm_hash_prompt(const float *text, const vdm_transformer_config *c);
 

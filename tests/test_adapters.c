@@ -131,13 +131,23 @@ static void check_weights(void)
 {
     write_other_model();
     expect(
-        0, "learned with other weights of the model\n",
+        0, "learned with another model\n",
         "predict --image q.ppm --model other --sample-steps 1 --guidance 1 --lora plain/lora.safetensors -o a.ppm");
-    expect(1, "weights: this run has",
+    expect(1, "weights and schedule: this run has",
            "fit task --model other --rank 2 --batch 1 --watch-every 0 --resume --steps 2 -o plain");
     expect(0, "2 steps", FIT "--resume --steps 2 -o plain");
-    rename_setting("plain/state.safetensors", "\"weights\"", "\"nothing\"");
+    rename_setting("plain/state.safetensors", "\"weights and schedule\"", "\"no such name at all.\"");
     expect(0, "3 steps", FIT "--resume --steps 3 -o plain");
+    expect_shell(0, "",
+                 "cp -r model noise; sed 's/\"snr_shift_scale\": [0-9.]*/\"snr_shift_scale\": 2.5/' "
+                 "model/scheduler/scheduler_config.json > noise/scheduler/scheduler_config.json; ! cmp -s "
+                 "model/scheduler/scheduler_config.json noise/scheduler/scheduler_config.json");
+    expect(0, "", FIT "-o again");
+    expect(1, "weights and schedule: this run has",
+           "fit task --model noise --rank 2 --batch 1 --watch-every 0 --resume --steps 2 -o again");
+    expect(
+        0, "learned with another model\n",
+        "predict --image q.ppm --model noise --sample-steps 1 --guidance 1 --lora again/lora.safetensors -o a.ppm");
 }
 
 static void check_grids(void)
@@ -170,7 +180,7 @@ static void check_broken(void)
         {"frames", "flames", "found the key 'flames'"},
         {"\\\"frames\\\": 9", "\\\"frames\\\": 0", "frames: found '0', expected an integer from 1 to 1025"},
         {"\\\"frames\\\": 9", "\\\"frames\\\":9e", "vdm_learned"},
-        {"\\\"weights\\\": \\\"", "\\\"weights\\\":\\\"g", "weights"},
+        {"\\\"model\\\": \\\"", "\\\"model\\\":\\\"g", "model"},
         {"0.69999", "9.69999", "expected a model that has them times 1.42857 or 0.7"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         expect_shell(0, "", "cp trainer/lora.safetensors broken");

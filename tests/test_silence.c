@@ -144,6 +144,17 @@ static void check_contents(void)
     expect_shell(0, "", "cp -r model arc-model");
     expect(0, "1 tasks, solved", "%s", arc);
     expect(0, "1 tasks have a result already", "%s", arc);
+    expect_shell(0, "", "cp tasks/one.json one.json; sed 's/3, 1/3, 3/' one.json > tasks/one.json");
+    expect(1, "r.jsonl: the result of 'one' is that of another task: tasks/one.json was changed since", "%s",
+           arc);
+    expect_shell(
+        0, "",
+        "mv one.json tasks; mkdir twins twins/a twins/b; cp tasks/one.json twins/a; cp tasks/one.json twins/b");
+    expect(0, "",
+           "arc twins " MODEL
+           " --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 --out twins.jsonl");
+    expect(1, "two tasks have the ID 'one'", "arc --report twins.jsonl -o submission.json");
+    expect(0, "", "arc --report r.jsonl -o submission.json");
     CHECK(tiny_write(path_of("arc-model"), TINY_15_I2V, VDM_BF16, 2, &err) == 0, "%s", err.text);
     expect(1, "line 1 is of another run", "%s", arc);
 }

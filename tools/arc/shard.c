@@ -192,12 +192,12 @@ bool shard_is_legal(const char *text)
     return read_part(text, &index, &of);
 }
 
-/* Is that task in the results? */
-static bool is_done(const shard *s, const char *name)
+/* The result of that task; NULL: it has none. */
+static const arc_result *find_result(const shard *s, const char *name)
 {
     for (int i = 0; i < s->done.n; i++)
-        if (strcmp(s->done.all[i].task, name) == 0) return true;
-    return false;
+        if (strcmp(s->done.all[i].task, name) == 0) return &s->done.all[i];
+    return NULL;
 }
 
 /* The rest after the last complete line is cut off, but only if it is the beginning of a line of results. */
@@ -347,13 +347,45 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     return status;
 }
 
+static bool is_of_task(const arc_result *r, const vdm_arc *a)
+{
+    bool same = a->n_test == r->n_tests && a->n_train == r->pairs;
+    for (int i = 0; i < r->n_tests && same; i++) {
+        const arc_test *t = &r->tests[i];
+        same = vdm_grid_equal(&a->test[i].x, &t->input) &&
+               (!t->truth.rows || vdm_grid_equal(&a->test[i].y, &t->truth)); /* may be known since */
+    }
+    return same;
+}
+
+/* The task's file still is the one that was answered. Those of a collection are not read again: each would take its
+ * whole file. */
+static int check_result(const shard *s, const arc_result *r, vdm_error *err)
+{
+    char file[1024];
+    vdm_arc a;
+    snprintf(file, sizeof file, "%s.json", r->task);
+    char *path = vdm_path(s->o->operands[0], file, err);
+    int status = path ? 0 : -1;
+    if (path && !r->error && access(path, F_OK) == 0 && !(status = vdm_arc_read(&a, path, err))) {
+        if (!is_of_task(r, &a))
+            status = vdm_fail(err, "%s: the result of '%s' is that of another task: %s was changed since",
+                              s->o->arc.out, r->task, path);
+        vdm_arc_free(&a);
+    }
+    vdm_free(path);
+    return status;
+}
+
 static int all_tasks(shard *s, vdm_error *err)
 {
     int mine = (s->tasks - s->index + s->of - 1) / s->of, at = 0;
     for (int i = s->index; i < s->tasks; i += s->of) {
         const char *name = s->list.names[i];
         at++;
-        if (is_done(s, name)) {
+        const arc_result *done = find_result(s, name);
+        if (done && check_result(s, done, err)) return -1;
+        if (done) {
             char *work = work_folder(s, name, err);
             if (work) clear_work(work); /* of a run that was killed between the line and this */
             vdm_free(work);

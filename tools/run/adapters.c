@@ -99,7 +99,7 @@ int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_er
         add(&l, "%d frames of %dx%d (here %d of %dx%d)", f.frames, f.height, f.width, g->frames, g->height,
             g->width);
     if (f.prompt && f.prompt != vdm_hash_prompt(s->prompt, c)) add(&l, "another prompt");
-    if (f.weights != vdm_hash_weights(&s->transformer)) add(&l, "other weights of the model");
+    if (f.model != vdm_hash_whole_model(&s->transformer, &s->schedule)) add(&l, "another model");
     if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
     if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
     if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
