@@ -105,7 +105,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(BUILD)/t
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The generators of tasks and the reader of COCO are parts of the program: their tests link it, without its main.
-$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
+$(BUILD)/tests/test_tasks $(BUILD)/tests/test_coco $(BUILD)/tests/test_options $(BUILD)/tests/test_fuzz $(BUILD)/tests/test_views $(BUILD)/tests/test_lock: $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(filter-out %/main.o,$(TOOL_OBJECTS)) $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@
 
 # The library that makes calls fail (tests/faults.c): with glibc only.

@@ -256,7 +256,7 @@ static int train_step(struct run *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The state from which a run resumes (files/fit_state.c) */
 
-enum { SETTINGS = 21 };
+enum { SETTINGS = 22 };
 struct settings {
     vdm_fit_setting all[SETTINGS + 1]; /* the last one has no name */
 };
@@ -290,14 +290,25 @@ static uint64_t hash_injected(const struct run *r)
 static uint64_t hash_prompts(const struct run *r)
 {
     const vdm_fit_data *d = r->data;
-    if (!d->prompt) return vdm_hash(VDM_HASH_START, r->p->prompt, (size_t)r->prompt, sizeof *r->p->prompt);
+    if (!d->prompt) return vdm_hash_prompt(r->p->prompt, &r->p->transformer->config);
     size_t n = (size_t)(d->n_texts * r->prompt);
     return vdm_hash(vdm_hash(VDM_HASH_START, d->texts, n, sizeof *d->texts), d->prompt, (size_t)d->pairs,
                     sizeof *d->prompt);
 }
 
-/* All that the bits of the result depend on, before the first step. The number of steps is one of them only if the
- * schedule depends on it: otherwise a run may be resumed with more steps. */
+/* What answers need to know: how the pairs became latents, what was learned from. Not for data made by hand. */
+static void note_facts(const struct run *r)
+{
+    vdm_lora_facts *f = &r->lora->facts;
+    *f = r->data->facts;
+    if (!f->frames) return;
+    f->model = vdm_hash_whole_model(r->p->transformer, r->p->schedule);
+    f->prompt = r->data->prompt ? 0 : hash_prompts(r);
+}
+
+/* All that the bits of the result depend on, before the first step. "model" hashes the beginning of every tensor,
+ * "weights and schedule" all elements. The number of steps is one of them only if the schedule depends on it: otherwise
+ * a run may be resumed with more steps. */
 static struct settings settings_of(const struct run *r)
 {
     const vdm_fit_options *o = r->o;
@@ -327,6 +338,7 @@ static struct settings settings_of(const struct run *r)
         {"steps of the schedule", VDM_SETTING_NUMBER, .number = steps},
         {"seed", VDM_SETTING_HASH, .hash = o->seed},
         {"injected", VDM_SETTING_HASH, .hash = hash_injected(r)},
+        {"weights and schedule", VDM_SETTING_HASH, .hash = a->facts.model, .optional = true},
     }};
 }
 
@@ -541,6 +553,7 @@ static int train(struct run *r, const struct settings *s, const vdm_progress *pr
 
 static int run_all(struct run *r, const vdm_progress *progress, vdm_error *err)
 {
+    note_facts(r);
     const struct settings settings = settings_of(r);
     if (r->o->resume) {
         if (resume(r, &settings, err)) return -1;
@@ -705,6 +718,11 @@ int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data
         return vdm_fail(err, "fit data: vae, cpu, phi, x, y: expected all, found NULL");
     int C = p->vae->config.latent_channels;
     *d = (vdm_fit_data){.pairs = pairs, .F = g->F, .C = C, .h = g->h, .w = g->w};
+    d->facts =
+        (vdm_lora_facts){.frames = g->frames,
+                         .height = g->height,
+                         .width = g->width,
+                         .image_latent_scale = vdm_image_latent_scale(&p->vae->config, o->image_scale)};
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)
         return vdm_fail(err, "pairs: expected 1 to %d, found %d", VDM_MAX_PAIRS, pairs);
     size_t latent = (size_t)d->C * (size_t)d->h * (size_t)d->w * sizeof(float);

@@ -123,8 +123,9 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
     return rows;
 }
 
-/* The sum of ranks, or -1. */
-static int check_parts(const vdm_lora *parts, const double *weights, int n, vdm_error *err)
+/* The sum of ranks, or -1; facts: of the first adapter that has any. */
+static int check_parts(vdm_lora_facts *facts, const vdm_lora *parts, const double *weights, int n,
+                       vdm_error *err)
 {
     int64_t rank = 0;
     for (int i = 0; i < n; i++) {
@@ -133,6 +134,14 @@ static int check_parts(const vdm_lora *parts, const double *weights, int n, vdm_
                             parts[0].layers, parts[0].width, parts[i].layers, parts[i].width);
         if (!isfinite(weights[i])) return vdm_fail(err, "adapter %d: weight: found %g", i + 1, weights[i]);
         rank += parts[i].rank;
+        const vdm_lora_facts *own = &parts[i].facts;
+        if (facts->frames && own->frames && fabs(own->image_latent_scale - facts->image_latent_scale) > 0)
+            return vdm_fail(
+                err,
+                "adapter %d: learned with image latents times %g, one before it times %g: expected "
+                "the same",
+                i + 1, own->image_latent_scale, facts->image_latent_scale);
+        if (!facts->frames) *facts = *own;
     }
     if (n < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
@@ -143,9 +152,11 @@ static int check_parts(const vdm_lora *parts, const double *weights, int n, vdm_
 /* A = [A_1; A_2; ...], B = [f_1 B_1, f_2 B_2, ...], f_i = weight_i alpha_i / R_i; the joined adapter's s is 1. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
 {
+    vdm_lora_facts facts = {0};
     *a = (vdm_lora){0};
-    int rank = check_parts(parts, weights, n, err);
+    int rank = check_parts(&facts, parts, weights, n, err);
     if (rank < 0 || vdm_lora_new(a, parts[0].layers, parts[0].width, rank, rank, err)) return -1;
+    a->facts = facts;
     int64_t D = a->width, first = 0; /* the row of A and the column of B where part i begins */
     for (int i = 0; i < n; first += parts[i++].rank) {
         const vdm_lora *p = &parts[i];

@@ -285,6 +285,14 @@ static int check_options(const struct run *r, vdm_error *err)
         return vdm_fail(err,
                         "sample: the adapter is of %d blocks of width %d, the transformer of %d of width %d",
                         r->p->lora->layers, r->p->lora->width, c->layers, width);
+    if (r->p->lora && r->p->lora->facts.frames) {
+        double learned = r->p->lora->facts.image_latent_scale,
+               here = vdm_image_latent_scale(vae, o->image_scale);
+        if (fabs(learned - here) > 0)
+            return vdm_fail(err,
+                            "sample: the adapter was learned with image latents times %g, found times %g",
+                            learned, here);
+    }
     return check_geometry(c, vae, &o->geometry, err);
 }
 

@@ -288,6 +288,17 @@ typedef struct vdm_pipeline {
 /* m's parts, with an adapter or NULL: no copy, valid as long as both are. */
 vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora);
 
+/* How an adapter was learned: its answers are right only if they are computed in the same way. vdm_fit fills it in,
+ * vdm_sample rejects another factor on the image's latents. Each is 0 if it is not known. */
+typedef struct vdm_lora_facts {
+    int views, view; /* of a task of grids: how many it was learned in; the only one (vdm fit --view) */
+    int frames, height, width; /* of the videos */
+    double image_latent_scale; /* the factor on the image's latents: vdm_image_latent_scale */
+    uint64_t model,
+        prompt;    /* hashes: of weights and schedule; of the prompt's embedding, 0 if there are several */
+    char grid[64]; /* how the program draws grids; "": it does not */
+} vdm_lora_facts;
+
 /* What the pairs become, once for the whole run. */
 typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
@@ -296,6 +307,7 @@ typedef struct vdm_fit_data {
     /* A prompt for each pair, in place of the pipeline's; NULL: none. vdm_fit_data_free frees `prompt` alone. */
     const float *texts;   /* [n_texts,L,Dt] */
     int n_texts, *prompt; /* [pairs]: the index of each pair's text */
+    vdm_lora_facts facts; /* for the adapter's: sizes and the image's factor, by vdm_fit_data_make */
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;
@@ -541,10 +553,10 @@ typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
 const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
 struct vdm_lora {
     int layers, width, rank; /* width: D */
-    int views;               /* of a task of grids in which it was learned; 0: the file does not say */
     float scale;             /* alpha / rank */
     double alpha;
     float *params; /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
+    vdm_lora_facts facts;
 };
 /* All zero: neither A nor B is drawn. */
 int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
@@ -575,9 +587,10 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
-/* The same views, from the header alone. */
-int vdm_lora_views(int *views, const char *path, vdm_error *err);
-/* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. */
+/* The same facts, from the header alone. */
+int vdm_lora_facts_read(vdm_lora_facts *facts, const char *path, vdm_error *err);
+/* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. They must have been
+ * learned with one factor on the image's latents; the other facts are those of the first that has any. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err);
 
 /* torch.optim.AdamW on one flat array. */

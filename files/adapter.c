@@ -2,18 +2,17 @@
  *
  *   params [layers][to_q, to_k, to_v, to_out.0][A [R,D], B [D,R]]: one flat array
  *   file:  safetensors, transformer.transformer_blocks.{i}.attn1.{target}.lora_{A|B}.weight; rank and alpha in the
- *          metadata, as JSON under lora_adapter_metadata; vdm_views = "8" if it was learned in 8 views
+ *          metadata, as JSON under lora_adapter_metadata, and how it was learned (adapter_facts.c)
  *
  * Trap: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is always
  * written. */
-#include "vdm.h"
+#include "files/adapter_facts.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_VIEWS = 1000000 };
 static const double MAX_SCALE = 1e6; /* of alpha / rank; published: at most 4 */
 
 static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
@@ -77,8 +76,8 @@ int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
         for (int64_t i = 0; i < (int64_t)a->rank * a->width; i++)
             new_b[i / a->rank * rank + i % a->rank] = (float)(factor * (double)B[i]);
     }
+    to.facts = a->facts;
     vdm_lora_free(a);
-    to.views = a->views;
     *a = to;
     return 0;
 }
@@ -100,18 +99,18 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 {
     int64_t count = (int64_t)a->layers * 8;
-    char views[16], metadata[512]; /* in the form of json.dumps(..., indent=2, sort_keys=True) */
+    char facts[2][VDM_FACTS_TEXT],
+        metadata[512]; /* in the form of json.dumps(..., indent=2, sort_keys=True) */
     snprintf(metadata, sizeof metadata,
              "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
              "  \"transformer.target_modules\": [\n    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
              "    \"to_v\"\n  ]\n}",
              a->alpha, a->rank);
-    const char *const pairs[][2] = {
-        {"format", "pt"}, {"lora_adapter_metadata", metadata}, {"vdm_views", views}};
+    const char *pairs[2 + VDM_MAX_FACTS][2] = {{"format", "pt"}, {"lora_adapter_metadata", metadata}};
+    const int n = 2 + vdm_facts_write(&a->facts, pairs + 2, facts);
     vdm_tensor *tensors = vdm_alloc((size_t)count, sizeof *tensors, "the adapter's tensors", err);
     char *names = vdm_alloc((size_t)count, VDM_LORA_NAME, "the adapter's names", err);
     int status = -1;
-    snprintf(views, sizeof views, "%d", a->views);
     if (tensors && names) {
         for (int64_t i = 0; i < count; i++) {
             int block = (int)(i / 8), target = (int)(i / 2 % 4);
@@ -125,7 +124,7 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
                                       .data = a->params + i * a->rank * a->width,
                                       .bytes = (size_t)a->rank * (size_t)a->width * sizeof(float)};
         }
-        status = vdm_safetensors_write(path, tensors, count, pairs, a->views > 1 ? 3 : 2, err);
+        status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, n, err);
     }
     vdm_free(names);
     vdm_free(tensors);
@@ -386,6 +385,12 @@ static bool fits_pattern(const char *pattern, const char *module)
            (have == want || module[have - want - 1] == '.');
 }
 
+/* The key of a pattern, without the prefix of diffusers. */
+static const char *pattern_name(const char *key)
+{
+    return strncmp(key, "transformer.", 12) == 0 ? key + 12 : key;
+}
+
 /* The number for a module: that of the first entry of a pattern that fits, else that of `key`; -1 if there is none. */
 static int number_for(const struct settings *s, const char *pattern, const char *key, const char *module,
                       const vdm_json_node **to, vdm_error *err)
@@ -396,7 +401,7 @@ static int number_for(const struct settings *s, const char *pattern, const char 
         return vdm_fail(err, "%s: %s: expected an object, found another value", s->where, pattern);
     const vdm_json_node *n = is_set(patterns) && patterns->children ? patterns + 1 : NULL;
     for (bool found = false; n && !found; n = vdm_json_next(&s->j, n)) {
-        const char *name = strncmp(n->key, "transformer.", 12) == 0 ? n->key + 12 : n->key;
+        const char *name = pattern_name(n->key);
         if (strpbrk(name + (*name == '^'), "*+?()[]{}|\\^$"))
             return vdm_fail(err, "%s: %s: '%.100s': expected a module's name, found a regular expression",
                             s->where, pattern, n->key);
@@ -406,6 +411,25 @@ static int number_for(const struct settings *s, const char *pattern, const char 
     }
     if (*to && ((*to)->kind != VDM_JSON_NUMBER || !isfinite((*to)->number)))
         return vdm_fail(err, "%s: %s of %s: expected a number, found another value", s->where, key, module);
+    return 0;
+}
+
+/* Every entry of a pattern fits one of the modules [n]: a name that is misspelt would leave r or lora_alpha as they are. */
+static int check_pattern(const struct settings *s, const char *pattern, const struct module *modules, int n,
+                         vdm_error *err)
+{
+    const vdm_json_node *patterns = s->there ? setting(&s->j, pattern) : NULL;
+    bool any = is_set(patterns) && patterns->children;
+    for (const vdm_json_node *v = any ? patterns + 1 : NULL; v; v = vdm_json_next(&s->j, v)) {
+        int i = 0;
+        for (char name[VDM_LORA_NAME]; i < n; i++) {
+            name_module(name, i);
+            if (modules[i].a && fits_pattern(pattern_name(v->key), name)) break;
+        }
+        if (i == n)
+            return vdm_fail(err, "%s: %s: '%.100s': expected a module of the file, found none of that name",
+                            s->where, pattern, v->key);
+    }
     return 0;
 }
 
@@ -508,31 +532,10 @@ static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetenso
     int status = read_settings(&s, f, peft, err);
     for (int i = 0; i < c->layers * 4 && !status; i++)
         if (modules[i].a) status = scale_module(&modules[i], i, &s, f->path, err);
+    if (!status) status = check_pattern(&s, "rank_pattern", modules, c->layers * 4, err);
+    if (!status) status = check_pattern(&s, "alpha_pattern", modules, c->layers * 4, err);
     vdm_json_free(&s.j);
     return status ? -1 : make_adapter(a, modules, c, f->path, err);
-}
-
-static int read_views(int *views, const vdm_safetensors *f, vdm_error *err)
-{
-    const char *text = vdm_safetensors_metadata(f, "vdm_views");
-    char *end = NULL;
-    *views = 0;
-    if (!text) return 0;
-    long n = strtol(text, &end, 10);
-    if (!*text || *end || n < 1 || n > MAX_VIEWS)
-        return vdm_fail(err, "%s: metadata vdm_views: expected an integer from 1 to %d, found '%.40s'",
-                        f->path, MAX_VIEWS, text);
-    *views = (int)n;
-    return 0;
-}
-
-int vdm_lora_views(int *views, const char *path, vdm_error *err)
-{
-    vdm_safetensors f;
-    if (vdm_safetensors_open(&f, path, err)) return -1;
-    int status = read_views(views, &f, err);
-    vdm_safetensors_close(&f);
-    return status;
 }
 
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
@@ -545,9 +548,10 @@ int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c
     if (modules) *modules = count;
     if (vdm_safetensors_open(&f, path, err)) return -1;
     struct module *all = vdm_alloc((size_t)count, sizeof *all, "the adapter's modules", err);
-    int views, status = all ? read_modules(a, all, &f, c, &found, err) : -1;
-    if (!status) status = read_views(&views, &f, err);
-    if (!status) a->views = views;
+    vdm_lora_facts facts;
+    int status = all ? read_modules(a, all, &f, c, &found, err) : -1;
+    if (!status) status = vdm_facts_of(&facts, &f, err);
+    if (!status) a->facts = facts;
     if (applied) *applied = found;
     vdm_free(all);
     vdm_safetensors_close(&f);

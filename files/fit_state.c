@@ -13,32 +13,6 @@
 
 enum { MAX_SETTINGS = 32, VALUE = 64 };
 
-uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width)
-{
-    const uint16_t one = 1;
-    const unsigned char *p = data;
-    size_t flip = *(const unsigned char *)&one == 1 ? 0 : width - 1; /* k ^ flip: width is a power of two */
-    for (size_t i = 0; i < count; i++, p += width)
-        for (size_t k = 0; k < width; k++) h = vdm_hash_step(h, p[k ^ flip]);
-    return h;
-}
-
-uint64_t vdm_hash_model(const vdm_transformer *m)
-{
-    const vdm_transformer_config *c = &m->config;
-    int32_t sizes[] = {c->layers, c->heads,   c->head_dim,   c->in_channels,
-                       c->patch,  c->patch_t, c->text_tokens};
-    uint64_t h = vdm_hash(VDM_HASH_START, sizes, sizeof sizes / sizeof *sizes, sizeof *sizes);
-    for (int64_t i = 0; i < m->file.count; i++) {
-        const vdm_tensor *t = &m->file.tensors[i];
-        size_t width = vdm_dtype_bytes(t->dtype);
-        h = vdm_hash(h, t->name, strlen(t->name), 1);
-        h = vdm_hash(h, t->shape, (size_t)t->rank, sizeof t->shape[0]);
-        h = vdm_hash(h, t->data, (t->bytes < 4096 ? t->bytes : 4096) / width, width);
-    }
-    return h;
-}
-
 static void text_of(char value[VALUE], const vdm_fit_setting *s)
 {
     switch (s->kind) {
@@ -62,6 +36,7 @@ int vdm_fit_state_write(const vdm_fit_state *s, const char *path, vdm_error *err
     for (const vdm_fit_setting *f = s->settings; f->name; f++) {
         if (n == MAX_SETTINGS) return vdm_fail(err, "%s: more than %d settings", path, MAX_SETTINGS);
         text_of(values[n], f);
+        if (f->optional && !f->hash) continue;
         if (f->default_before && strcmp(f->default_before, values[n]) == 0) continue;
         metadata[n + 1][0] = f->name;
         metadata[n + 1][1] = values[n];
@@ -88,6 +63,7 @@ static int check_settings(const vdm_fit_state *s, const vdm_safetensors *f, vdm_
         char value[VALUE];
         text_of(value, setting);
         const char *found = vdm_safetensors_metadata(f, setting->name);
+        if (!found && setting->optional) continue;
         if (!found) found = setting->default_before;
         if (!found || strcmp(found, value) != 0)
             return vdm_fail(err, "%s: %s: this run has %s, the state was made with %s", f->path,

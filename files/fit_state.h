@@ -14,6 +14,7 @@ typedef struct vdm_fit_setting {
     const char *word;
     const char *
         default_before; /* the value that files without the setting stand for, which is not written; or NULL */
+    bool optional;      /* 0 is not known and not written; files without the setting are accepted */
 } vdm_fit_setting;
 
 typedef struct vdm_fit_state {
@@ -26,11 +27,5 @@ typedef struct vdm_fit_state {
 int vdm_fit_state_write(const vdm_fit_state *s, const char *path, vdm_error *err);
 /* Fills params, m, v, rows and step. */
 int vdm_fit_state_read(vdm_fit_state *s, const char *path, vdm_error *err);
-
-/* FNV-1a over `count` elements of `width` bytes, the lowest byte of each first: the same on machines of either byte
- * order. Start with VDM_HASH_START. */
-uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width);
-/* Names, shapes and the first bytes of every tensor: identifies a model without reading all of it. */
-uint64_t vdm_hash_model(const vdm_transformer *m);
 
 #endif

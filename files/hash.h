@@ -5,8 +5,7 @@
 #ifndef VDM_HASH_H
 #define VDM_HASH_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "vdm.h"
 
 #define VDM_HASH_START UINT64_C(14695981039346656037)
 
@@ -35,5 +34,18 @@ static inline uint64_t vdm_hash_mix(uint64_t z)
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
     return z ^ (z >> 31);
 }
+
+/* FNV-1a over `count` elements of `width` bytes, the lowest byte of each first: the same on machines of either byte
+ * order. Start with VDM_HASH_START. */
+uint64_t vdm_hash(uint64_t h, const void *data, size_t count, size_t width);
+/* Names, shapes and the first bytes of every tensor: identifies a model without reading all of it. */
+uint64_t vdm_hash_model(const vdm_transformer *m);
+/* Name, shape and elements of a tensor, one step an element: the same on every machine. */
+uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t);
+/* All elements of a transformer's tensors, the settings that act in it, and the schedule of noise: another one is
+ * another hash. Reads every weight. */
+uint64_t vdm_hash_whole_model(const vdm_transformer *m, const vdm_schedule *s);
+/* An embedding [L,Dt] */
+uint64_t vdm_hash_prompt(const float *text, const vdm_transformer_config *c);
 
 #endif

@@ -527,9 +527,12 @@ int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char 
     char *index = single ? vdm_path(dir, name, err) : NULL;
     int status = index ? set_path(f, dir, err) : -1;
     if (status == 0) {
-        if (access(single, F_OK) == 0)
+        bool one = access(single, F_OK) == 0, many = access(index, F_OK) == 0;
+        if (one && many)
+            status = vdm_fail(err, "%s: found %s.safetensors and %s: expected one of them", dir, stem, name);
+        else if (one)
             status = open_all(f, &single, 1, err);
-        else if (access(index, F_OK) == 0)
+        else if (many)
             status = open_shards(f, dir, index, err);
         else
             status = vdm_fail(err, "%s: found neither %s.safetensors nor %s", dir, stem, name);

@@ -107,13 +107,19 @@ static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair 
 /* ------------------------------------------------------------------------------------------------
  * Collections: ARC Prize's challenges, a task a key, and their solutions */
 
-static int for_each_unknown(place *p, vdm_arc *a, const vdm_json_node *list)
+/* Fills in the answers that the task leaves open; one that it has must be the same. */
+static int take_solutions(place *p, vdm_arc *a, const vdm_json_node *list)
 {
     const vdm_json_node *v = first_child(list);
     p->pair = 0;
-    for (; p->pair < a->n_test; v = vdm_json_next(p->j, v), p->pair++)
-        if (!a->test[p->pair].y.rows && v->kind != VDM_JSON_NULL && read_grid(p, v, &a->test[p->pair].y))
-            return -1;
+    for (; p->pair < a->n_test; v = vdm_json_next(p->j, v), p->pair++) {
+        vdm_grid *known = &a->test[p->pair].y, g = {0};
+        if (v->kind == VDM_JSON_NULL) continue;
+        if (read_grid(p, v, &g)) return -1;
+        if (known->rows && !vdm_grid_equal(known, &g))
+            return refuse(p, v, "the output that the task has itself");
+        *known = g;
+    }
     return 0;
 }
 
@@ -128,7 +134,7 @@ static int read_solutions(vdm_arc *a, const char *path, const char *id, vdm_erro
     if (list && (list->kind != VDM_JSON_ARRAY || list->children != a->n_test))
         status = refuse(&p, list, "an array with an answer for each test");
     else if (list)
-        status = for_each_unknown(&p, a, list);
+        status = take_solutions(&p, a, list);
     vdm_json_free(&j);
     return status;
 }

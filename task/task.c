@@ -240,6 +240,9 @@ static void read_grid(vdm_grid_layout *g, vdm_fields *outer)
     g->cell = vdm_field_int(&f, "cell", 0, 1, VDM_MAX_SIDE);
     g->border = vdm_field_int(&f, "border", -1, 0, VDM_MAX_SIDE);
     read_palette(g, &f);
+    const vdm_json_node *inside = vdm_field(&f, "palette"), *outside = vdm_field(outer, "palette");
+    if (inside && outside && !f.failed && strcmp(inside->text, outside->text) != 0)
+        vdm_field_refuse(&f, "palette", "the one outside of grid");
     outer->failed = f.failed;
 }
 

@@ -438,8 +438,7 @@ static void test_inject(void)
         vdm_tensor t = cases[i].t;
         t.bytes = vdm_tensor_bytes(&t);
         CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
-        int status =
-            vdm("golden @/m --threads 1 --size 32x48 --what %s --inject @/in.st -o @/no.g", cases[i].what);
+        int status = vdm("golden @/m --threads 1 --what %s --inject @/in.st -o @/no.g", cases[i].what);
         CHECK(status == 1 && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
     }
     float wild[2 * 32 * 2 * 2];

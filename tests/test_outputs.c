@@ -90,7 +90,7 @@ static void check_endings(void)
     expect(1, "found ''", "predict " MODEL " --image q.ppm -o answer");
     expect(1, "expected .y4m", "interp q.ppm q.ppm -o v.gif");
     /* golden writes its command into the file */
-    expect(1, "expected names and paths in UTF-8", "golden none -o \"$(printf 'a\\377').g\"");
+    expect(1, "expected text in UTF-8", "golden none -o \"$(printf 'a\\377').g\"");
     expect_shell(1, "", "test -e v.gif || test -e v.mp4 || test -e answer.jpg || test -e v.y4m");
 }
 
@@ -110,6 +110,26 @@ static void check_one_run_in_a_folder(void)
     expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o busy");
     expect_shell(1, "", "test -e busy/lock || test -e busy/lora.safetensors.12.0.part");
     expect_shell(0, "", "test -e busy/mine.12.0.part");
+}
+
+/* Two runs on one file of results, started at once: every task has one line, whoever comes first. */
+static void check_two_arcs(void)
+{
+    const char *const arc =
+        "arc tasks " MODEL " --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 --out two.jsonl";
+    for (int i = 0; i < 8; i++) {
+        expect_shell(
+            0, "",
+            "rm -rf two.jsonl*; (\"$VDM\" %s >a.txt 2>&1; echo $? >>a.txt) & (\"$VDM\" %s >b.txt 2>&1; echo "
+            "$? >>b.txt) & wait; cat a.txt b.txt",
+            arc, arc);
+        expect_shell(
+            0, "",
+            "for f in a b; do tail -n 1 $f.txt | grep -qx 0 || grep -q 'another run is writing' $f.txt "
+            "|| exit 1; done");
+        expect_shell(0, "2", "grep -c task two.jsonl; ! test -e two.jsonl.work");
+        expect(0, "all                      2", "arc --report two.jsonl -o two.html");
+    }
 }
 
 static void check_standard_streams(void)
@@ -301,6 +321,7 @@ int main(void)
     check_two_outputs_of_one_file();
     check_endings();
     check_one_run_in_a_folder();
+    check_two_arcs();
     check_standard_streams();
     check_arc_files();
     check_arc_work_link();

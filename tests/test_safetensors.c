@@ -521,8 +521,11 @@ static void test_shards(void)
         vdm_safetensors_close(&f);
     }
     put_shard("m.safetensors", "only", NULL);
-    CHECK(vdm_safetensors_open_folder(&f, check_folder(), "m", &err) == 0 && f.count == 1,
-          "one file goes first");
+    CHECK(refused(vdm_safetensors_open_folder(&f, check_folder(), "m", &err),
+                  "found m.safetensors and m.safetensors.index.json: expected one of them"),
+          "both");
+    remove(path_of("m.safetensors.index.json"));
+    CHECK(vdm_safetensors_open_folder(&f, check_folder(), "m", &err) == 0 && f.count == 1, "one file");
     vdm_safetensors_close(&f);
 }
 

@@ -4,6 +4,7 @@
  * command line. Keys of vdm.json (files/model_settings.c) are the names of options, with _ for -. */
 #include "tools/options_table.h"
 #include "files/model_settings.h"
+#include "tools/ignored_keys.h"
 #include "tools/messages.h"
 
 #include <errno.h>
@@ -297,6 +298,13 @@ static int misuse_unknown(int command, const char *option)
                   line);
 }
 
+/* A second file or text: the first one would be ignored. Of numbers, words and sizes the last one counts. */
+static bool is_contradiction(const struct option_row *r, const options *o, const char *text)
+{
+    if (!o->given[r - option_rows] || (r->kind != TEXT && r->kind != WORDS)) return false;
+    return strcmp(*(const char *const *)((const char *)o + r->offset), text) != 0;
+}
+
 static int read_words(options *o, int command, int argc, char **argv)
 {
     vdm_error err;
@@ -314,6 +322,8 @@ static int read_words(options *o, int command, int argc, char **argv)
         const struct option_row *r = find_row(command, argv[i]);
         if (!r) return misuse_unknown(command, argv[i]);
         if (r->kind != FLAG && i + 1 == argc) return misuse("%s: expected %s after it", r->name, r->value);
+        if (is_contradiction(r, o, i + 1 < argc ? argv[i + 1] : ""))
+            return misuse("%s: found '%s' and another before it, expected one", r->name, argv[i + 1]);
         if (read_option(r, o, r->kind == FLAG ? "" : argv[++i], &err))
             return misuse("%s: %s", r->name, err.text);
         o->given[r - option_rows] = true;
@@ -323,6 +333,10 @@ static int read_words(options *o, int command, int argc, char **argv)
 
 static void warn_of_threads(int threads)
 {
+    const char *wish = getenv("OMP_NUM_THREADS");
+    if (wish && *wish && atoi(wish) < 1)
+        fprintf(stderr, "OMP_NUM_THREADS: expected a number of threads, found '%s', which is ignored\n",
+                clean(wish));
 #ifdef _SC_NPROCESSORS_ONLN
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores > 0 && threads > cores)
@@ -349,6 +363,7 @@ int options_read(options *o, int command, int argc, char **argv)
     status = read_words(o, command, argc, argv);
     if (status == DONE) status = options_refuse_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
+    if (status == DONE && o->model) ignored_keys_print(o->model);
     return status;
 }
 

@@ -42,14 +42,34 @@ static bool is_no_report(const options *o)
     return !o->arc.report;
 }
 
+static bool is_no_roundtrip(const options *o)
+{
+    return !o->arc.vae_roundtrip;
+}
+
 static bool has_no_results(const options *o)
 {
     return !o->arc.out;
 }
 
+static bool has_no_lora(const options *o)
+{
+    return !o->sample.n_loras;
+}
+
 static bool has_cell(const options *o)
 {
     return o->canvas.cell > 0;
+}
+
+static bool has_split(const options *o)
+{
+    return o->bench.plan != NULL;
+}
+
+static bool has_no_split(const options *o)
+{
+    return !o->bench.plan && !o->list;
 }
 
 static bool has_expected(const options *o)
@@ -81,10 +101,19 @@ static const struct rule {
     {FIT | EVAL | DEMO, "--cell --border --align --grow --outside --palette", is_arc_file, "an ARC-AGI file"},
     {FIT | EVAL | DEMO | ARC, "--grow", has_cell, "--cell above 0"},
     {ARC, "-o", has_no_results, "one task or --report; the results of a folder go to --out"},
-    {ARC, NULL, is_no_report, "tasks to answer, not with --report"},
+    {ARC,
+     "--phi --steps --sample-steps --ensemble --sampler --guidance --image-scale --prompt-embeds --negative-embeds "
+     "--rank --alpha --lr --schedule --warmup --batch --accumulate --memory --clip --weight-decay --pure-noise "
+     "--no-image-noise --init --save-every --watch-every --views --attempts --size-rule --colour --augment --shard "
+     "--out --memory-limit",
+     is_no_roundtrip, "answering tasks, not with --vae-roundtrip"},
+    {ARC, NULL, is_no_report, "answering tasks, not with --report"},
     {COMPARE, "--as", has_expected, "--tol expected"},
+    {BENCH, "--json --runs --quick", has_no_split, "measuring, not with --plan or --list"},
+    {BENCH, "--measure", has_split, "--plan"},
     {GOLDEN, "--batch", NULL, "transformer|train"},
     {GOLDEN, "--lora --alpha", NULL, "transformer|sample|train"},
+    {GOLDEN, "--rank --alpha", has_no_lora, "an adapter that is drawn, not with --lora"},
     {GOLDEN, "--steps", NULL, "train|sample"},
     {GOLDEN, "--rank --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
     {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},

@@ -192,12 +192,12 @@ bool shard_is_legal(const char *text)
     return read_part(text, &index, &of);
 }
 
-/* Is that task in the results? */
-static bool is_done(const shard *s, const char *name)
+/* The result of that task; NULL: it has none. */
+static const arc_result *find_result(const shard *s, const char *name)
 {
     for (int i = 0; i < s->done.n; i++)
-        if (strcmp(s->done.all[i].task, name) == 0) return true;
-    return false;
+        if (strcmp(s->done.all[i].task, name) == 0) return &s->done.all[i];
+    return NULL;
 }
 
 /* The rest after the last complete line is cut off, but only if it is the beginning of a line of results. */
@@ -332,9 +332,11 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
             status = keep_error(r, s->run, why.text, err);
         if (!status) {
             vdm_free(r->task);
+            vdm_free(r->run);
             r->task = vdm_copy_text(name, err);
+            r->run = vdm_copy_text(s->run, err);
             r->of = s->tasks;
-            status = r->task ? append(s, r, err) : -1;
+            status = r->task && r->run ? append(s, r, err) : -1;
         }
         if (!status) report_task(s, r, at, all);
         solver_free(&v);
@@ -345,13 +347,45 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     return status;
 }
 
+static bool is_of_task(const arc_result *r, const vdm_arc *a)
+{
+    bool same = a->n_test == r->n_tests && a->n_train == r->pairs;
+    for (int i = 0; i < r->n_tests && same; i++) {
+        const arc_test *t = &r->tests[i];
+        same = vdm_grid_equal(&a->test[i].x, &t->input) &&
+               (!t->truth.rows || vdm_grid_equal(&a->test[i].y, &t->truth)); /* may be known since */
+    }
+    return same;
+}
+
+/* The task's file still is the one that was answered. Those of a collection are not read again: each would take its
+ * whole file. */
+static int check_result(const shard *s, const arc_result *r, vdm_error *err)
+{
+    char file[1024];
+    vdm_arc a;
+    snprintf(file, sizeof file, "%s.json", r->task);
+    char *path = vdm_path(s->o->operands[0], file, err);
+    int status = path ? 0 : -1;
+    if (path && !r->error && access(path, F_OK) == 0 && !(status = vdm_arc_read(&a, path, err))) {
+        if (!is_of_task(r, &a))
+            status = vdm_fail(err, "%s: the result of '%s' is that of another task: %s was changed since",
+                              s->o->arc.out, r->task, path);
+        vdm_arc_free(&a);
+    }
+    vdm_free(path);
+    return status;
+}
+
 static int all_tasks(shard *s, vdm_error *err)
 {
     int mine = (s->tasks - s->index + s->of - 1) / s->of, at = 0;
     for (int i = s->index; i < s->tasks; i += s->of) {
         const char *name = s->list.names[i];
         at++;
-        if (is_done(s, name)) {
+        const arc_result *done = find_result(s, name);
+        if (done && check_result(s, done, err)) return -1;
+        if (done) {
             char *work = work_folder(s, name, err);
             if (work) clear_work(work); /* of a run that was killed between the line and this */
             vdm_free(work);
@@ -377,6 +411,61 @@ static int try_out(shard *s, vdm_error *err)
     return status;
 }
 
+static int hash_tensors(uint64_t *h, vdm_safetensors *f)
+{
+    for (int64_t i = 0; i < f->count; i++) *h = vdm_hash_tensor(*h, &f->tensors[i]);
+    vdm_safetensors_close(f);
+    return 0;
+}
+
+/* A file of tensors; NULL, or none of that name: nothing. */
+static int hash_file(uint64_t *h, const char *path, vdm_error *err)
+{
+    vdm_safetensors f;
+    if (!path || access(path, F_OK) != 0) return 0;
+    return vdm_safetensors_open(&f, path, err) ? -1 : hash_tensors(h, &f);
+}
+
+/* Everything that the settings name by its path: the model's weights and embeddings, and the options' files. */
+static int hash_contents(uint64_t *h, const options *o, vdm_error *err)
+{
+    static const char *const names[] = {"transformer", "vae", "prompt_embeds.safetensors",
+                                        "view_embeds.safetensors"};
+    const char *const files[] = {o->learn.init, o->prompt.embeds, o->prompt.negative_embeds};
+    int status = 0;
+    for (int i = 0; i < 4 && !status; i++) {
+        vdm_safetensors f;
+        char *path = vdm_path(o->model, names[i], err);
+        if (!path)
+            status = -1;
+        else if (i >= 2)
+            status = hash_file(h, path, err);
+        else
+            status = vdm_safetensors_open_folder(&f, path, "diffusion_pytorch_model", err)
+                         ? -1
+                         : hash_tensors(h, &f);
+        vdm_free(path);
+    }
+    for (int i = 0; i < 3 && !status; i++) status = hash_file(h, files[i], err);
+    return status;
+}
+
+/* The settings of the run, and a hash of what they name: another model at the same path is another run. */
+static char *run_of(const options *o, vdm_error *err)
+{
+    uint64_t h = VDM_HASH_START;
+    char *settings = options_key(o, err);
+    if (!settings || hash_contents(&h, o, err)) {
+        vdm_free(settings);
+        return NULL;
+    }
+    size_t size = strlen(settings) + 40;
+    char *run = vdm_alloc(size, 1, "the settings", err);
+    if (run) snprintf(run, size, "%s; contents %016llx", settings, (unsigned long long)h);
+    vdm_free(settings);
+    return run;
+}
+
 /* Names become part of the results, which are JSON. */
 static int check_names(const shard *s, vdm_error *err)
 {
@@ -393,8 +482,9 @@ static int prepare(shard *s, vdm_error *err)
     if (o->arc.shard) read_part(o->arc.shard, &s->index, &s->of);
     s->index--;
     s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
-    s->run = options_key(o, err);
-    if (!s->run || check_names(s, err) || try_out(s, err)) return -1;
+    if (try_out(s, err)) return -1;
+    s->run = run_of(o, err);
+    if (!s->run || check_names(s, err)) return -1;
     if (lock_take(&s->lock, s->work, o->arc.out, err)) return -1;
     return open_results(s, err);
 }

@@ -12,6 +12,7 @@
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/evaluation.h"
+#include "tools/run/plan.h"
 
 #include <math.h>
 #include <string.h>
@@ -291,6 +292,13 @@ static int answer_tests(solver *s, bool frames, vdm_error *err)
     return status;
 }
 
+static int limit_memory(solver *s, vdm_error *err)
+{
+    const training *l = &s->training;
+    return session_limit_memory(&s->session, plan_bytes(&s->session, l->fit.steps, s->task.n_test, l->videos),
+                                err);
+}
+
 int solver_run(solver *s, const options *o, const char *path, const char *work, bool resumable, bool frames,
                vdm_error *err)
 {
@@ -301,6 +309,7 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
     int status = prepare(s, path, work, resumable, err);
     if (!status) status = training_read(&s->training, err);
     if (!status) status = session_load(&s->session, err);
+    if (!status) status = limit_memory(s, err);
     if (!status) status = training_run(&s->training, err);
     if (!status) status = answer_tests(s, frames, err);
     s->result.seconds = vdm_seconds() - start;

@@ -1,6 +1,7 @@
 /* The file that ARC Prize's competition accepts: two attempts at each test of each task. */
 #include "tools/arc/submission.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool submission_is(const char *path)
@@ -31,12 +32,17 @@ static void write_test(FILE *f, const arc_test *t)
     fputc('}', f);
 }
 
+static const char *id_of(const char *task)
+{
+    const char *slash = strrchr(task, '/');
+    return slash ? slash + 1 : task;
+}
+
 /* The task's ID as a JSON string. */
 static void write_id(FILE *f, const char *task)
 {
-    const char *slash = strrchr(task, '/');
     fputc('"', f);
-    for (const char *c = slash ? slash + 1 : task; *c; c++) {
+    for (const char *c = id_of(task); *c; c++) {
         if ((unsigned char)*c < 0x20)
             fprintf(f, "\\u%04x", (unsigned)*c);
         else
@@ -45,10 +51,32 @@ static void write_id(FILE *f, const char *task)
     fputs("\": [", f);
 }
 
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Tasks of two folders may have the same ID, which would be twice in the file. */
+static int check_ids(const arc_results *all, vdm_error *err)
+{
+    const char **ids = vdm_alloc((size_t)all->n, sizeof *ids, "the tasks' IDs", err);
+    if (!ids) return -1;
+    int status = 0;
+    for (int i = 0; i < all->n; i++) ids[i] = id_of(all->all[i].task);
+    qsort(ids, (size_t)all->n, sizeof *ids, by_id);
+    for (int i = 1; i < all->n && !status; i++)
+        if (strcmp(ids[i - 1], ids[i]) == 0)
+            status = vdm_fail(
+                err, "two tasks have the ID '%s': expected tasks of one collection in a submission", ids[i]);
+    vdm_free(ids);
+    return status;
+}
+
 int submission_write(const arc_results *all, const char *path, vdm_error *err)
 {
     static const arc_test nothing = {0};
     vdm_file f;
+    if (check_ids(all, err)) return -1;
     if (vdm_file_open(&f, path, err)) return -1;
     fputc('{', f.stream);
     for (int i = 0; i < all->n; i++) {

@@ -89,6 +89,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
         status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
     }
     struct tally *row = status ? NULL : find_row(c, height, t->grid.cell);
+    if (!status && !row) status = vdm_fail(err, "more than %d sizes of cells and canvases", MAX_ROWS);
     if (row) {
         int wrong = arc_wrong(&read, e->y);
         row->pairs++;
@@ -170,6 +171,10 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
         vdm_free(path);
         if (console_stopped()) status = vdm_fail(err, "interrupted");
     }
+    if (!status && !c.n)
+        status =
+            vdm_fail(err, "%s: --size %dx%d: expected a pair that fits with cells of 2 pixels, found none",
+                     o->operands[0], o->height, o->width);
     if (!status) print_rows(&c);
     session_free(&c.s);
     list_free(&list);

@@ -71,7 +71,10 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
 {
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
-    for (int i = 0; i < o->n_operands && !status; i++) status = paths_read(&p, o->operands[i], err);
+    for (int i = 0; i < o->n_operands && !status; i++) {
+        const char *path = o->operands[i];
+        status = vdm_is_folder(path) ? paths_read_folder(&p, path, err) : paths_read(&p, path, err);
+    }
     if (!status) status = paths_write(&p, page, ANY_FILE, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
@@ -132,7 +135,7 @@ int command_arc(int argc, char **argv)
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
-    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, &err)))
+    if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, ARC, &err)))
         return fail(&err);
     if (o.arc.report)
         status = summary(&o, command, &err);

@@ -16,6 +16,7 @@
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
+#include "tools/run/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -312,11 +313,18 @@ static int answer_all(struct demo *d, vdm_error *err)
     return 0;
 }
 
+/* It answers while it learns. */
+static int limit_memory(struct demo *d, vdm_error *err)
+{
+    double bytes = plan_bytes(&d->s, d->training.fit.steps, 0, d->training.videos);
+    return session_limit_memory(&d->s, bytes + plan_bytes(&d->s, 0, d->evaluation.asked, 0), err);
+}
+
 static int run(struct demo *d, vdm_error *err)
 {
     if (training_read(&d->training, err)) return -1;
     show_pairs(d);
-    if (session_load(&d->s, err)) return -1;
+    if (session_load(&d->s, err) || limit_memory(d, err)) return -1;
     plan_looks(d);
     if (training_run(&d->training, err)) return -1;
     return answer_all(d, err);
@@ -347,7 +355,7 @@ int command_demo(int argc, char **argv)
         return misuse("--phi: %s", err.text);
     console_watch_signals();
     d.command = command_line("demo", argc, argv, &err);
-    status = d.command ? training_init_options(&d.options, &err) : -1;
+    status = d.command ? training_init_options(&d.options, DEMO, &err) : -1;
     if (!status) status = prepare(&d, &err);
     if (!status) status = run(&d, &err);
     release(&d);

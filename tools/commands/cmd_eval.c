@@ -4,6 +4,7 @@
 #include "tools/messages.h"
 #include "tools/report/failure_text.h"
 #include "tools/report/page.h"
+#include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
@@ -49,7 +50,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
 {
     const options *o = s->options;
     vdm_error other;
-    if (session_load(s, err)) return -1;
+    if (session_load(s, err) || adapters_report(s, a->task, err)) return -1;
     double planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
     int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
@@ -66,8 +67,8 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
 static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
 {
     int height, width;
-    if (vdm_task_read(t, o->operands[0], err) || canvas_lay_out(t, o, true, err) ||
-        canvas_view(t, o, view, err))
+    if (adapters_apply(o, EVAL, err) || vdm_task_read(t, o->operands[0], err) ||
+        canvas_lay_out(t, o, true, err) || canvas_view(t, o, view, err))
         return -1;
     int n = evaluation_asked(t, o->limit, err);
     int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;

@@ -6,6 +6,7 @@
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
 #include "tools/run/files.h"
+#include "tools/run/injected.h"
 #include "tools/run/plan.h"
 
 #include <math.h>
@@ -69,6 +70,16 @@ static int read_video_noise(struct run *r, const vdm_safetensors *f, vdm_error *
     return r->video_noise ? 0 : -1;
 }
 
+static int check_used(const vdm_safetensors *f, const options *o, vdm_error *err)
+{
+    static const char *const names[] = {
+        "t", "pair", "noise", "video_noise", "image_noise", "image_pixel_noise", "image_sigma"};
+    static const char noise[] = "noise on the first frame, not with --no-image-noise";
+    injected_report_others(f, names, sizeof names / sizeof names[0]);
+    if (injected_refuse(f, "image_pixel_noise", !o->learn.no_image_noise, noise, err)) return -1;
+    return injected_refuse(f, "image_sigma", !o->learn.no_image_noise, noise, err);
+}
+
 static int inject(struct run *r, vdm_error *err)
 {
     const options *o = r->s.options;
@@ -88,7 +99,8 @@ static int inject(struct run *r, vdm_error *err)
                   {"image_sigma", &r->image_sigma, 1, {n}}};
     vdm_safetensors f;
     if (vdm_safetensors_open(&f, o->inject, err)) return -1;
-    int status = read_video_noise(r, &f, err), found = vdm_safetensors_find(&f, "video_noise") != NULL;
+    int status = check_used(&f, o, err), found = vdm_safetensors_find(&f, "video_noise") != NULL;
+    if (!status) status = read_video_noise(r, &f, err);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0] && !status; i++) {
         if (!vdm_safetensors_find(&f, wanted[i].name)) continue;
         found++;
@@ -195,7 +207,7 @@ static void release(struct run *r)
 
 static int fit(struct run *r, options *o, const char *command, vdm_error *err)
 {
-    if (training_init_options(o, err)) return -1;
+    if (training_init_options(o, FIT, err)) return -1;
     if (vdm_task_read(&r->task, o->operands[0], err)) return -1;
     if (canvas_lay_out(&r->task, o, true, err)) return -1;
     if (canvas_view(&r->task, o, &r->view, err)) return -1;

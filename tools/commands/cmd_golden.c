@@ -13,6 +13,7 @@ int command_golden(int argc, char **argv)
     vdm_error err;
     int status = options_read(&o, GOLDEN, argc, argv);
     if (status) return status < 0 ? DONE : status;
+    if (o.golden.names && o.output) return misuse("golden: -o, --names: expected one of the two");
     if (o.golden.names) {
         golden_names();
         return DONE;
@@ -21,8 +22,10 @@ int command_golden(int argc, char **argv)
     if (o.n_operands && option_given(&o, "--model"))
         return misuse("golden: '%s': expected one model, found --model too", o.operands[0]);
     if (!o.output) return misuse("golden: expected -o FILE");
-    if (o.learn.steps && strcmp(o.golden.what, "sample") == 0)
-        o.sample.steps = o.learn.steps; /* its former name */
+    bool former = o.learn.steps && strcmp(o.golden.what, "sample") == 0;
+    if (former && option_given(&o, "--sample-steps"))
+        return misuse("golden: --steps and --sample-steps: expected one of the two");
+    if (former) o.sample.steps = o.learn.steps; /* its former name */
     char *command = command_line("golden", argc, argv, &err);
     bool checked = command && !check_utf8(command, &err) && !check_utf8(o.model, &err) &&
                    !paths_check_command(&o, GOLDEN, ANY_FILE, &err);

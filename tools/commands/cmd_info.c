@@ -1,6 +1,7 @@
 /* vdm info: describes a model, an adapter, a task or any safetensors file. */
 #include "tools/commands/commands.h"
 #include "tools/arc/shard.h"
+#include "tools/ignored_keys.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
 #include "tools/run/plan.h"
@@ -47,6 +48,7 @@ static int model_info(const char *path, vdm_error *err)
     double transformer = count_parameters(path, "transformer", "diffusion_pytorch_model", err);
     double vae = transformer < 0 ? -1 : count_parameters(path, "vae", "diffusion_pytorch_model", err);
     if (vae < 0) return -1;
+    ignored_keys_print(path);
     printf("%s: %s\n", clean(path), variant_of(c));
     printf("  transformer  %.0f parameters, %d blocks, width %d (%d heads of %d), text %d x %d\n",
            transformer, c->layers, c->heads * c->head_dim, c->heads, c->head_dim, c->text_tokens,
@@ -140,6 +142,10 @@ static int file_info(const char *path, vdm_error *err)
                           : "no metadata, so that alpha = rank");
     if (a.is && metadata) print_lines(metadata);
     printf("\n");
+    const char *learned = a.is ? vdm_safetensors_metadata(&f, "vdm_learned") : NULL,
+               *views = a.is ? vdm_safetensors_metadata(&f, "vdm_views") : NULL;
+    if (learned) printf("  learned with %s\n", clean(learned));
+    if (views) printf("  learned in %s views\n", clean(views));
     print_tensors(&f);
     vdm_safetensors_close(&f);
     return 0;

@@ -42,6 +42,9 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
     for (int i = 0; i < 2 && !status; i++) {
         status = read_picture(&pair[i], o->operands[i], err);
         if (!status && !height) height = pair[0].height, width = pair[0].width;
+        if (!status && !o->height && (pair[i].height != height || pair[i].width != width))
+            fprintf(stderr, "%s: resized from %dx%d to %dx%d, the size of %s\n", clean(o->operands[i]),
+                    pair[i].height, pair[i].width, height, width, clean(o->operands[0]));
         if (!status) status = vdm_picture_resize(&sized[i], &pair[i], height, width, err);
     }
     if (!status) {

@@ -2,8 +2,10 @@
  * a grid, by a majority vote of all views. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
+#include "tools/run/adapters.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
+#include "tools/run/injected.h"
 #include "tools/run/multi_view.h"
 #include "tools/run/paths.h"
 #include "tools/run/files.h"
@@ -38,6 +40,17 @@ static int check_prompts(const session *s, bool prompt, bool negative, vdm_error
     return 0;
 }
 
+static int check_used(const vdm_safetensors *f, const session *s, vdm_error *err)
+{
+    static const char *const names[] = {"noise", "image_noise", "step_noise", "prompt_embeds",
+                                        "negative_prompt_embeds"};
+    injected_report_others(f, names, sizeof names / sizeof names[0]);
+    if (injected_refuse(f, "step_noise", sample_options(s).sampler == VDM_DPM, "--sampler dpm", err))
+        return -1;
+    return injected_refuse(f, "negative_prompt_embeds", s->options->sample.guidance > 1, "--guidance above 1",
+                           err);
+}
+
 static int inject(struct injected *in, session *s, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
@@ -49,7 +62,8 @@ static int inject(struct injected *in, session *s, vdm_error *err)
     vdm_safetensors f;
     float *prompt = NULL, *negative = NULL;
     if (vdm_safetensors_open(&f, s->options->inject, err)) return -1;
-    int status = inject_one(&in->noise, &f, "noise", 4, noise, err);
+    int status = check_used(&f, s, err);
+    if (!status) status = inject_one(&in->noise, &f, "noise", 4, noise, err);
     if (!status) status = inject_one(&in->image_noise, &f, "image_noise", 3, image, err);
     if (!status) status = inject_one(&in->step_noise, &f, "step_noise", 6, step, err);
     if (!status) status = inject_one(&prompt, &f, "prompt_embeds", 2, text, err);
@@ -239,9 +253,9 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     return status;
 }
 
-static int predict(struct question *q, session *s, vdm_picture *query, const options *o, vdm_error *err)
+static int predict(struct question *q, session *s, vdm_picture *query, options *o, vdm_error *err)
 {
-    if (paths_check_command(o, PREDICT, PICTURE_FILE, err)) return -1;
+    if (paths_check_command(o, PREDICT, PICTURE_FILE, err) || adapters_apply(o, PREDICT, err)) return -1;
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
     int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
     if (session_plan(s, o, o->predict.image, height, width, err)) return -1;
@@ -253,6 +267,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, const opt
     struct injected in = {0};
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
     if (!status) status = session_load(s, err);
+    if (!status) status = adapters_report(s, q->task.grid.rows ? &q->task : NULL, err);
     if (!status) status = answer(q, &in, err);
     vdm_free(in.noise);
     vdm_free(in.image_noise);

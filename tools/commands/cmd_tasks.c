@@ -73,7 +73,12 @@ int command_tasks(int argc, char **argv)
     vdm_error err;
     int status = options_read(&o, TASKS, argc, argv);
     if (status) return status < 0 ? DONE : status;
-    if (o.n_operands == 0 || (o.list && strcmp(o.operands[0], "coco") != 0)) {
+    bool is_coco = o.n_operands && strcmp(o.operands[0], "coco") == 0;
+    if (o.list && o.output) return misuse("tasks: -o, --list: expected one of the two");
+    if (o.list && o.n_operands && !is_coco)
+        return misuse("tasks: --list: expected no name, or coco, found '%s'", o.operands[0]);
+    if (!o.n_operands && o.output) return misuse("tasks: -o: expected the NAME of a task, found none");
+    if (!o.n_operands) {
         list();
         return DONE;
     }

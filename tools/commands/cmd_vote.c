@@ -11,11 +11,18 @@
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
 struct vote {
     vdm_task task;
     evaluation evaluation;
     const char *const *runs; /* [n_runs]: folders */
     int n_runs;
+    double *recorded; /* [n_runs,asked]: scores in the runs' tables; NaN: none */
     char *scores, *page;
 };
 
@@ -31,13 +38,34 @@ static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
     }
 }
 
-/* cells [rows,cols] of a run's answer. */
-static int read_answer(uint8_t *cells, const char *run, const char *name, const vdm_grid_layout *grid,
-                       const vdm_geometry *g, vdm_error *err)
+/* The picture has the score that its run's table says: else it answers another task, or was changed. */
+static int check_score(const struct vote *v, int k, const vdm_example *e, const vdm_picture *p,
+                       vdm_error *err)
 {
+    const vdm_geometry *g = &v->evaluation.geometry;
+    const vdm_grid_layout grid = vdm_example_grid(&v->task, e);
+    double said = v->recorded[(int64_t)k * v->evaluation.asked + (e - v->task.test)], score = said;
+    vdm_picture truth = {0};
+    bool exact;
+    if (isnan(said)) return 0;
+    int status = vdm_example_picture(&truth, &v->task, e, VDM_OUTPUT, g->height, g->width, err);
+    if (!status) status = vdm_score(&score, &exact, v->task.metric, &grid, p, &truth, err);
+    vdm_picture_free(&truth);
+    if (status || fabs(score - said) < 1e-6) return status;
+    return vdm_fail(
+        err, "%s: %s: the score in scores.csv is %.4f, that of the picture is %.4f: expected answers to %s",
+        v->runs[k], e->name, said, score, v->task.path);
+}
+
+/* cells [rows,cols] of the answer of run k. */
+static int read_answer(uint8_t *cells, const struct vote *v, int k, const vdm_example *e, vdm_error *err)
+{
+    const vdm_geometry *g = &v->evaluation.geometry;
+    const vdm_grid_layout layout = vdm_example_grid(&v->task, e), *grid = &layout;
+    const char *run = v->runs[k];
     char file[VDM_MAX_NAME];
     vdm_picture p = {0};
-    snprintf(file, sizeof file, "%s.ppm", name);
+    snprintf(file, sizeof file, "%s.ppm", e->name);
     char *path = vdm_path(run, file, err);
     int status = path ? vdm_picture_read(&p, path, err) : -1;
     if (!status && (p.height != g->height || p.width != g->width))
@@ -46,6 +74,7 @@ static int read_answer(uint8_t *cells, const char *run, const char *name, const 
     if (!status && vdm_grid_read(cells, &p, grid))
         status = vdm_fail(err, "%s: expected %d rows and %d columns of %d pixels, found %dx%d pixels", path,
                           grid->rows, grid->cols, grid->cell, p.height, p.width);
+    if (!status) status = check_score(v, k, e, &p, err);
     vdm_picture_free(&p);
     vdm_free(path);
     return status;
@@ -60,8 +89,7 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     uint8_t *answers = vdm_alloc((size_t)(v->n_runs + 1) * (size_t)cells, 1, "the votes", err);
     if (!answers) return -1;
     uint8_t *winner = answers + v->n_runs * cells;
-    for (int k = 0; k < v->n_runs && !status; k++)
-        status = read_answer(answers + k * cells, v->runs[k], e->name, &grid, g, err);
+    for (int k = 0; k < v->n_runs && !status; k++) status = read_answer(answers + k * cells, v, k, e, err);
     if (!status) {
         count(winner, answers, v->n_runs, cells);
         status = vdm_example_picture(&input, &v->task, e, VDM_INPUT, g->height, g->width, err);
@@ -74,17 +102,48 @@ static int vote_on(struct vote *v, const vdm_example *e, const char *folder, vdm
     return status;
 }
 
-/* Rejects a run whose table has fewer answers than are counted: other pictures in its folder may be an earlier
- * run's. */
-static int check_run(const struct vote *v, const char *run, vdm_error *err)
+/* A run has one vote. */
+static int check_once(const struct vote *v, int k, vdm_error *err)
 {
+    struct stat mine, other;
+    if (stat(v->runs[k], &mine)) return vdm_fail(err, "%s: %s", v->runs[k], strerror(errno));
+    for (int i = 0; i < k; i++)
+        if (stat(v->runs[i], &other) == 0 && mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+            return vdm_fail(err, "%s: this run is %s, which votes already: expected every run once",
+                            v->runs[k], v->runs[i]);
+    return 0;
+}
+
+/* The score of a row "NAME,METRIC,SCORE,...", NAME perhaps in quotes; NaN: there is none. */
+static double score_of_row(const char *row)
+{
+    bool quoted = false;
+    for (; *row && *row != '\n' && (quoted || *row != ','); row++) quoted ^= *row == '"';
+    const char *metric = *row == ',' ? row + 1 : row;
+    size_t n = strcspn(metric, ",\n");
+    return metric[n] == ',' ? strtod(metric + n + 1, NULL) : (double)NAN;
+}
+
+/* Reads a run's table, and rejects one that has fewer answers than are counted: other pictures in its folder may be an
+ * earlier run's. */
+static int read_run(struct vote *v, int k, vdm_error *err)
+{
+    const char *run = v->runs[k];
+    double *to = v->recorded + (int64_t)k * v->evaluation.asked;
     char *path = vdm_path(run, "scores.csv", err), *text = NULL;
     size_t size = 0;
     int expected = 0, rows = -1, status = path ? 0 : -1; /* without the header */
+    for (int i = 0; i < v->evaluation.asked; i++) to[i] = (double)NAN;
     if (path && has(run, "scores.csv")) {
         status = vdm_read_file(path, VDM_MAX_JSON, &text, &size, err);
         for (size_t i = 0; i < size; i++) rows += text[i] == '\n';
-        for (int i = 0; i < v->evaluation.asked; i++) expected += v->task.test[i].output != NULL;
+        const char *row = size ? strchr(text, '\n') : NULL;
+        for (int i = 0; i < v->evaluation.asked; i++) {
+            if (!v->task.test[i].output) continue;
+            expected++;
+            if (row && row[1]) to[i] = score_of_row(row + 1);
+            row = row ? strchr(row + 1, '\n') : NULL;
+        }
         if (!status && rows < expected)
             status =
                 vdm_fail(err, "%s: expected the scores of %d answers, found %d; --limit %d counts only those",
@@ -111,6 +170,9 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
         return -1;
     v->runs = o->operands + 1;
     v->n_runs = o->n_operands - 1;
+    v->recorded =
+        vdm_alloc((size_t)v->n_runs * (size_t)n, sizeof *v->recorded, "the scores of the runs", err);
+    if (!v->recorded) return -1;
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
     if (!v->scores || !v->page) return -1;
@@ -118,7 +180,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
-        if (check_run(v, v->runs[i], err) || paths_read_folder(&p, v->runs[i], err)) goto end;
+        if (check_once(v, i, err) || read_run(v, i, err) || paths_read_folder(&p, v->runs[i], err)) goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
@@ -151,6 +213,7 @@ int command_vote(int argc, char **argv)
     if (!status) status = run(&v, &o, command, &err);
     status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
     vdm_free(command);
+    vdm_free(v.recorded);
     vdm_free(v.scores);
     vdm_free(v.page);
     evaluation_free(&v.evaluation);

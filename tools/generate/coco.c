@@ -28,6 +28,7 @@
 #include "tools/generate/task_folder.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
+#include "tools/run/pictures.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -115,6 +116,9 @@ static int read_names(struct coco *c, vdm_error *err)
         if (n == 0 || n >= sizeof c->names[0])
             return vdm_fail(err, "--category: expected NAME or NAME,NAME,..., found '%.100s'",
                             c->o->tasks.category);
+        for (int i = 0; i < c->n_categories; i++)
+            if (strlen(c->names[i]) == n && memcmp(c->names[i], at, n) == 0)
+                return vdm_fail(err, "--category: found '%s' twice, expected every name once", c->names[i]);
         memcpy(c->names[c->n_categories++], at, n);
     }
     if (!c->n_categories) return vdm_fail(err, "--category: expected a name, found none");
@@ -543,7 +547,7 @@ static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *
 }
 
 /* The picture, resized to --size; the file's size must be the annotated one. */
-static int read_picture(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
+static int read_shot(vdm_picture *to, const struct coco *c, const struct shot *s, vdm_error *err)
 {
     vdm_picture p = {0};
     char *path = NULL;
@@ -551,7 +555,7 @@ static int read_picture(vdm_picture *to, const struct coco *c, const struct shot
     if (!status && !path)
         status = vdm_fail(err, "%s/%s.png: expected this picture (or .ppm, .pgm, .pbm), found none",
                           c->o->tasks.images, s->name);
-    if (!status) status = vdm_picture_read(&p, path, err);
+    if (!status) status = read_picture(&p, path, err);
     if (!status && (p.width != s->width || p.height != s->height))
         status = vdm_fail(err, "%s: expected %d x %d pixels, as in %s, found %d x %d", path, s->width,
                           s->height, c->o->tasks.annotations, p.width, p.height);
@@ -568,7 +572,7 @@ static int write_shot(const struct coco *c, const struct shot *s, const char *di
     vdm_picture x = {0}, y = {0};
     char name[256];
     written_name(name, s);
-    int status = read_picture(&x, c, s, err);
+    int status = read_shot(&x, c, s, err);
     if (!status) {
         y = (vdm_picture){x.height, x.width,
                           vdm_alloc((size_t)x.width * (size_t)x.height, 3, "a picture", err)};

@@ -158,9 +158,30 @@ static void print_first(const comparison *c)
     printf("  cause: %s\n", *c->cause ? clean(c->cause) : "not one of the mistakes that were tried");
 }
 
-/* Prints why a tensor counts as agreeing although it is outside its tolerance. */
+/* Prints in what the two files say that they are of different things. */
+static void print_facts(const both *b)
+{
+    static const char *const keys[] = {"what", "model_hash"};
+    for (int i = 0; i < 2; i++) {
+        const char *ref = vdm_safetensors_metadata(&b->ref, keys[i]),
+                   *got = vdm_safetensors_metadata(&b->got, keys[i]);
+        if (ref && got && strcmp(ref, got) != 0)
+            printf("note: %s: the reference has %s, the other file %s\n", keys[i], clean(ref), clean(got));
+    }
+}
+
+/* Prints why a tensor counts as agreeing although it is outside its tolerance, and what was not used. */
 static void print_notes(const comparison *c)
 {
+    const char *first = "";
+    print_facts(c->b);
+    int64_t unused = map_unused(&c->b->map, &c->b->ref, &first);
+    if (unused)
+        printf("note: --map: %lld line%s no tensor of the reference; the first: '%s'\n", (long long)unused,
+               unused == 1 ? " fits" : "s fit", clean(first));
+    if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
+        !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
+        printf("note: the second file is a golden, the first is not: the reference comes first\n");
     for (int64_t i = 0; i < c->count; i++)
         if (c->all[i].note) printf("note: %s: %s\n", clean(c->all[i].ref->name), c->all[i].note);
 }
@@ -204,10 +225,13 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
 {
     struct tolerances t = {0};
     int status = read_tolerances(&t, o, b, err);
+    uint64_t used = 0;
     c->all = status ? NULL : vdm_alloc((size_t)b->ref.count, sizeof *c->all, "findings", err);
     for (int64_t i = 0; c->all && i < b->ref.count; i++) {
         finding *f = &c->all[c->count];
-        if (!name_selected(o->only, b->order[i]->name)) continue;
+        uint64_t chosen = patterns_matching(o->only, b->order[i]->name);
+        used |= chosen;
+        if (o->only && !chosen) continue;
         f->ref = b->order[i];
         compare_tensor(f, b, &t);
         c->agree += f->verdict == AGREES;
@@ -218,8 +242,10 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
     }
     free_tolerances(&t);
     if (!c->all) return -1;
-    if (!c->count && o->only)
-        return vdm_fail(err, "--only %s: no tensor of %s has such a name", o->only, b->ref.path);
+    const char *unused = pattern_unused(o->only, used);
+    if (unused)
+        return vdm_fail(err, "--only %.*s: no tensor of %s has such a name", (int)strcspn(unused, ","),
+                        unused, b->ref.path);
     if (c->agree + c->differ == 0)
         return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;

@@ -29,6 +29,8 @@ void map_free(name_map *m);
 /* The other file's name; `name` itself if no line fits. */
 enum { MAX_MAPPED = 2 * VDM_MAX_NAME };
 const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED]);
+/* How many lines fit no tensor of the reference, and the first of them. */
+int64_t map_unused(const name_map *m, const vdm_safetensors *ref, const char **first);
 
 /* Two files side by side (compare_files.c). */
 typedef struct both {
@@ -43,8 +45,11 @@ void both_close(both *b);      /* after a failure too */
 const vdm_tensor *both_other(const both *b, const char *name);
 /* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
-/* --only: one of the patterns, with commas between them; * stands for any characters, ? for one. NULL: every name. */
-bool name_selected(const char *patterns, const char *name);
+/* --only: which of the patterns, with commas between them, match the name, as bits: at most 64. NULL: none. * stands
+ * for any characters, ? for one. */
+uint64_t patterns_matching(const char *patterns, const char *name);
+/* The first pattern whose bit is not set; NULL: there is none. */
+const char *pattern_unused(const char *patterns, uint64_t used);
 void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
 void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index); /* "[0,3,17]" */
 

@@ -61,12 +61,25 @@ static bool name_matches(const char *pattern, const char *name)
     return !*name;
 }
 
-bool name_selected(const char *patterns, const char *name)
+uint64_t patterns_matching(const char *patterns, const char *name)
 {
-    if (!patterns) return true;
-    for (; patterns; patterns = strchr(patterns, ',') ? strchr(patterns, ',') + 1 : NULL)
-        if (name_matches(patterns, name)) return true;
-    return false;
+    uint64_t bits = 0;
+    for (int i = 0; patterns && i < 64; i++) {
+        if (name_matches(patterns, name)) bits |= (uint64_t)1 << i;
+        patterns = strchr(patterns, ',');
+        if (patterns) patterns++;
+    }
+    return bits;
+}
+
+const char *pattern_unused(const char *patterns, uint64_t used)
+{
+    for (int i = 0; patterns; i++) {
+        if (i == 64 || !(used >> i & 1)) return patterns;
+        patterns = strchr(patterns, ',');
+        if (patterns) patterns++;
+    }
+    return NULL;
 }
 
 void shape_text(char *text, size_t size, int rank, const int64_t *shape)

@@ -160,3 +160,22 @@ const char *map_name(const name_map *m, const char *name, char to[MAX_MAPPED])
         if (translate(&m->lines[i], name, to)) return to;
     return name;
 }
+
+static bool fits_any(const struct map_line *line, const vdm_safetensors *ref)
+{
+    char to[MAX_MAPPED];
+    if (!strchr(line->from, '*')) return vdm_safetensors_find(ref, line->from) != NULL;
+    for (int64_t i = 0; i < ref->count; i++)
+        if (translate(line, ref->tensors[i].name, to)) return true;
+    return false;
+}
+
+int64_t map_unused(const name_map *m, const vdm_safetensors *ref, const char **first)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->count; i++) {
+        if (fits_any(&m->lines[i], ref)) continue;
+        if (!n++) *first = m->lines[i].from;
+    }
+    return n;
+}

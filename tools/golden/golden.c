@@ -12,6 +12,7 @@
 #include "files/hash.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
+#include "tools/run/injected.h"
 #include "tools/run/model_session.h"
 #include "tools/run/prompts.h"
 
@@ -50,10 +51,10 @@ struct golden {
     int n_inputs;
     char facts[MAX_FACTS][2][32]; /* numbers for the metadata */
     int n_facts;
-    uint64_t hash; /* of the weights */
-    int last_step; /* of training */
-    int matched;   /* tensors that --only names */
-    int status;    /* of writing, with its error: */
+    uint64_t hash;    /* of the weights */
+    int last_step;    /* of training */
+    uint64_t matched; /* patterns of --only that match a tensor */
+    int status;       /* of writing, with its error: */
     vdm_error err;
 };
 
@@ -115,9 +116,10 @@ static bool wants_default(const struct golden *g, const char *name)
     if (strcmp(g->what, "train") != 0) return true;
     int n = snprintf(last, sizeof last, "step.%d.", g->last_step);
     if (starts(name, last) && (starts(name + n, "adapter.") || starts(name + n, "adamw."))) return true;
-    return name_selected("step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
-                         "step.1.batch.*.grad.*,step.1.grad.*",
-                         name);
+    return patterns_matching(
+               "step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
+               "step.1.batch.*.grad.*,step.1.grad.*",
+               name) != 0;
 }
 
 static bool wants(void *user, const char *name)
@@ -125,9 +127,7 @@ static bool wants(void *user, const char *name)
     struct golden *g = user;
     for (int i = 0; i < g->n_inputs; i++)
         if (strcmp(g->inputs[i], name) == 0) return false;
-    bool wanted = g->o->only ? name_selected(g->o->only, name) : wants_default(g, name);
-    g->matched += wanted;
-    return wanted;
+    return g->o->only ? patterns_matching(g->o->only, name) != 0 : wants_default(g, name);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -144,6 +144,7 @@ static void see(void *user, const char *name, const float *data, int rank, const
     struct golden *g = user;
     vdm_tensor t = {.name = name, .dtype = VDM_F32, .rank = rank, .data = data};
     if (g->status) return;
+    g->matched |= patterns_matching(g->o->only, name);
     for (int i = 0; i < rank; i++) t.shape[i] = shape[i];
     t.bytes = (size_t)vdm_tensor_count(&t) * sizeof(float);
     g->status = vdm_safetensors_add(&g->file, &t, &g->err);
@@ -158,25 +159,6 @@ static void fact(struct golden *g, const char *name, double value)
     snprintf(g->facts[g->n_facts++][1], sizeof g->facts[0][1], "%.10g", value);
 }
 
-/* FNV-1a over names, shapes and elements, one step an element: the same on every machine. */
-static uint64_t hash_tensor(uint64_t h, const vdm_tensor *t)
-{
-    size_t width = vdm_dtype_bytes(t->dtype);
-    const unsigned char *p = t->data;
-    for (const char *c = t->name; *c; c++) h = vdm_hash_step(h, (unsigned char)*c);
-    for (int i = 0; i < t->rank; i++) h = vdm_hash_step(h, (uint64_t)t->shape[i]);
-    for (size_t i = 0; i + width <= t->bytes; i += width) {
-        uint64_t value = 0;
-        uint16_t two;
-        uint32_t four;
-        if (width == 2) memcpy(&two, p + i, 2), value = two;
-        if (width == 4) memcpy(&four, p + i, 4), value = four;
-        if (width == 8) memcpy(&value, p + i, 8);
-        h = vdm_hash_step(h, value);
-    }
-    return h;
-}
-
 static const char WEIGHTS[] =
     "diffusion_pytorch_model"; /* diffusers' name of the files; that of transformers is "model" */
 
@@ -189,7 +171,7 @@ static int hash_part(struct golden *g, const char *part, const char *stem, vdm_e
     int status = vdm_safetensors_open_folder(&f, dir, stem, err);
     if (!status) {
         status = vdm_safetensors_check_finite(&f, err);
-        for (int64_t i = 0; i < f.count && !status; i++) g->hash = hash_tensor(g->hash, &f.tensors[i]);
+        for (int64_t i = 0; i < f.count && !status; i++) g->hash = vdm_hash_tensor(g->hash, &f.tensors[i]);
         vdm_safetensors_close(&f);
     }
     vdm_free(dir);
@@ -215,9 +197,10 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
-    if (g->o->only && !g->matched)
-        return vdm_fail(err, "--only %s: no tensor of --what %s has such a name; --names lists them",
-                        g->o->only, g->what);
+    const char *unused = pattern_unused(g->o->only, g->matched);
+    if (unused)
+        return vdm_fail(err, "--only %.*s: no tensor of --what %s has such a name; --names lists them",
+                        (int)strcspn(unused, ","), unused, g->what);
     if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
@@ -242,7 +225,6 @@ static void draw(struct golden *g, float *x, int64_t n, enum draw how)
 static float *keep_input(struct golden *g, const char *name, float *x, int rank, const int64_t *shape)
 {
     see(g, name, x, rank, shape);
-    g->matched += g->o->only && name_selected(g->o->only, name);
     snprintf(g->inputs[g->n_inputs], sizeof g->inputs[0], "%s", name);
     return g->memory[g->n_inputs++] = x;
 }
@@ -276,9 +258,10 @@ static float *input(struct golden *g, const char *name, int rank, const int64_t 
 }
 
 /* The shape of an input: dimensions of -1 get the size of the injected tensor, or of `drawn` if none is injected. Every
- * size must be from 1 to its limit, so that it fits an int. */
+ * size must be from 1 to its limit, so that it fits an int; and that of an option which was given. deciders [rank]:
+ * the option that decides each size, or NULL. */
 static int shape_of(const struct golden *g, const char *name, int rank, int64_t *shape, const int64_t *drawn,
-                    const int *limits, vdm_error *err)
+                    const int *limits, const char *const *deciders, vdm_error *err)
 {
     const vdm_tensor *t = injected(g, name);
     if (!t) {
@@ -290,6 +273,10 @@ static int shape_of(const struct golden *g, const char *name, int rank, int64_t 
         if (shape[i] < 1 || shape[i] > limits[i])
             return vdm_fail(err, "%s: tensor '%s': dimension %d: expected 1 to %d, found %" PRId64,
                             g->in.path, name, i, limits[i], shape[i]);
+    for (int i = 0; i < rank; i++)
+        if (deciders[i] && shape[i] != drawn[i] && option_given(g->o, deciders[i]))
+            return vdm_fail(err, "%s: tensor '%s': dimension %d: %s asks for %" PRId64 ", found %" PRId64,
+                            g->in.path, name, i, deciders[i], drawn[i], shape[i]);
     return 0;
 }
 
@@ -334,10 +321,16 @@ static int new_injected_adapter(struct golden *g, const vdm_transformer_config *
     if (shape[0] > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %" PRId64, g->in.path, first,
                         VDM_MAX_LORA_RANK, shape[0]);
+    if (option_given(g->o, "--rank") && shape[0] != g->o->learn.rank)
+        return vdm_fail(err, "%s: tensor '%s': --rank asks for %d, found %" PRId64, g->in.path, first,
+                        g->o->learn.rank, shape[0]);
     double alpha = text ? strtod(text, &end) : g->o->learn.alpha;
     if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
         return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
                         g->in.path, MAX_ALPHA, MAX_ALPHA, text);
+    if (option_given(g->o, "--alpha") && fabs(alpha - g->o->learn.alpha) > 0)
+        return vdm_fail(err, "%s: metadata 'lora_alpha': --alpha asks for %g, found %g", g->in.path,
+                        g->o->learn.alpha, alpha);
     return vdm_lora_init(a, c, (int)shape[0], alpha, &g->rng, err);
 }
 
@@ -511,11 +504,13 @@ static int transformer(struct golden *g, vdm_error *err)
     vdm_geometry size = {0};
     if (load_transformer(g, &m, err)) return -1;
     vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
-    int status = injected(g, "x") ? 0 : geometry_of(g, &c, &size, err);
+    bool sized = option_given(g->o, "--size") || option_given(g->o, "--frames") || !injected(g, "x");
+    int status = sized ? geometry_of(g, &c, &size, err) : 0;
     const int limits[] = {MAX_BATCH, VDM_MAX_FRAMES, m.config.in_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
     const int64_t drawn[] = {g->o->learn.batch, size.F, m.config.in_channels, size.h, size.w};
     int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
-    if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, err);
+    const char *const deciders[] = {"--batch", "--frames", NULL, "--size", "--size"};
+    if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, deciders, err);
     if (!status) status = check_latents(&m.config, "x", xs[1], xs[3], xs[4], err);
     if (!status) status = read_adapter(g, &m.config, false, &lora, err);
     if (!status) status = forward(g, &m, lora.rank ? &lora : NULL, xs, err);
@@ -523,6 +518,8 @@ static int transformer(struct golden *g, vdm_error *err)
     vdm_transformer_free(&m);
     return status;
 }
+
+static const char *const VIDEO_OPTIONS[] = {"--frames", NULL, "--size", "--size"}; /* of video, of latents */
 
 /* video [T,3,H,W] -> moments [F,2C,h,w] */
 static int vae_encode(struct golden *g, vdm_error *err)
@@ -534,7 +531,7 @@ static int vae_encode(struct golden *g, vdm_error *err)
                              g->o->width ? g->o->width : 8 * down};
     const int limits[] = {VDM_MAX_FRAMES, 3, VDM_MAX_SIDE, VDM_MAX_SIDE};
     int64_t s[] = {-1, m.config.channels, -1, -1};
-    bool fits = !shape_of(g, "video", 4, s, drawn, limits, err);
+    bool fits = !shape_of(g, "video", 4, s, drawn, limits, VIDEO_OPTIONS, err);
     if (fits && (s[2] % down || s[3] % down))
         fits = !vdm_fail(err, "video: %" PRId64 "x%" PRId64 ": expected multiples of %d", s[2], s[3], down);
     const float *video = fits ? input(g, "video", 4, s, UNIFORM, err) : NULL;
@@ -560,7 +557,7 @@ static int vae_decode(struct golden *g, vdm_error *err)
                              g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
     const int limits[] = {VDM_MAX_FRAMES, m.config.latent_channels, VDM_MAX_SIDE / up, VDM_MAX_SIDE / up};
     int64_t s[] = {-1, m.config.latent_channels, -1, -1};
-    bool fits = !shape_of(g, "latents", 4, s, drawn, limits, err);
+    bool fits = !shape_of(g, "latents", 4, s, drawn, limits, VIDEO_OPTIONS, err);
     const float *latents = fits ? input(g, "latents", 4, s, NORMAL, err) : NULL;
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
@@ -600,6 +597,7 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
+    if (g->in.path && injected_refuse(&g->in, "step_noise", dpm, "--sampler dpm", err)) return -1;
     const float *image = input(g, "image", 3, image_shape, UNIFORM, err);
     const float *prompt = image ? input(g, "prompt", 2, words, NORMAL, err) : NULL;
     const float *negative = prompt ? input(g, "negative", 2, words, NORMAL, err) : NULL;
@@ -704,10 +702,11 @@ static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_
     const int limits[] = {VDM_MAX_PAIRS, VDM_MAX_FRAMES, c->out_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
     int64_t videos[] = {-1, -1, c->out_channels, -1, -1},
             N = (int64_t)g->o->learn.batch * g->o->learn.accumulate, t[] = {-1, N};
-    if (shape_of(g, "videos", 5, videos, drawn, limits, err) ||
+    const char *const deciders[] = {NULL, "--frames", NULL, "--size", "--size"};
+    if (shape_of(g, "videos", 5, videos, drawn, limits, deciders, err) ||
         check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
         shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N},
-                 (int[]){MAX_STEPS, (int)N}, err))
+                 (int[]){MAX_STEPS, (int)N}, (const char *const[]){"--steps", NULL}, err))
         return -1;
     *d = (vdm_fit_data){.pairs = (int)videos[0],
                         .F = (int)videos[1],
@@ -753,7 +752,8 @@ static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_er
     bool given = injected(g, "ids");
     int64_t own = L;
     L = -1;
-    if (shape_of(g, "ids", 1, &L, &own, (int[]){MAX_TOKENS}, err)) return -1;
+    const char *const none[] = {NULL};
+    if (shape_of(g, "ids", 1, &L, &own, (int[]){MAX_TOKENS}, none, err)) return -1;
     float *x = given ? input(g, "ids", 1, &L, ZEROS, err) : tokens(g, L, err);
     if (x && !given) keep_input(g, "ids", x, 1, &L);
     int *ids = integers(g, "ids", x, L, m->config.vocabulary, err);

@@ -56,6 +56,16 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
     return vdm_arc_layout(&t->grid, &c, rows, cols, err);
 }
 
+void canvas_grid_text(char *text, size_t size, const vdm_task *t)
+{
+    const vdm_grid_layout *g = &t->grid;
+    snprintf(text, size, "%s", "");
+    if (t->metric != VDM_METRIC_CELLS || !g->cell) return;
+    snprintf(text, size, "cell %d, border %d, align %d, palette %s%s", g->cell, g->border,
+             g->align ? g->align : 1, g->palette == VDM_PALETTE_VIVID ? "vivid" : "arc",
+             g->grey ? ", grey outside" : "");
+}
+
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
 {
     vdm_grid_layout grid = vdm_example_grid(t, e);

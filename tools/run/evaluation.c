@@ -37,6 +37,13 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
     return 0;
 }
 
+static int check_known(const options *o, const vdm_task *t, int n, vdm_error *err)
+{
+    for (int i = 0; i < n; i++)
+        if (t->test[i].output || !isfinite(o->eval.at_least)) return 0;
+    return vdm_fail(err, "%s: --at-least: expected a test picture with a known answer, found none", t->path);
+}
+
 int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, int train_pairs,
                     vdm_error *err)
 {
@@ -45,7 +52,7 @@ int evaluation_plan(evaluation *a, const session *s, const vdm_task *t, int n, i
                       .geometry = *g,
                       .asked = n,
                       .train_pairs = train_pairs < t->n_train ? train_pairs : t->n_train};
-    if (canvas_check_grid(t, &t->test[0], g, err)) return -1;
+    if (canvas_check_grid(t, &t->test[0], g, err) || check_known(s->options, t, n, err)) return -1;
     a->all = vdm_alloc((size_t)n, sizeof *a->all, "the answers", err);
     a->diagnosis = vdm_alloc(1, sizeof *a->diagnosis, "the diagnosis", err);
     if (!a->all || !a->diagnosis || views_plan(&a->views, s, t, err)) return -1;

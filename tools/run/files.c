@@ -30,7 +30,7 @@ int check_utf8(const char *text, vdm_error *err)
 {
     for (const char *at = text; *at;) {
         int n = vdm_utf8_length(at, strnlen(at, 4));
-        if (n < 1) return vdm_fail(err, "%s: expected names and paths in UTF-8, found another byte", text);
+        if (n < 1) return vdm_fail(err, "%s: expected text in UTF-8, found another byte", text);
         at += n;
     }
     return 0;

@@ -147,6 +147,16 @@ char *lora_path(double *weight, const char *text, vdm_error *err)
     return path;
 }
 
+static bool has_effect(const vdm_lora *a)
+{
+    for (int m = 0; m < 4 * a->layers; m++) {
+        const float *B = vdm_lora_b(a, a->params, m / 4, (vdm_target)(m % 4));
+        for (int64_t i = 0; i < (int64_t)a->width * a->rank; i++)
+            if (B[i] < 0 || B[i] > 0) return true;
+    }
+    return false;
+}
+
 int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
                      vdm_error *err)
 {
@@ -157,7 +167,8 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
     if (!status) {
         fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
-        if (part->views > 1) fprintf(stderr, ", learned in %d views", part->views);
+        if (part->facts.views > 1) fprintf(stderr, ", learned in %d views", part->facts.views);
+        if (!has_effect(part)) fprintf(stderr, "; it has no effect: all its matrices B are zero");
         fputc('\n', stderr);
     }
     vdm_free(path);
@@ -190,7 +201,11 @@ static int encode_texts(session *s, vdm_error *err)
 
 int session_load(session *s, vdm_error *err)
 {
+    const options *o = s->options;
     if (encode_texts(s, err)) return -1;
+    if (s->same_prompts && o->sample.guidance > 1 && option_given(o, "--guidance"))
+        fprintf(stderr, "--guidance %g: no effect: the prompt and the negative prompt are the same\n",
+                o->sample.guidance);
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;

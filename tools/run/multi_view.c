@@ -40,12 +40,12 @@ static int adapter_views(int *n, const options *o, vdm_error *err)
     *n = 1;
     for (int i = 0; i < o->sample.n_loras; i++) {
         double weight;
-        int own = 0;
+        vdm_lora_facts facts = {0};
         char *path = lora_path(&weight, o->sample.loras[i], err);
-        int status = path ? vdm_lora_views(&own, path, err) : -1;
+        int status = path ? vdm_lora_facts_read(&facts, path, err) : -1;
         vdm_free(path);
         if (status) return -1;
-        own = own ? own : 1;
+        int own = facts.views ? facts.views : 1;
         if (i && own != *n)
             return vdm_fail(err, "%s: learned in %d views, the adapter before it in %d: expected the same",
                             o->sample.loras[i], own, *n);

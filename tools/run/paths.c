@@ -98,10 +98,19 @@ static int read_lora(paths *p, const char *text, vdm_error *err)
 static int read_model(paths *p, const char *model, vdm_error *err)
 {
     static const char *const parts[] = {"transformer", "vae", "scheduler", "text_encoder", "tokenizer"};
+    static const char *const files[] = {"vdm.json", "model_index.json", "view_embeds.safetensors"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char *path = vdm_path(model, parts[i], err);
         if (!path) return -1;
         int before = p->n, status = paths_read_folder(p, path, err);
+        if (p->n > before) p->all[before].name = model;
+        vdm_free(path);
+        if (status) return -1;
+    }
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *path = vdm_path(model, files[i], err);
+        if (!path) return -1;
+        int before = p->n, status = paths_read(p, path, err);
         if (p->n > before) p->all[before].name = model;
         vdm_free(path);
         if (status) return -1;

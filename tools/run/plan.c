@@ -94,24 +94,61 @@ static double pixel_bytes(const vdm_geometry *g)
     return (double)g->frames * g->height * g->width * 3 * (sizeof(float) + 1);
 }
 
-/* Prints the stages of learning, and returns the bytes of the larger one. */
-static double plan_learning(const session *s, const vdm_fit_options *f, int pairs)
+/* The bytes of a run, by its stages */
+struct plan {
+    double transformer, vae, text; /* mapped files; text: 0 if no prompt is encoded */
+    double encode, learn, answer;  /* 0: not a stage of this run */
+    int stored, attention;         /* blocks with all activations, with attention outputs only */
+    int videos;                    /* answered at once */
+    double peak;
+};
+
+static void plan_learning(struct plan *p, const session *s, const vdm_fit_options *f, int pairs)
 {
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
     double adapter = 8.0 * c->layers * o->learn.rank * c->heads * c->head_dim * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
-    double encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
-                    pixel_bytes(g) + cache;
-    double learn = (double)vdm_fit_bytes(c, g, f, o->learn.rank) + adapter + cache;
-    char title[48];
-    int attention, kept = vdm_fit_kept(c, g, f, o->learn.rank, &attention);
-    snprintf(title, sizeof title, "training, %d of %d blocks stored", kept, c->layers);
-    print_line("encoding the pairs", encode);
-    print_line(title, learn);
-    if (attention) fprintf(stderr, "  (and the attention outputs of %d further blocks)\n", attention);
-    return larger(encode, learn);
+    p->encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
+                pixel_bytes(g) + cache;
+    p->learn = (double)vdm_fit_bytes(c, g, f, o->learn.rank) + adapter + cache;
+    p->stored = vdm_fit_kept(c, g, f, o->learn.rank, &p->attention);
+}
+
+static vdm_fit_options fit_options(const options *o)
+{
+    vdm_fit_options f;
+    vdm_fit_defaults(&f);
+    f.batch = o->learn.batch;
+    f.memory = memory_of(o);
+    return f;
+}
+
+static struct plan plan_of(const session *s, int training_steps, int answers, int pairs)
+{
+    const char *model = s->options->model;
+    const vdm_fit_options f = fit_options(s->options);
+    vdm_sample_options o = sample_options(s);
+    struct plan p = {.transformer = weight_bytes(model, "transformer"), .vae = weight_bytes(model, "vae")};
+    if (training_steps) plan_learning(&p, s, &f, pairs);
+    if (answers) {
+        o.videos = p.videos = evaluation_group(s, answers);
+        p.answer =
+            (double)vdm_sample_bytes(&s->config, &o, s->lora.rank) + p.videos * pixel_bytes(&s->geometry);
+    }
+    if (s->texts[0] || s->texts[1]) p.text = weight_bytes(model, "text_encoder");
+    double run = larger(larger(p.encode, p.learn), p.answer);
+    p.peak =
+        p.transformer + p.vae + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float);
+    p.peak = larger(p.peak, p.text); /* the prompt is encoded before the weights are touched */
+    return p;
+}
+
+double plan_bytes(const session *s, int training_steps, int answers, int pairs)
+{
+    const struct plan p = plan_of(s, training_steps, answers, pairs);
+    return p.peak - p.transformer;
 }
 
 /* The settings in effect, after the program's defaults, the model's and the command line. */
@@ -150,43 +187,39 @@ static void print_minimum(const session *s, double peak, double transformer)
             minimum <= limit * 15 / 16 ? "weights are read when they are used" : "it is too small");
 }
 
+static void print_stages(const session *s, const struct plan *p)
+{
+    char title[48];
+    print_line("weights (mapped)", p->transformer + p->vae);
+    if (p->learn > 0) {
+        snprintf(title, sizeof title, "training, %d of %d blocks stored", p->stored,
+                 s->config.transformer.layers);
+        print_line("encoding the pairs", p->encode);
+        print_line(title, p->learn);
+    }
+    if (p->attention) fprintf(stderr, "  (and the attention outputs of %d further blocks)\n", p->attention);
+    if (p->answer > 0) print_line("answering", p->answer);
+    if (p->text > 0) print_line("encoding the prompt (mapped)", p->text);
+    print_line("at the peak", p->peak);
+    print_minimum(s, p->peak, p->transformer);
+}
+
 double plan_print(const session *s, int training_steps, int answers, int pairs)
 {
-    const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
-    vdm_sample_options p = sample_options(s);
-    vdm_fit_options f;
-    vdm_fit_defaults(&f);
-    f.batch = o->learn.batch;
-    f.memory = memory_of(o);
+    const vdm_sample_options o = sample_options(s);
+    const vdm_fit_options f = fit_options(s->options);
+    const struct plan p = plan_of(s, training_steps, answers, pairs);
     print_settings(s, training_steps > 0);
     fprintf(stderr, "%d frames of %dx%d: %d latent frames%s of %dx%d, %d video + %d text tokens\n", g->frames,
             g->height, g->width, g->latent_frames, g->pad ? " and 1 of padding" : "", g->h, g->w,
             g->video_tokens, s->config.transformer.text_tokens);
-    double transformer = weight_bytes(o->model, "transformer"), run;
-    double weights = transformer + weight_bytes(o->model, "vae");
-    print_line("weights (mapped)", weights);
-    if (training_steps) {
-        run = plan_learning(s, &f, pairs);
-    } else {
-        p.videos = evaluation_group(s, answers);
-        run = (double)vdm_sample_bytes(&s->config, &p, s->lora.rank) + p.videos * pixel_bytes(g);
-        print_line("answering", run);
-    }
-    double peak = weights + run + (double)s->cpu.kernels->scratch_floats(s->cpu.threads) * sizeof(float);
-    if (s->texts[0] || s->texts[1]) { /* before the weights above are touched */
-        double text = weight_bytes(o->model, "text_encoder");
-        print_line("encoding the prompt (mapped)", text);
-        peak = larger(peak, text);
-    }
-    print_line("at the peak", peak);
-    print_minimum(s, peak, transformer);
-    int B = training_steps ? o->learn.batch : (p.guidance > 1 ? 2 : 1) * p.ensemble;
+    print_stages(s, &p);
+    int B = training_steps ? s->options->learn.batch : (o.guidance > 1 ? 2 : 1) * o.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
     char each[32], all[32];
     format_seconds(each, sizeof each, step);
-    format_seconds(all, sizeof all,
-                   step * (training_steps ? training_steps : (double)answers * o->sample.steps));
+    format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o.steps));
     fprintf(stderr, "  about %s a step, %s in all, without the VAE (from a short measurement)\n", each, all);
-    return peak - transformer;
+    return p.peak - p.transformer;
 }

@@ -4,7 +4,11 @@
 
 #include "tools/run/model_session.h"
 
-/* Returns the bytes besides the transformer's weights. Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. */
+/* Bytes that a run takes at its peak besides the transformer's weights: learning, answering, or one after the other
+ * (0: not this one). */
+double plan_bytes(const session *s, int training_steps, int answers, int pairs);
+/* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. Returns the same
+ * bytes. */
 double plan_print(const session *s, int training_steps, int answers, int pairs);
 
 #endif

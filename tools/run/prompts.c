@@ -77,6 +77,8 @@ int encode_prompts(float **to, const char *const *texts, int n, const char *mode
                    const vdm_transformer_config *c, const vdm_cpu *cpu, vdm_error *err)
 {
     if (!has_text_encoder(model)) return no_text_encoder("prompt", model, err);
+    for (int i = 0; i < n; i++)
+        if (texts[i] && check_utf8(texts[i], err)) return -1;
     int32_t *ids = vdm_alloc((size_t)n * (size_t)c->text_tokens, sizeof *ids, "a prompt", err);
     int status = ids ? tokenize(ids, texts, n, model, c->text_tokens, err) : -1;
     if (!status) status = encode_all(to, texts, n, ids, model, c, cpu, err);

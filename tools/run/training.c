@@ -5,6 +5,7 @@
  * The library does the work (fit.c at the root); this file adds a command's options, paths and files. */
 #include "tools/run/training.h"
 #include "tools/messages.h"
+#include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
@@ -59,6 +60,8 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     *l = (training){.session = s, .task = t, .phi = t->phi};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
+    if (o->learn.shots > t->n_train)
+        fprintf(stderr, "--shots %d: %s has %d pairs\n", o->learn.shots, clean(t->path), t->n_train);
     l->pairs = o->learn.shots && o->learn.shots < t->n_train ? o->learn.shots : t->n_train;
     if ((o->learn.phi || !t->has_phi) &&
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
@@ -121,12 +124,13 @@ int training_read(training *l, vdm_error *err)
 
 /* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override them, but a rank
  * smaller than the file's is rejected. */
-int training_init_options(options *o, vdm_error *err)
+int training_init_options(options *o, int command, vdm_error *err)
 {
     vdm_model_config c;
     vdm_lora a;
     int applied, modules;
     if (!o->learn.init) return 0;
+    if (adapter_apply(o, o->learn.init, command, err)) return -1;
     if (vdm_model_config_read(&c, o->model, err) ||
         vdm_lora_read(&a, o->learn.init, &c.transformer, &applied, &modules, err))
         return -1;
@@ -156,6 +160,7 @@ static int start_adapter(training *l, vdm_error *err)
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
     fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
+    if (adapter_report(l->session, o->learn.init, l->task, err)) return -1;
     bool same = rank == l->adapter.rank && alpha >= l->adapter.alpha && alpha <= l->adapter.alpha;
     if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
     int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
@@ -247,7 +252,9 @@ int training_run(training *l, vdm_error *err)
         if (l->done) write_table(l, &other);
         return -1;
     }
-    l->adapter.views = l->views.n;
+    l->adapter.facts.views = l->views.n;
+    l->adapter.facts.view = s->options->eval.view;
+    canvas_grid_text(l->adapter.facts.grid, sizeof l->adapter.facts.grid, l->task);
     if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
     report_learning(l);
     return 0;

@@ -1,0 +1,94 @@
+/* How an adapter was learned: an answer is right only if it is computed in the same way.
+ *
+ *   vdm_views    "8": learned in 8 views
+ *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "model": "0123456789abcdef",
+ *                "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
+ *
+ * Files of other programs have neither. */
+#include "files/adapter_facts.h"
+#include "files/fields.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_VIEWS = 1000000 };
+
+int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2], char text[2][VDM_FACTS_TEXT])
+{
+    int n = 0;
+    snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
+    snprintf(text[1], VDM_FACTS_TEXT,
+             "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
+             "\"model\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64 "\", \"view\": %d, \"grid\": \"%s\"}",
+             f->frames, f->height, f->width, f->image_latent_scale, f->model, f->prompt, f->view, f->grid);
+    if (f->views > 1) to[n][0] = "vdm_views", to[n++][1] = text[0];
+    if (f->frames) to[n][0] = "vdm_learned", to[n++][1] = text[1];
+    return n;
+}
+
+/* 16 hexadecimal digits, as they are written */
+static uint64_t read_hash(vdm_fields *f, const char *key)
+{
+    const char *text = vdm_field_text(f, key, NULL);
+    if (text && strspn(text, "0123456789abcdef") == 16 && !text[16]) return strtoull(text, NULL, 16);
+    vdm_field_refuse(f, key, "16 hexadecimal digits");
+    return 0;
+}
+
+static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path, vdm_error *err)
+{
+    static const char *const keys[] = {"frames", "height", "width", "image_latent_scale",
+                                       "model",  "prompt", "view",  "grid"};
+    vdm_fields f;
+    vdm_fields_open(&f, j, j->nodes, path, err);
+    vdm_fields_only(&f, keys, sizeof keys / sizeof keys[0]);
+    to->frames = vdm_field_int(&f, "frames", 0, 1, VDM_MAX_FRAMES);
+    to->height = vdm_field_int(&f, "height", 0, 1, VDM_MAX_SIDE);
+    to->width = vdm_field_int(&f, "width", 0, 1, VDM_MAX_SIDE);
+    to->image_latent_scale = vdm_field_number(&f, "image_latent_scale", 0, 1e-9, 1e9);
+    to->model = read_hash(&f, "model");
+    to->prompt = read_hash(&f, "prompt");
+    to->view = vdm_field_int(&f, "view", 0, 0, MAX_VIEWS);
+    const char *grid = vdm_field_text(&f, "grid", "");
+    if (strlen(grid) >= sizeof to->grid) vdm_field_refuse(&f, "grid", "a shorter text");
+    snprintf(to->grid, sizeof to->grid, "%s", grid);
+    return f.failed ? -1 : 0;
+}
+
+static int read_views(int *views, const vdm_safetensors *f, vdm_error *err)
+{
+    const char *text = vdm_safetensors_metadata(f, "vdm_views");
+    char *end = NULL;
+    if (!text) return 0;
+    long n = strtol(text, &end, 10);
+    if (!*text || *end || n < 1 || n > MAX_VIEWS)
+        return vdm_fail(err, "%s: metadata vdm_views: expected an integer from 1 to %d, found '%.40s'",
+                        f->path, MAX_VIEWS, text);
+    *views = (int)n;
+    return 0;
+}
+
+int vdm_facts_of(vdm_lora_facts *to, const vdm_safetensors *f, vdm_error *err)
+{
+    const char *text = vdm_safetensors_metadata(f, "vdm_learned");
+    char path[600];
+    vdm_json j;
+    *to = (vdm_lora_facts){0};
+    if (read_views(&to->views, f, err)) return -1;
+    if (!text) return 0;
+    snprintf(path, sizeof path, "%.500s: metadata vdm_learned", f->path);
+    if (vdm_json_parse(&j, text, strlen(text), path, err)) return -1;
+    int status = read_learned(to, &j, path, err);
+    vdm_json_free(&j);
+    return status;
+}
+
+int vdm_lora_facts_read(vdm_lora_facts *to, const char *path, vdm_error *err)
+{
+    vdm_safetensors f;
+    if (vdm_safetensors_open(&f, path, err)) return -1;
+    int status = vdm_facts_of(to, &f, err);
+    vdm_safetensors_close(&f);
+    return status;
+}

@@ -1,0 +1,207 @@
+/* An adapter is used as it was learned: its file says how, commands follow it, reject a contradiction, and print every
+ * other difference. A run is resumed with the same weights only. */
+#include "program.h"
+#include "tiny.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODEL   "--model model"
+#define FIT     "fit task " MODEL " --steps 1 --rank 2 --batch 1 --watch-every 0 "
+#define SAMPLE  MODEL " --sample-steps 1 --guidance 1 "
+#define PREDICT "predict --image q.ppm " SAMPLE
+
+static vdm_error err;
+
+static void write_picture(const char *name, int shade)
+{
+    static uint8_t rgb[32 * 48 * 3];
+    vdm_picture p = {32, 48, rgb};
+    for (int i = 0; i < 32 * 48 * 3; i++) rgb[i] = (uint8_t)(shade + i / 144 * 5 + i % 3 * 20);
+    CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
+}
+
+static void write_inputs(void)
+{
+    expect_shell(0, "", "mkdir task task/train task/test");
+    write_picture("task/train/a.in.ppm", 10);
+    write_picture("task/train/a.out.ppm", 90);
+    write_picture("task/test/b.in.ppm", 40);
+    write_picture("task/test/b.out.ppm", 60);
+    write_picture("q.ppm", 30);
+}
+
+/* A run that prints nothing of the adapter's learning. */
+static void expect_silence(const char *words)
+{
+    expect(0, "", "%s", words);
+    CHECK(!strstr(said, "learned with") && !strstr(said, "is used here"), "vdm %s: %s", words, said);
+}
+
+static void check_image_scale(void)
+{
+    expect(0, "", FIT "--image-scale trainer -o trainer");
+    expect(0, "", FIT "-o plain");
+    expect(0, "\"image_latent_scale\": 0.69999999999999996", "info trainer/lora.safetensors");
+    expect(0, "trainer/lora.safetensors: learned with --image-scale trainer, which is used here",
+           PREDICT "--lora trainer/lora.safetensors -o a.ppm");
+    expect_silence(PREDICT "--lora trainer/lora.safetensors --image-scale trainer -o b.ppm");
+    expect_same("a.ppm", "b.ppm", true);
+    expect_silence(PREDICT "--lora plain/lora.safetensors -o c.ppm");
+    expect(1, "learned with --image-scale trainer: expected the same here, found pipeline",
+           PREDICT "--lora trainer/lora.safetensors --image-scale pipeline -o d.ppm");
+    expect(1, "learned with --image-scale pipeline: expected the same here, found trainer",
+           "eval task " SAMPLE "--lora plain/lora.safetensors --image-scale trainer");
+    expect(0, "which is used here", "eval task " SAMPLE "--lora trainer/lora.safetensors");
+    expect(0, "which is used here", FIT "--init trainer/lora.safetensors -o further");
+    expect(0, "\"image_latent_scale\": 0.69999999999999996", "info further/lora.safetensors");
+    expect(1, "expected the same here", FIT "--init trainer/lora.safetensors --image-scale pipeline -o no");
+    expect(1, "expected the same",
+           PREDICT "--lora trainer/lora.safetensors --lora plain/lora.safetensors -o d.ppm");
+    expect(1, "the adapter was learned with image latents times 0.7, found times 1.42857",
+           "golden model --what sample --size 32x48 --sample-steps 1 --lora trainer/lora.safetensors -o g");
+    expect(0, "",
+           "golden model --what sample --size 32x48 --sample-steps 1 --lora trainer/lora.safetensors -o g "
+           "--image-scale trainer");
+    expect_shell(1, "", "test -e d.ppm || test -e no/lora.safetensors");
+}
+
+static void check_sizes(void)
+{
+    expect(0, "", FIT "--frames 17 -o long");
+    expect(0, "learned with --frames 17, which is used here",
+           PREDICT "--lora long/lora.safetensors -o a.ppm");
+    CHECK(strstr(said, "17 frames of 32x48"), "%s", said);
+    expect(0, "learned with 17 frames of 32x48 (here 9 of 16x32)",
+           PREDICT "--lora long/lora.safetensors --frames 9 --size 16x32 -o a.ppm");
+    expect_silence(PREDICT "--lora long/lora.safetensors:0.5 --frames 17 -o a.ppm");
+}
+
+static void check_prompts(void)
+{
+    static float x[5 * 24] = {1, 2, 3}; /* of tiny.c's text */
+    const vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, x, sizeof x};
+    CHECK(vdm_safetensors_write("p", &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+    expect(0, "", FIT "--prompt-embeds p -o prompt");
+    expect(0, "learned with another prompt\n", PREDICT "--lora prompt/lora.safetensors -o a.ppm");
+    expect_silence(PREDICT "--lora prompt/lora.safetensors --prompt-embeds p -o a.ppm");
+    expect(0, "learned with another prompt\n", "eval task " SAMPLE "--lora prompt/lora.safetensors");
+    expect(0, "learned with another prompt\n",
+           PREDICT "--prompt-embeds p --lora plain/lora.safetensors -o a.ppm");
+}
+
+/* A copy of the model that differs in one element, after the first half of its largest tensor. */
+static void write_other_model(void)
+{
+    static const char file[] = "other/transformer/diffusion_pytorch_model.safetensors";
+    vdm_safetensors f;
+    expect_shell(0, "", "cp -r model other");
+    if (!CHECK(vdm_safetensors_open(&f, file, &err) == 0, "%s", err.text)) return;
+    vdm_tensor *largest = &f.tensors[0];
+    for (int64_t i = 0; i < f.count; i++)
+        if (f.tensors[i].bytes > largest->bytes) largest = &f.tensors[i];
+    uint16_t *copy = vdm_alloc(largest->bytes, 1, "a tensor", &err);
+    if (CHECK(copy && largest->dtype == VDM_BF16 && largest->bytes > 16384, "%s: too small", largest->name)) {
+        memcpy(copy, largest->data, largest->bytes);
+        copy[largest->bytes * 3 / 8] ^= 1;
+        largest->data = copy;
+        CHECK(vdm_safetensors_write("file", f.tensors, f.count, NULL, 0, &err) == 0, "%s", err.text);
+    }
+    vdm_safetensors_close(&f);
+    vdm_free(copy);
+    expect_shell(0, "", "mv file %s", file);
+}
+
+/* The name in the metadata of a state, as an earlier version had none. */
+static void rename_setting(const char *file, const char *name, const char *to)
+{
+    static char text[1 << 20];
+    size_t n = slurp(text, sizeof text, file);
+    char *at = NULL;
+    for (size_t i = 0; i + strlen(name) < n && !at; i++)
+        if (memcmp(text + i, name, strlen(name)) == 0) at = text + i;
+    if (!CHECK(at && strlen(to) == strlen(name), "%s: no %s", file, name)) return;
+    memcpy(at, to, strlen(to));
+    FILE *f = fopen(file, "wb");
+    CHECK(f && fwrite(text, 1, n, f) == n && fclose(f) == 0, "%s: can't be written", file);
+}
+
+static void check_weights(void)
+{
+    write_other_model();
+    expect(
+        0, "learned with another model\n",
+        "predict --image q.ppm --model other --sample-steps 1 --guidance 1 --lora plain/lora.safetensors -o a.ppm");
+    expect(1, "weights and schedule: this run has",
+           "fit task --model other --rank 2 --batch 1 --watch-every 0 --resume --steps 2 -o plain");
+    expect(0, "2 steps", FIT "--resume --steps 2 -o plain");
+    rename_setting("plain/state.safetensors", "\"weights and schedule\"", "\"no such name at all.\"");
+    expect(0, "3 steps", FIT "--resume --steps 3 -o plain");
+    expect_shell(0, "",
+                 "cp -r model noise; sed 's/\"snr_shift_scale\": [0-9.]*/\"snr_shift_scale\": 2.5/' "
+                 "model/scheduler/scheduler_config.json > noise/scheduler/scheduler_config.json; ! cmp -s "
+                 "model/scheduler/scheduler_config.json noise/scheduler/scheduler_config.json");
+    expect(0, "", FIT "-o again");
+    expect(1, "weights and schedule: this run has",
+           "fit task --model noise --rank 2 --batch 1 --watch-every 0 --resume --steps 2 -o again");
+    expect(
+        0, "learned with another model\n",
+        "predict --image q.ppm --model noise --sample-steps 1 --guidance 1 --lora again/lora.safetensors -o a.ppm");
+}
+
+static void check_grids(void)
+{
+    write_text("arc.json",
+               "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": "
+               "[[3, 1]], \"output\": [[1, 3]]}]}");
+    expect(0, "", "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --cell 4 -o cells");
+    expect_silence("eval arc.json " SAMPLE "--size 32x48 --cell 4 --lora cells/lora.safetensors");
+    expect(
+        0,
+        "learned with grids of cell 4, border 2, align 1, palette arc (here cell 8, border 1, align 1, palette "
+        "arc)",
+        "eval arc.json " SAMPLE "--size 32x48 --cell 8 --border 1 --lora cells/lora.safetensors");
+    expect_silence("eval task " SAMPLE "--lora cells/lora.safetensors"); /* no grids */
+    expect(0, "", "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --view 3 -o seen");
+    expect(0, "learned with --view 3, which is used here",
+           "eval arc.json " SAMPLE "--size 32x48 --lora seen/lora.safetensors");
+    expect(0, "learned with --view 3 (here 2)",
+           "eval arc.json " SAMPLE "--size 32x48 --view 2 --lora seen/lora.safetensors");
+    expect(0, "learned with --view 3 (here 0)", PREDICT "--lora seen/lora.safetensors -o a.ppm");
+}
+
+/* Facts that a file has wrong. */
+static void check_broken(void)
+{
+    static const struct {
+        const char *from, *to, *says;
+    } wrong[] = {
+        {"frames", "flames", "found the key 'flames'"},
+        {"\\\"frames\\\": 9", "\\\"frames\\\": 0", "frames: found '0', expected an integer from 1 to 1025"},
+        {"\\\"frames\\\": 9", "\\\"frames\\\":9e", "vdm_learned"},
+        {"\\\"model\\\": \\\"", "\\\"model\\\":\\\"g", "model"},
+        {"0.69999", "9.69999", "expected a model that has them times 1.42857 or 0.7"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        expect_shell(0, "", "cp trainer/lora.safetensors broken");
+        rename_setting("broken", wrong[i].from, wrong[i].to);
+        expect(1, wrong[i].says, PREDICT "--lora broken -o d.ppm");
+    }
+    expect_shell(1, "", "test -e d.ppm");
+}
+
+int main(void)
+{
+    unsetenv("VDM_MODEL");
+    if (!find_program()) return check_end("adapters");
+    if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("adapters");
+    CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    write_inputs();
+    check_image_scale();
+    check_sizes();
+    check_prompts();
+    check_weights();
+    check_grids();
+    check_broken();
+    return check_end("adapters");
+}

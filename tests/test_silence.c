@@ -1,0 +1,250 @@
+/* What would otherwise happen without a word: sizes that options contradict, files and tensors that nothing uses, votes
+ * that count twice, checks that nothing could fail. Each is rejected, or printed. */
+#include "program.h"
+#include "tiny.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODEL "--model model"
+#define SIZE  "--size 32x48 "
+
+static vdm_error err;
+
+static void write_picture(const char *name, int height, int width)
+{
+    static uint8_t rgb[64 * 64 * 3];
+    vdm_picture p = {height, width, rgb};
+    for (int i = 0; i < height * width * 3; i++) rgb[i] = (uint8_t)(10 + i / 144 * 5 + i % 3 * 20);
+    CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
+}
+
+static void write_inputs(void)
+{
+    expect_shell(0, "", "mkdir task task/train task/test");
+    write_picture("task/train/a.in.ppm", 32, 48);
+    write_picture("task/train/a.out.ppm", 32, 48);
+    write_picture("task/test/b.in.ppm", 32, 48);
+    write_picture("q.ppm", 32, 48);
+    write_picture("small.ppm", 16, 16);
+    expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o run");
+}
+
+/* An injected tensor has the size that the options ask for. */
+static void check_golden_sizes(void)
+{
+    static const struct {
+        const char *what, *wrong, *says;
+    } cases[] = {
+        {"transformer", "--size 16x32", "tensor 'x': dimension 3: --size asks for 2, found 4"},
+        {"transformer", "--frames 17", "tensor 'x': dimension 1: --frames asks for 6, found 4"},
+        {"transformer", "--batch 2", "tensor 'x': dimension 0: --batch asks for 2, found 1"},
+        {"vae-encode", "--size 16x48", "tensor 'video': dimension 2: --size asks for 16, found 32"},
+        {"vae-encode", "--frames 17", "tensor 'video': dimension 0: --frames asks for 17, found 9"},
+        {"vae-decode", "--size 32x64", "tensor 'latents': dimension 3: --size asks for 8, found 6"},
+        {"train", "--steps 5", "tensor 't': dimension 0: --steps asks for 5, found 3"},
+        {"train", "--frames 17", "tensor 'videos': dimension 1: --frames asks for 6, found 4"},
+        {"train", "--rank 3", "--rank asks for 3, found 4"},
+        {"train", "--alpha 3", "'lora_alpha': --alpha asks for 3, found 8"},
+        {"sample", "--steps 3 --sample-steps 2", "expected one of the two"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *what = cases[i].what;
+        bool sample = strcmp(what, "sample") == 0;
+        expect(0, "", "golden model --what %s " SIZE "%s -o g", what, sample ? "--sample-steps 1" : "");
+        expect(0, "", "golden model --what %s " SIZE "--inject g -o again %s", what,
+               sample ? "--sample-steps 1" : "--frames 9");
+        int status = vdm("golden model --what %s --inject g -o no %s", what, cases[i].wrong);
+        CHECK(status == (sample ? 2 : 1) && strstr(said, cases[i].says), "--what %s %s: status %d: %s", what,
+              cases[i].wrong, status, said);
+    }
+    expect(2, "not with --lora", "golden model --what train --lora run/lora.safetensors --rank 4 -o no");
+    expect_shell(1, "", "test -e no");
+}
+
+static void check_injected(void)
+{
+    static float x[6 * 16 * 4 * 6 * 2];
+    const vdm_tensor steps = {"step_noise", VDM_F32, 6, {1, 2, 4, 16, 4, 6}, x, 2 * 4 * 16 * 4 * 6 * 4},
+                     all[] = {{"noise", VDM_F32, 4, {4, 16, 4, 6}, x, 4 * 16 * 4 * 6 * 4},
+                              {"nose", VDM_F32, 1, {2}, x, 8}},
+                     negative = {"negative_prompt_embeds", VDM_F32, 2, {5, 24}, x, 5 * 24 * 4},
+                     sigma = {"image_sigma", VDM_F32, 1, {1}, x, 4};
+    CHECK(!vdm_safetensors_write("steps", &steps, 1, NULL, 0, &err), "%s", err.text);
+    CHECK(!vdm_safetensors_write("noise", all, 2, NULL, 0, &err), "%s", err.text);
+    CHECK(!vdm_safetensors_write("negative", &negative, 1, NULL, 0, &err), "%s", err.text);
+    CHECK(!vdm_safetensors_write("sigma", &sigma, 1, NULL, 0, &err), "%s", err.text);
+    const char *const predict = "predict --image q.ppm " MODEL " --sample-steps 1 -o a.ppm --inject";
+    expect(1, "'step_noise': it would have no effect here: it goes with --sampler dpm",
+           "%s steps --sampler ddim", predict);
+    expect(0, "", "%s steps --sampler dpm", predict);
+    expect(1, "it goes with --guidance above 1", "%s negative --guidance 1", predict);
+    expect(0, "", "%s negative --guidance 2", predict);
+    expect(0, "noise: not used here: 1 tensor; the first: 'nose'", "%s noise", predict);
+    const char *const fit = "fit task " MODEL " --steps 1 --rank 2 --batch 1 --inject";
+    expect(1, "not with --no-image-noise", "%s sigma --no-image-noise -o no.run", fit);
+    expect(0, "", "%s sigma -o sigma.run", fit);
+    expect(1, "it goes with --sampler dpm",
+           "golden model --what sample " SIZE "--sample-steps 1 --sampler ddim --inject steps -o no");
+}
+
+/* A check that nothing could fail, votes that count twice, pairs that are not there. */
+static void check_counts(void)
+{
+    expect(1, "--at-least: expected a test picture with a known answer, found none",
+           "eval task " MODEL " --sample-steps 1 --at-least 0.5");
+    expect(0, "none has a known answer", "eval task " MODEL " --sample-steps 1");
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 1 -o grids");
+    expect_shell(
+        0, "",
+        "mkdir one two; cp grids/test/*.out.ppm one; cd one; for f in *; do mv $f ${f%%.out.ppm}.ppm; "
+        "done; cp * ../two");
+    expect(0, "exact 1 of 1", "vote grids one two -o voted");
+    expect(1, "expected every run once", "vote grids one two ./one -o voted");
+    expect(0, "", "tasks recolour --grid 4x6 -n 1 --tests 1 -o other");
+    expect(0, "", "eval grids " MODEL " --sample-steps 1 -o answers");
+    expect(0, "", "eval other " MODEL " --sample-steps 1 -o others");
+    expect(0, "1 scored", "vote grids answers one -o voted");
+    expect(1, "others: 0000: the score in scores.csv is", "vote grids answers others -o voted");
+    expect(1, "three: No such file", "vote grids one three -o voted");
+    expect(0, "--shots 5: task has 1 pairs", "fit task " MODEL " --steps 1 --shots 5 --plan");
+    expect(0, "", "fit task " MODEL " --steps 1 --shots 1 --plan");
+    CHECK(!strstr(said, "--shots"), "%s", said);
+    expect(0, "small.ppm: resized from 16x16 to 32x48, the size of q.ppm", "interp q.ppm small.ppm -o s.png");
+    expect(0, "", "interp q.ppm small.ppm --size 16x16 -o s.png");
+    CHECK(!strstr(said, "resized"), "%s", said);
+}
+
+/* Commands that learn and answer obey the limit of memory, with the same result. */
+static void check_memory(void)
+{
+    static const char *const commands[] = {"fit task", "demo task --limit 1 --sample-steps 1",
+                                           "arc tasks/one.json --size 32x48 --sample-steps 1"};
+    static const char *const limit = "memory limit 102.4 MiB: weights are read as they are used";
+    for (int i = 0; i < 3; i++) {
+        const char *const rest = MODEL " --steps 1 --batch 1024 --rank 2 --watch-every 0";
+        expect(0, limit, "%s %s --memory-limit 0.1 -o limited.%d", commands[i], rest, i);
+        expect(0, "", "%s %s --memory-limit 100 -o free.%d", commands[i], rest, i);
+        CHECK(!strstr(said, "memory limit"), "%s: %s", commands[i], said);
+        expect_shell(0, "", "cmp limited.%d/lora.safetensors free.%d/lora.safetensors", i, i);
+    }
+}
+
+/* Another model in the place of the one that a run of tasks began with. */
+static void check_contents(void)
+{
+    static const char *const arc =
+        "arc tasks --model arc-model --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 "
+        "--save-every 1 --out r.jsonl";
+    expect_shell(0, "", "mkdir tasks");
+    write_text("tasks/one.json",
+               "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": "
+               "[[3, 1]], \"output\": [[1, 3]]}]}");
+    expect_shell(0, "", "cp -r model arc-model");
+    expect(0, "1 tasks, solved", "%s", arc);
+    expect(0, "1 tasks have a result already", "%s", arc);
+    expect_shell(0, "", "cp tasks/one.json one.json; sed 's/3, 1/3, 3/' one.json > tasks/one.json");
+    expect(1, "r.jsonl: the result of 'one' is that of another task: tasks/one.json was changed since", "%s",
+           arc);
+    expect_shell(
+        0, "",
+        "mv one.json tasks; mkdir twins twins/a twins/b; cp tasks/one.json twins/a; cp tasks/one.json twins/b");
+    expect(0, "",
+           "arc twins " MODEL
+           " --size 32x48 --steps 1 --batch 1 --rank 2 --sample-steps 1 --out twins.jsonl");
+    expect(1, "two tasks have the ID 'one'", "arc --report twins.jsonl -o submission.json");
+    expect(0, "", "arc --report r.jsonl -o submission.json");
+    CHECK(tiny_write(path_of("arc-model"), TINY_15_I2V, VDM_BF16, 2, &err) == 0, "%s", err.text);
+    expect(1, "line 1 is of another run", "%s", arc);
+}
+
+/* Options that would be ignored. */
+static void check_options(void)
+{
+    expect(2, "--image: found 'small.ppm' and another before it, expected one",
+           "predict " MODEL " --image q.ppm --image small.ppm -o a.ppm");
+    expect(2, "--prompt: found 'b' and another before it", "eval task " MODEL " --prompt a --prompt b");
+    expect(0, "", "predict " MODEL " --image q.ppm --image q.ppm --sample-steps 3 --sample-steps 1 -o a.ppm");
+    expect(1, "found this file twice",
+           "predict " MODEL
+           " --image q.ppm --lora run/lora.safetensors --lora ./run/lora.safetensors:2 -o a.ppm");
+    const char *const guided = "predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm --guidance 6";
+    expect(0, "--guidance 6: no effect: the prompt and the negative prompt are the same", "%s", guided);
+    static float x[5 * 24] = {1};
+    const vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, x, sizeof x};
+    CHECK(!vdm_safetensors_write("prompt", &t, 1, NULL, 0, &err), "%s", err.text);
+    expect(0, "", "%s --prompt-embeds prompt", guided);
+    CHECK(!strstr(said, "no effect"), "%s", said);
+    expect_shell(0, "OMP_NUM_THREADS: expected a number of threads, found 'many'",
+                 "OMP_NUM_THREADS=many \"$VDM\" predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm");
+    expect_shell(0, "",
+                 "cp -r model odd; sed 's/{/{\"num_layer\": 3,/' model/transformer/config.json > "
+                 "odd/transformer/config.json");
+    expect(0, "odd/transformer/config.json: num_layer: no such setting; it is ignored",
+           "predict --model odd --image q.ppm --sample-steps 1 -o a.ppm");
+    expect(0, "num_layer: no such setting", "info odd");
+    expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --lr 0 -o nothing");
+    expect(0, "it has no effect: all its matrices B are zero",
+           "predict " MODEL " --image q.ppm --sample-steps 1 --lora nothing/lora.safetensors -o a.ppm");
+    expect(0, "weight 1\n",
+           "predict " MODEL " --image q.ppm --sample-steps 1 --lora run/lora.safetensors -o a.ppm");
+    write_text("c.json",
+               "{\"images\": [], \"annotations\": [], \"categories\": [{\"id\": 1, \"name\": \"dog\"}]}");
+    expect(1, "--category: found 'dog' twice",
+           "tasks coco --annotations c.json --images . --category dog,cat,dog -o coco");
+    expect(1, "among the files of tasks", "arc tasks " MODEL " --size 32x48 --out tasks/results.json");
+    expect(2, "expected the NAME of a task", "tasks -o nothing");
+    expect(2, "expected one of the two", "tasks --list -o nothing");
+    expect(2, "expected no name, or coco, found 'flip-h'", "tasks flip-h --list");
+    expect(2, "not with --vae-roundtrip", "arc task --vae-roundtrip --steps 3 " MODEL);
+    expect(2, "not with --vae-roundtrip", "arc task --vae-roundtrip --out r.jsonl " MODEL);
+}
+
+static void check_files(void)
+{
+    expect_shell(0, "",
+                 "cp -r model twice; cp -r model settings; echo '{}' > settings/vdm.json; "
+                 "echo '{}' > twice/transformer/diffusion_pytorch_model.safetensors.index.json");
+    expect(1, "expected one of them", "predict --model twice --image q.ppm -o a.ppm");
+    expect(1, "would replace settings", "golden settings -o settings/vdm.json");
+    expect_shell(0, "{}", "cat settings/vdm.json");
+    expect_shell(0, "", "cp -r grids maze");
+    write_text("maze/task.json",
+               "{\"metric\": \"cells\", \"palette\": \"maze\", \"grid\": {\"rows\": 8, \"cols\": 8, "
+               "\"cell\": 8, \"border\": 0, \"palette\": \"arc\"}}");
+    expect(1, "grid.palette: found 'arc', expected the one outside of grid", "info maze");
+    write_text("map", "v v\nposition positions\nblocks.*.a transformer_blocks.*.a # a comment\n");
+    expect(0, "", "golden model --what transformer " SIZE "-o g");
+    expect(0, "note: --map: 2 lines fit no tensor of the reference; the first: 'position'",
+           "compare g g --map map");
+    static const float x[2] = {1, 2};
+    const vdm_tensor v = {"v", VDM_F32, 1, {2}, x, 8};
+    CHECK(!vdm_safetensors_write("port", &v, 1, NULL, 0, &err), "%s", err.text);
+    expect(1, "--only typo*: no tensor", "golden model --what transformer " SIZE "--only 'v,typo*,x' -o no");
+    expect(1, "--only typo*: no tensor", "compare g g --only 'v,typo*,x'");
+    expect(0, "2 agree", "compare g g --only 'v,x'");
+    expect(0, "", "golden model --what vae-encode " SIZE "-o e");
+    expect(1, "", "compare g e");
+    expect(2, "expected one of the two", "golden model --names -o no");
+    expect(3, "the reference comes first", "compare port g");
+    expect(3, "", "compare g port");
+    CHECK(!strstr(said, "comes first"), "%s", said);
+}
+
+int main(void)
+{
+    unsetenv("VDM_MODEL");
+    if (!find_program()) return check_end("silence");
+    if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("silence");
+    CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
+    write_inputs();
+    check_golden_sizes();
+    check_injected();
+    check_counts();
+    check_contents();
+    check_memory();
+    check_options();
+    check_files();
+    return check_end("silence");
+}

@@ -1,0 +1,119 @@
+/* An adapter answers well only if it is used as it was learned. Its file says how (files/adapter_facts.c): what an option
+ * may follow is followed, a contradiction is rejected, and every other difference is printed. */
+#include "tools/run/adapters.h"
+#include "files/hash.h"
+#include "tools/messages.h"
+#include "tools/run/canvas.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --image-scale is the one with the factor that the adapter was learned with. */
+static int apply_image_scale(options *o, const char *path, double learned, vdm_error *err)
+{
+    static const char *const names[] = {"pipeline", "trainer"}; /* vdm_image_scale */
+    vdm_model_config c;
+    if (vdm_model_config_read(&c, o->model, err)) return -1;
+    vdm_image_scale here = image_scale_of(o), other = !here;
+    double factor = vdm_image_latent_scale(&c.vae, here), second = vdm_image_latent_scale(&c.vae, other);
+    if (!(fabs(factor - learned) > 0)) return 0;
+    if (fabs(second - learned) > 0)
+        return vdm_fail(
+            err, "%s: learned with image latents times %g: expected a model that has them times %g or %g",
+            path, learned, factor, second);
+    if (option_given(o, "--image-scale"))
+        return vdm_fail(err, "%s: learned with --image-scale %s: expected the same here, found %s", path,
+                        names[other], names[here]);
+    snprintf(o->image_scale, sizeof o->image_scale, "%s", names[other]);
+    fprintf(stderr, "%s: learned with --image-scale %s, which is used here\n", clean(path), names[other]);
+    return 0;
+}
+
+int adapter_apply(options *o, const char *path, int command, vdm_error *err)
+{
+    vdm_lora_facts f;
+    if (vdm_lora_facts_read(&f, path, err)) return -1;
+    if (!f.frames) return 0;
+    if (apply_image_scale(o, path, f.image_latent_scale, err)) return -1;
+    if (f.frames != o->frames && !option_given(o, "--frames")) {
+        o->frames = f.frames;
+        fprintf(stderr, "%s: learned with --frames %d, which is used here\n", clean(path), f.frames);
+    }
+    if (command == EVAL && f.view && f.view < MAX_VIEWS && !option_given(o, "--view")) {
+        o->eval.view = f.view;
+        fprintf(stderr, "%s: learned with --view %d, which is used here\n", clean(path), f.view);
+    }
+    return 0;
+}
+
+int adapters_apply(options *o, int command, vdm_error *err)
+{
+    struct stat files[MAX_LORAS];
+    int status = 0;
+    for (int i = 0; i < o->sample.n_loras && !status; i++) {
+        double weight;
+        char *path = lora_path(&weight, o->sample.loras[i], err);
+        status = path ? adapter_apply(o, path, command, err) : -1;
+        bool known = !status && stat(path, &files[i]) == 0;
+        for (int k = 0; k < i && known && !status; k++)
+            if (files[k].st_dev == files[i].st_dev && files[k].st_ino == files[i].st_ino)
+                status = vdm_fail(
+                    err, "--lora %s: found this file twice, expected once, with the sum of its weights",
+                    path);
+        vdm_free(path);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Differences */
+
+struct list {
+    char text[600];
+};
+
+static void add(struct list *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(struct list *l, const char *format, ...)
+{
+    size_t n = strlen(l->text);
+    va_list args;
+    n += (size_t)snprintf(l->text + n, sizeof l->text - n, "%s", n ? ", " : "");
+    va_start(args, format);
+    if (n < sizeof l->text) vsnprintf(l->text + n, sizeof l->text - n, format, args);
+    va_end(args);
+}
+
+int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_error *err)
+{
+    const vdm_geometry *g = &s->geometry;
+    const vdm_transformer_config *c = &s->config.transformer;
+    struct list l = {""};
+    vdm_lora_facts f;
+    char grid[64] = "";
+    if (vdm_lora_facts_read(&f, path, err)) return -1;
+    if (!f.frames) return 0;
+    if (t) canvas_grid_text(grid, sizeof grid, t);
+    if (f.frames != g->frames || f.height != g->height || f.width != g->width)
+        add(&l, "%d frames of %dx%d (here %d of %dx%d)", f.frames, f.height, f.width, g->frames, g->height,
+            g->width);
+    if (f.prompt && f.prompt != vdm_hash_prompt(s->prompt, c)) add(&l, "another prompt");
+    if (f.model != vdm_hash_whole_model(&s->transformer, &s->schedule)) add(&l, "another model");
+    if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
+    if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
+    if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
+    return 0;
+}
+
+int adapters_report(const session *s, const vdm_task *t, vdm_error *err)
+{
+    int status = 0;
+    for (int i = 0; i < s->options->sample.n_loras && !status; i++) {
+        double weight;
+        char *path = lora_path(&weight, s->options->sample.loras[i], err);
+        status = path ? adapter_report(s, path, t, err) : -1;
+        vdm_free(path);
+    }
+    return status;
+}
