@@ -121,7 +121,7 @@ static void check_memory(void)
 {
     static const char *const commands[] = {"fit task", "demo task --limit 1 --sample-steps 1",
                                            "arc tasks/one.json --size 32x48 --sample-steps 1"};
-    static const char *const limit = "memory limit 102.4 MiB: weights are read as they are used";
+    static const char *const limit = "memory limit 102.4 MiB: weights are read when they are used";
     for (int i = 0; i < 3; i++) {
         const char *const rest = MODEL " --steps 1 --batch 1024 --rank 2 --watch-every 0";
         expect(0, limit, "%s %s --memory-limit 0.1 -o limited.%d", commands[i], rest, i);
@@ -143,7 +143,7 @@ static void check_contents(void)
                "[[3, 1]], \"output\": [[1, 3]]}]}");
     expect_shell(0, "", "cp -r model arc-model");
     expect(0, "1 tasks, solved", "%s", arc);
-    expect(0, "1 tasks have a result already", "%s", arc);
+    expect(0, "1 tasks already have a result", "%s", arc);
     expect_shell(0, "", "cp tasks/one.json one.json; sed 's/3, 1/3, 3/' one.json > tasks/one.json");
     expect(1, "r.jsonl: the result of 'one' is that of another task: tasks/one.json was changed since", "%s",
            arc);
@@ -156,7 +156,7 @@ static void check_contents(void)
     expect(1, "two tasks have the ID 'one'", "arc --report twins.jsonl -o submission.json");
     expect(0, "", "arc --report r.jsonl -o submission.json");
     CHECK(tiny_write(path_of("arc-model"), TINY_15_I2V, VDM_BF16, 2, &err) == 0, "%s", err.text);
-    expect(1, "line 1 is of another run", "%s", arc);
+    expect(1, "line 1 is from another run", "%s", arc);
 }
 
 /* Options that would be ignored. */
