@@ -38,7 +38,7 @@ interp|interp ../in/a.ppm ../in/b.ppm -o v.y4m|interp ../in/b.ppm ../in/a.ppm -o
 fit|fit ../in/task $tiny $learn --steps 2 --resume -o f|fit ../in/task $tiny $learn --steps 1 -o f|f/lora.safetensors f/state.safetensors
 predict|predict $tiny --image ../in/a.ppm --lora ../in/lora.safetensors --sample-steps 1 -o y.png --video v.y4m --dump d.g|predict $tiny --image ../in/b.ppm --sample-steps 1 -o y.png --video v.y4m --dump d.g|y.png v.y4m d.g
 eval|eval ../in/task $tiny --sample-steps 1 --train-pairs 1 -o e|eval ../in/task $tiny --seed 7 --sample-steps 1 --train-pairs 1 -o e|e/scores.csv e/c.ppm
-vote|vote ../in/grids ../in/one ../in/one -o v|vote ../in/grids ../in/two ../in/two -o v|v/scores.csv v/0000.ppm
+vote|vote ../in/grids ../in/one ../in/two -o v|vote ../in/grids ../in/two ../in/one -o v|v/scores.csv v/0000.ppm
 arc|arc ../in/arcs $tiny $learn --steps 1 --sample-steps 1 --out r.jsonl|arc ../in/arcs $tiny $learn --steps 1 --sample-steps 1 --out r.jsonl && sed -i 2d r.jsonl|r.jsonl
 summary|arc --report ../in/r.jsonl -o r.html||r.html
 demo|demo ../in/task $tiny $learn --steps 1 -o d|demo ../in/task $tiny $learn --seed 7 --steps 1 -o d|d/lora.safetensors d/scores.csv d/strip.png
