@@ -38,7 +38,7 @@ interp|interp ../in/a.ppm ../in/b.ppm -o v.y4m|interp ../in/b.ppm ../in/a.ppm -o
 fit|fit ../in/task $tiny $learn --steps 2 --resume -o f|fit ../in/task $tiny $learn --steps 1 -o f|f/lora.safetensors f/state.safetensors
 predict|predict $tiny --image ../in/a.ppm --lora ../in/lora.safetensors --sample-steps 1 -o y.png --video v.y4m --dump d.g|predict $tiny --image ../in/b.ppm --sample-steps 1 -o y.png --video v.y4m --dump d.g|y.png v.y4m d.g
 eval|eval ../in/task $tiny --sample-steps 1 --train-pairs 1 -o e|eval ../in/task $tiny --seed 7 --sample-steps 1 --train-pairs 1 -o e|e/scores.csv e/c.ppm
-vote|vote ../in/grids ../in/one ../in/same -o v|vote ../in/grids ../in/two ../in/one -o v|v/scores.csv v/0000.ppm
+vote|vote ../in/grids ../in/one ../in/two -o v|vote ../in/grids ../in/two ../in/one -o v|v/scores.csv v/0000.ppm
 arc|arc ../in/arcs $tiny $learn --steps 1 --sample-steps 1 --out r.jsonl|arc ../in/arcs $tiny $learn --steps 1 --sample-steps 1 --out r.jsonl && sed -i 2d r.jsonl|r.jsonl
 summary|arc --report ../in/r.jsonl -o r.html||r.html
 demo|demo ../in/task $tiny $learn --steps 1 -o d|demo ../in/task $tiny $learn --seed 7 --steps 1 -o d|d/lora.safetensors d/scores.csv d/strip.png
@@ -49,7 +49,7 @@ bench|bench norm --runs 1 --json b.json||
 "
 
 inputs() {
-    mkdir -p in/task/train in/task/test in/arcs in/one in/same in/two
+    mkdir -p in/task/train in/task/test in/arcs in/one in/two
     i=0
     for f in task/train/a.in task/train/a.out task/train/b.in task/train/b.out task/test/c.in task/test/c.out a b; do
         { printf 'P6 32 32 255\n' && tail -c +$((10000 + 3000 * i++)) "$model/tokenizer/spiece.model" \
@@ -65,7 +65,7 @@ END
         echo '{"train": [{"input": [[1, 2]], "output": [[2, 1]]}], "test": [{"input": [[3, 1]], "output": [[1, 3]]}]}' >in/arcs/$i.json
     done
     "$vdm" tasks flip-h -n 1 --tests 1 -o in/grids
-    cp in/grids/test/0000.out.ppm in/one/0000.ppm && cp in/one/0000.ppm in/same
+    cp in/grids/test/0000.out.ppm in/one/0000.ppm
     cp in/grids/test/0000.in.ppm in/two/0000.ppm
     "$vdm" fit in/task $tiny $learn --steps 1 -o in/run && cp in/run/lora.safetensors in
     "$vdm" golden --model "$model" --what train --steps 1 -o in/g

@@ -16,7 +16,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 "$vdm" tasks flip-h -n 4 --tests 3 -o task >log 2>&1
-"$vdm" eval task --sample-steps 1 --train-pairs 0 -o answers >log 2>&1
+"$vdm" eval task --sample-steps 1 --train-pairs 0 -o answers >log 2>&1 && cp -r answers again
 for i in 0 1 2; do
     images="${images:+$images, }{\"id\": $i, \"file_name\": \"000$i.in.jpg\", \"height\": 64, \"width\": 64}"
     notes="${notes:+$notes, }{\"image_id\": $i, \"category_id\": 1, \"segmentation\": [[0, 0, 40, 0, 40, 50]]}"
@@ -31,7 +31,7 @@ eval|eval ../task --sample-steps 3 --train-pairs 0 -o e|e/scores.csv e/0000.ppm 
 tasks|tasks flip-h -n 300 --tests 100 -o t|t/task.json t/train/0000.in.ppm t/train/0299.out.ppm t/test/0099.out.ppm
 golden|golden --what train --size 64x64 --steps 2 -o g|g
 predict|predict --image ../task/test/0000.in.ppm --sample-steps 3 -o y.png --video v.y4m --dump d|y.png v.y4m d
-vote|vote ../task ../answers ../answers -o v|v/scores.csv v/0000.ppm v/0002.ppm
+vote|vote ../task ../answers ../again -o v|v/scores.csv v/0000.ppm v/0002.ppm
 demo|demo flip-h --shots 3 --limit 2 --steps 6 --batch 1 --rank 4 --sample-steps 2 -o d|d/lora.safetensors d/scores.csv d/strip.png
 coco|tasks coco --annotations ../coco.json --images ../task/train --category dog -n 2 --tests 1 -o c|c/task.json c/train/0000.in.out.ppm
 "
