@@ -32,8 +32,8 @@ static void count(uint8_t *winner, const uint8_t *answers, int n, int cells)
     for (int i = 0; i < cells; i++) {
         int votes[VDM_MAX_COLOURS] = {0}, first = 0;
         for (int k = 0; k < n; k++) votes[answers[k * cells + i]]++;
-        int most = votes[vdm_majority(votes, VDM_MAX_COLOURS)];
-        while (votes[answers[first * cells + i]] < most) first++;
+        int maximum = votes[vdm_majority(votes, VDM_MAX_COLOURS)];
+        while (votes[answers[first * cells + i]] < maximum) first++;
         winner[i] = answers[first * cells + i];
     }
 }
@@ -44,17 +44,17 @@ static int check_score(const struct vote *v, int k, const vdm_example *e, const 
 {
     const vdm_geometry *g = &v->evaluation.geometry;
     const vdm_grid_layout grid = vdm_example_grid(&v->task, e);
-    double said = v->recorded[(int64_t)k * v->evaluation.asked + (e - v->task.test)], score = said;
+    double recorded = v->recorded[(int64_t)k * v->evaluation.asked + (e - v->task.test)], score = recorded;
     vdm_picture truth = {0};
     bool exact;
-    if (isnan(said)) return 0;
+    if (isnan(recorded)) return 0;
     int status = vdm_example_picture(&truth, &v->task, e, VDM_OUTPUT, g->height, g->width, err);
     if (!status) status = vdm_score(&score, &exact, v->task.metric, &grid, p, &truth, err);
     vdm_picture_free(&truth);
-    if (status || fabs(score - said) < 1e-6) return status;
+    if (status || fabs(score - recorded) < 1e-6) return status;
     return vdm_fail(
         err, "%s: %s: the score in scores.csv is %.4f, that of the picture is %.4f: expected answers to %s",
-        v->runs[k], e->name, said, score, v->task.path);
+        v->runs[k], e->name, recorded, score, v->task.path);
 }
 
 /* cells [rows,cols] of the answer of run k. */
