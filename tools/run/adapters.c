@@ -85,7 +85,8 @@ static void add(struct list *l, const char *format, ...)
     va_end(args);
 }
 
-int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_error *err)
+/* model: the hash of the session's model, which takes seconds for a large one; 0: not computed yet. */
+static int report(const session *s, const char *path, const vdm_task *t, uint64_t *model, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
@@ -99,20 +100,28 @@ int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_er
         add(&l, "%d frames of %dx%d (here %d of %dx%d)", f.frames, f.height, f.width, g->frames, g->height,
             g->width);
     if (f.prompt && f.prompt != vdm_hash_prompt(s->prompt, c)) add(&l, "another prompt");
-    if (f.model != vdm_hash_whole_model(&s->transformer, &s->schedule)) add(&l, "another model");
+    if (!*model) *model = vdm_hash_whole_model(&s->transformer, &s->schedule);
+    if (f.model != *model) add(&l, "another model");
     if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
     if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
     if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
     return 0;
 }
 
+int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_error *err)
+{
+    uint64_t model = 0;
+    return report(s, path, t, &model, err);
+}
+
 int adapters_report(const session *s, const vdm_task *t, vdm_error *err)
 {
+    uint64_t model = 0;
     int status = 0;
     for (int i = 0; i < s->options->sample.n_loras && !status; i++) {
         double weight;
         char *path = lora_path(&weight, s->options->sample.loras[i], err);
-        status = path ? adapter_report(s, path, t, err) : -1;
+        status = path ? report(s, path, t, &model, err) : -1;
         vdm_free(path);
     }
     return status;
