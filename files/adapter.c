@@ -99,7 +99,7 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 {
     int64_t count = (int64_t)a->layers * 8;
-    char facts[2][VDM_FACTS_TEXT],
+    char facts[VDM_MAX_FACTS][VDM_FACTS_TEXT],
         metadata[512]; /* in the form of json.dumps(..., indent=2, sort_keys=True) */
     snprintf(metadata, sizeof metadata,
              "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
@@ -107,7 +107,8 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
              "    \"to_v\"\n  ]\n}",
              a->alpha, a->rank);
     const char *pairs[2 + VDM_MAX_FACTS][2] = {{"format", "pt"}, {"lora_adapter_metadata", metadata}};
-    const int n = 2 + vdm_facts_write(&a->facts, pairs + 2, facts);
+    const int n = vdm_facts_write(&a->facts, pairs + 2, facts, path, err);
+    if (n < 0) return -1;
     vdm_tensor *tensors = vdm_alloc((size_t)count, sizeof *tensors, "the adapter's tensors", err);
     char *names = vdm_alloc((size_t)count, VDM_LORA_NAME, "the adapter's names", err);
     int status = -1;
@@ -124,7 +125,7 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
                                       .data = a->params + i * a->rank * a->width,
                                       .bytes = (size_t)a->rank * (size_t)a->width * sizeof(float)};
         }
-        status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, n, err);
+        status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, 2 + n, err);
     }
     vdm_free(names);
     vdm_free(tensors);

@@ -14,19 +14,6 @@
 
 enum { MAX_VIEWS = 1000000 };
 
-int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2], char text[2][VDM_FACTS_TEXT])
-{
-    int n = 0;
-    snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
-    snprintf(text[1], VDM_FACTS_TEXT,
-             "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
-             "\"model\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64 "\", \"view\": %d, \"grid\": \"%s\"}",
-             f->frames, f->height, f->width, f->image_latent_scale, f->model, f->prompt, f->view, f->grid);
-    if (f->views > 1) to[n][0] = "vdm_views", to[n++][1] = text[0];
-    if (f->frames) to[n][0] = "vdm_learned", to[n++][1] = text[1];
-    return n;
-}
-
 /* 16 hexadecimal digits, as they are written */
 static uint64_t read_hash(vdm_fields *f, const char *key)
 {
@@ -56,32 +43,37 @@ static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path,
     return f.failed ? -1 : 0;
 }
 
-static int read_views(int *views, const vdm_safetensors *f, vdm_error *err)
+static int read_views(int *views, const char *text, const char *path, vdm_error *err)
 {
-    const char *text = vdm_safetensors_metadata(f, "vdm_views");
     char *end = NULL;
-    if (!text) return 0;
     long n = strtol(text, &end, 10);
     if (!*text || *end || n < 1 || n > MAX_VIEWS)
-        return vdm_fail(err, "%s: metadata vdm_views: expected an integer from 1 to %d, found '%.40s'",
-                        f->path, MAX_VIEWS, text);
+        return vdm_fail(err, "%s: metadata vdm_views: expected an integer from 1 to %d, found '%.40s'", path,
+                        MAX_VIEWS, text);
     *views = (int)n;
     return 0;
 }
 
-int vdm_facts_of(vdm_lora_facts *to, const vdm_safetensors *f, vdm_error *err)
+/* The facts in those two texts; NULL: the file does not have it. */
+static int read_facts(vdm_lora_facts *to, const char *views, const char *learned, const char *path,
+                      vdm_error *err)
 {
-    const char *text = vdm_safetensors_metadata(f, "vdm_learned");
-    char path[600];
+    char where[600];
     vdm_json j;
     *to = (vdm_lora_facts){0};
-    if (read_views(&to->views, f, err)) return -1;
-    if (!text) return 0;
-    snprintf(path, sizeof path, "%.500s: metadata vdm_learned", f->path);
-    if (vdm_json_parse(&j, text, strlen(text), path, err)) return -1;
-    int status = read_learned(to, &j, path, err);
+    if (views && read_views(&to->views, views, path, err)) return -1;
+    if (!learned) return 0;
+    snprintf(where, sizeof where, "%.500s: metadata vdm_learned", path);
+    if (vdm_json_parse(&j, learned, strlen(learned), where, err)) return -1;
+    int status = read_learned(to, &j, where, err);
     vdm_json_free(&j);
     return status;
+}
+
+int vdm_facts_of(vdm_lora_facts *to, const vdm_safetensors *f, vdm_error *err)
+{
+    return read_facts(to, vdm_safetensors_metadata(f, "vdm_views"),
+                      vdm_safetensors_metadata(f, "vdm_learned"), f->path, err);
 }
 
 int vdm_lora_facts_read(vdm_lora_facts *to, const char *path, vdm_error *err)
@@ -91,4 +83,30 @@ int vdm_lora_facts_read(vdm_lora_facts *to, const char *path, vdm_error *err)
     int status = vdm_facts_of(to, &f, err);
     vdm_safetensors_close(&f);
     return status;
+}
+
+/* The grid's text, which a caller of the library may have filled to its last byte, as in a JSON string. */
+static void escape_grid(char *to, const vdm_lora_facts *f)
+{
+    *to = '\0';
+    for (size_t i = 0; i < sizeof f->grid && f->grid[i]; i++) to += vdm_json_escape(to, f->grid[i]);
+}
+
+int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
+                    char text[VDM_MAX_FACTS][VDM_FACTS_TEXT], const char *path, vdm_error *err)
+{
+    int n = 0;
+    char grid[sizeof f->grid * VDM_JSON_ESCAPE];
+    vdm_lora_facts same;
+    const char *views = f->views > 1 ? text[0] : NULL, *learned = f->frames ? text[1] : NULL;
+    escape_grid(grid, f);
+    snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
+    snprintf(text[1], VDM_FACTS_TEXT,
+             "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
+             "\"model\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64 "\", \"view\": %d, \"grid\": \"%s\"}",
+             f->frames, f->height, f->width, f->image_latent_scale, f->model, f->prompt, f->view, grid);
+    if (read_facts(&same, views, learned, path, err)) return -1;
+    if (views) to[n][0] = "vdm_views", to[n++][1] = views;
+    if (learned) to[n][0] = "vdm_learned", to[n++][1] = learned;
+    return n;
 }

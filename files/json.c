@@ -421,3 +421,24 @@ const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object
         if (strcmp(n->key, key) == 0) return n;
     return NULL;
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Writing */
+
+int vdm_json_escape(char to[VDM_JSON_ESCAPE], char byte)
+{
+    if ((unsigned char)byte < 0x20)
+        return snprintf(to, VDM_JSON_ESCAPE, "\\u%04x", (unsigned)(unsigned char)byte);
+    return snprintf(to, VDM_JSON_ESCAPE, byte == '"' || byte == '\\' ? "\\%c" : "%c", byte);
+}
+
+void vdm_json_put_text(FILE *to, const char *text)
+{
+    char escaped[VDM_JSON_ESCAPE];
+    fputc('"', to);
+    for (; *text; text++) {
+        vdm_json_escape(escaped, *text);
+        fputs(escaped, to);
+    }
+    fputc('"', to);
+}

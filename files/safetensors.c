@@ -625,35 +625,21 @@ int vdm_safetensors_check_finite(const vdm_safetensors *f, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * Writing */
 
-static void put_json_string(FILE *to, const char *text)
-{
-    fputc('"', to);
-    for (const char *c = text; *c; c++) {
-        if ((unsigned char)*c < 0x20)
-            fprintf(to, "\\u%04x", (unsigned)*c);
-        else if (*c == '"' || *c == '\\')
-            fprintf(to, "\\%c", *c);
-        else
-            fputc(*c, to);
-    }
-    fputc('"', to);
-}
-
 static void put_metadata(FILE *to, const char *const (*metadata)[2], int n_metadata)
 {
     fputs("\"__metadata__\":{", to);
     for (int i = 0; i < n_metadata; i++) {
         if (i) fputc(',', to);
-        put_json_string(to, metadata[i][0]);
+        vdm_json_put_text(to, metadata[i][0]);
         fputc(':', to);
-        put_json_string(to, metadata[i][1]);
+        vdm_json_put_text(to, metadata[i][1]);
     }
     fputc('}', to);
 }
 
 static void put_entry(FILE *to, const vdm_tensor *t, uint64_t at)
 {
-    put_json_string(to, t->name);
+    vdm_json_put_text(to, t->name);
     fprintf(to, ":{\"dtype\":\"%s\",\"shape\":[", vdm_dtype_name(t->dtype));
     for (int k = 0; k < t->rank; k++) fprintf(to, "%s%lld", k ? "," : "", (long long)t->shape[k]);
     fprintf(to, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,

@@ -234,6 +234,12 @@ int vdm_json_read(vdm_json *j, const char *path, vdm_error *err);
 void vdm_json_free(vdm_json *j);
 const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object, const char *key);
 const vdm_json_node *vdm_json_next(const vdm_json *j, const vdm_json_node *node); /* sibling or NULL */
+/* A byte of a text as it is written in a JSON string: a quote, a backslash and control characters are escaped. Returns
+ * the length; a NUL follows. */
+enum { VDM_JSON_ESCAPE = 7 };
+int vdm_json_escape(char to[VDM_JSON_ESCAPE], char byte);
+/* Writes the text as a JSON string, in quotes; the stream keeps its own errors. */
+void vdm_json_put_text(FILE *to, const char *text);
 
 #ifdef __cplusplus
 }

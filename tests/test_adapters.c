@@ -3,6 +3,7 @@
 #include "program.h"
 #include "tiny.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -190,6 +191,57 @@ static void check_broken(void)
     expect_shell(1, "", "test -e d.ppm");
 }
 
+/* What a caller of the library writes is read back the same, or rejected in one sentence. */
+static void check_written(void)
+{
+    static const char *const grids[] = {"",
+                                        "cell 4",
+                                        "a \"grid\" of \\ and /",
+                                        "\x01\b\t\n\x1f\x7f",
+                                        "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+                                        "\", \"view\": 5, \"x\": \""};
+    const vdm_lora_facts right = {.views = 3,
+                                  .view = 2,
+                                  .frames = 9,
+                                  .height = 16,
+                                  .width = 24,
+                                  .image_latent_scale = 0.7,
+                                  .model = UINT64_MAX,
+                                  .prompt = 1};
+    const struct {
+        vdm_lora_facts facts;
+        const char *says;
+    } wrong[] = {
+        {{.frames = 9, .height = 16, .width = 24, .image_latent_scale = 1, .grid = "\xff"},
+         "w: metadata vdm_learned: JSON, line 1, column 146: expected UTF-8, found byte 0xff"},
+        {{.frames = 5000, .height = 16, .width = 24, .image_latent_scale = 1},
+         "w: metadata vdm_learned: frames: found '5000', expected an integer from 1 to 1025"},
+        {{.frames = 9, .height = 16, .width = 24, .image_latent_scale = (double)NAN}, "a value, found 'n'"},
+        {{.views = 1000001}, "w: metadata vdm_views: expected an integer from 1 to 1000000"}};
+    vdm_lora a;
+    if (!CHECK(!vdm_lora_new(&a, 1, 4, 1, 1, &err), "%s", err.text)) return;
+    for (size_t i = 0; i <= sizeof grids / sizeof *grids; i++) {
+        vdm_lora_facts back;
+        a.facts = right;
+        memset(a.facts.grid, 1,
+               sizeof a.facts.grid); /* the longest text: every byte is escaped, no NUL follows */
+        if (i < sizeof grids / sizeof *grids) snprintf(a.facts.grid, sizeof a.facts.grid, "%s", grids[i]);
+        if (i == sizeof grids / sizeof *grids) a.facts.grid[sizeof a.facts.grid - 1] = '\0';
+        if (!CHECK(!vdm_lora_write(&a, "w", &err) && !vdm_lora_facts_read(&back, "w", &err), "%s", err.text))
+            continue;
+        CHECK(strcmp(back.grid, a.facts.grid) == 0 && back.views == 3 && back.view == 2 &&
+                  back.model == UINT64_MAX,
+              "'%s' became '%s'", a.facts.grid, back.grid);
+    }
+    expect_shell(0, "", "rm w");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        a.facts = wrong[i].facts;
+        CHECK(vdm_lora_write(&a, "w", &err) && strstr(err.text, wrong[i].says), "%s", err.text);
+    }
+    expect_shell(1, "", "test -e w");
+    vdm_lora_free(&a);
+}
+
 int main(void)
 {
     unsetenv("VDM_MODEL");
@@ -203,5 +255,6 @@ int main(void)
     check_weights();
     check_grids();
     check_broken();
+    check_written();
     return check_end("adapters");
 }

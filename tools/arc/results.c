@@ -100,16 +100,9 @@ void result_free(arc_result *r)
 
 static void write_text(FILE *f, const char *key, const char *text)
 {
-    fprintf(f, "\"%s\": \"", key);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            fprintf(f, "\\%c", *c);
-        else if (*c < 0x20)
-            fprintf(f, "\\u%04x", *c);
-        else
-            fputc(*c, f);
-    }
-    fputs("\", ", f);
+    fprintf(f, "\"%s\": ", key);
+    vdm_json_put_text(f, text);
+    fputs(", ", f);
 }
 
 static void write_grid(FILE *f, const vdm_grid *g)

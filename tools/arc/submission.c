@@ -38,19 +38,6 @@ static const char *id_of(const char *task)
     return slash ? slash + 1 : task;
 }
 
-/* The task's ID as a JSON string. */
-static void write_id(FILE *f, const char *task)
-{
-    fputc('"', f);
-    for (const char *c = id_of(task); *c; c++) {
-        if ((unsigned char)*c < 0x20)
-            fprintf(f, "\\u%04x", (unsigned)*c);
-        else
-            fprintf(f, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-    }
-    fputs("\": [", f);
-}
-
 static int by_id(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -82,7 +69,8 @@ int submission_write(const arc_results *all, const char *path, vdm_error *err)
     for (int i = 0; i < all->n; i++) {
         const arc_result *r = &all->all[i];
         fputs(i ? ",\n " : "", f.stream);
-        write_id(f.stream, r->task);
+        vdm_json_put_text(f.stream, id_of(r->task));
+        fputs(": [", f.stream);
         for (int k = 0; k < r->n_tests; k++) {
             if (k) fputs(", ", f.stream);
             write_test(f.stream, &r->tests[k]);
