@@ -274,6 +274,37 @@ static void check_adapter_info(void)
     expect(0, "an adapter of rank 2 to 3 on 2 modules; alpha of each in a tensor", "info kohya.safetensors");
 }
 
+/* One input with two outputs. */
+static void check_contradictions(void)
+{
+    vdm_error err;
+    static const char *const fit = "fit twice " MODEL " --steps 1 --rank 2 --batch 1";
+    vdm_picture p;
+    expect_shell(0, "", "cp -r task twice; cp task/train/a.out.ppm twice/train/b.out.ppm");
+    if (CHECK(!vdm_picture_read(&p, "task/train/a.in.ppm", &err), "%s", err.text))
+        CHECK(!vdm_picture_write(&p, "twice/train/b.in.png", &err), "%s", err.text);
+    expect(0, "2 pairs", "%s -o twice.0", fit); /* the same pair twice is no contradiction */
+    CHECK(!strstr(said, "different outputs"), "%s", said);
+    p.rgb[7] ^= 1;
+    CHECK(!vdm_picture_write(&p, "twice/train/b.out.ppm", &err), "%s", err.text);
+    vdm_picture_free(&p);
+    expect(0, "twice/train/a.in.ppm and twice/train/b.in.png: the same input with different outputs",
+           "%s -o twice.1", fit);
+    CHECK(strstr(said, "2 pairs") && !strstr(said, "such pairs"), "%s", said);
+    expect(0, "1 pairs", "%s --shots 1 -o twice.2", fit);
+    CHECK(!strstr(said, "different outputs"), "%s", said);
+    expect_shell(
+        0, "", "cp twice/train/a.in.ppm twice/train/c.in.ppm; cp twice/train/a.in.ppm twice/train/c.out.ppm");
+    expect(0, "which can't both be learned; there are 2 such pairs", "%s -o twice.3", fit);
+    write_text("twice.json",
+               "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}, {\"input\": [[1, 2]], "
+               "\"output\": [[2, 2]]}], \"test\": [{\"input\": [[3, 2]], \"output\": [[2, 3]]}]}");
+    const char *const says = "twice.json: train[0] and twice.json: train[1]: the same input";
+    expect(0, says, "fit twice.json " MODEL " --size 32x48 --steps 1 --rank 2 -o twice.4");
+    expect(0, says, "arc twice.json " MODEL " --size 32x48 --steps 1 --sample-steps 1 --augment 2");
+    CHECK(!strstr(said, "such pairs") && !strstr(said, "training inputs too"), "%s", said);
+}
+
 /* Runs that mean less than they seem to say so. */
 static void check_warnings(void)
 {
@@ -285,6 +316,16 @@ static void check_warnings(void)
                "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": [[1, 2]], "
                "\"output\": [[2, 1]]}, {\"input\": [[1], [2]], \"output\": [[2], [1]]}]}");
     expect(0, "1 of 2 test inputs are training", "eval seen.json " MODEL " --size 32x48 --sample-steps 1");
+    expect(0, "1 of 2 test inputs are training",
+           "arc seen.json " MODEL " --size 32x48 --steps 1 --sample-steps 1");
+    expect_shell(0, "", "rm seen/test/a.in.ppm");
+    vdm_picture p;
+    vdm_error err;
+    if (CHECK(!vdm_picture_read(&p, "seen/train/a.in.ppm", &err), "%s", err.text))
+        CHECK(!vdm_picture_write(&p, "seen/test/a.in.png", &err), "%s", err.text); /* the same pixels */
+    vdm_picture_free(&p);
+    expect(0, "1 of 2 test inputs are training inputs too", "eval seen " MODEL " --sample-steps 1");
+    check_contradictions();
     expect(0, "the learning rate reaches 0.01 of 0.1",
            "fit task " MODEL " --steps 2 --lr 0.1 --schedule warmup --warmup 10 --plan");
     expect(0, "", "fit task " MODEL " --steps 10 --lr 0.1 --schedule warmup --warmup 10 --plan");

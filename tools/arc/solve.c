@@ -12,6 +12,7 @@
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/evaluation.h"
+#include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 
 #include <math.h>
@@ -85,6 +86,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.height = o->height;
     s->result.width = o->width;
     if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
+    s->training.checked = s->arc.n_train; /* the views of --augment come after them */
+    if (print_seen_inputs(&s->task, s->arc.n_train, s->arc.n_test, err)) return -1;
     paths p = {0};
     if (paths_of_options(&p, o, ARC, err) || training_output(&s->training, work, resumable, &p, err)) {
         paths_free(&p);

@@ -177,7 +177,8 @@ static int prepare(struct demo *d, vdm_error *err)
     int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
     if (canvas_resize(&d->task, true, d->s.geometry.height, d->s.geometry.width, err)) return -1;
-    if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) || print_seen_inputs(&d->task, n, err))
+    if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
+        print_seen_inputs(&d->task, d->training.pairs, n, err))
         return -1;
     return prepare_output(d, folder, err);
 }

@@ -77,7 +77,7 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
         canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
-    return evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, n, err) ? -1 : 0;
+    return evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, t->n_train, n, err) ? -1 : 0;
 }
 
 int command_eval(int argc, char **argv)

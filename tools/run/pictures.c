@@ -33,20 +33,24 @@ void print_task_notes(const vdm_task *t)
                     NOTES[i]);
 }
 
-/* Of a picture's file, or a grid. */
+uint64_t hash_picture(const vdm_picture *p)
+{
+    uint64_t h = vdm_hash_step(vdm_hash_step(VDM_HASH_START, (uint64_t)p->height), (uint64_t)p->width);
+    return vdm_hash_bytes(h, p->rgb, (size_t)p->height * (size_t)p->width * 3);
+}
+
+/* Of the file's pixels, whatever its format, or of the grid. */
 static int hash_input(uint64_t *h, const vdm_example *e, vdm_error *err)
 {
-    char *data;
-    size_t size;
-    *h = VDM_HASH_START;
+    vdm_picture p;
     if (e->x) {
-        *h = vdm_hash_step(vdm_hash_step(*h, (uint64_t)e->x->rows), (uint64_t)e->x->cols);
+        *h = vdm_hash_step(vdm_hash_step(VDM_HASH_START, (uint64_t)e->x->rows), (uint64_t)e->x->cols);
         *h = vdm_hash_bytes(*h, e->x->cells, (size_t)(e->x->rows * e->x->cols));
         return 0;
     }
-    if (vdm_read_file(e->input, SIZE_MAX / 2, &data, &size, err)) return -1;
-    *h = vdm_hash_bytes(*h, data, size);
-    vdm_free(data);
+    if (vdm_picture_read(&p, e->input, err)) return -1;
+    *h = hash_picture(&p);
+    vdm_picture_free(&p);
     return 0;
 }
 
@@ -56,9 +60,9 @@ static int by_hash(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-int print_seen_inputs(const vdm_task *t, int tests, vdm_error *err)
+int print_seen_inputs(const vdm_task *t, int pairs, int tests, vdm_error *err)
 {
-    size_t n = (size_t)t->n_train;
+    size_t n = (size_t)pairs;
     int seen = 0, status = 0;
     uint64_t *train = n ? vdm_alloc(n, sizeof *train, "the training inputs", err) : NULL, h = 0;
     if (!train) return n ? -1 : 0;

@@ -12,6 +12,7 @@
 #include "tools/run/pictures.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -112,6 +113,50 @@ static int read_pair(training *l, int i, vdm_error *err)
     return 0;
 }
 
+/* A pair, by its pictures. */
+struct seen {
+    uint64_t input, output;
+    int pair;
+};
+
+static int by_input(const void *a, const void *b)
+{
+    const struct seen *x = a, *y = b;
+    return x->input != y->input ? (x->input < y->input ? -1 : 1) : x->pair - y->pair;
+}
+
+static void name_input(char *text, size_t size, const vdm_task *t, int pair)
+{
+    if (t->arc.path)
+        snprintf(text, size, "%.480s: train[%d]", clean(t->path), pair);
+    else
+        snprintf(text, size, "%.500s", clean(t->train[pair].input));
+}
+
+/* Pairs with the input of an earlier pair and another output: prints the first two, and how many there are. */
+static int print_contradictions(const training *l, vdm_error *err)
+{
+    int n = l->checked ? l->checked : l->pairs, found = 0;
+    char first[512] = "", second[512] = "";
+    struct seen *all = vdm_alloc((size_t)n, sizeof *all, "the pairs", err);
+    if (!all) return -1;
+    for (int i = 0; i < n; i++) all[i] = (struct seen){hash_picture(&l->x[i]), hash_picture(&l->y[i]), i};
+    qsort(all, (size_t)n, sizeof *all, by_input);
+    for (int i = 1, start = 0; i < n; i++) {
+        if (all[i].input != all[start].input) start = i;
+        if (all[i].output == all[start].output || found++) continue;
+        name_input(first, sizeof first, l->task, all[start].pair);
+        name_input(second, sizeof second, l->task, all[i].pair);
+    }
+    if (found)
+        fprintf(stderr, "%s and %s: the same input with different outputs, which can't both be learned",
+                first, second);
+    if (found > 1) fprintf(stderr, "; there are %d such pairs", found);
+    if (found) fputc('\n', stderr);
+    vdm_free(all);
+    return 0;
+}
+
 int training_read(training *l, vdm_error *err)
 {
     l->x = vdm_alloc((size_t)l->videos, sizeof *l->x, "the pairs", err);
@@ -119,7 +164,7 @@ int training_read(training *l, vdm_error *err)
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
     print_task_notes(l->task);
-    return status;
+    return status ? -1 : print_contradictions(l, err);
 }
 
 /* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override them, but a rank

@@ -15,6 +15,7 @@ typedef struct training {
     vdm_phi phi;
     char phi_name[32];        /* as --phi accepts it */
     int videos;               /* pairs times views */
+    int checked;              /* the first pairs, in which contradictions are looked for; 0: all */
     vdm_picture *x, *y;       /* [videos], view by view, of the session's size */
     vdm_fit_data_options how; /* how pairs become videos: may be changed before training_run */
     vdm_fit_options fit;      /* the same */
