@@ -287,13 +287,18 @@ static uint64_t hash_injected(const struct run *r)
     return h;
 }
 
-static uint64_t hash_prompts(const struct run *r)
+static uint64_t hash_texts(const struct run *r)
 {
     const vdm_fit_data *d = r->data;
     if (!d->prompt) return vdm_hash_prompt(r->p->prompt, &r->p->transformer->config);
-    size_t n = (size_t)(d->n_texts * r->prompt);
-    return vdm_hash(vdm_hash(VDM_HASH_START, d->texts, n, sizeof *d->texts), d->prompt, (size_t)d->pairs,
-                    sizeof *d->prompt);
+    return vdm_hash(VDM_HASH_START, d->texts, (size_t)(d->n_texts * r->prompt), sizeof *d->texts);
+}
+
+static uint64_t hash_prompts(const struct run *r)
+{
+    const vdm_fit_data *d = r->data;
+    uint64_t texts = hash_texts(r);
+    return d->prompt ? vdm_hash(texts, d->prompt, (size_t)d->pairs, sizeof *d->prompt) : texts;
 }
 
 /* What answers need to know: how the pairs became latents, what was learned from. Not for data made by hand. */
@@ -303,7 +308,7 @@ static void note_facts(const struct run *r)
     *f = r->data->facts;
     if (!f->frames) return;
     f->model = vdm_hash_whole_model(r->p->transformer, r->p->schedule);
-    f->prompt = r->data->prompt ? 0 : hash_prompts(r);
+    f->prompt = hash_texts(r);
 }
 
 /* All that the bits of the result depend on, before the first step. "model" hashes the beginning of every tensor,
@@ -722,6 +727,7 @@ int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data
         (vdm_lora_facts){.frames = g->frames,
                          .height = g->height,
                          .width = g->width,
+                         .vae = vdm_hash_vae(p->vae),
                          .image_latent_scale = vdm_image_latent_scale(&p->vae->config, o->image_scale)};
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)
         return vdm_fail(err, "pairs: expected 1 to %d, found %d", VDM_MAX_PAIRS, pairs);

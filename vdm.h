@@ -294,9 +294,9 @@ typedef struct vdm_lora_facts {
     int views, view; /* of a task of grids: how many it was learned in; the only one (vdm fit --view) */
     int frames, height, width; /* of the videos */
     double image_latent_scale; /* the factor on the image's latents: vdm_image_latent_scale */
-    uint64_t model,
-        prompt;    /* hashes: of weights and schedule; of the prompt's embedding, 0 if there are several */
-    char grid[64]; /* how the program draws grids; "": it does not */
+    uint64_t model, vae;       /* hashes: of weights and schedule; of the VAE, 0 if it is not known */
+    uint64_t prompt; /* of the prompt's embedding; of all, one after the other, if there are several */
+    char grid[64];   /* how the program draws grids; "": it does not */
 } vdm_lora_facts;
 
 /* What the pairs become, once for the whole run. */

@@ -2,9 +2,9 @@
  *
  *   vdm_views    "8": learned in 8 views
  *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "model": "0123456789abcdef",
- *                "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
+ *                "vae": "0123456789abcdef", "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
  *
- * Files of other programs have neither. */
+ * Files of other programs have neither; files before "vae" was added have none. */
 #include "files/adapter_facts.h"
 #include "files/fields.h"
 
@@ -25,8 +25,8 @@ static uint64_t read_hash(vdm_fields *f, const char *key)
 
 static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path, vdm_error *err)
 {
-    static const char *const keys[] = {"frames", "height", "width", "image_latent_scale",
-                                       "model",  "prompt", "view",  "grid"};
+    static const char *const keys[] = {"frames", "height", "width", "image_latent_scale", "model", "vae",
+                                       "prompt", "view",   "grid"};
     vdm_fields f;
     vdm_fields_open(&f, j, j->nodes, path, err);
     vdm_fields_only(&f, keys, sizeof keys / sizeof keys[0]);
@@ -35,6 +35,7 @@ static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path,
     to->width = vdm_field_int(&f, "width", 0, 1, VDM_MAX_SIDE);
     to->image_latent_scale = vdm_field_number(&f, "image_latent_scale", 0, 1e-9, 1e9);
     to->model = read_hash(&f, "model");
+    if (vdm_field(&f, "vae")) to->vae = read_hash(&f, "vae");
     to->prompt = read_hash(&f, "prompt");
     to->view = vdm_field_int(&f, "view", 0, 0, MAX_VIEWS);
     const char *grid = vdm_field_text(&f, "grid", "");
@@ -96,15 +97,17 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
                     char text[VDM_MAX_FACTS][VDM_FACTS_TEXT], const char *path, vdm_error *err)
 {
     int n = 0;
-    char grid[sizeof f->grid * VDM_JSON_ESCAPE];
+    char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "";
     vdm_lora_facts same;
     const char *views = f->views > 1 ? text[0] : NULL, *learned = f->frames ? text[1] : NULL;
     escape_grid(grid, f);
+    if (f->vae) snprintf(vae, sizeof vae, "\"vae\": \"%016" PRIx64 "\", ", f->vae);
     snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
     snprintf(text[1], VDM_FACTS_TEXT,
              "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
-             "\"model\": \"%016" PRIx64 "\", \"prompt\": \"%016" PRIx64 "\", \"view\": %d, \"grid\": \"%s\"}",
-             f->frames, f->height, f->width, f->image_latent_scale, f->model, f->prompt, f->view, grid);
+             "\"model\": \"%016" PRIx64 "\", %s\"prompt\": \"%016" PRIx64
+             "\", \"view\": %d, \"grid\": \"%s\"}",
+             f->frames, f->height, f->width, f->image_latent_scale, f->model, vae, f->prompt, f->view, grid);
     if (read_facts(&same, views, learned, path, err)) return -1;
     if (views) to[n][0] = "vdm_views", to[n++][1] = views;
     if (learned) to[n][0] = "vdm_learned", to[n++][1] = learned;

@@ -66,3 +66,75 @@ uint64_t vdm_hash_prompt(const float *text, const vdm_transformer_config *c)
 {
     return vdm_hash(VDM_HASH_START, text, (size_t)c->text_tokens * (size_t)c->text_dim, sizeof *text);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * A VAE: its configuration, and the layers as they are in memory */
+
+static uint64_t hash_vector(uint64_t h, const float *x, int n)
+{
+    return vdm_hash_tensor(h, &(vdm_tensor){.name = "",
+                                            .dtype = VDM_F32,
+                                            .rank = 1,
+                                            .shape = {n},
+                                            .data = x,
+                                            .bytes = (size_t)n * sizeof *x});
+}
+
+static uint64_t hash_conv(uint64_t h, const vdm_conv *c)
+{
+    const vdm_matrix *w = &c->weight;
+    if (!c->in) return vdm_hash_step(h, 0);
+    h = vdm_hash_tensor(h, &(vdm_tensor){.name = "",
+                                         .dtype = w->dtype,
+                                         .rank = 4,
+                                         .shape = {c->kt, c->k, c->in, c->out},
+                                         .data = w->data,
+                                         .bytes = (size_t)(w->rows * w->cols) * vdm_dtype_bytes(w->dtype)});
+    return hash_vector(h, c->bias, c->out);
+}
+
+static uint64_t hash_vae_norm(uint64_t h, const vdm_vae_norm *n, int channels)
+{
+    h = hash_vector(hash_vector(h, n->norm.gamma, channels), n->norm.beta, channels);
+    return hash_conv(hash_conv(h, &n->y), &n->b);
+}
+
+static uint64_t hash_resnet(uint64_t h, const vdm_resnet *r)
+{
+    h = hash_vae_norm(h, &r->norm1, r->conv1.in);
+    h = hash_vae_norm(h, &r->norm2, r->conv2.in);
+    return hash_conv(hash_conv(hash_conv(h, &r->conv1), &r->conv2), &r->shortcut);
+}
+
+static uint64_t hash_half(uint64_t h, const vdm_vae_half *half, int levels)
+{
+    h = hash_conv(hash_conv(h, &half->conv_in), &half->conv_out);
+    for (int i = 0; i < 2; i++) h = hash_resnet(h, &half->mid[i]);
+    for (int i = 0; i < levels; i++) {
+        const struct vdm_vae_level *level = &half->level[i];
+        for (int k = 0; k < level->resnets; k++) h = hash_resnet(h, &level->resnet[k]);
+        h = hash_conv(h, &level->resample);
+    }
+    return hash_vae_norm(h, &half->norm_out, half->conv_out.in);
+}
+
+uint64_t vdm_hash_vae(const vdm_vae *m)
+{
+    const vdm_vae_config *c = &m->config;
+    const double numbers[] = {c->channels,
+                              c->latent_channels,
+                              c->blocks,
+                              c->groups,
+                              c->sample_height,
+                              c->sample_width,
+                              c->norm_eps,
+                              c->scaling_factor,
+                              c->temporal_compression,
+                              c->quant_conv,
+                              c->post_quant_conv,
+                              c->layers_per_block,
+                              c->invert_scale_latents};
+    uint64_t h = vdm_hash(VDM_HASH_START, numbers, sizeof numbers / sizeof *numbers, sizeof *numbers);
+    h = hash_half(hash_half(h, &m->encoder, c->blocks), &m->decoder, c->blocks);
+    return hash_conv(hash_conv(h, &m->quant), &m->post_quant);
+}

@@ -45,6 +45,8 @@ uint64_t vdm_hash_tensor(uint64_t h, const vdm_tensor *t);
 /* All elements of a transformer's tensors, the settings that act in it, and the schedule of noise: another one is
  * another hash. Reads every weight. */
 uint64_t vdm_hash_whole_model(const vdm_transformer *m, const vdm_schedule *s);
+/* All elements of a VAE's layers, and its configuration. */
+uint64_t vdm_hash_vae(const vdm_vae *m);
 /* An embedding [L,Dt] */
 uint64_t vdm_hash_prompt(const float *text, const vdm_transformer_config *c);
 

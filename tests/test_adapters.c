@@ -92,18 +92,19 @@ static void check_prompts(void)
            PREDICT "--prompt-embeds p --lora plain/lora.safetensors -o a.ppm");
 }
 
-/* A copy of the model that differs in one element, after the first half of its largest tensor. */
-static void write_other_model(void)
+/* A copy of the model whose part ("vae") differs in one element, after the first half of its largest tensor. */
+static void write_other_model(const char *to, const char *part)
 {
-    static const char file[] = "other/transformer/diffusion_pytorch_model.safetensors";
+    char file[256];
     vdm_safetensors f;
-    expect_shell(0, "", "cp -r model other");
+    snprintf(file, sizeof file, "%s/%s/diffusion_pytorch_model.safetensors", to, part);
+    expect_shell(0, "", "cp -r model %s", to);
     if (!CHECK(vdm_safetensors_open(&f, file, &err) == 0, "%s", err.text)) return;
     vdm_tensor *largest = &f.tensors[0];
     for (int64_t i = 0; i < f.count; i++)
         if (f.tensors[i].bytes > largest->bytes) largest = &f.tensors[i];
     uint16_t *copy = vdm_alloc(largest->bytes, 1, "a tensor", &err);
-    if (CHECK(copy && largest->dtype == VDM_BF16 && largest->bytes > 16384, "%s: too small", largest->name)) {
+    if (CHECK(copy && largest->dtype == VDM_BF16 && largest->bytes > 4096, "%s: too small", largest->name)) {
         memcpy(copy, largest->data, largest->bytes);
         copy[largest->bytes * 3 / 8] ^= 1;
         largest->data = copy;
@@ -130,7 +131,7 @@ static void rename_setting(const char *file, const char *name, const char *to)
 
 static void check_weights(void)
 {
-    write_other_model();
+    write_other_model("other", "transformer");
     expect(
         0, "learned with another model\n",
         "predict --image q.ppm --model other --sample-steps 1 --guidance 1 --lora plain/lora.safetensors -o a.ppm");
@@ -149,6 +150,51 @@ static void check_weights(void)
     expect(
         0, "learned with another model\n",
         "predict --image q.ppm --model noise --sample-steps 1 --guidance 1 --lora again/lora.safetensors -o a.ppm");
+}
+
+/* Latents of another VAE mean other pictures. */
+static void check_vae(void)
+{
+    static const char *const other =
+        "predict --image q.ppm --model other-vae --sample-steps 1 --guidance 1 -o a.ppm";
+    static const char *const config = "vae/config.json";
+    write_other_model("other-vae", "vae");
+    expect(0, "plain/lora.safetensors: learned with another VAE\n", "%s --lora plain/lora.safetensors",
+           other);
+    expect(0, "learned with another VAE\n",
+           "fit task --model other-vae --steps 1 --rank 2 --batch 1 --watch-every 0 "
+           "--init plain/lora.safetensors -o moved");
+    expect_silence(FIT "--init plain/lora.safetensors -o same");
+    expect_shell(0, "", "LC_ALL=C sed 's/.\"vae.\": .\"[0-9a-f]*.\", /%31s/' plain/lora.safetensors > old",
+                 "");
+    expect_shell(1, "", "cmp -s old plain/lora.safetensors");
+    expect(0, "applied 8 of 8", "%s --lora old", other); /* as before the VAE was noted */
+    CHECK(!strstr(said, "learned with"), "%s", said);
+    expect_shell(
+        0, "",
+        "cp -r model scaled; sed 's/\"scaling_factor\": [0-9.]*/\"scaling_factor\": 0.5/' model/%s > "
+        "scaled/%s; ! cmp -s model/%s scaled/%s",
+        config, config, config, config);
+    expect(1, "learned with image latents times",
+           "predict --image q.ppm --model scaled --lora plain/lora.safetensors -o a.ppm");
+}
+
+/* Prompts of views, which no option gives. */
+static void check_view_prompts(void)
+{
+    static float x[2 * 5 * 24] = {1, 2, 3};
+    const vdm_tensor t = {"view_embeds", VDM_F32, 3, {2, 5, 24}, x, sizeof x};
+    static const char *const files[] = {"model/view_embeds.safetensors", "views/view_embeds.safetensors"};
+    expect_shell(0, "", "cp -r model views");
+    for (int i = 0; i < 2; i++) {
+        x[5 * 24 + 7] = (float)i; /* of the second view */
+        CHECK(vdm_safetensors_write(files[i], &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+    }
+    expect(0, "in 2 views", "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --views 2 -o both");
+    expect_silence("eval arc.json " SAMPLE "--size 32x48 --lora both/lora.safetensors");
+    expect_silence("eval arc.json " SAMPLE "--size 32x48 --views 1 --lora both/lora.safetensors");
+    expect(0, "learned with another prompt\n",
+           "eval arc.json --model views --sample-steps 1 --size 32x48 --lora both/lora.safetensors");
 }
 
 static void check_grids(void)
@@ -253,7 +299,9 @@ int main(void)
     check_sizes();
     check_prompts();
     check_weights();
+    check_vae();
     check_grids();
+    check_view_prompts();
     check_broken();
     check_written();
     return check_end("adapters");

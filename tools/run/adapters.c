@@ -4,6 +4,7 @@
 #include "files/hash.h"
 #include "tools/messages.h"
 #include "tools/run/canvas.h"
+#include "tools/run/multi_view.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -85,11 +86,27 @@ static void add(struct list *l, const char *format, ...)
     va_end(args);
 }
 
-/* model: the hash of the session's model, which takes seconds for a large one; 0: not computed yet. */
-static int report(const session *s, const char *path, const vdm_task *t, uint64_t *model, vdm_error *err)
+/* Hashes of what the session has, which take seconds for a large model; 0: not computed yet. */
+struct hashes {
+    uint64_t model, vae;
+};
+
+/* Adds the parts of the model that were others. */
+static void add_parts(struct list *l, const vdm_lora_facts *f, const session *s, struct hashes *here)
+{
+    uint64_t prompt = 0;
+    if (f->prompt)
+        prompt = f->views > 1 ? views_hash(s, f->views) : vdm_hash_prompt(s->prompt, &s->config.transformer);
+    if (f->prompt != prompt) add(l, "another prompt");
+    if (!here->model) here->model = vdm_hash_whole_model(&s->transformer, &s->schedule);
+    if (f->model != here->model) add(l, "another model");
+    if (f->vae && !here->vae) here->vae = s->vae_hash ? s->vae_hash : vdm_hash_vae(&s->vae);
+    if (f->vae && f->vae != here->vae) add(l, "another VAE");
+}
+
+static int report(const session *s, const char *path, const vdm_task *t, struct hashes *here, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    const vdm_transformer_config *c = &s->config.transformer;
     struct list l = {""};
     vdm_lora_facts f;
     char grid[64] = "";
@@ -99,9 +116,7 @@ static int report(const session *s, const char *path, const vdm_task *t, uint64_
     if (f.frames != g->frames || f.height != g->height || f.width != g->width)
         add(&l, "%d frames of %dx%d (here %d of %dx%d)", f.frames, f.height, f.width, g->frames, g->height,
             g->width);
-    if (f.prompt && f.prompt != vdm_hash_prompt(s->prompt, c)) add(&l, "another prompt");
-    if (!*model) *model = vdm_hash_whole_model(&s->transformer, &s->schedule);
-    if (f.model != *model) add(&l, "another model");
+    add_parts(&l, &f, s, here);
     if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
     if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
     if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
@@ -110,18 +125,18 @@ static int report(const session *s, const char *path, const vdm_task *t, uint64_
 
 int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_error *err)
 {
-    uint64_t model = 0;
-    return report(s, path, t, &model, err);
+    struct hashes here = {0};
+    return report(s, path, t, &here, err);
 }
 
 int adapters_report(const session *s, const vdm_task *t, vdm_error *err)
 {
-    uint64_t model = 0;
+    struct hashes here = {0};
     int status = 0;
     for (int i = 0; i < s->options->sample.n_loras && !status; i++) {
         double weight;
         char *path = lora_path(&weight, s->options->sample.loras[i], err);
-        status = path ? report(s, path, t, &model, err) : -1;
+        status = path ? report(s, path, t, &here, err) : -1;
         vdm_free(path);
     }
     return status;

@@ -12,6 +12,7 @@ typedef struct session {
     vdm_cpu cpu;
     vdm_transformer transformer;
     vdm_vae vae;
+    uint64_t vae_hash; /* 0: not computed yet */
     vdm_schedule schedule;
     float *prompt, *negative; /* [L,Dt] */
     bool same_prompts;        /* guidance has no effect and is left out */

@@ -7,6 +7,7 @@
  * of weights can learn all. The prompts belong to the model, view_embeds [N,L,Dt]: fixed vectors without a meaning of
  * their own. The background, colour 0, is the same in all views. */
 #include "tools/run/multi_view.h"
+#include "files/hash.h"
 
 /* Prompts of the first n views, from the model's folder. */
 static int read_text(views *v, const session *s, vdm_error *err)
@@ -104,6 +105,18 @@ const float *views_text(const views *v, const session *s, int k)
 {
     const vdm_transformer_config *c = &s->config.transformer;
     return v->text ? v->text + (int64_t)k * c->text_tokens * c->text_dim : s->prompt;
+}
+
+uint64_t views_hash(const session *s, int n)
+{
+    const vdm_transformer_config *c = &s->config.transformer;
+    views v = {.n = n};
+    vdm_error none;
+    uint64_t h = 0;
+    size_t floats = (size_t)n * (size_t)c->text_tokens * (size_t)c->text_dim;
+    if (!read_text(&v, s, &none)) h = vdm_hash(VDM_HASH_START, v.text, floats, sizeof *v.text);
+    views_free(&v);
+    return h;
 }
 
 vdm_task views_show(const views *v, const vdm_task *t, int k)

@@ -16,6 +16,8 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);
 /* The prompt [L,Dt] of view k. */
 const float *views_text(const views *v, const session *s, int k);
+/* The hash of the model's prompts of the first n views; 0 if it does not have them. */
+uint64_t views_hash(const session *s, int n);
 /* The same task with its examples shown in view k. */
 vdm_task views_show(const views *v, const vdm_task *t, int k);
 

@@ -287,6 +287,7 @@ int training_run(training *l, vdm_error *err)
     double start = vdm_seconds();
     int status = vdm_fit_data_make(&l->data, &pipeline, &l->how, l->x, l->y, l->videos, &progress, err);
     if (status) console_end(&w.console);
+    s->vae_hash = l->data.facts.vae;
     if (status || prompt_views(l, err) || start_adapter(l, err)) return -1;
     l->rows = vdm_alloc((size_t)l->fit.steps + 1, sizeof *l->rows, "the table of losses", err);
     if (!l->rows) return -1;
