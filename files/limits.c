@@ -50,9 +50,12 @@ static double bytes_of(const char *folder, bool v2)
 static bool lists(const char *list, const char *name)
 {
     size_t n = strlen(name);
-    for (; list; list = strchr(list, ','), list += list != NULL)
-        if (strncmp(list, name, n) == 0 && (list[n] == ',' || list[n] == '\0')) return true;
-    return false;
+    while (strncmp(list, name, n) != 0 || (list[n] != ',' && list[n] != '\0')) {
+        list = strchr(list, ',');
+        if (!list) return false;
+        list++;
+    }
+    return true;
 }
 
 /* The smallest limit on the way from a group to the root, of the groups in a file as /proc/self/cgroup */
