@@ -24,6 +24,23 @@ static double share_rounded(const float *x, int64_t n, int bits)
     return (double)rounded / (double)n;
 }
 
+/* Whether elements of every size use the last of these bits, as rounded ones do. In integers, multiples of a step and
+ * types of 8 bits the small ones (up to half the largest) don't: they fit too, for another reason. */
+static bool uses_last_bit(const float *x, int64_t n, int bits)
+{
+    float largest = 0;
+    int64_t small = 0, used = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(x[i]));
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &x[i], sizeof u);
+        if (!(fabsf(x[i]) > 0) || fabsf(x[i]) > largest / 2) continue;
+        small++;
+        used += u >> bits & 1;
+    }
+    return small >= 4 && used > small / 8;
+}
+
 static void try_rounding(search *s)
 {
     const struct {
@@ -36,6 +53,7 @@ static void try_rounding(search *s)
         bool all = share_rounded(s->got, s->n, types[i].bits) > 0.999;
         bool before = share_rounded(s->ref, s->n, types[i].bits) > 0.9;
         if (!all || before || s->error > 8 * types[i].unit) continue;
+        if (!uses_last_bit(s->got, s->n, types[i].bits)) continue;
         s->best = 0; /* nothing explains it better */
         s->explanations = 1;
         snprintf(s->text, sizeof s->text, "%s-rounded: every element has a mantissa of %d bits",
