@@ -192,7 +192,12 @@ static void check_view_prompts(void)
     }
     expect(0, "in 2 views", "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --views 2 -o both");
     expect_silence("eval arc.json " SAMPLE "--size 32x48 --lora both/lora.safetensors");
-    expect_silence("eval arc.json " SAMPLE "--size 32x48 --views 1 --lora both/lora.safetensors");
+    expect(0, "learned with --views 2 (here 1)\n",
+           "eval arc.json " SAMPLE "--size 32x48 --views 1 --lora both/lora.safetensors");
+    expect(0, "learned with --views 1 (here 2)\n",
+           "eval arc.json " SAMPLE "--size 32x48 --views 2 --lora cells/lora.safetensors --cell 4");
+    expect(0, "learned with --views 2 (here 1)\n",
+           "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --init both/lora.safetensors -o one");
     expect(0, "learned with another prompt\n",
            "eval arc.json --model views --sample-steps 1 --size 32x48 --lora both/lora.safetensors");
 }

@@ -116,6 +116,32 @@ static void check_counts(void)
     CHECK(!strstr(said, "resized"), "%s", said);
 }
 
+/* Runs whose answers are copies, a grid that the pictures don't have, a picture of another aspect. */
+static void check_pictures(void)
+{
+    static const char *const predict = "predict " MODEL " --sample-steps 1 -o a.ppm --image";
+    expect_shell(0, "", "cp -r answers same; cp -r two three");
+    expect(0, "same: the same answers as answers, pixel for pixel: they have two votes",
+           "vote grids answers one same -o v");
+    expect(0, "exact 1 of 1", "vote grids one two three -o v"); /* all of them right */
+    CHECK(!strstr(said, "two votes"), "%s", said);
+    expect(0, "small.ppm: resized from 16x16 to 32x48, another aspect\n", "%s small.ppm " SIZE, predict);
+    write_picture("half.ppm", 16, 24);
+    expect(0, "half.ppm: resized from 16x24 to 32x48\n", "%s half.ppm " SIZE, predict);
+    expect(0, "", "%s q.ppm " SIZE, predict);
+    CHECK(!strstr(said, "resized"), "%s", said);
+    expect_shell(0, "",
+                 "cp -r grids coarse; sed 's/\"rows\": 4/\"rows\": 2/; s/\"cols\": 6/\"cols\": 3/; "
+                 "s/\"cell\": 8/\"cell\": 16/' grids/task.json > coarse/task.json; ! cmp -s grids/task.json "
+                 "coarse/task.json");
+    static const char *const other =
+        "0000.out.ppm: a grid of 2 rows and 3 columns of 16 pixels differs from this picture";
+    expect(0, other, "eval coarse " MODEL " --sample-steps 1");
+    expect(0, other, "fit coarse " MODEL " --steps 1 --rank 2 -o coarse.run");
+    expect(0, "", "fit grids " MODEL " --steps 1 --rank 2 -o fine.run");
+    CHECK(!strstr(said, "differs from this picture"), "%s", said);
+}
+
 /* Commands that learn and answer obey the limit of memory, with the same result. */
 static void check_memory(void)
 {
@@ -242,6 +268,7 @@ int main(void)
     check_golden_sizes();
     check_injected();
     check_counts();
+    check_pictures();
     check_contents();
     check_memory();
     check_options();

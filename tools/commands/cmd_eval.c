@@ -50,7 +50,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
 {
     const options *o = s->options;
     vdm_error other;
-    if (session_load(s, err) || adapters_report(s, a->task, err)) return -1;
+    if (session_load(s, err) || adapters_report(s, a->task, a->views.n, err)) return -1;
     double planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
     int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
@@ -77,7 +77,8 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
         canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
-    return evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, t->n_train, n, err) ? -1 : 0;
+    if (evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, t->n_train, n, err)) return -1;
+    return canvas_report_grid(t, t->n_train ? &t->train[0] : &t->test[0], &s->geometry, err);
 }
 
 int command_eval(int argc, char **argv)

@@ -253,12 +253,23 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     return status;
 }
 
+/* Another aspect distorts the picture, and so the answer. */
+static void report_size(const vdm_picture *query, const options *o, int height, int width)
+{
+    const char *name = strcmp(o->predict.image, "-") == 0 ? "standard input" : clean(o->predict.image);
+    if (height == query->height && width == query->width) return;
+    bool distorted = (int64_t)height * query->width != (int64_t)width * query->height;
+    fprintf(stderr, "%s: resized from %dx%d to %dx%d%s\n", name, query->height, query->width, height, width,
+            distorted ? ", another aspect" : "");
+}
+
 static int predict(struct question *q, session *s, vdm_picture *query, options *o, vdm_error *err)
 {
     if (paths_check_command(o, PREDICT, PICTURE_FILE, err) || adapters_apply(o, PREDICT, err)) return -1;
     if (read_picture(query, o->predict.image, err)) return -1; /* once: it may be a pipe */
     int height = o->height ? o->height : query->height, width = o->height ? o->width : query->width;
     if (session_plan(s, o, o->predict.image, height, width, err)) return -1;
+    report_size(query, o, height, width);
     if (question_init(q, s, query, err)) return -1;
     if (o->plan) {
         plan_print(s, 0, q->views.n, 0);
@@ -267,7 +278,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, options *
     struct injected in = {0};
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
     if (!status) status = session_load(s, err);
-    if (!status) status = adapters_report(s, q->task.grid.rows ? &q->task : NULL, err);
+    if (!status) status = adapters_report(s, q->task.grid.rows ? &q->task : NULL, q->views.n, err);
     if (!status) status = answer(q, &in, err);
     vdm_free(in.noise);
     vdm_free(in.image_noise);

@@ -5,11 +5,13 @@
  * In each view the rule has other colours and another direction, so that runs in different views err in different
  * cells: a run that confuses two similar colours confuses another pair of colours in the next view. */
 #include "tools/commands/commands.h"
+#include "files/hash.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
+#include "tools/run/pictures.h"
 
 #include <errno.h>
 #include <math.h>
@@ -23,6 +25,7 @@ struct vote {
     const char *const *runs; /* [n_runs]: folders */
     int n_runs;
     double *recorded; /* [n_runs,asked]: scores in the runs' tables; NaN: none */
+    uint64_t *hashes; /* [n_runs]: of all answers' pixels */
     char *scores, *page;
 };
 
@@ -75,6 +78,7 @@ static int read_answer(uint8_t *cells, const struct vote *v, int k, const vdm_ex
         status = vdm_fail(err, "%s: expected %d rows and %d columns of %d pixels, found %dx%d pixels", path,
                           grid->rows, grid->cols, grid->cell, p.height, p.width);
     if (!status) status = check_score(v, k, e, &p, err);
+    if (!status) v->hashes[k] = vdm_hash_step(v->hashes[k], hash_picture(&p));
     vdm_picture_free(&p);
     vdm_free(path);
     return status;
@@ -112,6 +116,20 @@ static int check_once(const struct vote *v, int k, vdm_error *err)
             return vdm_fail(err, "%s: this run is %s, which votes already: expected every run once",
                             v->runs[k], v->runs[i]);
     return 0;
+}
+
+/* Runs whose answers are the same in every pixel: a copy, or the same seed. Equal grids that --views drew are too; if all
+ * of them are right, an equal run changes nothing. */
+static void report_copies(const struct vote *v)
+{
+    if (v->evaluation.scored && v->evaluation.exact == v->evaluation.scored) return;
+    for (int k = 0; k < v->n_runs; k++)
+        for (int i = 0; i < k; i++) {
+            if (v->hashes[i] != v->hashes[k]) continue;
+            fprintf(stderr, "%s: the same answers as ", clean(v->runs[k]));
+            fprintf(stderr, "%s, pixel for pixel: they have two votes\n", clean(v->runs[i]));
+            break;
+        }
 }
 
 /* The score of a row "NAME,METRIC,SCORE,...", NAME perhaps in quotes; NaN: there is none. */
@@ -172,7 +190,8 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->n_runs = o->n_operands - 1;
     v->recorded =
         vdm_alloc((size_t)v->n_runs * (size_t)n, sizeof *v->recorded, "the scores of the runs", err);
-    if (!v->recorded) return -1;
+    v->hashes = vdm_alloc((size_t)v->n_runs, sizeof *v->hashes, "the hashes of the runs", err);
+    if (!v->recorded || !v->hashes) return -1;
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
     if (!v->scores || !v->page) return -1;
@@ -194,6 +213,7 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
     page p = {.command = command, .task = &v->task, .evaluation = &v->evaluation};
     for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
+    report_copies(v);
     if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
     return page_write(&p, v->page, err);
 }
@@ -214,6 +234,7 @@ int command_vote(int argc, char **argv)
     status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
     vdm_free(command);
     vdm_free(v.recorded);
+    vdm_free(v.hashes);
     vdm_free(v.scores);
     vdm_free(v.page);
     evaluation_free(&v.evaluation);

@@ -104,7 +104,8 @@ static void add_parts(struct list *l, const vdm_lora_facts *f, const session *s,
     if (f->vae && f->vae != here->vae) add(l, "another VAE");
 }
 
-static int report(const session *s, const char *path, const vdm_task *t, struct hashes *here, vdm_error *err)
+static int report(const session *s, const char *path, const vdm_task *t, int n_views, struct hashes *here,
+                  vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
     struct list l = {""};
@@ -117,26 +118,28 @@ static int report(const session *s, const char *path, const vdm_task *t, struct 
         add(&l, "%d frames of %dx%d (here %d of %dx%d)", f.frames, f.height, f.width, g->frames, g->height,
             g->width);
     add_parts(&l, &f, s, here);
+    int learned = f.views > 1 ? f.views : 1;
+    if (learned != n_views) add(&l, "--views %d (here %d)", learned, n_views);
     if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
     if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
     if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
     return 0;
 }
 
-int adapter_report(const session *s, const char *path, const vdm_task *t, vdm_error *err)
+int adapter_report(const session *s, const char *path, const vdm_task *t, int n_views, vdm_error *err)
 {
     struct hashes here = {0};
-    return report(s, path, t, &here, err);
+    return report(s, path, t, n_views, &here, err);
 }
 
-int adapters_report(const session *s, const vdm_task *t, vdm_error *err)
+int adapters_report(const session *s, const vdm_task *t, int n_views, vdm_error *err)
 {
     struct hashes here = {0};
     int status = 0;
     for (int i = 0; i < s->options->sample.n_loras && !status; i++) {
         double weight;
         char *path = lora_path(&weight, s->options->sample.loras[i], err);
-        status = path ? report(s, path, t, &here, err) : -1;
+        status = path ? report(s, path, t, n_views, &here, err) : -1;
         vdm_free(path);
     }
     return status;

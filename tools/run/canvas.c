@@ -6,6 +6,7 @@
 #include "tools/run/canvas.h"
 #include "tools/messages.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
@@ -76,6 +77,41 @@ int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometr
         "%s/task.json: grid: expected one that fits into %dx%d, found %d rows and %d columns of %d "
         "pixels",
         t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
+}
+
+/* Mean of |a - b| over pixels and channels, of pictures of one size. */
+static double mean_difference(const vdm_picture *a, const vdm_picture *b)
+{
+    int64_t n = (int64_t)a->height * a->width * 3, sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += abs(a->rgb[i] - b->rgb[i]);
+    return (double)sum / (double)n;
+}
+
+int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+{
+    const double FAR = 8; /* levels; a picture that is such a grid differs by none */
+    vdm_grid_layout grid = vdm_example_grid(t, e);
+    vdm_picture p = {0}, drawn = {0};
+    int height, width, status = 0;
+    if (t->metric != VDM_METRIC_CELLS || t->arc.path || !e->output) return 0;
+    if (vdm_picture_size(e->output, &height, &width, err)) return -1;
+    if (height != g->height || width != g->width) return 0; /* resized */
+    uint8_t *cells = vdm_alloc((size_t)grid.rows * (size_t)grid.cols, 1, "a grid", err);
+    status = cells ? vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err) : -1;
+    if (!status && !vdm_grid_read(cells, &p, &grid)) {
+        status = vdm_grid_render(&drawn, cells, &grid, height, width, err);
+        double far = status ? 0 : mean_difference(&p, &drawn);
+        if (far > FAR)
+            fprintf(
+                stderr,
+                "%s: a grid of %d rows and %d columns of %d pixels differs from this picture by %.0f of 255 "
+                "levels: are grid and palette of task.json those of its pictures?\n",
+                clean(e->output), grid.rows, grid.cols, grid.cell + grid.border, far);
+    }
+    vdm_free(cells);
+    vdm_picture_free(&p);
+    vdm_picture_free(&drawn);
+    return status;
 }
 
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)

@@ -164,7 +164,8 @@ int training_read(training *l, vdm_error *err)
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
     print_task_notes(l->task);
-    return status ? -1 : print_contradictions(l, err);
+    if (status || print_contradictions(l, err)) return -1;
+    return canvas_report_grid(l->task, &l->task->train[0], &l->session->geometry, err);
 }
 
 /* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override them, but a rank
@@ -205,7 +206,7 @@ static int start_adapter(training *l, vdm_error *err)
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
     fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
-    if (adapter_report(l->session, o->learn.init, l->task, err)) return -1;
+    if (adapter_report(l->session, o->learn.init, l->task, l->views.n, err)) return -1;
     bool same = rank == l->adapter.rank && alpha >= l->adapter.alpha && alpha <= l->adapter.alpha;
     if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
     int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
