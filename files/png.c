@@ -61,8 +61,8 @@ typedef struct png {
     uint16_t key[3];
     uint8_t *stream; /* [stream_size]: the data of all IDAT */
     size_t stream_size;
-    bool stream_ended;               /* another chunk followed */
-    bool srgb, profile, other_gamma; /* the file's statements on its colours */
+    bool stream_ended;                                /* another chunk followed */
+    bool srgb, profile, other_gamma, other_primaries; /* the file's statements on its colours */
     unsigned notes;
 } png;
 
@@ -190,11 +190,47 @@ static bool names_srgb(const chunk *c)
     return false;
 }
 
+/* Chromaticities of white, red, green and blue (x, y) within 0.01 of sRGB's. */
+static bool has_srgb_primaries(const chunk *c)
+{
+    static const int32_t SRGB[] = {31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000};
+    for (int i = 0; i < 8; i++) {
+        int64_t off = (int64_t)load_be32(c->data + 4 * i) - SRGB[i];
+        if (off < -1000 || off > 1000) return false;
+    }
+    return true;
+}
+
+/* An integer of TIFF, whose byte order its header names. */
+static size_t load_tiff(const uint8_t *at, size_t bytes, bool big)
+{
+    size_t x = 0;
+    for (size_t i = 0; i < bytes; i++) x = x << 8 | at[big ? i : bytes - 1 - i];
+    return x;
+}
+
+/* Whether EXIF says that the picture has to be mirrored or rotated: tag 274 of its first directory, a SHORT, is not 1. */
+static bool is_rotated(const chunk *c)
+{
+    const uint8_t *d = c->data;
+    if (c->size < 8 || (memcmp(d, "II*", 4) != 0 && memcmp(d, "MM\0*", 4) != 0)) return false;
+    bool big = *d == 'M';
+    size_t at = load_tiff(d + 4, 4, big);
+    if (at > c->size - 2) return false;
+    size_t entries = load_tiff(d + at, 2, big);
+    for (at += 2; entries > 0 && c->size - at >= 12; entries--, at += 12)
+        if (load_tiff(d + at, 2, big) == 274 && load_tiff(d + at + 2, 2, big) == 3)
+            return load_tiff(d + at + 8, 2, big) != 1;
+    return false;
+}
+
 /* Optional chunks. Those that change how a picture looks are noted. */
 static void read_ancillary(png *p, const chunk *c)
 {
     if (strcmp(c->type, "sRGB") == 0) p->srgb = true;
     if (strcmp(c->type, "cICP") == 0) p->profile = true;
+    if (strcmp(c->type, "cHRM") == 0 && c->size == 32) p->other_primaries = !has_srgb_primaries(c);
+    if (strcmp(c->type, "eXIf") == 0 && is_rotated(c)) p->notes |= VDM_NOTE_ROTATED;
     if (strcmp(c->type, "iCCP") == 0) {
         p->srgb = names_srgb(c);
         p->profile = !p->srgb;
@@ -234,7 +270,7 @@ static int read_chunks(png *p)
     if (p->at < p->size)
         return vdm_fail(p->err, "%s: end: found %zu bytes after IEND, expected one picture a file", p->path,
                         p->size - p->at);
-    if (p->profile) p->notes |= VDM_NOTE_PROFILE;
+    if (p->profile || (p->other_primaries && !p->srgb)) p->notes |= VDM_NOTE_PROFILE;
     if (p->other_gamma && !p->profile && !p->srgb) p->notes |= VDM_NOTE_GAMMA;
     if (p->depth == 16) p->notes |= VDM_NOTE_DEPTH;
     return 0;

@@ -13,6 +13,7 @@ static const char *const NOTES[VDM_NOTES] = {
     "has a colour profile other than sRGB, which is ignored",
     "has a gamma other than that of sRGB, which is ignored",
     "is an animation: its first picture is used",
+    "has an orientation (EXIF), which is ignored",
 };
 
 int read_picture(vdm_picture *p, const char *path, vdm_error *err)
