@@ -536,10 +536,9 @@ static double unlike(int64_t i)
     return (double)(i * 7919 % 101) / 50 - 1; /* -1..1 */
 }
 
-/* From the element x alone, number i, in column c of row y. */
-static double of_element(const plant *p, int kind, double x, int64_t i)
+/* From the value only. */
+static double of_value(int kind, double x)
 {
-    int64_t c = i % p->cols, y = i / p->cols;
     switch (kind) {
     case TIMES:
         return 1.3 * x;
@@ -547,10 +546,6 @@ static double of_element(const plant *p, int kind, double x, int64_t i)
         return 0.97 * x;
     case PLUS:
         return x + 0.1;
-    case NOISE:
-        return x * (1 + 0.1 * unlike(i));
-    case WEAK_NOISE:
-        return x * (1 + 2e-3 * unlike(i));
     case ABS:
         return fabs(x);
     case SQUARE:
@@ -567,6 +562,28 @@ static double of_element(const plant *p, int kind, double x, int64_t i)
         return exp(fmin(x, 20));
     case RELU:
         return fmax(x, 0.1 * x);
+    case ONES:
+        return 1;
+    case FIXED_POINT:
+        return rint(64 * x) / 64;
+    case NEARLY_SCALED:
+        return x * 0.7 * 1.001;
+    case NEARLY_NEGATIVE:
+        return -1.01 * x;
+    default:
+        return x;
+    }
+}
+
+/* From element x number i, in column c of row y. */
+static double of_element(const plant *p, int kind, double x, int64_t i)
+{
+    int64_t c = i % p->cols, y = i / p->cols;
+    switch (kind) {
+    case NOISE:
+        return x * (1 + 0.1 * unlike(i));
+    case WEAK_NOISE:
+        return x * (1 + 2e-3 * unlike(i));
     case NO_COLUMN:
         return c ? x : 0;
     case NO_ROW:
@@ -585,18 +602,10 @@ static double of_element(const plant *p, int kind, double x, int64_t i)
         return i == p->n / 3 ? x + 1 : x;
     case ONE_ZERO:
         return i == p->n / 3 ? 0 : x;
-    case ONES:
-        return 1;
     case RAMP:
         return x + (double)c / (double)p->cols;
-    case FIXED_POINT:
-        return rint(64 * x) / 64;
     case DROPOUT:
         return i % 3 ? x : 0;
-    case NEARLY_SCALED:
-        return x * 0.7 * 1.001;
-    case NEARLY_NEGATIVE:
-        return -1.01 * x;
     case ALL_BUT_ONE_SIGN:
         return i == p->n / 3 ? x : -x;
     case NO_TEXT:
@@ -604,7 +613,7 @@ static double of_element(const plant *p, int kind, double x, int64_t i)
     case LOUDER_VIDEO:
         return y % p->rows < TEXT ? x : 1.1 * x;
     default:
-        return x;
+        return of_value(kind, x);
     }
 }
 
