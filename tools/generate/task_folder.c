@@ -45,10 +45,17 @@ static void remove_parts(const task_folder *f)
     }
 }
 
+/* If something in the unfinished folder could not be removed, it keeps the lock's file: the mark by which the next run
+ * knows that it may remove the rest. */
 static void release(task_folder *f)
 {
+    char mark[4096] = "";
+    if (f->lock.path) snprintf(mark, sizeof mark, "%s", f->lock.path);
     lock_release(&f->lock);
-    if (f->unfinished) rmdir(f->unfinished);
+    if (f->unfinished && rmdir(f->unfinished) && *mark) {
+        int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd >= 0) close(fd);
+    }
     vdm_free(f->unfinished);
     *f = (task_folder){0};
 }
