@@ -314,6 +314,21 @@ static void test_types(void)
           "%s", said);
 }
 
+/* Goldens of two versions are compared, and that is printed. */
+static void test_versions(void)
+{
+    static const float x[] = {1, 2, 3};
+    static const char *const versions[][2][2] = {{{"version", "0.1.0"}}, {{"version", "0.2.0"}}};
+    const vdm_tensor t = {"v", VDM_F32, 1, {3}, x, sizeof x};
+    for (int i = 0; i < 2; i++)
+        CHECK(!vdm_safetensors_write(path_of(i ? "b.st" : "a.st"), &t, 1, versions[i], 1, &err), "%s",
+              err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 0 &&
+              says("note: version: the reference has 0.1.0, the other file 0.2.0"),
+          "%s", said);
+    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note: version"), "%s", said);
+}
+
 /* A factor, a sum, another tensor: of one element, or of equal ones, everything explains everything. */
 static void test_no_wrong_cause(void)
 {
@@ -530,6 +545,7 @@ int main(void)
     test_words();
     test_values();
     test_types();
+    test_versions();
     test_no_wrong_cause();
     test_exp();
     test_map();

@@ -161,8 +161,8 @@ static void print_first(const comparison *c)
 /* Prints in what the two files say that they are of different things. */
 static void print_facts(const both *b)
 {
-    static const char *const keys[] = {"what", "model_hash"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const keys[] = {"what", "model_hash", "version"};
+    for (int i = 0; i < 3; i++) {
         const char *ref = vdm_safetensors_metadata(&b->ref, keys[i]),
                    *got = vdm_safetensors_metadata(&b->got, keys[i]);
         if (ref && got && strcmp(ref, got) != 0)
