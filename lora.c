@@ -1,11 +1,11 @@
 /* LoRA (arXiv 2106.09685; peft: LoraConfig), and the optimiser that trains its adapters (torch.optim.AdamW,
  * clip_grad_norm_, diffusers' get_scheduler).
  *
- *   y = x W^T + b + s (x A^T) B^T,   W [D,D] frozen, A [R,D], B [D,R], s = alpha / R
+ *   y = x W^T + b + s (x A^T) B^T,   W [out,in] frozen, A [R,in], B [out,R], s = alpha / R
  *
- * in place of to_q, to_k, to_v, to_out.0 of every block, W [D,D]; or also of the two layers of its feed-forward, W [4D,D] and
- * [D,4D]. All of an adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the moments
- * of AdamW (files/adapter.c).
+ * in place of to_q, to_k, to_v, to_out.0 of every block (W [D,D]), or also of the two layers of its feed-forward (W [4D,D]
+ * and [D,4D]). All of an adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the
+ * moments of AdamW (files/adapter.c).
  *
  * Traps: s belongs into both gradients, once in each; eps of AdamW is added after the bias-corrected square root;
  * weight decay shrinks the parameter before the update and counts for A and B alike; with warmup the first update
