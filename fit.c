@@ -174,14 +174,11 @@ static double watch_loss(struct run *r)
  * One step */
 
 /* kind.NAME for every matrix of an array laid out like the adapter */
-static void see_adapter(const vdm_lora *a, vdm_trace *trace, const float *array, const char *kind)
+static void see_adapter(const vdm_lora *a, vdm_trace *trace, float *array, const char *kind)
 {
-    for (int i = 0; vdm_trace_on(trace) && i < a->layers * 8; i++) {
-        char name[VDM_LORA_NAME];
-        bool b = i % 2;
-        vdm_lora_name(name, i / 8, (vdm_target)(i / 2 % 4), b);
-        vdm_trace_see(trace, array + (int64_t)i * a->rank * a->width,
-                      SHAPE(b ? a->width : a->rank, b ? a->rank : a->width), "%s.%s", kind, name);
+    for (int i = 0; vdm_trace_on(trace) && i < vdm_lora_matrices(a); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(a, array, i);
+        vdm_trace_see(trace, m.data, 2, m.shape, "%s.%s", kind, m.name);
     }
 }
 
@@ -256,7 +253,7 @@ static int train_step(struct run *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The state from which a run resumes (files/fit_state.c) */
 
-enum { SETTINGS = 22 };
+enum { SETTINGS = 23 };
 struct settings {
     vdm_fit_setting all[SETTINGS + 1]; /* the last one has no name */
 };
@@ -328,6 +325,7 @@ static struct settings settings_of(const struct run *r)
         {"prompt", VDM_SETTING_HASH, .hash = hash_prompts(r)},
         {"rank", VDM_SETTING_NUMBER, .number = a->rank},
         {"alpha", VDM_SETTING_NUMBER, .number = a->alpha},
+        {"targets", VDM_SETTING_NUMBER, .number = a->targets, .default_before = "4"},
         {"first adapter", VDM_SETTING_HASH, .hash = adapter},
         {"batch", VDM_SETTING_NUMBER, .number = o->batch},
         {"accumulate", VDM_SETTING_NUMBER, .number = o->accumulate},
@@ -398,30 +396,41 @@ void vdm_fit_defaults(vdm_fit_options *o)
 
 /* Which activations o->memory can hold. Attention outputs come first: per byte they save the most recomputation if a
  * video has more tokens than a third of the width, as in the published models. */
-static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_options *o, int F, int h, int w,
-                               int rank)
+static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_options *o,
+                               const vdm_tape_shape *size)
 {
-    vdm_tape_shape s = {.B = o->batch, .F = F, .h = h, .w = w, .rank = rank, .backward = true};
+    vdm_tape_shape s = *size;
+    s.B = o->batch;
+    s.backward = true;
     s.keep = c->layers;
     while (s.keep > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep--, s.keep_attention++;
     while (s.keep_attention > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep_attention--;
     return s;
 }
 
-size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
-                     int rank)
+static vdm_tape_shape planned_shape(const vdm_transformer_config *c, const vdm_geometry *g,
+                                    const vdm_fit_options *o, vdm_targets targets, int rank)
 {
-    vdm_tape_shape s = shape_of(c, o, g->F, g->h, g->w, rank);
-    size_t B = (size_t)o->batch, video = (size_t)g->F * (size_t)c->out_channels * (size_t)g->h * (size_t)g->w;
-    size_t adapter = (size_t)c->layers * 8 * (size_t)rank * (size_t)(c->heads * c->head_dim);
-    size_t text = (size_t)c->text_tokens * (size_t)c->text_dim;
-    return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * adapter) * sizeof(float);
+    const vdm_tape_shape size = {
+        .F = g->F, .h = g->h, .w = g->w, .rank = rank, .feed_forward = targets == VDM_ATTENTION_FF};
+    return shape_of(c, o, &size);
 }
 
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
-                 int *attention)
+size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                     vdm_targets targets, int rank)
 {
-    vdm_tape_shape s = shape_of(c, o, g->F, g->h, g->w, rank);
+    const vdm_lora a = {
+        .layers = c->layers, .width = c->heads * c->head_dim, .targets = targets, .rank = rank};
+    vdm_tape_shape s = planned_shape(c, g, o, targets, rank);
+    size_t B = (size_t)o->batch, video = (size_t)g->F * (size_t)c->out_channels * (size_t)g->h * (size_t)g->w;
+    size_t text = (size_t)c->text_tokens * (size_t)c->text_dim;
+    return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * (size_t)vdm_lora_count(&a)) * sizeof(float);
+}
+
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                 vdm_targets targets, int rank, int *attention)
+{
+    vdm_tape_shape s = planned_shape(c, g, o, targets, rank);
     *attention = s.keep_attention;
     return s.keep;
 }
@@ -512,7 +521,12 @@ static int run_new(struct run *r, vdm_error *err)
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
     size_t prompt = (size_t)r->prompt;
-    vdm_tape_shape shape = shape_of(&r->p->transformer->config, o, d->F, d->h, d->w, r->lora->rank);
+    const vdm_tape_shape size = {.F = d->F,
+                                 .h = d->h,
+                                 .w = d->w,
+                                 .rank = r->lora->rank,
+                                 .feed_forward = r->lora->targets == VDM_ATTENTION_FF};
+    const vdm_tape_shape shape = shape_of(&r->p->transformer->config, o, &size);
     if (vdm_adamw_init(&r->adamw, r->n, err)) return -1;
     r->adamw.lr = o->lr;
     r->adamw.beta1 = o->beta1;

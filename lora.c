@@ -1,10 +1,11 @@
 /* LoRA (arXiv 2106.09685; peft: LoraConfig), and the optimiser that trains its adapters (torch.optim.AdamW,
  * clip_grad_norm_, diffusers' get_scheduler).
  *
- *   y = x W^T + b + s (x A^T) B^T,   W [D,D] frozen, A [R,D], B [D,R], s = alpha / R
+ *   y = x W^T + b + s (x A^T) B^T,   W [out,in] frozen, A [R,in], B [out,R], s = alpha / R
  *
- * in place of to_q, to_k, to_v, to_out.0 of every block. All of an adapter is one flat array, params
- * [layers][4][A, B], and so are its gradient and the moments of AdamW (files/adapter.c).
+ * in place of to_q, to_k, to_v, to_out.0 of every block (W [D,D]), or also of the two layers of its feed-forward (W [4D,D]
+ * and [D,4D]). All of an adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the
+ * moments of AdamW (files/adapter.c).
  *
  * Traps: s belongs into both gradients, once in each; eps of AdamW is added after the bias-corrected square root;
  * weight decay shrinks the parameter before the update and counts for A and B alike; with warmup the first update
@@ -19,27 +20,59 @@
 /* ------------------------------------------------------------------------------------------------
  * The layer */
 
-static vdm_linear matrix_a(const vdm_adapted *l) /* [R,D] */
+/* Some outputs and inputs of a linear layer are a linear layer, too: rows and columns of its matrix. */
+static vdm_linear slice_of(const vdm_linear *w, vdm_slice out, vdm_slice in)
+{
+    vdm_linear s = *w;
+    const int64_t first = out.first * linear_stride(w) + in.first;
+    s.weight.data = (const char *)w->weight.data + first * (int64_t)vdm_dtype_bytes(w->weight.dtype);
+    s.weight.stride = linear_stride(w);
+    if (out.count) s.weight.rows = out.count;
+    if (in.count) s.weight.cols = in.count;
+    if (s.bias) s.bias += out.first;
+    return s;
+}
+
+static const vdm_slice ALL = {0, 0};
+
+static vdm_linear matrix_w(const vdm_adapted *l) /* [out,in] */
+{
+    vdm_linear W = slice_of(l->w, l->out, l->in);
+    if (l->in.count && l->in.first + l->in.count < l->w->weight.cols) W.bias = NULL;
+    return W;
+}
+static vdm_linear matrix_a(const vdm_adapted *l) /* [R,in] */
 {
     const float *A = vdm_lora_a(l->lora, l->lora->params, l->block, l->target);
-    return (vdm_linear){.weight = {A, VDM_F32, l->lora->rank, l->lora->width}};
+    const vdm_linear all = {.weight = {A, VDM_F32, l->lora->rank, l->w->weight.cols, 0}};
+    return slice_of(&all, ALL, l->in);
 }
-static vdm_linear matrix_b(const vdm_adapted *l) /* [D,R] */
+static vdm_linear matrix_b(const vdm_adapted *l) /* [out,R] */
 {
     const float *B = vdm_lora_b(l->lora, l->lora->params, l->block, l->target);
-    return (vdm_linear){.weight = {B, VDM_F32, l->lora->width, l->lora->rank}};
+    const vdm_linear all = {.weight = {B, VDM_F32, l->w->weight.rows, l->lora->rank, 0}};
+    return slice_of(&all, l->out, ALL);
+}
+
+static int64_t rows_of(const vdm_adapted *l)
+{
+    return (int64_t)l->B * l->S;
+}
+
+static void times_scale(const vdm_cpu *cpu, const vdm_lora *lora, float *mid, int64_t n)
+{
+    cpu->kernels->blend(cpu, mid, lora->scale, mid, 0, mid, n * lora->rank);
 }
 
 /* y += mid B^T, mid = s x A^T [n,R]: with s in mid, dB = dy^T mid. On entry lora_mid = x A^T. */
 static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *trace)
 {
-    int64_t n = (int64_t)l->B * l->S, R = l->lora->rank, D = l->lora->width;
     const char *name = vdm_target_name(l->target);
-    vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, D), "%s.base_layer", name);
-    vdm_trace_see(trace, l->lora_mid, SHAPE(l->B, l->S, R), "%s.lora_A", name);
-    cpu->kernels->blend(cpu, l->lora_mid, l->lora->scale, l->lora_mid, 0, l->lora_mid, n * R);
     vdm_linear B = matrix_b(l);
-    vdm_matmul_args up = linear_args(l->y, l->lora_mid, &B, n);
+    vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, B.weight.rows), "%s.base_layer", name);
+    vdm_trace_see(trace, l->lora_mid, SHAPE(l->B, l->S, l->lora->rank), "%s.lora_A", name);
+    times_scale(cpu, l->lora, l->lora_mid, rows_of(l));
+    vdm_matmul_args up = linear_args(l->y, l->lora_mid, &B, rows_of(l));
     up.accumulate = true;
     cpu->kernels->matmul(cpu, &up);
 }
@@ -48,77 +81,100 @@ static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *tra
 void vdm_adapted_forward(const vdm_cpu *cpu, const vdm_adapted *layers, int count, vdm_trace *trace)
 {
     vdm_matmul_args pass[2 * 3] = {0}; /* the narrow products x A^T last: matmul's `also` */
-    vdm_linear A[3];
+    const bool adapted = vdm_adapts(layers->lora, layers->target);
+    vdm_linear W[3], A[3];
     int products = 0;
     for (int i = 0; i < count; i++) {
         const vdm_adapted *l = &layers[i];
-        pass[products++] = linear_args(l->y, l->x, l->w, (int64_t)l->B * l->S);
+        W[i] = matrix_w(l);
+        pass[products] = linear_args(l->y, l->x, &W[i], rows_of(l));
+        pass[products++].accumulate = l->in.first > 0;
     }
-    for (int i = 0; i < count && layers->lora; i++) {
+    for (int i = 0; i < count && adapted; i++) {
         const vdm_adapted *l = &layers[i];
         A[i] = matrix_a(l);
-        pass[products++] = linear_args(l->lora_mid, l->x, &A[i], (int64_t)l->B * l->S);
+        pass[products++] = linear_args(l->lora_mid, l->x, &A[i], rows_of(l));
     }
     for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
     cpu->kernels->matmul(cpu, pass);
     for (int i = 0; i < count; i++) {
         const vdm_adapted *l = &layers[i];
-        if (l->lora) add_adapter(cpu, l, trace);
-        vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, l->w->weight.rows), "%s", vdm_target_name(l->target));
+        if (adapted) add_adapter(cpu, l, trace);
+        vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, W[i].weight.rows), "%s", vdm_target_name(l->target));
     }
+}
+
+void vdm_adapted_middle(const vdm_cpu *cpu, const vdm_adapted *l)
+{
+    const vdm_linear A = matrix_a(l);
+    linear_forward(cpu, l->lora_mid, l->x, &A, rows_of(l));
+    times_scale(cpu, l->lora, l->lora_mid, rows_of(l));
 }
 
 /* dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
 void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_adapted_gradient *g)
 {
-    int64_t n = (int64_t)l->B * l->S, R = l->lora->rank, D = l->lora->width;
-    float *dA = vdm_lora_a(l->lora, g->dparams, l->block, l->target);
-    float *dB = vdm_lora_b(l->lora, g->dparams, l->block, l->target);
-    vdm_linear A = matrix_a(l), B = matrix_b(l);
-    linear_backward_weight(cpu, dB, g->dy, l->lora_mid, n, D, R);
+    const int64_t n = rows_of(l);
+    const vdm_linear W = matrix_w(l);
+    vdm_matmul_args input = linear_backward_args(g->dx, g->dy, &W, n, g->add);
+    if (!vdm_adapts(l->lora, l->target)) {
+        cpu->kernels->matmul(cpu, &input);
+        return;
+    }
+    const vdm_linear A = matrix_a(l), B = matrix_b(l);
+    float *dA = vdm_lora_a(l->lora, g->dparams, l->block, l->target) + l->in.first;
+    float *dB = vdm_lora_b(l->lora, g->dparams, l->block, l->target) + l->out.first * l->lora->rank;
+    linear_backward_weight(cpu, dB, g->dy, l->lora_mid, n, &B);
     vdm_matmul_args mid = linear_backward_args(g->dlora_mid, g->dy, &B, n, false);
-    vdm_matmul_args input = linear_backward_args(g->dx, g->dy, l->w, n, g->add);
     input.also = &mid; /* one pass over dy */
     cpu->kernels->matmul(cpu, g->dx ? &input : &mid);
-    cpu->kernels->blend(cpu, g->dlora_mid, l->lora->scale, g->dlora_mid, 0, g->dlora_mid, n * R);
-    linear_backward_weight(cpu, dA, g->dlora_mid, l->x, n, R, D);
+    times_scale(cpu, l->lora, g->dlora_mid, n);
+    linear_backward_weight(cpu, dA, g->dlora_mid, l->x, n, &A);
     if (g->dx) linear_backward_input(cpu, g->dx, g->dlora_mid, &A, n, true);
 }
 
 /* ------------------------------------------------------------------------------------------------
  * New adapters */
 
-/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0: a new adapter changes nothing. Elements are drawn in the order of the array,
- * block by block, q, k, v, out. peft draws others for the same seed (it initialises every layer twice). */
-int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha, vdm_rng *rng,
-                  vdm_error *err)
+/* Rows of A [..., in], uniform between -1/sqrt(in) and 1/sqrt(in) */
+static void draw_rows(float *A, int64_t n, int64_t in, vdm_rng *rng)
 {
-    int width = c->heads * c->head_dim;
-    if (vdm_lora_new(a, c->layers, width, rank, alpha, err)) return -1;
-    float bound = (float)(1 / sqrt((double)width));
-    for (int i = 0; i < 4 * a->layers; i++) {
-        float *A = vdm_lora_a(a, a->params, i / 4, (vdm_target)(i % 4));
-        int64_t n = (int64_t)rank * width;
-        vdm_rand(rng, A, n);
-        for (int64_t j = 0; j < n; j++) A[j] = A[j] * (2 * bound) - bound;
+    float bound = (float)(1 / sqrt((double)in));
+    vdm_rand(rng, A, n);
+    for (int64_t j = 0; j < n; j++) A[j] = A[j] * (2 * bound) - bound;
+}
+
+/* B = 0: a new adapter changes nothing. Elements are drawn in the order of the array, block by block, q, k, v, out. peft
+ * draws others for the same seed (it initialises every layer twice). */
+int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, vdm_targets targets, int rank, double alpha,
+                  vdm_rng *rng, vdm_error *err)
+{
+    if (vdm_lora_new(a, c->layers, c->heads * c->head_dim, targets, rank, alpha, err)) return -1;
+    for (int i = 0; i < vdm_lora_matrices(a); i += 2) {
+        vdm_lora_matrix A = vdm_lora_matrix_at(a, a->params, i);
+        draw_rows(A.data, A.shape[0] * A.shape[1], A.shape[1], rng);
     }
     return 0;
 }
 
+static bool is_zero(const float *x, int64_t n, int64_t stride)
+{
+    for (int64_t j = 0; j < n; j++)
+        if (!(x[j * stride] == 0)) return false;
+    return true;
+}
+
 int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
 {
-    float bound = (float)(1 / sqrt((double)a->width));
     int64_t rows = 0;
-    for (int64_t i = 0; i < (int64_t)4 * a->layers * a->rank; i++) {
-        int m = (int)(i / a->rank), r = (int)(i % a->rank);
-        float *A = vdm_lora_a(a, a->params, m / 4, (vdm_target)(m % 4)) + (int64_t)r * a->width;
-        const float *B = vdm_lora_b(a, a->params, m / 4, (vdm_target)(m % 4)) + r;
-        bool zero = true;
-        for (int j = 0; j < a->width; j++) zero = zero && A[j] == 0 && B[(int64_t)j * a->rank] == 0;
-        if (!zero) continue;
-        vdm_rand(rng, A, a->width);
-        for (int j = 0; j < a->width; j++) A[j] = A[j] * (2 * bound) - bound;
-        rows++;
+    for (int i = 0; i < vdm_lora_matrices(a); i += 2) {
+        vdm_lora_matrix A = vdm_lora_matrix_at(a, a->params, i), B = vdm_lora_matrix_at(a, a->params, i + 1);
+        for (int r = 0; r < a->rank; r++) {
+            float *row = A.data + r * A.shape[1];
+            if (!is_zero(row, A.shape[1], 1) || !is_zero(B.data + r, B.shape[0], a->rank)) continue;
+            draw_rows(row, A.shape[1], A.shape[1], rng);
+            rows++;
+        }
     }
     return rows;
 }
@@ -149,27 +205,32 @@ static int check_parts(vdm_lora_facts *facts, const vdm_lora *parts, const doubl
     return (int)rank;
 }
 
+/* Part p's A and B of one module, times `factor`, from row and column `first` of a's: A [R,in], B [out,R] */
+static void copy_part(vdm_lora *a, const vdm_lora *p, int i, int64_t first, float factor)
+{
+    vdm_lora_matrix A = vdm_lora_matrix_at(p, p->params, i), B = vdm_lora_matrix_at(p, p->params, i + 1);
+    float *to = vdm_lora_a(a, a->params, A.block, A.target) + first * A.shape[1];
+    memcpy(to, A.data, (size_t)(A.shape[0] * A.shape[1]) * sizeof *to);
+    to = vdm_lora_b(a, a->params, A.block, A.target) + first;
+    for (int64_t j = 0; j < B.shape[0] * p->rank; j++)
+        to[j / p->rank * a->rank + j % p->rank] = factor * B.data[j];
+}
+
 /* A = [A_1; A_2; ...], B = [f_1 B_1, f_2 B_2, ...], f_i = weight_i alpha_i / R_i; the joined adapter's s is 1. */
 int vdm_lora_join(vdm_lora *a, const vdm_lora *parts, const double *weights, int n, vdm_error *err)
 {
     vdm_lora_facts facts = {0};
+    vdm_targets targets = VDM_ATTENTION;
     *a = (vdm_lora){0};
     int rank = check_parts(&facts, parts, weights, n, err);
-    if (rank < 0 || vdm_lora_new(a, parts[0].layers, parts[0].width, rank, rank, err)) return -1;
+    for (int i = 0; i < n; i++)
+        if (parts[i].targets > targets) targets = parts[i].targets;
+    if (rank < 0 || vdm_lora_new(a, parts[0].layers, parts[0].width, targets, rank, rank, err)) return -1;
     a->facts = facts;
-    int64_t D = a->width, first = 0; /* the row of A and the column of B where part i begins */
-    for (int i = 0; i < n; first += parts[i++].rank) {
-        const vdm_lora *p = &parts[i];
-        float factor = (float)(weights[i] * p->alpha / p->rank);
-        for (int m = 0; m < 4 * a->layers; m++) {
-            vdm_target t = (vdm_target)(m % 4);
-            memcpy(vdm_lora_a(a, a->params, m / 4, t) + first * D, vdm_lora_a(p, p->params, m / 4, t),
-                   (size_t)(p->rank * D) * sizeof(float));
-            float *to = vdm_lora_b(a, a->params, m / 4, t) + first;
-            const float *B = vdm_lora_b(p, p->params, m / 4, t);
-            for (int64_t j = 0; j < D * p->rank; j++) to[j / p->rank * rank + j % p->rank] = factor * B[j];
-        }
-    }
+    int64_t first = 0; /* the row of A and the column of B where part i begins */
+    for (int i = 0; i < n; first += parts[i++].rank)
+        for (int m = 0; m < vdm_lora_matrices(&parts[i]); m += 2)
+            copy_part(a, &parts[i], m, first, (float)(weights[i] * parts[i].alpha / parts[i].rank));
     return 0;
 }
 

@@ -57,7 +57,7 @@ static int check_folder(const char *dir, vdm_error *err)
 
 void vdm_learn_defaults(vdm_learn_options *o)
 {
-    *o = (vdm_learn_options){.rank = 64, .alpha = 32, .augment = true};
+    *o = (vdm_learn_options){.targets = VDM_ATTENTION, .rank = 64, .alpha = 32, .augment = true};
     o->phi.kind = VDM_PHI_DISCRETE;
     vdm_fit_defaults(&o->fit);
 }

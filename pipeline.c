@@ -78,7 +78,7 @@ static int train(vdm_lora *lora, const vdm_model *m, const vdm_fit_data *data, c
     const vdm_pipeline pipeline = vdm_model_pipeline(m, NULL);
     vdm_rng rng;
     vdm_fit_rng(&rng, o->fit.seed, VDM_FIT_ADAPTER, 0);
-    if (vdm_lora_init(lora, &m->config->transformer, o->rank, o->alpha, &rng, err)) return -1;
+    if (vdm_lora_init(lora, &m->config->transformer, o->targets, o->rank, o->alpha, &rng, err)) return -1;
     size_t count = o->fit.steps > 0 ? (size_t)o->fit.steps + 1 : 1;
     vdm_fit_row *own = o->rows ? NULL : vdm_alloc(count, sizeof *own, "the losses of the steps", err);
     int status = -1;

@@ -60,6 +60,7 @@ static void lay_out_forward_alone(vdm_tape *t, struct cursor *at)
     a->h1 = t->h;
     a->lse = take(at, rows * t->A);
     for (int i = 0; i < 4; i++) a->lora_mid[i] = i != VDM_OUT ? take(at, rows * t->R) : a->lora_mid[VDM_Q];
+    t->feed.up_mid = t->feed.down_mid = a->lora_mid[VDM_Q];
 }
 
 /* The attention outputs of a set of activations; and the rest, without `up` */
@@ -117,6 +118,11 @@ static void lay_out_gradients(vdm_tape *t, struct cursor *at)
     t->head.du = t->feed.dn = t->attention.dn = t->attention.dy = take(at, rows * t->D);
     t->feed.dy = t->attention.d_o = take(at, rows * t->D);
     t->attention.dlora_mid = take(at, rows * t->R);
+    if (t->shape.feed_forward) {
+        t->feed.up_mid = take(at, rows * t->R);
+        t->feed.down_mid = take(at, rows * t->R);
+        t->feed.gelu = take(at, rows * t->P);
+    }
     for (int i = 0; i < 2; i++) {
         t->head.mean[i] = take(at, (int64_t)t->shape.B * t->V);
         t->head.rstd[i] = take(at, (int64_t)t->shape.B * t->V);

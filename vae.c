@@ -42,7 +42,7 @@ static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_
     for (int t = 0; t < PAST; t++) {
         summed[t] = *w;
         summed[t].kt = t + 1;
-        summed[t].weight = (vdm_matrix){t == 0 ? sums : sums + rows * n, VDM_F32, (t + 1) * rows, n};
+        summed[t].weight = (vdm_matrix){t == 0 ? sums : sums + rows * n, VDM_F32, (t + 1) * rows, n, 0};
     }
 }
 

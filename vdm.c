@@ -485,7 +485,7 @@ static void project(struct block *b, const float *h)
     const vdm_adapted qkv[] = {target_of(b, VDM_Q), target_of(b, VDM_K), target_of(b, VDM_V)};
     const struct head_norm q = norm_q_of(b), k = norm_k_of(b);
     norm_forward(b, 0, b->t->n, h);
-    vdm_adapted_forward(b->cpu, qkv, 3, &b->attention_trace);
+    vdm_adapted_forward(b->cpu, qkv, 3, &b->trace);
     qk_forward(b, &q);
     qk_forward(b, &k);
 }
@@ -499,7 +499,7 @@ static void attention_forward(struct block *b, const float *h)
     const vdm_rows r = rows_of(b->t);
     b->cpu->kernels->attention_forward(b->cpu, &attention);
     see(b, b->act->o, "attn1.attention");
-    vdm_adapted_forward(b->cpu, &out, 1, &b->attention_trace);
+    vdm_adapted_forward(b->cpu, &out, 1, &b->trace);
     b->cpu->kernels->gated_add(b->cpu, b->act->h1, h, b->t->y, &r, &mod);
     see(b, b->act->h1, "h1");
 }
@@ -543,52 +543,60 @@ static void attention_backward(struct block *b, const float *h, float *grad)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Feed-forward half of a block (FeedForward, gelu-approximate): a part of its 4D hidden units at a time, so that no
- * buffer is 4D wide */
+ * Feed-forward half of a block (FeedForward, gelu-approximate): y = down(gelu(up(n))), a part of its 4D hidden units at a
+ * time, so that no buffer is 4D wide. They are outputs of `up` and inputs of `down`. */
+
+static vdm_slice part_at(const vdm_tape *t, int64_t first)
+{
+    int64_t left = 4 * (int64_t)t->D - first;
+    return (vdm_slice){first, left < t->P ? left : t->P};
+}
+static vdm_adapted up_of(const struct block *b, vdm_slice part)
+{
+    const vdm_tape *t = b->t;
+    const int64_t before = (int64_t)t->shape.B * t->S * part.first; /* elements of the parts before */
+    return (vdm_adapted){.w = &b->w->ff_up,
+                         .lora = b->lora,
+                         .block = b->layer,
+                         .target = VDM_FF_UP,
+                         .B = t->shape.B,
+                         .S = t->S,
+                         .out = part,
+                         .x = t->n,
+                         .y = b->act->up ? b->act->up + before : t->hidden,
+                         .lora_mid = t->feed.up_mid};
+}
+/* gelu: where gelu(up) of the part is */
+static vdm_adapted down_of(const struct block *b, vdm_slice part, const float *gelu)
+{
+    return (vdm_adapted){.w = &b->w->ff_down,
+                         .lora = b->lora,
+                         .block = b->layer,
+                         .target = VDM_FF_DOWN,
+                         .B = b->t->shape.B,
+                         .S = b->t->S,
+                         .in = part,
+                         .x = gelu,
+                         .y = b->t->y,
+                         .lora_mid = b->t->feed.down_mid};
+}
 
 /* Traces all hidden units, recomputed: the feed-forward's buffers hold only a part of them. */
-static void see_feed_forward(struct block *b, const float *n)
+static void see_feed_forward(struct block *b)
 {
     const vdm_tape *t = b->t;
-    int64_t rows = (int64_t)t->shape.B * t->S, hidden = 4 * (int64_t)t->D;
-    const int64_t shape[] = {t->shape.B, t->S, hidden};
-    float *up = vdm_trace_space(&b->trace, 3, shape, "ff.net.0.proj");
-    if (up) linear_forward(b->cpu, up, n, &b->w->ff_up, rows);
-    if (up) vdm_trace_show(&b->trace, 3, shape);
-    float *y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* in the same place */
-    if (y && !up) linear_forward(b->cpu, y, n, &b->w->ff_up, rows);
-    if (!y) return;
-    b->cpu->kernels->gelu(b->cpu, y, y, rows * hidden);
+    const int64_t hidden = 4 * (int64_t)t->D, shape[] = {t->shape.B, t->S, hidden};
+    vdm_adapted up = up_of(b, part_at(t, 0));
+    up.out = (vdm_slice){0, 0};
+    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0.proj");
+    if (up.y) vdm_adapted_forward(b->cpu, &up, 1, NULL);
+    if (up.y) vdm_trace_show(&b->trace, 3, shape);
+    float *before = up.y;
+    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* in the same place */
+    if (!up.y) return;
+    if (!before) vdm_adapted_forward(b->cpu, &up, 1, NULL);
+    b->cpu->kernels->gelu(b->cpu, up.y, up.y, shape[0] * shape[1] * hidden);
     vdm_trace_show(&b->trace, 3, shape);
-}
-
-/* `count` of the hidden units: outputs of `up`, inputs of `down` */
-struct part {
-    int64_t count;
-    vdm_linear up;
-    vdm_matmul_args down; /* forward, from t->hidden to t->y */
-    float *kept;          /* [B*S,count]: before GELU; NULL: not stored */
-};
-static const void *element(const vdm_matrix *w, int64_t i)
-{
-    return (const char *)w->data + i * (int64_t)vdm_dtype_bytes(w->dtype);
-}
-static struct part part_of(const struct block *b, int64_t first)
-{
-    const vdm_tape *t = b->t;
-    const vdm_linear *up = &b->w->ff_up, *down = &b->w->ff_down;
-    int64_t rows = (int64_t)t->shape.B * t->S, D = t->D, left = 4 * D - first,
-            count = left < t->P ? left : t->P;
-    struct part p = {count, *up, linear_args(t->y, t->hidden, down, rows), NULL};
-    p.up.weight.data = element(&up->weight, first * D);
-    p.up.weight.rows = count;
-    p.up.bias += first;
-    p.down.b = element(&down->weight, first);
-    p.down.K = p.down.a_row = count;
-    p.down.accumulate = first > 0;
-    p.down.bias = count == left ? down->bias : NULL;
-    if (b->act->up) p.kept = b->act->up + rows * first;
-    return p;
 }
 
 /* next = h1 + gate * y, y = down(gelu(up(n))), n = modulated norm2(h1) */
@@ -598,60 +606,53 @@ static void feed_forward(struct block *b, float *next)
     const float *h1 = b->act->h1;
     const vdm_modulation mod = modulation_of(t, b->layer, 1);
     const vdm_rows r = rows_of(t);
-    int64_t rows = (int64_t)r.B * r.S;
     norm_forward(b, 1, t->n, h1);
-    if (vdm_trace_on(&b->trace)) see_feed_forward(b, t->n);
+    if (vdm_trace_on(&b->trace)) see_feed_forward(b);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
-        struct part p = part_of(b, i);
-        float *up = p.kept ? p.kept : t->hidden;
-        linear_forward(b->cpu, up, t->n, &p.up, rows);
-        b->cpu->kernels->gelu(b->cpu, t->hidden, up, rows * p.count);
-        b->cpu->kernels->matmul(b->cpu, &p.down);
+        const vdm_slice part = part_at(t, i);
+        const vdm_adapted up = up_of(b, part), down = down_of(b, part, t->hidden);
+        vdm_adapted_forward(b->cpu, &up, 1, NULL);
+        b->cpu->kernels->gelu(b->cpu, t->hidden, up.y, (int64_t)r.B * r.S * part.count);
+        vdm_adapted_forward(b->cpu, &down, 1, NULL);
     }
     see(b, t->y, "ff");
     b->cpu->kernels->gated_add(b->cpu, next, h1, t->y, &r, &mod);
 }
 
-/* dhidden = dy W_down, this part's columns */
-static void down_backward(const struct block *b, const struct part *p)
+/* One part: dn (+)= the gradient through y = down(gelu(up(n))), of which y is not needed */
+static void part_backward(struct block *b, vdm_slice part, float *grad)
 {
-    const vdm_matrix *w = &b->w->ff_down.weight;
-    const vdm_matmul_args m = {.M = p->down.M,
-                               .N = p->count,
-                               .K = w->rows,
-                               .a = b->t->feed.dy,
-                               .a_row = w->rows,
-                               .a_col = 1,
-                               .b = p->down.b,
-                               .b_dtype = w->dtype,
-                               .b_row = w->cols,
-                               .b_col = 1,
-                               .c = b->t->feed.dhidden,
-                               .c_row = p->count};
-    b->cpu->kernels->matmul(b->cpu, &m);
+    const vdm_kernels *k = b->cpu->kernels;
+    const vdm_tape *t = b->t;
+    const int64_t count = (int64_t)t->shape.B * t->S * part.count;
+    const vdm_adapted up = up_of(b, part), down = down_of(b, part, t->feed.gelu);
+    const bool adapted = vdm_adapts(b->lora, VDM_FF_UP);
+    float *dmid = t->attention.dlora_mid;
+    if (!b->act->up) vdm_adapted_forward(b->cpu, &up, 1, NULL);
+    if (b->act->up && adapted) vdm_adapted_middle(b->cpu, &up);
+    if (adapted) { /* the input of `down`, which only dA of its adapter needs */
+        k->gelu(b->cpu, t->feed.gelu, up.y, count);
+        vdm_adapted_middle(b->cpu, &down);
+    }
+    vdm_adapted_backward(b->cpu, &down,
+                         &(vdm_adapted_gradient){t->feed.dy, t->feed.dhidden, false, dmid, grad});
+    k->gelu_backward(b->cpu, t->feed.dhidden, t->feed.dhidden, up.y, count);
+    vdm_adapted_backward(b->cpu, &up,
+                         &(vdm_adapted_gradient){t->feed.dhidden, t->feed.dn, part.first > 0, dmid, grad});
 }
 
 /* On entry dh = dL/d(h of the next block), on return dL/dh1 */
-static void feed_backward(struct block *b)
+static void feed_backward(struct block *b, float *grad)
 {
-    const vdm_kernels *k = b->cpu->kernels;
     const vdm_tape *t = b->t;
     const float *h1 = b->act->h1;
     const vdm_modulation mod = modulation_of(t, b->layer, 1);
     const vdm_rows r = rows_of(t);
-    int64_t rows = (int64_t)r.B * r.S;
-    if (!b->act->up) norm_forward(b, 1, t->n, h1); /* recompute n, from which `up` is recomputed */
+    /* recompute n, for up and for dA of its adapter */
+    if (!b->act->up || vdm_adapts(b->lora, VDM_FF_UP)) norm_forward(b, 1, t->n, h1);
     /* h = h1 + gate * y */
-    k->gate(b->cpu, t->feed.dy, t->dh, &r, &mod);
-    for (int64_t i = 0; i < 4 * t->D; i += t->P) {
-        /* y = down(gelu(up)), up = ff_up(n); y is not needed */
-        struct part p = part_of(b, i);
-        float *up = p.kept ? p.kept : t->hidden;
-        if (!p.kept) linear_forward(b->cpu, up, t->n, &p.up, rows);
-        down_backward(b, &p);
-        k->gelu_backward(b->cpu, t->feed.dhidden, t->feed.dhidden, up, rows * p.count);
-        linear_backward_input(b->cpu, t->feed.dn, t->feed.dhidden, &p.up, rows, i > 0);
-    }
+    b->cpu->kernels->gate(b->cpu, t->feed.dy, t->dh, &r, &mod);
+    for (int64_t i = 0; i < 4 * t->D; i += t->P) part_backward(b, part_at(t, i), grad);
     /* n = norm2(h1)(1 + scale) + shift */
     norm_backward(b, 1, t->dh, t->feed.dn, h1);
 }
@@ -692,7 +693,7 @@ static void block_backward(const struct pass *p, int layer, float *grad)
     vdm_trace_see(p->trace, t->dh, SHAPE(t->shape.B, t->S, t->D), "grad.transformer_blocks.%d", layer);
     if (!keeps_all(t, layer)) project(&b, h);
     if (layer < first_kept(t)) attention_forward(&b, h);
-    feed_backward(&b);
+    feed_backward(&b, grad);
     attention_backward(&b, h, grad);
 }
 

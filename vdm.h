@@ -80,6 +80,8 @@ typedef struct vdm_vae_config vdm_vae_config;
 typedef struct vdm_schedule vdm_schedule;
 typedef struct vdm_cpu vdm_cpu;   /* instruction set, threads, precision */
 typedef struct vdm_lora vdm_lora; /* an adapter */
+/* What an adapter acts on: the first 4 of vdm_target, or all 6 */
+typedef enum vdm_targets { VDM_ATTENTION = 4, VDM_ATTENTION_FF = 6 } vdm_targets;
 typedef struct vdm_rng vdm_rng;
 typedef struct vdm_trace vdm_trace; /* shows tensors to the caller */
 typedef struct vdm_learn_options vdm_learn_options;
@@ -216,6 +218,7 @@ struct vdm_learn_options {
     vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
     bool tiled;                  /* false: the VAE works in tiles */
     bool augment;                /* true: noise on the first frame (vdm_fit_data_options) */
+    vdm_targets targets;         /* VDM_ATTENTION */
     int rank;                    /* 64 */
     double alpha;                /* 32 */
     vdm_fit_options fit;         /* vdm_fit_defaults */
@@ -344,10 +347,10 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
             vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
-                     int rank);
+                     vdm_targets targets, int rank);
 /* Blocks that store all activations in o->memory; *attention: further ones that store attention outputs. */
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o, int rank,
-                 int *attention);
+int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                 vdm_targets targets, int rank, int *attention);
 
 /* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
  * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
@@ -387,6 +390,7 @@ typedef struct vdm_tape_shape {
     bool backward;      /* stores what the backward pass needs: every block's input */
     int keep;           /* blocks, the last ones, that keep all their activations */
     int keep_attention; /* blocks before these that store attention outputs; the rest is recomputed */
+    bool feed_forward;  /* the adapter that is trained acts on the feed-forward, too (VDM_ATTENTION_FF) */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);
@@ -414,6 +418,7 @@ typedef struct vdm_matrix { /* [rows, cols], f32, f16 or bf16, any alignment */
     const void *data;
     vdm_dtype dtype;
     int64_t rows, cols;
+    int64_t stride; /* elements from a row to the next; 0: cols */
 } vdm_matrix;
 typedef struct vdm_linear { /* y = x weight^T + bias */
     vdm_matrix weight;      /* [out, in] */
@@ -547,21 +552,27 @@ void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, i
 
 /* ------------------------------------------------------------------------------------------------
  * LoRA adapters (lora.c; in memory and in files: files/adapter.c)
- * y += scale (x A^T) B^T for to_q, to_k, to_v, to_out.0 of every block */
+ * y += scale (x A^T) B^T for linear layers of every block: attention's four, or the feed-forward's two as well */
 
-typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT } vdm_target;
-const char *vdm_target_name(vdm_target t); /* "to_q", "to_k", "to_v", "to_out.0" */
+typedef enum vdm_target { VDM_Q, VDM_K, VDM_V, VDM_OUT, VDM_FF_UP, VDM_FF_DOWN } vdm_target;
+/* "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ff.net.0.proj", "ff.net.2" */
+const char *vdm_target_name(vdm_target t);
 struct vdm_lora {
     int layers, width, rank; /* width: D */
-    float scale;             /* alpha / rank */
+    vdm_targets targets;
+    float scale; /* alpha / rank */
     double alpha;
-    float *params; /* [layers][4][ A [R,D], B [D,R] ]: one flat array, vdm_free */
+    float *params; /* [layers][targets][ A [R,in], B [out,R] ]: one flat array, vdm_free */
     vdm_lora_facts facts;
 };
 /* All zero: neither A nor B is drawn. */
-int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err);
+int vdm_lora_new(vdm_lora *a, int layers, int width, vdm_targets targets, int rank, double alpha,
+                 vdm_error *err);
 void vdm_lora_free(vdm_lora *a);
-int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * 4 * 2 * R * D */
+int64_t vdm_lora_count(const vdm_lora *a); /* floats in params: layers * R * (in + out of all targets) */
+/* The widths of a target: D, but 4D between the feed-forward's layers. */
+int64_t vdm_lora_in(const vdm_lora *a, vdm_target t);
+int64_t vdm_lora_out(const vdm_lora *a, vdm_target t);
 /* A, B of one module in `params`: a->params, or a gradient of the same layout. */
 float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t);
 float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
@@ -569,13 +580,25 @@ float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t);
 enum { VDM_LORA_NAME = 96 };
 void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b);
 
-/* A ~ U(-1/sqrt(D), 1/sqrt(D)), B = 0 (peft's init_lora_weights=True). */
-int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, int rank, double alpha, vdm_rng *rng,
-                  vdm_error *err);
+/* Matrix i of an adapter, 0 <= i < vdm_lora_matrices: A, then B, of every target of every block. */
+typedef struct vdm_lora_matrix {
+    int block;
+    vdm_target target;
+    bool b;           /* B [out,R], not A [R,in] */
+    int64_t shape[2]; /* rows, columns */
+    float *data;      /* in `params`, as in vdm_lora_a */
+    char name[VDM_LORA_NAME];
+} vdm_lora_matrix;
+int vdm_lora_matrices(const vdm_lora *a);
+vdm_lora_matrix vdm_lora_matrix_at(const vdm_lora *a, float *params, int i);
 
-/* For learning further from an adapter of a file. The same B A at another alpha and a rank that is not
- * smaller; new rows of A and columns of B are zeros. */
-int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err);
+/* A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0 (peft's init_lora_weights=True). */
+int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, vdm_targets targets, int rank, double alpha,
+                  vdm_rng *rng, vdm_error *err);
+
+/* For learning further from an adapter of a file. The same B A at another alpha, and a rank and targets that are not
+ * fewer; new rows of A and columns of B are zeros. */
+int vdm_lora_resize(vdm_lora *a, vdm_targets targets, int rank, double alpha, vdm_error *err);
 /* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks)
  * neither would ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
 int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);

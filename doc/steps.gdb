@@ -36,7 +36,7 @@ tbreak kernels/plain.c:plain_layer_norm_backward
 tbreak vdm.c:attention_backward
 tbreak kernels/plain.c:plain_attention_backward
 tbreak vdm.c:qk_backward
-tbreak lora.c:vdm_adapted_backward
+tbreak lora.c:vdm_adapted_backward if l->target <= VDM_OUT
 tbreak lora.c:vdm_clip_grad
 tbreak kernels/plain.c:plain_adamw
 # 30 to 35: a step of sampling, and back to pixels

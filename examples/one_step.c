@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     /* a new adapter: A random, B zero: the model's output is unchanged, and only B has a gradient */
     vdm_lora lora;
     vdm_adamw adamw;
-    check(vdm_lora_init(&lora, &m.config->transformer, RANK, RANK, &rng, &err), &err);
+    check(vdm_lora_init(&lora, &m.config->transformer, VDM_ATTENTION, RANK, RANK, &rng, &err), &err);
     check(vdm_adamw_init(&adamw, vdm_lora_count(&lora), &err), &err);
     float *grad = floats(vdm_lora_count(&lora));
     vdm_tape_shape shape = {.B = 1, .F = data.F, .h = data.h, .w = data.w, .rank = RANK, .backward = true};

@@ -1,7 +1,7 @@
 /* LoRA adapters in memory and in files (peft: save_pretrained; diffusers: CogVideoXLoraLoaderMixin).
  *
- *   params [layers][to_q, to_k, to_v, to_out.0][A [R,D], B [D,R]]: one flat array
- *   file:  safetensors, transformer.transformer_blocks.{i}.attn1.{target}.lora_{A|B}.weight; rank and alpha in the
+ *   params [layers][targets][A [R,in], B [out,R]]: one flat array
+ *   file:  safetensors, transformer.transformer_blocks.{i}.{target}.lora_{A|B}.weight; rank and alpha in the
  *          metadata, as JSON under lora_adapter_metadata, and how it was learned (adapter_facts.c)
  *
  * Trap: a file without alpha in its metadata acts at scale 1 whatever it was trained with, so alpha is always
@@ -15,7 +15,9 @@
 
 static const double MAX_SCALE = 1e6; /* of alpha / rank; published: at most 4 */
 
-static const char *const target_names[4] = {"to_q", "to_k", "to_v", "to_out.0"}; /* vdm_target */
+enum { TARGETS = VDM_ATTENTION_FF };
+static const char *const target_names[TARGETS] = {"attn1.to_q",     "attn1.to_k",    "attn1.to_v",
+                                                  "attn1.to_out.0", "ff.net.0.proj", "ff.net.2"};
 
 const char *vdm_target_name(vdm_target t)
 {
@@ -25,28 +27,65 @@ const char *vdm_target_name(vdm_target t)
 /* ------------------------------------------------------------------------------------------------
  * The flat array */
 
+int64_t vdm_lora_in(const vdm_lora *a, vdm_target t)
+{
+    return t == VDM_FF_DOWN ? 4 * (int64_t)a->width : a->width;
+}
+int64_t vdm_lora_out(const vdm_lora *a, vdm_target t)
+{
+    return t == VDM_FF_UP ? 4 * (int64_t)a->width : a->width;
+}
+
+/* Elements of the targets of a block that come before target t */
+static int64_t count_before(const vdm_lora *a, int t)
+{
+    int64_t n = 0;
+    for (int i = 0; i < t; i++) n += vdm_lora_in(a, (vdm_target)i) + vdm_lora_out(a, (vdm_target)i);
+    return n * a->rank;
+}
+
 int64_t vdm_lora_count(const vdm_lora *a)
 {
-    return (int64_t)a->layers * 4 * 2 * a->rank * a->width;
+    return a->layers * count_before(a, (int)a->targets);
 }
 
 float *vdm_lora_a(const vdm_lora *a, float *params, int block, vdm_target t)
 {
-    return params + ((int64_t)block * 4 + (int64_t)t) * 2 * a->rank * a->width;
+    return params + block * count_before(a, (int)a->targets) + count_before(a, (int)t);
 }
 
 float *vdm_lora_b(const vdm_lora *a, float *params, int block, vdm_target t)
 {
-    return vdm_lora_a(a, params, block, t) + (int64_t)a->rank * a->width;
+    return vdm_lora_a(a, params, block, t) + a->rank * vdm_lora_in(a, t);
 }
 
-int vdm_lora_new(vdm_lora *a, int layers, int width, int rank, double alpha, vdm_error *err)
+int vdm_lora_matrices(const vdm_lora *a)
 {
-    *a = (vdm_lora){.layers = layers, .width = width, .rank = rank, .alpha = alpha};
+    return a->layers * (int)a->targets * 2;
+}
+
+vdm_lora_matrix vdm_lora_matrix_at(const vdm_lora *a, float *params, int i)
+{
+    vdm_lora_matrix m = {.block = i / 2 / (int)a->targets, .target = (vdm_target)(i / 2 % (int)a->targets)};
+    m.b = i % 2;
+    m.shape[0] = m.b ? vdm_lora_out(a, m.target) : a->rank;
+    m.shape[1] = m.b ? a->rank : vdm_lora_in(a, m.target);
+    m.data = m.b ? vdm_lora_b(a, params, m.block, m.target) : vdm_lora_a(a, params, m.block, m.target);
+    vdm_lora_name(m.name, m.block, m.target, m.b);
+    return m;
+}
+
+int vdm_lora_new(vdm_lora *a, int layers, int width, vdm_targets targets, int rank, double alpha,
+                 vdm_error *err)
+{
+    *a = (vdm_lora){.layers = layers, .width = width, .targets = targets, .rank = rank, .alpha = alpha};
+    if (targets != VDM_ATTENTION && targets != VDM_ATTENTION_FF)
+        return vdm_fail(err, "adapter: targets: expected %d or %d, found %d", VDM_ATTENTION, VDM_ATTENTION_FF,
+                        (int)targets);
     if (rank < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapter: rank: expected 1 to %d, found %d", VDM_MAX_LORA_RANK, rank);
     if (!isfinite(alpha)) return vdm_fail(err, "adapter: alpha: expected a number, found %g", alpha);
-    if (layers < 1 || width < 1 || (double)layers * 8 * rank * width > 1e12)
+    if (layers < 1 || width < 1 || (double)layers * 18 * rank * width > 1e12)
         return vdm_fail(err, "adapter: %d blocks of width %d at rank %d: too large", layers, width, rank);
     a->scale = (float)(alpha / rank);
     a->params = vdm_alloc((size_t)vdm_lora_count(a), sizeof(float), "an adapter", err);
@@ -59,22 +98,25 @@ void vdm_lora_free(vdm_lora *a)
     *a = (vdm_lora){0};
 }
 
-int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
+int vdm_lora_resize(vdm_lora *a, vdm_targets targets, int rank, double alpha, vdm_error *err)
 {
     vdm_lora to;
     if (rank < a->rank || alpha == 0)
         return vdm_fail(err, "adapter: rank %d, alpha %g: expected a rank of at least %d, and alpha not 0",
                         rank, alpha, a->rank);
-    if (vdm_lora_new(&to, a->layers, a->width, rank, alpha, err)) return -1;
+    if (targets < a->targets)
+        return vdm_fail(err, "adapter: %d targets: expected at least %d, which it has", (int)targets,
+                        (int)a->targets);
+    if (vdm_lora_new(&to, a->layers, a->width, targets, rank, alpha, err)) return -1;
     double factor = (a->alpha / a->rank) / (alpha / rank);
-    for (int m = 0; m < a->layers * 4; m++) {
-        vdm_target t = (vdm_target)(m % 4);
-        const float *B = vdm_lora_b(a, a->params, m / 4, t);
-        float *new_b = vdm_lora_b(&to, to.params, m / 4, t);
-        memcpy(vdm_lora_a(&to, to.params, m / 4, t), vdm_lora_a(a, a->params, m / 4, t),
-               (size_t)a->rank * (size_t)a->width * sizeof *B);
-        for (int64_t i = 0; i < (int64_t)a->rank * a->width; i++)
-            new_b[i / a->rank * rank + i % a->rank] = (float)(factor * (double)B[i]);
+    for (int i = 0; i < vdm_lora_matrices(a); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
+        const int64_t n = m.shape[0] * m.shape[1];
+        float *A = vdm_lora_a(&to, to.params, m.block, m.target),
+              *B = vdm_lora_b(&to, to.params, m.block, m.target);
+        if (!m.b) memcpy(A, m.data, (size_t)n * sizeof *A);
+        for (int64_t j = 0; m.b && j < n; j++)
+            B[j / a->rank * rank + j % a->rank] = (float)(factor * (double)m.data[j]);
     }
     to.facts = a->facts;
     vdm_lora_free(a);
@@ -87,8 +129,7 @@ int vdm_lora_resize(vdm_lora *a, int rank, double alpha, vdm_error *err)
 
 static void key_of(char *key, const char *prefix, int block, int target, const char *which)
 {
-    snprintf(key, VDM_LORA_NAME, "%stransformer_blocks.%d.attn1.%s.%s", prefix, block, target_names[target],
-             which);
+    snprintf(key, VDM_LORA_NAME, "%stransformer_blocks.%d.%s.%s", prefix, block, target_names[target], which);
 }
 
 void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
@@ -96,16 +137,22 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
     key_of(name, "", block, (int)t, b ? "lora_B.weight" : "lora_A.weight");
 }
 
+/* In the form of json.dumps(..., indent=2, sort_keys=True); of a target module the last name within attn1, else the whole */
+static void write_metadata(char *to, size_t size, const vdm_lora *a)
+{
+    snprintf(to, size,
+             "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
+             "  \"transformer.target_modules\": [\n%s    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
+             "    \"to_v\"\n  ]\n}",
+             a->alpha, a->rank,
+             a->targets == VDM_ATTENTION_FF ? "    \"ff.net.0.proj\",\n    \"ff.net.2\",\n" : "");
+}
+
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
 {
-    int64_t count = (int64_t)a->layers * 8;
-    char facts[VDM_MAX_FACTS][VDM_FACTS_TEXT],
-        metadata[512]; /* in the form of json.dumps(..., indent=2, sort_keys=True) */
-    snprintf(metadata, sizeof metadata,
-             "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
-             "  \"transformer.target_modules\": [\n    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
-             "    \"to_v\"\n  ]\n}",
-             a->alpha, a->rank);
+    const int count = vdm_lora_matrices(a);
+    char facts[VDM_MAX_FACTS][VDM_FACTS_TEXT], metadata[512];
+    write_metadata(metadata, sizeof metadata, a);
     const char *pairs[2 + VDM_MAX_FACTS][2] = {{"format", "pt"}, {"lora_adapter_metadata", metadata}};
     const int n = vdm_facts_write(&a->facts, pairs + 2, facts, path, err);
     if (n < 0) return -1;
@@ -113,17 +160,16 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
     char *names = vdm_alloc((size_t)count, VDM_LORA_NAME, "the adapter's names", err);
     int status = -1;
     if (tensors && names) {
-        for (int64_t i = 0; i < count; i++) {
-            int block = (int)(i / 8), target = (int)(i / 2 % 4);
-            bool b = i % 2;
-            char *name = names + i * VDM_LORA_NAME;
-            key_of(name, "transformer.", block, target, b ? "lora_B.weight" : "lora_A.weight");
+        for (int i = 0; i < count; i++) {
+            const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
+            char *name = names + (size_t)i * VDM_LORA_NAME;
+            key_of(name, "transformer.", m.block, (int)m.target, m.b ? "lora_B.weight" : "lora_A.weight");
             tensors[i] = (vdm_tensor){.name = name,
                                       .dtype = VDM_F32,
                                       .rank = 2,
-                                      .shape = {b ? a->width : a->rank, b ? a->rank : a->width},
-                                      .data = a->params + i * a->rank * a->width,
-                                      .bytes = (size_t)a->rank * (size_t)a->width * sizeof(float)};
+                                      .shape = {m.shape[0], m.shape[1]},
+                                      .data = m.data,
+                                      .bytes = (size_t)(m.shape[0] * m.shape[1]) * sizeof(float)};
         }
         status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, 2 + n, err);
     }
@@ -167,11 +213,13 @@ static bool take_word(const char **text, const char *word)
     return true;
 }
 
-/* "to_out.0", or "to_out_0" in kohya's names */
+/* "attn1.to_out.0", or "attn1_to_out_0" in kohya's names */
 static bool take_target(const char **text, int *target, bool kohya)
 {
-    for (*target = 0; *target < 4; ++*target) {
-        const char *name = kohya && *target == VDM_OUT ? "to_out_0" : target_names[*target];
+    for (*target = 0; *target < TARGETS; ++*target) {
+        char name[32];
+        snprintf(name, sizeof name, "%s", target_names[*target]);
+        for (char *dot = name; kohya && (dot = strchr(dot, '.'));) *dot = '_';
         if (take_word(text, name)) return true;
     }
     return false;
@@ -194,7 +242,7 @@ static bool parse_key(const char *key, int layers, struct place *p)
         take_word(&key, "diffusion_model.");
     if (!take_word(&key, kohya ? "transformer_blocks_" : "transformer_blocks.")) return false;
     p->block = take_number(&key);
-    if (p->block < 0 || p->block >= layers || !take_word(&key, kohya ? "_attn1_" : ".attn1.")) return false;
+    if (p->block < 0 || p->block >= layers || !take_word(&key, kohya ? "_" : ".")) return false;
     if (!take_target(&key, &p->target, kohya)) return false;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         p->part = ends[i].part;
@@ -225,8 +273,8 @@ static int check_keys(const vdm_safetensors *f, int layers, vdm_error *err)
     }
     if (!unknown) return 0;
     return vdm_fail(err,
-                    "%s: %lld of %lld tensors belong to no target of this model (to_q, to_k, to_v, to_out.0 "
-                    "of %d blocks): %s%s",
+                    "%s: %lld of %lld tensors belong to no target of this model (to_q, to_k, to_v, to_out.0, "
+                    "ff.net.0.proj, ff.net.2 of %d blocks): %s%s",
                     f->path, (long long)unknown, (long long)f->count, layers, list,
                     unknown > 5 ? ", ..." : "");
 }
@@ -243,10 +291,11 @@ struct module {
 
 static void name_module(char name[VDM_LORA_NAME], int module)
 {
-    snprintf(name, VDM_LORA_NAME, "transformer_blocks.%d.attn1.%s", module / 4, target_names[module % 4]);
+    snprintf(name, VDM_LORA_NAME, "transformer_blocks.%d.%s", module / TARGETS,
+             target_names[module % TARGETS]);
 }
 
-/* modules [layers*4]. A module needs both halves; the same half in two spellings is an error. */
+/* modules [layers*TARGETS]. A module needs both halves; the same half in two spellings is an error. */
 static int find_modules(struct module *modules, const vdm_safetensors *f, int layers, int *applied,
                         bool *peft, vdm_error *err)
 {
@@ -255,7 +304,7 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
     for (int64_t i = 0; i < f->count; i++) {
         const vdm_tensor *t = &f->tensors[i];
         parse_key(t->name, layers, &p);
-        struct module *m = &modules[p.block * 4 + p.target];
+        struct module *m = &modules[p.block * TARGETS + p.target];
         const vdm_tensor **to = p.part == PART_A ? &m->a : p.part == PART_B ? &m->b : &m->alpha;
         if (*to)
             return vdm_fail(err, "%s: tensor '%s': the same matrix is in the file with another name, '%s'",
@@ -264,17 +313,18 @@ static int find_modules(struct module *modules, const vdm_safetensors *f, int la
         *peft = *peft || p.peft;
     }
     *applied = 0;
-    for (int i = 0; i < layers * 4; i++) {
+    for (int i = 0; i < layers * TARGETS; i++) {
         const struct module *m = &modules[i];
         *applied += m->a && m->b;
         if (!m->a == !m->b && (m->a || !m->alpha)) continue;
         char missing[VDM_LORA_NAME];
-        key_of(missing, "transformer.", i / 4, i % 4, m->a ? "lora_B.weight" : "lora_A.weight");
+        key_of(missing, "transformer.", i / TARGETS, i % TARGETS, m->a ? "lora_B.weight" : "lora_A.weight");
         return vdm_fail(err, "%s: tensor '%s': expected together with its other half, found none", f->path,
                         missing);
     }
     if (*applied == 0)
-        return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path, layers * 4);
+        return vdm_fail(err, "%s: applied 0 of %d modules: the file is empty", f->path,
+                        layers * VDM_ATTENTION);
     return 0;
 }
 
@@ -286,10 +336,12 @@ static int check_matrix(const vdm_safetensors *f, const vdm_tensor *t, int64_t *
                     vdm_dtype_name(t->dtype));
 }
 
-/* Shapes, and the rank: A [R,D], B [D,R]. */
-static int check_module(struct module *m, const vdm_safetensors *f, int64_t width, vdm_error *err)
+/* Shapes, and the rank: A [R,in], B [out,R]. */
+static int check_module(struct module *m, const vdm_safetensors *f, int number, int64_t width, vdm_error *err)
 {
-    int64_t a[] = {-1, width}, b[] = {width, 0};
+    const vdm_lora all = {.width = (int)width};
+    const vdm_target target = (vdm_target)(number % TARGETS);
+    int64_t a[] = {-1, vdm_lora_in(&all, target)}, b[] = {vdm_lora_out(&all, target), 0};
     if (check_matrix(f, m->a, a, err)) return -1;
     if (a[0] > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %lld", f->path, m->a->name,
@@ -482,23 +534,31 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
 static int copy_module(vdm_lora *a, const struct module *m, int number, bool same_scale, const char *path,
                        vdm_error *err)
 {
-    vdm_target target = (vdm_target)(number % 4);
-    int64_t n = (int64_t)m->rank * a->width;
-    float *A = vdm_lora_a(a, a->params, number / 4, target),
-          *B = vdm_lora_b(a, a->params, number / 4, target);
-    vdm_widen(A, m->a->data, m->a->dtype, n);
-    vdm_widen(B, m->b->data, m->b->dtype, n);
-    if (vdm_check_finite(A, VDM_F32, n, path, m->a->name, err) ||
-        vdm_check_finite(B, VDM_F32, n, path, m->b->name, err))
+    const int block = number / TARGETS;
+    const vdm_target target = (vdm_target)(number % TARGETS);
+    const int64_t in = vdm_lora_in(a, target), out = vdm_lora_out(a, target);
+    float *A = vdm_lora_a(a, a->params, block, target), *B = vdm_lora_b(a, a->params, block, target);
+    vdm_widen(A, m->a->data, m->a->dtype, m->rank * in);
+    vdm_widen(B, m->b->data, m->b->dtype, m->rank * out);
+    if (vdm_check_finite(A, VDM_F32, m->rank * in, path, m->a->name, err) ||
+        vdm_check_finite(B, VDM_F32, m->rank * out, path, m->b->name, err))
         return -1;
     if (!same_scale)
-        for (int64_t i = 0; i < n; i++) B[i] = (float)(m->scale * (double)B[i]);
-    for (int64_t row = a->width - 1; row >= 0 && m->rank < a->rank;
-         row--) { /* [D,rank] -> [D,R], from the end */
+        for (int64_t i = 0; i < m->rank * out; i++) B[i] = (float)(m->scale * (double)B[i]);
+    for (int64_t row = out - 1; row >= 0 && m->rank < a->rank;
+         row--) { /* [out,rank] -> [out,R], from the end */
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }
     return 0;
+}
+
+/* The fewest targets that have all modules of the file */
+static vdm_targets targets_of(const struct module *modules, int layers)
+{
+    for (int i = 0; i < layers * TARGETS; i++)
+        if (modules[i].a && i % TARGETS >= VDM_ATTENTION) return VDM_ATTENTION_FF;
+    return VDM_ATTENTION;
 }
 
 static int make_adapter(vdm_lora *a, const struct module *modules, const vdm_transformer_config *c,
@@ -508,7 +568,7 @@ static int make_adapter(vdm_lora *a, const struct module *modules, const vdm_tra
     int rank = 0;
     double alpha = 0;
     bool same_scale = true;
-    for (int i = 0; i < c->layers * 4; i++) {
+    for (int i = 0; i < c->layers * TARGETS; i++) {
         const struct module *m = &modules[i];
         if (!m->a) continue;
         if (!first) first = m;
@@ -516,8 +576,9 @@ static int make_adapter(vdm_lora *a, const struct module *modules, const vdm_tra
         if (m->rank > rank) rank = m->rank, alpha = m->as_alpha;
     }
     if (!same_scale) alpha = rank;
-    if (vdm_lora_new(a, c->layers, c->heads * c->head_dim, rank, alpha, err)) return -1;
-    for (int i = 0; i < c->layers * 4; i++)
+    vdm_targets targets = targets_of(modules, c->layers);
+    if (vdm_lora_new(a, c->layers, c->heads * c->head_dim, targets, rank, alpha, err)) return -1;
+    for (int i = 0; i < c->layers * TARGETS; i++)
         if (modules[i].a && copy_module(a, &modules[i], i, same_scale, path, err)) return -1;
     return 0;
 }
@@ -525,16 +586,17 @@ static int make_adapter(vdm_lora *a, const struct module *modules, const vdm_tra
 static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetensors *f,
                         const vdm_transformer_config *c, int *applied, vdm_error *err)
 {
+    const int n = c->layers * TARGETS;
     struct settings s = {0};
     bool peft;
     if (check_keys(f, c->layers, err) || find_modules(modules, f, c->layers, applied, &peft, err)) return -1;
-    for (int i = 0; i < c->layers * 4; i++)
-        if (modules[i].a && check_module(&modules[i], f, (int64_t)c->heads * c->head_dim, err)) return -1;
+    for (int i = 0; i < n; i++)
+        if (modules[i].a && check_module(&modules[i], f, i, (int64_t)c->heads * c->head_dim, err)) return -1;
     int status = read_settings(&s, f, peft, err);
-    for (int i = 0; i < c->layers * 4 && !status; i++)
+    for (int i = 0; i < n && !status; i++)
         if (modules[i].a) status = scale_module(&modules[i], i, &s, f->path, err);
-    if (!status) status = check_pattern(&s, "rank_pattern", modules, c->layers * 4, err);
-    if (!status) status = check_pattern(&s, "alpha_pattern", modules, c->layers * 4, err);
+    if (!status) status = check_pattern(&s, "rank_pattern", modules, n, err);
+    if (!status) status = check_pattern(&s, "alpha_pattern", modules, n, err);
     vdm_json_free(&s.j);
     return status ? -1 : make_adapter(a, modules, c, f->path, err);
 }
@@ -543,17 +605,18 @@ int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c
                   vdm_error *err)
 {
     vdm_safetensors f;
-    int found = 0, count = c->layers * 4;
+    int found = 0;
     *a = (vdm_lora){0};
     if (applied) *applied = 0;
-    if (modules) *modules = count;
+    if (modules) *modules = c->layers * VDM_ATTENTION;
     if (vdm_safetensors_open(&f, path, err)) return -1;
-    struct module *all = vdm_alloc((size_t)count, sizeof *all, "the adapter's modules", err);
+    struct module *all = vdm_alloc((size_t)c->layers * TARGETS, sizeof *all, "the adapter's modules", err);
     vdm_lora_facts facts;
     int status = all ? read_modules(a, all, &f, c, &found, err) : -1;
     if (!status) status = vdm_facts_of(&facts, &f, err);
     if (!status) a->facts = facts;
     if (applied) *applied = found;
+    if (!status && modules) *modules = c->layers * (int)a->targets;
     vdm_free(all);
     vdm_safetensors_close(&f);
     if (status) vdm_lora_free(a);

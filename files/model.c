@@ -184,7 +184,7 @@ static int loader_report(const loader *l, vdm_error *err)
 static void take_matrix(loader *l, vdm_linear *w, int64_t out, int64_t in, const char *prefix)
 {
     const vdm_tensor *t = take(l, prefix, ".weight", 2, (int64_t[]){out, in}, false);
-    *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in}};
+    *w = (vdm_linear){.weight = {t ? t->data : NULL, t ? t->dtype : VDM_F32, out, in, 0}};
 }
 
 /* The same with a bias [out], converted to f32. */

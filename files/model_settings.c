@@ -32,6 +32,7 @@ static const struct rule {
     {"accumulate", FIT | ARC, INTEGER, 1, 1024, {NULL}},
     {"rank", FIT | ARC, INTEGER, 1, 4096, {NULL}},
     {"alpha", FIT | ARC, NUMBER, 1e-6, 1e6, {NULL}},
+    {"targets", FIT | ARC, WORD, 0, 0, {"attn", "attn,ff"}},
     {"lr", FIT | ARC, NUMBER, 0, 10, {NULL}},
     {"schedule", FIT | ARC, WORD, 0, 0, {"constant", "warmup", "linear", "cosine"}},
     {"warmup", FIT | ARC, INTEGER, 0, 1000000, {NULL}},
@@ -185,10 +186,11 @@ static void set_images(vdm_geometry *g, vdm_image_scale *scale, const vdm_settin
 static void set_learn(vdm_learn_options *o, const vdm_settings *s)
 {
     vdm_fit_options *f = &o->fit;
-    const vdm_setting *schedule = find(s, "fit", "schedule");
+    const vdm_setting *schedule = find(s, "fit", "schedule"), *targets = find(s, "fit", "targets");
     set_images(&o->geometry, &o->image_scale, s, "fit");
     set_int(&o->rank, s, "fit", "rank");
     set_double(&o->alpha, s, "fit", "alpha");
+    if (targets) o->targets = targets->number > 0 ? VDM_ATTENTION_FF : VDM_ATTENTION;
     set_int(&f->steps, s, "fit", "steps");
     set_int(&f->batch, s, "fit", "batch");
     set_int(&f->accumulate, s, "fit", "accumulate");

@@ -239,6 +239,10 @@ extern const vdm_kernels vdm_kernels_neon;
 #endif
 
 /* The three matmuls of a linear layer, with n rows and w->weight [out,in]. */
+static inline int64_t linear_stride(const vdm_linear *w)
+{
+    return w->weight.stride ? w->weight.stride : w->weight.cols;
+}
 /* y [n,out] = x [n,in] W^T + b */
 static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_linear *w, int64_t n)
 {
@@ -252,7 +256,7 @@ static inline vdm_matmul_args linear_args(float *y, const float *x, const vdm_li
                          .b = W->data,
                          .b_dtype = W->dtype,
                          .b_row = 1,
-                         .b_col = W->cols,
+                         .b_col = linear_stride(w),
                          .c = y,
                          .c_row = W->rows,
                          .bias = w->bias};
@@ -277,7 +281,7 @@ static inline vdm_matmul_args linear_backward_args(float *dx, const float *dy, c
                          .a_col = 1,
                          .b = W->data,
                          .b_dtype = W->dtype,
-                         .b_row = W->cols,
+                         .b_row = linear_stride(w),
                          .b_col = 1,
                          .c = dx,
                          .c_row = W->cols,
@@ -290,22 +294,23 @@ static inline void linear_backward_input(const vdm_cpu *cpu, float *dx, const fl
     vdm_matmul_args m = linear_backward_args(dx, dy, w, n, add);
     cpu->kernels->matmul(cpu, &m);
 }
-/* dW [out,in] += dy^T [out,n] x [n,in] */
+/* dW [out,in] += dy^T [out,n] x [n,in], dW with the rows, columns and stride of w */
 static inline void linear_backward_weight(const vdm_cpu *cpu, float *dw, const float *dy, const float *x,
-                                          int64_t n, int64_t out, int64_t in)
+                                          int64_t n, const vdm_linear *w)
 {
-    vdm_matmul_args m = {.M = out,
-                         .N = in,
+    const vdm_matrix *W = &w->weight;
+    vdm_matmul_args m = {.M = W->rows,
+                         .N = W->cols,
                          .K = n,
                          .a = dy,
                          .a_row = 1,
-                         .a_col = out,
+                         .a_col = W->rows,
                          .b = x,
                          .b_dtype = VDM_F32,
-                         .b_row = in,
+                         .b_row = W->cols,
                          .b_col = 1,
                          .c = dw,
-                         .c_row = in,
+                         .c_row = linear_stride(w),
                          .accumulate = true};
     cpu->kernels->matmul(cpu, &m);
 }

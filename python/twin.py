@@ -303,7 +303,7 @@ class Transformer:
     def adapted(self, name, x):
         """peft's lora.Linear: y = x W^T + b + s (x A^T) B^T. Trap: s = alpha / R is easily forgotten."""
         y = linear(x, self.w, name)
-        if self.lora:
+        if f"{name}.lora_A.weight" in self.lora:
             self.see(f"{name}.base_layer", y)
             low = self.see(f"{name}.lora_A", x @ self.lora[f"{name}.lora_A.weight"].T)  # [B,S,R]
             y = y + self.scale * low @ self.lora[f"{name}.lora_B.weight"].T
@@ -311,6 +311,8 @@ class Transformer:
 
     def adapted_backward(self, name, dy, x):
         """dB += s dy^T (x A^T);  dlow = s dy B;  dA += dlow^T x;  dx = dy W + dlow A"""
+        if f"{name}.lora_A.weight" not in self.lora:
+            return linear_backward(dy, self.w, name)
         A, B = self.lora[f"{name}.lora_A.weight"], self.lora[f"{name}.lora_B.weight"]
         dlow = self.scale * dy @ B
         for b in range(len(x)):  # gradients are sums over tokens and videos
@@ -353,19 +355,19 @@ class Transformer:
         o = see(f"{attn}.attention", attention(q, k, v).reshape(h.shape))
         h1 = see(f"{name}.h1", h + gate1 * self.adapted(f"{attn}.to_out.0", o))
         n2, scale2, gate2 = self.norm(f"{name}.norm2", h1)
-        up = see(f"{ff}.0.proj", linear(n2, w, f"{ff}.0.proj"))  # [B,S,4D]
-        y = see(f"{name}.ff", linear(see(f"{ff}.0", gelu(up)), w, f"{ff}.2"))
-        self.kept[i] = h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, scale2, gate2, up
+        up = self.adapted(f"{ff}.0.proj", n2)  # [B,S,4D]
+        y = see(f"{name}.ff", self.adapted(f"{ff}.2", see(f"{ff}.0", gelu(up))))
+        self.kept[i] = h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up
         return see(name, h1 + gate2 * y)
 
     def block_backward(self, i, dh):
         """dh [B,S,D]: of the block's output -> of its input (block 0 could stop at its adapters)."""
         w, name = self.w, f"transformer_blocks.{i}"
         attn, ff = f"{name}.attn1", f"{name}.ff.net"
-        h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, scale2, gate2, up = self.kept[i]
+        h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up = self.kept[i]
         # h2 = h1 + gate2 ff(norm2(h1)): the residual hands dh on, the branch adds to it
-        dup = gelu_backward(linear_backward(gate2 * dh, w, f"{ff}.2"), up)
-        dh = dh + self.norm_backward(f"{name}.norm2", linear_backward(dup, w, f"{ff}.0.proj"), h1, scale2)
+        dup = gelu_backward(self.adapted_backward(f"{ff}.2", gate2 * dh, gelu(up)), up)
+        dh = dh + self.norm_backward(f"{name}.norm2", self.adapted_backward(f"{ff}.0.proj", dup, n2), h1, scale2)
         # h1 = h + gate1 to_out(attention(norm1(h)))
         do = self.adapted_backward(f"{attn}.to_out.0", gate1 * dh, o)
         dq, dk, dv = attention_backward(do.reshape(q.shape), q, k, v)

@@ -155,7 +155,7 @@ static void convolution(void)
     float *weight = randoms(K * OUT, 2, 1), *bias = randoms(OUT, 3, 1), *residual = randoms(N, 4, 1);
     const float *frames[T + KT - 1];
     for (int t = 0; t < T + KT - 1; t++) frames[t] = x + t * H * W * IN;
-    vdm_conv w = {{weight, VDM_F32, K, OUT}, bias, IN, OUT, KT, 3};
+    vdm_conv w = {{weight, VDM_F32, K, OUT, 0}, bias, IN, OUT, KT, 3};
     vdm_conv_args a = {.y = y,
                        .frames = frames,
                        .T = T,
@@ -225,7 +225,7 @@ static void transformer(tiny_variant variant, vdm_dtype dtype, int F, const char
     snprintf(dir, sizeof dir, "%s/%s/transformer", folder, name);
     need(vdm_transformer_load(&m, dir, &err));
     vdm_rng_seed(&rng, 6);
-    need(vdm_lora_init(&lora, &m.config, 3, 6, &rng, &err));
+    need(vdm_lora_init(&lora, &m.config, VDM_ATTENTION, 3, 6, &rng, &err));
     int64_t count = vdm_lora_count(&lora), numbers = (int64_t)B * F * H * W * m.config.out_channels;
     vdm_randn(&rng, lora.params, count);
     for (int64_t i = 0; i < count; i++) lora.params[i] *= 0.2f;

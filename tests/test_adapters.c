@@ -270,7 +270,7 @@ static void check_written(void)
         {{.frames = 9, .height = 16, .width = 24, .image_latent_scale = (double)NAN}, "a value, found 'n'"},
         {{.views = 1000001}, "w: metadata vdm_views: expected an integer from 1 to 1000000"}};
     vdm_lora a;
-    if (!CHECK(!vdm_lora_new(&a, 1, 4, 1, 1, &err), "%s", err.text)) return;
+    if (!CHECK(!vdm_lora_new(&a, 1, 4, VDM_ATTENTION, 1, 1, &err), "%s", err.text)) return;
     for (size_t i = 0; i <= sizeof grids / sizeof *grids; i++) {
         vdm_lora_facts back;
         a.facts = right;

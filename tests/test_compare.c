@@ -481,7 +481,7 @@ static void test_adapters(void)
         vdm_rng rng;
         vdm_lora a;
         vdm_rng_seed(&rng, (uint64_t)i + 1);
-        if (!CHECK(!vdm_lora_init(&a, &c, 2 + i, 4, &rng, &err), "%s", err.text)) return;
+        if (!CHECK(!vdm_lora_init(&a, &c, VDM_ATTENTION, 2 + i, 4, &rng, &err), "%s", err.text)) return;
         vdm_randn(&rng, a.params, vdm_lora_count(&a));
         CHECK(!vdm_lora_write(&a, path_of(i ? "two.st" : "one.st"), &err), "%s", err.text);
         vdm_lora_free(&a);

@@ -192,7 +192,8 @@ static void run_from(struct result *r, const vdm_fit_options *o, const vdm_cpu *
     vdm_lora lora;
     vdm_fit_rng(&rng, 7, VDM_FIT_ADAPTER, 0);
     for (int i = 0; i <= o->steps; i++) r->rows[i] = (vdm_fit_row){-1, -1, -1, -1};
-    CHECK(!vdm_lora_init(&lora, &s.m.config, rank, 2 * rank, &rng, &r->err), "%s", r->err.text);
+    CHECK(!vdm_lora_init(&lora, &s.m.config, VDM_ATTENTION, rank, 2 * rank, &rng, &r->err), "%s",
+          r->err.text);
     size_t bytes = (size_t)vdm_lora_count(&lora) * sizeof(float);
     CHECK(bytes <= sizeof r->params, "the adapter is larger than the test's array");
     if (start) memcpy(lora.params, start, bytes);
@@ -258,13 +259,13 @@ static void test_memory(void)
 {
     const vdm_transformer_config *c = &s.m.config;
     vdm_fit_options o = small_options();
-    vdm_tape_shape all = {o.batch, F, H, W, RANK, true, c->layers, 0},
-                   none = {o.batch, F, H, W, RANK, true, 0, 0};
+    vdm_tape_shape all = {o.batch, F, H, W, RANK, true, c->layers, 0, false},
+                   none = {o.batch, F, H, W, RANK, true, 0, 0, false};
     size_t most = vdm_tape_bytes(c, &all), least = vdm_tape_bytes(c, &none);
     int seen[3] = {0}, before[2] = {0};
     for (o.memory = 0; o.memory <= most; o.memory += most / 200) {
-        int attention, keep = vdm_fit_kept(c, &s.geometry, &o, RANK, &attention);
-        vdm_tape_shape kept = {o.batch, F, H, W, RANK, true, keep, attention};
+        int attention, keep = vdm_fit_kept(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
+        vdm_tape_shape kept = {o.batch, F, H, W, RANK, true, keep, attention, false};
         CHECK(vdm_tape_bytes(c, &kept) <= o.memory || (o.memory < least && keep + attention == 0),
               "%zu bytes: %d and %d blocks are too many", o.memory, keep, attention);
         CHECK(keep >= before[0] && keep + attention >= before[1] &&
@@ -274,7 +275,7 @@ static void test_memory(void)
         seen[keep ? 2 : attention ? 1 : 0]++;
     }
     o.memory = most;
-    int attention, keep = vdm_fit_kept(c, &s.geometry, &o, RANK, &attention);
+    int attention, keep = vdm_fit_kept(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
     CHECK(keep == c->layers && attention == 0, "all fits: %d and %d blocks", keep, attention);
     CHECK(seen[0] && seen[1] && seen[2], "nothing %d, attention %d, all %d times", seen[0], seen[1], seen[2]);
 }

@@ -232,14 +232,11 @@ static void compare_gradient(void *user, const char *name, const float *data, in
 
 static void compare_trained(const vdm_safetensors *f, const vdm_lora *lora)
 {
-    int64_t a[] = {lora->rank, lora->width}, b[] = {lora->width, lora->rank};
-    char name[VDM_LORA_NAME + 8] = "trained.";
-    for (int i = 0; i < 4 * lora->layers; i++) {
-        vdm_target t = (vdm_target)(i % 4);
-        vdm_lora_name(name + 8, i / 4, t, false);
-        compare(f, name, vdm_lora_a(lora, lora->params, i / 4, t), 2, a);
-        vdm_lora_name(name + 8, i / 4, t, true);
-        compare(f, name, vdm_lora_b(lora, lora->params, i / 4, t), 2, b);
+    for (int i = 0; i < vdm_lora_matrices(lora); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(lora, lora->params, i);
+        char name[VDM_LORA_NAME + 8];
+        snprintf(name, sizeof name, "trained.%s", m.name);
+        compare(f, name, m.data, 2, m.shape);
     }
 }
 

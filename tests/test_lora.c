@@ -9,16 +9,22 @@ enum { LAYERS = 2, D = 8, RANK = 2, MODULES = LAYERS * 4 };
 
 static const vdm_transformer_config config = {.layers = LAYERS, .heads = 2, .head_dim = D / 2};
 
-static vdm_lora random_lora(int rank, double alpha, uint32_t seed)
+static vdm_lora random_adapter(vdm_targets targets, int rank, double alpha, uint32_t seed)
 {
     vdm_error err;
     vdm_rng rng;
     vdm_lora a;
     vdm_rng_seed(&rng, seed);
-    CHECK(!vdm_lora_init(&a, &config, rank, alpha, &rng, &err), "init: %s", err.text);
-    for (int i = 0; i < MODULES; i++)
-        check_random(vdm_lora_b(&a, a.params, i / 4, (vdm_target)(i % 4)), rank * D, seed + (uint32_t)i, 1);
+    CHECK(!vdm_lora_init(&a, &config, targets, rank, alpha, &rng, &err), "init: %s", err.text);
+    for (int i = 1; i < vdm_lora_matrices(&a); i += 2) {
+        const vdm_lora_matrix b = vdm_lora_matrix_at(&a, a.params, i);
+        check_random(b.data, b.shape[0] * b.shape[1], seed + (uint32_t)(i / 2), 1);
+    }
     return a;
+}
+static vdm_lora random_lora(int rank, double alpha, uint32_t seed)
+{
+    return random_adapter(VDM_ATTENTION, rank, alpha, seed);
 }
 
 static const char *path_of(const char *name)
@@ -36,9 +42,9 @@ static void test_init(void)
     vdm_transformer_config wide = {.layers = 3, .heads = 4, .head_dim = 64};
     float bound = 1 / 16.0f, least = 1, most = -1, sum = 0;
     vdm_rng_seed(&rng, 42);
-    CHECK(!vdm_lora_init(&a, &wide, 16, 8, &rng, &err), "%s", err.text);
+    CHECK(!vdm_lora_init(&a, &wide, VDM_ATTENTION, 16, 8, &rng, &err), "%s", err.text);
     vdm_rng_seed(&rng, 42);
-    CHECK(!vdm_lora_init(&again, &wide, 16, 8, &rng, &err), "%s", err.text);
+    CHECK(!vdm_lora_init(&again, &wide, VDM_ATTENTION, 16, 8, &rng, &err), "%s", err.text);
     CHECK(check_same_bits(a.params, again.params, vdm_lora_count(&a) * 4), "the same seed, other numbers");
     CHECK(vdm_lora_count(&a) == 3 * 4 * 2 * 16 * 256, "count %lld", (long long)vdm_lora_count(&a));
     CHECK(a.scale == 0.5f && a.alpha == 8, "scale %g", (double)a.scale);
@@ -60,9 +66,10 @@ static void test_init(void)
     CHECK(fabsf(sum / (float)n / (bound * bound / 3) - 1) < 0.02f, "A: variance %g", (double)sum / n);
     vdm_lora_free(&again);
     vdm_lora_free(&a);
-    CHECK(vdm_lora_init(&a, &wide, 0, 8, &rng, &err) && strstr(err.text, "rank"), "rank 0: %s", err.text);
-    CHECK(vdm_lora_init(&a, &wide, 4, (double)NAN, &rng, &err) && strstr(err.text, "alpha"), "alpha: %s",
+    CHECK(vdm_lora_init(&a, &wide, VDM_ATTENTION, 0, 8, &rng, &err) && strstr(err.text, "rank"), "rank 0: %s",
           err.text);
+    CHECK(vdm_lora_init(&a, &wide, VDM_ATTENTION, 4, (double)NAN, &rng, &err) && strstr(err.text, "alpha"),
+          "alpha: %s", err.text);
 }
 
 static void test_round_trip(void)
@@ -92,6 +99,103 @@ static void test_round_trip(void)
     }
     vdm_lora_free(&a);
     vdm_lora_free(&b);
+}
+
+/* Matrices follow each other without gaps, in the order of their index; each is where vdm_lora_a and vdm_lora_b say. */
+static void test_layout(vdm_targets targets, int64_t block)
+{
+    vdm_lora a = random_adapter(targets, 3, 1, 5);
+    float *next = a.params;
+    for (int i = 0; i < vdm_lora_matrices(&a); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(&a, a.params, i);
+        char name[VDM_LORA_NAME];
+        vdm_lora_name(name, m.block, m.target, m.b);
+        CHECK(m.data == next && strcmp(m.name, name) == 0, "matrix %d, %s: another place", i, m.name);
+        CHECK(m.data == (m.b ? vdm_lora_b : vdm_lora_a)(&a, a.params, m.block, m.target), "%s", m.name);
+        next += m.shape[0] * m.shape[1];
+    }
+    CHECK(next - a.params == vdm_lora_count(&a) && vdm_lora_count(&a) == LAYERS * block, "count %lld",
+          (long long)vdm_lora_count(&a));
+    vdm_lora_free(&a);
+}
+
+/* A is drawn by the width of its input, which is 4D for ff.net.2. */
+static void check_bounds(const vdm_lora *a)
+{
+    for (int i = 0; i < vdm_lora_matrices(a); i += 2) {
+        const vdm_lora_matrix A = vdm_lora_matrix_at(a, a->params, i);
+        float most = 0, bound = 1 / sqrtf((float)A.shape[1]);
+        for (int64_t k = 0; k < A.shape[0] * A.shape[1]; k++) most = fmaxf(most, fabsf(A.data[k]));
+        CHECK(most <= bound && most > 0.7f * bound, "%s: largest %g of %g", A.name, (double)most,
+              (double)bound);
+    }
+}
+
+/* An adapter on the feed-forward as well: its file, in diffusers' names and in kohya's */
+static void test_feed_forward(void)
+{
+    static const char *const kohya[] = {"lora_unet_transformer_blocks_1_ff_net_0_proj.lora_down.weight",
+                                        "lora_unet_transformer_blocks_1_ff_net_0_proj.lora_up.weight",
+                                        "lora_unet_transformer_blocks_1_ff_net_2.lora_down.weight",
+                                        "lora_unet_transformer_blocks_1_ff_net_2.lora_up.weight"};
+    vdm_error err;
+    vdm_lora a = random_adapter(VDM_ATTENTION_FF, RANK, 5, 1), b;
+    vdm_safetensors f;
+    vdm_tensor tensors[4];
+    int applied, modules;
+    const char *path = path_of("feed-forward");
+    check_bounds(&a);
+    CHECK(!vdm_lora_write(&a, path, &err), "%s", err.text);
+    if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
+    CHECK(applied == 12 && modules == 12 && b.targets == VDM_ATTENTION_FF, "applied %d of %d", applied,
+          modules);
+    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "other numbers came back");
+    vdm_lora_free(&b);
+    if (CHECK(!vdm_safetensors_open(&f, path, &err), "%s", err.text)) {
+        const char *found = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
+        CHECK(found && strstr(found, "[\n    \"ff.net.0.proj\",\n    \"ff.net.2\",\n    \"to_k\""),
+              "metadata");
+        vdm_safetensors_close(&f);
+    }
+    for (int i = 0; i < 4; i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(&a, a.params, 20 + i);
+        tensors[i] = (vdm_tensor){
+            kohya[i], VDM_F32, 2, {m.shape[0], m.shape[1]}, m.data, (size_t)(m.shape[0] * m.shape[1]) * 4};
+    }
+    path = path_of("kohya");
+    CHECK(!vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "%s", err.text);
+    if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
+    CHECK(applied == 2 && modules == 12, "applied %d of %d", applied, modules);
+    int64_t first = vdm_lora_a(&b, b.params, 1, VDM_FF_UP) - b.params, n = vdm_lora_count(&b) - first;
+    CHECK(check_same_bits(b.params + first, a.params + first, n * 4), "kohya's names: other numbers");
+    for (int64_t i = 0; i < first; i++) CHECK(b.params[i] == 0, "element %lld is not 0", (long long)i);
+    vdm_lora_free(&a);
+    vdm_lora_free(&b);
+}
+
+/* A join of both kinds has all targets; so does a resize, which leaves new modules without effect. */
+static void test_mixed_targets(void)
+{
+    vdm_error err;
+    vdm_rng rng;
+    const double weights[2] = {1, 0.5};
+    vdm_lora parts[2] = {random_lora(2, 2, 1), random_adapter(VDM_ATTENTION_FF, 3, 3, 2)}, a;
+    if (!CHECK(!vdm_lora_join(&a, parts, weights, 2, &err), "%s", err.text)) return;
+    const float *A = vdm_lora_a(&a, a.params, 1, VDM_FF_DOWN), *B = vdm_lora_b(&a, a.params, 1, VDM_FF_DOWN);
+    CHECK(a.targets == VDM_ATTENTION_FF && a.rank == 5, "%d targets, rank %d", (int)a.targets, a.rank);
+    for (int i = 0; i < 2 * 4 * D; i++) CHECK(A[i] == 0, "the first part has no feed-forward");
+    CHECK(
+        check_same_bits(A + 2 * 4 * D, vdm_lora_a(&parts[1], parts[1].params, 1, VDM_FF_DOWN), 3 * 4 * D * 4),
+        "the second part's rows");
+    CHECK(B[2] == 0.5f * vdm_lora_b(&parts[1], parts[1].params, 1, VDM_FF_DOWN)[0],
+          "the second part's columns");
+    vdm_lora_free(&a);
+    vdm_rng_seed(&rng, 1);
+    CHECK(vdm_lora_resize(&parts[1], VDM_ATTENTION, 3, 3, &err) && strstr(err.text, "expected at least 6"),
+          "%s", err.text);
+    CHECK(!vdm_lora_resize(&parts[0], VDM_ATTENTION_FF, 2, 2, &err), "%s", err.text);
+    CHECK(vdm_lora_redraw(&parts[0], &rng) == LAYERS * 2 * 2, "rows of the new modules are drawn");
+    for (int i = 0; i < 2; i++) vdm_lora_free(&parts[i]);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -203,8 +307,12 @@ static const struct file files[] = {
      .says = "blocks.9999"},
     {.what = "another layer",
      .tensor = 3,
+     .name = "transformer.transformer_blocks.0.norm1.linear.lora_B.weight",
+     .says = "norm1.linear"},
+    {.what = "half of the feed-forward's",
+     .tensor = 3,
      .name = "transformer.transformer_blocks.0.ff.net.2.lora_B.weight",
-     .says = "ff.net.2"},
+     .says = "expected together with its other half"},
     {.what = "to_out",
      .tensor = 6,
      .name = "transformer.transformer_blocks.0.attn1.to_out.lora_A.weight",
@@ -463,7 +571,7 @@ static void test_resize(void)
     memset(vdm_lora_a(&a, a.params, 0, VDM_K), 0,
            2 * D * sizeof(float)); /* a module that the file left out */
     memset(vdm_lora_b(&a, a.params, 0, VDM_K), 0, 2 * D * sizeof(float));
-    if (CHECK(!vdm_lora_resize(&a, 5, 40, &err), "%s", err.text)) {
+    if (CHECK(!vdm_lora_resize(&a, VDM_ATTENTION, 5, 40, &err), "%s", err.text)) {
         CHECK(a.rank == 5 && a.alpha == 40 && a.scale == 8, "rank %d, alpha %g", a.rank, a.alpha);
         CHECK(vdm_lora_redraw(&a, &rng) == MODULES * 3 + 2, "rows that are drawn anew");
         CHECK(vdm_lora_redraw(&a, &rng) == 0, "drawn twice");
@@ -475,7 +583,7 @@ static void test_resize(void)
         }
         CHECK(worst < 1e-5, "acts otherwise after a resize: %g", worst);
     }
-    CHECK(vdm_lora_resize(&a, 4, 1, &err) && strstr(err.text, "at least 5"), "a smaller rank");
+    CHECK(vdm_lora_resize(&a, VDM_ATTENTION, 4, 1, &err) && strstr(err.text, "at least 5"), "a smaller rank");
     vdm_lora_free(&a);
     vdm_lora_free(&before);
 }
@@ -615,6 +723,10 @@ int main(void)
     CHECK(!vdm_cpu_init(&cpu, 2, &err), "%s", err.text);
     test_init();
     test_round_trip();
+    test_layout(VDM_ATTENTION, 4 * 3 * 2 * D);
+    test_layout(VDM_ATTENTION_FF, 4 * 3 * 2 * D + 2 * 3 * 5 * D);
+    test_feed_forward();
+    test_mixed_targets();
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) test_file(&files[i]);
     for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) test_spelling(&spellings[i]);
     test_resize();

@@ -837,7 +837,7 @@ static bool make_model(void)
     if (!CHECK(!tiny_write(path_of("m"), TINY_15_I2V, VDM_F32, 5, &err), "%s", err.text)) return false;
     if (!CHECK(!tiny_write(path_of("2b"), TINY_2B, VDM_F32, 5, &err), "%s", err.text)) return false;
     vdm_rng_seed(&rng, 1);
-    if (!CHECK(!vdm_lora_init(&a, &c, 4, 6, &rng, &err), "%s", err.text)) return false;
+    if (!CHECK(!vdm_lora_init(&a, &c, VDM_ATTENTION, 4, 6, &rng, &err), "%s", err.text)) return false;
     vdm_randn(&rng, a.params, vdm_lora_count(&a));
     for (int64_t i = 0; i < vdm_lora_count(&a); i++) a.params[i] *= 0.1f;
     CHECK(!vdm_lora_write(&a, path_of("adapter"), &err), "%s", err.text);

@@ -96,7 +96,7 @@ static struct {
 
 static void pass(vdm_trace *trace, bool backward, int keep, int attention, float *v, float *grad)
 {
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep, attention};
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep, attention, false};
     const double t[B] = {999, 321};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "%s", err.text)) return;
@@ -150,7 +150,7 @@ static void test_transformer(tiny_variant variant, int forward, int backward, co
     if (!CHECK(!vdm_transformer_load(&s.m, part, &err), "%s", err.text)) return;
     vdm_rng rng;
     vdm_rng_seed(&rng, 1);
-    CHECK(!vdm_lora_init(&s.lora, &s.m.config, RANK, 6, &rng, &err), "%s", err.text);
+    CHECK(!vdm_lora_init(&s.lora, &s.m.config, VDM_ATTENTION, RANK, 6, &rng, &err), "%s", err.text);
     int64_t count = vdm_lora_count(&s.lora), n = (int64_t)sizeof s.v[0];
     check_random(s.lora.params, count, 9, 0.3f);
     check_random(s.x, B * F * 2 * C * H * W, 2, 1.7f);

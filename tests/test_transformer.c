@@ -21,7 +21,7 @@ struct bench {
 };
 static struct bench s;
 
-static int setup(tiny_variant v, vdm_dtype dtype)
+static int setup(tiny_variant v, vdm_dtype dtype, vdm_targets targets)
 {
     vdm_error err;
     char dir[400];
@@ -37,11 +37,11 @@ static int setup(tiny_variant v, vdm_dtype dtype)
     s.t[0] = 999;
     s.t[1] = 123;
     vdm_rng_seed(&rng, 3);
-    if (vdm_lora_init(&s.lora, &s.m.config, RANK, 2 * RANK, &rng, &err)) return -1;
+    if (vdm_lora_init(&s.lora, &s.m.config, targets, RANK, 2 * RANK, &rng, &err)) return -1;
     for (int l = 0; l < s.lora.layers; l++)
-        for (int k = 0; k < 4; k++)
-            check_random(vdm_lora_b(&s.lora, s.lora.params, l, (vdm_target)k), RANK * s.lora.width,
-                         (uint32_t)(100 + 4 * l + k), 0.2f);
+        for (int k = 0; k < (int)targets; k++)
+            check_random(vdm_lora_b(&s.lora, s.lora.params, l, (vdm_target)k),
+                         RANK * vdm_lora_out(&s.lora, (vdm_target)k), (uint32_t)(100 + 4 * l + k), 0.2f);
     return 0;
 }
 
@@ -69,7 +69,8 @@ static double loss_keeping(const vdm_cpu *cpu, const float *weight, float *grad,
                            int attention)
 {
     vdm_error err;
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, grad != NULL, keep, attention};
+    vdm_tape_shape shape = {
+        B, s.frames, H, W, RANK, grad != NULL, keep, attention, s.lora.targets == VDM_ATTENTION_FF};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     int n = B * s.frames * C * H * W;
     double loss = 0;
@@ -130,35 +131,43 @@ static void check_forward(const vdm_cpu *cpu, const char *name)
     }
 }
 
+static vdm_linear *linear_of(int block, vdm_target t)
+{
+    vdm_block *b = &s.m.blocks[block];
+    vdm_linear *all[] = {&b->q, &b->k, &b->v, &b->out, &b->ff_up, &b->ff_down};
+    return all[t];
+}
+
+/* to [out,in] = W + s B A of one module */
+static void merge(float *to, const vdm_linear *w, int block, vdm_target t)
+{
+    const float *a = vdm_lora_a(&s.lora, s.lora.params, block, t),
+                *b = vdm_lora_b(&s.lora, s.lora.params, block, t);
+    int64_t in = vdm_lora_in(&s.lora, t), out = vdm_lora_out(&s.lora, t);
+    vdm_widen(to, w->weight.data, w->weight.dtype, out * in);
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = 0; k < in; k++)
+            for (int r = 0; r < RANK; r++) to[o * in + k] += s.lora.scale * b[o * RANK + r] * a[r * in + k];
+}
+
 /* W + s B A in place of the adapter: the same function up to rounding. */
 static void check_merged(const vdm_cpu *cpu, const char *name)
 {
-    static float merged[8][64 * 64], v[B * F * C * H * W];
-    vdm_linear kept[8];
+    static float merged[12][4 * 64 * 64], v[B * F * C * H * W];
+    vdm_linear kept[12];
     int64_t n = (int64_t)B * s.frames * C * H * W;
-    int D = s.lora.width;
+    int targets = (int)s.lora.targets, modules = s.lora.layers * targets;
     forward(cpu, &s.lora, B, s.x, s.t, s.v);
-    for (int i = 0; i < 8; i++) {
-        vdm_block *block = &s.m.blocks[i / 4];
-        vdm_linear *w[] = {&block->q, &block->k, &block->v, &block->out};
-        const float *a = vdm_lora_a(&s.lora, s.lora.params, i / 4, (vdm_target)(i % 4));
-        const float *b = vdm_lora_b(&s.lora, s.lora.params, i / 4, (vdm_target)(i % 4));
-        kept[i] = *w[i % 4];
-        vdm_widen(merged[i], kept[i].weight.data, kept[i].weight.dtype, D * D);
-        for (int o = 0; o < D; o++)
-            for (int k = 0; k < D; k++)
-                for (int r = 0; r < RANK; r++)
-                    merged[i][o * D + k] += s.lora.scale * b[o * RANK + r] * a[r * D + k];
-        w[i % 4]->weight = (vdm_matrix){merged[i], VDM_F32, D, D};
+    for (int i = 0; i < modules; i++) {
+        vdm_linear *w = linear_of(i / targets, (vdm_target)(i % targets));
+        kept[i] = *w;
+        merge(merged[i], w, i / targets, (vdm_target)(i % targets));
+        w->weight = (vdm_matrix){merged[i], VDM_F32, w->weight.rows, w->weight.cols, 0};
     }
     forward(cpu, NULL, B, s.x, s.t, v);
     double distance = check_distance(v, s.v, n);
     CHECK(distance < 2e-6, "%s: merged adapter: distance %.2e", name, distance);
-    for (int i = 0; i < 8; i++) {
-        vdm_block *block = &s.m.blocks[i / 4];
-        vdm_linear *w[] = {&block->q, &block->k, &block->v, &block->out};
-        *w[i % 4] = kept[i];
-    }
+    for (int i = 0; i < modules; i++) *linear_of(i / targets, (vdm_target)(i % targets)) = kept[i];
     forward(cpu, NULL, B, s.x, s.t, v);
     CHECK(check_distance(v, s.v, n) > 1e-3, "%s: the adapter has no effect", name);
 }
@@ -166,8 +175,8 @@ static void check_merged(const vdm_cpu *cpu, const char *name)
 /* Every A and every B on its own: the derivative along a random direction against a central difference. */
 static void check_gradients(const vdm_cpu *cpu, const char *name)
 {
-    static float weight[B * F * C * H * W], direction[64 * RANK];
-    int64_t count = vdm_lora_count(&s.lora), each = RANK * s.lora.width;
+    static float weight[B * F * C * H * W], direction[4 * 64 * RANK];
+    int64_t count = vdm_lora_count(&s.lora);
     vdm_error err;
     float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     float *twice = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
@@ -177,13 +186,16 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
     double worst = 0;
     for (int64_t i = 0; i < count; i++) worst = fmax(worst, fabs((double)twice[i] - 2 * (double)grad[i]));
     CHECK(worst < 1e-3, "%s: gradients do not add up: %.2e", name, worst);
-    for (int64_t part = 0; part < count / each; part++) {
-        float *p = s.lora.params + part * each, eta = 2e-3f;
+    for (int part = 0; part < vdm_lora_matrices(&s.lora); part++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(&s.lora, s.lora.params, part);
+        const float *g = vdm_lora_matrix_at(&s.lora, grad, part).data;
+        const int64_t each = m.shape[0] * m.shape[1];
+        float *p = m.data, eta = 2e-3f;
         double expected = 0, length = 0, up, down;
         check_random(direction, each, (uint32_t)(900 + part), 1);
         for (int64_t i = 0; i < each; i++) {
-            expected += (double)grad[part * each + i] * (double)direction[i];
-            length += (double)grad[part * each + i] * (double)grad[part * each + i];
+            expected += (double)g[i] * (double)direction[i];
+            length += (double)g[i] * (double)g[i];
         }
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
         up = loss_and_gradient(cpu, weight, NULL, 0);
@@ -191,9 +203,9 @@ static void check_gradients(const vdm_cpu *cpu, const char *name)
         down = loss_and_gradient(cpu, weight, NULL, 0);
         for (int64_t i = 0; i < each; i++) p[i] += eta * direction[i];
         double found = (up - down) / (2 * (double)eta), scale = sqrt(length);
-        CHECK(length > 0, "%s: adapter matrix %d has no gradient", name, (int)part);
-        CHECK(fabs(found - expected) < 0.02 * scale,
-              "%s: adapter matrix %d: derivative %.6g, difference %.6g", name, (int)part, expected, found);
+        CHECK(length > 0, "%s: %s has no gradient", name, m.name);
+        CHECK(fabs(found - expected) < 0.02 * scale, "%s: %s: derivative %.6g, difference %.6g", name, m.name,
+              expected, found);
     }
     vdm_free(grad);
     vdm_free(twice);
@@ -239,18 +251,23 @@ static void check_keeping(const vdm_cpu *cpu, const char *name)
 static void check_start(const vdm_cpu *cpu, const char *name)
 {
     static float weight[B * F * C * H * W], v[B * F * C * H * W];
-    int64_t count = vdm_lora_count(&s.lora), each = RANK * s.lora.width;
+    int64_t count = vdm_lora_count(&s.lora);
     vdm_error err;
     float *grad = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
-    for (int64_t part = 1; part < count / each; part += 2)
-        memset(s.lora.params + part * each, 0, (size_t)each * sizeof(float));
+    for (int i = 1; i < vdm_lora_matrices(&s.lora); i += 2) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(&s.lora, s.lora.params, i);
+        memset(m.data, 0, (size_t)(m.shape[0] * m.shape[1]) * sizeof(float));
+    }
     check_random(weight, sizeof weight / sizeof weight[0], 6, 1);
     loss_and_gradient(cpu, weight, grad, 1);
     forward(cpu, NULL, B, s.x, s.t, v);
     CHECK(check_distance(s.v, v, (int64_t)B * s.frames * C * H * W) == 0, "%s: B = 0 changes the output",
           name);
     double a = 0, b = 0;
-    for (int64_t i = 0; i < count; i++) *(i / each % 2 ? &b : &a) += fabs((double)grad[i]);
+    for (int i = 0; i < vdm_lora_matrices(&s.lora); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(&s.lora, grad, i);
+        for (int64_t k = 0; k < m.shape[0] * m.shape[1]; k++) *(m.b ? &b : &a) += fabs((double)m.data[k]);
+    }
     CHECK(a == 0 && b > 0, "%s: B = 0: gradients of A %g, of B %g", name, a, b);
     vdm_free(grad);
 }
@@ -278,7 +295,7 @@ int main(void)
     vdm_cpu cpu;
     if (!CHECK(!vdm_cpu_init(&cpu, 0, &err), "%s", err.text)) return check_end("transformer");
     for (int v = TINY_2B; v <= TINY_15_I2V; v++) {
-        if (setup((tiny_variant)v, VDM_F32)) continue;
+        if (setup((tiny_variant)v, VDM_F32, VDM_ATTENTION)) continue;
         check_forward(&cpu, names[v]);
         check_merged(&cpu, names[v]);
         check_gradients(&cpu, names[v]);
@@ -288,9 +305,17 @@ int main(void)
         if (v == TINY_5B_I2V) check_learned_positions(&cpu);
         teardown();
     }
+    if (!setup(TINY_15_I2V, VDM_F32, VDM_ATTENTION_FF)) {
+        check_forward(&cpu, "feed-forward");
+        check_merged(&cpu, "feed-forward");
+        check_gradients(&cpu, "feed-forward");
+        check_keeping(&cpu, "feed-forward");
+        check_start(&cpu, "feed-forward");
+        teardown();
+    }
     const vdm_dtype dtypes[] = {VDM_F16, VDM_BF16};
     for (int i = 0; i < 2; i++) {
-        if (setup(TINY_15_I2V, dtypes[i])) continue;
+        if (setup(TINY_15_I2V, dtypes[i], VDM_ATTENTION_FF)) continue;
         check_forward(&cpu, vdm_dtype_name(dtypes[i]));
         check_merged(&cpu, vdm_dtype_name(dtypes[i]));
         teardown();

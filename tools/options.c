@@ -232,7 +232,8 @@ int options_defaults(options *o, int command, const char *model, vdm_error *err)
                                       .weight_decay = 1e-4,
                                       .save_every = 50,
                                       .watch_every = 10,
-                                      .schedule = "constant"};
+                                      .schedule = "constant",
+                                      .targets = "attn"};
     o->sample = (struct sample_options){.steps = golden ? 20 : 50,
                                         .ensemble = 1,
                                         .guidance = command == FIT ? 1 : 6}; /* fit samples nothing */

@@ -31,6 +31,7 @@ struct learn_options {                                 /* fit, demo, arc; parts 
     int save_every, watch_every;
     double alpha, lr, clip, weight_decay, pure_noise, memory; /* memory: GiB */
     char schedule[16];
+    char targets[16];       /* attn, or attn,ff */
     const char *phi, *init; /* or NULL */
     int asked_rank;         /* --rank and --alpha of the command line; 0: not given */
     double asked_alpha;
@@ -118,6 +119,7 @@ typedef struct options {
 int options_read(options *o, int command, int argc, char **argv);
 /* Whether the option was given on the command line. */
 bool option_given(const options *o, const char *name);
+vdm_targets learn_targets(const options *o); /* --targets */
 /* An option that would have no effect with the others is rejected (options_use.c): USAGE. */
 int options_refuse_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.

@@ -103,7 +103,7 @@ static const struct rule {
     {ARC, "-o", has_no_results, "one task or --report; the results of a folder go to --out"},
     {ARC,
      "--phi --steps --sample-steps --ensemble --sampler --guidance --image-scale --prompt-embeds --negative-embeds "
-     "--rank --alpha --lr --schedule --warmup --batch --accumulate --memory --clip --weight-decay --pure-noise "
+     "--rank --alpha --targets --lr --schedule --warmup --batch --accumulate --memory --clip --weight-decay --pure-noise "
      "--no-image-noise --init --save-every --watch-every --views --attempts --size-rule --colour --augment --shard "
      "--out --memory-limit",
      is_no_roundtrip, "answering tasks, not with --vae-roundtrip"},
@@ -113,9 +113,9 @@ static const struct rule {
     {BENCH, "--measure", has_split, "--plan"},
     {GOLDEN, "--batch", NULL, "transformer|train"},
     {GOLDEN, "--lora --alpha", NULL, "transformer|sample|train"},
-    {GOLDEN, "--rank --alpha", has_no_lora, "an adapter that is drawn, not with --lora"},
+    {GOLDEN, "--rank --alpha --targets", has_no_lora, "an adapter that is drawn, not with --lora"},
     {GOLDEN, "--steps", NULL, "train|sample"},
-    {GOLDEN, "--rank --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
+    {GOLDEN, "--rank --targets --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
     {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},
     {GOLDEN, "--tiled", NULL, "vae-encode|vae-decode|sample"},
     {GOLDEN, "--frames --size", NULL, "transformer|vae-encode|vae-decode|sample|train"},
@@ -144,6 +144,11 @@ int options_refuse_unused(const options *o, int command)
                               rule->used ? "" : "--what ", rule->with);
     }
     return DONE;
+}
+
+vdm_targets learn_targets(const options *o)
+{
+    return strcmp(o->learn.targets, "attn,ff") == 0 ? VDM_ATTENTION_FF : VDM_ATTENTION;
 }
 
 bool option_given(const options *o, const char *name)

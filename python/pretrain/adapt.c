@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     vdm_fit_row *rows = malloc((size_t)(o.steps + 1) * sizeof *rows);
     int done;
     vdm_fit_rng(&rng, o.seed, VDM_FIT_ADAPTER, 0);
-    check(vdm_lora_init(&lora, &m.config->transformer, RANK, RANK, &rng, &err), &err);
+    check(vdm_lora_init(&lora, &m.config->transformer, VDM_ATTENTION, RANK, RANK, &rng, &err), &err);
     check(vdm_fit(&p, &lora, &d, &o, rows, &done, &progress, &err), &err);
     check(vdm_lora_write(&lora, argv[6], &err), &err);
     printf("%s: %d steps of %d clips\n", argv[6], done, o.batch);

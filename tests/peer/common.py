@@ -384,13 +384,14 @@ def answer(pipeline, inputs, frames, **call):
 # ---- LoRA
 
 LORA_TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
+FF_TARGETS = ["ff.net.0.proj", "ff.net.2"]
 
 
-def add_lora(model, rank, alpha, rng):
+def add_lora(model, rank, alpha, rng, targets=LORA_TARGETS):
     """A random adapter, B not zero, on every projection of the attention."""
     from peft import LoraConfig
 
-    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights=True, target_modules=LORA_TARGETS))
+    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights=True, target_modules=targets))
     for name, p in model.named_parameters():
         if "lora_" in name:
             p.data.copy_(torch.randn(p.shape, generator=rng) / p.shape[1] ** 0.5)

@@ -140,15 +140,12 @@ static const vdm_lora *read_lora(call *c, vdm_lora *lora, const vdm_transformer_
 
 static void output_gradients(call *c, const vdm_lora *lora, float *grad)
 {
-    int64_t a[] = {lora->rank, lora->width}, b[] = {lora->width, lora->rank};
-    size_t bytes = (size_t)lora->rank * (size_t)lora->width * sizeof(float);
-    char name[VDM_LORA_NAME + 16] = "transformer.", *rest = name + strlen(name);
-    for (int i = 0; i < 4 * lora->layers; i++) {
-        vdm_target t = (vdm_target)(i % 4);
-        vdm_lora_name(rest, i / 4, t, false);
-        memcpy(output(c, name, VDM_F32, 2, a), vdm_lora_a(lora, grad, i / 4, t), bytes);
-        vdm_lora_name(rest, i / 4, t, true);
-        memcpy(output(c, name, VDM_F32, 2, b), vdm_lora_b(lora, grad, i / 4, t), bytes);
+    for (int i = 0; i < vdm_lora_matrices(lora); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(lora, grad, i);
+        char name[VDM_LORA_NAME + 16];
+        snprintf(name, sizeof name, "transformer.%s", m.name);
+        memcpy(output(c, name, VDM_F32, 2, m.shape), m.data,
+               (size_t)(m.shape[0] * m.shape[1]) * sizeof *m.data);
     }
 }
 
@@ -172,6 +169,7 @@ static void transformer(call *c)
                             .h = (int)xs[3],
                             .w = (int)xs[4],
                             .rank = adapter.rank,
+                            .feed_forward = adapter.targets == VDM_ATTENTION_FF,
                             .backward = dv != NULL};
     vdm_tape *tape = vdm_tape_new(&m, &shape, &err);
     if (!tape) die("%s", err.text);

@@ -1,9 +1,9 @@
-"""The embedded model: diffusers' own pipeline, made from the folder as anyone would make it, answers a picture as
+"""The models of the repository: diffusers' own pipeline, made from the folder as anyone would make it, answers a picture as
 `vdm predict` does from the same noise; alone, and with an adapter that `vdm fit` made, loaded by diffusers; by 20
 steps, and as the folder's vdm.json says: there an ensemble is diffusers run from every noise, the mean of the latents
 decoded. The timestep's embedding is diffusers', roundings and all.
 
-    python tests/peer/embedded.py [MODEL]      (models/tiny)"""
+    python tests/peer/embedded.py [MODEL...]      (models/tiny and models/cells)"""
 
 import argparse
 import json
@@ -76,27 +76,34 @@ def compare(c, what, pipeline, folder, inputs, own, *adapter):
     return ours[last]
 
 
+def check_model(c, folder):
+    pipeline = CogVideoXImageToVideoPipeline.from_pretrained(
+        str(folder), text_encoder=None, tokenizer=None, dtype=torch.float32
+    )
+    name, own = folder.name, sampling(folder)
+    c.check(f"{name}: the model's sampler is DDIM", own["sampler"] == "ddim")
+    usual = {**own, "steps": 20, "ensemble": 1}
+    inputs = draw_inputs(c, pipeline, folder, own["ensemble"])
+    before = compare(c, f"{name} alone, 20 steps", pipeline, folder, inputs, usual)
+    compare(c, f"{name} alone, {own['steps']} step, {own['ensemble']} videos", pipeline, folder, inputs, own)
+    task, _ = draw_task(c, *inputs["image"].shape[1:], f"task-{name}")
+    run = c.folder / f"run-{name}"
+    program("fit", task, "--model", folder, "-o", run, "--steps", FIT_STEPS, "--lr", 1e-3, "--views", 1)
+    lora = run / "lora.safetensors"
+    pipeline.load_lora_weights(str(lora))
+    after = compare(c, f"{name} with an adapter, 20 steps", pipeline, folder, inputs, usual, "--lora", lora)
+    compare(c, f"{name} with an adapter, as the model has it", pipeline, folder, inputs, own, "--lora", lora)
+    moved = distance(after, before)
+    c.check(f"{name}: the adapter matters", moved > 10 * BOUND, f"it moves the latents by {moved:.2f}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("model", nargs="?", type=pathlib.Path, default=ROOT / "models" / "tiny")
+    shipped = [ROOT / "models" / name for name in ("tiny", "cells")]
+    parser.add_argument("models", nargs="*", type=pathlib.Path, default=shipped)
     parser.add_argument("--seed", type=int)
     o = parser.parse_args()
     embeddings.get_timestep_embedding = diffusers_timestep_embedding
     with Cases("embedded", o.seed) as c:
-        pipeline = CogVideoXImageToVideoPipeline.from_pretrained(
-            str(o.model), text_encoder=None, tokenizer=None, dtype=torch.float32
-        )
-        c.check("the model's sampler is DDIM", sampling(o.model)["sampler"] == "ddim")
-        own = sampling(o.model)
-        usual = {**own, "steps": 20, "ensemble": 1}
-        inputs = draw_inputs(c, pipeline, o.model, own["ensemble"])
-        before = compare(c, "alone, 20 steps", pipeline, o.model, inputs, usual)
-        compare(c, f"alone, {own['steps']} step, {own['ensemble']} videos", pipeline, o.model, inputs, own)
-        task, _ = draw_task(c, *inputs["image"].shape[1:])
-        program("fit", task, "--model", o.model, "-o", c.folder / "run", "--steps", FIT_STEPS, "--lr", 1e-3)
-        lora = c.folder / "run" / "lora.safetensors"
-        pipeline.load_lora_weights(str(lora))
-        after = compare(c, "with an adapter, 20 steps", pipeline, o.model, inputs, usual, "--lora", lora)
-        compare(c, "with an adapter, as the model has it", pipeline, o.model, inputs, own, "--lora", lora)
-        moved = distance(after, before)
-        c.check("the adapter matters", moved > 10 * BOUND, f"it moves the latents by {moved:.2f}")
+        for model in o.models:
+            check_model(c, model)

@@ -26,9 +26,9 @@ def program(*arguments):
     return done.stderr
 
 
-def draw_task(c, H=H, W=W):
+def draw_task(c, H=H, W=W, name="task"):
     """Folder of random pictures; [PAIRS,2,3,H,W] in -1..1."""
-    folder = c.folder / "task" / "train"
+    folder = c.folder / name / "train"
     folder.mkdir(parents=True)
     pixels = torch.randint(0, 256, (PAIRS, 2, H, W, 3), generator=c.rng, dtype=torch.uint8)
     for i in range(PAIRS):

@@ -13,6 +13,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
 from common import (
+    FF_TARGETS,
     LORA_TARGETS,
     Cases,
     add_lora,
@@ -142,7 +143,8 @@ def training_case(c, number):
     variant = ["1.5-5B-I2V", "5b-I2V"][number % 2]
     model, size = draw_model(c, variant)
     rank, alpha = c.choice([1, 4, 8]), c.choice([1, 4, 12])
-    add_lora(model, rank, alpha, c.rng)
+    feed_forward = number % 3 == 1
+    add_lora(model, rank, alpha, c.rng, LORA_TARGETS + FF_TARGETS if feed_forward else LORA_TARGETS)
     zero_b = number // 2 % 2 == 0
     for k, p in lora_parameters(model).items():
         p.data *= 0 if zero_b and "lora_B" in k else 0.5
@@ -169,7 +171,7 @@ def training_case(c, number):
     losses, norms, rates, grads, after = f64
     what = (
         f"{variant:10} layers {model.config.num_layers} {size} rank {rank} alpha {alpha} "
-        f"B {'= 0' if zero_b else 'random'} "
+        f"B {'= 0' if zero_b else 'random'}{', ff' if feed_forward else ''} "
         f"{o['batch']}x{o['accumulate']} {SCHEDULES[o['schedule']]}/{o['warmup']} lr {o['lr']:.0e} clip {o['clip']}"
     )
     e = ((ours["loss"] - losses).abs() / losses).max().item()
@@ -235,13 +237,13 @@ def files(c):
         plain, size = draw_model(c, variant)
         folder = save(c.folder / f"files-{variant}", plain)
         for metadata in (True, False):
-            for targets in (LORA_TARGETS, ["to_q", "to_out.0"]):
+            for targets in (LORA_TARGETS, ["to_q", "to_out.0"], LORA_TARGETS + FF_TARGETS, ["to_v", "ff.net.2"]):
                 model = transformer_without_lora(plain)
                 rank, alpha = c.integer(2, 6), c.choice([1, 16, 0.75])
                 model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
                 for k, p in lora_parameters(model).items():
                     p.data.copy_(c.randn(*p.shape) / p.shape[1] ** 0.5)
-                path = save_lora(model, c.folder / f"saved-{variant}-{metadata}-{len(targets)}", metadata)
+                path = save_lora(model, c.folder / f"saved-{variant}-{metadata}-{'-'.join(targets)}", metadata)
                 what = f"diffusers -> vdm {variant:10} {len(targets)} targets, {'with' if metadata else 'no'} metadata"
                 file_case(c, what, plain, folder, size, path, alpha / rank if metadata else 1)
         half = c.folder / f"half-{variant}.safetensors"

@@ -29,6 +29,7 @@ GOLDENS = {
     "vae-decode, two chunks": ("--frames", 17),
     "train": ("--batch", 2, "--steps", 3),
     "train, all of a step": ("--batch", 1, "--steps", 1, "--only", "*"),
+    "train, feed-forward too": ("--batch", 1, "--steps", 2, "--targets", "attn,ff"),
     "train, clipped": ("--batch", 1, "--accumulate", 2, "--clip", 0.001, "--weight-decay", 1),
     "sample": ("--sample-steps", 7, "--sampler", "ddim"),
 }

@@ -235,7 +235,7 @@ static void run_input_gradient(struct work *w)
 static void run_weight_gradient(struct work *w)
 {
     const struct product *p = w->state;
-    linear_backward_weight(&w->cpu, p->dw, p->y, p->x, p->M, p->N, p->K);
+    linear_backward_weight(&w->cpu, p->dw, p->y, p->x, p->M, &p->w[0]);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -193,8 +193,12 @@ static void prepare_inputs(struct work *w, struct passes *p, int B, int h, int w
 static void prepare_adapter(struct work *w, struct passes *p, int rank)
 {
     const vdm_transformer_config *c = &p->m.config;
-    p->lora = (vdm_lora){
-        .layers = c->layers, .width = c->heads * c->head_dim, .rank = rank, .scale = 1, .alpha = rank};
+    p->lora = (vdm_lora){.layers = c->layers,
+                         .width = c->heads * c->head_dim,
+                         .targets = VDM_ATTENTION,
+                         .rank = rank,
+                         .scale = 1,
+                         .alpha = rank};
     int64_t n = vdm_lora_count(&p->lora);
     p->lora.params = work_random(w, n, 0.01f);
     p->grad = work_floats(w, n);
@@ -228,7 +232,7 @@ static void prepare_passes(struct work *w, const int *n, bool backward)
         w->failed = true;
         return;
     }
-    vdm_tape_shape shape = {B, FRAMES, h, width, rank, backward, keep, attention};
+    vdm_tape_shape shape = {B, FRAMES, h, width, rank, backward, keep, attention, false};
     p->tape = vdm_tape_new(&p->m, &shape, w->err);
     w->failed = !p->tape;
     w->release = free_tape, w->released = p->tape;

@@ -331,7 +331,10 @@ static int new_injected_adapter(struct golden *g, const vdm_transformer_config *
     if (option_given(g->o, "--alpha") && fabs(alpha - g->o->learn.alpha) > 0)
         return vdm_fail(err, "%s: metadata 'lora_alpha': --alpha asks for %g, found %g", g->in.path,
                         g->o->learn.alpha, alpha);
-    return vdm_lora_init(a, c, (int)shape[0], alpha, &g->rng, err);
+    char feed_forward[VDM_LORA_NAME + 8] = "adapter.";
+    vdm_lora_name(feed_forward + 8, 0, VDM_FF_UP, false);
+    vdm_targets targets = injected(g, feed_forward) ? VDM_ATTENTION_FF : VDM_ATTENTION;
+    return vdm_lora_init(a, c, targets, (int)shape[0], alpha, &g->rng, err);
 }
 
 /* A single --lora is used as in its file; several, or one with a weight, are joined as in predict. */
@@ -359,7 +362,9 @@ static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool n
 {
     if (injected(g, first)) return new_injected_adapter(g, c, first, a, err);
     if (g->o->sample.n_loras) return read_lora_options(g, c, needed, a, err);
-    return needed ? vdm_lora_init(a, c, g->o->learn.rank, g->o->learn.alpha, &g->rng, err) : 0;
+    return needed
+               ? vdm_lora_init(a, c, learn_targets(g->o), g->o->learn.rank, g->o->learn.alpha, &g->rng, err)
+               : 0;
 }
 
 /* The matrices of an adapter as inputs, "adapter.NAME": from --inject, from --lora, or drawn; a drawn B is not zero, so
@@ -372,21 +377,20 @@ static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool 
     vdm_lora_name(name + 8, 0, VDM_Q, false);
     bool given = injected(g, name);
     if (new_adapter(g, c, needed, name, a, err)) return -1;
-    for (int i = 0; i < a->layers * 8; i++) {
-        bool b = i % 2;
-        int64_t shape[2] = {b ? a->width : a->rank, b ? a->rank : a->width}, n = shape[0] * shape[1];
-        float *to = a->params + i * n;
-        vdm_lora_name(name + 8, i / 8, (vdm_target)(i / 2 % 4), b);
+    for (int i = 0; i < vdm_lora_matrices(a); i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
+        const int64_t n = m.shape[0] * m.shape[1];
+        snprintf(name + 8, VDM_LORA_NAME, "%s", m.name);
         if (given) {
-            float *x = vdm_safetensors_floats(&g->in, name, 2, shape, err);
+            float *x = vdm_safetensors_floats(&g->in, name, 2, m.shape, err);
             if (!x) return -1;
-            memcpy(to, x, (size_t)n * sizeof(float));
+            memcpy(m.data, x, (size_t)n * sizeof(float));
             vdm_free(x);
-        } else if (b && !g->o->sample.n_loras) {
-            vdm_randn(&g->rng, to, n);
-            for (int64_t k = 0; k < n; k++) to[k] *= 0.05f;
+        } else if (m.b && !g->o->sample.n_loras) {
+            vdm_randn(&g->rng, m.data, n);
+            for (int64_t k = 0; k < n; k++) m.data[k] *= 0.05f;
         }
-        see(g, name, to, 2, shape);
+        see(g, name, m.data, 2, m.shape);
     }
     if (a->rank) fact(g, "lora_rank", a->rank), fact(g, "lora_alpha", a->alpha);
     return 0;

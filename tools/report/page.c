@@ -379,7 +379,8 @@ static void settings(struct writer *w)
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);
-        row(f, "Adapter", "rank %d, alpha %g", l->adapter.rank, l->adapter.alpha);
+        row(f, "Adapter", "rank %d, alpha %g%s", l->adapter.rank, l->adapter.alpha,
+            l->adapter.targets == VDM_ATTENTION_FF ? ", attention and feed-forward" : "");
         row(f, "Steps", "%d", l->done);
         row(f, "Batch", "%d", l->fit.batch * l->fit.accumulate);
         row(f, "Pure noise", "%g", l->fit.pure_noise);

@@ -149,10 +149,10 @@ char *lora_path(double *weight, const char *text, vdm_error *err)
 
 static bool has_effect(const vdm_lora *a)
 {
-    for (int m = 0; m < 4 * a->layers; m++) {
-        const float *B = vdm_lora_b(a, a->params, m / 4, (vdm_target)(m % 4));
-        for (int64_t i = 0; i < (int64_t)a->width * a->rank; i++)
-            if (B[i] < 0 || B[i] > 0) return true;
+    for (int i = 1; i < vdm_lora_matrices(a); i += 2) {
+        const vdm_lora_matrix B = vdm_lora_matrix_at(a, a->params, i);
+        for (int64_t k = 0; k < B.shape[0] * B.shape[1]; k++)
+            if (B.data[k] < 0 || B.data[k] > 0) return true;
     }
     return false;
 }

@@ -22,7 +22,8 @@ static double forward_operations(const session *s, int B)
 static double passes(const session *s, const vdm_fit_options *f)
 {
     int layers = s->config.transformer.layers, attention;
-    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, s->options->learn.rank, &attention);
+    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, learn_targets(s->options),
+                            s->options->learn.rank, &attention);
     return s->options->learn.accumulate * (2.2 + (layers - kept - 0.2 * attention) / layers);
 }
 
@@ -108,12 +109,15 @@ static void plan_learning(struct plan *p, const session *s, const vdm_fit_option
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
     const vdm_transformer_config *c = &s->config.transformer;
-    double adapter = 8.0 * c->layers * o->learn.rank * c->heads * c->head_dim * sizeof(float);
+    const vdm_targets targets = learn_targets(o);
+    const vdm_lora a = {
+        .layers = c->layers, .width = c->heads * c->head_dim, .targets = targets, .rank = o->learn.rank};
+    double adapter = (double)vdm_lora_count(&a) * sizeof(float);
     double cache = (double)pairs * (g->F + 1) * c->out_channels * g->h * g->w * sizeof(float);
     p->encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
                 pixel_bytes(g) + cache;
-    p->learn = (double)vdm_fit_bytes(c, g, f, o->learn.rank) + adapter + cache;
-    p->stored = vdm_fit_kept(c, g, f, o->learn.rank, &p->attention);
+    p->learn = (double)vdm_fit_bytes(c, g, f, targets, o->learn.rank) + adapter + cache;
+    p->stored = vdm_fit_kept(c, g, f, targets, o->learn.rank, &p->attention);
 }
 
 static vdm_fit_options fit_options(const options *o)
@@ -159,9 +163,11 @@ static void print_settings(const session *s, bool learning)
     fprintf(stderr, "%s: %s, ", clean(o->model), o->precision);
     if (learning)
         fprintf(stderr,
-                "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g, pure noise %g\n",
+                "steps %d, videos a step %d, lr %g (%s, warmup %d), rank %d, alpha %g%s, pure noise %g\n",
                 o->learn.steps, o->learn.batch * o->learn.accumulate, o->learn.lr, o->learn.schedule,
-                o->learn.warmup, o->learn.rank, o->learn.alpha, o->learn.pure_noise);
+                o->learn.warmup, o->learn.rank, o->learn.alpha,
+                learn_targets(o) == VDM_ATTENTION_FF ? " on attention and feed-forward" : "",
+                o->learn.pure_noise);
     if (learning && o->learn.warmup > o->learn.steps && strcmp(o->learn.schedule, "constant") != 0)
         fprintf(stderr, "  the warmup is longer than the run: the learning rate reaches %.3g of %g\n",
                 o->learn.lr * (o->learn.steps - 1) / o->learn.warmup, o->learn.lr);

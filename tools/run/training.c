@@ -168,8 +168,8 @@ int training_read(training *l, vdm_error *err)
     return canvas_report_grid(l->task, &l->task->train[0], &l->session->geometry, err);
 }
 
-/* --init's rank and alpha replace the defaults before the plan is made; --rank and --alpha override them, but a rank
- * smaller than the file's is rejected. */
+/* --init's rank, alpha and targets replace the defaults before the plan is made; --rank, --alpha and --targets override
+ * them, but a smaller rank or fewer targets than the file's are rejected. */
 int training_init_options(options *o, int command, vdm_error *err)
 {
     vdm_model_config c;
@@ -182,10 +182,17 @@ int training_init_options(options *o, int command, vdm_error *err)
         return -1;
     int rank = a.rank;
     double alpha = a.alpha;
+    vdm_targets targets = a.targets;
     vdm_lora_free(&a);
     if (o->learn.asked_rank && o->learn.asked_rank < rank)
         return vdm_fail(err, "--rank: expected at least %d, the rank of --init %s, found %d", rank,
                         o->learn.init, o->learn.asked_rank);
+    if (option_given(o, "--targets") && learn_targets(o) < targets)
+        return vdm_fail(err, "--targets: expected attn,ff, the targets of --init %s, found attn",
+                        o->learn.init);
+    if (targets == VDM_ATTENTION_FF || !option_given(o, "--targets"))
+        snprintf(o->learn.targets, sizeof o->learn.targets, "%s",
+                 targets == VDM_ATTENTION_FF ? "attn,ff" : "attn");
     o->learn.rank = o->learn.asked_rank ? o->learn.asked_rank : rank;
     /* alpha: at a larger rank the same scale, unless --alpha is given */
     if (o->learn.rank != rank) alpha = alpha / rank * o->learn.rank;
@@ -199,23 +206,25 @@ static int start_adapter(training *l, vdm_error *err)
     const vdm_transformer_config *c = &l->session->config.transformer;
     const int rank = o->learn.rank;
     const double alpha = o->learn.alpha;
+    const vdm_targets targets = learn_targets(o);
     vdm_rng rng;
     int applied, modules;
     vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
-    if (!o->learn.init) return vdm_lora_init(&l->adapter, c, rank, alpha, &rng, err);
+    if (!o->learn.init) return vdm_lora_init(&l->adapter, c, targets, rank, alpha, &rng, err);
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
     fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
     if (adapter_report(l->session, o->learn.init, l->task, l->views.n, err)) return -1;
-    bool same = rank == l->adapter.rank && alpha >= l->adapter.alpha && alpha <= l->adapter.alpha;
-    if (!same && vdm_lora_resize(&l->adapter, rank, alpha, err)) return -1;
+    bool same = targets == l->adapter.targets && rank == l->adapter.rank && alpha >= l->adapter.alpha &&
+                alpha <= l->adapter.alpha;
+    if (!same && vdm_lora_resize(&l->adapter, targets, rank, alpha, err)) return -1;
     int64_t rows = vdm_lora_redraw(&l->adapter, &rng);
     if (!same)
-        fprintf(stderr, "training continues at rank %d, alpha %g; the adapter is the same at the start\n",
-                rank, alpha);
+        fprintf(stderr, "training continues at rank %d, alpha %g%s; the adapter is the same at the start\n",
+                rank, alpha, targets == VDM_ATTENTION_FF ? " on attention and feed-forward" : "");
     if (rows)
         fprintf(stderr, "%lld of %lld rows of A are initialised at random: the file does not have them\n",
-                (long long)rows, (long long)(4LL * c->layers * rank));
+                (long long)rows, (long long)targets * c->layers * rank);
     return 0;
 }
 

@@ -32,7 +32,7 @@ typedef struct training {
     char *lora, *table, *state; /* paths in the output folder; state: NULL if none is kept */
     lock lock;                  /* of the output folder */
 } training;
-/* Applies --init, --rank and --alpha to o->rank and o->alpha, and what --init was learned with. Call it before training_plan. */
+/* Applies --init, --rank, --alpha and --targets to o->learn, and what --init was learned with. Call it before training_plan. */
 int training_init_options(options *o, int command, vdm_error *err);
 /* Rejects an impossible request; no pixels are read, nothing is written. Fills in `session`. */
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
