@@ -171,7 +171,7 @@ int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *p
                      vdm_error *err)
 {
     int64_t at = vdm_first_not_finite(from, dtype, n);
-    float x;
+    float x = 0;
     if (at < 0) return 0;
     vdm_widen(&x, (const unsigned char *)from + at * (int64_t)vdm_dtype_bytes(dtype), dtype, 1);
     return vdm_fail(err, "%s: tensor '%s': element %lld: expected a finite number, found %g", path, name,
