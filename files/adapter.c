@@ -547,8 +547,8 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
         return -1;
     if (!same_scale)
         for (int64_t i = 0; i < m->rank * out; i++) B[i] = (float)(m->scale * (double)B[i]);
-    for (int64_t row = out - 1; row >= 0 && m->rank < a->rank;
-         row--) { /* [out,rank] -> [out,R], from the end */
+    /* [out,rank] -> [out,R], from the end */
+    for (int64_t row = out - 1; row >= 0 && m->rank < a->rank; row--) {
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }
