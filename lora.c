@@ -3,12 +3,12 @@
  *
  *   y = x W^T + b + s (x A^T) B^T,   W [out,in] frozen, A [R,in], B [out,R], s = alpha / R
  *
- * in place of to_q, to_k, to_v, to_out.0 of every block (W [D,D]), or also of the two layers of its feed-forward (W [4D,D]
- * and [D,4D]). All of an adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the
+ * replaces to_q, to_k, to_v, to_out.0 of every block (W [D,D]), and optionally the two layers of its feed-forward
+ * (W [4D,D] and [D,4D]). An adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the
  * moments of AdamW (files/adapter.c).
  *
  * Traps: s belongs into both gradients, once in each; eps of AdamW is added after the bias-corrected square root;
- * weight decay shrinks the parameter before the update and counts for A and B alike; with warmup the first update
+ * weight decay shrinks the parameter before the update and applies to A and B alike; with warmup the first update
  * has lr 0. */
 #include "lora.h"
 #include "kernels/kernels.h"
@@ -20,7 +20,7 @@
 /* ------------------------------------------------------------------------------------------------
  * The layer */
 
-/* Some outputs and inputs of a linear layer are a linear layer, too: rows and columns of its matrix. */
+/* The linear layer from a slice of the inputs to a slice of the outputs: columns and rows of its matrix */
 static vdm_linear slice_of(const vdm_linear *w, vdm_slice out, vdm_slice in)
 {
     vdm_linear s = *w;
@@ -111,7 +111,8 @@ void vdm_adapted_middle(const vdm_cpu *cpu, const vdm_adapted *l)
     times_scale(cpu, l->lora, l->lora_mid, rows_of(l));
 }
 
-/* dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
+/* y = x W^T + b + mid B^T, mid = s x A^T:
+ * dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
 void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_adapted_gradient *g)
 {
     const int64_t n = rows_of(l);
@@ -136,7 +137,7 @@ void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_ad
 /* ------------------------------------------------------------------------------------------------
  * New adapters */
 
-/* Rows of A [..., in], uniform between -1/sqrt(in) and 1/sqrt(in) */
+/* Rows of A [n/in,in], uniform between -1/sqrt(in) and 1/sqrt(in) */
 static void draw_rows(float *A, int64_t n, int64_t in, vdm_rng *rng)
 {
     float bound = (float)(1 / sqrt((double)in));
@@ -144,8 +145,8 @@ static void draw_rows(float *A, int64_t n, int64_t in, vdm_rng *rng)
     for (int64_t j = 0; j < n; j++) A[j] = A[j] * (2 * bound) - bound;
 }
 
-/* B = 0: a new adapter changes nothing. Elements are drawn in the order of the array, block by block, q, k, v, out. peft
- * draws others for the same seed (it initialises every layer twice). */
+/* B = 0: a new adapter changes nothing. Elements are drawn in the order of the array: block by block, and within a block
+ * in the order of vdm_target. peft draws others for the same seed (it initialises every layer twice). */
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, vdm_targets targets, int rank, double alpha,
                   vdm_rng *rng, vdm_error *err)
 {
@@ -179,7 +180,7 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng)
     return rows;
 }
 
-/* The sum of ranks, or -1; facts: of the first adapter that has any. */
+/* Returns the sum of ranks, or -1; facts: those of the first adapter that has any. */
 static int check_parts(vdm_lora_facts *facts, const vdm_lora *parts, const double *weights, int n,
                        vdm_error *err)
 {
@@ -190,14 +191,14 @@ static int check_parts(vdm_lora_facts *facts, const vdm_lora *parts, const doubl
                             parts[0].layers, parts[0].width, parts[i].layers, parts[i].width);
         if (!isfinite(weights[i])) return vdm_fail(err, "adapter %d: weight: found %g", i + 1, weights[i]);
         rank += parts[i].rank;
-        const vdm_lora_facts *own = &parts[i].facts;
-        if (facts->frames && own->frames && fabs(own->image_latent_scale - facts->image_latent_scale) > 0)
+        const vdm_lora_facts *f = &parts[i].facts;
+        if (facts->frames && f->frames && fabs(f->image_latent_scale - facts->image_latent_scale) > 0)
             return vdm_fail(
                 err,
                 "adapter %d: learned with image latents times %g, one before it times %g: expected "
                 "the same",
-                i + 1, own->image_latent_scale, facts->image_latent_scale);
-        if (!facts->frames) *facts = *own;
+                i + 1, f->image_latent_scale, facts->image_latent_scale);
+        if (!facts->frames) *facts = *f;
     }
     if (n < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapters joined: sum of ranks: expected 1 to %d, found %lld", VDM_MAX_LORA_RANK,
@@ -205,7 +206,8 @@ static int check_parts(vdm_lora_facts *facts, const vdm_lora *parts, const doubl
     return (int)rank;
 }
 
-/* Part p's A and B of one module, times `factor`, from row and column `first` of a's: A [R,in], B [out,R] */
+/* Copies matrix i of part p, an A [R,in], and the B [out,R] after it to a: A from row `first`, B times `factor` from
+ * column `first`. */
 static void copy_part(vdm_lora *a, const vdm_lora *p, int i, int64_t first, float factor)
 {
     vdm_lora_matrix A = vdm_lora_matrix_at(p, p->params, i), B = vdm_lora_matrix_at(p, p->params, i + 1);

@@ -48,7 +48,7 @@ static float *array_in(const vdm_tape *t, float *hidden, int i)
 }
 
 /* A forward pass alone: n is free when attention writes o, q when to_out writes y, k and v when the feed-forward
- * begins. */
+ * begins. to_out and the feed-forward use the lora_mid of q. */
 static void lay_out_forward_alone(vdm_tape *t, struct cursor *at)
 {
     struct activations *a = &t->shared;

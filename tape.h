@@ -79,7 +79,7 @@ struct vdm_tape {
     struct {
         float *dy, *dn; /* [B,S,D] */
         float *dhidden; /* [B*S,P] */
-        /* of an adapter on the feed-forward; a forward pass uses the first two as well */
+        /* for an adapter on the feed-forward; forward alone: both mids are the lora_mid of q */
         float *up_mid, *down_mid; /* [B,S,R]: s x A^T */
         float *gelu;              /* [B*S,P]: gelu of a part, the input of `down` */
     } feed;

@@ -544,7 +544,7 @@ static void attention_backward(struct block *b, const float *h, float *grad)
 
 /* ------------------------------------------------------------------------------------------------
  * Feed-forward half of a block (FeedForward, gelu-approximate): y = down(gelu(up(n))), a part of its 4D hidden units at a
- * time, so that no buffer is 4D wide. They are outputs of `up` and inputs of `down`. */
+ * time, so that no buffer is 4D wide. A part is a slice of up's outputs and of down's inputs. */
 
 static vdm_slice part_at(const vdm_tape *t, int64_t first)
 {
@@ -566,7 +566,7 @@ static vdm_adapted up_of(const struct block *b, vdm_slice part)
                          .y = b->act->up ? b->act->up + before : t->hidden,
                          .lora_mid = t->feed.up_mid};
 }
-/* gelu: where gelu(up) of the part is */
+/* gelu [B*S,part.count]: the part of gelu(up) */
 static vdm_adapted down_of(const struct block *b, vdm_slice part, const float *gelu)
 {
     return (vdm_adapted){.w = &b->w->ff_down,
@@ -591,10 +591,10 @@ static void see_feed_forward(struct block *b)
     up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0.proj");
     if (up.y) vdm_adapted_forward(b->cpu, &up, 1, NULL);
     if (up.y) vdm_trace_show(&b->trace, 3, shape);
-    float *before = up.y;
-    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* in the same place */
+    const bool computed = up.y != NULL;
+    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* the same memory, which still has `up` */
     if (!up.y) return;
-    if (!before) vdm_adapted_forward(b->cpu, &up, 1, NULL);
+    if (!computed) vdm_adapted_forward(b->cpu, &up, 1, NULL);
     b->cpu->kernels->gelu(b->cpu, up.y, up.y, shape[0] * shape[1] * hidden);
     vdm_trace_show(&b->trace, 3, shape);
 }
@@ -619,7 +619,7 @@ static void feed_forward(struct block *b, float *next)
     b->cpu->kernels->gated_add(b->cpu, next, h1, t->y, &r, &mod);
 }
 
-/* One part: dn (+)= the gradient through y = down(gelu(up(n))), of which y is not needed */
+/* The gradient through a part of y = down(gelu(up(n))): dn (+)= ..., dA and dB are added to grad. y is not needed. */
 static void part_backward(struct block *b, vdm_slice part, float *grad)
 {
     const vdm_kernels *k = b->cpu->kernels;
@@ -630,7 +630,7 @@ static void part_backward(struct block *b, vdm_slice part, float *grad)
     float *dmid = t->attention.dlora_mid;
     if (!b->act->up) vdm_adapted_forward(b->cpu, &up, 1, NULL);
     if (b->act->up && adapted) vdm_adapted_middle(b->cpu, &up);
-    if (adapted) { /* the input of `down`, which only dA of its adapter needs */
+    if (adapted) { /* down's input and lora_mid, which only its adapter's gradient needs */
         k->gelu(b->cpu, t->feed.gelu, up.y, count);
         vdm_adapted_middle(b->cpu, &down);
     }
@@ -641,14 +641,14 @@ static void part_backward(struct block *b, vdm_slice part, float *grad)
                          &(vdm_adapted_gradient){t->feed.dhidden, t->feed.dn, part.first > 0, dmid, grad});
 }
 
-/* On entry dh = dL/d(h of the next block), on return dL/dh1 */
+/* On entry dh = dL/d(h of the next block), on return dL/dh1. dA and dB are added to grad. */
 static void feed_backward(struct block *b, float *grad)
 {
     const vdm_tape *t = b->t;
     const float *h1 = b->act->h1;
     const vdm_modulation mod = modulation_of(t, b->layer, 1);
     const vdm_rows r = rows_of(t);
-    /* recompute n, for up and for dA of its adapter */
+    /* recompute n, for `up` and for dA of its adapter */
     if (!b->act->up || vdm_adapts(b->lora, VDM_FF_UP)) norm_forward(b, 1, t->n, h1);
     /* h = h1 + gate * y */
     b->cpu->kernels->gate(b->cpu, t->feed.dy, t->dh, &r, &mod);

@@ -190,8 +190,8 @@ typedef struct vdm_fit_options {
     int warmup;        /* 0 */
     double pure_noise; /* 0: share of the videos with the last t, 999; of the others t is uniform. With
                         * zero terminal SNR x_t is nothing but noise there, and the answer has to come
-                        * from the picture alone, as in the first step of sampling (arXiv 2409.11355
-                        * learns at this t alone). The fixed set has the same share */
+                        * only from the picture, as in the first step of sampling (arXiv 2409.11355
+                        * learns only at this t). The fixed set has the same share */
     uint64_t seed;     /* 42 */
     size_t memory;     /* 2 GiB: of stored activations; the others are recomputed (vdm_tape_shape) */
     int watch_every;   /* 10: steps between losses on a fixed set; 0: never */
@@ -294,7 +294,7 @@ vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora);
 /* How an adapter was learned: its answers are right only if they are computed in the same way. vdm_fit fills it in,
  * vdm_sample rejects another factor on the image's latents. Each is 0 if it is not known. */
 typedef struct vdm_lora_facts {
-    int views, view; /* of a task of grids: how many it was learned in; the only one (vdm fit --view) */
+    int views, view; /* of a task of grids: the number of views; the view, if there is one (vdm fit --view) */
     int frames, height, width; /* of the videos */
     double image_latent_scale; /* the factor on the image's latents: vdm_image_latent_scale */
     uint64_t model, vae;       /* hashes: of weights and schedule; of the VAE, 0 if it is not known */
@@ -302,12 +302,12 @@ typedef struct vdm_lora_facts {
     char grid[64];   /* how the program draws grids; "": it does not */
 } vdm_lora_facts;
 
-/* What the pairs become, once for the whole run. */
+/* What training needs of the pairs, computed once for the whole run */
 typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
-    /* A prompt for each pair, in place of the pipeline's; NULL: none. vdm_fit_data_free frees `prompt` alone. */
+    /* A prompt for each pair, instead of the pipeline's; NULL: none. vdm_fit_data_free frees only `prompt`. */
     const float *texts;   /* [n_texts,L,Dt] */
     int n_texts, *prompt; /* [pairs]: the index of each pair's text */
     vdm_lora_facts facts; /* for the adapter's: sizes and the image's factor, by vdm_fit_data_make */
@@ -388,7 +388,7 @@ typedef struct vdm_tape_shape {
     int B, F, h, w;
     int rank;           /* of the adapter that will be used; 0: none */
     bool backward;      /* stores what the backward pass needs: every block's input */
-    int keep;           /* blocks, the last ones, that keep all their activations */
+    int keep;           /* blocks, the last ones, that store all their activations */
     int keep_attention; /* blocks before these that store attention outputs; the rest is recomputed */
     bool feed_forward;  /* the adapter that is trained acts on the feed-forward, too (VDM_ATTENTION_FF) */
 } vdm_tape_shape;
@@ -596,11 +596,11 @@ vdm_lora_matrix vdm_lora_matrix_at(const vdm_lora *a, float *params, int i);
 int vdm_lora_init(vdm_lora *a, const vdm_transformer_config *c, vdm_targets targets, int rank, double alpha,
                   vdm_rng *rng, vdm_error *err);
 
-/* For learning further from an adapter of a file. The same B A at another alpha, and a rank and targets that are not
- * fewer; new rows of A and columns of B are zeros. */
+/* For training that continues from an adapter of a file. Keeps s B A at another alpha, with a rank and targets that are
+ * the same or more; new rows of A and columns of B are zeros. */
 int vdm_lora_resize(vdm_lora *a, vdm_targets targets, int rank, double alpha, vdm_error *err);
-/* Where a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks)
- * neither would ever learn: draws these rows of A as vdm_lora_init does. Returns how many. */
+/* If a row of A and its column of B are both zeros (modules that a file leaves out, smaller ranks),
+ * neither would ever learn: draws these rows of A as vdm_lora_init does. Returns their number. */
 int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 
 /* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha
@@ -610,7 +610,7 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);
-/* The same facts, from the header alone. */
+/* Reads these facts only, from the file's header. */
 int vdm_lora_facts_read(vdm_lora_facts *facts, const char *path, vdm_error *err);
 /* Several adapters at once are one whose rank is the sum: B is scaled by weight * alpha / rank. They must have been
  * learned with one factor on the image's latents; the other facts are those of the first that has any. */
@@ -672,7 +672,7 @@ double vdm_dynamic_guidance(double guidance, int steps, int t);
 /* ------------------------------------------------------------------------------------------------
  * A model's configurations */
 
-/* Reads the configurations alone (cheap): to reject a wrong request before weights are touched. */
+/* Reads only the configurations (cheap): to reject a wrong request before weights are touched. */
 struct vdm_model_config {
     vdm_transformer_config transformer;
     vdm_vae_config vae;
@@ -706,7 +706,7 @@ int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vd
 /* The same from the bytes of a file; notes may be NULL. */
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
                        vdm_error *err);
-/* Height and width alone, from the header of a picture. */
+/* Reads height and width from the header of a picture. */
 int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p); /* its pixels */
 /* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long

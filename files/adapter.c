@@ -85,6 +85,7 @@ int vdm_lora_new(vdm_lora *a, int layers, int width, vdm_targets targets, int ra
     if (rank < 1 || rank > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "adapter: rank: expected 1 to %d, found %d", VDM_MAX_LORA_RANK, rank);
     if (!isfinite(alpha)) return vdm_fail(err, "adapter: alpha: expected a number, found %g", alpha);
+    /* in + out of all targets: 18 D */
     if (layers < 1 || width < 1 || (double)layers * 18 * rank * width > 1e12)
         return vdm_fail(err, "adapter: %d blocks of width %d at rank %d: too large", layers, width, rank);
     a->scale = (float)(alpha / rank);
@@ -137,7 +138,8 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
     key_of(name, "", block, (int)t, b ? "lora_B.weight" : "lora_A.weight");
 }
 
-/* In the form of json.dumps(..., indent=2, sort_keys=True); of a target module the last name within attn1, else the whole */
+/* In the form of json.dumps(..., indent=2, sort_keys=True). peft names a target module by the end of its name: those of
+ * attention without attn1, those of the feed-forward in full. */
 static void write_metadata(char *to, size_t size, const vdm_lora *a)
 {
     snprintf(to, size,
@@ -336,12 +338,12 @@ static int check_matrix(const vdm_safetensors *f, const vdm_tensor *t, int64_t *
                     vdm_dtype_name(t->dtype));
 }
 
-/* Shapes, and the rank: A [R,in], B [out,R]. */
+/* Checks the shapes A [R,in], B [out,R], and sets the rank. */
 static int check_module(struct module *m, const vdm_safetensors *f, int number, int64_t width, vdm_error *err)
 {
-    const vdm_lora all = {.width = (int)width};
+    const vdm_lora widths = {.width = (int)width};
     const vdm_target target = (vdm_target)(number % TARGETS);
-    int64_t a[] = {-1, vdm_lora_in(&all, target)}, b[] = {vdm_lora_out(&all, target), 0};
+    int64_t a[] = {-1, vdm_lora_in(&widths, target)}, b[] = {vdm_lora_out(&widths, target), 0};
     if (check_matrix(f, m->a, a, err)) return -1;
     if (a[0] > VDM_MAX_LORA_RANK)
         return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %lld", f->path, m->a->name,
@@ -545,15 +547,15 @@ static int copy_module(vdm_lora *a, const struct module *m, int number, bool sam
         return -1;
     if (!same_scale)
         for (int64_t i = 0; i < m->rank * out; i++) B[i] = (float)(m->scale * (double)B[i]);
-    for (int64_t row = out - 1; row >= 0 && m->rank < a->rank;
-         row--) { /* [out,rank] -> [out,R], from the end */
+    /* [out,rank] -> [out,R], from the end */
+    for (int64_t row = out - 1; row >= 0 && m->rank < a->rank; row--) {
         memmove(B + row * a->rank, B + row * m->rank, (size_t)m->rank * sizeof *B);
         memset(B + row * a->rank + m->rank, 0, (size_t)(a->rank - m->rank) * sizeof *B);
     }
     return 0;
 }
 
-/* The fewest targets that have all modules of the file */
+/* The smaller set of targets that has all modules of the file */
 static vdm_targets targets_of(const struct module *modules, int layers)
 {
     for (int i = 0; i < layers * TARGETS; i++)

@@ -4,7 +4,7 @@
  *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "model": "0123456789abcdef",
  *                "vae": "0123456789abcdef", "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
  *
- * Files of other programs have neither; files before "vae" was added have none. */
+ * Files of other programs have neither; older files of vdm lack "vae". */
 #include "files/adapter_facts.h"
 #include "files/fields.h"
 
@@ -55,7 +55,7 @@ static int read_views(int *views, const char *text, const char *path, vdm_error 
     return 0;
 }
 
-/* The facts in those two texts; NULL: the file does not have it. */
+/* Reads the facts from the two texts of the metadata; NULL: the file does not have this text. */
 static int read_facts(vdm_lora_facts *to, const char *views, const char *learned, const char *path,
                       vdm_error *err)
 {
@@ -86,7 +86,7 @@ int vdm_lora_facts_read(vdm_lora_facts *to, const char *path, vdm_error *err)
     return status;
 }
 
-/* The grid's text, which a caller of the library may have filled to its last byte, as in a JSON string. */
+/* Writes the grid's text as a JSON string has it. A caller of the library may have filled it to its last byte. */
 static void escape_grid(char *to, const vdm_lora_facts *f)
 {
     *to = '\0';
@@ -98,7 +98,7 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
 {
     int n = 0;
     char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "";
-    vdm_lora_facts same;
+    vdm_lora_facts read_back;
     const char *views = f->views > 1 ? text[0] : NULL, *learned = f->frames ? text[1] : NULL;
     escape_grid(grid, f);
     if (f->vae) snprintf(vae, sizeof vae, "\"vae\": \"%016" PRIx64 "\", ", f->vae);
@@ -108,7 +108,7 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
              "\"model\": \"%016" PRIx64 "\", %s\"prompt\": \"%016" PRIx64
              "\", \"view\": %d, \"grid\": \"%s\"}",
              f->frames, f->height, f->width, f->image_latent_scale, f->model, vae, f->prompt, f->view, grid);
-    if (read_facts(&same, views, learned, path, err)) return -1;
+    if (read_facts(&read_back, views, learned, path, err)) return -1;
     if (views) to[n][0] = "vdm_views", to[n++][1] = views;
     if (learned) to[n][0] = "vdm_learned", to[n++][1] = learned;
     return n;

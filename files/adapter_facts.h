@@ -5,11 +5,11 @@
 #include "vdm.h"
 
 enum { VDM_FACTS_TEXT = 1024, VDM_MAX_FACTS = 2 };
-/* Pairs key, value for the metadata of the file at path; text holds the values. Returns how many, or -1: what a reader
- * would reject is not written. */
+/* Makes pairs of key and value for the metadata of the file at path; text holds the values. Returns how many, or -1 if
+ * a reader would reject them. */
 int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
                     char text[VDM_MAX_FACTS][VDM_FACTS_TEXT], const char *path, vdm_error *err);
-/* From an open file; what it does not say is 0. */
+/* Reads the facts of an open file; those that it does not have are 0. */
 int vdm_facts_of(vdm_lora_facts *f, const vdm_safetensors *file, vdm_error *err);
 
 #endif

@@ -83,7 +83,7 @@ static uint64_t hash_vector(uint64_t h, const float *x, int n)
 static uint64_t hash_conv(uint64_t h, const vdm_conv *c)
 {
     const vdm_matrix *w = &c->weight;
-    if (!c->in) return vdm_hash_step(h, 0);
+    if (!c->in) return vdm_hash_step(h, 0); /* this VAE does not have the layer */
     h = vdm_hash_tensor(h, &(vdm_tensor){.name = "",
                                          .dtype = w->dtype,
                                          .rank = 4,

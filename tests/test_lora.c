@@ -45,7 +45,8 @@ static void test_init(void)
     CHECK(!vdm_lora_init(&a, &wide, VDM_ATTENTION, 16, 8, &rng, &err), "%s", err.text);
     vdm_rng_seed(&rng, 42);
     CHECK(!vdm_lora_init(&again, &wide, VDM_ATTENTION, 16, 8, &rng, &err), "%s", err.text);
-    CHECK(check_same_bits(a.params, again.params, vdm_lora_count(&a) * 4), "the same seed, other numbers");
+    CHECK(check_same_bits(a.params, again.params, vdm_lora_count(&a) * 4),
+          "the same seed, different results");
     CHECK(vdm_lora_count(&a) == 3 * 4 * 2 * 16 * 256, "count %lld", (long long)vdm_lora_count(&a));
     CHECK(a.scale == 0.5f && a.alpha == 8, "scale %g", (double)a.scale);
     int zeros = 0;
@@ -86,7 +87,7 @@ static void test_round_trip(void)
     if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
     CHECK(applied == MODULES && modules == MODULES, "applied %d of %d", applied, modules);
     CHECK(b.rank == RANK && b.alpha == 5 && b.scale == 2.5f, "rank %d alpha %g", b.rank, b.alpha);
-    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "other numbers came back");
+    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "different elements were read");
     if (CHECK(!vdm_safetensors_open(&f, path, &err), "%s", err.text)) {
         const char *found = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
         CHECK(found && strcmp(found, text) == 0, "metadata: %s", found ? found : "none");
@@ -110,7 +111,7 @@ static void test_layout(vdm_targets targets, int64_t block)
         const vdm_lora_matrix m = vdm_lora_matrix_at(&a, a.params, i);
         char name[VDM_LORA_NAME];
         vdm_lora_name(name, m.block, m.target, m.b);
-        CHECK(m.data == next && strcmp(m.name, name) == 0, "matrix %d, %s: another place", i, m.name);
+        CHECK(m.data == next && strcmp(m.name, name) == 0, "matrix %d, %s: in another place", i, m.name);
         CHECK(m.data == (m.b ? vdm_lora_b : vdm_lora_a)(&a, a.params, m.block, m.target), "%s", m.name);
         next += m.shape[0] * m.shape[1];
     }
@@ -119,7 +120,7 @@ static void test_layout(vdm_targets targets, int64_t block)
     vdm_lora_free(&a);
 }
 
-/* A is drawn by the width of its input, which is 4D for ff.net.2. */
+/* The bound of A depends on the width of its input, which is 4D for ff.net.2. */
 static void check_bounds(const vdm_lora *a)
 {
     for (int i = 0; i < vdm_lora_matrices(a); i += 2) {
@@ -149,7 +150,7 @@ static void test_feed_forward(void)
     if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
     CHECK(applied == 12 && modules == 12 && b.targets == VDM_ATTENTION_FF, "applied %d of %d", applied,
           modules);
-    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "other numbers came back");
+    CHECK(check_same_bits(a.params, b.params, vdm_lora_count(&a) * 4), "different elements were read");
     vdm_lora_free(&b);
     if (CHECK(!vdm_safetensors_open(&f, path, &err), "%s", err.text)) {
         const char *found = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
@@ -167,7 +168,7 @@ static void test_feed_forward(void)
     if (!CHECK(!vdm_lora_read(&b, path, &config, &applied, &modules, &err), "%s", err.text)) return;
     CHECK(applied == 2 && modules == 12, "applied %d of %d", applied, modules);
     int64_t first = vdm_lora_a(&b, b.params, 1, VDM_FF_UP) - b.params, n = vdm_lora_count(&b) - first;
-    CHECK(check_same_bits(b.params + first, a.params + first, n * 4), "kohya's names: other numbers");
+    CHECK(check_same_bits(b.params + first, a.params + first, n * 4), "kohya's names: different elements");
     for (int64_t i = 0; i < first; i++) CHECK(b.params[i] == 0, "element %lld is not 0", (long long)i);
     vdm_lora_free(&a);
     vdm_lora_free(&b);
@@ -309,7 +310,7 @@ static const struct file files[] = {
      .tensor = 3,
      .name = "transformer.transformer_blocks.0.norm1.linear.lora_B.weight",
      .says = "norm1.linear"},
-    {.what = "half of the feed-forward's",
+    {.what = "half of a feed-forward module",
      .tensor = 3,
      .name = "transformer.transformer_blocks.0.ff.net.2.lora_B.weight",
      .says = "expected together with its other half"},
@@ -342,8 +343,8 @@ static const struct file files[] = {
      .tensor = 1,
      .name = "transformer.transformer_blocks.0.attn1.to_q.alpha",
      .says = "0.attn1.to_q.lora_B.weight': expected together with its other half"},
-    {.what = "A alone", .tensor = 5, .name = "", .says = "0.attn1.to_v.lora_B.weight': expected"},
-    {.what = "B alone", .tensor = 14, .name = "", .says = "1.attn1.to_out.0.lora_A.weight': expected"},
+    {.what = "only A", .tensor = 5, .name = "", .says = "0.attn1.to_v.lora_B.weight': expected"},
+    {.what = "only B", .tensor = 14, .name = "", .says = "1.attn1.to_out.0.lora_A.weight': expected"},
     {.what = "two spellings",
      .tensor = 2,
      .name = "transformer_blocks.0.attn1.to_q.lora_A.weight",
@@ -409,7 +410,7 @@ static void test_file(const struct file *c)
         CHECK(applied == (c->modules ? c->modules : MODULES) && modules == MODULES, "%s: applied %d of %d",
               c->what, applied, modules);
         CHECK(a.alpha == c->alpha && a.rank == RANK, "%s: alpha %g rank %d", c->what, a.alpha, a.rank);
-        CHECK(check_same_bits(a.params, values, (int64_t)sizeof values), "%s: other numbers", c->what);
+        CHECK(check_same_bits(a.params, values, (int64_t)sizeof values), "%s: different elements", c->what);
     }
     if (!status) vdm_lora_free(&a);
 }
@@ -573,7 +574,7 @@ static void test_resize(void)
     memset(vdm_lora_b(&a, a.params, 0, VDM_K), 0, 2 * D * sizeof(float));
     if (CHECK(!vdm_lora_resize(&a, VDM_ATTENTION, 5, 40, &err), "%s", err.text)) {
         CHECK(a.rank == 5 && a.alpha == 40 && a.scale == 8, "rank %d, alpha %g", a.rank, a.alpha);
-        CHECK(vdm_lora_redraw(&a, &rng) == MODULES * 3 + 2, "rows that are drawn anew");
+        CHECK(vdm_lora_redraw(&a, &rng) == MODULES * 3 + 2, "rows that are drawn again");
         CHECK(vdm_lora_redraw(&a, &rng) == 0, "drawn twice");
         for (int m = 0; m < MODULES; m++) {
             double now[D] = {0}, then[D] = {0};
@@ -651,7 +652,7 @@ static void test_adamw(const vdm_cpu *cpu)
         moved += (want[i] - (double)first[i]) * (want[i] - (double)first[i]);
     }
     CHECK(sqrt(off / moved) < 1e-5, "%g of the way from the same in double", sqrt(off / moved));
-    CHECK(o.m[0] == 0 && fabs((double)p[0] / want[0] - 1) < 1e-5, "no gradient: decay alone");
+    CHECK(o.m[0] == 0 && fabs((double)p[0] / want[0] - 1) < 1e-5, "no gradient: only decay");
     vdm_adamw_free(&o);
 }
 

@@ -1,8 +1,8 @@
-/* vdm compare, measured: mistakes are planted in goldens, one at a time, in a tensor and (as noise) in all that are
- * computed after it. Counted are the right first tensors and the right causes.
+/* How often vdm compare is right. The test plants mistakes in goldens, one at a time: in a tensor, and as noise in all
+ * tensors that are computed after it. It counts the right first tensors and the right causes.
  *
- *   known    mistakes that vdm has a cause for, made here from the golden's other tensors: it has to name that cause
- *   foreign  mistakes that it has none for: it has to name none
+ *   known    mistakes whose cause vdm compare knows, made here from the golden's other tensors: it has to name the cause
+ *   foreign  mistakes whose cause it doesn't know: it has to name none
  *
  * MISTAKES=all makes every foreign mistake in every tensor (minutes). */
 #include "program.h"
@@ -17,7 +17,7 @@ enum { TEXT = 5, WIDTH = 64, HEADS = 4, HEAD = 16, TENSORS = 400 };
 static vdm_error err;
 static vdm_safetensors weights;
 
-/* A golden, and its tensors with 1 % of noise. */
+/* A golden, and its tensors with 1 % of noise; words: the options that make it */
 struct golden {
     const char *file, *model, *words;
     vdm_safetensors f;
@@ -33,21 +33,21 @@ static struct golden goldens[GOLDENS] = {
     {.file = "p.g", .model = "2b", .words = "--batch 2 --size 32x48"},
 };
 
-/* A mistake to be made: to [n] from r, the tensor as the golden has it. */
+/* A mistake to be planted: to [n] is computed from r [n], the tensor as in the golden. */
 typedef struct plant {
     const struct golden *g;
     const vdm_tensor *t;
     const float *r;
     float *to;
     int64_t n, rows, cols; /* the last two axes */
-    int block;             /* of the tensor's name */
-    char inner[128];       /* the rest of it, behind the block */
+    int block;             /* in the tensor's name */
+    char inner[128];       /* the rest of the name, after the block */
 } plant;
 
 static struct {
-    int known, named, other, unnamed; /* known mistakes: the right cause, another one, none */
-    int foreign, quiet, loud;         /* foreign ones: no cause, a wrong one */
-    int first, without; /* right first tensors; mistakes without an effect, which are not counted */
+    int known, named, other, unnamed; /* known: the right cause, another one, none */
+    int foreign, quiet, loud;         /* foreign: no cause, a wrong one */
+    int first, without; /* right first tensors; mistakes without an effect, which are left out */
 } count;
 
 static const float *tensor(const plant *p, const char *name)
@@ -98,6 +98,7 @@ static void make_transposed(plant *p, int which)
     }
 }
 
+/* which 1 (foreign): one row further */
 static void make_video_first(plant *p, int which)
 {
     int64_t S = p->t->shape[1], D = p->n / p->t->shape[0] / S;
@@ -107,7 +108,7 @@ static void make_video_first(plant *p, int which)
     }
 }
 
-/* A chunk of the same norm, or another tensor of the same size. */
+/* Another chunk of the same norm, or another tensor of the same size. */
 static void make_other(plant *p, int which)
 {
     static const char *const names[] = {"norm1.scale", "norm2.gate", "norm1.enc_gate", "attn1.to_v",
@@ -118,6 +119,7 @@ static void make_other(plant *p, int which)
 /* ------------------------------------------------------------------------------------------------
  * Known mistakes of the timestep and of activations */
 
+/* which 0: sin and cos exchanged, 1: alternating, 2: t / 1000, 3: t + 1, 4: t - 1, 5: over half - 1 */
 static void make_sinusoid(plant *p, int which)
 {
     int64_t width = p->cols, half = width / 2;
@@ -139,6 +141,7 @@ static const float *activated(const plant *p)
                   strncmp(p->t->name, "ofs", 3) == 0 ? "ofs_embedding.linear_1" : "time_embedding.linear_1");
 }
 
+/* which 0: none, 1: ReLU, 2: SiLU, 3: x sigmoid(1.702 x), 4: exact GELU */
 static void make_activation(plant *p, int which)
 {
     const float *x = activated(p);
@@ -153,7 +156,7 @@ static void make_activation(plant *p, int which)
 /* ------------------------------------------------------------------------------------------------
  * Known mistakes of norms, modulation and residuals */
 
-/* gamma or beta of the norm whose output the tensor is */
+/* gamma or beta of the norm that computes the tensor */
 static const float *norm_weight(const plant *p, const char *which)
 {
     char name[192];
@@ -229,7 +232,7 @@ static void make_modulation(plant *p, int which)
     }
 }
 
-/* h + gate y; which 0: no gate, 1: no h, 2: no y, 3: gates exchanged, 4: those of the other norm,
+/* h + gate y. which 0: no gate, 1: no h, 2: no y, 3: gates exchanged, 4: those of the other norm,
  * 5 (foreign): h added twice, 6 (foreign): the text without its part */
 static void make_residual(plant *p, int which)
 {
@@ -314,7 +317,7 @@ static void make_attention(plant *p, int which)
     for (int64_t at = 0; at < p->n; at += HEAD) attend(p, which, q, k, at);
 }
 
-/* The adapter of rank 4, alpha 6, times that much; foreign: from 6 on */
+/* The part of the adapter (rank 4, alpha 6) times a factor; foreign: from 7 on */
 static void make_adapter(plant *p, int which)
 {
     static const double times[] = {0, 1 / 1.5, 4, 1.5, 2, -1, 1. / 6, 1.1, 3};
@@ -323,6 +326,7 @@ static void make_adapter(plant *p, int which)
         p->to[i] = (float)((double)base[i] + times[which] * ((double)p->r[i] - (double)base[i]));
 }
 
+/* which 0: forgotten, 1: added twice */
 static void make_positions(plant *p, int which)
 {
     int64_t S = p->t->shape[1], V = S - TEXT;
@@ -335,7 +339,7 @@ static void make_positions(plant *p, int which)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The known mistakes: %d is block 0 and 1 */
+ * The known mistakes: blocks 0 and 1 replace %d */
 
 typedef void maker(plant *p, int which);
 
@@ -531,12 +535,13 @@ static double mean_of(const float *x, int64_t n, int64_t step)
     return sum;
 }
 
-static double unlike(int64_t i)
+/* From -1 to 1, irregular in i. */
+static double irregular(int64_t i)
 {
-    return (double)(i * 7919 % 101) / 50 - 1; /* -1..1 */
+    return (double)(i * 7919 % 101) / 50 - 1;
 }
 
-/* From the value only. */
+/* The wrong element, from the value x only. */
 static double of_value(int kind, double x)
 {
     switch (kind) {
@@ -575,29 +580,29 @@ static double of_value(int kind, double x)
     }
 }
 
-/* From element x number i, in column c of row y. */
+/* The wrong element, from the value x and its index i. */
 static double of_element(const plant *p, int kind, double x, int64_t i)
 {
     int64_t c = i % p->cols, y = i / p->cols;
     switch (kind) {
     case NOISE:
-        return x * (1 + 0.1 * unlike(i));
+        return x * (1 + 0.1 * irregular(i));
     case WEAK_NOISE:
-        return x * (1 + 2e-3 * unlike(i));
+        return x * (1 + 2e-3 * irregular(i));
     case NO_COLUMN:
         return c ? x : 0;
     case NO_ROW:
         return y % p->rows == p->rows - 1 ? 0 : x;
     case NO_BIAS:
-        return x - 0.3 * unlike(c + 5);
+        return x - 0.3 * irregular(c + 5);
     case EVERY_OTHER_SIGN:
         return c % 2 ? -x : x;
     case HALF_OF_HALF:
         return i < p->n / 2 ? 0.5 * x : x;
     case COLUMN_GAIN:
-        return x * (1 + 0.5 * unlike(c + 3));
+        return x * (1 + 0.5 * irregular(c + 3));
     case ROW_GAIN:
-        return x * (1 + 0.5 * unlike(y + 3));
+        return x * (1 + 0.5 * irregular(y + 3));
     case ONE_MORE:
         return i == p->n / 3 ? x + 1 : x;
     case ONE_ZERO:
@@ -617,7 +622,7 @@ static double of_element(const plant *p, int kind, double x, int64_t i)
     }
 }
 
-/* From the element at another place. */
+/* The wrong element, from elements at other places. */
 static double of_place(const plant *p, int kind, int64_t i)
 {
     int64_t c = i % p->cols, row = i - c, y = row / p->cols % p->rows, page = row - y * p->cols,
@@ -679,7 +684,7 @@ static void make_foreign(plant *p, int kind)
     }
 }
 
-/* Foreign mistakes of this model's layers */
+/* Foreign mistakes of the transformer's layers */
 static const struct {
     const char *name;
     maker *make;
@@ -715,7 +720,7 @@ static const vdm_tensor *find(const struct golden *g, const char *format, int bl
     return t;
 }
 
-/* The other file: right before the tensor, noisy after it. */
+/* Writes the other file: the tensors before the wrong one are right, those after it noisy. */
 static void write_wrong(const plant *p)
 {
     static vdm_tensor all[TENSORS];
@@ -728,7 +733,7 @@ static void write_wrong(const plant *p)
     CHECK(!vdm_safetensors_write(path_of("wrong.g"), all, f->count, NULL, 0, &err), "%s", err.text);
 }
 
-/* Whether the mistake has an effect: then what compare says of it is in said. */
+/* Plants a mistake and compares; `said` has what vdm prints. Returns false if the mistake has no effect. */
 static bool planted(plant *p, maker *make, int which)
 {
     char first[256];
@@ -781,7 +786,7 @@ static void test_known(void)
 static void expect_no_cause(plant *p, maker *make, int which)
 {
     if (!planted(p, make, which)) return;
-    bool zeros = strncmp(cause(), "nothing but zeros", 17) == 0; /* of a tensor of one row: true */
+    bool zeros = strncmp(cause(), "nothing but zeros", 17) == 0; /* a true cause for a tensor of one row */
     bool quiet = zeros || strncmp(cause(), "not one of the mistakes", 23) == 0;
     CHECK(quiet, "%s, foreign mistake %d: %.*s", p->t->name, which, (int)strcspn(cause(), "\n"), cause());
     count.foreign++;
@@ -823,7 +828,7 @@ static bool make_golden(struct golden *g)
         float *x = vdm_alloc(t->bytes, 1, "a noisy tensor", &err);
         if (!CHECK(x && t->dtype == VDM_F32, "%s", t->name)) return false;
         memcpy(x, t->data, t->bytes);
-        for (int64_t k = 0; k < vdm_tensor_count(t); k++) x[k] *= 1 + 0.01f * (float)unlike(k + i);
+        for (int64_t k = 0; k < vdm_tensor_count(t); k++) x[k] *= 1 + 0.01f * (float)irregular(k + i);
         t->data = x;
     }
     return true;

@@ -116,7 +116,7 @@ static void check_counts(void)
     CHECK(!strstr(said, "resized"), "%s", said);
 }
 
-/* Runs whose answers are copies, a grid that the pictures don't have, a picture of another aspect. */
+/* Runs whose answers are copies, a grid that the pictures don't have, a picture of another aspect ratio. */
 static void check_pictures(void)
 {
     static const char *const predict = "predict " MODEL " --sample-steps 1 -o a.ppm --image";
@@ -125,7 +125,8 @@ static void check_pictures(void)
            "vote grids answers one same -o v");
     expect(0, "exact 1 of 1", "vote grids one two three -o v"); /* all of them right */
     CHECK(!strstr(said, "two votes"), "%s", said);
-    expect(0, "small.ppm: resized from 16x16 to 32x48, another aspect\n", "%s small.ppm " SIZE, predict);
+    expect(0, "small.ppm: resized from 16x16 to 32x48, another aspect ratio\n", "%s small.ppm " SIZE,
+           predict);
     write_picture("half.ppm", 16, 24);
     expect(0, "half.ppm: resized from 16x24 to 32x48\n", "%s half.ppm " SIZE, predict);
     expect(0, "", "%s q.ppm " SIZE, predict);

@@ -220,7 +220,7 @@ static void count_attention(const vdm_cpu *cpu, const vdm_attention_args *a)
     counted_of->attention_forward(cpu, a);
 }
 
-/* Activations kept, or attention's alone, or computed again, of every block or of one: the same bits. */
+/* All activations stored, or only attention's, or recomputed, for every block or for one: the same bits. */
 static void check_keeping(const vdm_cpu *cpu, const char *name)
 {
     static float weight[B * F * C * H * W];

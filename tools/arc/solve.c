@@ -39,11 +39,11 @@ static int check_rule(const solver *s, vdm_error *err)
 static int make_views(solver *s, vdm_error *err)
 {
     vdm_arc all;
-    struct eval_options *told = &s->options.eval;
-    if (s->options.arc.augment && told->asked_views > 1)
+    struct eval_options *eval = &s->options.eval;
+    if (s->options.arc.augment && eval->asked_views > 1)
         return vdm_fail(err, "--augment %d, --views %d: expected one of the two", s->options.arc.augment,
-                        told->asked_views);
-    if (s->options.arc.augment) told->views = told->asked_views = 1;
+                        eval->asked_views);
+    if (s->options.arc.augment) eval->views = eval->asked_views = 1;
     bool square = s->options.height == s->options.width; /* others have no space for every transposed grid */
     s->n_views = 1 + s->options.arc.augment;
     s->views = vdm_alloc((size_t)s->n_views, sizeof *s->views, "the views of a task", err);
@@ -140,9 +140,9 @@ static int take(struct samples *t, int a, int k, int q, const float *video, vdm_
 {
     solver *s = t->s;
     const vdm_geometry *g = &s->session.geometry;
-    const views *told = &s->training.views;
-    const vdm_task shown = views_show(told, &s->task, k);
-    int tests = s->arc.n_test, view = told->n > 1 ? k : q / tests, test = q % tests,
+    const views *learned = &s->training.views;
+    const vdm_task shown = views_show(learned, &s->task, k);
+    int tests = s->arc.n_test, view = learned->n > 1 ? k : q / tests, test = q % tests,
         attempts = s->options.arc.attempts;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     vdm_picture last = {g->height, g->width, t->bytes};
@@ -243,9 +243,9 @@ static void vote(solver *s, const struct samples *a)
 static int answer_views(struct samples *t, vdm_error *err)
 {
     const solver *s = t->s;
-    int questions = s->task.n_test, told = s->training.views.n, status = 0;
+    int questions = s->task.n_test, learned = s->training.views.n, status = 0;
     for (int a = 0; a < s->options.arc.attempts; a++)
-        for (int k = 0; k < told; k++)
+        for (int k = 0; k < learned; k++)
             for (int q = 0; q < questions && !status; q += t->group)
                 status = answer(t, a, k, q, questions - q < t->group ? questions - q : t->group, NULL, err);
     return status;
@@ -255,16 +255,16 @@ static int answer_all(solver *s, struct samples *t, vdm_error *err)
 {
     const vdm_geometry *g = &s->session.geometry;
     console c;
-    int questions = s->task.n_test, told = s->training.views.n, attempts = s->options.arc.attempts,
+    int questions = s->task.n_test, learned = s->training.views.n, attempts = s->options.arc.attempts,
         status = 0, studied = s->arc.n_train;
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     if (!learns_colours(s)) studied = 0;
     t->group = evaluation_group(&s->session, questions > studied ? questions : studied);
     int groups =
-        attempts * told * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
+        attempts * learned * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;
     t->of = groups * s->options.sample.steps;
-    t->views = told * s->n_views;
-    t->grids = vdm_alloc((size_t)(attempts * told * questions), sizeof *t->grids, "the answers", err);
+    t->views = learned * s->n_views;
+    t->grids = vdm_alloc((size_t)(attempts * learned * questions), sizeof *t->grids, "the answers", err);
     t->images = vdm_alloc((size_t)t->group * frame, sizeof(float), "the pictures", err);
     t->videos = vdm_alloc((size_t)(t->group * g->frames) * frame, sizeof(float), "the videos", err);
     t->bytes = vdm_alloc(frame, 1, "a frame", err);

@@ -253,14 +253,14 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     return status;
 }
 
-/* Another aspect distorts the picture, and so the answer. */
+/* Prints a change of size. Another aspect ratio distorts the picture, and so the answer. */
 static void report_size(const vdm_picture *query, const options *o, int height, int width)
 {
     const char *name = strcmp(o->predict.image, "-") == 0 ? "standard input" : clean(o->predict.image);
     if (height == query->height && width == query->width) return;
     bool distorted = (int64_t)height * query->width != (int64_t)width * query->height;
     fprintf(stderr, "%s: resized from %dx%d to %dx%d%s\n", name, query->height, query->width, height, width,
-            distorted ? ", another aspect" : "");
+            distorted ? ", another aspect ratio" : "");
 }
 
 static int predict(struct question *q, session *s, vdm_picture *query, options *o, vdm_error *err)

@@ -118,8 +118,8 @@ static int check_once(const struct vote *v, int k, vdm_error *err)
     return 0;
 }
 
-/* Runs whose answers are the same in every pixel: a copy, or the same seed. Equal grids that --views drew are too; if all
- * of them are right, an equal run changes nothing. */
+/* Prints the runs whose answers are the same in every pixel: a copy, or a run with the same seed. Runs of --views draw
+ * their answers as grids, which are also the same if all are right: then nothing is printed. */
 static void report_copies(const struct vote *v)
 {
     if (v->evaluation.scored && v->evaluation.exact == v->evaluation.scored) return;

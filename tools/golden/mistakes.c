@@ -24,8 +24,8 @@ static double share_rounded(const float *x, int64_t n, int bits)
     return (double)rounded / (double)n;
 }
 
-/* Whether elements of every size use the last of these bits, as rounded ones do. In integers, multiples of a step and
- * types of 8 bits the small ones (up to half the largest) don't: they fit too, for another reason. */
+/* Whether small elements (up to half the largest) use the type's last bit, as they do after rounding to it. Integers,
+ * multiples of a step and types of 8 bits fit the type, too, but their small elements don't use this bit. */
 static bool uses_last_bit(const float *x, int64_t n, int bits)
 {
     float largest = 0;

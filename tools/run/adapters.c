@@ -86,12 +86,12 @@ static void add(struct list *l, const char *format, ...)
     va_end(args);
 }
 
-/* Hashes of what the session has, which take seconds for a large model; 0: not computed yet. */
+/* Hashes of the session's model, which take seconds for a large one; 0: not computed yet. */
 struct hashes {
     uint64_t model, vae;
 };
 
-/* Adds the parts of the model that were others. */
+/* Adds which of prompt, transformer and VAE differ from those that the file was learned with. */
 static void add_parts(struct list *l, const vdm_lora_facts *f, const session *s, struct hashes *here)
 {
     uint64_t prompt = 0;

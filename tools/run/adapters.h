@@ -9,8 +9,8 @@
 int adapter_apply(options *o, const char *path, int command, vdm_error *err);
 /* The same for every --lora. */
 int adapters_apply(options *o, int command, vdm_error *err);
-/* Prints on stderr how else the file was learned than it is used now: size, prompt, weights, views, grids. For a session
- * that is loaded; n_views: how many it is used in. */
+/* Prints on stderr what differs between how the file was learned and how it is used now: size, prompt, weights, views,
+ * grids. For a session that is loaded; n_views: the number of views that it is used in. */
 int adapter_report(const session *s, const char *path, const vdm_task *t, int n_views, vdm_error *err);
 int adapters_report(const session *s, const vdm_task *t, int n_views, vdm_error *err);
 

@@ -79,7 +79,7 @@ int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometr
         t->path, g->height, g->width, grid.rows, grid.cols, grid.cell + grid.border);
 }
 
-/* Mean of |a - b| over pixels and channels, of pictures of one size. */
+/* The mean of |a - b| over pixels and channels of two pictures of the same size */
 static double mean_difference(const vdm_picture *a, const vdm_picture *b)
 {
     int64_t n = (int64_t)a->height * a->width * 3, sum = 0;
@@ -89,15 +89,15 @@ static double mean_difference(const vdm_picture *a, const vdm_picture *b)
 
 int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
 {
-    const double FAR = 8; /* levels; a picture that is such a grid differs by none */
+    const double FAR = 8; /* levels of 255; a picture of such a grid has a difference of 0 */
     vdm_grid_layout grid = vdm_example_grid(t, e);
     vdm_picture p = {0}, drawn = {0};
-    int height, width, status = 0;
+    int height, width;
     if (t->metric != VDM_METRIC_CELLS || t->arc.path || !e->output) return 0;
     if (vdm_picture_size(e->output, &height, &width, err)) return -1;
     if (height != g->height || width != g->width) return 0; /* resized */
     uint8_t *cells = vdm_alloc((size_t)grid.rows * (size_t)grid.cols, 1, "a grid", err);
-    status = cells ? vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err) : -1;
+    int status = cells ? vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err) : -1;
     if (!status && !vdm_grid_read(cells, &p, &grid)) {
         status = vdm_grid_render(&drawn, cells, &grid, height, width, err);
         double far = status ? 0 : mean_difference(&p, &drawn);

@@ -12,7 +12,7 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
 /* Rejects a grid of cells that does not fit into the session's pictures. */
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
-/* Prints if the example's output is not a picture of the task's grid: scores and views would mean nothing. */
+/* Prints a warning if the example's output is not a picture of the task's grid: its scores and views are meaningless. */
 int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
 /* How the task's grids are drawn: "cell 8, border 2, ..."; "" if it has none. */
 void canvas_grid_text(char *text, size_t size, const vdm_task *t);

@@ -40,7 +40,7 @@ uint64_t hash_picture(const vdm_picture *p)
     return vdm_hash_bytes(h, p->rgb, (size_t)p->height * (size_t)p->width * 3);
 }
 
-/* Of the file's pixels, whatever its format, or of the grid. */
+/* Hashes the file's pixels, whatever its format, or the grid. */
 static int hash_input(uint64_t *h, const vdm_example *e, vdm_error *err)
 {
     vdm_picture p;

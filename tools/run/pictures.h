@@ -6,9 +6,9 @@
 
 /* Reads a picture and prints on stderr what was lost: transparency, 16 bits, a colour profile, an animation. */
 int read_picture(vdm_picture *p, const char *path, vdm_error *err);
-/* Prints the same of the task's pictures that have been read. */
+/* Prints the same for the task's pictures that have been read. */
 void print_task_notes(const vdm_task *t);
-/* Of size and pixels. */
+/* The hash of size and pixels */
 uint64_t hash_picture(const vdm_picture *p);
 /* Prints how many of the first `tests` test inputs are among the inputs of the first `pairs` training pairs, pixel for
  * pixel. */

@@ -113,15 +113,15 @@ static int read_pair(training *l, int i, vdm_error *err)
     return 0;
 }
 
-/* A pair, by its pictures. */
-struct seen {
+/* A pair, and hashes of its pictures */
+struct hashed {
     uint64_t input, output;
     int pair;
 };
 
 static int by_input(const void *a, const void *b)
 {
-    const struct seen *x = a, *y = b;
+    const struct hashed *x = a, *y = b;
     return x->input != y->input ? (x->input < y->input ? -1 : 1) : x->pair - y->pair;
 }
 
@@ -133,14 +133,14 @@ static void name_input(char *text, size_t size, const vdm_task *t, int pair)
         snprintf(text, size, "%.500s", clean(t->train[pair].input));
 }
 
-/* Pairs with the input of an earlier pair and another output: prints the first two, and how many there are. */
+/* Prints one pair that has an earlier pair's input but another output, and the number of such pairs. */
 static int print_contradictions(const training *l, vdm_error *err)
 {
     int n = l->checked ? l->checked : l->pairs, found = 0;
     char first[512] = "", second[512] = "";
-    struct seen *all = vdm_alloc((size_t)n, sizeof *all, "the pairs", err);
+    struct hashed *all = vdm_alloc((size_t)n, sizeof *all, "the pairs", err);
     if (!all) return -1;
-    for (int i = 0; i < n; i++) all[i] = (struct seen){hash_picture(&l->x[i]), hash_picture(&l->y[i]), i};
+    for (int i = 0; i < n; i++) all[i] = (struct hashed){hash_picture(&l->x[i]), hash_picture(&l->y[i]), i};
     qsort(all, (size_t)n, sizeof *all, by_input);
     for (int i = 1, start = 0; i < n; i++) {
         if (all[i].input != all[start].input) start = i;
@@ -168,8 +168,8 @@ int training_read(training *l, vdm_error *err)
     return canvas_report_grid(l->task, &l->task->train[0], &l->session->geometry, err);
 }
 
-/* --init's rank, alpha and targets replace the defaults before the plan is made; --rank, --alpha and --targets override
- * them, but a smaller rank or fewer targets than the file's are rejected. */
+/* The rank, alpha and targets of --init's file replace the defaults before the plan is made. --rank, --alpha and
+ * --targets override them, but a smaller rank or fewer targets than the file's are rejected. */
 int training_init_options(options *o, int command, vdm_error *err)
 {
     vdm_model_config c;
