@@ -187,7 +187,9 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     if (session_limit_memory(&r->s, plan_print(&r->s, o->learn.steps, 0, l->videos), err)) return -1;
     if (training_run(l, err)) return -1;
     if (o->dump && write_dump(r, err)) return -1;
-    return page_write(&p, r->page, err);
+    if (page_write(&p, r->page, err)) return -1;
+    fprintf(stderr, "%s shows the run\n", clean(r->page));
+    return 0;
 }
 
 static void release(struct run *r)

@@ -121,6 +121,7 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
         vdm_y4m_write(o->predict.video, bytes, g->frames, g->height, g->width, status ? &later : err))
         status = -1;
     vdm_free(bytes);
+    if (!status) fprintf(stderr, "%s: the last of %d frames\n", clean(o->output), g->frames);
     return status;
 }
 
