@@ -634,9 +634,11 @@ static void part_backward(struct block *b, vdm_slice part, float *grad)
         k->gelu(b->cpu, t->feed.gelu, up.y, count);
         vdm_adapted_middle(b->cpu, &down);
     }
+    /* y = down(gelu(up)), the part of it that this slice adds */
     vdm_adapted_backward(b->cpu, &down,
                          &(vdm_adapted_gradient){t->feed.dy, t->feed.dhidden, false, dmid, grad});
     k->gelu_backward(b->cpu, t->feed.dhidden, t->feed.dhidden, up.y, count);
+    /* up = ff_up(n) */
     vdm_adapted_backward(b->cpu, &up,
                          &(vdm_adapted_gradient){t->feed.dhidden, t->feed.dn, part.first > 0, dmid, grad});
 }

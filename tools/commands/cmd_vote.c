@@ -215,7 +215,9 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
     report_copies(v);
     if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
-    return page_write(&p, v->page, err);
+    if (page_write(&p, v->page, err)) return -1;
+    fprintf(stderr, "%s shows the answers\n", clean(v->page));
+    return 0;
 }
 
 int command_vote(int argc, char **argv)
