@@ -114,7 +114,7 @@ FAULTS_LIBRARY := $(if $(SANITIZE),,$(if $(shell $(CC) -include features.h -E -d
 test: $(TESTS) $(BUILD)/vdm $(FAULTS_LIBRARY) $(BUILD)/installed/lib/pkgconfig/vdm.pc
 	@VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" BITS_BUILD=$(BUILD)/bits FLOORS_BUILD=$(BUILD) FLOORS="$(LIB_OBJECTS) $(TOOL_OBJECTS)" \
 	    INSTALLED="$(abspath $(BUILD)/installed)" CC="$(CC)" CXX="$(EXAMPLE_CXX)" EXAMPLE_FLAGS="$(SANITIZE)" \
-	    tests/run.sh $(TESTS) tests/examples.sh tests/sizes.sh $(if $(SANITIZE),,tests/docs.sh tests/floors.sh tests/faults.sh tests/bits.sh)
+	    tests/run.sh $(if $(SANITIZE),,tests/bits.sh tests/docs.sh tests/faults.sh tests/floors.sh) tests/examples.sh tests/sizes.sh $(TESTS)
 # Memory, files and disks that fail, at every call of every command (tests/faults.sh): half an hour.
 faults: $(BUILD)/vdm $(FAULTS_LIBRARY)
 	VDM=$(BUILD)/vdm FAULTS_LIBRARY="$(abspath $(FAULTS_LIBRARY))" FAULTS=all tests/faults.sh $(COMMANDS)

@@ -52,7 +52,7 @@ check() {
     runs=$2
     shift 2
     name="$cc $*"
-    folder=$build/$(echo "$name" | tr -c 'A-Za-z0-9\n' -)
+    folder=$build/$way/$(echo "$name" | tr -c 'A-Za-z0-9\n' -)
     if ! command -v "${cc%% *}" >/dev/null; then
         not_run "$name: no ${cc%% *} here"
         return
@@ -83,6 +83,7 @@ cross() {
 }
 
 way() {
+    way=$1
     ar=ar
     runner=
     case $1 in
@@ -141,6 +142,15 @@ way() {
     esac
 }
 
-for name in "${@:-here}"; do way "$name"; done
+# Several ways: each in a process of its own, as many at a time as there are processors
+if [ $# -gt 1 ]; then
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    printf '%s\n' "$@" | xargs -n 1 -P "$jobs" tests/bits.sh | tee "$log"
+    passed=$(awk '/^bits: [0-9]+ passed, [0-9]+ failed$/ { n += $2 } END { print n + 0 }' "$log")
+    failed=$(awk '/^bits: [0-9]+ passed, [0-9]+ failed$/ { n += $4; ways++ } END { print n + '$#' - ways }' "$log")
+else
+    way "${1:-here}"
+fi
 echo "bits: $passed passed, $failed failed"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -1,26 +1,43 @@
 #!/bin/sh
-# Runs test programs one after another, all of them whatever becomes of each, and adds up their last lines
-# "NAME: N passed, M failed". A program that dies without such a line, or fails in spite of it, counts as failed.
+# Runs test programs, as many at a time as there are processors (JOBS, at most 8), all of them whatever becomes of each. What a
+# program prints is shown when it ends. Adds up their last lines "NAME: N passed, M failed": a program that dies without
+# such a line, or fails in spite of it, counts as failed.
 # RUNNER: a command to run them under, as valgrind.
+
+# run.sh --one LOG PROGRAM: its output in LOG, its exit status in LOG.status
+if [ "$1" = --one ]; then
+    log=$2
+    start=$(date +%s)
+    case $3 in
+    *.py) "${PYTHON:-python3}" "$3" ;;
+    */*) $RUNNER "$3" ;;
+    *) $RUNNER "./$3" ;;
+    esac >"$log" 2>&1
+    echo $? >"$log.status"
+    cat "$log"
+    echo "   ($3: $(($(date +%s) - start)) s)"
+    exit 0
+fi
+
+processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+: "${JOBS:=$((processors < 8 ? processors : 8))}"
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+for program in "$@"; do
+    number=$((number + 1))
+    printf '%s\n%s\n' "$logs/$number" "$program"
+done | xargs -n 2 -P "$JOBS" "$0" --one
+
 passed=0
 failed=0
-log=$(mktemp)
-trap 'rm -f "$log" "$log.status"' EXIT
-run() {
-    case $1 in
-    *.py) "${PYTHON:-python3}" "$1" ;;
-    */*) $RUNNER "$1" ;;
-    *) $RUNNER "./$1" ;;
-    esac
-    echo $? >"$log.status"
-}
+number=0
 for program in "$@"; do
-    run "$program" 2>&1 | tee "$log"
-    status=$(cat "$log.status")
-    line=$(grep -E '^[^ ]+: [0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    number=$((number + 1))
+    status=$(cat "$logs/$number.status" 2>/dev/null || echo missing)
+    line=$(grep -E '^[^ ]+: [0-9]+ passed, [0-9]+ failed' "$logs/$number" | tail -n 1)
     n=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\1/p')
     m=$(echo "$line" | sed -nE 's/^[^ ]+: ([0-9]+) passed, ([0-9]+) failed.*/\2/p')
-    if [ "$status" -ne 0 ] && [ "${m:-0}" -eq 0 ]; then
+    if [ "$status" != 0 ] && [ "${m:-0}" -eq 0 ]; then
         echo "$program: exit status $status"
         m=1
     elif [ -z "$line" ]; then

@@ -18,5 +18,7 @@ for script in $here/*.py; do
     *) programs="$programs $script" ;;
     esac
 done
+# Scripts run side by side (tests/run.sh): a thread each, since PyTorch's threads wait for each other by spinning.
+export OMP_NUM_THREADS=1
 export PYTHON="$venv/bin/python" VDM_PEER_FULL=1 VDM="${VDM_PEER_BUILD:-build/peer}/vdm"
 exec tests/run.sh $programs python/pretrain/test_pretrain.py
