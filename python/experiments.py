@@ -1,14 +1,15 @@
 """The experiments of doc/experiments.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python python/experiments.py run [told] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation] [others] [why]
-                                    [usual]
+    python python/experiments.py run [told] [staged] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation]
+                                    [others] [why] [usual]
                                     [--base NAME=MODEL]... [--limit-seconds S] [--tests N]
     python python/experiments.py tables            # the CSV -> the tables in doc/experiments.md
 
 bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
 told: models/cells by its defaults (its vdm.json), a token a cell and views with a prompt each in one adapter; and its
 blocks with random weights.
+staged: elementary automata by models/cells, a row of the answer in each video (in_stages).
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
 shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.
 phi, rank, sampling: on four tasks, sampling with the recipe `usual`, since what is learned at the last timestep alone is
@@ -24,6 +25,7 @@ import concurrent.futures
 import csv
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -64,10 +66,11 @@ RECIPES = {
     "views": (BF16 + PURE + ["--steps", 400, "--batch", 4] + FAST, BF16 + ["--ensemble", 2, "--steps", 1],
               ["0.9 at 999", "8 views: 400 x 4 each", "0.006, warmup 150", "2 videos, 1 step, and a vote"]),
 }
-RECIPES["told"] = (BF16, BF16, ["the model's", "", "", "a vote of the views"])
+RECIPES["told"] = RECIPES["staged"] = ([], [], ["the model's", "", "", "a vote of the views"])
 TOLD = [t for t in TASKS if t != "maze"] + ["day-night", "maze-rule", "maze"]
 VIEWS = range(8)
-GROUPS = ["told", "views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
+ELEMENTARY = [t for t in [*TASKS, *OTHERS] if t.startswith("rule-")]
+GROUPS = ["told", "staged", "views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
 FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
           "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:8]
@@ -82,6 +85,8 @@ def wanted(group, bases):
         return [row(t, b, seed=s, recipe="pure" if group == "bases" else group) for s in SEEDS for t in TASKS for b in bases]
     if group == "told":
         return [row(t, b, seed=s, recipe=group) for s in SEEDS for b in ("cells", "cells-random") for t in TOLD]
+    if group == "staged":
+        return [row(t, "cells", recipe=group) for t in ELEMENTARY]
     if group == "views":
         return [row(t, seed=s, recipe="views") for s in SEEDS for t in TASKS]
     if group == "shots":
@@ -131,34 +136,87 @@ def vdm(program, *words):
     return done.stdout
 
 
+ROWS = 8  # of cells in the picture of an automaton
+
+
+def first_rows(picture, k, to):
+    """A PPM file without its rows of cells from k on: they are black."""
+    with open(picture, "rb") as f:
+        head, pixels = b"".join(f.readline() for _ in range(3)), f.read()
+    shown = len(pixels) * k // ROWS
+    with open(to, "wb") as f:
+        f.write(head + pixels[:shown] + bytes(len(pixels) - shown))
+
+
+def names(folder):
+    return sorted(f[:-len(".out.ppm")] for f in os.listdir(folder) if f.endswith(".out.ppm"))
+
+
+def stage(pairs, to, k, inputs=None):
+    """The first k + 1 rows from the first k: those of the outputs in the folder `pairs`, or of the answers in `inputs`."""
+    os.makedirs(to, exist_ok=True)
+    for name in names(pairs):
+        out = os.path.join(pairs, name + ".out.ppm")
+        first_rows(os.path.join(inputs, name + ".ppm") if inputs else out, k, os.path.join(to, f"{name}-{k}.in.ppm"))
+        first_rows(out, k + 1, os.path.join(to, f"{name}-{k}.out.ppm"))
+
+
+def in_stages(program, r, model, task, folder):
+    """Learns to add a row to an automaton's rows, from ROWS - 1 stages of each pair, and answers with ROWS - 1 videos, each from
+    the answer before. Returns what the last eval printed, its folder, and the times of the start, after learning and at the end."""
+    part = lambda *words: os.path.join(folder, *words)
+    both, clock = ["--model", model, "--seed", r["seed"], "--threads", 1], [time.monotonic()]
+    for k in range(1, ROWS):
+        stage(os.path.join(task, "train"), part("staged", "train"), k)
+    stage(os.path.join(task, "test"), part("staged", "test"), 1)
+    shutil.copy(os.path.join(task, "task.json"), part("staged"))
+    vdm(program, "fit", part("staged"), *both, "--watch-every", 0, "-o", part("run"))
+    clock.append(time.monotonic())
+    inputs = None
+    for k in range(1, ROWS):
+        here = part(f"stage{k}")
+        stage(os.path.join(task, "test"), os.path.join(here, "test"), k, inputs)
+        shutil.copy(os.path.join(task, "task.json"), here)
+        inputs = part(f"answers{k}")
+        text = vdm(program, "eval", here, *both, "--lora", part("run", "lora.safetensors"), "--train-pairs", 0, "-o", inputs)
+        for name in names(os.path.join(task, "test")):
+            os.rename(os.path.join(inputs, f"{name}-{k}.ppm"), os.path.join(inputs, name + ".ppm"))
+    return text, inputs, clock + [time.monotonic()]
+
+
+def by_recipe(program, r, model, task, folder):
+    """Learns a task and answers it, as the recipe has it. Returns as in_stages does."""
+    part = lambda what, k: os.path.join(folder, what + str(k))
+    # alpha follows the rank, so that the adapter acts as strongly
+    fit, ask, _ = RECIPES[r["recipe"]]
+    fit = [*fit, "--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
+    ask = [*ask, "--steps", r["sampling"]] if r["sampling"] else ask
+    views, clock = VIEWS if r["recipe"] == "views" else [0], [time.monotonic()]
+    both = lambda k: ["--model", model, "--seed", r["seed"], "--threads", 1] + (["--view", k] if len(views) > 1 else [])
+    for k in views:
+        vdm(program, "fit", task, *both(k), "--watch-every", 0, *fit, "-o", part("run", k))
+    clock.append(time.monotonic())
+    for k in views:
+        adapter = os.path.join(part("run", k), "lora.safetensors")
+        text = vdm(program, "eval", task, *both(k), "--lora", adapter, "--train-pairs", 0, *ask, "-o", part("answers", k))
+    if len(views) > 1:
+        text = vdm(program, "vote", task, *(part("answers", k) for k in views), "-o", part("answers", 0))
+    return text, part("answers", 0), clock + [time.monotonic()]
+
+
 def run_one(program, r, model, tests):
     """Makes the task, learns, answers; the row with the result."""
     with tempfile.TemporaryDirectory() as folder:
-        task, out, ans = (os.path.join(folder, d) for d in ("task", "run", "answers"))
+        task = os.path.join(folder, "task")
         vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "--tests", tests, "-o", task)
-        # alpha follows the rank, so that the adapter acts as strongly
-        fit, ask, _ = RECIPES[r["recipe"]]
-        fit = [*fit, "--phi", r["phi"]] + (["--rank", r["rank"], "--alpha", r["rank"]] if r["rank"] else [])
-        ask = [*ask, "--steps", r["sampling"]] if r["sampling"] else ask
-        views, clock = VIEWS if r["recipe"] == "views" else [0], [time.monotonic()]
-        for k in views:
-            both = ["--model", model, "--seed", r["seed"], "--threads", 1] + (["--view", k] if len(views) > 1 else [])
-            vdm(program, "fit", task, *both, "--watch-every", 0, *fit, "-o", out + str(k))
-        clock.append(time.monotonic())
-        for k in views:
-            if len(views) > 1:
-                both[-1] = k
-            text = vdm(program, "eval", task, *both, "--lora", os.path.join(out + str(k), "lora.safetensors"), "--train-pairs", 0,
-                       *ask, "-o", ans + str(k))
-        if len(views) > 1:
-            text = vdm(program, "vote", task, *(ans + str(k) for k in views), "-o", ans + "0")
-        clock.append(time.monotonic())
+        staged = r["recipe"] == "staged"
+        text, answers, clock = (in_stages if staged else by_recipe)(program, r, model, task, folder)
         exact, tests = re.search(r"exact (\d+) of (\d+)", text).groups()
-        with open(os.path.join(ans + "0", "scores.csv"), newline="") as f:
+        with open(os.path.join(answers, "scores.csv"), newline="") as f:
             scores = list(csv.DictReader(f))
     mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
     return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"),
-                copied=mean("copied"), kept=mean("against_input"),
+                copied="" if staged else mean("copied"), kept="" if staged else mean("against_input"),
                 fit_seconds=round(clock[1] - clock[0], 1), eval_seconds=round(clock[2] - clock[1], 1),
                 model=os.path.basename(os.path.realpath(model)))
 
@@ -224,6 +282,11 @@ def tables(rows):
     return {
         "told": table(PAPER + ["models/cells, exact", "cells", "inputs", "random weights, exact", "cells", "seconds to learn"],
                       [([t, {**TASKS, **OTHERS}[t]], told(rows, t)) for t in TOLD]),
+        "staged": table(PAPER + ["exact", "cells", "inputs", "seconds to learn"],
+                        [([t, {**TASKS, **OTHERS}[t]],
+                          [f"{x[0]:{form}}" if (x := found(rows, c, task=t, base="cells", recipe="staged")) else ""
+                           for c, form in (("exact", ".2f"), ("score", ".3f"), ("tests", ".0f"), ("fit_seconds", ".0f"))])
+                         for t in ELEMENTARY]),
         "bases": table(PAPER + ["motion, 8 views"] + [b for b, _ in three], bases(four)),
         "cells": table(PAPER[:1] + ["motion, 8 views"] + [b for b, _ in three] + ["copying the input"],
                        [(labels[:1], shares + [share(found(rows, "copied", task=labels[0]))])
