@@ -13,12 +13,14 @@ tbreak kernels/plain.c:plain_group_norm
 tbreak vae.c:downsample
 tbreak vae.c:vdm_vae_sample
 # 7 and 8, and 28 to 29: schedule, noise, timesteps
-tbreak sampler.c:vdm_schedule_alpha
+tbreak sampler.c:vdm_schedule_init
 tbreak fit.c:train_step
 tbreak sampler.c:run_pipeline
 # 9 to 18: the transformer
+tbreak vdm.c:rope_tables
 tbreak vdm.c:patchify
 tbreak vdm.c:embed_timesteps
+# 768: the products that measure the speed for the expected time (tools/run/plan.c), not the model's
 tbreak kernels/plain.c:plain_matmul if m->K != 768
 tbreak kernels/plain.c:plain_layer_norm
 tbreak lora.c:vdm_adapted_forward
@@ -40,6 +42,7 @@ tbreak lora.c:vdm_adapted_backward if l->target <= VDM_OUT
 tbreak lora.c:vdm_clip_grad
 tbreak kernels/plain.c:plain_adamw
 # 30 to 35: a step of sampling, and back to pixels
+tbreak sampler.c:predict
 tbreak sampler.c:vdm_ddim_step
 tbreak sampler.c:decode
 tbreak vae.c:latent_frame
