@@ -28,7 +28,7 @@ struct run {
     vdm_lora *lora;
     int64_t n, frame, video; /* elements of the adapter, of [C,h,w], of [F,C,h,w] */
     vdm_tape *tape;
-    int64_t prompt;            /* elements of [L,Dt] */
+    int64_t words;             /* elements of [L,Dt] */
     float *text;               /* [B,L,Dt]: of each video's pair */
     float *x;                  /* [B,F,2C,h,w] */
     float *noise, *target, *v; /* [B,F,C,h,w] */
@@ -63,8 +63,8 @@ static void mix(struct run *r, int b)
 static void copy_prompt(struct run *r, int b)
 {
     const vdm_fit_data *d = r->data;
-    const float *text = d->prompt ? d->texts + d->prompt[r->pair[b]] * r->prompt : r->p->prompt;
-    memcpy(r->text + b * r->prompt, text, (size_t)r->prompt * sizeof(float));
+    const float *text = d->text_of ? d->texts + d->text_of[r->pair[b]] * r->words : r->p->prompt;
+    memcpy(r->text + b * r->words, text, (size_t)r->words * sizeof(float));
 }
 
 /* The mean loss of the batch. r->losses: that of every video; r->v and r->target: v and v*. */
@@ -130,10 +130,10 @@ static int pair_of(struct run *r, int64_t i)
 /* The last timestep with probability pure_noise, else any. */
 static int draw_t(const struct run *r, vdm_rng *rng)
 {
-    int T = r->p->schedule->config.train_timesteps;
+    int timesteps = r->p->schedule->config.train_timesteps;
     float coin = 1;
     if (r->o->pure_noise > 0) vdm_rand(rng, &coin, 1);
-    return (double)coin < r->o->pure_noise ? T - 1 : (int)vdm_randint(rng, T);
+    return (double)coin < r->o->pure_noise ? timesteps - 1 : (int)vdm_randint(rng, timesteps);
 }
 
 /* Pairs, t and noise of the batch whose first video is number `first` of the run. */
@@ -151,18 +151,19 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
 }
 
 /* The loss on a fixed set, which shows progress even when the loss of single steps is too noisy to: at least four
- * videos, pairs in turn, t evenly spread (the last one for the share pure_noise), and their own noise. */
+ * videos, pairs in turn, their own noise, and t at the middles of equal intervals. Of these the first `pure_noise` have the last t
+ * instead: low noise is then not covered. */
 static double watch_loss(struct run *r)
 {
     int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,
-        T = r->p->schedule->config.train_timesteps;
+        timesteps = r->p->schedule->config.train_timesteps;
     double sum = 0;
     vdm_trace trace = vdm_trace_inside(r->trace, "watch.%d.", r->adamw.step);
     for (int i = 0; i < videos; i++) {
         vdm_rng rng;
         int b = i % B;
         r->pair[b] = i % r->data->pairs;
-        r->t[b] = i < r->o->pure_noise * videos ? T - 1 : (2 * i + 1) * T / (2 * videos);
+        r->t[b] = i < r->o->pure_noise * videos ? timesteps - 1 : (2 * i + 1) * timesteps / (2 * videos);
         vdm_fit_rng(&rng, r->o->seed, VDM_FIT_WATCH, i);
         vdm_randn(&rng, r->noise + b * r->video, r->video);
         if (b == B - 1) sum += batch_loss(r, &trace);
@@ -287,18 +288,19 @@ static uint64_t hash_injected(const struct run *r)
 static uint64_t hash_texts(const struct run *r)
 {
     const vdm_fit_data *d = r->data;
-    if (!d->prompt) return vdm_hash_prompt(r->p->prompt, &r->p->transformer->config);
-    return vdm_hash(VDM_HASH_START, d->texts, (size_t)(d->n_texts * r->prompt), sizeof *d->texts);
+    if (!d->text_of) return vdm_hash_prompt(r->p->prompt, &r->p->transformer->config);
+    return vdm_hash(VDM_HASH_START, d->texts, (size_t)(d->n_texts * r->words), sizeof *d->texts);
 }
 
 static uint64_t hash_prompts(const struct run *r)
 {
     const vdm_fit_data *d = r->data;
     uint64_t texts = hash_texts(r);
-    return d->prompt ? vdm_hash(texts, d->prompt, (size_t)d->pairs, sizeof *d->prompt) : texts;
+    return d->text_of ? vdm_hash(texts, d->text_of, (size_t)d->pairs, sizeof *d->text_of) : texts;
 }
 
-/* What answers need to know: how the pairs became latents, what was learned from. Not for data made by hand. */
+/* Fills in the adapter's facts: how the pairs were encoded, the model and the prompts. Data not made by vdm_fit_data_make
+ * have none. */
 static void note_facts(const struct run *r)
 {
     vdm_lora_facts *f = &r->lora->facts;
@@ -424,6 +426,7 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
     vdm_tape_shape s = planned_shape(c, g, o, targets, rank);
     size_t B = (size_t)o->batch, video = (size_t)g->F * (size_t)c->out_channels * (size_t)g->h * (size_t)g->w;
     size_t text = (size_t)c->text_tokens * (size_t)c->text_dim;
+    /* of each video x (two videos), noise, target and v; of the adapter the gradient and both moments */
     return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * (size_t)vdm_lora_count(&a)) * sizeof(float);
 }
 
@@ -437,10 +440,10 @@ int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const v
 
 static int check_prompts(const vdm_fit_data *d, vdm_error *err)
 {
-    for (int i = 0; d->prompt && i < d->pairs; i++)
-        if (d->prompt[i] < 0 || d->prompt[i] >= d->n_texts)
+    for (int i = 0; d->text_of && i < d->pairs; i++)
+        if (d->text_of[i] < 0 || d->text_of[i] >= d->n_texts)
             return vdm_fail(err, "prompt of pair %d: expected 0 to %d, found %d", i + 1, d->n_texts - 1,
-                            d->prompt[i]);
+                            d->text_of[i]);
     return 0;
 }
 
@@ -520,7 +523,7 @@ static int run_new(struct run *r, vdm_error *err)
     const vdm_fit_options *o = r->o;
     const vdm_fit_data *d = r->data;
     size_t B = (size_t)o->batch, video = (size_t)r->video;
-    size_t prompt = (size_t)r->prompt;
+    size_t words = (size_t)r->words;
     const vdm_tape_shape size = {.F = d->F,
                                  .h = d->h,
                                  .w = d->w,
@@ -533,7 +536,7 @@ static int run_new(struct run *r, vdm_error *err)
     r->adamw.beta2 = o->beta2;
     r->adamw.eps = o->eps;
     r->adamw.weight_decay = o->weight_decay;
-    if (!(r->text = vdm_alloc(B * prompt, sizeof(float), "the prompts", err)) ||
+    if (!(r->text = vdm_alloc(B * words, sizeof(float), "the prompts", err)) ||
         !(r->x = vdm_alloc(B * 2 * video, sizeof(float), "the model's input", err)) ||
         !(r->noise = vdm_alloc(B * video, sizeof(float), "noise", err)) ||
         !(r->target = vdm_alloc(B * video, sizeof(float), "the target", err)) ||
@@ -600,7 +603,7 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
     r.n = vdm_lora_count(lora);
     r.frame = (int64_t)data->C * data->h * data->w;
     r.video = data->F * r.frame;
-    r.prompt = (int64_t)p->transformer->config.text_tokens * p->transformer->config.text_dim;
+    r.words = (int64_t)p->transformer->config.text_tokens * p->transformer->config.text_dim;
     r.trace = progress ? progress->trace : NULL;
     int status = check_run(&r, err);
     if (!status) status = run_new(&r, err);
@@ -768,6 +771,6 @@ void vdm_fit_data_free(vdm_fit_data *d)
 {
     vdm_free(d->videos);
     vdm_free(d->images);
-    vdm_free(d->prompt);
+    vdm_free(d->text_of);
     *d = (vdm_fit_data){0};
 }

@@ -7,7 +7,7 @@
  * (W [4D,D] and [D,4D]). An adapter is one flat array, params [layers][targets][A, B], and so are its gradient and the
  * moments of AdamW (files/adapter.c).
  *
- * Traps: s belongs into both gradients, once in each; eps of AdamW is added after the bias-corrected square root;
+ * Traps: both gradients contain s, once each; eps of AdamW is added after the bias-corrected square root;
  * weight decay shrinks the parameter before the update and applies to A and B alike; with warmup the first update
  * has lr 0. */
 #include "lora.h"

@@ -92,7 +92,7 @@ static void box_muller_16(float *x)
     }
 }
 
-/* normal_distribution<double>: one number; its twin is kept for the next call, however that comes */
+/* normal_distribution<double>: returns one normal of a pair and stores the other for the next call */
 static double normal_double(vdm_rng *r)
 {
     if (r->has_spare) {
@@ -115,6 +115,6 @@ void vdm_randn(vdm_rng *r, float *x, int64_t n)
     vdm_rand(r, x, n);
     for (int64_t i = 0; i + 16 <= n; i += 16) box_muller_16(x + i);
     if (n % 16 == 0) return;
-    vdm_rand(r, x + n - 16, 16); /* the last 16 are drawn again, whatever stood there */
+    vdm_rand(r, x + n - 16, 16); /* the last 16 are drawn again, including those already drawn */
     box_muller_16(x + n - 16);
 }

@@ -33,6 +33,8 @@ static void rescale_zero_terminal_snr(double *alphas, int n)
     }
 }
 
+/* abar_i = product over j <= i of (1 - beta_j), sqrt(beta_j) evenly spaced from sqrt(beta_start) to sqrt(beta_end);
+ * then abar <- abar / (s + (1 - s) abar), s = snr_shift_scale; then the zero terminal SNR. Trap: in this order. */
 int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err)
 {
     int n = c->train_timesteps;
@@ -46,11 +48,11 @@ int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error 
     if (!(c->snr_shift_scale > 0 && c->snr_shift_scale < 1e6))
         return vdm_fail(err, "scheduler: snr_shift_scale is %g, expected more than 0", c->snr_shift_scale);
     *s = (vdm_schedule){.config = *c};
-    double start = sqrt(c->beta_start), end = sqrt(c->beta_end), step = (end - start) / (n - 1), product = 1;
+    double start = sqrt(c->beta_start), end = sqrt(c->beta_end), step = (end - start) / (n - 1), abar = 1;
     for (int i = 0; i < n; i++) {
         double root = i < n / 2 ? start + step * i : end - step * (n - 1 - i); /* torch.linspace */
-        product *= 1 - root * root;
-        s->alphas[i] = product / (c->snr_shift_scale + (1 - c->snr_shift_scale) * product);
+        abar *= 1 - root * root;
+        s->alphas[i] = abar / (c->snr_shift_scale + (1 - c->snr_shift_scale) * abar);
     }
     if (c->rescale_zero_snr) rescale_zero_terminal_snr(s->alphas, n);
     return 0;
@@ -78,18 +80,19 @@ static int arrival(const vdm_schedule *s, int steps, int t)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * Steps. The model predicts v = sqrt(alpha) noise - sqrt(1 - alpha) x0,
- * so x0 = sqrt(alpha) x - sqrt(1 - alpha) v */
+ * Steps. The model predicts v = sqrt(abar) noise - sqrt(1 - abar) x0, so x0 = sqrt(abar) x - sqrt(1 - abar) v.
+ * Below, `alpha` is abar at t, and `to` abar at the timestep that the step arrives at. */
 
+/* x <- a x + b x0, a = sqrt((1 - to) / (1 - alpha)), b = sqrt(to) - sqrt(alpha) a. At t = 999 x0 = -v; at the last
+ * step a = 0 and b = 1. */
 void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n)
 {
     double alpha = vdm_schedule_alpha(s, t), to = vdm_schedule_alpha(s, arrival(s, steps, t));
-    double keep = sqrt((1 - to) / (1 - alpha));
+    double a = sqrt((1 - to) / (1 - alpha)), b = sqrt(to) - sqrt(alpha) * a;
     const float of_x = (float)sqrt(alpha), of_v = (float)sqrt(1 - alpha);
-    const float a = (float)keep, b = (float)(sqrt(to) - sqrt(alpha) * keep);
     for (int64_t i = 0; i < n; i++) {
         float x0 = of_x * x[i] - of_v * v[i];
-        x[i] = a * x[i] + b * x0;
+        x[i] = (float)a * x[i] + (float)b * x0;
     }
 }
 
@@ -106,8 +109,14 @@ struct dpm {
     bool second_order;
 };
 
+static bool is_second_order(const vdm_schedule *s, const vdm_step *step)
+{
+    return step->t_back >= 0 && arrival(s, step->steps, step->t) >= 0;
+}
+
 /* Infinities from alpha = 0 (t = 999) and 1 (the last step): h = inf makes m1 = 0 and m2 = -sqrt(to);
- * after t = 999 r = inf, and the second order is the first. At the last step r = 0: m3 isn't used. */
+ * in the step after t = 999 r = inf: m3 = 1 and m4 = 0, so that its second-order formula has only x0. The last step
+ * is of first order; r would be 0. */
 static struct dpm dpm_coefficients(const vdm_schedule *s, const vdm_step *step)
 {
     int t = step->t, next = arrival(s, step->steps, t);
@@ -117,7 +126,7 @@ static struct dpm dpm_coefficients(const vdm_schedule *s, const vdm_step *step)
         .m1 = (float)(sqrt((1 - to) / (1 - alpha)) * vdm_exp(-h)),
         .m2 = (float)(vdm_expm1(-2 * h) * sqrt(to)),
         .mn = (float)(sqrt(1 - to) * sqrt(1 - vdm_exp(-2 * h))),
-        .second_order = step->t_back >= 0 && next >= 0,
+        .second_order = is_second_order(s, step),
     };
     if (!c.second_order) return c;
     double r = (log_snr(alpha) - log_snr(vdm_schedule_alpha(s, step->t_back))) / h;
@@ -154,7 +163,7 @@ double vdm_dynamic_guidance(double guidance, int steps, int t)
  * The pipeline */
 
 /* One run; all its buffers but the tape are in one allocation. M videos of each of N images go through the
- * transformer together, K = N*M: each gets the same bits as it would alone. n = F*C*h*w */
+ * transformer together: each gets the same bits as it would alone. */
 struct run {
     const vdm_pipeline *p;
     const vdm_sample_options *o;
@@ -162,19 +171,20 @@ struct run {
     vdm_trace *trace;
     vdm_rng rng;
     vdm_tape *tape;
-    int M, K, B; /* K: M of image 0, M of image 1, ...; B: K, or 2K with guidance: negative prompt first */
-    int64_t frame, n; /* elements of a latent frame, of a video */
+    int M, NM,
+        B; /* NM: M of image 0, M of image 1, ...; B: NM, or 2 NM with guidance: negative prompt first */
+    int64_t frame, video; /* elements of a latent frame C*h*w, of a video F*C*h*w */
     float *memory;
-    float *x;           /* [K,F,C,h,w]: the noisy latents, at last the latents */
-    float *image;       /* [K,F,C,h,w]: the image's latents in frame 0, zeros behind */
+    float *x;           /* [N*M,F,C,h,w]: the noisy latents, at last the latents */
+    float *image;       /* [N*M,F,C,h,w]: the image's latents in frame 0, zeros behind */
     float *input;       /* [B,F,2C,h,w] */
     float *v;           /* [B,F,C,h,w] */
     float *text;        /* [B,L,Dt] */
     double *t;          /* [B] */
-    float *old, *noise; /* DPM: [K,F,C,h,w] the last x0, [2,K,F,C,h,w] */
-    float *start;       /* [M,F,C,h,w]: drawn once for all images */
-    float *moments;     /* [2C,h,w]: of an image */
-    float *draw;        /* [C,h,w]: noise of its posterior */
+    float *old, *noise; /* DPM: [N*M,F,C,h,w] the last x0, [2,N*M,F,C,h,w] */
+    float *drawn;   /* [M,F,C,h,w]: noise, the same for every image: the initial noise, then a DPM step's */
+    float *moments; /* [2C,h,w]: of an image */
+    float *image_noise; /* [C,h,w]: of its posterior */
 };
 
 static float *take(float *base, size_t *used, int64_t count)
@@ -192,21 +202,21 @@ static size_t run_layout(struct run *r, const vdm_transformer_config *c, const v
     size_t used = 0;
     bool dpm = o->sampler == VDM_DPM;
     r->M = o->ensemble > 1 ? o->ensemble : 1;
-    r->K = (o->videos > 1 ? o->videos : 1) * r->M;
-    r->B = o->guidance > 1 ? 2 * r->K : r->K;
+    r->NM = (o->videos > 1 ? o->videos : 1) * r->M;
+    r->B = o->guidance > 1 ? 2 * r->NM : r->NM;
     r->frame = (int64_t)c->out_channels * g->h * g->w;
-    r->n = g->F * r->frame;
-    r->x = take(base, &used, r->K * r->n);
-    r->image = take(base, &used, r->K * r->n);
-    r->input = take(base, &used, r->B * 2 * r->n);
-    r->v = take(base, &used, r->B * r->n);
+    r->video = g->F * r->frame;
+    r->x = take(base, &used, r->NM * r->video);
+    r->image = take(base, &used, r->NM * r->video);
+    r->input = take(base, &used, r->B * 2 * r->video);
+    r->v = take(base, &used, r->B * r->video);
     r->text = take(base, &used, (int64_t)r->B * c->text_tokens * c->text_dim);
     r->t = (double *)(void *)take(base, &used, 2 * r->B);
-    r->old = take(base, &used, dpm ? r->K * r->n : 0);
-    r->noise = take(base, &used, dpm ? 2 * r->K * r->n : 0);
-    r->start = take(base, &used, r->M * r->n);
+    r->old = take(base, &used, dpm ? r->NM * r->video : 0);
+    r->noise = take(base, &used, dpm ? 2 * r->NM * r->video : 0);
+    r->drawn = take(base, &used, r->M * r->video);
     r->moments = take(base, &used, 2 * r->frame);
-    r->draw = take(base, &used, r->frame);
+    r->image_noise = take(base, &used, r->frame);
     return used;
 }
 
@@ -303,7 +313,7 @@ static void see(const struct run *r, const float *data, const char *name, int st
     char suffix[16] = "";
     if (step) snprintf(suffix, sizeof suffix, ".%d", step);
     vdm_trace_see(r->trace, data,
-                  SHAPE((int64_t)r->K * g->F, r->p->transformer->config.out_channels, g->h, g->w), "%s%s",
+                  SHAPE((int64_t)r->NM * g->F, r->p->transformer->config.out_channels, g->h, g->w), "%s%s",
                   name, suffix);
 }
 
@@ -322,27 +332,27 @@ static int encode_images(struct run *r, const float *images, vdm_error *err)
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)vdm_image_latent_scale(&r->p->vae->config, r->o->image_scale);
     int64_t pixels = (int64_t)3 * g->height * g->width;
-    if (!r->o->image_noise) vdm_randn(&r->rng, r->draw, r->frame);
-    const float *noise = r->o->image_noise ? r->o->image_noise : r->draw;
+    if (!r->o->image_noise) vdm_randn(&r->rng, r->image_noise, r->frame);
+    const float *noise = r->o->image_noise ? r->o->image_noise : r->image_noise;
     vdm_trace trace = vdm_trace_inside(r->trace, "encode.");
     const vdm_progress progress = progress_inside(r, &trace);
-    for (int i = 0; i < r->K / r->M; i++) {
-        float *image = r->image + i * r->M * r->n;
+    for (int i = 0; i < r->NM / r->M; i++) {
+        float *image = r->image + i * r->M * r->video;
         if (vdm_vae_encode(r->p->vae, r->p->cpu, images + i * pixels,
                            &(vdm_vae_size){1, g->height, g->width, r->o->tiled}, r->moments, &progress, err))
             return -1;
         vdm_vae_sample(image, r->moments, noise, 1, r->p->vae->config.latent_channels, g->h, g->w);
         for (int64_t j = 0; j < r->frame; j++) image[j] *= scale;
-        for (int m = 1; m < r->M; m++) memcpy(image + m * r->n, image, (size_t)r->frame * sizeof(float));
+        for (int m = 1; m < r->M; m++) memcpy(image + m * r->video, image, (size_t)r->frame * sizeof(float));
     }
     see(r, r->image, "image_latents", 0);
     return 0;
 }
 
-/* Latents [K,F,C,h,w] -> r->input: its first C channels (half 0) or last C (half 1); with guidance for both prompts. */
+/* Latents [N*M,F,C,h,w] -> r->input: its first C channels (half 0) or last C (half 1); with guidance for both prompts. */
 static void put_latents(struct run *r, const float *latents, int half)
 {
-    int64_t frames = (int64_t)r->K * r->o->geometry.F;
+    int64_t frames = (int64_t)r->NM * r->o->geometry.F;
     for (int64_t f = 0; f < (int64_t)r->B * r->o->geometry.F; f++)
         memcpy(r->input + (2 * f + half) * r->frame, latents + f % frames * r->frame,
                (size_t)r->frame * sizeof(float));
@@ -355,47 +365,48 @@ static void prepare_input(struct run *r)
     int64_t words = (int64_t)c->text_tokens * c->text_dim;
     put_latents(r, r->image, 1);
     for (int b = 0; b < r->B; b++)
-        memcpy(r->text + b * words, b < r->B - r->K ? r->p->negative : r->p->prompt,
+        memcpy(r->text + b * words, b < r->B - r->NM ? r->p->negative : r->p->prompt,
                (size_t)words * sizeof(float));
 }
 
-/* r->v [K,F,C,h,w]: the velocity at t, guided */
+/* r->v [N*M,F,C,h,w]: the velocity at t; with guidance g: v_neg + g (v_pos - v_neg), v_neg in the batch's first half */
 static void predict(struct run *r, int t, vdm_trace *trace)
 {
-    int64_t n = r->K * r->n;
+    int64_t n = r->NM * r->video;
     put_latents(r, r->x, 0);
     for (int b = 0; b < r->B; b++) r->t[b] = t;
     const vdm_transformer_input in = {r->input, r->text, r->t, trace};
     vdm_transformer_forward(r->p->transformer, r->p->lora, r->p->cpu, r->tape, &in, r->v);
-    if (r->B == r->K) return;
+    if (r->B == r->NM) return;
     double guidance = r->o->guidance;
     if (r->o->dynamic_guidance) guidance = vdm_dynamic_guidance(guidance, r->o->steps, t);
-    const float g = (float)guidance, *with = r->v + n;
-    for (int64_t i = 0; i < n; i++) r->v[i] += g * (with[i] - r->v[i]);
+    const float g = (float)guidance, *v_pos = r->v + n;
+    for (int64_t i = 0; i < n; i++) r->v[i] += g * (v_pos[i] - r->v[i]);
 }
 
 /* Noise for the M videos of an image, one after another: video 0 starts from the same noise as it would without an ensemble. */
-static void draw(struct run *r)
+static void draw_videos(struct run *r)
 {
-    for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->start + m * r->n, r->n);
+    for (int m = 0; m < r->M; m++) vdm_randn(&r->rng, r->drawn + m * r->video, r->video);
 }
 
-/* one [M,F,C,h,w], of one image -> all [K,F,C,h,w]: the same for every image */
+/* one [M,F,C,h,w], of one image -> all [N*M,F,C,h,w]: the same for every image */
 static void repeat(const struct run *r, float *all, const float *one)
 {
-    for (int i = 0; i < r->K; i += r->M) memcpy(all + i * r->n, one, (size_t)(r->M * r->n) * sizeof(float));
+    for (int i = 0; i < r->NM; i += r->M)
+        memcpy(all + i * r->video, one, (size_t)(r->M * r->video) * sizeof(float));
 }
 
 static void dpm_step(struct run *r, int k, int t, int t_back)
 {
-    bool second_order = k > 0 && arrival(r->p->schedule, r->o->steps, t) >= 0;
+    const vdm_step step = {r->o->steps, t, t_back};
+    bool second_order = is_second_order(r->p->schedule, &step);
     for (int i = 0; i < 2; i++) { /* the first noise is drawn in both orders, used in the first order only */
-        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->M * r->n : r->start;
-        if (!r->o->step_noise && (i == 0 || second_order)) draw(r);
-        repeat(r, r->noise + i * r->K * r->n, noise);
+        const float *noise = r->o->step_noise ? r->o->step_noise + (2 * k + i) * r->M * r->video : r->drawn;
+        if (!r->o->step_noise && (i == 0 || second_order)) draw_videos(r);
+        repeat(r, r->noise + i * r->NM * r->video, noise);
     }
-    vdm_dpm_step(r->p->schedule, &(vdm_step){r->o->steps, t, t_back}, r->x, r->v, r->old, r->noise,
-                 r->K * r->n);
+    vdm_dpm_step(r->p->schedule, &step, r->x, r->v, r->old, r->noise, r->NM * r->video);
 }
 
 static int report(const struct run *r, int step, double start, vdm_error *err)
@@ -409,7 +420,7 @@ static int report(const struct run *r, int step, double start, vdm_error *err)
 static int check_velocity(const struct run *r, int step, vdm_error *err)
 {
     vdm_error weights;
-    if (vdm_first_not_finite(r->v, VDM_F32, r->K * r->n) < 0) return 0;
+    if (vdm_first_not_finite(r->v, VDM_F32, r->NM * r->video) < 0) return 0;
     bool found = vdm_safetensors_check_finite(&r->p->transformer->file, &weights) != 0;
     return vdm_fail(
         err, "sampling step %d: the velocity is NaN or infinite: %s", step,
@@ -431,7 +442,7 @@ static int denoise(struct run *r, vdm_error *err)
         if (r->o->sampler == VDM_DPM)
             dpm_step(r, k, t, k ? timesteps[k - 1] : -1);
         else
-            vdm_ddim_step(r->p->schedule, steps, t, r->x, r->v, r->K * r->n);
+            vdm_ddim_step(r->p->schedule, steps, t, r->x, r->v, r->NM * r->video);
         see(r, r->x, "latents", k + 1);
         if (report(r, k + 1, start, err)) return -1;
     }
@@ -441,10 +452,10 @@ static int denoise(struct run *r, vdm_error *err)
 /* The mean of image i's M videos replaces the first: details that depend on the noise average out. */
 static void mean(struct run *r, int i)
 {
-    float *x = r->x + (int64_t)i * r->M * r->n;
+    float *x = r->x + (int64_t)i * r->M * r->video;
     for (int m = 1; m < r->M; m++)
-        for (int64_t j = 0; j < r->n; j++) x[j] += x[m * r->n + j];
-    for (int64_t j = 0; j < r->n && r->M > 1; j++) x[j] /= (float)r->M;
+        for (int64_t j = 0; j < r->video; j++) x[j] += x[m * r->video + j];
+    for (int64_t j = 0; j < r->video && r->M > 1; j++) x[j] /= (float)r->M;
 }
 
 /* r->x of image i without its first `pad` frames -> video [T,3,H,W] in 0..1. Trap: dropping frames at the end instead
@@ -453,7 +464,7 @@ static int decode(struct run *r, int i, float *video, vdm_error *err)
 {
     const vdm_geometry *g = &r->o->geometry;
     const float scale = (float)(1 / r->p->vae->config.scaling_factor);
-    float *latents = r->x + (int64_t)i * r->M * r->n + g->pad * r->frame;
+    float *latents = r->x + (int64_t)i * r->M * r->video + g->pad * r->frame;
     for (int64_t j = 0; j < g->latent_frames * r->frame; j++) latents[j] *= scale;
     vdm_trace trace = vdm_trace_inside(r->trace, "decode.");
     const vdm_progress progress = progress_inside(r, &trace);
@@ -473,14 +484,14 @@ static int run_pipeline(struct run *r, const float *images, float *videos, vdm_e
 {
     const vdm_geometry *g = &r->o->geometry;
     if (encode_images(r, images, err)) return -1;
-    if (!r->o->noise) draw(r); /* after the posterior's noise, from the same generator */
-    repeat(r, r->x, r->o->noise ? r->o->noise : r->start);
+    if (!r->o->noise) draw_videos(r); /* after the posterior's noise, from the same generator */
+    repeat(r, r->x, r->o->noise ? r->o->noise : r->drawn);
     prepare_input(r);
     vdm_tape_shape shape = tape_shape(r, r->o, r->p->lora ? r->p->lora->rank : 0);
     if (!(r->tape = vdm_tape_new(r->p->transformer, &shape, err))) return -1;
     int status = denoise(r, err);
     vdm_tape_free(r->tape);
-    for (int i = 0; i < r->K / r->M && !status; i++) {
+    for (int i = 0; i < r->NM / r->M && !status; i++) {
         mean(r, i);
         status = decode(r, i, videos + (int64_t)i * g->frames * 3 * g->height * g->width, err);
     }

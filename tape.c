@@ -91,7 +91,7 @@ static void lay_out_rest(struct activations *a, const vdm_tape *t, struct cursor
 static void lay_out_activations(vdm_tape *t, struct cursor *at)
 {
     int first = first_kept(t);
-    struct activations counted;
+    struct activations counted; /* while `kept` is not allocated: the layout is only counted */
     if (t->shape.keep < t->layers) lay_out_rest(&t->shared, t, at);
     if (first > 0) lay_out_attention_outputs(&t->shared, t, at);
     for (int layer = first; layer < t->layers; layer++) {

@@ -1,7 +1,7 @@
 /* The tape: every buffer of a pass through the transformer, in one allocation. Internal to the library.
  *
- * A block's forward pass gives its backward pass `activations`. A block has its own set, as memory allows, else all share
- * one, which is recomputed. A forward pass alone stores none. Free buffers are reused; a buffer has one name for each
+ * A block's forward pass gives its backward pass `activations`. As memory allows, a block has a set of its own; the
+ * other blocks share one set, which the backward pass recomputes. A forward pass alone stores none. Free buffers are reused; a buffer has one name for each
  * of its contents. From left to right in time:
  *
  *   forward alone   embedding    norm1  q, k, v   attention  to_out  norm2  feed-forward   head
@@ -10,7 +10,7 @@
  *     y             video_rows          q_pre, q  q          y              y              head.x, head.u
  *     hidden                            k, v      k, v                      hidden
  *
- *   backward        head         again            feed-forward              attention
+ *   backward        head         recompute        feed-forward              attention
  *     dh            dh           dh               dh, dh1                   dh1, dh of the block's input
  *     n             head.n       n (norm1)        n (norm2)                 n (norm1)
  *     hidden                                      hidden                    dq, dk
@@ -34,7 +34,8 @@ struct activations {
     float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
     float *mean[2], *rstd[2];                 /* [B,S]: of norm1, norm2 */
     float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not stored */
-    float *lora_mid[4]; /* [B,S,R]: s x A^T of each target, out's with o; forward alone: out's is q's */
+    float *
+        lora_mid[4]; /* [B,S,R]: s x A^T of each target; to_out's is stored with o; forward alone it is q's */
 };
 
 struct vdm_tape {
@@ -47,7 +48,7 @@ struct vdm_tape {
     float *rope_cos, *rope_sin; /* [V,Dh/2] */
     float *positions;           /* [S,D], if they are computed */
     const float *add_positions; /* [S,D], added to h at the start: computed, learned or NULL */
-    /* from the timestep; used by the backward pass */
+    /* from the timestep; the backward pass uses modulation and head_modulation */
     float *sinusoid;        /* [B,max(D,ofs)] */
     float *emb, *emb_silu;  /* [B,E] */
     float *emb_hidden;      /* [B,E]: inside an embedding */

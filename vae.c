@@ -1,7 +1,7 @@
 /* The causal 3D VAE (diffusers: AutoencoderKLCogVideoX): videos to latents and back.
  *
- *   encode: video [T,3,H,W] --chunks of 8 frames--> encoder --> moments [F,2C,h,w] --> sample [F,C,h,w]
- *   decode: latents [F,C,h,w] --chunks of 2 frames--> decoder --> video [T,3,H,W]
+ *   encode: video [T,3,H,W] --chunks of 8 frames--> encoder --> moments [F',2C,h,w] --> sample [F',C,h,w]
+ *   decode: latents [F',C,h,w] --chunks of 2 frames--> decoder --> video [T,3,H,W]
  *
  * Inside, activations are channels-last, [T,H,W,C] of the chunk at its present resolution. With the
  * published four blocks h = H/8, w = W/8, and two of them also halve time.
@@ -34,7 +34,7 @@ static const float FIXED_EPS = 1e-6f; /* of norm_out and of every decoder norm, 
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b */
 
 /* sums [3,k,k,in,out] = W_0 + W_1 + W_2, W_0 + W_1, W_2 in f32. summed[t]: the convolution that gives y_t, of t + 1
- * kernels. With --precision bf16 and amx sums of bf16 weights too are rounded like activations. */
+ * kernels. With --precision bf16 or amx the sums are rounded to bf16, even if the weights are bf16. */
 static void sum_kernels(const vdm_cpu *cpu, const vdm_conv *w, float *sums, vdm_conv summed[PAST])
 {
     int64_t rows = (int64_t)w->k * w->k * w->in, n = w->out; /* of one kernel [rows,out] */
@@ -613,10 +613,10 @@ int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, c
     return run(&r, size, latents, video, err);
 }
 
-void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w)
+void vdm_vae_sample(float *z, const float *moments, const float *noise, int frames, int C, int h, int w)
 {
     size_t n = (size_t)C * (size_t)h * (size_t)w; /* of one frame: means [C,h,w], log variances [C,h,w] */
-    for (size_t f = 0; f < (size_t)F; f++)
+    for (size_t f = 0; f < (size_t)frames; f++)
         for (size_t i = 0; i < n; i++) {
             float mean = moments[2 * f * n + i], logvar = moments[(2 * f + 1) * n + i];
             float clamped = logvar < -30 ? -30 : logvar > 20 ? 20 : logvar;

@@ -21,9 +21,9 @@ int vdm_vae_latent_frames(const vdm_vae_config *c, int T)
     return vdm_vae_frames(c, T, false);
 }
 
-int vdm_vae_video_frames(const vdm_vae_config *c, int F)
+int vdm_vae_video_frames(const vdm_vae_config *c, int latent_frames)
 {
-    return vdm_vae_frames(c, F, true);
+    return vdm_vae_frames(c, latent_frames, true);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool t
     return plan_bytes(c, false, &(vdm_vae_size){T, H, W, tiled});
 }
 
-size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled)
+size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int latent_frames, int h, int w, bool tiled)
 {
-    return plan_bytes(c, true, &(vdm_vae_size){F, h, w, tiled});
+    return plan_bytes(c, true, &(vdm_vae_size){latent_frames, h, w, tiled});
 }

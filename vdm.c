@@ -28,7 +28,7 @@ static const float OFS = 2.0f;          /* the 1.5 pipeline always passes this a
 /* ------------------------------------------------------------------------------------------------
  * Positions */
 
-/* theta^(-2j/width), the f32 chain of get_1d_rotary_pos_embed: exponent, power and reciprocal are rounded. */
+/* 10000^(-2j/width), the f32 chain of get_1d_rotary_pos_embed: exponent, power and reciprocal are rounded. */
 static float rope_frequency(int j, int width)
 {
     float exponent = (float)(2 * j) / (float)width;
@@ -61,10 +61,10 @@ static float linspace(double start, double stop, int i, int n)
 
 /* The position of a grid row (or column) on the sample grid. The 1.5 models take plain integers ("slice"). The
  * 1.0 models stretch the picture's grid h' x w' over the base grid, centred
- * (get_resize_crop_region_for_grid), and take linspace(first, last * (n-1)/n), whose end is one step short of last only
- * if first is 0. */
+ * (get_resize_crop_region_for_grid), and take linspace(first, stop (n-1)/n), stop = first + the stretched size. Trap: the
+ * end is one step before stop only if first is 0. */
 struct span {
-    double first, last;
+    double first, last; /* of the linspace: last = stop (n-1)/n */
 };
 static struct span rope_span(const vdm_transformer_config *c, int rows, int cols, bool vertical)
 {
@@ -157,7 +157,7 @@ struct block {
     vdm_trace trace, attention_trace; /* "transformer_blocks.3.", "transformer_blocks.3.attn1." */
 };
 
-/* trace is NULL in the backward pass: only a forward pass is traced. */
+/* trace is NULL in the backward pass: what it recomputes was shown in the forward pass. */
 static struct block block_of(const struct pass *p, int layer, vdm_trace *trace)
 {
     struct block b = {.c = &p->m->config,
@@ -185,12 +185,13 @@ static void see(struct block *b, const float *x, const char *name) /* [B,S,D] */
 /* ------------------------------------------------------------------------------------------------
  * The timestep: sinusoid, embedding, modulation vectors */
 
-/* get_timestep_embedding: the f32 chain of frequencies and angles, cosines first if flip is set. */
+/* get_timestep_embedding: [cos(t f_i) ; sin(t f_i)], f_i = exp(-ln(10000) i / (width/2 - freq_shift)), in f32; sines first
+ * unless flip_sin_to_cos is set. */
 static void sinusoid(float *to, float t, int width, const vdm_transformer_config *c)
 {
     int half = width / 2;
     for (int i = 0; i < half; i++) {
-        float exponent = -9.210340371976184f * (float)i / (float)(half - c->freq_shift); /* ln 10000 */
+        float exponent = -9.210340371976184f * (float)i / (float)(half - c->freq_shift); /* -ln 10000 */
         float angle = t * (float)vdm_exp((double)exponent);
         float cosine = (float)vdm_cos((double)angle), sine = (float)vdm_sin((double)angle);
         to[i] = c->flip_sin_to_cos ? cosine : sine;
@@ -544,7 +545,8 @@ static void attention_backward(struct block *b, const float *h, float *grad)
 
 /* ------------------------------------------------------------------------------------------------
  * Feed-forward half of a block (FeedForward, gelu-approximate): y = down(gelu(up(n))), a part of its 4D hidden units at a
- * time, so that no buffer is 4D wide. A part is a slice of up's outputs and of down's inputs. */
+ * time, so that buffers are P wide, not 4D; only an `up` that is stored (tape.h) has all 4D. A part is a slice of up's
+ * outputs and of down's inputs. */
 
 static vdm_slice part_at(const vdm_tape *t, int64_t first)
 {
@@ -581,21 +583,17 @@ static vdm_adapted down_of(const struct block *b, vdm_slice part, const float *g
                          .lora_mid = b->t->feed.down_mid};
 }
 
-/* Traces all hidden units, recomputed: the feed-forward's buffers hold only a part of them. */
-static void see_feed_forward(struct block *b)
+/* Traces all hidden units, before or after GELU, computed for this: the feed-forward's buffers hold only a part of them. */
+static void see_hidden(struct block *b, const char *name, bool gelu)
 {
     const vdm_tape *t = b->t;
-    const int64_t hidden = 4 * (int64_t)t->D, shape[] = {t->shape.B, t->S, hidden};
+    const int64_t shape[] = {t->shape.B, t->S, 4 * (int64_t)t->D};
     vdm_adapted up = up_of(b, part_at(t, 0));
-    up.out = (vdm_slice){0, 0};
-    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0.proj");
-    if (up.y) vdm_adapted_forward(b->cpu, &up, 1, NULL);
-    if (up.y) vdm_trace_show(&b->trace, 3, shape);
-    const bool computed = up.y != NULL;
-    up.y = vdm_trace_space(&b->trace, 3, shape, "ff.net.0"); /* the same memory, which still has `up` */
+    up.out = (vdm_slice){0, 0}; /* all of them */
+    up.y = vdm_trace_space(&b->trace, 3, shape, "%s", name);
     if (!up.y) return;
-    if (!computed) vdm_adapted_forward(b->cpu, &up, 1, NULL);
-    b->cpu->kernels->gelu(b->cpu, up.y, up.y, shape[0] * shape[1] * hidden);
+    vdm_adapted_forward(b->cpu, &up, 1, NULL);
+    if (gelu) b->cpu->kernels->gelu(b->cpu, up.y, up.y, shape[0] * shape[1] * shape[2]);
     vdm_trace_show(&b->trace, 3, shape);
 }
 
@@ -607,7 +605,8 @@ static void feed_forward(struct block *b, float *next)
     const vdm_modulation mod = modulation_of(t, b->layer, 1);
     const vdm_rows r = rows_of(t);
     norm_forward(b, 1, t->n, h1);
-    if (vdm_trace_on(&b->trace)) see_feed_forward(b);
+    see_hidden(b, "ff.net.0.proj", false);
+    see_hidden(b, "ff.net.0", true);
     for (int64_t i = 0; i < 4 * t->D; i += t->P) {
         const vdm_slice part = part_at(t, i);
         const vdm_adapted up = up_of(b, part), down = down_of(b, part, t->hidden);
@@ -619,7 +618,8 @@ static void feed_forward(struct block *b, float *next)
     b->cpu->kernels->gated_add(b->cpu, next, h1, t->y, &r, &mod);
 }
 
-/* The gradient through a part of y = down(gelu(up(n))): dn (+)= ..., dA and dB are added to grad. y is not needed. */
+/* The gradient through a part of y = down(gelu(up(n))): dn (+)= ..., dA and dB are added to grad. y
+ * is not needed; its buffer is now a part of dhidden (tape.h). */
 static void part_backward(struct block *b, vdm_slice part, float *grad)
 {
     const vdm_kernels *k = b->cpu->kernels;
@@ -628,8 +628,10 @@ static void part_backward(struct block *b, vdm_slice part, float *grad)
     const vdm_adapted up = up_of(b, part), down = down_of(b, part, t->feed.gelu);
     const bool adapted = vdm_adapts(b->lora, VDM_FF_UP);
     float *dmid = t->attention.dlora_mid;
-    if (!b->act->up) vdm_adapted_forward(b->cpu, &up, 1, NULL);
-    if (b->act->up && adapted) vdm_adapted_middle(b->cpu, &up);
+    if (!b->act->up)
+        vdm_adapted_forward(b->cpu, &up, 1, NULL); /* up and its lora_mid */
+    else if (adapted)
+        vdm_adapted_middle(b->cpu, &up);
     if (adapted) { /* down's input and lora_mid, which only its adapter's gradient needs */
         k->gelu(b->cpu, t->feed.gelu, up.y, count);
         vdm_adapted_middle(b->cpu, &down);
@@ -662,8 +664,9 @@ static void feed_backward(struct block *b, float *grad)
 /* ------------------------------------------------------------------------------------------------
  * A block (CogVideoXBlock): h += gate1 * attention(norm1(h)); h += gate2 * ff(norm2(h)) */
 
-/* Announces the weights that are used now and next, to be read ahead. The next block is the one after this, or the one
- * before it if the backward pass follows. */
+/* Announces the weights that are used now and next, to be read ahead. After the last block comes the backward pass, which
+ * begins with that block, so that layers - 2 is next; without a backward pass block 0 of the next pass. After block 0 of
+ * the backward pass comes block 0 of the next pass, so that block 1 is next. */
 static void use_weights(const struct pass *p, int layer, int next)
 {
     int layers = p->t->layers;
@@ -722,11 +725,7 @@ static vdm_norm_args norm_out_of(const struct pass *p)
                            .x = t->head.n,
                            .y = t->head.u,
                            .norm = &p->m->norm_out,
-                           .modulation = {.shift = shift,
-                                          .scale = scale,
-                                          .text_shift = shift,
-                                          .text_scale = scale,
-                                          .stride = 2 * t->D},
+                           .modulation = {.shift = shift, .scale = scale, .stride = 2 * t->D},
                            .mean = t->head.mean[1],
                            .rstd = t->head.rstd[1],
                            .eps = (float)p->m->config.norm_eps};

@@ -4,7 +4,7 @@
  * short video that turns x into y, LoRA adapters are trained on those videos, and a new image is answered by
  * generating a video from it and keeping the last frame (arXiv 2506.07280).
  *
- *   pair -> interp -> video -> vae -> latents -> lora (vdm) -> adapter
+ *   pair -> interp -> video -> vae -> latents -> fit (vdm + lora) -> adapter
  *   query -> vae -> sampler (vdm + adapter) -> latents -> vae -> last frame
  *
  * In use; examples/few_shot.c is the whole program: cc few_shot.c $(pkg-config --cflags --libs vdm)
@@ -31,13 +31,14 @@
  *
  * This header is the manual, in a reader's order: the whole method in three calls (pipeline.c); learning and
  * sampling by their parts (fit.c, sampler.c); forward and backward of the transformer (vdm.c); its parts.
- * Reading order of the sources: pipeline.c, vdm.c, lora.c, vae.c, sampler.c, fit.c, interp.c; kernels/plain.c
- * defines every kernel as loops. Behind it: vdm_files.h has errors, memory, JSON and safetensors, vdm_task.h
+ * Reading order of the sources, that of TOUR.md: interp.c, vae.c, fit.c, sampler.c, vdm.c, lora.c; pipeline.c joins
+ * them, kernels/plain.c defines every kernel as loops. Other headers: vdm_files.h has errors, memory, JSON and safetensors, vdm_task.h
  * tasks, grids and scores.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
  *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
- *   F  latent frames, padding included h, w  latent height, width      C  latent channels (16)
+ *   F  latent frames, padding included F'  those without padding       h, w  latent height, width
+ *   C  latent channels (16)            K  elements of an input patch   K'  of an output patch
  *   D  width of the transformer        A  attention heads              Dh  width of a head, D / A
  *   L  text tokens                     V  video tokens                 S  L + V, text first
  *   Dt width of a text embedding       E  width of the time embedding  R  rank of a LoRA adapter
@@ -88,7 +89,7 @@ typedef struct vdm_learn_options vdm_learn_options;
 typedef struct vdm_sample_options vdm_sample_options;
 
 /* Latent sizes of a video of T frames of H x W. vdm_geometry_init rejects sizes that the model does not support and names
- * the nearest legal values: T = 8k + 1 (so that T -> F -> T), H and W multiples of 8 * patch, and exactly
+ * the nearest legal values: T = 8k + 1 (so that T -> F' -> T), H and W multiples of 8 * patch, and exactly
  * the sample height and width if positions are learned (other frame counts get computed ones, as in
  * diffusers). */
 typedef struct vdm_geometry {
@@ -132,7 +133,7 @@ typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
     uint8_t *rgb; /* vdm_free */
 } vdm_picture;
 
-/* What a caller sees of long work: its progress, and its tensors. Long work calls report after every step.
+/* What a caller sees of a long computation: its progress and its tensors. It reports after every step.
  * A return other than 0 asks it to stop: it saves what it has, and returns -1 with "interrupted" in the
  * sentence. Every function takes NULL for it. */
 typedef struct vdm_report {
@@ -167,8 +168,8 @@ typedef struct vdm_phi {
 /* "linear", "quadratic", "sqrt", "discrete", "black:3", "tiles:4x4", "noisy", "noisy:quadratic". */
 int vdm_phi_parse(vdm_phi *phi, const char *text, vdm_error *err);
 
-/* The factor on a video's latents is scaling_factor. On the image's latents, the one that users and
- * programs disagree about (they differ by 1/0.7^2 in the 1.5 models):
+/* A video's latents are multiplied by scaling_factor. For the image's latents diffusers' pipeline and the
+ * public trainers use different factors (in the 1.5 models they differ by 1/0.7^2 = 2.04):
  *   VDM_IMAGE_PIPELINE  as diffusers' pipeline: 1/factor if invert_scale_latents, else factor
  *   VDM_IMAGE_TRAINER   as the public trainers: factor
  * Training and sampling must use the same. */
@@ -307,10 +308,10 @@ typedef struct vdm_fit_data {
     int pairs, F, C, h, w;
     float *videos; /* [pairs,F,C,h,w]: posterior samples times scaling_factor, with the padding in front */
     float *images; /* [pairs,C,h,w]: frame 0 of the condition; its other frames are zero */
-    /* A prompt for each pair, instead of the pipeline's; NULL: none. vdm_fit_data_free frees only `prompt`. */
-    const float *texts;   /* [n_texts,L,Dt] */
-    int n_texts, *prompt; /* [pairs]: the index of each pair's text */
-    vdm_lora_facts facts; /* for the adapter's: sizes and the image's factor, by vdm_fit_data_make */
+    /* A prompt for each pair, instead of the pipeline's; NULL: none. vdm_fit_data_free frees only `text_of`. */
+    const float *texts;    /* [n_texts,L,Dt] */
+    int n_texts, *text_of; /* [pairs]: the index of each pair's text */
+    vdm_lora_facts facts;  /* for the adapter's: sizes and the image's factor, by vdm_fit_data_make */
 } vdm_fit_data;
 typedef struct vdm_fit_data_options {
     vdm_geometry geometry;
@@ -341,7 +342,7 @@ void vdm_fit_data_free(vdm_fit_data *d);
  * not finite stops it: the sentence names step and pairs, and the state is that before the step.
  * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what
  * the model shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of
- * the block's output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after
+ * the block's output, [B,S,D]); behind "watch.K." the passes on the fixed set after step K (0: before training); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after
  * the update "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
 int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
             vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
@@ -406,7 +407,7 @@ typedef struct vdm_transformer_input {
 void vdm_transformer_forward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
                              vdm_tape *tape, const vdm_transformer_input *in, float *v);
 /* dL/dv [B,F,out_channels,h,w] -> grad += dL/dparams, laid out like lora->params. Follows a forward
- * pass on the same tape. Kept activations or computed again: the same bits. trace may be NULL. */
+ * pass on the same tape. Stored and recomputed activations give the same bits. trace may be NULL. */
 void vdm_transformer_backward(const vdm_transformer *m, const vdm_lora *lora, const vdm_cpu *cpu,
                               vdm_tape *tape, const float *dv, float *grad, vdm_trace *trace);
 
@@ -472,8 +473,8 @@ int vdm_transformer_load(vdm_transformer *m, const char *dir, vdm_error *err);
 void vdm_transformer_free(vdm_transformer *m);
 /* Bytes of all weights, and of the large matrices of one block */
 size_t vdm_transformer_bytes(const vdm_transformer *m, size_t *block);
-/* From now on weights take about so much memory, or that of two blocks if this is more: a block is read while the one
- * before it is used, and given back after it. `bytes` for all of them or more: nothing is done, which is the default. */
+/* Limits the memory of the weights to about `bytes`, but at least to two blocks: a block is read while the one before it
+ * is used, and released after its use. Without this call, or if `bytes` is enough for all weights, all stay mapped. */
 int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err);
 
 /* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
@@ -543,12 +544,12 @@ int vdm_vae_decode(const vdm_vae *m, const vdm_cpu *cpu, const float *latents, c
                    float *video, const vdm_progress *progress, vdm_error *err);
 /* T -> F' and back, and the bytes that encoding and decoding take beyond the weights, at their peak. */
 int vdm_vae_latent_frames(const vdm_vae_config *c, int T);
-int vdm_vae_video_frames(const vdm_vae_config *c, int F);
+int vdm_vae_video_frames(const vdm_vae_config *c, int latent_frames);
 size_t vdm_vae_encode_bytes(const vdm_vae_config *c, int T, int H, int W, bool tiled);
-size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int F, int h, int w, bool tiled);
+size_t vdm_vae_decode_bytes(const vdm_vae_config *c, int latent_frames, int h, int w, bool tiled);
 /* DiagonalGaussianDistribution: z = mean + exp(clamp(logvar, -30, 20) / 2) noise.
- * moments [F,2C,h,w], noise and z [F,C,h,w]; noise NULL: the mode. */
-void vdm_vae_sample(float *z, const float *moments, const float *noise, int F, int C, int h, int w);
+ * moments [F',2C,h,w], noise and z [F',C,h,w], frames = F'; noise NULL: the mode. */
+void vdm_vae_sample(float *z, const float *moments, const float *noise, int frames, int C, int h, int w);
 
 /* ------------------------------------------------------------------------------------------------
  * LoRA adapters (lora.c; in memory and in files: files/adapter.c)
@@ -649,7 +650,7 @@ int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err)
 /* Cumulative alphas [train_timesteps] in double: scaled linear betas, SNR shift, zero terminal SNR. */
 struct vdm_schedule {
     vdm_scheduler_config config;
-    double alphas[1000];
+    double alphas[1000]; /* abar_t; diffusers: alphas_cumprod */
 };
 int vdm_schedule_init(vdm_schedule *s, const vdm_scheduler_config *c, vdm_error *err);
 double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
@@ -658,9 +659,9 @@ void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
 
 /* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
 void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n);
-/* SDE-DPM++ 2M: old [n] keeps the last x0; t_back is the timestep before t, or -1 at the first step;
- * noise [2,n]: a second-order step uses the second, a first-order one the first (PyTorch draws and
- * drops the other). */
+/* SDE-DPM++ 2M: old [n] stores the last x0; t_back is the timestep before t, or -1 at the first step;
+ * noise [2,n]: a first-order step uses the first; a second-order step uses the second (diffusers draws both
+ * there and drops the first). */
 typedef struct vdm_step {
     int steps, t, t_back; /* steps in all; from timestep t */
 } vdm_step;

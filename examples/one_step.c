@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { T = 500, RANK = 4 }; /* timestep, rank of the adapter */
+enum { TIMESTEP = 500, RANK = 4 };
 
 static void check(int status, const vdm_error *err)
 {
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     vdm_rng rng;
     vdm_rng_seed(&rng, 42);
     vdm_randn(&rng, noise, n);
-    noisy_video(xt, target, &data, noise, vdm_schedule_alpha(m.schedule, T));
+    noisy_video(xt, target, &data, noise, vdm_schedule_alpha(m.schedule, TIMESTEP));
 
     /* a new adapter: A random, B zero: the model's output is unchanged, and only B has a gradient */
     vdm_lora lora;
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
     check(!tape, &err);
 
     /* forward, backward, update, and forward again */
-    double t = T;
+    double t = TIMESTEP;
     vdm_transformer_input in = {.x = xt, .text = m.prompt, .t = &t};
     vdm_transformer_forward(m.transformer, &lora, m.cpu, tape, &in, v);
     double loss = loss_of(dv, v, target, n);

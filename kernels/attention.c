@@ -3,13 +3,13 @@
  *
  *   o_i = sum over j of p_ij v_j,   p_ij = exp(s_ij) / sum over j of exp(s_ij),   s_ij = q_i k_j / sqrt(Dh)
  *
- * Forward. One task is a group of queries of one head. Queries are in the lanes:
+ * Forward. One piece is a group of queries of one head. Queries are in the lanes:
  *     scores [keys,queries] = K Q^T      left panels of keys, right panels of queries
  *     softmax over each column           lanes are not summed
  *     O^T [Dh,queries] += V^T P          the scores already have the layout of a right panel
  * A tile of keys is packed once for all queries of the group; the scores of TILE_COLS queries stay in L1/L2.
  *
- * Backward. One task is a head, or some of its keys; for a group of key tiles, packed once: tiles of queries outside,
+ * Backward. One piece is a head, or some of its keys; for a group of key tiles, packed once: tiles of queries outside,
  * of keys inside. Keys are in the lanes:
  *     S [queries,keys] = Q K^T, G = dO V^T, both become P and dS in place
  *     dV += P^T dO, dK += dS^T Q         left factor: P, not packed, since its columns are contiguous

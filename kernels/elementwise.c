@@ -69,14 +69,14 @@ INLINE v16 gelu_16(v16 x)
 }
 
 /* gelu' = s + x s (1 - s) (2u)', s = sigma(2u). 1 - s is computed as s e^-2u, which does not cancel. x is limited to
- * -8..8, so that nothing overflows: beyond, the slope is 0 or 1 to 1e-19. */
+ * -8..8, so that nothing overflows: beyond, gelu' is 0 or 1 to 1e-19. */
 INLINE v16 gelu_slope_16(v16 x)
 {
     v16 one = v16_set(1), a = v16_set(GELU_A);
     x = v16_max(v16_set(-8), v16_min(v16_set(8), x));
     v16 x2 = v16_mul(x, x), e = v16_exp(v16_neg(v16_mul(x, v16_fma(v16_set(GELU_B), x2, a))));
-    v16 s = v16_div(one, v16_add(one, e)), slope = v16_mul(x, v16_fma(v16_set(3 * GELU_B), x2, a));
-    return v16_fma(v16_mul(s, v16_mul(s, e)), slope, s);
+    v16 s = v16_div(one, v16_add(one, e)), x_du2 = v16_mul(x, v16_fma(v16_set(3 * GELU_B), x2, a));
+    return v16_fma(v16_mul(s, v16_mul(s, e)), x_du2, s);
 }
 
 /* The loop of a kernel, and of each the formula: y from elements x and Z of two arrays and factors a and b. */

@@ -31,7 +31,8 @@
  *          B^T d = d0 - d2, d1 + d2, d2 - d1, d1 - d3     G g = g0, ((g0 + g2) + g1) / 2, ((g0 + g2) - g1) / 2, g2
  *          A^T p = (p0 + p1) + p2, (p1 - p2) - p3
  *      Each of the 16 sums P is computed by rule 1, 5 or 6, over k = dt*in + channel; then bias, then residual.
- * Threads divide outputs, never sums. Any size is legal, 0 included; pointers need no alignment. */
+ * Threads divide outputs, or the fixed pieces of a sum, which are then added in order: neither their number nor the thread
+ * that computes a piece changes a bit. Any size is legal, 0 included; pointers need no alignment. */
 #ifndef VDM_KERNELS_H
 #define VDM_KERNELS_H
 
@@ -161,7 +162,7 @@ typedef struct vdm_kernels {
     /* y = (xhat gamma + beta) (1 + scale) + shift, xhat = (x - mean) rstd, row by row over D; mean and
      * variance by rule 2, the variance from (x - mean)^2; rstd = 1 / sqrt(variance + eps). */
     void (*layer_norm)(const vdm_cpu *cpu, const vdm_norm_args *n);
-    /* dx (+)= rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma */
+    /* dx (+)= rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat)), dxhat = dy (1 + scale) gamma */
     void (*layer_norm_backward)(const vdm_cpu *cpu, const vdm_norm_args *n);
 
     /* Mean and rstd of each of `groups` groups of channels over P pixels, x [P,C]. Per channel: sums of

@@ -73,14 +73,15 @@ static void layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
     run_rows(cpu, (int64_t)n->rows.B * n->rows.S, n->rows.D, norm_rows, n);
 }
 
-/* q = dy (1 + scale) gamma */
-INLINE v16 norm_q(const float *dy, const float *gamma, const float *scale, int64_t i, int64_t lanes)
+/* dxhat = dy (1 + scale) gamma */
+INLINE v16 dxhat_16(const float *dy, const float *gamma, const float *scale, int64_t i, int64_t lanes)
 {
-    v16 q = v16_load_n(dy + i, lanes);
-    if (scale) q = v16_mul(q, v16_add(v16_set(1), v16_load_n(scale + i, lanes)));
-    return v16_mul(q, v16_load_n(gamma + i, lanes));
+    v16 dxhat = v16_load_n(dy + i, lanes);
+    if (scale) dxhat = v16_mul(dxhat, v16_add(v16_set(1), v16_load_n(scale + i, lanes)));
+    return v16_mul(dxhat, v16_load_n(gamma + i, lanes));
 }
 
+/* dx (+)= rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat)); product_sum: of dxhat xhat */
 static void norm_row_backward(const vdm_norm_args *n, int64_t row)
 {
     const vdm_modulation *m = &n->modulation;
@@ -90,18 +91,20 @@ static void norm_row_backward(const vdm_norm_args *n, int64_t row)
     const float *dy = n->dy + row * D, *x = n->x + row * D;
     float *dx = n->dx + row * D;
     const bool add = n->add;
-    v16 q_sum = v16_set(0), q_xhat_sum = v16_set(0), mu = v16_set(n->mean[row]), rs = v16_set(n->rstd[row]);
+    v16 dxhat_sum = v16_set(0), product_sum = v16_set(0), mu = v16_set(n->mean[row]),
+        rs = v16_set(n->rstd[row]);
     for (int64_t i = 0; i < D; i += 16) {
         int64_t lanes = smaller(16, D - i);
-        v16 q = norm_q(dy, gamma, scale, i, lanes);
-        q_sum = v16_add(q_sum, q);
-        q_xhat_sum = v16_fma(q, v16_mul(centred(x + i, mu, lanes), rs), q_xhat_sum);
+        v16 dxhat = dxhat_16(dy, gamma, scale, i, lanes);
+        dxhat_sum = v16_add(dxhat_sum, dxhat);
+        product_sum = v16_fma(dxhat, v16_mul(centred(x + i, mu, lanes), rs), product_sum);
     }
-    v16 q_mean = v16_set(v16_sum(q_sum) / (float)D), q_xhat_mean = v16_set(v16_sum(q_xhat_sum) / (float)D);
+    v16 dxhat_mean = v16_set(v16_sum(dxhat_sum) / (float)D),
+        product_mean = v16_set(v16_sum(product_sum) / (float)D);
     for (int64_t i = 0; i < D; i += 16) {
         int64_t lanes = smaller(16, D - i);
-        v16 q = norm_q(dy, gamma, scale, i, lanes), xhat = v16_mul(centred(x + i, mu, lanes), rs);
-        v16 change = v16_fma(v16_neg(xhat), q_xhat_mean, v16_sub(q, q_mean));
+        v16 dxhat = dxhat_16(dy, gamma, scale, i, lanes), xhat = v16_mul(centred(x + i, mu, lanes), rs);
+        v16 change = v16_fma(v16_neg(xhat), product_mean, v16_sub(dxhat, dxhat_mean));
         v16 d = add ? v16_fma(rs, change, v16_load_n(dx + i, lanes)) : v16_mul(rs, change);
         v16_store_n(dx + i, d, lanes);
     }

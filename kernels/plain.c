@@ -68,7 +68,7 @@ struct sum {
     float total;          /* of the finished pieces */
     int count;            /* products in the current piece */
     float chain[2];       /* the current piece; rule 6: its even and its odd products */
-    float even_a, even_b; /* rule 5: of the current pair, which the odd product precedes */
+    float even_a, even_b; /* rule 5: the even factors of a pair, whose odd product is added first */
 };
 
 /* The sum of no products, and a sum that continues from a value */
@@ -378,14 +378,14 @@ static float score(const vdm_cpu *cpu, const struct head *h, int i, int j)
     return sum_of(&s);
 }
 
-/* o_i = sum over j of softmax(s_i)_j v_j, the keys j in tiles: with every tile the maximum m, the sum l of
- * exp(s_ij - m) and o, not yet divided by l, move on. lse_i = log of the sum over j of exp(s_ij) */
+/* o_i = sum over j of softmax(s_i)_j v_j in tiles of keys j. After each tile m is the maximum of s_ij so far, l the sum of
+ * exp(s_ij - m), o the sum of exp(s_ij - m) v_j; at the end o is divided by l. lse_i = log of the sum over j of exp(s_ij) */
 static void attend(const vdm_cpu *cpu, const struct head *h, int i)
 {
     float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
     for (int first = 0; first < h->S; first += VDM_KEY_TILE) {
         int n = h->S - first < VDM_KEY_TILE ? h->S - first : VDM_KEY_TILE;
-        float p[VDM_KEY_TILE], partial[8] = {0}, before = m;
+        float p[VDM_KEY_TILE], partial[8] = {0}, before = m; /* p: scores, then exp(score - m) */
         for (int j = 0; j < n; j++) {
             p[j] = score(cpu, h, i, first + j);
             if (p[j] > m) m = p[j];
@@ -500,7 +500,7 @@ static void plain_layer_norm(const vdm_cpu *cpu, const vdm_norm_args *n)
     }
 }
 
-/* dx (+)= rstd (q - mean(q) - xhat mean(q xhat)), q = dy (1 + scale) gamma = dL/dxhat */
+/* dx (+)= rstd (dxhat - mean(dxhat) - xhat mean(dxhat xhat)), dxhat = dy (1 + scale) gamma */
 static void plain_layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n)
 {
     (void)cpu;
@@ -511,22 +511,24 @@ static void plain_layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n
         const float *x = n->x + i * D, *dy = n->dy + i * D;
         const float *scale = vector_of(&n->rows, i, m->text_scale, m->scale, m->stride);
         float *dx = n->dx + i * D;
-        float mean = n->mean[i], rstd = n->rstd[i], q_sum[16] = {0}, q_xhat_sum[16] = {0};
+        float mean = n->mean[i], rstd = n->rstd[i], dxhat_sum[16] = {0},
+              product_sum[16] = {0}; /* of dxhat xhat */
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
-            q_sum[d % 16] += q;
-            q_xhat_sum[d % 16] = fmaf(q, xhat, q_xhat_sum[d % 16]);
+            float dxhat = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
+            dxhat_sum[d % 16] += dxhat;
+            product_sum[d % 16] = fmaf(dxhat, xhat, product_sum[d % 16]);
         }
-        float q_mean = tree_sum(q_sum, 16) / (float)D, q_xhat_mean = tree_sum(q_xhat_sum, 16) / (float)D;
+        float dxhat_mean = tree_sum(dxhat_sum, 16) / (float)D,
+              product_mean = tree_sum(product_sum, 16) / (float)D;
         for (int64_t d = 0; d < D; d++) {
-            float q = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
-            float change = fmaf(-xhat, q_xhat_mean, q - q_mean);
+            float dxhat = (scale ? dy[d] * (1 + scale[d]) : dy[d]) * gamma[d], xhat = (x[d] - mean) * rstd;
+            float change = fmaf(-xhat, product_mean, dxhat - dxhat_mean);
             dx[d] = n->add ? fmaf(rstd, change, dx[d]) : rstd * change;
         }
     }
 }
 
-/* Sum over pixels p of x(p,c) - mean, or of its square: tiles of pixels in f32, their sums in double */
+/* Sum over pixels p of x(p,c), or of (x(p,c) - mean)^2 if `square`: tiles of VDM_PIXEL_TILE pixels in f32, their sums in double */
 static double channel_sum(const float *x, int64_t P, int C, float mean, bool square)
 {
     double total = 0;
@@ -609,15 +611,15 @@ static void plain_gelu(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
 }
 
 /* gelu'(x) = s + x s (1 - s) (2u)', s = sigma(2u). 1 - s is computed as s e^-2u: the subtraction would cancel.
- * Beyond 8 the slope is 0 or 1 (to 1e-19): the limit avoids infinity. */
+ * Beyond 8 gelu' is 0 or 1 (to 1e-19): the limit avoids infinity. */
 static void plain_gelu_backward(const vdm_cpu *cpu, float *dx, const float *dy, const float *x, int64_t n)
 {
     (void)cpu;
     for (int64_t i = 0; i < n; i++) {
         float v = x[i] > 8 ? 8 : x[i] < -8 ? -8 : x[i];
         float e = exp_of(-(v * fmaf(GELU_B, v * v, GELU_A))), s = 1 / (1 + e);
-        float slope = v * fmaf(3 * GELU_B, v * v, GELU_A);
-        dx[i] = dy[i] * fmaf(s * (s * e), slope, s);
+        float x_du2 = v * fmaf(3 * GELU_B, v * v, GELU_A); /* x (2u)' */
+        dx[i] = dy[i] * fmaf(s * (s * e), x_du2, s);
     }
 }
 
@@ -664,7 +666,7 @@ static void plain_exp(const vdm_cpu *cpu, float *y, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = exp_of(x[i]);
 }
 
-/* m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, p = keep p + step m / (sqrt(v) / root + eps) */
+/* m = m + (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, p = keep p + step m / (sqrt(v) / root + eps) */
 static void plain_adamw(const vdm_cpu *cpu, float *p, float *m, float *v, const float *g, int64_t n,
                         const vdm_adamw_factors *f)
 {
@@ -700,7 +702,7 @@ static void plain_enlarge(const vdm_cpu *cpu, float *y, const float *x, int H, i
 
 /* ------------------------------------------------------------------------------------------------ */
 
-/* Multiply-adds one after the other; of bf16 no machine has an instruction that this file would use. */
+/* One chain of multiply-adds. bf16: 0, since plain loops use no bf16 instruction. */
 static double plain_peak(const vdm_cpu *cpu, int64_t steps)
 {
     float sum = 0, x = 1e-3f;

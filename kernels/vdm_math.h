@@ -1,4 +1,4 @@
-/* vdm_math: exp, log, sine and the half-precision formats, the same bits on every machine. */
+/* vdm_math: exp, expm1, log, pow, sine and cosine, with the same bits on every machine. */
 #ifndef VDM_MATH_H
 #define VDM_MATH_H
 

@@ -10,7 +10,7 @@ files are believed.
 
 Size letters are those of vdm.h:  B videos  T frames  H,W pixels  F latent frames  h,w latent size  C latent
 channels  D width  A heads  Dh = D/A  L text tokens  V video tokens  S = L + V, text first  E width of the
-time embedding  R rank of an adapter.  dx is dL/dx; a layer's backward pass stands below its forward pass.
+time embedding  R rank of an adapter.  dx is dL/dx; a layer's backward pass follows its forward pass.
 
 Everything is float64 but the tables of the timestep and of RoPE, which diffusers computes in float32
 whatever the model's dtype: at t = 999 a rounded angle is off by 3e-5, so its rounding is part of them."""
@@ -65,7 +65,7 @@ def load(folder):
     return json.loads((folder / "config.json").read_text()), weights
 
 
-class Tap:
+class Trace:
     """see(name, x) gives x back, and keeps it where the golden has a tensor of that name."""
 
     def __init__(self, wanted):
@@ -305,20 +305,20 @@ class Transformer:
         y = linear(x, self.w, name)
         if f"{name}.lora_A.weight" in self.lora:
             self.see(f"{name}.base_layer", y)
-            low = self.see(f"{name}.lora_A", x @ self.lora[f"{name}.lora_A.weight"].T)  # [B,S,R]
-            y = y + self.scale * low @ self.lora[f"{name}.lora_B.weight"].T
+            lora_mid = self.see(f"{name}.lora_A", x @ self.lora[f"{name}.lora_A.weight"].T)  # [B,S,R]
+            y = y + self.scale * lora_mid @ self.lora[f"{name}.lora_B.weight"].T
         return self.see(name, y)
 
     def adapted_backward(self, name, dy, x):
-        """dB += s dy^T (x A^T);  dlow = s dy B;  dA += dlow^T x;  dx = dy W + dlow A"""
+        """dB += s dy^T (x A^T);  dlora_mid = s dy B;  dA += dlora_mid^T x;  dx = dy W + dlora_mid A"""
         if f"{name}.lora_A.weight" not in self.lora:
             return linear_backward(dy, self.w, name)
         A, B = self.lora[f"{name}.lora_A.weight"], self.lora[f"{name}.lora_B.weight"]
-        dlow = self.scale * dy @ B
+        dlora_mid = self.scale * dy @ B
         for b in range(len(x)):  # gradients are sums over tokens and videos
             self.grad[f"{name}.lora_B.weight"] += self.scale * dy[b].T @ (x[b] @ A.T)
-            self.grad[f"{name}.lora_A.weight"] += dlow[b].T @ x[b]
-        return linear_backward(dy, self.w, name) + dlow @ A
+            self.grad[f"{name}.lora_A.weight"] += dlora_mid[b].T @ x[b]
+        return linear_backward(dy, self.w, name) + dlora_mid @ A
 
     def norm(self, name, x):
         """CogVideoXLayerNormZero: y [B,S,D] = LN(x) (1 + scale) + shift; also gives scale and gate.
@@ -335,12 +335,12 @@ class Transformer:
         """dx through y = LN(x) (1 + scale) + shift"""
         return layer_norm_backward(dy * (1 + scale), x, self.w, f"{name}.norm", self.eps)
 
-    def turn(self, name, which, x):
+    def qk(self, name, which, x):
         """q = rope(LN(x)), x [B,S,A,Dh]; k likewise. Traps: the norm is over Dh, of eps 1e-6, comes first."""
         x = self.see(f"{name}.norm_{which}", layer_norm(x, self.w, f"{name}.norm_{which}", QK_EPS))
         return self.see(f"{name}.rope_{which}", rope(x, self.cos, self.sin, self.L)) if self.rotary else x
 
-    def turn_backward(self, name, which, dy, x):
+    def qk_backward(self, name, which, dy, x):
         if self.rotary:
             dy = rope_backward(dy, self.cos, self.sin, self.L)
         return layer_norm_backward(dy, x, self.w, f"{name}.norm_{which}", QK_EPS)
@@ -351,7 +351,7 @@ class Transformer:
         attn, ff = f"{name}.attn1", f"{name}.ff.net"
         n1, scale1, gate1 = self.norm(f"{name}.norm1", h)
         q_in, k_in, v = (self.adapted(f"{attn}.to_{which}", n1).reshape(heads) for which in "qkv")
-        q, k = self.turn(attn, "q", q_in), self.turn(attn, "k", k_in)
+        q, k = self.qk(attn, "q", q_in), self.qk(attn, "k", k_in)
         o = see(f"{attn}.attention", attention(q, k, v).reshape(h.shape))
         h1 = see(f"{name}.h1", h + gate1 * self.adapted(f"{attn}.to_out.0", o))
         n2, scale2, gate2 = self.norm(f"{name}.norm2", h1)
@@ -371,8 +371,8 @@ class Transformer:
         # h1 = h + gate1 to_out(attention(norm1(h)))
         do = self.adapted_backward(f"{attn}.to_out.0", gate1 * dh, o)
         dq, dk, dv = attention_backward(do.reshape(q.shape), q, k, v)
-        dq, dk = self.turn_backward(attn, "q", dq, q_in), self.turn_backward(attn, "k", dk, k_in)
-        dn1 = 0  # q, k and v are made of the same n1
+        dq, dk = self.qk_backward(attn, "q", dq, q_in), self.qk_backward(attn, "k", dk, k_in)
+        dn1 = 0  # q, k and v are computed from the same n1
         for which, d in zip("qkv", (dq, dk, dv)):
             dn1 = dn1 + self.adapted_backward(f"{attn}.to_{which}", d.reshape(h.shape), n1)
         return dh + self.norm_backward(f"{name}.norm1", dn1, h, scale1)
@@ -687,7 +687,7 @@ def main(model, golden_path, out):
     golden, facts = read_safetensors(golden_path)
     if facts.get("tiled", "0") != "0":
         sys.exit("twin: tiles are not here: make the golden without --tiled")
-    see = Tap(golden)
+    see = Trace(golden)
     for name, x in golden.items():
         if name in INPUTS or name.startswith("adapter."):
             see(name, x)

@@ -468,7 +468,7 @@ static void test_prompts(void)
     memcpy(texts + L * DT, s.text, sizeof s.text);
     s.data.texts = texts;
     s.data.n_texts = 2;
-    s.data.prompt = (int[]){1, 1, 1};
+    s.data.text_of = (int[]){1, 1, 1};
     run(&same, &o, NULL);
     check_same(&same, &plain, o.steps, "the pipeline's prompt as the second text");
     /* lr 0, nothing but pair 2: the loss is that of its text alone */
@@ -476,22 +476,22 @@ static void test_prompts(void)
     o.steps = 3;
     o.pair = (int[]){2, 2, 2, 2, 2, 2};
     o.state = s.state;
-    s.data.prompt = (int[]){1, 1, 0};
+    s.data.text_of = (int[]){1, 1, 0};
     run(&swapped, &o, NULL);
-    s.data.prompt = (int[]){0, 0, 1};
+    s.data.text_of = (int[]){0, 0, 1};
     o.resume = true;
     check_refused(&o, RANK, ": prompt:");
     o.resume = false;
     run(&r, &o, NULL);
     CHECK(r.rows[1].loss != swapped.rows[1].loss, "the pair's text makes no difference");
-    s.data.prompt = NULL;
+    s.data.text_of = NULL;
     run(&same, &o, NULL);
     CHECK(r.rows[1].loss == same.rows[1].loss, "pair 2 is not learned with text 1: %g, expected %g",
           r.rows[1].loss, same.rows[1].loss);
-    s.data.prompt = (int[]){0, 2, 0};
+    s.data.text_of = (int[]){0, 2, 0};
     run(&r, &o, NULL);
     CHECK(r.status && strstr(r.err.text, "prompt of pair 2: expected 0 to 1, found 2"), "%s", r.err.text);
-    s.data.prompt = NULL;
+    s.data.text_of = NULL;
     s.data.texts = NULL;
     s.data.n_texts = 0;
 }

@@ -43,7 +43,7 @@ MISTAKES = [
     ("train", "(1 - tanh**2) * ROOT", "ROOT", GRADIENT + r"\.4"),
     ("train", "(dP - (P * dP).sum(-1, keepdims=True))", "dP", GRADIENT + r"\.4"),
     ("train", "rope(dy, cos, -sin, L)", "rope(dy, cos, sin, L)", GRADIENT + r"\.4"),
-    ("train", "dlow = self.scale * dy @ B", "dlow = dy @ B", GRADIENT + r"\.4"),
+    ("train", "dlora_mid = self.scale * dy @ B", "dlora_mid = dy @ B", GRADIENT + r"\.4"),
     ("train", "self.scale * dy[b].T", "dy[b].T", GRADIENT + r"\.0\.attn1\.to_q\.lora_B\.weight"),
     ("train", "np.sqrt(v / (1 - beta2**k)) + eps", "np.sqrt(v / (1 - beta2**k) + eps)", r"step\.[23]\..*"),
     ("train, clipped", "x *= 1 - lr * decay", "pass", r"step\.[23]\..*"),

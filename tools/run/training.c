@@ -262,9 +262,9 @@ static int prompt_views(training *l, vdm_error *err)
     if (l->views.n == 1) return 0;
     l->data.texts = l->views.text;
     l->data.n_texts = l->views.n;
-    l->data.prompt = vdm_alloc((size_t)l->videos, sizeof *l->data.prompt, "the views' prompts", err);
-    for (int i = 0; l->data.prompt && i < l->videos; i++) l->data.prompt[i] = i / l->pairs;
-    return l->data.prompt ? 0 : -1;
+    l->data.text_of = vdm_alloc((size_t)l->videos, sizeof *l->data.text_of, "the views' prompts", err);
+    for (int i = 0; l->data.text_of && i < l->videos; i++) l->data.text_of[i] = i / l->pairs;
+    return l->data.text_of ? 0 : -1;
 }
 
 /* The console's report, and every look_every steps a look at the adapter. */
