@@ -1,4 +1,4 @@
-"""The tables of doc/measured.md from the JSON files of bench_peer.py and growth.py, for that document.
+"""Tables of doc/measured-before.md, for new builds too, from the JSON files of bench_peer.py and growth.py.
 
     python python/bench_peer.py block.forward.1476 block.learn tiny --json f32.json
     python python/bench_peer.py block.forward.1476 block.learn tiny --precision bf16 --json bf16.json
