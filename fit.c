@@ -744,6 +744,7 @@ int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data
         (vdm_lora_facts){.frames = g->frames,
                          .height = g->height,
                          .width = g->width,
+                         .pairs = pairs,
                          .vae = vdm_hash_vae(p->vae),
                          .image_latent_scale = vdm_image_latent_scale(&p->vae->config, o->image_scale)};
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)

@@ -296,11 +296,12 @@ vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora);
  * vdm_sample rejects another factor on the image's latents. Each is 0 if it is not known. */
 typedef struct vdm_lora_facts {
     int views, view; /* of a task of grids: the number of views; the view, if there is one (vdm fit --view) */
+    int pairs;       /* learned from; a pair counts once, in however many views */
     int frames, height, width; /* of the videos */
     double image_latent_scale; /* the factor on the image's latents: vdm_image_latent_scale */
     uint64_t model, vae;       /* hashes: of weights and schedule; of the VAE, 0 if it is not known */
     uint64_t prompt; /* of the prompt's embedding; of all, one after the other, if there are several */
-    char grid[64];   /* how the program draws grids; "": it does not */
+    char grid[96];   /* how the program draws grids; "": it does not */
 } vdm_lora_facts;
 
 /* What training needs of the pairs, computed once for the whole run */

@@ -2,9 +2,10 @@
  *
  *   vdm_views    "8": learned in 8 views
  *   vdm_learned  {"frames": 9, "height": 64, "width": 64, "image_latent_scale": 0.7, "model": "0123456789abcdef",
- *                "vae": "0123456789abcdef", "prompt": "0123456789abcdef", "view": 3, "grid": "cell 8, border 0, ..."}
+ *                "vae": "0123456789abcdef", "prompt": "0123456789abcdef", "view": 3, "pairs": 30,
+ *                "grid": "cell 8, border 0, ..."}
  *
- * Files of other programs have neither; older files of vdm lack "vae". */
+ * Files of other programs have neither; older files of vdm lack "vae" or "pairs". */
 #include "files/adapter_facts.h"
 #include "files/fields.h"
 
@@ -25,8 +26,8 @@ static uint64_t read_hash(vdm_fields *f, const char *key)
 
 static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path, vdm_error *err)
 {
-    static const char *const keys[] = {"frames", "height", "width", "image_latent_scale", "model", "vae",
-                                       "prompt", "view",   "grid"};
+    static const char *const keys[] = {
+        "frames", "height", "width", "image_latent_scale", "model", "vae", "prompt", "view", "pairs", "grid"};
     vdm_fields f;
     vdm_fields_open(&f, j, j->nodes, path, err);
     vdm_fields_only(&f, keys, sizeof keys / sizeof keys[0]);
@@ -38,6 +39,7 @@ static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path,
     if (vdm_field(&f, "vae")) to->vae = read_hash(&f, "vae");
     to->prompt = read_hash(&f, "prompt");
     to->view = vdm_field_int(&f, "view", 0, 0, MAX_VIEWS);
+    if (vdm_field(&f, "pairs")) to->pairs = vdm_field_int(&f, "pairs", 0, 1, VDM_MAX_PAIRS);
     const char *grid = vdm_field_text(&f, "grid", "");
     if (strlen(grid) >= sizeof to->grid) vdm_field_refuse(&f, "grid", "a shorter text");
     snprintf(to->grid, sizeof to->grid, "%s", grid);
@@ -97,17 +99,19 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
                     char text[VDM_MAX_FACTS][VDM_FACTS_TEXT], const char *path, vdm_error *err)
 {
     int n = 0;
-    char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "";
+    char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "", pairs[32] = "";
     vdm_lora_facts read_back;
     const char *views = f->views > 1 ? text[0] : NULL, *learned = f->frames ? text[1] : NULL;
     escape_grid(grid, f);
     if (f->vae) snprintf(vae, sizeof vae, "\"vae\": \"%016" PRIx64 "\", ", f->vae);
+    if (f->pairs) snprintf(pairs, sizeof pairs, "\"pairs\": %d, ", f->pairs);
     snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
     snprintf(text[1], VDM_FACTS_TEXT,
              "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
              "\"model\": \"%016" PRIx64 "\", %s\"prompt\": \"%016" PRIx64
-             "\", \"view\": %d, \"grid\": \"%s\"}",
-             f->frames, f->height, f->width, f->image_latent_scale, f->model, vae, f->prompt, f->view, grid);
+             "\", \"view\": %d, %s\"grid\": \"%s\"}",
+             f->frames, f->height, f->width, f->image_latent_scale, f->model, vae, f->prompt, f->view, pairs,
+             grid);
     if (read_facts(&read_back, views, learned, path, err)) return -1;
     if (views) to[n][0] = "vdm_views", to[n++][1] = views;
     if (learned) to[n][0] = "vdm_learned", to[n++][1] = learned;

@@ -360,7 +360,7 @@ vdm_grid_layout vdm_example_grid(const vdm_task *t, const vdm_example *e);
 
 /* ------------------------------------------------------------------------------------------------
  * Diagnosis of failures (diagnosis.c): sums over answers, zeroed at first. Levels are 0..255; frames are the model's
- * own, before any correction of colours.
+ * own, before any correction of colours or vote of several views, each of which is an answer here.
  *
  * colour shift  for every colour of the task the mean of (level seen - colour) over the cells, or pixels, of known
  *               answers that are read right; over all pixels if the metric distinguishes none.

@@ -192,6 +192,9 @@ static void check_view_prompts(void)
     }
     expect(0, "in 2 views", "fit arc.json " MODEL " --steps 1 --rank 2 --size 32x48 --views 2 -o both");
     expect_silence("eval arc.json " SAMPLE "--size 32x48 --lora both/lora.safetensors");
+    expect(1, "both/lora.safetensors: learned on grids of several sizes (ARC-AGI): expected --views 1",
+           PREDICT "--lora both/lora.safetensors -o no.ppm");
+    expect(0, "", PREDICT "--views 1 --lora both/lora.safetensors -o a.ppm");
     expect(0, "learned with --views 2 (here 1)\n",
            "eval arc.json " SAMPLE "--size 32x48 --views 1 --lora both/lora.safetensors");
     expect(0, "learned with --views 1 (here 2)\n",

@@ -338,6 +338,10 @@ static void check_adapter_views(void)
           "%d views", facts.views);
     expect(0, "",
            "eval task --model model --sample-steps 2 -o said --lora views/lora.safetensors --train-pairs 2");
+    CHECK(strstr(said, "colour shift") && !strstr(said, "+0 +0 +0"),
+          "expected the colours of the views' own frames, not of the vote: %s", said);
+    expect(1, "--colour shift: expected one view, found 4",
+           "eval task --model model --lora views/lora.safetensors --colour shift");
     expect_same("said/scores.csv", "views/scores.csv", true);
     expect_same("said/0&.ppm", "views/0&.ppm", true);
     expect(1, "--views 5: expected at most 4",
@@ -350,11 +354,104 @@ static void check_adapter_views(void)
     expect_same("one.ppm", "views/0&.ppm", true);
     expect(0, "", PREDICT "--cell %d --border 0 -o two.ppm --views 2", CELL);
     expect_same("two.ppm", "one.ppm", false);
-    expect(1, "a grid of whole cells", PREDICT "--cell 7 --border 0 -o no.ppm");
+    expect(0, "", PREDICT "-o three.ppm");
+    expect_same("three.ppm", "one.ppm", true);
+    expect(0, "--guidance 2: no effect: guidance of several views needs a negative prompt",
+           PREDICT "--guidance 2 -o guided.ppm");
+    expect_same("guided.ppm", "one.ppm", true);
+    expect(1, "learned with cells of 8 pixels: expected the same here, found --cell 7",
+           PREDICT "--cell 7 --border 0 -o no.ppm");
+    expect(1, "learned with borders of 0 pixels", PREDICT "--border 1 -o no.ppm");
+    expect(1, "learned with the palette arc", PREDICT "--palette vivid -o no.ppm");
+    expect(1, "--border: it has no effect here", PREDICT "--border 0 --views 1 -o no.ppm");
+    expect(1, "pictures of 32x48: expected such a picture, or --size 32x48, found 16x48",
+           PREDICT "--size 16x48 -o no.ppm");
     expect(0, "", PREDICT "--views 1 -o plain.ppm");
+    CHECK(!strstr(said, "learned with grids"), "one view is not a grid: %s", said);
     expect(0, "",
            "eval task --model model --sample-steps 2 -o plain --lora views/lora.safetensors --views 1");
     expect_same("plain.ppm", "plain/0&.ppm", true);
+}
+
+/* The grid of an adapter is the one that eval takes from the task: it need not fill the picture, nor have the palette of
+ * the options. */
+static void check_predicted(const char *task)
+{
+#define PREDICT_GRID \
+    "predict --model model --sample-steps 2 --lora grid/lora.safetensors --image grid/task/test/0000.in.ppm "
+    expect_shell(0, "", "mkdir grid");
+    expect(0, "", "tasks %s --grid 4x5 --cell 8 --border 0 --size 32x48 -n 2 --tests 1 -o grid/task", task);
+    expect(0, "", "fit grid/task --model model --steps 3 --rank 2 --watch-every 0 --views 4 -o grid");
+    expect(
+        0, "",
+        "eval grid/task --model model --sample-steps 2 --train-pairs 0 --lora grid/lora.safetensors -o grid");
+    expect(0, "", PREDICT_GRID "-o grid/answer.ppm");
+    CHECK(!strstr(said, "differs from this picture") && !strstr(said, "learned with"), "%s", said);
+    expect_same("grid/answer.ppm", "grid/0000.ppm", true);
+}
+
+static void check_grids(void)
+{
+    write_text("model/vdm.json", "{\"arc\": {\"cell\": 8, \"border\": 0}}");
+    check_predicted("langton-2 --paper");
+    expect(0, "palette maze, 4 rows, 5 columns", "info grid/lora.safetensors");
+    expect_shell(0, "", "mv grid maze");
+    check_predicted("flip-h");
+    expect(1, "the adapter before it of", PREDICT_GRID "--lora maze/lora.safetensors -o no.ppm");
+    expect(0, "0000.in.ppm: a grid of 4 rows and 5 columns of 8 pixels differs from this picture",
+           "predict --model model --sample-steps 1 --lora maze/lora.safetensors --image "
+           "grid/task/test/0000.in.ppm -o other.ppm");
+    /* an adapter of an earlier version has neither the grid's size nor the number of pairs */
+    expect_shell(
+        0, "",
+        "mv grid/lora.safetensors new && LC_ALL=C sed 's/, 4 rows, 5 columns\\(.\"\\)}/\\1%19s}/; "
+        "s/.\"pairs.\": 2, /%14s/' new > grid/lora.safetensors && ! cmp -s new grid/lora.safetensors",
+        "", "");
+    expect(
+        0,
+        "an older file, without the size of its grids: the picture is read as one that fills it, of 4 rows "
+        "and 6 columns, palette arc",
+        PREDICT_GRID "-o older.ppm");
+    expect_same("older.ppm", "grid/answer.ppm", false);
+    expect(0, "", "eval grid/task --model model --sample-steps 1 --lora grid/lora.safetensors");
+    CHECK(!strstr(said, "learned with") && strstr(said, "of 1 training pairs"), "%s", said);
+    expect_shell(0, "", "rm model/vdm.json");
+}
+
+/* Only pairs that were learned count as training pairs. */
+static void check_shots(void)
+{
+#define FEW "eval task --model model --sample-steps 1 --lora shots/lora.safetensors "
+    expect(0, "", "fit task --model model --steps 1 --rank 2 --watch-every 0 --shots 3 -o shots");
+    expect(0, "of 3 training pairs right", FEW);
+    CHECK(!strstr(said, "--train-pairs"), "%s", said);
+    expect(0, "--train-pairs 8: the adapter learned 3 pairs, which are used",
+           FEW "--train-pairs 8 --limit 1");
+    CHECK(strstr(said, "of 3 training pairs right"), "%s", said);
+    expect(0, "of 2 training pairs right", FEW "--train-pairs 2 --limit 1");
+    expect(0, "--train-pairs 100: task has 8 pairs",
+           "eval task --model model --sample-steps 1 --limit 1 --train-pairs 100");
+    CHECK(strstr(said, "of 8 training pairs right"), "%s", said);
+    expect(0, "--limit 6: task has 5 test pictures",
+           "eval task --model model --sample-steps 1 --limit 6 --train-pairs 0");
+    expect_shell(0, "", "cp -r task seen.task && cp 'task/train/5&.in.ppm' 'seen.task/test/0&.in.ppm'");
+    expect(0, "", "eval seen.task --model model --sample-steps 1 --lora shots/lora.safetensors --limit 1");
+    CHECK(!strstr(said, "training inputs too"), "%s", said);
+    expect_shell(0, "", "cp 'task/train/2&.in.ppm' 'seen.task/test/0&.in.ppm'");
+    expect(0, "1 of 1 test inputs are training inputs too",
+           "eval seen.task --model model --sample-steps 1 --lora shots/lora.safetensors --limit 1");
+}
+
+/* The page has the number of views that were used. */
+static void check_page_views(void)
+{
+    const char *four[] = {"Views</th><td>4, one adapter<"};
+    check_report("own/report.html", four, 1);
+    check_report("said/report.html", four, 1);
+    slurp(page, sizeof page, "pixels/run/report.html");
+    CHECK(strstr(page, "Settings") && !strstr(page, "Views</th>"), "one view of pictures");
+    slurp(page, sizeof page, "plain/report.html");
+    CHECK(strstr(page, "Settings") && !strstr(page, "Views</th>"), "one view of four");
 }
 
 /* Views of the model's vdm.json hold for tasks of grids alone. */
@@ -395,6 +492,8 @@ static void check_views(void)
     check_drawn("views/0&.ppm");
     check_adapter_views();
     check_model_views();
+    check_page_views();
+    check_grids();
     write_prompts(4, 32); /* the same views with other prompts are another task for the adapter */
     expect(0, "", "fit task --model model -o prompts --steps 3 --rank 2 --watch-every 0 --views 4");
     expect_same("prompts/lora.safetensors", "views/lora.safetensors", false);
@@ -486,6 +585,13 @@ static void check_demo(void)
     check_report("demo1/demo.html", pieces, 6);
     check_strip();
     check_looks();
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 51 -o many");
+    expect(0, "many: only the first 50 of 51 test pictures are answered; --limit 51 answers all",
+           "demo many --model model --steps 1 --rank 2 --sample-steps 1 -o demo2");
+    CHECK(strstr(said, "of 50 exact"), "%s", said);
+    expect(0, "of 51 exact",
+           "demo many --model model --steps 1 --rank 2 --sample-steps 1 --limit 51 -o demo2");
+    CHECK(!strstr(said, "only the first"), "%s", said);
     expect(2, "one task", "demo task task --model model");
     expect(2, "--phi", "demo task --model model --phi cubic");
     expect(1, "no-such", "demo ./no-such --model model");
@@ -552,6 +658,7 @@ int main(void)
     check_sizes();
     check_view();
     check_views();
+    check_shots();
     check_vote();
     check_demo();
     check_made();

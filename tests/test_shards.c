@@ -68,6 +68,9 @@ static void check_single(void)
     CHECK(!strchr(said, '\033'), "colours where there is no terminal");
     arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer --colour affine");
     CHECK(strstr(said, "read from the generated picture"), "the rule isn't named: %s", said);
+    arc(0, "fall: ", "tasks/a/fall.json -o shots --shots 1 --colour palette");
+    slurp(other, sizeof other, "shots/arc.html");
+    CHECK(strstr(other, "Learned from 1 pairs") != NULL, "arc.html: not the pairs of --shots");
     arc(0, "0 with 2", "tasks/a/fall.json -o two");
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);

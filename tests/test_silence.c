@@ -203,6 +203,13 @@ static void check_options(void)
     CHECK(!vdm_safetensors_write("prompt", &t, 1, NULL, 0, &err), "%s", err.text);
     expect(0, "", "%s --prompt-embeds prompt", guided);
     CHECK(!strstr(said, "no effect"), "%s", said);
+    expect(0, "--dynamic-guidance: no effect: the prompt and the negative prompt are the same",
+           "%s --dynamic-guidance", guided);
+    CHECK(strstr(said, "guidance 1, ensemble"), "%s", said);
+    expect(0, "guidance 6, dynamic, ensemble", "%s --dynamic-guidance --prompt-embeds prompt", guided);
+    expect(0, "--negative-embeds: no effect", "%s --negative-embeds prompt --prompt-embeds prompt", guided);
+    expect(1, "--cell: it has no effect here", "%s --cell 8", guided);
+    expect(1, "--palette: it has no effect here", "%s --palette vivid", guided);
     expect_shell(0, "OMP_NUM_THREADS: expected a number of threads, found 'many'",
                  "OMP_NUM_THREADS=many \"$VDM\" predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm");
     expect_shell(0, "",
@@ -222,6 +229,7 @@ static void check_options(void)
            "tasks coco --annotations c.json --images . --category dog,cat,dog -o coco");
     expect(1, "among the files of tasks", "arc tasks " MODEL " --size 32x48 --out tasks/results.json");
     expect(2, "expected the NAME of a task", "tasks -o nothing");
+    expect(2, "-n: it has no effect here; it goes with the NAME of a task", "tasks -n 5");
     expect(2, "expected one of the two", "tasks --list -o nothing");
     expect(2, "expected no name, or coco, found 'flip-h'", "tasks flip-h --list");
     expect(2, "not with --vae-roundtrip", "arc task --vae-roundtrip --steps 3 " MODEL);

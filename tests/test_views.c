@@ -1,5 +1,6 @@
 /* Answers in several views become one: each is undone before it counts, and every cell has a vote of its own. */
 #include "check.h"
+#include "tools/run/canvas.h"
 #include "tools/run/multi_view.h"
 
 #include <string.h>
@@ -33,8 +34,49 @@ static void check_drawn(const cell_votes *b, const uint8_t expected[CELLS], cons
     CHECK(done && memcmp(cells, expected, CELLS) == 0, "%s", what);
 }
 
+/* A layout as text is read back the same; texts of other forms are not layouts. */
+static void check_texts(void)
+{
+    static const char *const wrong[] = {"",
+                                        "cell 8",
+                                        "cell 0, border 0, align 1, palette arc",
+                                        "cell 8, border 0, align 1, palette pink",
+                                        "cell 8, border 0, align 1, palette arc, 7 rows",
+                                        "cell 8, border 0, align 1, palette arc, 7 rows, 0 columns",
+                                        "cell 8, border 0, align 1, palette arc, 7 rows, 7 columns, 7",
+                                        "cell 99999999999999999999, border 0, align 1, palette arc"};
+    char text[96];
+    vdm_task t = {.metric = VDM_METRIC_CELLS};
+    vdm_grid_layout back;
+    for (int i = 0; i < 12; i++) {
+        t.grid = (vdm_grid_layout){.rows = i & 1 ? 32 : 0,
+                                   .cols = i & 1 ? 31 : 0,
+                                   .cell = 512,
+                                   .border = 64,
+                                   .align = 64,
+                                   .grey = i & 2,
+                                   .palette = (vdm_palette)(i / 4)};
+        canvas_grid_text(text, sizeof text, &t);
+        bool read = canvas_grid_read(&back, text);
+        CHECK(read && back.rows == t.grid.rows && back.cols == t.grid.cols && back.cell == 512 &&
+                  back.border == 64 && back.align == 64 && back.grey == t.grid.grey &&
+                  back.palette == t.grid.palette,
+              "%s", text);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK(!canvas_grid_read(&back, wrong[i]), "read: %s", wrong[i]);
+    CHECK(canvas_same_grid("cell 8, border 0, align 1, palette arc",
+                           "cell 8, border 0, align 1, palette maze, 7 rows, 7 columns", true) &&
+              !canvas_same_grid("cell 8, border 0, align 1, palette arc, 7 rows, 7 columns",
+                                "cell 8, border 0, align 1, palette maze, 7 rows, 7 columns", false) &&
+              !canvas_same_grid("cell 8, border 0, align 1, palette arc, 7 rows, 7 columns",
+                                "cell 8, border 0, align 1, palette arc, 7 rows, 8 columns", false),
+          "other grids");
+}
+
 int main(void)
 {
+    check_texts();
     uint8_t grid[CELLS];
     cell_votes b;
     vdm_views_make(list, VIEWS, true, 1, 10, 42);

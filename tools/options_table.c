@@ -82,14 +82,16 @@ const struct option_row option_rows[] = {
      "save the state every N steps (50)"},
     {"--watch-every", "N", COUNT, AT(learn.watch_every), 0, 1000000, ARC | FIT | DEMO, NO_KEY,
      "compute the loss on a fixed set every N steps; 0: never (10)"},
-    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | VOTE | DEMO, 0,
+    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, EVAL | VOTE, 0,
      "answer only the first N test pictures (all)"},
+    {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, DEMO, 0,
+     "answer only the first N test pictures; with a generator's name: make N (50)"},
     {"--at-least", "X", REAL, AT(eval.at_least), -1e9, 1e9, EVAL | VOTE, 0,
      "exit with status 3 if the mean score is below X, or above X if the metric is mae"},
     {"--colour", "none|shift|affine|palette", CHOICE, AT(eval.colour), 0, 0, EVAL, 0,
-     "correct the colours of answers: shift adds one offset, affine and palette learn a map from training pairs (none)"},
+     "correct the colours of answers in one view: shift adds one offset, affine and palette learn a map from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
-     "also answer N training pairs, for colour maps and to detect memorising (8, at most as many as test pictures)"},
+     "also answer the first N training pairs that were learned, for colour maps and to detect memorising (8, at most as many as test pictures)"},
     {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, ARC | FIT | PREDICT | EVAL | DEMO, KEY,
      "learn and answer a task of grids in N views with one adapter: mirrored, transposed, recoloured, each with its own prompt; a majority vote decides (fit, demo, arc: the model's, or 1; predict, eval: the adapter's)"},
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
@@ -112,7 +114,7 @@ const struct option_row option_rows[] = {
      "print the memory and the time that the command will take, and stop"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, ARC, KEY, "size of the canvas (400x400)"},
     {"--cell", "N", COUNT, AT(canvas.cell), 0, 512, GRIDS | PREDICT, KEY,
-     "ARC-AGI grids: maximum side of a cell in pixels; 0: as large as fits (0). predict --views: the side of a cell"},
+     "ARC-AGI grids: maximum side of a cell in pixels; 0: as large as fits (0). predict with views: the side of a cell (the adapter's)"},
     {"--border", "N", COUNT, AT(canvas.border), 0, 64, GRIDS | PREDICT, KEY,
      "ARC-AGI grids: pixels between cells and around the grid (2)"},
     {"--align", "N", COUNT, AT(canvas.align), 1, 64, GRIDS, KEY,
@@ -212,8 +214,9 @@ const int n_option_aliases = sizeof option_aliases / sizeof option_aliases[0];
 
 const struct usage usages[] = {
     {DEMO, "vdm demo [TASK] [-o DIR] [options]",
-     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK is a folder, or the "
-     "name of a generator ('vdm tasks' lists them), which makes 30 pairs to learn from and 50 inputs to answer."},
+     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK is a folder, of whose "
+     "test pictures the first 50 are answered, or the name of a generator ('vdm tasks' lists them), which makes 30 pairs "
+     "to learn from and 50 inputs to answer."},
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
      "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME, prints the "
      "table of tasks.\n"

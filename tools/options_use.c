@@ -15,6 +15,11 @@ static bool is_generated(const options *o)
     return !is_coco(o);
 }
 
+static bool has_task(const options *o)
+{
+    return o->n_operands > 0;
+}
+
 static bool has_warmup(const options *o)
 {
     return strcmp(o->learn.schedule, "constant") != 0;
@@ -92,6 +97,8 @@ static const struct rule {
     const char *with;               /* what they need; of golden: --what */
 } rules[] = {
     {TASKS, "--annotations --images --category --as", is_coco, "tasks coco"},
+    {TASKS, "-n --tests --grid --cell --border --size --content --paper --seed", has_task,
+     "the NAME of a task"},
     {TASKS, "--grid --cell --border --content --paper", is_generated,
      "tasks that are generated, not with coco"},
     {FIT | DEMO | ARC, "--warmup", has_warmup, "--schedule warmup, linear or cosine"},
@@ -117,6 +124,7 @@ static const struct rule {
     {GOLDEN, "--steps", NULL, "train|sample"},
     {GOLDEN, "--rank --targets --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
     {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},
+    {GOLDEN, "--dynamic-guidance", is_guided, "--guidance above 1"},
     {GOLDEN, "--tiled", NULL, "vae-encode|vae-decode|sample"},
     {GOLDEN, "--frames --size", NULL, "transformer|vae-encode|vae-decode|sample|train"},
     {GOLDEN, "--prompt", NULL, "text"},

@@ -70,6 +70,11 @@ static int start_result(solver *s, vdm_error *err)
     return 0;
 }
 
+int solver_pairs(const solver *s)
+{
+    return s->training.pairs < s->arc.n_train ? s->training.pairs : s->arc.n_train;
+}
+
 static int prepare(solver *s, const char *path, const char *work, bool resumable, vdm_error *err)
 {
     struct stat st;
@@ -86,8 +91,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.height = o->height;
     s->result.width = o->width;
     if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
-    s->training.checked = s->arc.n_train; /* the views of --augment come after them */
-    if (print_seen_inputs(&s->task, s->arc.n_train, s->arc.n_test, err)) return -1;
+    s->training.checked = solver_pairs(s); /* the views of --augment come after them */
+    if (print_seen_inputs(&s->task, solver_pairs(s), s->arc.n_test, err)) return -1;
     paths p = {0};
     if (paths_of_options(&p, o, ARC, err) || training_output(&s->training, work, resumable, &p, err)) {
         paths_free(&p);
@@ -214,7 +219,7 @@ static bool learns_colours(const solver *s)
 static int learn_colours(solver *s, struct samples *t, vdm_error *err)
 {
     vdm_colour_study *seen = vdm_alloc(1, sizeof *seen, "a study of colours", err);
-    int n = s->arc.n_train, status = seen ? 0 : -1;
+    int n = solver_pairs(s), status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
         status = answer(t, 0, 0, q, n - q < t->group ? n - q : t->group, seen, err);
     if (!status)
@@ -256,7 +261,7 @@ static int answer_all(solver *s, struct samples *t, vdm_error *err)
     const vdm_geometry *g = &s->session.geometry;
     console c;
     int questions = s->task.n_test, learned = s->training.views.n, attempts = s->options.arc.attempts,
-        status = 0, studied = s->arc.n_train;
+        status = 0, studied = solver_pairs(s);
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     if (!learns_colours(s)) studied = 0;
     t->group = evaluation_group(&s->session, questions > studied ? questions : studied);

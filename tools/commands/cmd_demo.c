@@ -174,7 +174,11 @@ static int prepare(struct demo *d, vdm_error *err)
     const char *folder = o->output ? o->output : DEFAULT_FOLDER;
     if (find_task(d, folder, err)) return -1;
     if (canvas_lay_out(&d->task, o, true, err)) return -1;
-    int n = evaluation_asked(&d->task, o->limit ? o->limit : ANSWERS, err);
+    int limit = o->limit ? o->limit : d->task.n_test > ANSWERS ? ANSWERS : 0;
+    int n = evaluation_asked(&d->task, limit, err);
+    if (n > 0 && limit > o->limit)
+        fprintf(stderr, "%s: only the first %d of %d test pictures are answered; --limit %d answers all\n",
+                clean(d->task.path), n, d->task.n_test, d->task.n_test);
     if (n < 0 || training_plan(&d->training, &d->s, &d->task, o, err)) return -1;
     if (canvas_resize(&d->task, true, d->s.geometry.height, d->s.geometry.width, err)) return -1;
     if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||

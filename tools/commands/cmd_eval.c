@@ -66,20 +66,35 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     return 0;
 }
 
+/* The number of training pairs that are answered as well: of --train-pairs, else of TRAIN_PAIRS and the n tests, those
+ * that were learned. */
+static int count_train_pairs(const options *o, const vdm_task *t, int learned, int n)
+{
+    int asked = o->eval.train_pairs;
+    if (asked < 0) asked = n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
+    if (asked <= learned) return asked;
+    if (o->eval.train_pairs > t->n_train)
+        fprintf(stderr, "--train-pairs %d: %s has %d pairs\n", asked, clean(t->path), t->n_train);
+    if (o->eval.train_pairs >= 0 && learned < t->n_train)
+        fprintf(stderr, "--train-pairs %d: the adapter learned %d pairs, which are used\n", asked, learned);
+    return learned;
+}
+
 static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, options *o, vdm_error *err)
 {
-    int height, width;
+    int height, width, learned;
     if (adapters_apply(o, EVAL, err) || vdm_task_read(t, o->operands[0], err) ||
         canvas_lay_out(t, o, true, err) || canvas_view(t, o, view, err))
         return -1;
     int n = evaluation_asked(t, o->limit, err);
-    int train_pairs = o->eval.train_pairs >= 0 ? o->eval.train_pairs : n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
-    if (n < 0 || size_of(o, t->test[0].input, &height, &width, err) ||
+    if (n < 0 || adapters_pairs(&learned, o, t, err) || size_of(o, t->test[0].input, &height, &width, err) ||
         session_plan(s, o, t->test[0].input, height, width, err) ||
         canvas_resize(t, true, height, width, err))
         return -1;
     if (session_task_prompt(s, t->prompt, err)) return -1;
-    if (evaluation_plan(a, s, t, n, train_pairs, err) || print_seen_inputs(t, t->n_train, n, err)) return -1;
+    if (evaluation_plan(a, s, t, n, count_train_pairs(o, t, learned, n), err) ||
+        print_seen_inputs(t, learned, n, err))
+        return -1;
     return canvas_report_grid(t, t->n_train ? &t->train[0] : &t->test[0], &s->geometry, err);
 }
 

@@ -3,6 +3,7 @@
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/adapters.h"
+#include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
 #include "tools/run/injected.h"
@@ -125,28 +126,37 @@ static int write_results(const session *s, dump *d, const float *video, vdm_erro
     return status;
 }
 
-/* The picture as a task: a grid of cells of --cell pixels; no rows if it does not consist of whole cells. */
-static vdm_task task_of_picture(const session *s)
+static const char *name_of_picture(const options *o)
 {
+    return strcmp(o->predict.image, "-") == 0 ? "standard input" : o->predict.image;
+}
+
+/* The picture as a task: in several views it is a grid; in one, options that describe a grid are rejected. */
+static int task_of_picture(vdm_task *t, const session *s, vdm_error *err)
+{
+    static const char *const names[] = {"--cell", "--border", "--palette"};
     const options *o = s->options;
     const vdm_geometry *g = &s->geometry;
-    int border = o->canvas.border, step = o->canvas.cell + border;
-    bool whole = o->canvas.cell && (g->height - border) % step == 0 && (g->width - border) % step == 0;
-    return (vdm_task){
-        .path = (char *)o->predict.image,
-        .metric = VDM_METRIC_CELLS,
-        .grid = {.rows = whole ? (g->height - border) / step : 0,
-                 .cols = whole ? (g->width - border) / step : 0,
-                 .cell = o->canvas.cell,
-                 .border = border,
-                 .palette = strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC}};
+    int n;
+    *t = (vdm_task){.path = (char *)o->predict.image,
+                    .metric = VDM_METRIC_CELLS,
+                    .grid = canvas_of_options(o, g->height, g->width)};
+    if (views_number(&n, o, t->grid.rows > 0, err)) return -1;
+    if (n > 1) return adapters_grid(&t->grid, o, g, err);
+    for (int i = 0; i < 3; i++)
+        if (option_given(o, names[i]))
+            return vdm_fail(err,
+                            "%s: it has no effect here; it goes with --views above 1, or an adapter that was "
+                            "learned in several views",
+                            names[i]);
+    return 0;
 }
 
 /* One query and its answer. */
 struct question {
     session *s;
     views views;
-    vdm_task task; /* the picture as a task: its grid, if there are views */
+    vdm_task task; /* the picture as a task: its grid, if there are several views */
     cell_votes votes;
     vdm_picture query; /* of the session's size */
     float *video;      /* [T,3,H,W]: the answer in the last view */
@@ -155,12 +165,19 @@ struct question {
 static int question_init(struct question *q, session *s, const vdm_picture *query, vdm_error *err)
 {
     const vdm_geometry *g = &s->geometry;
-    *q = (struct question){.s = s, .task = task_of_picture(s)};
+    *q = (struct question){.s = s};
+    if (task_of_picture(&q->task, s, err)) return -1;
     if (views_plan(&q->views, s, &q->task, err)) return -1;
     if (q->views.n > 1 && s->options->inject)
         return vdm_fail(err, "--inject: expected one view, found %d", q->views.n);
     if (q->views.n > 1 && cell_votes_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
     if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
+    bool resized = query->height != g->height || query->width != g->width;
+    if (q->views.n > 1 && !resized &&
+        canvas_report_picture(name_of_picture(s->options), query, &q->task.grid,
+                              s->options->sample.n_loras ? "the adapter" : "--cell, --border, --palette",
+                              err))
+        return -1;
     q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                          "the video", err);
     return q->video ? 0 : -1;
@@ -257,11 +274,10 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
 /* Prints a change of size. Another aspect ratio distorts the picture, and so the answer. */
 static void report_size(const vdm_picture *query, const options *o, int height, int width)
 {
-    const char *name = strcmp(o->predict.image, "-") == 0 ? "standard input" : clean(o->predict.image);
     if (height == query->height && width == query->width) return;
     bool distorted = (int64_t)height * query->width != (int64_t)width * query->height;
-    fprintf(stderr, "%s: resized from %dx%d to %dx%d%s\n", name, query->height, query->width, height, width,
-            distorted ? ", another aspect ratio" : "");
+    fprintf(stderr, "%s: resized from %dx%d to %dx%d%s\n", clean(name_of_picture(o)), query->height,
+            query->width, height, width, distorted ? ", another aspect ratio" : "");
 }
 
 static int predict(struct question *q, session *s, vdm_picture *query, options *o, vdm_error *err)
@@ -279,7 +295,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, options *
     struct injected in = {0};
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
     if (!status) status = session_load(s, err);
-    if (!status) status = adapters_report(s, q->task.grid.rows ? &q->task : NULL, q->views.n, err);
+    if (!status) status = adapters_report(s, q->views.n > 1 ? &q->task : NULL, q->views.n, err);
     if (!status) status = answer(q, &in, err);
     vdm_free(in.noise);
     vdm_free(in.image_noise);

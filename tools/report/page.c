@@ -371,11 +371,12 @@ static void settings(struct writer *w)
     const vdm_geometry *g = &s->geometry;
     const training *l = w->p->training;
     FILE *f = w->f;
+    int n_views = l ? l->views.n : w->p->evaluation ? w->p->evaluation->views.n : 1;
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
     row(f, "Video", "%d frames of %d x %d pixels", g->frames, g->height, g->width);
     if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
-    if (s->options->eval.views > 1) row(f, "Views", "%d, one adapter", s->options->eval.views);
+    if (n_views > 1) row(f, "Views", "%d, one adapter", n_views);
     if (l) {
         row(f, "Pairs", "%d", l->pairs);
         row(f, "Transition", "%s", l->phi_name);

@@ -69,6 +69,118 @@ int adapters_apply(options *o, int command, vdm_error *err)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Pairs and grids */
+
+/* The facts of adapter i of --lora, and its path (vdm_free); NULL: a failure. */
+static char *read_facts(vdm_lora_facts *f, const options *o, int i, vdm_error *err)
+{
+    double weight;
+    char *path = lora_path(&weight, o->sample.loras[i], err);
+    if (!path || !vdm_lora_facts_read(f, path, err)) return path;
+    vdm_free(path);
+    return NULL;
+}
+
+int adapters_pairs(int *pairs, const options *o, const vdm_task *t, vdm_error *err)
+{
+    *pairs = o->sample.n_loras ? 0 : t->n_train;
+    for (int i = 0; i < o->sample.n_loras; i++) {
+        vdm_lora_facts f;
+        char *path = read_facts(&f, o, i, err);
+        if (!path) return -1;
+        vdm_free(path);
+        int own = f.pairs && f.pairs < t->n_train ? f.pairs : t->n_train;
+        if (own > *pairs) *pairs = own;
+    }
+    return 0;
+}
+
+/* An option that contradicts the grids that the adapter was learned on */
+static int check_given(const vdm_grid_layout *g, const options *o, const char *path, vdm_error *err)
+{
+    const char *palette = canvas_palette_name(g->palette);
+    if (option_given(o, "--cell") && o->canvas.cell != g->cell)
+        return vdm_fail(err, "%s: learned with cells of %d pixels: expected the same here, found --cell %d",
+                        path, g->cell, o->canvas.cell);
+    if (option_given(o, "--border") && o->canvas.border != g->border)
+        return vdm_fail(err,
+                        "%s: learned with borders of %d pixels: expected the same here, found --border %d",
+                        path, g->border, o->canvas.border);
+    if (option_given(o, "--palette") && strcmp(o->canvas.palette, palette) != 0)
+        return vdm_fail(err, "%s: learned with the palette %s: expected the same here, found --palette %s",
+                        path, palette, o->canvas.palette);
+    return 0;
+}
+
+/* The grid of an older file, which has neither rows and columns nor the palette maze, fills the picture. */
+static void fill(vdm_grid_layout *g, const char *path, const vdm_geometry *size)
+{
+    canvas_fill(g, size->height, size->width);
+    if (g->rows)
+        fprintf(
+            stderr,
+            "%s: an older file, without the size of its grids: the picture is read as one that fills it, of "
+            "%d rows and %d columns, palette %s\n",
+            clean(path), g->rows, g->cols, canvas_palette_name(g->palette));
+}
+
+/* The grid that the adapter was learned on, in a picture of that size. */
+static int grid_of(vdm_grid_layout *g, const vdm_lora_facts *f, const options *o, const char *path,
+                   const vdm_geometry *size, vdm_error *err)
+{
+    vdm_pixel first;
+    if (*f->grid && !canvas_grid_read(g, f->grid))
+        return vdm_fail(err,
+                        "%s: metadata vdm_learned: grid: found '%s', expected \"cell 8, border 0, align 1, "
+                        "palette arc, 7 rows, 7 columns\"",
+                        path, f->grid);
+    if (*f->grid && check_given(g, o, path, err)) return -1;
+    bool sized = *f->grid && g->rows;
+    if (sized && !vdm_grid_place(&first, g, f->height, f->width))
+        return vdm_fail(err, "%s: metadata vdm_learned: grid: found '%s', expected one that fits into %dx%d",
+                        path, f->grid, f->height, f->width);
+    if (!sized && f->pairs)
+        return vdm_fail(err,
+                        "%s: learned on grids of several sizes (ARC-AGI): expected --views 1, or vdm eval of "
+                        "such a task, which has the size of every grid",
+                        path);
+    if (sized && (f->height != size->height || f->width != size->width))
+        return vdm_fail(err,
+                        "%s: learned on grids of %d rows and %d columns in pictures of %dx%d: expected such "
+                        "a picture, or --size %dx%d, found %dx%d",
+                        path, g->rows, g->cols, f->height, f->width, f->height, f->width, size->height,
+                        size->width);
+    if (!sized) fill(g, path, size);
+    return 0;
+}
+
+int adapters_grid(vdm_grid_layout *g, const options *o, const vdm_geometry *size, vdm_error *err)
+{
+    vdm_lora_facts f;
+    char first[sizeof f.grid] = "";
+    *g = canvas_of_options(o, size->height, size->width);
+    for (int i = 0; i < o->sample.n_loras; i++) {
+        vdm_grid_layout own = *g;
+        char *path = read_facts(&f, o, i, err);
+        if (!path) return -1;
+        bool known = *f.grid || f.views > 1,
+             same = !*first || !*f.grid || canvas_same_grid(first, f.grid, false);
+        int status = 0;
+        if (known && !same)
+            status =
+                vdm_fail(err, "%s: learned with grids of %s, the adapter before it of %s: expected the same",
+                         path, f.grid, first);
+        else if (known)
+            status = grid_of(&own, &f, o, path, size, err);
+        if (known && !*first) *g = own;
+        if (known && !*first) snprintf(first, sizeof first, "%s", f.grid);
+        vdm_free(path);
+        if (status) return -1;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
  * Differences */
 
 struct list {
@@ -110,7 +222,7 @@ static int report(const session *s, const char *path, const vdm_task *t, int n_v
     const vdm_geometry *g = &s->geometry;
     struct list l = {""};
     vdm_lora_facts f;
-    char grid[64] = "";
+    char grid[sizeof f.grid] = "";
     if (vdm_lora_facts_read(&f, path, err)) return -1;
     if (!f.frames) return 0;
     if (t) canvas_grid_text(grid, sizeof grid, t);
@@ -121,7 +233,8 @@ static int report(const session *s, const char *path, const vdm_task *t, int n_v
     int learned = f.views > 1 ? f.views : 1;
     if (learned != n_views) add(&l, "--views %d (here %d)", learned, n_views);
     if (f.view != s->options->eval.view) add(&l, "--view %d (here %d)", f.view, s->options->eval.view);
-    if (*f.grid && *grid && strcmp(f.grid, grid) != 0) add(&l, "grids of %s (here %s)", f.grid, grid);
+    if (*f.grid && *grid && !canvas_same_grid(f.grid, grid, !f.pairs))
+        add(&l, "grids of %s (here %s)", f.grid, grid);
     if (*l.text) fprintf(stderr, "%s: learned with %s\n", clean(path), clean(l.text));
     return 0;
 }

@@ -11,6 +11,14 @@
 
 enum { GRID_OF_SIZES = 16 }; /* pixels: canvases grow in steps of a patch of the published models */
 
+static const char *const palettes[] = {"arc", "maze", "vivid"}; /* vdm_palette */
+enum { N_PALETTES = sizeof palettes / sizeof *palettes };
+
+static vdm_palette palette_of(const options *o)
+{
+    return strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC;
+}
+
 /* The canvas has the size of --size, or of ARC-AGI's pictures. */
 static void settle(options *o)
 {
@@ -52,8 +60,7 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
                         .border = o->canvas.border,
                         .align = o->canvas.align,
                         .grey = strcmp(o->canvas.outside, "grey") == 0,
-                        .palette =
-                            strcmp(o->canvas.palette, "vivid") == 0 ? VDM_PALETTE_VIVID : VDM_PALETTE_ARC};
+                        .palette = palette_of(o)};
     return vdm_arc_layout(&t->grid, &c, rows, cols, err);
 }
 
@@ -62,9 +69,78 @@ void canvas_grid_text(char *text, size_t size, const vdm_task *t)
     const vdm_grid_layout *g = &t->grid;
     snprintf(text, size, "%s", "");
     if (t->metric != VDM_METRIC_CELLS || !g->cell) return;
-    snprintf(text, size, "cell %d, border %d, align %d, palette %s%s", g->cell, g->border,
-             g->align ? g->align : 1, g->palette == VDM_PALETTE_VIVID ? "vivid" : "arc",
-             g->grey ? ", grey outside" : "");
+    int n = snprintf(text, size, "cell %d, border %d, align %d, palette %s%s", g->cell, g->border,
+                     g->align ? g->align : 1, palettes[g->palette], g->grey ? ", grey outside" : "");
+    if (g->rows && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ", %d rows, %d columns", g->rows, g->cols);
+}
+
+/* Skips the word if it is next. */
+static bool take_word(const char **at, const char *word)
+{
+    size_t n = strlen(word);
+    if (strncmp(*at, word, n) != 0) return false;
+    *at += n;
+    return true;
+}
+
+/* Takes a word, and an integer from `minimum` to a picture's side after it. */
+static bool take_number(const char **at, const char *word, int minimum, int *to)
+{
+    char *end;
+    if (!take_word(at, word)) return false;
+    long n = strtol(*at, &end, 10);
+    if (end == *at || n < minimum || n > VDM_MAX_SIDE) return false;
+    *to = (int)n;
+    *at = end;
+    return true;
+}
+
+bool canvas_grid_read(vdm_grid_layout *g, const char *text)
+{
+    int palette = 0;
+    *g = (vdm_grid_layout){0};
+    if (!take_number(&text, "cell ", 1, &g->cell) || !take_number(&text, ", border ", 0, &g->border) ||
+        !take_number(&text, ", align ", 1, &g->align) || !take_word(&text, ", palette "))
+        return false;
+    while (palette < N_PALETTES && !take_word(&text, palettes[palette])) palette++;
+    if (palette == N_PALETTES) return false;
+    g->palette = (vdm_palette)palette;
+    g->grey = take_word(&text, ", grey outside");
+    if (!*text) return true;
+    return take_number(&text, ", ", 1, &g->rows) && take_number(&text, " rows, ", 1, &g->cols) &&
+           strcmp(text, " columns") == 0;
+}
+
+bool canvas_same_grid(const char *learned, const char *here, bool older)
+{
+    vdm_grid_layout a, b;
+    if (!canvas_grid_read(&a, learned) || !canvas_grid_read(&b, here)) return strcmp(learned, here) == 0;
+    bool known = a.rows && b.rows;
+    bool palette =
+        a.palette == b.palette || (older && a.palette == VDM_PALETTE_ARC && b.palette == VDM_PALETTE_MAZE);
+    return a.cell == b.cell && a.border == b.border && a.align == b.align && a.grey == b.grey && palette &&
+           (!known || (a.rows == b.rows && a.cols == b.cols));
+}
+
+const char *canvas_palette_name(vdm_palette p)
+{
+    return palettes[p];
+}
+
+void canvas_fill(vdm_grid_layout *g, int height, int width)
+{
+    int step = g->cell + g->border;
+    bool whole = g->cell && (height - g->border) % step == 0 && (width - g->border) % step == 0;
+    g->rows = whole ? (height - g->border) / step : 0;
+    g->cols = whole ? (width - g->border) / step : 0;
+}
+
+vdm_grid_layout canvas_of_options(const options *o, int height, int width)
+{
+    vdm_grid_layout g = {.cell = o->canvas.cell, .border = o->canvas.border, .palette = palette_of(o)};
+    canvas_fill(&g, height, width);
+    return g;
 }
 
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
@@ -87,30 +163,39 @@ static double mean_difference(const vdm_picture *a, const vdm_picture *b)
     return (double)sum / (double)n;
 }
 
-int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+int canvas_report_picture(const char *name, const vdm_picture *p, const vdm_grid_layout *grid,
+                          const char *source, vdm_error *err)
 {
     const double FAR = 8; /* levels of 255; a picture of such a grid has a difference of 0 */
-    vdm_grid_layout grid = vdm_example_grid(t, e);
-    vdm_picture p = {0}, drawn = {0};
-    int height, width;
-    if (t->metric != VDM_METRIC_CELLS || t->arc.path || !e->output) return 0;
-    if (vdm_picture_size(e->output, &height, &width, err)) return -1;
-    if (height != g->height || width != g->width) return 0; /* resized */
-    uint8_t *cells = vdm_alloc((size_t)grid.rows * (size_t)grid.cols, 1, "a grid", err);
-    int status = cells ? vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err) : -1;
-    if (!status && !vdm_grid_read(cells, &p, &grid)) {
-        status = vdm_grid_render(&drawn, cells, &grid, height, width, err);
-        double far = status ? 0 : mean_difference(&p, &drawn);
+    vdm_picture drawn = {0};
+    uint8_t *cells = vdm_alloc((size_t)grid->rows * (size_t)grid->cols, 1, "a grid", err);
+    int status = cells ? 0 : -1;
+    if (!status && !vdm_grid_read(cells, p, grid)) {
+        status = vdm_grid_render(&drawn, cells, grid, p->height, p->width, err);
+        double far = status ? 0 : mean_difference(p, &drawn);
         if (far > FAR)
             fprintf(
                 stderr,
                 "%s: a grid of %d rows and %d columns of %d pixels differs from this picture by %.0f of 255 "
-                "levels: are grid and palette of task.json those of its pictures?\n",
-                clean(e->output), grid.rows, grid.cols, grid.cell + grid.border, far);
+                "levels: are grid and palette of %s those of the picture?\n",
+                clean(name), grid->rows, grid->cols, grid->cell + grid->border, far, source);
     }
     vdm_free(cells);
-    vdm_picture_free(&p);
     vdm_picture_free(&drawn);
+    return status;
+}
+
+int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+{
+    vdm_grid_layout grid = vdm_example_grid(t, e);
+    vdm_picture p = {0};
+    int height, width;
+    if (t->metric != VDM_METRIC_CELLS || t->arc.path || !e->output) return 0;
+    if (vdm_picture_size(e->output, &height, &width, err)) return -1;
+    if (height != g->height || width != g->width) return 0; /* resized */
+    int status = vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err);
+    if (!status) status = canvas_report_picture(e->output, &p, &grid, "task.json", err);
+    vdm_picture_free(&p);
     return status;
 }
 

@@ -12,10 +12,24 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
 /* Rejects a grid of cells that does not fit into the session's pictures. */
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
-/* Prints a warning if the example's output is not a picture of the task's grid: its scores and views are meaningless. */
+/* Prints a warning if p is not a picture of such a grid; source: what has the grid and its palette. */
+int canvas_report_picture(const char *name, const vdm_picture *p, const vdm_grid_layout *grid,
+                          const char *source, vdm_error *err);
+/* The same if the example's output is not a picture of the task's grid: its scores and views are meaningless. */
 int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
-/* How the task's grids are drawn: "cell 8, border 2, ..."; "" if it has none. */
+/* How the task's grids are drawn: "cell 8, border 2, align 1, palette arc, 7 rows, 7 columns"; "" if it has none. The
+ * rows and columns are left out if they differ from grid to grid, as in ARC-AGI. */
 void canvas_grid_text(char *text, size_t size, const vdm_task *t);
+/* The layout that such a text describes, with rows and columns 0 if it has none; false if it is another text. */
+bool canvas_grid_read(vdm_grid_layout *g, const char *text);
+/* Whether two such texts describe the same grids, as far as both say. older: the first one is of a version that wrote
+ * "arc" for the palette maze. */
+bool canvas_same_grid(const char *learned, const char *here, bool older);
+const char *canvas_palette_name(vdm_palette p);
+/* Sets the rows and columns with which the grid fills a picture of that size; 0 if they are not whole cells. */
+void canvas_fill(vdm_grid_layout *g, int height, int width);
+/* The grid of --cell, --border and --palette that fills a picture of that size. */
+vdm_grid_layout canvas_of_options(const options *o, int height, int width);
 /* Adapts the grid's layout to the session's size, and reports on stderr how many pictures are resized. test: the
  * pictures of test/ count too. */
 int canvas_resize(vdm_task *t, bool test, int height, int width, vdm_error *err);

@@ -19,6 +19,8 @@
 int evaluation_asked(const vdm_task *t, int limit, vdm_error *err)
 {
     if (!t->n_test) return vdm_fail(err, "%s/test: expected pictures NAME.in.ppm, found none", t->path);
+    if (limit > t->n_test)
+        fprintf(stderr, "--limit %d: %s has %d test pictures\n", limit, clean(t->path), t->n_test);
     return limit && limit < t->n_test ? limit : t->n_test;
 }
 
@@ -28,6 +30,9 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_error why;
     vdm_colour_parse(&kind, s->options->eval.colour); /* one of the table's words */
+    if (kind != VDM_COLOUR_NONE && a->views.n > 1)
+        return vdm_fail(err, "%s: --colour %s: expected one view, found %d, whose vote has exact colours",
+                        a->task->path, s->options->eval.colour, a->views.n);
     if (vdm_colour_learn(&a->colours, kind, &a->diagnosis->colours, a->task->metric, a->task->grid.palette,
                          &why))
         return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
@@ -191,7 +196,8 @@ static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_p
     return 0;
 }
 
-/* Takes a sampled video: its diagnosis, its colours corrected, written, scored, kept. bytes [T,H,W,3] */
+/* Takes a sampled video: its diagnosis (of several views: diagnose_view), its colours corrected, written, scored, kept.
+ * bytes [T,H,W,3] */
 static int take(evaluation *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
                 vdm_error *err)
 {
@@ -207,7 +213,7 @@ static int take(evaluation *all, int i, const char *folder, const vdm_picture *i
         status = vdm_example_picture(&truth, all->task, a->example, VDM_OUTPUT, g->height, g->width, err);
         if (!status) status = score(a, all->task->metric, &grid, input, &raw, &last, &truth, err);
     }
-    if (!status)
+    if (!status && all->views.n == 1)
         vdm_diagnosis_add(all->diagnosis, all->task->metric, &grid, bytes, g->frames, input,
                           truth.rgb ? &truth : NULL);
     if (!status && i < SHOWN) status = keep_pictures(a, input, &last, &truth, err);
@@ -261,6 +267,7 @@ struct group {
     float *images;       /* [capacity,3,H,W] */
     float *videos;       /* [capacity,T,3,H,W] */
     uint8_t *bytes;      /* [T,H,W,3] */
+    bool tests;          /* the answers are to test pictures, not to training pairs */
 };
 
 static void group_free(struct group *g)
@@ -311,6 +318,34 @@ static float *last_frame(const evaluation *a, const struct group *g, int i)
     return g->videos + ((int64_t)(i + 1) * size->frames - 1) * 3 * size->height * size->width;
 }
 
+/* The frames of answer i of the group, into g->bytes. */
+static void unpack(const evaluation *a, const struct group *g, int i)
+{
+    const vdm_geometry *size = &a->geometry;
+    const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
+    vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
+}
+
+/* Adds the group's videos in a view to the diagnosis: the model's own, whose last frame the vote will replace. shown: the
+ * task in this view. */
+static int diagnose_view(const evaluation *a, const vdm_task *shown, const vdm_example *list,
+                         const struct group *g, int n, vdm_error *err)
+{
+    const vdm_geometry *size = &a->geometry;
+    for (int i = 0; i < n; i++) {
+        const vdm_grid_layout grid = vdm_example_grid(shown, &list[i]);
+        vdm_picture truth = {0};
+        if (list[i].output &&
+            vdm_example_picture(&truth, shown, &list[i], VDM_OUTPUT, size->height, size->width, err))
+            return -1;
+        unpack(a, g, i);
+        vdm_diagnosis_add(a->diagnosis, shown->metric, &grid, g->bytes, size->frames, &g->inputs[i],
+                          truth.rgb ? &truth : NULL);
+        vdm_picture_free(&truth);
+    }
+    return 0;
+}
+
 /* Answers in every view, the first one last: its videos stay, with the grid that the views chose as last frame. */
 static int answer_views(const evaluation *a, const vdm_example *list, session *s, struct bar *b,
                         struct group *g, int n, cell_votes *votes, vdm_error *err)
@@ -321,6 +356,7 @@ static int answer_views(const evaluation *a, const vdm_example *list, session *s
         const vdm_task shown = views_show(&a->views, a->task, k);
         b->before = (a->views.n - 1 - k) * s->options->sample.steps;
         if (answer_view(a, k, list, s, b, g, n, err)) return -1;
+        if (g->tests && diagnose_view(a, &shown, list, g, n, err)) return -1;
         for (int i = 0; i < n; i++) {
             const vdm_grid_layout grid = vdm_example_grid(&shown, &list[i]);
             vdm_bytes_from_video(g->bytes, last_frame(a, g, i), 1, H, W);
@@ -361,14 +397,6 @@ static void print_score(const struct answer *a, vdm_metric m)
 
 /* ------------------------------------------------------------------------------------------------
  * All of them */
-
-/* The frames of answer i of the group, into g->bytes. */
-static void unpack(const evaluation *a, const struct group *g, int i)
-{
-    const vdm_geometry *size = &a->geometry;
-    const float *video = g->videos + (int64_t)i * size->frames * 3 * size->height * size->width;
-    vdm_bytes_from_video(g->bytes, video, size->frames, size->height, size->width);
-}
 
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
                     vdm_error *err)
@@ -455,6 +483,7 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
     b.inner = console_progress(&b.console);
     int status = group_new(&g, s, a->asked, err);
     if (!status && a->train_pairs) status = look_at_train_pairs(a, s, &b, &g, err);
+    g.tests = true;
     while (a->n < a->asked && !status) {
         int n = a->asked - a->n < g.capacity ? a->asked - a->n : g.capacity;
         status = answer(a, a->task->test + a->n, s, &b, &g, n, err);

@@ -3,6 +3,7 @@
 #include "files/parallel.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
+#include "tools/run/multi_view.h"
 #include "tools/run/prompts.h"
 
 #include <errno.h>
@@ -199,13 +200,26 @@ static int encode_texts(session *s, vdm_error *err)
     return status;
 }
 
+/* The options of guidance that were given, where prompt and negative prompt are equal. Views have prompts of their own, but
+ * without a negative prompt they are not guided either. */
+static void print_unguided(const options *o)
+{
+    int n;
+    vdm_error none;
+    static const char *const names[] = {"--dynamic-guidance", "--negative", "--negative-embeds"};
+    const char *same = !views_number(&n, o, true, &none) && n > 1
+                           ? "no effect: guidance of several views needs a negative prompt"
+                           : "no effect: the prompt and the negative prompt are the same";
+    if (option_given(o, "--guidance")) fprintf(stderr, "--guidance %g: %s\n", o->sample.guidance, same);
+    for (int i = 0; i < 3; i++)
+        if (option_given(o, names[i])) fprintf(stderr, "%s: %s\n", names[i], same);
+}
+
 int session_load(session *s, vdm_error *err)
 {
     const options *o = s->options;
     if (encode_texts(s, err)) return -1;
-    if (s->same_prompts && o->sample.guidance > 1 && option_given(o, "--guidance"))
-        fprintf(stderr, "--guidance %g: no effect: the prompt and the negative prompt are the same\n",
-                o->sample.guidance);
+    if (s->same_prompts && o->sample.guidance > 1) print_unguided(o);
     double start = vdm_seconds();
     char *transformer = vdm_path(s->options->model, "transformer", err);
     char *vae = transformer ? vdm_path(s->options->model, "vae", err) : NULL;

@@ -55,8 +55,7 @@ static int adapter_views(int *n, const options *o, vdm_error *err)
     return 0;
 }
 
-/* --views; else those of the adapters; else, for a task of grids, those of the model's vdm.json. */
-static int count_views(int *n, const options *o, const vdm_task *t, vdm_error *err)
+int views_number(int *n, const options *o, bool grids, vdm_error *err)
 {
     int learned = 1, asked = o->eval.asked_views;
     if (o->eval.view && asked > 1)
@@ -65,10 +64,16 @@ static int count_views(int *n, const options *o, const vdm_task *t, vdm_error *e
     if (asked > learned && learned > 1)
         return vdm_fail(err, "--views %d: expected at most %d, in which the adapter was learned", asked,
                         learned);
-    *n = asked ? asked : o->eval.view ? 1 : o->sample.n_loras ? learned : has_grids(t) ? o->eval.views : 1;
+    *n = asked ? asked : o->eval.view ? 1 : o->sample.n_loras ? learned : grids ? o->eval.views : 1;
     if (*n > MAX_VIEWS)
         return vdm_fail(err, "%s: learned in %d views: expected at most %d", o->sample.loras[0], *n,
                         MAX_VIEWS);
+    return 0;
+}
+
+static int count_views(int *n, const options *o, const vdm_task *t, vdm_error *err)
+{
+    if (views_number(n, o, has_grids(t), err)) return -1;
     if (*n > 1 && t->metric != VDM_METRIC_CELLS)
         return vdm_fail(err, "%s: %d views: expected a task of grids, metric cells, found metric %s", t->path,
                         *n, vdm_metric_name(t->metric));

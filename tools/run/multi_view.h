@@ -9,8 +9,9 @@ typedef struct views {
     vdm_view list[MAX_VIEWS];
     float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
 } views;
-/* --views, for a session whose model is known; without it the number that the adapters of --lora were learned in, or,
- * for a task of grids, the model's. Rejected if the task has no grid, or the model no view_embeds.safetensors with that
+/* --views; without it the number that the adapters of --lora were learned in, or, for a task of grids, the model's. */
+int views_number(int *n, const options *o, bool grids, vdm_error *err);
+/* The views of that number, for a session whose model is known. Rejected if the task has no grid, or the model no view_embeds.safetensors with that
  * many prompts. */
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);

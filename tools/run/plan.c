@@ -174,7 +174,7 @@ static void print_settings(const session *s, bool learning)
     if (!learning)
         fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->sample.steps,
                 p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance,
-                o->sample.dynamic_guidance ? ", dynamic" : "", p.ensemble);
+                p.guidance > 1 && p.dynamic_guidance ? ", dynamic" : "", p.ensemble);
 }
 
 /* The peak with the weights of only two blocks in memory (--memory-limit), and the effect of the limit */

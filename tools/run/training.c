@@ -310,6 +310,7 @@ int training_run(training *l, vdm_error *err)
     }
     l->adapter.facts.views = l->views.n;
     l->adapter.facts.view = s->options->eval.view;
+    l->adapter.facts.pairs = l->pairs;
     canvas_grid_text(l->adapter.facts.grid, sizeof l->adapter.facts.grid, l->task);
     if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
     report_learning(l);
