@@ -105,7 +105,7 @@ const struct option_row option_rows[] = {
      "a file of tensors that replace random numbers"},
     {"--dump", "FILE", TEXT, AT(dump), 0, 0, FIT | PREDICT, WRITES, "write intermediate tensors"},
     {"--dump-grads", NULL, FLAG, AT(learn.dump_grads), 0, 0, FIT, 0,
-     "with --dump: also write the gradients of step 0"},
+     "with --dump: also write the input, the output and the gradients of the first step"},
     {"--memory-limit", "GIB", REAL, AT(memory_limit), 0.1, 1e6, ARC | FIT | PREDICT | EVAL | DEMO, NO_KEY,
      "use at most this memory: weights that do not fit are read from disk when they are used (the system's limit)"},
     {"--plan", NULL, FLAG, AT(plan), 0, 0, FIT | PREDICT | EVAL, 0,
