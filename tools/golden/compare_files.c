@@ -61,10 +61,23 @@ static bool name_matches(const char *pattern, const char *name)
     return !*name;
 }
 
+int patterns_check(const char *patterns, vdm_error *err)
+{
+    int n = 0;
+    for (const char *at = patterns; at; n++) {
+        if (!*at || *at == ',')
+            return vdm_fail(err, "--only: found '%s', expected a name between commas", patterns);
+        at = strchr(at, ',');
+        if (at) at++;
+    }
+    return n > MAX_PATTERNS ? vdm_fail(err, "--only: found %d names, expected at most %d", n, MAX_PATTERNS)
+                            : 0;
+}
+
 uint64_t patterns_matching(const char *patterns, const char *name)
 {
     uint64_t bits = 0;
-    for (int i = 0; patterns && i < 64; i++) {
+    for (int i = 0; patterns && i < MAX_PATTERNS; i++) {
         if (name_matches(patterns, name)) bits |= (uint64_t)1 << i;
         patterns = strchr(patterns, ',');
         if (patterns) patterns++;
@@ -75,7 +88,7 @@ uint64_t patterns_matching(const char *patterns, const char *name)
 const char *pattern_unused(const char *patterns, uint64_t used)
 {
     for (int i = 0; patterns; i++) {
-        if (i == 64 || !(used >> i & 1)) return patterns;
+        if (!(used >> i & 1)) return patterns;
         patterns = strchr(patterns, ',');
         if (patterns) patterns++;
     }
