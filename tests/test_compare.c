@@ -540,6 +540,11 @@ static void test_inject(void)
 static void test_adapters(void)
 {
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 -o @/train.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 --accumulate 2 -o @/two.g") == 0 &&
+              vdm("info @/two.g") == 0 && says("step.1.batch.2.x\n") && says("step.1.batch.1.target\n") &&
+              says("step.1.batch.2.v\n") && says("step.1.batch.2.t\n") && says("step.1.loss\n") &&
+              !says("step.1.batch.1.emb\n"),
+          "%s", said);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --lora @/none.st -o @/no.g") == 1, "%s", said);
     vdm_transformer_config c = {.layers = 2, .heads = 4, .head_dim = 16};
     for (int i = 0; i < 2; i++) {
