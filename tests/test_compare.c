@@ -244,6 +244,14 @@ static void test_words(void)
           "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --only 'block.0.*'") == 0 && says("1 agree"),
           "%s", said);
+    write_text("map.txt", "block.0.q layer0_query\n");
+    CHECK(
+        vdm("compare @/a.st @/b.st --map @/map.txt") == 0 &&
+            says(
+                "note: not compared: 1 tensor of the other file that the reference does not have; the first: "
+                "'layer1_query'"),
+        "%s", said);
+    CHECK(vdm("compare @/a.st @/a.st --only block.0.q") == 0 && !says("note:"), "%s", said);
     CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", said);
     CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", said);
     char *page;

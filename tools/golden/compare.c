@@ -194,6 +194,11 @@ static void print_notes(const comparison *c)
     if (unused)
         printf("note: --map: %lld line%s no tensor of the reference; the first: '%s'\n", (long long)unused,
                unused == 1 ? " fits" : "s fit", clean(first));
+    if (c->extra)
+        printf(
+            "note: not compared: %lld tensor%s of the other file that the reference does not have; the first: "
+            "'%s'\n",
+            (long long)c->extra, c->extra == 1 ? "" : "s", clean(c->first_extra));
     if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
         !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
         printf("note: the second file is a golden, the first is not: the reference comes first\n");
@@ -264,6 +269,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
                         unused, b->ref.path);
     if (c->agree + c->differ == 0)
         return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
+    if (both_extra(b, &c->extra, &c->first_extra, err)) return -1;
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
 }
 

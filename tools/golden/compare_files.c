@@ -39,6 +39,21 @@ const vdm_tensor *both_other(const both *b, const char *name)
     return vdm_safetensors_find(&b->got, map_name(&b->map, name, other));
 }
 
+int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err)
+{
+    bool *found = vdm_alloc((size_t)b->got.count, sizeof *found, "the names of tensors", err);
+    if (!found) return -1;
+    *count = 0;
+    for (int64_t i = 0; i < b->ref.count; i++) {
+        const vdm_tensor *t = both_other(b, b->ref.tensors[i].name);
+        if (t) found[t - b->got.tensors] = true;
+    }
+    for (int64_t i = 0; i < b->got.count; i++)
+        if (!found[i] && (*count)++ == 0) *first = b->got.tensors[i].name;
+    vdm_free(found);
+    return 0;
+}
+
 double both_fact(const both *b, const char *name, double otherwise)
 {
     const char *text = vdm_safetensors_metadata(&b->ref, name);
