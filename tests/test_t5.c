@@ -184,6 +184,23 @@ static void test_json_refusals(void)
     vdm_tokenizer_free(t);
 }
 
+/* tokenizer_config.json next to tokenizer.json: it adds no token. */
+static void test_json_config(void)
+{
+    static const char good[] = "{\"extra_special_tokens\": [\"<pad>\", \"<extra_id_0>\"]}",
+                      bad[] = "{\"added_tokens_decoder\": {\"139\": {\"content\": \"<mine>\"}}}";
+    put_file("tokenizer_config.json", good, sizeof good - 1);
+    vdm_tokenizer *t = load_json(NULL, NULL);
+    CHECK(t != NULL, "%s", err.text);
+    vdm_tokenizer_free(t);
+    put_file("tokenizer_config.json", bad, sizeof bad - 1);
+    t = load_json(NULL, NULL);
+    CHECK(!t && strstr(err.text, "tokenizer_config.json: found the token '<mine>' with the id 139"), "%s",
+          t ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(t);
+    remove_file("tokenizer_config.json");
+}
+
 /* The normalizer's steps: a replacement is either that of doubled spaces, which is done anyway, or rejected. */
 static void test_json_steps(void)
 {
@@ -407,6 +424,13 @@ static void test_added(const char *model_file, size_t n)
          "found the token '<extra_id_0>' with the id 9"},
         {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": 1}}",
          "'9': expected an object with a content"},
+        {"tokenizer_config.json",
+         "{\"additional_special_tokens\": [\"<extra_id_0>\", {\"content\": \"</s>\"}]}", NULL},
+        {"tokenizer_config.json", "{\"additional_special_tokens\": [\"<mine>\"]}",
+         "tokenizer_config.json: found the token '<mine>', expected only those of"},
+        {"tokenizer_config.json", "{\"extra_special_tokens\": {\"mine\": \"<mine>\"}}",
+         "found the token '<mine>'"},
+        {"tokenizer_config.json", "{\"extra_special_tokens\": [5]}", "extra_special_tokens: expected tokens"},
         {"added_tokens.json", "{\"<extra_id_99>\": 4}", NULL},
         {"added_tokens.json", "{\"<extra_id_99>\": 4, \"<mine>\": 104}",
          "added_tokens.json: found the token '<mine>' with the id 104"},
@@ -547,6 +571,7 @@ int main(void)
     vdm_free(folder);
     test_json_refusals();
     test_json_steps();
+    test_json_config();
     test_byte_fallback();
     test_ties();
     test_encoders(&f);

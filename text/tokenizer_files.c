@@ -191,19 +191,21 @@ static int add_extra_ids(vdm_tokenizer *t, int n, vdm_error *err)
     return 0;
 }
 
-/* A token that transformers would cut out of prompts must be one of the special ones. */
+/* A token that transformers would cut out of prompts must be one of the special ones. id -1: not given. */
 static int check_token(const vdm_tokenizer *t, const char *text, double id, const char *path, vdm_error *err)
 {
     for (int i = 0; i < t->specials; i++) {
         const struct special *s = &t->special[i];
-        if (s->length == (int)strlen(text) && memcmp(s->text, text, strlen(text)) == 0 && s->id <= id &&
-            s->id >= id)
+        if (s->length == (int)strlen(text) && memcmp(s->text, text, strlen(text)) == 0 &&
+            (id < 0 || (s->id <= id && s->id >= id)))
             return 0;
     }
+    char with[48] = "";
+    if (id >= 0) snprintf(with, sizeof with, " with the id %g", id);
     return vdm_fail(err,
-                    "%s: found the token '%.60s' with the id %g, expected only those of the model and "
-                    "<extra_id_0>, ...: added tokens are not supported",
-                    path, text, id);
+                    "%s: found the token '%.60s'%s, expected only those of %s and <extra_id_0>, ...: added "
+                    "tokens are not supported",
+                    path, text, with, t->path);
 }
 
 /* "added_tokens_decoder" of tokenizer_config.json: {"1": {"content": "</s>", ...}, ...} */
@@ -222,6 +224,23 @@ static int check_decoder(const vdm_tokenizer *t, const vdm_json *config, const c
     return 0;
 }
 
+/* Lists of tokenizer_config.json: ["<extra_id_0>", {"content": "<extra_id_1>", ...}, ...], or an object of such values */
+static int check_lists(const vdm_tokenizer *t, const vdm_json *config, const char *path, vdm_error *err)
+{
+    static const char *const keys[] = {"additional_special_tokens", "extra_special_tokens"};
+    for (int i = 0; i < 2 && config->nodes; i++) {
+        const vdm_json_node *list = vdm_json_get(config, config->nodes, keys[i]);
+        bool any = list && (list->kind == VDM_JSON_ARRAY || list->kind == VDM_JSON_OBJECT) && list->children;
+        for (const vdm_json_node *v = any ? list + 1 : NULL; v; v = vdm_json_next(config, v)) {
+            const vdm_json_node *text = v->kind == VDM_JSON_OBJECT ? vdm_json_get(config, v, "content") : v;
+            if (!text || text->kind != VDM_JSON_STRING)
+                return vdm_fail(err, "%s: %s: expected tokens", path, keys[i]);
+            if (check_token(t, text->text, -1, path, err)) return -1;
+        }
+    }
+    return 0;
+}
+
 /* added_tokens.json, which older versions wrote: {"<extra_id_0>": 32099, ...} */
 static int check_added(const vdm_tokenizer *t, const char *path, vdm_error *err)
 {
@@ -236,16 +255,17 @@ static int check_added(const vdm_tokenizer *t, const char *path, vdm_error *err)
     return status;
 }
 
-/* The special tokens of the files next to spiece.model. */
-static int read_others(vdm_tokenizer *t, const char *dir, vdm_error *err)
+/* The special tokens of the files next to spiece.model or tokenizer.json. */
+static int read_others(vdm_tokenizer *t, const char *dir, bool spiece, vdm_error *err)
 {
     vdm_json config = {0};
     char *path = vdm_path(dir, "tokenizer_config.json", err);
     char *added = path ? vdm_path(dir, "added_tokens.json", err) : NULL;
     int status = added ? read_optional(&config, path, err) : -1;
-    if (!status) status = add_extra_ids(t, extra_ids(&config, path, err), err);
+    if (!status && spiece) status = add_extra_ids(t, extra_ids(&config, path, err), err);
     if (!status) status = check_decoder(t, &config, path, err);
-    if (!status) status = check_added(t, added, err);
+    if (!status) status = check_lists(t, &config, path, err);
+    if (!status && spiece) status = check_added(t, added, err);
     vdm_json_free(&config);
     vdm_free(added), vdm_free(path);
     return status;
@@ -259,7 +279,7 @@ static int read_spiece(vdm_tokenizer *t, const char *dir, vdm_error *err)
     int n = count_pieces(t, all, err);
     if (n < 0 || vdm_tokenizer_allocate(t, n, err) || read_model(t, all, err) || add_specials(t, err))
         return -1;
-    return read_others(t, dir, err);
+    return read_others(t, dir, true, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -278,7 +298,7 @@ static int read_any(vdm_tokenizer *t, const char *dir, vdm_error *err)
     if (!spiece) {
         vdm_free(t->path);
         t->path = json;
-        return vdm_tokenizer_read_json(t, err);
+        return vdm_tokenizer_read_json(t, err) || read_others(t, dir, false, err) ? -1 : 0;
     }
     vdm_free(json);
     return read_spiece(t, dir, err);
