@@ -143,9 +143,10 @@ const struct option_row option_rows[] = {
     {"--what", "transformer|vae-encode|vae-decode|sample|train|text", CHOICE, AT(golden.what), 0, 0, GOLDEN,
      0, "the computation (transformer)"},
     {"--only", "PATTERNS", TEXT, AT(only), 0, 0, GOLDEN | COMPARE, 0,
-     "only tensors with these names, separated by commas; * stands for any characters: 'transformer_blocks.7.*'"},
+     "only tensors with these names (golden: and its inputs), separated by commas; * stands for any characters, ? for one: "
+     "'transformer_blocks.7.*'"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, GOLDEN, 0,
-     "pixels of a frame (the model's sample size, up to 480x720)"},
+     "pixels of a frame (the model's sample size, up to 480x720; vae-encode, vae-decode: 8x8 latents)"},
     {"--steps", "N", COUNT, AT(learn.steps), 1, 1000, GOLDEN, 0, "train: updates (3)"},
     {"--sample-steps", "N", COUNT, AT(sample.steps), 1, 1000, GOLDEN, 0, "sample: sampling steps (20)"},
     {"--batch", "N", COUNT, AT(learn.batch), 1, 1024, GOLDEN, 0, "videos in a batch (1)"},
