@@ -224,6 +224,33 @@ static int check_decoder(const vdm_tokenizer *t, const vdm_json *config, const c
     return 0;
 }
 
+/* "</s>", or {"content": "</s>", ...}; NULL: another value */
+static const char *token_text(const vdm_json *config, const vdm_json_node *v)
+{
+    const vdm_json_node *text = v->kind == VDM_JSON_OBJECT ? vdm_json_get(config, v, "content") : v;
+    return text && text->kind == VDM_JSON_STRING ? text->text : NULL;
+}
+
+/* Settings of tokenizer_config.json that ids depend on: one value is supported. Other names of tokens are those of
+ * special ones. */
+static int check_settings(const vdm_tokenizer *t, const vdm_json *config, const char *path, vdm_error *err)
+{
+    static const char *const fixed[][2] = {
+        {"eos_token", "</s>"},        {"pad_token", "<pad>"}, {"padding_side", "right"},
+        {"truncation_side", "right"}, {"unk_token", NULL},    {"bos_token", NULL},
+        {"sep_token", NULL},          {"cls_token", NULL},    {"mask_token", NULL}};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed && config->nodes; i++) {
+        const vdm_json_node *v = vdm_json_get(config, config->nodes, fixed[i][0]);
+        if (!v || v->kind == VDM_JSON_NULL) continue;
+        const char *text = token_text(config, v), *expected = fixed[i][1];
+        if (!text || (expected && strcmp(text, expected) != 0))
+            return vdm_fail(err, "%s: %s: expected %s, found '%.60s'", path, fixed[i][0],
+                            expected ? expected : "a token", text ? text : "another value");
+        if (!expected && check_token(t, text, -1, path, err)) return -1;
+    }
+    return 0;
+}
+
 /* Lists of tokenizer_config.json: ["<extra_id_0>", {"content": "<extra_id_1>", ...}, ...], or an object of such values */
 static int check_lists(const vdm_tokenizer *t, const vdm_json *config, const char *path, vdm_error *err)
 {
@@ -232,10 +259,9 @@ static int check_lists(const vdm_tokenizer *t, const vdm_json *config, const cha
         const vdm_json_node *list = vdm_json_get(config, config->nodes, keys[i]);
         bool any = list && (list->kind == VDM_JSON_ARRAY || list->kind == VDM_JSON_OBJECT) && list->children;
         for (const vdm_json_node *v = any ? list + 1 : NULL; v; v = vdm_json_next(config, v)) {
-            const vdm_json_node *text = v->kind == VDM_JSON_OBJECT ? vdm_json_get(config, v, "content") : v;
-            if (!text || text->kind != VDM_JSON_STRING)
-                return vdm_fail(err, "%s: %s: expected tokens", path, keys[i]);
-            if (check_token(t, text->text, -1, path, err)) return -1;
+            const char *text = token_text(config, v);
+            if (!text) return vdm_fail(err, "%s: %s: expected tokens", path, keys[i]);
+            if (check_token(t, text, -1, path, err)) return -1;
         }
     }
     return 0;
@@ -255,7 +281,7 @@ static int check_added(const vdm_tokenizer *t, const char *path, vdm_error *err)
     return status;
 }
 
-/* The special tokens of the files next to spiece.model or tokenizer.json. */
+/* What the files next to spiece.model or tokenizer.json say about special tokens. */
 static int read_others(vdm_tokenizer *t, const char *dir, bool spiece, vdm_error *err)
 {
     vdm_json config = {0};
@@ -263,6 +289,7 @@ static int read_others(vdm_tokenizer *t, const char *dir, bool spiece, vdm_error
     char *added = path ? vdm_path(dir, "added_tokens.json", err) : NULL;
     int status = added ? read_optional(&config, path, err) : -1;
     if (!status && spiece) status = add_extra_ids(t, extra_ids(&config, path, err), err);
+    if (!status) status = check_settings(t, &config, path, err);
     if (!status) status = check_decoder(t, &config, path, err);
     if (!status) status = check_lists(t, &config, path, err);
     if (!status && spiece) status = check_added(t, added, err);
