@@ -747,7 +747,8 @@ int64_t vdm_randint(vdm_rng *r, int64_t below);  /* torch.randint(below, (1,)) *
  * A prompt becomes the embedding that CogVideoX's pipelines give the transformer */
 
 /* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram;
- * with special tokens </s> and <pad>. */
+ * with special tokens </s> and <pad>. tokenizer_config.json and added_tokens.json next to it must agree with that: other
+ * tokens, or padding on the left, are rejected. */
 typedef struct vdm_tokenizer vdm_tokenizer;
 vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
 void vdm_tokenizer_free(vdm_tokenizer *t);

@@ -380,9 +380,9 @@ static bool is_set(const vdm_json_node *n)
 /* Rejects settings with which the adapter would not be scale B A. */
 static int check_settings(const struct settings *s, vdm_error *err)
 {
-    static const char *const flags[] = {"use_dora",          "lora_bias",       "fan_in_fan_out",
-                                        "layer_replication", "megatron_config", "eva_config",
-                                        "modules_to_save"};
+    static const char *const flags[] = {
+        "use_dora",   "lora_bias",       "fan_in_fan_out", "layer_replication",       "megatron_config",
+        "eva_config", "modules_to_save", "kasa_config",    "alora_invocation_tokens", "arrow_config"};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         if (is_set(setting(&s->j, flags[i])))
             return vdm_fail(err, "%s: %s: expected %s, found another value", s->where, flags[i],

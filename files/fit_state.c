@@ -9,6 +9,7 @@
 #include "files/fit_state.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 enum { MAX_SETTINGS = 32, VALUE = 64 };
@@ -83,13 +84,21 @@ static int read_array(float *to, const vdm_safetensors *f, const char *name, int
     return 0;
 }
 
+/* NULL: an error. */
+static const vdm_tensor *rows_of(const vdm_safetensors *f, vdm_error *err)
+{
+    const vdm_tensor *rows = vdm_safetensors_find(f, "rows");
+    if (rows && rows->dtype == VDM_F64 && rows->rank == 2 && rows->shape[1] == 4 && rows->shape[0] >= 1)
+        return rows;
+    vdm_fail(err, "%s: tensor 'rows': expected F64 [steps + 1,4], found %s", f->path,
+             rows ? "another" : "none");
+    return NULL;
+}
+
 static int read_state(vdm_fit_state *s, const vdm_safetensors *f, vdm_error *err)
 {
-    if (check_settings(s, f, err)) return -1;
-    const vdm_tensor *rows = vdm_safetensors_find(f, "rows");
-    if (!rows || rows->dtype != VDM_F64 || rows->rank != 2 || rows->shape[1] != 4 || rows->shape[0] < 1)
-        return vdm_fail(err, "%s: tensor 'rows': expected F64 [steps + 1,4], found %s", f->path,
-                        rows ? "another" : "none");
+    const vdm_tensor *rows = check_settings(s, f, err) ? NULL : rows_of(f, err);
+    if (!rows) return -1;
     if (rows->shape[0] > s->max_steps + 1)
         return vdm_fail(err, "%s: the state is at step %" PRId64 ", this run ends at %d", f->path,
                         rows->shape[0] - 1, s->max_steps);
@@ -99,6 +108,16 @@ static int read_state(vdm_fit_state *s, const vdm_safetensors *f, vdm_error *err
     memcpy(s->rows, rows->data, rows->bytes);
     s->step = (int)rows->shape[0] - 1;
     return 0;
+}
+
+int vdm_fit_state_step(int *step, const char *path, vdm_error *err)
+{
+    vdm_safetensors f;
+    if (vdm_safetensors_open(&f, path, err)) return -1;
+    const vdm_tensor *rows = rows_of(&f, err);
+    if (rows) *step = rows->shape[0] - 1 < INT_MAX ? (int)(rows->shape[0] - 1) : INT_MAX;
+    vdm_safetensors_close(&f);
+    return rows ? 0 : -1;
 }
 
 int vdm_fit_state_read(vdm_fit_state *s, const char *path, vdm_error *err)

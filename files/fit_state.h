@@ -27,5 +27,7 @@ typedef struct vdm_fit_state {
 int vdm_fit_state_write(const vdm_fit_state *s, const char *path, vdm_error *err);
 /* Fills params, m, v, rows and step. */
 int vdm_fit_state_read(vdm_fit_state *s, const char *path, vdm_error *err);
+/* The steps done in the state of this file. */
+int vdm_fit_state_step(int *step, const char *path, vdm_error *err);
 
 #endif

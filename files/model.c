@@ -30,7 +30,7 @@ typedef struct loader {
     bool *used;     /* [file.count] */
     char *at;       /* place of the next array in the result's own memory */
     vdm_team *team; /* repacks in parallel; NULL: alone */
-    problems missing, misshapen, infinite;
+    problems missing, misshapen, infinite, unequal;
 } loader;
 
 static void add_problem(problems *c, const char *format, ...)
@@ -160,12 +160,13 @@ static int loader_report(const loader *l, vdm_error *err)
     problems extra = {0};
     for (int64_t i = 0; i < l->file.count; i++)
         if (!l->used[i]) add_problem(&extra, "'%s'", l->file.tensors[i].name);
-    const problems *all[] = {&l->missing, &extra, &l->misshapen, &l->infinite};
+    const problems *all[] = {&l->missing, &extra, &l->misshapen, &l->infinite, &l->unequal};
     static const char *const titles[] = {"missing", "not known to this model", "of another shape or type",
-                                         "NaN or infinite"};
+                                         "NaN or infinite", "expected to be equal"};
+    enum { KINDS = sizeof all / sizeof *all };
     char text[900] = "";
     size_t at = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < KINDS; i++) {
         char more[32] = "";
         if (all[i]->count == 0) continue;
         if (all[i]->count > all[i]->shown)
@@ -509,13 +510,17 @@ static void take_text_block(loader *l, vdm_text_block *b, const vdm_text_config 
     b->norm2 = take_vector(l, name, "1.layer_norm.weight", D);
 }
 
-/* The embedding table has one of two names, or both: then they are equal, and the encoder's own is read. */
+/* The embedding table has one of two names, or both: then they must be equal. */
 static void take_words(loader *l, vdm_text_encoder *m)
 {
-    bool own = vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight");
+    const vdm_tensor *own = vdm_safetensors_find(&l->file, "encoder.embed_tokens.weight"),
+                     *shared = vdm_safetensors_find(&l->file, "shared.weight");
     vdm_linear words;
-    if (!own || vdm_safetensors_find(&l->file, "shared.weight"))
-        take_matrix(l, &words, m->config.vocabulary, m->config.width, "shared");
+    if (own && shared &&
+        (own->dtype != shared->dtype || own->bytes != shared->bytes ||
+         memcmp(own->data, shared->data, own->bytes) != 0))
+        add_problem(&l->unequal, "'%s' and '%s'", own->name, shared->name);
+    if (!own || shared) take_matrix(l, &words, m->config.vocabulary, m->config.width, "shared");
     if (own) take_matrix(l, &words, m->config.vocabulary, m->config.width, "encoder.embed_tokens");
     m->words = words.weight;
 }

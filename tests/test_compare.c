@@ -199,6 +199,34 @@ static void test_mistakes(void)
 /* ------------------------------------------------------------------------------------------------
  * Messages of the command */
 
+/* The page's first sentence counts the tensors that are missing, as the last line of the terminal does. b: the same
+ * as a, but for the second tensor. */
+static void test_page(vdm_tensor a[2], vdm_tensor b[2])
+{
+    static char page[1 << 16];
+    b[0].name = a[0].name, b[1].name = a[1].name;
+    const struct {
+        int missing, first;
+        const char *says;
+    } cases[] = {
+        {1, 0, "All 1 tensors that are in both files agree; 1 of 2 are missing in the other file.</p>"},
+        {1, 1,
+         "1 of 1 tensors that are in both files differ, the first of them <strong>block.1.q</strong>; "
+         "1 of 2 are missing in the other file.</p>"},
+        {0, 0, "1 of 2 tensors differ, the first of them <strong>block.1.q</strong>.</p>"}};
+    for (int i = 0; i < 3; i++) {
+        CHECK(
+            !vdm_safetensors_write(path_of("b.st"), b + cases[i].first, 2 - cases[i].missing, NULL, 0, &err),
+            "%s", err.text);
+        vdm("compare @/a.st @/b.st --tol 1e-6 --html @/page.html");
+        CHECK(slurp(page, sizeof page, "page.html") && strstr(page, cases[i].says), "'%s': %s", cases[i].says,
+              strstr(page, "<h1>"));
+    }
+    vdm("compare @/a.st @/a.st --html @/page.html");
+    CHECK(slurp(page, sizeof page, "page.html") && strstr(page, "All 2 tensors agree.</p>"), "%s",
+          strstr(page, "<h1>"));
+}
+
 static void test_words(void)
 {
     const float three[] = {1, 2, 3}, other[] = {1, 2, 3.0003f};
@@ -216,6 +244,14 @@ static void test_words(void)
           "%s", said);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --only 'block.0.*'") == 0 && says("1 agree"),
           "%s", said);
+    write_text("map.txt", "block.0.q layer0_query\n");
+    CHECK(
+        vdm("compare @/a.st @/b.st --map @/map.txt") == 0 &&
+            says(
+                "note: not compared: 1 tensor of the other file that the reference does not have; the first: "
+                "'layer1_query'"),
+        "%s", said);
+    CHECK(vdm("compare @/a.st @/a.st --only block.0.q") == 0 && !says("note:"), "%s", said);
     CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", said);
     CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", said);
     char *page;
@@ -225,6 +261,7 @@ static void test_words(void)
               !strstr(page, "<script"),
           "the page");
     vdm_free(page);
+    test_page(a, b);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -329,6 +366,28 @@ static void test_versions(void)
     CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note: version"), "%s", said);
 }
 
+/* A reference in bf16 has bf16's errors itself. */
+static void test_precision(void)
+{
+    static const float x[] = {1, 2, 3};
+    static const char *const facts[][2][2] = {{{"precision", "bf16"}}, {{"precision", "f32"}}};
+    const char *const note =
+        "note: precision: the reference was computed in bf16, the tolerances are those of f32";
+    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[0]) == 0 && says(note), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && !says("note:"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st --tol 0") == 0 && !says("note:"), "%s", said);
+    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note:"), "%s", said);
+    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[1]) == 0 && !says("note:"), "%s", said);
+    static const char *const other[][2] = {{"precision", "bfloat16"}};
+    const vdm_tensor t = {"v", VDM_F32, 1, {3}, x, sizeof x};
+    CHECK(!vdm_safetensors_write(path_of("b.st"), &t, 1, other, 1, &err), "%s", err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 1 &&
+              says("b.st: metadata 'precision': expected f32, bf16 or amx, found 'bfloat16'"),
+          "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && vdm("compare @/a.st @/b.st --tol 0") == 0, "%s",
+          said);
+}
+
 /* A factor, a sum, another tensor: of one element, or of equal ones, everything explains everything. */
 static void test_no_wrong_cause(void)
 {
@@ -381,6 +440,10 @@ static void test_exp(void)
     CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: explained by PyTorch's float32 exp") &&
               says("3 agree"),
           "%s", said);
+    static char page[1 << 16];
+    CHECK(vdm("compare @/a.st @/b.st --html @/page.html") == 0 && slurp(page, sizeof page, "page.html") &&
+              strstr(page, "<p>time_proj: explained by PyTorch"),
+          "the page has no note: %s", said);
     CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", said);
     b[2].data = shifted;
     CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
@@ -468,6 +531,16 @@ static void test_inject(void)
           "%s", said);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'x' -o @/x.g") == 0, "%s", said);
     CHECK(vdm("compare @/x.g @/x.g --only 'X'") == 1 && says("--only X: no tensor of"), "%s", said);
+    CHECK(vdm("golden @/m --size 32x48 --only 'x,' -o @/no.g") == 1 &&
+              says("--only: found 'x,', expected a name between commas"),
+          "%s", said);
+    CHECK(vdm("compare @/x.g @/x.g --only ,x") == 1 && says("found ',x', expected a name"), "%s", said);
+    CHECK(
+        shell(
+            "only=x; for i in $(seq 64); do only=$only,x; done; \"$VDM\" compare @/x.g @/x.g --only $only") ==
+                1 &&
+            says("--only: found 65 names, expected at most 64"),
+        "%s", said);
     CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
 }
 
@@ -475,6 +548,11 @@ static void test_inject(void)
 static void test_adapters(void)
 {
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 -o @/train.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 --accumulate 2 -o @/two.g") == 0 &&
+              vdm("info @/two.g") == 0 && says("step.1.batch.2.x\n") && says("step.1.batch.1.target\n") &&
+              says("step.1.batch.2.v\n") && says("step.1.batch.2.t\n") && says("step.1.loss\n") &&
+              !says("step.1.batch.1.emb\n"),
+          "%s", said);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --lora @/none.st -o @/no.g") == 1, "%s", said);
     vdm_transformer_config c = {.layers = 2, .heads = 4, .head_dim = 16};
     for (int i = 0; i < 2; i++) {
@@ -500,6 +578,91 @@ static void test_adapters(void)
                   1 &&
               says("expected one --lora"),
           "%s", said);
+}
+
+/* An adapter is in one place, in which all of it is, and is of the model. */
+static void test_adapter_places(void)
+{
+    static const float x[4 * 64];
+    const vdm_tensor half = {
+        "adapter.transformer_blocks.0.attn1.to_k.lora_A.weight", VDM_F32, 2, {4, 64}, x, sizeof x};
+    vdm_tensor more[64] = {
+        {"adapter.transformer_blocks.7.attn1.to_q.lora_A.weight", VDM_F32, 2, {4, 64}, x, sizeof x}};
+    vdm_safetensors g;
+    int n = 1;
+    CHECK(!vdm_safetensors_write(path_of("half.st"), &half, 1, NULL, 0, &err), "%s", err.text);
+    if (!CHECK(!vdm_safetensors_open(&g, path_of("train.g"), &err), "%s", err.text)) return;
+    for (int64_t i = 0; i < g.count && n < 64; i++)
+        if (strncmp(g.tensors[i].name, "adapter.", 8) == 0) more[n++] = g.tensors[i];
+    CHECK(!vdm_safetensors_write(path_of("more.st"), more, n, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("whole.st"), more + 1, n - 1, NULL, 0, &err),
+          "%s", err.text);
+    vdm_safetensors_close(&g);
+    static const struct {
+        int status;
+        const char *words, *says;
+    } cases[] = {
+        {1, "--what train --inject @/train.g --lora @/one.st",
+         "expected the adapter in one place, found --lora too"},
+        {1, "--inject @/whole.st --lora @/no-such-file",
+         "expected the adapter in one place, found --lora too"},
+        {1, "--inject @/half.st",
+         "half.st: tensor 'adapter.transformer_blocks.0.attn1.to_k.lora_A.weight': expected together with "
+         "'adapter.transformer_blocks.0.attn1.to_q.lora_A.weight', found none"},
+        {1, "--what train --inject @/half.st", "expected together with"},
+        {1, "--what vae-encode --inject @/half.st",
+         "expected some of the inputs of --what vae-encode: video, found none"},
+        {1, "--inject @/more.st",
+         "'adapter.transformer_blocks.7.attn1.to_q.lora_A.weight': expected a matrix of an adapter on attention of 2 blocks"},
+        {1, "--what train --inject @/train.g --targets attn,ff", "--targets asks for attn,ff, found attn"},
+        {0, "--inject @/whole.st --only v --alpha 3", "injected: adapter; not in it: x, text, t"},
+        {1, "--alpha 3", "--alpha: it has no effect here"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = vdm("golden @/m --threads 1 --size 32x48 %s -o @/a.g", cases[i].words);
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status, said);
+    }
+}
+
+/* Sizes that would be cut, inputs and options that would have no effect. */
+static void test_no_effect(void)
+{
+    static const float two = 2, five = 5, negative[5 * 24];
+    const vdm_tensor ofs[] = {{"ofs", VDM_F32, 1, {1}, &two, 4},
+                              {"t", VDM_F32, 1, {1}, &two, 4},
+                              {"ofs", VDM_F32, 1, {1}, &five, 4}},
+                     n = {"negative", VDM_F32, 2, {5, 24}, negative, sizeof negative};
+    CHECK(!vdm_safetensors_write(path_of("two.st"), ofs, 2, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("five.st"), ofs + 1, 2, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("negative.st"), &n, 1, NULL, 0, &err),
+          "%s", err.text);
+    static const char *const m = "@/m", *const text = "tests/golden/1.5-5B-I2V";
+    const struct {
+        int status;
+        const char *model, *words, *says;
+    } cases[] = {
+        {1, m, "--what vae-decode --size 100x100", "latents: --size 100x100: expected multiples of 8"},
+        {1, m, "--what vae-decode --frames 10", "latents: --frames 10: 3 latent frames decode to 9"},
+        {0, m, "--what vae-decode --frames 8 --size 16x24", ""},
+        {1, m, "--what vae-decode --inject @/a.g --size 20x24", "expected multiples of 8"},
+        {1, m, "--what vae-decode --inject @/a.g --frames 7", "--frames 7: 2 latent frames decode to 8"},
+        {0, m, "--what vae-decode --inject @/a.g", "injected: latents"},
+        {0, m, "--size 32x48 --inject @/two.st", "injected: t; not in it: x, text"},
+        {1, m, "--size 32x48 --inject @/five.st", "five.st: tensor 'ofs': expected 2, found 5"},
+        {0, m, "--what sample --sample-steps 1 --size 32x48 --guidance 1 --inject @/negative.st",
+         "negative.st: tensor 'negative': no effect: it goes with --guidance above 1"},
+        {2, m, "--what sample --guidance 1 --dynamic-guidance", "it goes with --guidance above 1"},
+        {0, text, "--what text --prompt 'the red square'", ""},
+        {0, text, "--what text --inject @/a.g", "injected: ids"},
+        {1, text, "--what text --inject @/a.g --prompt turn",
+         "'ids': expected the prompt in one place, found --prompt too"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = vdm("golden %s --threads 1 %s -o @/b.g", cases[i].model, cases[i].words);
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status, said);
+        if (strstr(said, "injected") || status) continue;
+        CHECK(rename(path_of("b.g"), path_of("a.g")) == 0, "no b.g");
+    }
 }
 
 /* In sampling the latents between steps are results, not inputs: as far off as latents.K may be. */
@@ -541,11 +704,14 @@ int main(void)
         test_sampling();
         test_inject();
         test_adapters();
+        test_adapter_places();
+        test_no_effect();
     }
     test_words();
     test_values();
     test_types();
     test_versions();
+    test_precision();
     test_no_wrong_cause();
     test_exp();
     test_map();

@@ -276,7 +276,8 @@ static const struct file files[] = {
      .metadata = META(
          ", \"transformer.use_dora\": false, \"transformer.use_rslora\": false, \"transformer.lora_bias\": "
          "false, \"transformer.rank_pattern\": {}, \"transformer.alpha_pattern\": {}, "
-         "\"transformer.fan_in_fan_out\": false, \"transformer.bias\": \"none\", \"transformer.revision\": null")},
+         "\"transformer.fan_in_fan_out\": false, \"transformer.bias\": \"none\", \"transformer.revision\": null, "
+         "\"transformer.kasa_config\": null, \"transformer.arrow_config\": null")},
     {.what = "old spelling", .tensor = -1, .a = ".lora.down.weight", .b = ".lora.up.weight", .alpha = 2},
     {.what = "F16", .tensor = -1, .dtype = VDM_F16, .alpha = 2},
     {.what = "BF16", .tensor = -1, .dtype = VDM_BF16, .alpha = 2},
@@ -374,6 +375,18 @@ static const struct file files[] = {
      .tensor = -1,
      .metadata = META(", \"transformer.lora_bias\": true"),
      .says = "lora_bias"},
+    {.what = "KaSA: a diagonal between B and A, and other base weights",
+     .tensor = -1,
+     .metadata = META(", \"transformer.kasa_config\": {\"beta\": 1e-4}"),
+     .says = "kasa_config: expected null"},
+    {.what = "aLoRA: only after some tokens",
+     .tensor = -1,
+     .metadata = META(", \"alora_invocation_tokens\": [1, 2]"),
+     .says = "alora_invocation_tokens: expected null"},
+    {.what = "Arrow: a mixture of adapters",
+     .tensor = -1,
+     .metadata = META(", \"arrow_config\": {\"top_k\": 3}"),
+     .says = "arrow_config: expected null"},
     {.what = "a rank that the tensors have not",
      .tensor = -1,
      .metadata = META(", \"transformer.rank_pattern\": {\"to_q\": 4}"),

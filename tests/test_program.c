@@ -80,11 +80,18 @@ static void check_run(void)
            "--dump @/dump.safetensors --dump-grads");
     expect(0, "rank 4", "info @/run/lora.safetensors");
     expect(0, "steps 6, videos a step 4",
-           "fit @/task --model @/model -o @/more --steps 6 --rank 4 --alpha 8 --accumulate 2");
+           "fit @/task --model @/model -o @/more --steps 6 --rank 4 --alpha 8 --accumulate 2 "
+           "--dump @/more.safetensors --dump-grads");
+    expect(0, "batch.2.x", "info @/more.safetensors");
+    expect_shell(0, "", "rm @/more.safetensors");
     expect_same("run/lora.safetensors", "more/lora.safetensors", false);
     expect(0, "lora_B.weight", "info @/dump.safetensors");
     expect(0, "[6]  loss", "info @/dump.safetensors");
     expect(1, "--resume", "fit @/task --model @/model -o @/run --steps 6 --rank 4");
+    expect(
+        1, "--dump-grads: it has no effect here: it goes with the first step of a run",
+        "fit @/task --model @/model -o @/run --steps 8 --rank 4 --alpha 8 --resume --dump @/late --dump-grads");
+    CHECK(strstr(said, "state.safetensors is at step 6") && access(path_of("late"), F_OK) != 0, "%s", said);
     expect_shell(0, "", "cp @/run/train.csv @/run/kept.csv");
     expect(1, "the state was made with",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --lr 1 --resume");

@@ -218,6 +218,12 @@ static void check_options(void)
     expect(0, "odd/transformer/config.json: num_layer: no such setting; it is ignored",
            "predict --model odd --image q.ppm --sample-steps 1 -o a.ppm");
     expect(0, "num_layer: no such setting", "info odd");
+    expect_shell(0, "", "mkdir odd/text_encoder");
+    write_text("odd/text_encoder/config.json",
+               "{\"model_type\": \"t5\", \"relative_attention_buckets\": 64}");
+    expect(0, "odd/text_encoder/config.json: relative_attention_buckets: no such setting; it is ignored",
+           "info odd");
+    CHECK(!strstr(said, "model_type"), "%s", said);
     expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --lr 0 -o nothing");
     expect(0, "it has no effect: all its matrices B are zero",
            "predict " MODEL " --image q.ppm --sample-steps 1 --lora nothing/lora.safetensors -o a.ppm");

@@ -48,7 +48,7 @@ static vdm_tokenizer *load_json(const char *from, const char *to)
     char *data;
     size_t n;
     if (vdm_read_file("tests/golden/tokenizer.json", 1 << 20, &data, &n, &err)) abort();
-    char *at = from ? strstr(data, from) : data, *changed = vdm_alloc(n + 200, 1, "a file", &err);
+    char *at = from ? strstr(data, from) : data, *changed = vdm_alloc(n + 400, 1, "a file", &err);
     if (!at || !changed) abort();
     memcpy(changed, data, (size_t)(at - data));
     strcat(changed, from ? to : "");
@@ -132,6 +132,9 @@ static void test_json_refusals(void)
         {"\"Unigram\"", "\"BPE\"", "tokenizer.json: model.type: expected Unigram"},
         {"\"unk_id\": 2", "\"unk_id\": 390", "model.unk_id: expected the number of a piece"},
         {"\"unk_id\": 2", "\"unk_id\": -1", "model.unk_id: expected"},
+        {"\"unk_id\": 2", "\"unk_id\": 2.5", "model.unk_id: expected the number of a piece"},
+        {"\"byte_fallback\": false", "\"byte_fallback\": \"true\"",
+         "model.byte_fallback: expected true or false"},
         {"\"byte_fallback\": false", "\"byte_fallback\": true",
          "byte_fallback: found pieces of 0 bytes, expected all 256"},
         {"\"vocab\": [", "\"vocab\": [[1, 2],", "model.vocab: expected pairs of a text and a score"},
@@ -141,6 +144,8 @@ static void test_json_refusals(void)
          "added_tokens: found '<pad>' with the id 0, which model.vocab gives to 'x'"},
         {"\"vocab\": [", "\"vocab\": [[\"x\", 1e39],", "piece 0: its score is not finite"},
         {"\"lstrip\": false", "\"lstrip\": true", "added_tokens: <pad>: lstrip: found true, expected false"},
+        {"\"lstrip\": false", "\"lstrip\": 1", "lstrip: found another value, expected false"},
+        {"\"id\": 39", "\"id\": 39.5", "added_tokens: expected objects with an id and a content"},
         {"\"added_tokens\"", "\"other\"", "added_tokens: expected a list of special tokens"},
         {"\"content\": \"</s>\"", "\"content\": 5",
          "added_tokens: expected objects with an id and a content"},
@@ -150,8 +155,17 @@ static void test_json_refusals(void)
          "precompiled_charsmap: expected base64"},
         {"\"precompiled_charsmap\": \"", "\"precompiled_charsmap\": \"AAAA",
          "precompiled_charsmap: expected a SentencePiece"},
+        {"\"precompiled_charsmap\": \"",
+         "\"precompiled_charsmap\": \"AA==", "expected base64 in groups of four"},
+        {"\"precompiled_charsmap\": \"", "\"precompiled_charsmap\": \"A",
+         "expected base64 in groups of four"},
         {"\"Metaspace\"", "\"Whitespace\"", "pre_tokenizer: expected Metaspace that puts a space in front"},
         {"\"always\"", "\"never\"", "pre_tokenizer: expected Metaspace that puts a space in front"},
+        {"\"post_processor\": {", "\"post_processor\": null, \"was\": {",
+         "post_processor: expected TemplateProcessing whose single is the prompt and </s>"},
+        {"\"single\": [", "\"single\": [{\"SpecialToken\": {\"id\": \"</s>\"}}, ",
+         "post_processor: expected"},
+        {"\"single\"", "\"double\"", "post_processor: expected"},
         {"{", "{,", "tokenizer.json"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -168,6 +182,58 @@ static void test_json_refusals(void)
                                        "[{\"type\": \"Strip\"}]}, \"was\": {");
     CHECK(t != NULL, "a sequence: %s", err.text);
     vdm_tokenizer_free(t);
+}
+
+/* tokenizer_config.json next to tokenizer.json: it adds no token. */
+static void test_json_config(void)
+{
+    static const char good[] = "{\"extra_special_tokens\": [\"<pad>\", \"<extra_id_0>\"]}",
+                      bad[] = "{\"added_tokens_decoder\": {\"139\": {\"content\": \"<mine>\"}}}";
+    put_file("tokenizer_config.json", good, sizeof good - 1);
+    vdm_tokenizer *t = load_json(NULL, NULL);
+    CHECK(t != NULL, "%s", err.text);
+    vdm_tokenizer_free(t);
+    put_file("tokenizer_config.json", bad, sizeof bad - 1);
+    t = load_json(NULL, NULL);
+    CHECK(!t && strstr(err.text, "tokenizer_config.json: found the token '<mine>' with the id 139"), "%s",
+          t ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(t);
+    remove_file("tokenizer_config.json");
+}
+
+/* The normalizer's steps: a replacement is either that of doubled spaces, which is done anyway, or rejected. */
+static void test_json_steps(void)
+{
+#define DOUBLED "{\"Regex\": \" {2,}\"}"
+    static const struct {
+        const char *pattern, *content, *sentence; /* NULL: accepted */
+    } steps[] = {
+        {DOUBLED, "\" \"", NULL},
+        {DOUBLED, "\"\xe2\x96\x81\"", NULL},
+        {DOUBLED, "\"_\"", "found ' {2,}' with '_'"},
+        {DOUBLED, "3", "found ' {2,}' with 'another value'"},
+        {"{\"String\": \"``\"}", "\"\\\"\"", "normalizer: Replace: expected the pattern"},
+        {"{\"String\": \"``\"}", "\"\\\"\"", "found '``' with '\"'"},
+        {"{\"String\": \" {2,}\"}", "\" \"", "expected the pattern {\"Regex\": \" {2,}\"}"},
+        {"{\"Regex\": \"a+\"}", "\" \"", "found 'a+' with ' '"},
+        {"{}", "\" \"", "found 'another value' with ' '"},
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        char to[300];
+        snprintf(
+            to, sizeof to,
+            "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Strip\"}, {\"type\": "
+            "\"Replace\", \"pattern\": %s, \"content\": %s}]}, \"was\": {",
+            steps[i].pattern, steps[i].content);
+        vdm_tokenizer *t = load_json("\"normalizer\": {", to);
+        if (steps[i].sentence)
+            CHECK(!t && strstr(err.text, steps[i].sentence), "'%s': found '%s'", steps[i].sentence,
+                  t ? "a tokenizer" : err.text);
+        else
+            CHECK(t != NULL, "%s %s: %s", steps[i].pattern, steps[i].content, err.text);
+        vdm_tokenizer_free(t);
+    }
+#undef DOUBLED
 }
 
 static bool wants_four(void *user, const char *name)
@@ -267,6 +333,14 @@ static void test_words(void)
               "other words");
         vdm_text_encoder_free(&m), vdm_text_encoder_free(&shared);
     }
+    static float other[42 * 20]; /* large enough for 16 bits an element */
+    for (int i = 0; i < n; i++)
+        if (strcmp(tensors[i].name, "shared.weight") == 0) tensors[i].data = other;
+    vdm_text_encoder m;
+    CHECK(!vdm_safetensors_write(line, tensors, n + 1, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm_text_encoder_load(&m, check_folder(), &err) &&
+              strstr(err.text, "expected to be equal: 'encoder.embed_tokens.weight' and 'shared.weight'"),
+          "two tables: %s", err.text);
     vdm_safetensors_close(&f);
     vdm_free(folder);
 }
@@ -335,6 +409,59 @@ static void test_long_texts(void)
     vdm_tokenizer_free(t);
 }
 
+/* Tokens that the files next to spiece.model add to those that vdm has anyway. */
+static void test_added(const char *model_file, size_t n)
+{
+    static const struct {
+        const char *name, *text, *sentence; /* NULL: accepted */
+    } files[] = {
+        {"tokenizer_config.json",
+         "{\"added_tokens_decoder\": {\"1\": {\"content\": \"</s>\"}, \"103\": {\"content\": \"<extra_id_0>\"}}}",
+         NULL},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"104\": {\"content\": \"<mine>\"}}}",
+         "tokenizer_config.json: found the token '<mine>' with the id 104, expected only"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": {\"content\": \"<extra_id_0>\"}}}",
+         "found the token '<extra_id_0>' with the id 9"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"9\": 1}}",
+         "'9': expected an object with a content"},
+        {"tokenizer_config.json",
+         "{\"additional_special_tokens\": [\"<extra_id_0>\", {\"content\": \"</s>\"}]}", NULL},
+        {"tokenizer_config.json", "{\"additional_special_tokens\": [\"<mine>\"]}",
+         "tokenizer_config.json: found the token '<mine>', expected only those of"},
+        {"tokenizer_config.json", "{\"extra_special_tokens\": {\"mine\": \"<mine>\"}}",
+         "found the token '<mine>'"},
+        {"tokenizer_config.json", "{\"extra_special_tokens\": [5]}", "extra_special_tokens: expected tokens"},
+        {"tokenizer_config.json",
+         "{\"eos_token\": {\"content\": \"</s>\"}, \"pad_token\": \"<pad>\", \"unk_token\": \"<unk>\", "
+         "\"bos_token\": null, \"padding_side\": \"right\"}",
+         NULL},
+        {"tokenizer_config.json", "{\"eos_token\": \"<extra_id_5>\"}",
+         "eos_token: expected </s>, found '<extra_id_5>'"},
+        {"tokenizer_config.json", "{\"pad_token\": {\"content\": \"</s>\"}}",
+         "pad_token: expected <pad>, found '</s>'"},
+        {"tokenizer_config.json", "{\"pad_token\": 0}", "pad_token: expected <pad>, found 'another value'"},
+        {"tokenizer_config.json", "{\"padding_side\": \"left\"}",
+         "padding_side: expected right, found 'left'"},
+        {"tokenizer_config.json", "{\"truncation_side\": \"left\"}",
+         "truncation_side: expected right, found 'left'"},
+        {"tokenizer_config.json", "{\"mask_token\": \"<mine>\"}", "found the token '<mine>', expected only"},
+        {"added_tokens.json", "{\"<extra_id_99>\": 4}", NULL},
+        {"added_tokens.json", "{\"<extra_id_99>\": 4, \"<mine>\": 104}",
+         "added_tokens.json: found the token '<mine>' with the id 104"},
+        {"added_tokens.json", "{\"<mine>\": \"x\"}", "added_tokens.json: '<mine>': expected an id"},
+        {"added_tokens.json", "3", "added_tokens.json: expected an object"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        put_file(files[i].name, files[i].text, strlen(files[i].text));
+        vdm_tokenizer *t = load_bytes(model_file, n);
+        const char *expected = files[i].sentence;
+        CHECK(expected ? !t && strstr(err.text, expected) : t != NULL, "%s: found '%s'",
+              expected ? expected : files[i].text, t ? "a tokenizer" : err.text);
+        vdm_tokenizer_free(t);
+        remove_file(files[i].name);
+    }
+}
+
 static void test_refusals(void)
 {
 #define REFUSED(bytes, part)                                                                                \
@@ -374,8 +501,17 @@ static void test_refusals(void)
           "%s", err.text);
     put_file("tokenizer_config.json", "{\"extra_ids\": -1}", 17);
     t = load_bytes(good, sizeof good - 1);
-    CHECK(!t && strstr(err.text, "tokenizer_config.json: extra_ids: expected a number from 0 to 1000"), "%s",
-          err.text);
+    CHECK(!t && strstr(err.text, "tokenizer_config.json: extra_ids: expected an integer from 0 to 1000"),
+          "%s", err.text);
+    put_file("tokenizer_config.json", "{\"extra_ids\": 1.5}", 18);
+    t = load_bytes(good, sizeof good - 1);
+    CHECK(!t && strstr(err.text, "extra_ids: expected an integer"), "%s", t ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(t);
+    put_file("tokenizer_config.json", "[]", 2);
+    t = load_bytes(good, sizeof good - 1);
+    CHECK(!t && strstr(err.text, "tokenizer_config.json: expected an object"), "%s",
+          t ? "a tokenizer" : err.text);
+    vdm_tokenizer_free(t);
     put_file("tokenizer_config.json", "{\"extra_ids\": 2}", 16);
     t = load_bytes(good, sizeof good - 1);
     CHECK(t && !vdm_tokenize(t, "<extra_id_0><extra_id_1>", ids, 5, &err) && ids[0] == 5 && ids[1] == 4 &&
@@ -385,6 +521,7 @@ static void test_refusals(void)
           (int)ids[0]);
     vdm_tokenizer_free(t);
     remove_file("tokenizer_config.json");
+    test_added(good, sizeof good - 1);
     vdm_text_encoder m;
     char *folder = part("transformer");
     CHECK(vdm_text_encoder_load(&m, folder, &err) && strstr(err.text, "model_type"), "%s", err.text);
@@ -447,6 +584,8 @@ int main(void)
     test_specials(load_json(NULL, NULL));
     vdm_free(folder);
     test_json_refusals();
+    test_json_steps();
+    test_json_config();
     test_byte_fallback();
     test_ties();
     test_encoders(&f);

@@ -2,15 +2,18 @@
  *
  *   {"model": {"type": "Unigram", "vocab": [["<pad>", 0.0], ...], "unk_id": 2, "byte_fallback": false},
  *    "normalizer": {"type": "Precompiled", "precompiled_charsmap": base64}, "pre_tokenizer": Metaspace,
- *    "added_tokens": [{"id": 1, "content": "</s>", "special": true, ...}, ...], ...}
+ *    "post_processor": $A </s>, "added_tokens": [{"id": 1, "content": "</s>", "special": true, ...}, ...], ...}
  *
  * It has the same pieces and the same table as spiece.model, without the pieces' types: the added tokens are those that
- * are cut out of a prompt first. Prompts are normalised as in sentencepiece; the library's own normaliser treats a
- * character and its accents as one, and differs for some combining marks. */
+ * are cut out of a prompt first. Truncation and padding are the pipelines'. Prompts are normalised as in sentencepiece:
+ * doubled spaces and spaces at the ends are removed, whether or not the file has steps for it. The library's own
+ * normaliser treats a character and its accents as one, and differs for some combining marks. */
 #include "tokenizer.h"
 
 #include <limits.h>
 #include <string.h>
+
+static const char SPACE[] = "\xe2\x96\x81"; /* U+2581, which replaces a space */
 
 static const vdm_json_node *member(const vdm_tokenizer *t, const vdm_json_node *object, const char *key)
 {
@@ -25,6 +28,13 @@ static bool is_text(const vdm_json_node *v, const char *text)
 static bool is_true(const vdm_json_node *v)
 {
     return v && v->kind == VDM_JSON_TRUE;
+}
+
+/* An integer from 0 to max */
+static bool is_integer(const vdm_json_node *v, double max)
+{
+    return v && v->kind == VDM_JSON_NUMBER && v->number >= 0 && v->number <= max &&
+           v->number <= (double)(int)v->number;
 }
 
 static int refuse(const vdm_tokenizer *t, const char *field, const char *expected, vdm_error *err)
@@ -66,15 +76,17 @@ static int read_vocabulary(vdm_tokenizer *t, const vdm_json_node *vocabulary, in
 
 static int read_model(vdm_tokenizer *t, const vdm_json_node *model, vdm_error *err)
 {
-    const vdm_json_node *vocabulary = member(t, model, "vocab"), *unknown = member(t, model, "unk_id");
+    const vdm_json_node *vocabulary = member(t, model, "vocab"), *unknown = member(t, model, "unk_id"),
+                        *bytes = member(t, model, "byte_fallback");
     if (!is_text(member(t, model, "type"), "Unigram")) return refuse(t, "model.type", "Unigram", err);
     if (!vocabulary || vocabulary->kind != VDM_JSON_ARRAY || vocabulary->children < 1 ||
         vocabulary->children > VDM_MAX_PIECES)
         return refuse(t, "model.vocab", "a list of 1 to 1000000 pieces", err);
-    if (!unknown || unknown->kind != VDM_JSON_NUMBER || !(unknown->number >= 0) ||
-        !(unknown->number < (double)vocabulary->children))
+    if (!is_integer(unknown, (double)(vocabulary->children - 1)))
         return refuse(t, "model.unk_id", "the number of a piece", err);
-    t->byte_fallback = is_true(member(t, model, "byte_fallback"));
+    t->byte_fallback = is_true(bytes);
+    if (bytes && !t->byte_fallback && bytes->kind != VDM_JSON_FALSE)
+        return refuse(t, "model.byte_fallback", "true or false", err);
     return read_vocabulary(t, vocabulary, (int)unknown->number, err);
 }
 
@@ -83,13 +95,17 @@ static int read_added(vdm_tokenizer *t, const vdm_json_node *token, vdm_error *e
 {
     static const char *const flags[] = {"single_word", "lstrip", "rstrip", "normalized"};
     const vdm_json_node *id = member(t, token, "id"), *text = member(t, token, "content");
-    if (!id || id->kind != VDM_JSON_NUMBER || !(id->number >= 0) || !(id->number <= VDM_MAX_PIECES) ||
-        !text || text->kind != VDM_JSON_STRING || strlen(text->text) > LONGEST)
+    if (!is_integer(id, VDM_MAX_PIECES) || !text || text->kind != VDM_JSON_STRING)
         return refuse(t, "added_tokens", "objects with an id and a content", err);
-    for (int i = 0; i < 4; i++)
-        if (is_true(member(t, token, flags[i])))
-            return vdm_fail(err, "%s: added_tokens: %s: %s: found true, expected false", t->path, text->text,
-                            flags[i]);
+    if (strlen(text->text) > LONGEST)
+        return vdm_fail(err, "%s: added_tokens: id %d: content: expected at most %d bytes, found %zu",
+                        t->path, (int)id->number, LONGEST, strlen(text->text));
+    for (int i = 0; i < 4; i++) {
+        const vdm_json_node *flag = member(t, token, flags[i]);
+        if (flag && flag->kind != VDM_JSON_FALSE)
+            return vdm_fail(err, "%s: added_tokens: %s: %s: found %s, expected false", t->path, text->text,
+                            flags[i], is_true(flag) ? "true" : "another value");
+    }
     int n = (int)id->number, length = (int)strlen(text->text);
     if (n < t->pieces) {
         struct piece *p = &t->piece[n];
@@ -123,10 +139,28 @@ static int read_charsmap(vdm_tokenizer *t, const char *text, vdm_error *err)
         bits += 6;
         if (bits >= 8) t->table[n++] = (char)(held >> (bits -= 8) & 0xff);
     }
+    if (length % 4 || text[strspn(text, "=")])
+        return refuse(t, "precompiled_charsmap", "base64 in groups of four characters", err);
     return vdm_tokenizer_set_table(t, t->table, n, err);
 }
 
-/* Precompiled, alone or in a sequence. Steps that remove spaces at the ends or doubled spaces are done here anyway. */
+/* {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": a space or U+2581}: doubled spaces become one. It is the
+ * only replacement in transformers' files of T5, and is done here anyway. */
+static int check_replace(const vdm_tokenizer *t, const vdm_json_node *step, vdm_error *err)
+{
+    const vdm_json_node *pattern = member(t, step, "pattern"), *content = member(t, step, "content"),
+                        *regex = member(t, pattern, "Regex"),
+                        *text = regex ? regex : member(t, pattern, "String");
+    if (is_text(regex, " {2,}") && (is_text(content, " ") || is_text(content, SPACE))) return 0;
+    return vdm_fail(
+        err,
+        "%s: normalizer: Replace: expected the pattern {\"Regex\": \" {2,}\"} with a space or U+2581 as "
+        "content, found '%.40s' with '%.40s'",
+        t->path, text && text->kind == VDM_JSON_STRING ? text->text : "another value",
+        content && content->kind == VDM_JSON_STRING ? content->text : "another value");
+}
+
+/* Precompiled, alone or in a sequence. Steps that remove spaces at the ends are done here anyway. */
 static int read_normalizer(vdm_tokenizer *t, const vdm_json_node *v, vdm_error *err)
 {
     const vdm_json_node *table = member(t, v, "precompiled_charsmap"), *list = member(t, v, "normalizers");
@@ -140,7 +174,11 @@ static int read_normalizer(vdm_tokenizer *t, const vdm_json_node *v, vdm_error *
         return refuse(t, "normalizer", "Precompiled, or a Sequence with it", err);
     for (const vdm_json_node *part = first_of(list); part; part = vdm_json_next(&t->json, part)) {
         const vdm_json_node *type = member(t, part, "type");
-        if (is_text(type, "Strip") || is_text(type, "Replace")) continue;
+        if (is_text(type, "Strip")) continue;
+        if (is_text(type, "Replace")) {
+            if (check_replace(t, part, err)) return -1;
+            continue;
+        }
         if (!is_text(type, "Precompiled"))
             return refuse(t, "normalizer", "Precompiled, Strip, or Replace of spaces", err);
         if (read_normalizer(t, part, err)) return -1;
@@ -153,8 +191,8 @@ static bool is_metaspace(const vdm_tokenizer *t, const vdm_json_node *v)
 {
     const vdm_json_node *scheme = member(t, v, "prepend_scheme");
     bool prepends = scheme ? is_text(scheme, "always") : is_true(member(t, v, "add_prefix_space"));
-    return is_text(member(t, v, "type"), "Metaspace") &&
-           is_text(member(t, v, "replacement"), "\xe2\x96\x81") && prepends;
+    return is_text(member(t, v, "type"), "Metaspace") && is_text(member(t, v, "replacement"), SPACE) &&
+           prepends;
 }
 
 static int check_pre_tokenizer(const vdm_tokenizer *t, const vdm_json_node *v, vdm_error *err)
@@ -170,13 +208,29 @@ static int check_pre_tokenizer(const vdm_tokenizer *t, const vdm_json_node *v, v
                          "Metaspace that puts a space in front, or WhitespaceSplit and Metaspace", err);
 }
 
+/* {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}], ...}: a prompt
+ * ends with </s>. */
+static int check_post_processor(const vdm_tokenizer *t, const vdm_json_node *v, vdm_error *err)
+{
+    const vdm_json_node *single = member(t, v, "single");
+    bool two = is_text(member(t, v, "type"), "TemplateProcessing") && single &&
+               single->kind == VDM_JSON_ARRAY && single->children == 2;
+    const vdm_json_node *prompt = two ? single + 1 : NULL,
+                        *end = two ? vdm_json_next(&t->json, prompt) : NULL;
+    if (is_text(member(t, member(t, prompt, "Sequence"), "id"), "A") &&
+        is_text(member(t, member(t, end, "SpecialToken"), "id"), "</s>"))
+        return 0;
+    return refuse(t, "post_processor", "TemplateProcessing whose single is the prompt and </s>", err);
+}
+
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)
 {
     if (vdm_json_read(&t->json, t->path, err)) return -1;
     const vdm_json_node *root = t->json.nodes, *added = member(t, root, "added_tokens");
     if (read_model(t, member(t, root, "model"), err) ||
         read_normalizer(t, member(t, root, "normalizer"), err) ||
-        check_pre_tokenizer(t, member(t, root, "pre_tokenizer"), err))
+        check_pre_tokenizer(t, member(t, root, "pre_tokenizer"), err) ||
+        check_post_processor(t, member(t, root, "post_processor"), err))
         return -1;
     if (!added || added->kind != VDM_JSON_ARRAY)
         return refuse(t, "added_tokens", "a list of special tokens", err);

@@ -35,4 +35,5 @@ void ignored_keys_print(const char *model)
     print_part(model, "transformer", "config.json");
     print_part(model, "vae", "config.json");
     print_part(model, "scheduler", "scheduler_config.json");
+    print_part(model, "text_encoder", "config.json"); /* if there is one */
 }

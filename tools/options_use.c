@@ -103,7 +103,7 @@ static const struct rule {
      "tasks that are generated, not with coco"},
     {FIT | DEMO | ARC, "--warmup", has_warmup, "--schedule warmup, linear or cosine"},
     {FIT, "--dump-grads", has_dump, "--dump"},
-    {PREDICT | EVAL | ARC, "--dynamic-guidance --negative --negative-embeds", is_guided,
+    {PREDICT | EVAL | ARC | GOLDEN, "--dynamic-guidance --negative --negative-embeds", is_guided,
      "--guidance above 1"},
     {FIT | EVAL | DEMO, "--cell --border --align --grow --outside --palette", is_arc_file, "an ARC-AGI file"},
     {FIT | EVAL | DEMO | ARC, "--grow", has_cell, "--cell above 0"},

@@ -1,5 +1,6 @@
 /* vdm fit: learns a task folder's train/ pairs; the work itself is in training.c. */
 #include "tools/commands/commands.h"
+#include "files/fit_state.h"
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
@@ -128,14 +129,17 @@ static int inject(struct run *r, vdm_error *err)
     return status;
 }
 
-/* What --dump-grads stores of step 1: the model's inputs and outputs, and the gradients. */
+/* What --dump-grads stores of step 1: the model's inputs and outputs (with --accumulate: of every batch), and the
+ * gradients. */
 static bool wants_step(void *user, const char *name)
 {
     static const char *const kept[] = {"x", "v", "target"};
     (void)user;
     if (strncmp(name, "step.1.", 7) != 0) return false;
+    const char *in_batch = name + 7;
+    if (strncmp(in_batch, "batch.", 6) == 0) in_batch += 6 + strspn(in_batch + 6, "0123456789.");
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-        if (strcmp(name + 7, kept[i]) == 0) return true;
+        if (strcmp(in_batch, kept[i]) == 0) return true;
     return strncmp(name + 7, "grad.", 5) == 0 && strstr(name, ".lora_");
 }
 static void see_step(void *user, const char *name, const float *data, int rank, const int64_t *shape)
@@ -162,6 +166,19 @@ static int write_dump(struct run *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The command */
 
+/* The gradients are those of the first step, which a run that is resumed later does not compute. */
+static int check_gradients(const struct run *r, const options *o, vdm_error *err)
+{
+    int step = 0;
+    if (!o->learn.dump_grads || !o->learn.resume) return 0;
+    if (vdm_fit_state_step(&step, r->training.state, err)) return -1;
+    if (step == 0) return 0;
+    return vdm_fail(err,
+                    "--dump-grads: it has no effect here: it goes with the first step of a run, and %s is at "
+                    "step %d",
+                    r->training.state, step);
+}
+
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
@@ -173,7 +190,7 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
-    status = paths_check(&p, err);
+    status = paths_check(&p, err) || check_gradients(r, o, err) ? -1 : 0;
 end:
     paths_free(&p);
     return status;

@@ -55,12 +55,18 @@ static int read_expected(struct tolerances *t, const both *b, const char *key, v
     return 0;
 }
 
+/* The precision that a file's metadata name, or NULL. */
+static const char *precision_in(const vdm_safetensors *f)
+{
+    const char *name = vdm_safetensors_metadata(f, "precision");
+    return name && strcmp(name, "amx") == 0 ? "bf16" : name; /* the same rounding */
+}
+
 static int read_tolerances(struct tolerances *t, const options *o, const both *b, vdm_error *err)
 {
     char key[32], *end;
-    const char *given = vdm_safetensors_metadata(&b->got, "precision");
+    const char *given = precision_in(&b->got);
     *t = (struct tolerances){.fixed = -1};
-    if (given && strcmp(given, "amx") == 0) given = "bf16"; /* the same rounding */
     snprintf(t->precision, sizeof t->precision, "%s",
              *o->compare.computed_in ? o->compare.computed_in
              : given                 ? given
@@ -71,6 +77,10 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
             return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'",
                             o->compare.tol);
     }
+    if (t->fixed < 0 && strcmp(t->precision, "f32") != 0 && strcmp(t->precision, "bf16") != 0)
+        return vdm_fail(
+            err, "%s: metadata 'precision': expected f32, bf16 or amx, found '%.40s'; --as replaces it",
+            b->got.path, given);
     snprintf(key, sizeof key, "expected_%s", t->precision);
     return read_expected(t, b, key, err);
 }
@@ -159,9 +169,14 @@ static void print_first(const comparison *c)
 }
 
 /* Prints in what the two files say that they are of different things. */
-static void print_facts(const both *b)
+static void print_facts(const comparison *c)
 {
     static const char *const keys[] = {"what", "model_hash", "version"};
+    const both *b = c->b;
+    const char *precision = precision_in(&b->ref);
+    if (precision && *c->precision && strcmp(precision, "f32") != 0 && strcmp(precision, c->precision) != 0)
+        printf("note: precision: the reference was computed in %s, the tolerances are those of %s (--as)\n",
+               clean(precision), c->precision);
     for (int i = 0; i < 3; i++) {
         const char *ref = vdm_safetensors_metadata(&b->ref, keys[i]),
                    *got = vdm_safetensors_metadata(&b->got, keys[i]);
@@ -174,11 +189,16 @@ static void print_facts(const both *b)
 static void print_notes(const comparison *c)
 {
     const char *first = "";
-    print_facts(c->b);
+    print_facts(c);
     int64_t unused = map_unused(&c->b->map, &c->b->ref, &first);
     if (unused)
         printf("note: --map: %lld line%s no tensor of the reference; the first: '%s'\n", (long long)unused,
                unused == 1 ? " fits" : "s fit", clean(first));
+    if (c->extra)
+        printf(
+            "note: not compared: %lld tensor%s of the other file that the reference does not have; the first: "
+            "'%s'\n",
+            (long long)c->extra, c->extra == 1 ? "" : "s", clean(c->first_extra));
     if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
         !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
         printf("note: the second file is a golden, the first is not: the reference comes first\n");
@@ -224,8 +244,9 @@ static void compare_tensor(finding *f, const both *b, struct tolerances *t)
 static int compare_all(comparison *c, const both *b, const options *o, vdm_error *err)
 {
     struct tolerances t = {0};
-    int status = read_tolerances(&t, o, b, err);
+    int status = patterns_check(o->only, err) || read_tolerances(&t, o, b, err) ? -1 : 0;
     uint64_t used = 0;
+    if (t.fixed < 0) snprintf(c->precision, sizeof c->precision, "%s", t.precision);
     c->all = status ? NULL : vdm_alloc((size_t)b->ref.count, sizeof *c->all, "findings", err);
     for (int64_t i = 0; c->all && i < b->ref.count; i++) {
         finding *f = &c->all[c->count];
@@ -248,6 +269,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
                         unused, b->ref.path);
     if (c->agree + c->differ == 0)
         return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
+    if (both_extra(b, &c->extra, &c->first_extra, err)) return -1;
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
 }
 

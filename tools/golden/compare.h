@@ -43,10 +43,14 @@ int both_open(both *b, const char *ref, const char *got, const char *map,
 void both_close(both *b);      /* after a failure too */
 /* The other file's tensor for this one; NULL if it has none. */
 const vdm_tensor *both_other(const both *b, const char *name);
+/* How many tensors of the other file belong to none of the reference, and the first of them. */
+int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err);
 /* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
-/* --only: which of the patterns, with commas between them, match the name, as bits: at most 64. NULL: none. * stands
- * for any characters, ? for one. */
+/* --only: patterns with commas between them, at most MAX_PATTERNS; NULL: none. * stands for any characters, ? for one. */
+enum { MAX_PATTERNS = 64 };
+int patterns_check(const char *patterns, vdm_error *err);
+/* Which of the patterns match the name, as bits. */
 uint64_t patterns_matching(const char *patterns, const char *name);
 /* The first pattern whose bit is not set; NULL: there is none. */
 const char *pattern_unused(const char *patterns, uint64_t used);
@@ -91,7 +95,10 @@ typedef struct comparison {
     const char *command;
     finding *all; /* [count] */
     int64_t count, agree, differ, missing;
-    int64_t first; /* that is outside its tolerance, or -1 */
+    int64_t extra; /* tensors of the other file that are not in the reference, and the first of them */
+    const char *first_extra;
+    int64_t first;      /* that is outside its tolerance, or -1 */
+    char precision[16]; /* of the expected errors, "f32" or "bf16"; "" if --tol is a number */
     char cause[512];
 } comparison;
 int comparison_page(const comparison *c, const char *path, vdm_error *err);

@@ -39,6 +39,21 @@ const vdm_tensor *both_other(const both *b, const char *name)
     return vdm_safetensors_find(&b->got, map_name(&b->map, name, other));
 }
 
+int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err)
+{
+    bool *found = vdm_alloc((size_t)b->got.count, sizeof *found, "the names of tensors", err);
+    if (!found) return -1;
+    *count = 0;
+    for (int64_t i = 0; i < b->ref.count; i++) {
+        const vdm_tensor *t = both_other(b, b->ref.tensors[i].name);
+        if (t) found[t - b->got.tensors] = true;
+    }
+    for (int64_t i = 0; i < b->got.count; i++)
+        if (!found[i] && (*count)++ == 0) *first = b->got.tensors[i].name;
+    vdm_free(found);
+    return 0;
+}
+
 double both_fact(const both *b, const char *name, double otherwise)
 {
     const char *text = vdm_safetensors_metadata(&b->ref, name);
@@ -61,10 +76,23 @@ static bool name_matches(const char *pattern, const char *name)
     return !*name;
 }
 
+int patterns_check(const char *patterns, vdm_error *err)
+{
+    int n = 0;
+    for (const char *at = patterns; at; n++) {
+        if (!*at || *at == ',')
+            return vdm_fail(err, "--only: found '%s', expected a name between commas", patterns);
+        at = strchr(at, ',');
+        if (at) at++;
+    }
+    return n > MAX_PATTERNS ? vdm_fail(err, "--only: found %d names, expected at most %d", n, MAX_PATTERNS)
+                            : 0;
+}
+
 uint64_t patterns_matching(const char *patterns, const char *name)
 {
     uint64_t bits = 0;
-    for (int i = 0; patterns && i < 64; i++) {
+    for (int i = 0; patterns && i < MAX_PATTERNS; i++) {
         if (name_matches(patterns, name)) bits |= (uint64_t)1 << i;
         patterns = strchr(patterns, ',');
         if (patterns) patterns++;
@@ -75,7 +103,7 @@ uint64_t patterns_matching(const char *patterns, const char *name)
 const char *pattern_unused(const char *patterns, uint64_t used)
 {
     for (int i = 0; patterns; i++) {
-        if (i == 64 || !(used >> i & 1)) return patterns;
+        if (!(used >> i & 1)) return patterns;
         patterns = strchr(patterns, ',');
         if (patterns) patterns++;
     }

@@ -64,7 +64,7 @@ static void chart(FILE *f, const comparison *c)
         f,
         "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Relative L2 distance of %lld "
         "tensors, in the order of computation\">\n",
-        WIDTH, HEIGHT, (long long)c->count);
+        WIDTH, HEIGHT, (long long)(c->count - c->missing));
     for (int e = (int)LOW; e <= (int)HIGH; e += 2) {
         double y = y_of(vdm_pow(10, e));
         fprintf(f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" />", LEFT, WIDTH - RIGHT,
@@ -120,18 +120,45 @@ static void table(FILE *f, const comparison *c)
     fputs("</tbody></table></div></details>\n", f);
 }
 
+/* The end of the result. */
+static void missing(FILE *f, const comparison *c)
+{
+    if (c->missing)
+        fprintf(f, "; %lld of %lld are missing in the other file", (long long)c->missing,
+                (long long)c->count);
+    fputs(".</p>\n", f);
+}
+
+/* Why tensors outside their tolerance count as agreeing. */
+static void notes(FILE *f, const comparison *c)
+{
+    for (int64_t i = 0; i < c->count; i++) {
+        if (!c->all[i].note) continue;
+        fputs("<p>", f);
+        escape(f, c->all[i].ref->name);
+        fputs(": ", f);
+        escape(f, c->all[i].note);
+        fputs(".</p>\n", f);
+    }
+}
+
 static void result(FILE *f, const comparison *c)
 {
     char place[96];
     if (c->first < 0) {
-        fprintf(f, "<p class=\"result\">All %lld tensors agree.</p>\n", (long long)c->agree);
+        fprintf(f, "<p class=\"result\">All %lld tensors %sagree", (long long)c->agree,
+                c->missing ? "that are in both files " : "");
+        missing(f, c);
         return;
     }
     const finding *p = &c->all[c->first];
-    fprintf(f, "<p class=\"result\">%lld of %lld tensors differ, the first of them <strong>",
-            (long long)c->differ, (long long)(c->agree + c->differ));
+    fprintf(f, "<p class=\"result\">%lld of %lld tensors %sdiffer, the first of them <strong>",
+            (long long)c->differ, (long long)(c->agree + c->differ),
+            c->missing ? "that are in both files " : "");
     escape(f, p->ref->name);
-    fputs("</strong>.</p>\n<p>", f);
+    fputs("</strong>", f);
+    missing(f, c);
+    fputs("<p>", f);
     if (p->verdict != OTHER_SHAPE && p->verdict != OTHER_TYPE) {
         index_text(place, sizeof place, p->ref, p->gap.first);
         fprintf(f, "First at %s: expected %s, found %s.</p>\n<p>", place, p->gap.expected, p->gap.found);
@@ -153,12 +180,12 @@ int comparison_page(const comparison *c, const char *path, vdm_error *err)
         "<style>%s</style></head>\n<body><main>\n<h1>Along the network</h1>\n",
         STYLE);
     result(f, c);
+    notes(f, c);
     fputs("<pre><code>", f);
     escape(f, c->command);
-    fputs(
-        "</code></pre>\n<h2>Relative L2 distance from the reference</h2>\n<p>One point for each tensor, in the "
-        "order in which they are computed. The line is the tolerance.</p>\n",
-        f);
+    fputs("</code></pre>\n<h2>Relative L2 distance from the reference</h2>\n<p>One point for each tensor "
+          "that is in both files, in the order in which they are computed. The line is the tolerance.</p>\n",
+          f);
     chart(f, c);
     table(f, c);
     fputs("</main></body></html>\n", f);

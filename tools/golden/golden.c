@@ -17,7 +17,6 @@
 #include "tools/run/prompts.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +26,7 @@ enum {
     MAX_BATCH = 256,     /* videos in one forward pass, and in a step of learning */
     MAX_TOKENS = 4096,   /* of a prompt: the text encoder's scores are their square */
     MAX_DRAWN = 1 << 28, /* elements of a random input: 1 GiB; published sizes need a tenth */
-    MAX_STEPS = 100000,  /* of learning */
-    MAX_ALPHA = 1000000
+    MAX_STEPS = 100000   /* of learning */
 };
 
 /* One golden file during the work. */
@@ -59,48 +57,7 @@ struct golden {
 };
 
 /* ------------------------------------------------------------------------------------------------
- * Names */
-
-void golden_names(void)
-{
-    static const char *const lines[][2] = {
-        {"x, text, t, ofs", "the transformer's inputs: [B,F,Cin,h,w], [B,L,Dt], [B], [1]"},
-        {"rope.cos, rope.sin", "[V,Dh/2]: one number for a pair of neighbours (diffusers repeats it)"},
-        {"positions", "[S,D]: added to the tokens, if positions are not (only) rotary"},
-        {"time_proj, ofs_proj",
-         "the sinusoids, cosines first; time_embedding, ofs_embedding: computed from them"},
-        {"emb, emb.silu", "[B,E]: the sum of both embeddings; the input of every norm's linear"},
-        {"patch_embed.patches", "[B,V,K]: tokens before their projection, the channel slowest in a patch"},
-        {"patch_embed", "[B,S,D]: the first block's input"},
-        {"BLOCK.norm1.shift, scale, gate",
-         "[B,D]: chunks of norm1.linear, of the video; enc_...: of the text"},
-        {"BLOCK.norm1.norm", "[B,S,D]: before modulation; norm1: after"},
-        {"BLOCK.attn1.to_q.base_layer, .lora_A",
-         "with an adapter: the layer without it; x A^T [B,S,R], not scaled"},
-        {"BLOCK.attn1.norm_q, norm_k", "[B,S,A,Dh]"},
-        {"BLOCK.attn1.rope_q, rope_k", "[B,S,A,Dh]: after the rotation; text rows unchanged"},
-        {"BLOCK.attn1.attention", "[B,S,D]: heads side by side, before to_out.0"},
-        {"BLOCK.h1", "[B,S,D]: after the attention half; BLOCK: the block's output"},
-        {"BLOCK.ff.net.0.proj, ff.net.0", "[B,S,4D]: before and after GELU"},
-        {"norm_final, norm_out, proj_out", "video rows only: [B,V,D], [B,V,K]"},
-        {"v", "[B,F,C,h,w]: the velocity"},
-        {"grad.NAME", "the loss's gradient by NAME: v, a block's output, a matrix of the adapter"},
-        {"adapter.NAME", "the adapter that was given; step.K.adapter.NAME: after K steps"},
-        {"step.K.adamw.m.NAME, .v.NAME", "the moments after K steps"},
-        {"ids, encoder.block.I...", "text: token ids [L]; modules of T5EncoderModel, [L,width]"},
-        {"encoder..., decoder...",
-         "the VAE: channels-last [T,H,W,C]; with the prefix chunk.I. if there are several"},
-        {"...norm1.norm_layer", "the decoder's group norm before it is modulated"},
-        {"image_latents, velocity.K, latents.K",
-         "sampling: latents of the image; guided velocity of step K, latents after it"},
-    };
-    printf(
-        "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. Where a module "
-        "gives\nvideo and text apart, they are one tensor here, text first. Names of what has no module of its "
-        "own:\n\n");
-    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        printf("  %-38s %s\n", lines[i][0], lines[i][1]);
-}
+ * Which tensors are wanted */
 
 static bool starts(const char *name, const char *with)
 {
@@ -116,10 +73,9 @@ static bool wants_default(const struct golden *g, const char *name)
     if (strcmp(g->what, "train") != 0) return true;
     int n = snprintf(last, sizeof last, "step.%d.", g->last_step);
     if (starts(name, last) && (starts(name + n, "adapter.") || starts(name + n, "adamw."))) return true;
-    return patterns_matching(
-               "step.*.loss,step.*.grad_norm,step.*.lr,step.1.x,step.1.t,step.1.v,step.1.target,"
-               "step.1.batch.*.grad.*,step.1.grad.*",
-               name) != 0;
+    const char *rest = name_without_prefix(name); /* without step.K. and batch.I. */
+    if (starts(name, "step.1.") && patterns_matching("x,t,v,target,grad.*", rest)) return true;
+    return patterns_matching("loss,grad_norm,lr", rest) != 0;
 }
 
 static bool wants(void *user, const char *name)
@@ -310,77 +266,18 @@ static int geometry_of(const struct golden *g, const vdm_model_config *c, vdm_ge
     return vdm_geometry_init(to, c, g->o->frames, height, width, err);
 }
 
-/* The adapter of --inject: rank and alpha are checked before memory is allocated. */
-static int new_injected_adapter(struct golden *g, const vdm_transformer_config *c, const char *first,
-                                vdm_lora *a, vdm_error *err)
-{
-    int64_t shape[] = {-1, (int64_t)c->heads * c->head_dim};
-    const char *text = vdm_safetensors_metadata(&g->in, "lora_alpha");
-    char *end = NULL;
-    if (vdm_tensor_check(injected(g, first), g->in.path, 2, shape, err)) return -1;
-    if (shape[0] > VDM_MAX_LORA_RANK)
-        return vdm_fail(err, "%s: tensor '%s': rank: expected 1 to %d, found %" PRId64, g->in.path, first,
-                        VDM_MAX_LORA_RANK, shape[0]);
-    if (option_given(g->o, "--rank") && shape[0] != g->o->learn.rank)
-        return vdm_fail(err, "%s: tensor '%s': --rank asks for %d, found %" PRId64, g->in.path, first,
-                        g->o->learn.rank, shape[0]);
-    double alpha = text ? strtod(text, &end) : g->o->learn.alpha;
-    if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
-        return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
-                        g->in.path, MAX_ALPHA, MAX_ALPHA, text);
-    if (option_given(g->o, "--alpha") && fabs(alpha - g->o->learn.alpha) > 0)
-        return vdm_fail(err, "%s: metadata 'lora_alpha': --alpha asks for %g, found %g", g->in.path,
-                        g->o->learn.alpha, alpha);
-    char feed_forward[VDM_LORA_NAME + 8] = "adapter.";
-    vdm_lora_name(feed_forward + 8, 0, VDM_FF_UP, false);
-    vdm_targets targets = injected(g, feed_forward) ? VDM_ATTENTION_FF : VDM_ATTENTION;
-    return vdm_lora_init(a, c, targets, (int)shape[0], alpha, &g->rng, err);
-}
-
-/* A single --lora is used as in its file; several, or one with a weight, are joined as in predict. */
-static int read_lora_options(const struct golden *g, const vdm_transformer_config *c, bool learns,
-                             vdm_lora *a, vdm_error *err)
-{
-    double weight = 1;
-    if (g->o->sample.n_loras > 1) {
-        if (learns)
-            return vdm_fail(err,
-                            "golden --what train: expected one --lora, which training starts from, found %d",
-                            g->o->sample.n_loras);
-        return loras_read(a, g->o, c, err);
-    }
-    if (lora_read_option(a, &weight, g->o->sample.loras[0], c, err)) return -1;
-    if (weight >= 1 && weight <= 1) return 0;
-    vdm_lora part = *a;
-    int status = vdm_lora_join(a, &part, &weight, 1, err);
-    vdm_lora_free(&part);
-    return status;
-}
-
-static int new_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, const char *first,
-                       vdm_lora *a, vdm_error *err)
-{
-    if (injected(g, first)) return new_injected_adapter(g, c, first, a, err);
-    if (g->o->sample.n_loras) return read_lora_options(g, c, needed, a, err);
-    return needed
-               ? vdm_lora_init(a, c, learn_targets(g->o), g->o->learn.rank, g->o->learn.alpha, &g->rng, err)
-               : 0;
-}
-
 /* The matrices of an adapter as inputs, "adapter.NAME": from --inject, from --lora, or drawn; a drawn B is not zero, so
  * that no gradient is zero. rank 0: there is none. */
 static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool needed, vdm_lora *a,
                         vdm_error *err)
 {
-    char name[VDM_LORA_NAME + 8] = "adapter.";
-    *a = (vdm_lora){0};
-    vdm_lora_name(name + 8, 0, VDM_Q, false);
-    bool given = injected(g, name);
-    if (new_adapter(g, c, needed, name, a, err)) return -1;
+    char name[GOLDEN_ADAPTER_NAME];
+    bool given = golden_adapter_injected(&g->in);
+    if (golden_adapter_new(a, g->o, &g->in, c, needed, &g->rng, err)) return -1;
     for (int i = 0; i < vdm_lora_matrices(a); i++) {
         const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
         const int64_t n = m.shape[0] * m.shape[1];
-        snprintf(name + 8, VDM_LORA_NAME, "%s", m.name);
+        snprintf(name, sizeof name, GOLDEN_ADAPTER "%s", m.name);
         if (given) {
             float *x = vdm_safetensors_floats(&g->in, name, 2, m.shape, err);
             if (!x) return -1;
@@ -501,6 +398,21 @@ static int check_latents(const vdm_transformer_config *c, const char *name, int6
     return 0;
 }
 
+/* Goldens hold ofs, but it can't be replaced: the pipeline always passes the same. */
+static int check_ofs(const struct golden *g, const vdm_transformer_config *c, vdm_error *err)
+{
+    const float ofs = 2;
+    if (!injected(g, "ofs")) return 0;
+    if (injected_refuse(&g->in, "ofs", c->ofs_dim, "a model with ofs_embed_dim", err)) return -1;
+    float *x = vdm_safetensors_floats(&g->in, "ofs", 1, (int64_t[]){1}, err);
+    if (!x) return -1;
+    int status = *x >= ofs && *x <= ofs ? 0
+                                        : vdm_fail(err, "%s: tensor 'ofs': expected %g, found %g", g->in.path,
+                                                   (double)ofs, (double)*x);
+    vdm_free(x);
+    return status;
+}
+
 static int transformer(struct golden *g, vdm_error *err)
 {
     vdm_transformer m;
@@ -509,7 +421,8 @@ static int transformer(struct golden *g, vdm_error *err)
     if (load_transformer(g, &m, err)) return -1;
     vdm_model_config c = {.transformer = m.config, .vae = {.blocks = 4, .temporal_compression = 4}};
     bool sized = option_given(g->o, "--size") || option_given(g->o, "--frames") || !injected(g, "x");
-    int status = sized ? geometry_of(g, &c, &size, err) : 0;
+    int status = check_ofs(g, &m.config, err);
+    if (!status && sized) status = geometry_of(g, &c, &size, err);
     const int limits[] = {MAX_BATCH, VDM_MAX_FRAMES, m.config.in_channels, VDM_MAX_SIDE, VDM_MAX_SIDE};
     const int64_t drawn[] = {g->o->learn.batch, size.F, m.config.in_channels, size.h, size.w};
     int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
@@ -551,17 +464,37 @@ static int vae_encode(struct golden *g, vdm_error *err)
     return status;
 }
 
+/* The latents of --frames and --size: sizes that no latents decode to are rejected. */
+static int latents_drawn(const struct golden *g, const vdm_vae_config *c, int64_t s[4], vdm_error *err)
+{
+    const options *o = g->o;
+    int up = 1 << (c->blocks - 1), height = o->height ? o->height : 8 * up,
+        width = o->width ? o->width : 8 * up, F = vdm_vae_latent_frames(c, o->frames),
+        T = vdm_vae_video_frames(c, F);
+    bool given = injected(g, "latents");
+    s[0] = F, s[1] = c->latent_channels, s[2] = height / up, s[3] = width / up;
+    if ((!given || option_given(o, "--size")) && (height % up || width % up))
+        return vdm_fail(err, "latents: --size %dx%d: expected multiples of %d", height, width, up);
+    if ((!given || option_given(o, "--frames")) && T != o->frames)
+        return vdm_fail(
+            err,
+            "latents: --frames %d: %d latent frames decode to %d: expected a number of frames that "
+            "latents decode to",
+            o->frames, F, T);
+    return 0;
+}
+
 /* latents [F,C,h,w] -> video [T,3,H,W] */
 static int vae_decode(struct golden *g, vdm_error *err)
 {
     vdm_vae m;
     if (load_vae(g, &m, err)) return -1;
     int up = 1 << (m.config.blocks - 1);
-    const int64_t drawn[] = {vdm_vae_latent_frames(&m.config, g->o->frames), m.config.latent_channels,
-                             g->o->height ? g->o->height / up : 8, g->o->width ? g->o->width / up : 8};
+    int64_t drawn[4];
     const int limits[] = {VDM_MAX_FRAMES, m.config.latent_channels, VDM_MAX_SIDE / up, VDM_MAX_SIDE / up};
     int64_t s[] = {-1, m.config.latent_channels, -1, -1};
-    bool fits = !shape_of(g, "latents", 4, s, drawn, limits, VIDEO_OPTIONS, err);
+    bool fits = !latents_drawn(g, &m.config, drawn, err) &&
+                !shape_of(g, "latents", 4, s, drawn, limits, VIDEO_OPTIONS, err);
     const float *latents = fits ? input(g, "latents", 4, s, NORMAL, err) : NULL;
     size_t frame = (size_t)m.config.channels * (size_t)(s[2] * up) * (size_t)(s[3] * up);
     int T = vdm_vae_video_frames(&m.config, (int)s[0]);
@@ -602,6 +535,9 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
     if (g->in.path && injected_refuse(&g->in, "step_noise", dpm, "--sampler dpm", err)) return -1;
+    if (injected(g, "negative") && !(p.guidance > 1))
+        fprintf(stderr, "%s: tensor 'negative': no effect: it goes with --guidance above 1\n",
+                clean(g->in.path));
     const float *image = input(g, "image", 3, image_shape, UNIFORM, err);
     const float *prompt = image ? input(g, "prompt", 2, words, NORMAL, err) : NULL;
     const float *negative = prompt ? input(g, "negative", 2, words, NORMAL, err) : NULL;
@@ -754,6 +690,9 @@ static float *tokens(struct golden *g, int64_t L, vdm_error *err)
 static int encode(struct golden *g, const vdm_text_encoder *m, int64_t L, vdm_error *err)
 {
     bool given = injected(g, "ids");
+    if (given && g->o->prompt.text)
+        return vdm_fail(err, "%s: tensor 'ids': expected the prompt in one place, found --prompt too",
+                        g->in.path);
     int64_t own = L;
     L = -1;
     const char *const none[] = {NULL};
@@ -788,14 +727,15 @@ static int text(struct golden *g, vdm_error *err)
 static const struct job {
     const char *name;
     int (*run)(struct golden *g, vdm_error *err);
-    const char *inputs[9]; /* that may be injected, in addition to adapter.NAME */
+    bool adapter;          /* adapter.NAME may be injected */
+    const char *inputs[9]; /* that may be injected too */
 } jobs[] = {
-    {"transformer", transformer, {"x", "text", "t"}},
-    {"vae-encode", vae_encode, {"video"}},
-    {"vae-decode", vae_decode, {"latents"}},
-    {"sample", sample, {"image", "prompt", "negative", "noise", "image_noise", "step_noise"}},
-    {"train", train, {"videos", "images", "text", "t", "pair", "noise"}},
-    {"text", text, {"ids"}},
+    {"transformer", transformer, true, {"x", "text", "t"}},
+    {"vae-encode", vae_encode, false, {"video"}},
+    {"vae-decode", vae_decode, false, {"latents"}},
+    {"sample", sample, true, {"image", "prompt", "negative", "noise", "image_noise", "step_noise"}},
+    {"train", train, true, {"videos", "images", "text", "t", "pair", "noise"}},
+    {"text", text, false, {"ids"}},
 };
 
 /* Prints which inputs the file contains. A file without any of them is rejected: probably a name is misspelt. */
@@ -807,8 +747,7 @@ static int say_injected(const struct golden *g, const struct job *job, vdm_error
         size_t n = strlen(list);
         snprintf(list + n, sizeof lists[0] - n, "%s%s", n ? ", " : "", job->inputs[i]);
     }
-    bool adapter = false;
-    for (int64_t i = 0; i < g->in.count; i++) adapter = adapter || starts(g->in.tensors[i].name, "adapter.");
+    bool adapter = job->adapter && golden_adapter_injected(&g->in);
     if (!*lists[1] && !adapter)
         return vdm_fail(err, "%s: expected some of the inputs of --what %s: %s, found none of them",
                         g->in.path, job->name, lists[0]);
@@ -821,7 +760,8 @@ static int say_injected(const struct golden *g, const struct job *job, vdm_error
 static int begin(struct golden *g, vdm_error *err)
 {
     const options *o = g->o;
-    if (o->inject && vdm_safetensors_open(&g->in, o->inject, err)) return -1;
+    if (patterns_check(o->only, err) || (o->inject && vdm_safetensors_open(&g->in, o->inject, err)))
+        return -1;
     if (vdm_cpu_init(&g->cpu, o->threads, err)) return -1;
     g->cpu.precision = precision_of(o);
     for (int i = 0; i < 2; i++)
@@ -854,7 +794,8 @@ int golden_run(const options *o, const char *command, vdm_error *err)
     bool ok = !begin(&g, err);
     for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && ok; i++)
         if (strcmp(jobs[i].name, o->golden.what) == 0)
-            ok = !(o->inject && say_injected(&g, &jobs[i], err)) && !jobs[i].run(&g, err);
+            ok = !(jobs[i].adapter && golden_adapter_check(o, &g.in, err)) &&
+                 !(o->inject && say_injected(&g, &jobs[i], err)) && !jobs[i].run(&g, err);
     ok = ok && !finish(&g, command, err);
     release(&g);
     return ok ? 0 : -1;
