@@ -577,7 +577,10 @@ int shard_run(const options *o, vdm_error *err)
                           o->arc.out, s.failed, s.failed == 1 ? "" : "s");
     if (s.fd >= 0) close(s.fd);
     lock_release(&s.lock);
-    if (s.work) rmdir(s.work); /* unless a state to resume from is left in it */
+    /* unless a state to resume from is left in it */
+    if (s.work && rmdir(s.work) && !status && (errno == ENOTEMPTY || errno == EEXIST))
+        fprintf(stderr, "%s is left: it has states of tasks that are not finished, or were changed since\n",
+                clean(s.work));
     results_free(&s.done);
     list_free(&s.list);
     vdm_free(s.run);
