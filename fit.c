@@ -588,7 +588,7 @@ static int run_all(struct run *r, const vdm_progress *progress, vdm_error *err)
     if (save(r, &settings, status < 0 ? &second : err)) return -1;
     if (status == 1)
         return vdm_fail(err, "interrupted after step %d of %d%s%s", r->adamw.step, r->o->steps,
-                        r->o->state ? ": --resume continues from " : "", r->o->state ? r->o->state : "");
+                        r->o->state ? "; the state is in " : "", r->o->state ? r->o->state : "");
     return status;
 }
 

@@ -123,20 +123,30 @@ static int take_solutions(place *p, vdm_arc *a, const vdm_json_node *list)
     return 0;
 }
 
-/* {"ID": [grid, ...], ...}: the answers to tests that the task itself leaves open. */
-static int read_solutions(vdm_arc *a, const char *path, const char *id, vdm_error *err)
+/* {"ID": [grid, ...], ...}. On success it has to be freed. */
+static int open_solutions(vdm_json *j, const char *path, vdm_error *err)
 {
-    vdm_json j;
-    if (vdm_json_read(&j, path, err)) return -1;
-    place p = {.j = &j, .path = path, .part = id, .pair = -1, .row = -1, .col = -1, .err = err};
-    const vdm_json_node *list = j.nodes->kind == VDM_JSON_OBJECT ? vdm_json_get(&j, j.nodes, id) : NULL;
-    int status = 0;
+    if (vdm_json_read(j, path, err)) return -1;
+    if (j->nodes->kind == VDM_JSON_OBJECT) return 0;
+    vdm_refuse_value(err, path, "document", j->nodes, "an object with the answers to each task, by its ID");
+    vdm_json_free(j);
+    return -1;
+}
+
+/* The answers to tests that the task itself leaves open. */
+static int read_solutions(vdm_arc *a, const vdm_arc_collection *c, const char *id, vdm_error *err)
+{
+    place p = {.j = &c->solutions,
+               .path = c->solutions_path,
+               .part = id,
+               .pair = -1,
+               .row = -1,
+               .col = -1,
+               .err = err};
+    const vdm_json_node *list = vdm_json_get(&c->solutions, c->solutions.nodes, id);
     if (list && (list->kind != VDM_JSON_ARRAY || list->children != a->n_test))
-        status = refuse(&p, list, "an array with an answer for each test");
-    else if (list)
-        status = take_solutions(&p, a, list);
-    vdm_json_free(&j);
-    return status;
+        return refuse(&p, list, "an array with an answer for each test");
+    return list ? take_solutions(&p, a, list) : 0;
 }
 
 /* "x/arc-agi_test_solutions.json" of "x/arc-agi_test_challenges.json", if there is such a file; or NULL. */
@@ -153,6 +163,18 @@ static char *solutions_of(const char *path, vdm_error *err)
     if (stat(to, &info) == 0) return to;
     vdm_free(to);
     return NULL;
+}
+
+int vdm_arc_solutions_check(const char *path, vdm_error *err)
+{
+    vdm_json j;
+    vdm_error why = {""};
+    char *solutions = solutions_of(path, &why);
+    if (!solutions) return *why.text ? vdm_fail(err, "%s", why.text) : 0;
+    int status = open_solutions(&j, solutions, err);
+    if (!status) vdm_json_free(&j);
+    vdm_free(solutions);
+    return status;
 }
 
 /* Every member is a task: an object with train. */
@@ -236,21 +258,18 @@ static int read_object(place *p, vdm_arc *a)
 }
 
 /* The task `id` of a collection. */
-static int read_member(place *p, vdm_arc *a, const char *id)
+static int read_member(vdm_arc *a, const vdm_arc_collection *c, const char *id, vdm_error *err)
 {
-    p->task = is_collection(p->j) ? vdm_json_get(p->j, p->j->nodes, id) : NULL;
-    if (!p->task) return vdm_fail(p->err, "%s: expected a task '%.60s' in it, found none", p->path, id);
-    p->id = id;
-    if (read_object(p, a)) return -1;
-    vdm_error why = {""};
-    char *solutions = solutions_of(p->path, &why);
-    int status = solutions ? read_solutions(a, solutions, id, p->err) : 0;
-    vdm_free(solutions);
-    return status || !*why.text ? status : vdm_fail(p->err, "%s", why.text);
+    const vdm_json *j = &c->tasks;
+    place p = {
+        .j = j, .path = c->path, .id = id, .part = "document", .pair = -1, .row = -1, .col = -1, .err = err};
+    p.task = is_collection(j) ? vdm_json_get(j, j->nodes, id) : NULL;
+    if (!p.task) return vdm_fail(err, "%s: expected a task '%.60s' in it, found none", c->path, id);
+    if (read_object(&p, a)) return -1;
+    return c->solutions_path ? read_solutions(a, c, id, err) : 0;
 }
 
-/* file: a task, with id NULL, or the collection that contains the task id. */
-static int read_file(vdm_arc *a, const char *file, const char *id, vdm_error *err)
+static int read_file(vdm_arc *a, const char *file, vdm_error *err)
 {
     vdm_json j;
     if (vdm_json_read(&j, file, err)) return -1;
@@ -263,9 +282,7 @@ static int read_file(vdm_arc *a, const char *file, const char *id, vdm_error *er
                .col = -1,
                .err = err};
     int status;
-    if (id)
-        status = read_member(&p, a, id);
-    else if (j.nodes->kind == VDM_JSON_ARRAY)
+    if (j.nodes->kind == VDM_JSON_ARRAY)
         status = read_list(&p, a);
     else if (is_collection(&j))
         status =
@@ -277,17 +294,51 @@ static int read_file(vdm_arc *a, const char *file, const char *id, vdm_error *er
     return status;
 }
 
-int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err)
+void vdm_arc_collection_close(vdm_arc_collection *c)
+{
+    vdm_free(c->path);
+    vdm_free(c->solutions_path);
+    vdm_json_free(&c->tasks);
+    vdm_json_free(&c->solutions);
+    *c = (vdm_arc_collection){0};
+}
+
+/* Opens the file and its solutions, unless they are open. */
+static int open_collection(vdm_arc_collection *c, const char *path, vdm_error *err)
+{
+    vdm_error why = {""};
+    if (c->path && strcmp(c->path, path) == 0) return 0;
+    vdm_arc_collection_close(c);
+    int status = (c->path = vdm_copy_text(path, err)) ? vdm_json_read(&c->tasks, path, err) : -1;
+    if (!status) c->solutions_path = solutions_of(path, &why);
+    if (*why.text) status = vdm_fail(err, "%s", why.text);
+    if (c->solutions_path) status = open_solutions(&c->solutions, c->solutions_path, err);
+    if (status) vdm_arc_collection_close(c);
+    return status;
+}
+
+int vdm_arc_read_from(vdm_arc *a, vdm_arc_collection *c, const char *path, vdm_error *err)
 {
     struct stat info;
     const char *slash = strrchr(path, '/');
     *a = (vdm_arc){0};
-    if (name_task(a, path, err)) return -1;
-    char *file = vdm_copy_bytes(path, slash ? (size_t)(slash - path) : 0, err);
-    bool member = file && stat(file, &info) == 0 && S_ISREG(info.st_mode);
-    int status = file ? read_file(a, member ? file : path, member ? a->name : NULL, err) : -1;
+    char *file =
+        name_task(a, path, err) ? NULL : vdm_copy_bytes(path, slash ? (size_t)(slash - path) : 0, err);
+    int status = file ? 0 : -1;
+    if (file && stat(file, &info) == 0 && S_ISREG(info.st_mode))
+        status = open_collection(c, file, err) ? -1 : read_member(a, c, a->name, err);
+    else if (file)
+        status = read_file(a, path, err);
     vdm_free(file);
     if (status) vdm_arc_free(a);
+    return status;
+}
+
+int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err)
+{
+    vdm_arc_collection c = {0};
+    int status = vdm_arc_read_from(a, &c, path, err);
+    vdm_arc_collection_close(&c);
     return status;
 }
 

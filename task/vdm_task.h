@@ -262,6 +262,14 @@ typedef struct vdm_arc {
  * with "solutions" instead of "challenges" in its name: {"ID": [output, ...], ...}. */
 int vdm_arc_read(vdm_arc *a, const char *path, vdm_error *err);
 void vdm_arc_free(vdm_arc *a);
+/* The same for many tasks: the file of a collection and its solutions stay open in *c, all zero at first, until a task of
+ * another file is read. */
+typedef struct vdm_arc_collection {
+    char *path, *solutions_path;
+    vdm_json tasks, solutions;
+} vdm_arc_collection;
+int vdm_arc_read_from(vdm_arc *a, vdm_arc_collection *c, const char *path, vdm_error *err);
+void vdm_arc_collection_close(vdm_arc_collection *c);
 /* The tasks of a collection, in the file's order; none for any other file. */
 typedef struct vdm_arc_ids {
     char **id;
@@ -269,6 +277,9 @@ typedef struct vdm_arc_ids {
 } vdm_arc_ids;
 int vdm_arc_ids_read(vdm_arc_ids *ids, const char *path, vdm_error *err);
 void vdm_arc_ids_free(vdm_arc_ids *ids);
+/* Whether the answers to a collection can be read: rejects a file of solutions that is not an object. 0 also if there is
+ * no such file. */
+int vdm_arc_solutions_check(const char *path, vdm_error *err);
 
 /* The canvas and the grid on it. The paper's: 400x400, as large as fits, 2, 1, false, VDM_PALETTE_ARC. */
 typedef struct vdm_arc_canvas {

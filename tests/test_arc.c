@@ -124,6 +124,32 @@ static void expect_named(const char *name, const char *piece)
     vdm_arc_free(&a);
 }
 
+/* Many tasks, of one file and another: each as if it were read on its own. */
+static void check_kept_open(void)
+{
+    static const char *const names[] = {"x_challenges.json/aa.json", "x_challenges.json/cc.json",
+                                        "x_challenges.json/bb.json", "no.json/aa.json",
+                                        "x_challenges.json/aa.json"};
+    vdm_arc_collection c = {0};
+    for (int i = 0; i < 5; i++) {
+        vdm_arc a, alone;
+        vdm_error err = {""}, other = {""};
+        char path[400];
+        snprintf(path, sizeof path, "%s/%s", check_folder(), names[i]);
+        int status = vdm_arc_read_from(&a, &c, path, &err);
+        CHECK(status == vdm_arc_read(&alone, path, &other) && strcmp(err.text, other.text) == 0, "%s: %s, %s",
+              path, err.text, other.text);
+        CHECK((status == 0) == (i % 2 == 0), "%s: status %d", path, status);
+        if (status) continue;
+        CHECK(strcmp(a.path, alone.path) == 0 && strcmp(a.name, alone.name) == 0 &&
+                  a.n_test == alone.n_test && vdm_grid_equal(&a.test[0].y, &alone.test[0].y),
+              "%s", path);
+        vdm_arc_free(&a);
+        vdm_arc_free(&alone);
+    }
+    vdm_arc_collection_close(&c);
+}
+
 #define OPEN "{\"train\": [" PAIR "], \"test\": [{\"input\": [[3]]}, {\"input\": [[4]], \"output\": null}]}"
 /* ARC Prize's files: challenges by id, solutions in another file. */
 static void check_collections(void)
@@ -165,6 +191,17 @@ static void check_collections(void)
                  "x_solutions.json: aa: found an array of 1, expected an array with an answer");
     write_named("x_solutions.json", "{\"aa\": [[[7, 10]], [[1]]]}");
     expect_named("x_challenges.json/aa.json", "x_solutions.json: aa[0][0][1]: found '10'");
+    write_named("x_solutions.json", "[[[[7, 7]]]]");
+    expect_named("x_challenges.json/aa.json",
+                 "x_solutions.json: document: found an array of 1, expected an object with the answers");
+    snprintf(path, sizeof path, "%s/x_challenges.json", check_folder());
+    CHECK(vdm_arc_solutions_check(path, &err) == -1 && strstr(err.text, "x_solutions.json: document"), "%s",
+          err.text);
+    write_named("x_solutions.json", "{\"aa\": [[[7, 7]], null]}");
+    check_kept_open();
+    write_named("x_solutions.json", "{}");
+    CHECK(vdm_arc_solutions_check(path, &err) == 0, "%s", err.text);
+    CHECK(vdm_arc_solutions_check("tests/arc/move/fall.json", &err) == 0, "%s", err.text);
     write_named("x_solutions.json", "[");
     expect_named("x_challenges.json/aa.json", "x_solutions.json: JSON");
     write_named("y.json", "{\"aa\": {\"train\": [], \"test\": []}}");

@@ -3,6 +3,7 @@
 #include "vdm_task.h"
 #include "tiny.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -621,6 +622,30 @@ static void check_made(void)
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
+/* The task of a run is not replaced while it runs: this process holds the run's lock. */
+static void check_busy(void)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open("made/lock", O_RDWR | O_CREAT, 0666);
+    CHECK(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0, "the test can't lock a file");
+    expect_shell(0, "", "cp -r made/task task-before");
+    expect(1, "made: another run is writing there",
+           "demo flip-h --model square --steps 1 --rank 2 --sample-steps 1 --shots 2 --limit 1 -o made");
+    expect_shell(0, "", "diff -r made/task task-before");
+    close(fd);
+}
+
+/* A demo does not replace the adapter of a run of fit, nor leaves a task with it. */
+static void check_fitted(void)
+{
+    expect_shell(0, "", "cp -r run fitted");
+    expect(1, "fitted: expected a folder without a run of 'vdm fit'",
+           "demo task --model model --steps 1 --rank 2 --sample-steps 1 -o fitted");
+    expect(1, "fitted: expected a folder without a run of 'vdm fit'",
+           "demo recolour --model square --steps 1 --rank 2 --sample-steps 1 -o fitted");
+    expect_shell(0, "", "diff -r run fitted");
+}
+
 /* A demo that is killed while it writes its task, or removes an earlier one, leaves a folder: the next demo renames it,
  * with any file that the user has put there. */
 static void check_killed(void)
@@ -662,6 +687,8 @@ int main(void)
     check_vote();
     check_demo();
     check_made();
+    check_busy();
+    check_fitted();
     check_killed();
     return check_end("demo");
 }

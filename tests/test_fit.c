@@ -323,6 +323,8 @@ static void test_resume(void)
     run(&parts, &o, &progress);
     CHECK(parts.status && parts.done == 7 && strstr(parts.err.text, "interrupted after step 7 of 12"), "%s",
           parts.err.text);
+    CHECK(strstr(parts.err.text, s.state) && !strstr(parts.err.text, "--"), "a program's option: %s",
+          parts.err.text);
     o.resume = true;
     p = (struct stopper){.stop = 12}; /* asked to stop when it has ended anyway */
     run(&parts, &o, &progress);

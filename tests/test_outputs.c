@@ -46,7 +46,9 @@ static void refused(const char *file, const char *piece, const char *words)
 
 static void check_outputs_over_inputs(void)
 {
-    expect_shell(0, "", "ln -s q.ppm link.ppm; ln q.ppm hard.ppm; cp run/lora.safetensors l.safetensors");
+    expect_shell(0, "",
+                 "ln -s q.ppm link.ppm; ln q.ppm hard.ppm; cp run/lora.safetensors l.safetensors; "
+                 "rm run/state.safetensors");
     expect(0, "", "golden " MODEL " --size 32x48 --what vae-encode -o ref.g --only '*.conv_in'");
     refused("q.ppm", "would replace", "predict " MODEL " --image q.ppm -o ./q.ppm");
     refused("q.ppm", "would replace", "predict " MODEL " --image link.ppm -o q.ppm");
@@ -58,7 +60,8 @@ static void check_outputs_over_inputs(void)
     refused("l.safetensors", "would replace",
             "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors:0.5 --dump l.safetensors");
     refused("run/lora.safetensors", "would replace",
-            "demo task " MODEL " --steps 1 --limit 1 --init run/lora.safetensors -o run");
+            "demo task " MODEL
+            " --steps 1 --limit 1 --init run/lora.safetensors -o run"); /* a folder without a state */
     refused("model/vae/config.json", "among the files of model",
             "golden " MODEL " --what vae-encode -o model/vae/config.json");
     refused("task/test/b.in.ppm", "among the files of task",

@@ -349,6 +349,11 @@ static void check_killed(void)
     expect_same("whole/lora.safetensors", "killed/lora.safetensors", true);
     expect_same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
+    expect_shell(
+        1, "; --resume continues",
+        "\"$VDM\" fit @/task --model @/model -o @/stopped --steps 4000 --rank 4 --save-every 1 & for i in "
+        "$(seq 600); do ls @/stopped/state.safetensors && break; sleep 0.05; done; kill -TERM $!; wait $!");
+    expect_shell(0, "", "rm -r @/stopped");
     CHECK(
         kill_vdm(
             "f.safetensors", 60000,

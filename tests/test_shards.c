@@ -123,6 +123,62 @@ static void check_collection(void)
           "%s", other);
 }
 
+/* A task of a collection that was changed is noticed, too; an answer that is known since changes nothing. */
+static void check_changed_member(void)
+{
+    expect_shell(0, "", "sed -i 's/\\[\\[\\[6, 5\\]\\]\\]/&, \"bb\": [[[8, 7]]]/' prize/a_solutions.json");
+    arc(0, "2 tasks already have a result", "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    expect_shell(0, "", "sed -i 's/\\(\"bb\".*\\)\\[\\[4, 3\\]\\]/\\1[[4, 4]]/' prize/a_challenges.json");
+    arc(1,
+        "line 2: the result of 'bb' is that of another task: prize/a_challenges.json/bb.json was changed since",
+        "prize/a_challenges.json --out prize.jsonl --size-rule same");
+}
+
+/* Solutions to challenges are no tasks; any other file is one, or is reported. */
+static void check_solutions(void)
+{
+    expect_shell(
+        0, "",
+        "mkdir -p left/1/2/3/4/5/6 && cp tasks/a/fall.json left/solutions_of_a_maze.json && "
+        "cp tasks/a/fall.json left/1/2/3/4/5/6/deep.json && cp prize/a_solutions.json left/x_solutions.json");
+    arc(0, "left/x_solutions.json is left out: expected a task", "left --out left.jsonl");
+    CHECK(strstr(said, "2 tasks, solved"), "%s", said);
+    slurp(other, sizeof other, "left.jsonl");
+    CHECK(strstr(other, "\"task\": \"solutions_of_a_maze\"") &&
+              strstr(other, "\"task\": \"1/2/3/4/5/6/deep\""),
+          "%s", other);
+    expect_shell(0, "", "mkdir -p left/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17");
+    arc(1, "11/12/13/14/15/16/17: expected tasks in at most 16 folders", "left --out left.jsonl");
+    expect_shell(
+        0, "", "mkdir list && cp prize/a_challenges.json list && echo '[[[6, 5]]]' > list/a_solutions.json");
+    arc(1, "list/a_solutions.json: document: found an array of 1, expected an object",
+        "list --out list.jsonl");
+    arc(1, "list/a_solutions.json: document: found an array", "list/a_challenges.json --out list.jsonl");
+    expect_shell(0, "", "! test -s list.jsonl");
+}
+
+/* A task that failed is handed in with as many entries as it has tests. */
+static void check_failed_submission(void)
+{
+    expect_shell(0, "", "mkdir hand");
+    write_text("hand/challenges.json",
+               "{\"cc\": {" PAIRS_ ", \"test\": [{\"input\": [[5, 6]]}, {\"input\": [[7, 8]]}]}}");
+    arc(1, "1 task could not be answered",
+        "hand/challenges.json --out hand.jsonl"); /* the size is not known */
+    expect(0, "1 tasks failed: they count as not solved\n", "arc --report hand.jsonl -o hand.json");
+    CHECK(strstr(said, "0.00%  |     2 "), "its tests are not counted: %s", said);
+    slurp(other, sizeof other, "hand.json");
+    const char *first = strstr(other, "{\"attempt_1\": [[0]]"),
+               *second = first ? strstr(first + 2, "\"attempt_1\"") : NULL;
+    CHECK(strncmp(other, "{\"cc\": [", 8) == 0 && second && !strstr(second + 1, "\"attempt_1\""), "%s",
+          other);
+    expect_shell(0, "", "sed 's/\"failed_tests\": 2, //' hand.jsonl > before.jsonl");
+    expect(1, "cc: this task failed, and its number of tests is not known",
+           "arc --report before.jsonl -o before.json");
+    expect(0, "of 1 the number of tests is not known", "arc --report before.jsonl -o before.html");
+    expect_shell(0, "", "! test -e before.json");
+}
+
 /* A whole run, twice: nothing is done twice, other settings are rejected. */
 static void check_folder_run(void)
 {
@@ -143,6 +199,73 @@ static void check_folder_run(void)
     slurp(other, sizeof other, "page.html");
     CHECK(strstr(other, "Not solved") && strstr(other, "b/bad") && strstr(other, "alt=\"truth of a/fall\""),
           "page.html");
+}
+
+/* The results of another set of as many tasks, or of so many tasks that they are of two sets. */
+static void check_two_sets(void)
+{
+    expect_shell(
+        0, "",
+        "mkdir second && for i in w x y z; do cp tasks/a/fall.json second/$i.json; done; cp all.jsonl set.jsonl");
+    arc(1, "set.jsonl: line 1: found a result of task 'a/count', expected one of the 4 tasks of second",
+        "second --out set.jsonl");
+    expect_same("all.jsonl", "set.jsonl", true);
+    expect_shell(0, "", "sed 's/\"task\": \"/&second-/' all.jsonl > set.jsonl");
+    merge(1, "results of different sets of tasks: expected at most 4 tasks, as in each line, found 8",
+          "all.jsonl set.jsonl");
+}
+
+/* A changed configuration of the model is another run. The hash knows what vdm obeys. */
+static void check_configurations(void)
+{
+    static const char *const changes[][2] = {
+        {"scheduler/scheduler_config.json", "s/CogVideoXDDIMScheduler/CogVideoXDPMScheduler/"},
+        {"vae/config.json", "s/\"scaling_factor\": [0-9.]*/\"scaling_factor\": 0.5/"},
+        {"transformer/config.json", "s/\"norm_eps\": 1e-05/\"norm_eps\": 1e-04/"}};
+    for (int i = 0; i < 3; i++) {
+        expect_shell(0, "", "cp model/%s stored && sed -i '%s' model/%s && ! cmp -s stored model/%s",
+                     changes[i][0], changes[i][1], changes[i][0], changes[i][0]);
+        arc(1, "line 1 is from another run: a configuration of model was changed since",
+            "tasks --out all.jsonl");
+        expect_shell(0, "", "cp stored model/%s", changes[i][0]);
+    }
+    expect_shell(
+        0, "",
+        "cp model/vae/config.json stored && sed -i 's/^{/{\"_name_or_path\": \"x\", /' model/vae/config.json");
+    arc(1, "4 tasks already have a result", "tasks --out all.jsonl");
+    expect_shell(0, "", "cp stored model/vae/config.json");
+    expect_shell(0, "",
+                 "sed '2s/\"configuration\": \"..../\"configuration\": \"0000/' all.jsonl > set.jsonl");
+    merge(1, "the model's configurations are others for 'a/fall' than for 'a/count'", "set.jsonl");
+    expect_shell(0, "", "sed '2s/\"configuration\": \"/&x/' all.jsonl > set.jsonl");
+    merge(1, "set.jsonl: line 2: configuration: found", "set.jsonl");
+}
+
+/* Results are those of the tasks as they were, which is found out before the first task is learned. */
+static void check_changed_tasks(void)
+{
+    expect_shell(0, "",
+                 "cp -r tasks edited && sed -i '0,/8,0,1,0/s//8,0,1,1/' edited/a/fall.json && "
+                 "sed 1d all.jsonl > edited.jsonl && cp edited.jsonl stored");
+    arc(1,
+        "edited.jsonl: line 1: the result of 'a/fall' is that of another task: edited/a/fall.json was changed since",
+        "edited --out edited.jsonl");
+    expect_same("edited.jsonl", "stored", true);
+    expect_shell(0, "", "cp tasks/a/fall.json edited/a && cp tasks/a/fall.json edited/b/bad.json");
+    arc(1, "line 2: the result of 'b/bad' is that of another task", "edited --out edited.jsonl");
+    expect_shell(0, "", "sed -i 2d edited.jsonl");
+    arc(0, "4 tasks, solved", "edited --out edited.jsonl"); /* a/count and b/bad */
+}
+
+/* Lines of a version that did not write hashes are continued, and what is not compared is printed. */
+static void check_earlier_version(void)
+{
+    expect_shell(0, "",
+                 "sed 's/\"configuration\": \"[0-9a-f]*\", //; s/\"task_hash\": \"[0-9a-f]*\", //; "
+                 "s/\"failed_tests\": [0-9]*, //; 4d' all.jsonl > old.jsonl && ! grep -q hash old.jsonl");
+    arc(1, "old.jsonl: 3 results are of an earlier version, without hashes", "tasks --out old.jsonl");
+    CHECK(strstr(said, "old.jsonl: 3 tasks already have a result"), "%s", said);
+    merge(0, "4 tasks are in several files", "old.jsonl all.jsonl");
 }
 
 static void check_shards(void)
@@ -184,6 +307,24 @@ static void check_kills(void)
     printf("arc: killed %d times, resumed\n", killed);
 }
 
+/* Stopped by a signal: the same command continues; the state of a task that was changed meanwhile is not used. */
+static void check_interrupted(void)
+{
+    static const char words[] =
+        "arc stop --out stop.jsonl --model model --size 32x32 --cell 4 --border 0 --rank 2 --batch 2 --threads 1 "
+        "--steps 300 --sample-steps 1 --save-every 1 --watch-every 0";
+    expect_shell(0, "", "mkdir stop && cp tasks/a/fall.json stop");
+    expect_shell(
+        1, "state.safetensors; the same command continues",
+        "\"$VDM\" %s & for i in $(seq 600); do ls stop.jsonl.work/*/state.safetensors && break; sleep 0.05; "
+        "done; kill -TERM $!; wait $!",
+        words);
+    CHECK(strstr(said, "interrupted after step") && !strstr(said, "--resume"), "%s", said);
+    expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
+    expect(0, "1 tasks, solved", "%s", words);
+    CHECK(strstr(said, "stop.jsonl.work is left"), "%s", said);
+}
+
 /* Two runs can't write one file: this process holds the other's lock. */
 static void check_lock(void)
 {
@@ -223,6 +364,10 @@ static void check_task_commands(void)
 {
     const char *canvas = "--model model --size 32x32 --cell 4 --border 0";
     expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o fit --steps 2 --rank 2 --batch 1", canvas);
+    expect_shell(0, "", "cp fit/lora.safetensors fit/train.csv .");
+    arc(1, "fit: expected a folder without a run of 'vdm fit'", "tasks/a/fall.json -o fit");
+    expect_same("fit/lora.safetensors", "lora.safetensors", true);
+    expect_same("fit/train.csv", "train.csv", true);
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
@@ -239,9 +384,17 @@ int main(void)
     check_usage();
     check_single();
     check_collection();
+    check_changed_member();
+    check_solutions();
+    check_failed_submission();
     check_folder_run();
     check_shards();
+    check_two_sets();
+    check_configurations();
+    check_changed_tasks();
+    check_earlier_version();
     check_kills();
+    check_interrupted();
     check_lock();
     check_views();
     check_task_commands();

@@ -172,8 +172,9 @@ static void check_contents(void)
     expect(0, "1 tasks, solved", "%s", arc);
     expect(0, "1 tasks already have a result", "%s", arc);
     expect_shell(0, "", "cp tasks/one.json one.json; sed 's/3, 1/3, 3/' one.json > tasks/one.json");
-    expect(1, "r.jsonl: the result of 'one' is that of another task: tasks/one.json was changed since", "%s",
-           arc);
+    expect(1,
+           "r.jsonl: line 1: the result of 'one' is that of another task: tasks/one.json was changed since",
+           "%s", arc);
     expect_shell(
         0, "",
         "mv one.json tasks; mkdir twins twins/a twins/b; cp tasks/one.json twins/a; cp tasks/one.json twins/b");

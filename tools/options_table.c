@@ -137,7 +137,7 @@ const struct option_row option_rows[] = {
     {"--limit", "K", COUNT, AT(limit), 1, 1000000, ARC, NO_KEY,
      "only the first K tasks of a folder, before --shard divides them"},
     {"--out", "FILE", TEXT, AT(arc.out), 0, 0, ARC, NO_KEY | WRITES,
-     "file of results, a line for each task of a folder; an interrupted run is resumed"},
+     "file of results, a line for each task of a folder; the same command continues an interrupted run"},
     {"--report", NULL, FLAG, AT(arc.report), 0, 0, ARC, NO_KEY,
      "merge files of results: print the accuracy and make a page of pictures"},
     {"--vae-roundtrip", NULL, FLAG, AT(arc.vae_roundtrip), 0, 0, ARC, NO_KEY,

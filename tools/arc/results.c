@@ -1,10 +1,12 @@
 /* Results of ARC-AGI tasks in files: JSON, a line a task.
  *
- *   {"task": "training/0a1b2c3d", "of": 400, "run": "...", "attempts": 2, "pairs": 3, "cell": 11,
- *    "canvas": "400x400", "palette": "arc", "tests": [{"input": "070/777", "truth": "777/070",
- *    "answers": ["777/070", "777/777"]}], "seconds": 51.2}
- *   {"task": "training/0badbadb", "of": 400, "run": "...", "error": "...", "seconds": 0}
+ *   {"task": "training/0a1b2c3d", "of": 400, "run": "...", "configuration": "0123456789abcdef",
+ *    "task_hash": "0123456789abcdef", "attempts": 2, "pairs": 3, "cell": 11, "canvas": "400x400", "palette": "arc",
+ *    "tests": [{"input": "070/777", "truth": "777/070", "answers": ["777/070", "777/777"]}], "seconds": 51.2}
+ *   {"task": "training/0badbadb", "of": 400, "run": "...", "configuration": "0123456789abcdef",
+ *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "seconds": 0}
  *
+ * Lines of earlier versions have no hashes and no failed_tests; nor has a task that can't be read, but a configuration.
  * Grids are their rows with / between them; whether an answer is exact is computed from them. The same run gives the
  * same bytes except for the seconds, which come last. */
 #include "tools/arc/results.h"
@@ -142,8 +144,11 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
     write_text(f, "task", r->task);
     fprintf(f, "\"of\": %d, ", r->of);
     write_text(f, "run", r->run);
+    if (*r->configuration) write_text(f, "configuration", r->configuration);
+    if (*r->task_hash) write_text(f, "task_hash", r->task_hash);
     if (r->error) {
         write_text(f, "error", r->error);
+        if (r->failed_tests) fprintf(f, "\"failed_tests\": %d, ", r->failed_tests);
     } else {
         fprintf(f,
                 "\"attempts\": %d, \"pairs\": %d, \"cell\": %d, \"canvas\": \"%dx%d\", \"palette\": \"%s\", ",
@@ -215,6 +220,15 @@ static bool read_canvas(const char *text, int *height, int *width)
     return *height >= 1 && *width >= 1;
 }
 
+static void read_hash(vdm_fields *f, const char *key, char hash[HASH_TEXT])
+{
+    const char *text = vdm_field_text(f, key, "");
+    if (*text && (strlen(text) != HASH_TEXT - 1 || strspn(text, "0123456789abcdef") != HASH_TEXT - 1))
+        vdm_field_refuse(f, key, "16 hexadecimal digits");
+    else
+        snprintf(hash, HASH_TEXT, "%s", text);
+}
+
 static void read_result(vdm_fields *f, arc_result *r)
 {
     vdm_field_copy(f, "task", &r->task);
@@ -224,6 +238,9 @@ static void read_result(vdm_fields *f, arc_result *r)
     if (!r->run) vdm_field_refuse(f, "run", "a string");
     r->of = vdm_field_int(f, "of", -1, 0, 100000000);
     r->seconds = vdm_field_number(f, "seconds", 0, 0, 1e15);
+    read_hash(f, "configuration", r->configuration);
+    read_hash(f, "task_hash", r->task_hash);
+    if (r->error) r->failed_tests = vdm_field_int(f, "failed_tests", 0, 0, VDM_MAX_ARC_PAIRS);
     if (r->error || f->failed) return;
     if (strcmp(vdm_field_text(f, "palette", "arc"), "vivid") == 0) r->palette = VDM_PALETTE_VIVID;
     const char *canvas = vdm_field_text(f, "canvas", "");

@@ -11,12 +11,16 @@ typedef struct arc_test {
     int n; /* answers: fewer than attempts if some were equal */
 } arc_test;
 
+enum { HASH_TEXT = 17 }; /* 16 hexadecimal digits and a NUL */
 /* The result of a task: a line of the file. */
 typedef struct arc_result {
-    char *task;  /* its path in the folder, without .json */
-    char *run;   /* settings: only results with equal settings are merged */
-    char *error; /* NULL: it was answered */
-    int of;      /* tasks in the folder, over all shards; 0: a task by itself */
+    char *task;                    /* its path in the folder, without .json */
+    char *run;                     /* settings: only results with equal settings are merged */
+    char configuration[HASH_TEXT]; /* of the model: the same; "": written by an earlier version */
+    char task_hash[HASH_TEXT]; /* of the task's grids; "": the task can't be read, or an earlier version's */
+    char *error;               /* NULL: it was answered */
+    int of;                    /* tasks in the folder, over all shards; 0: a task by itself */
+    int failed_tests;          /* tests of a task that failed; 0: not known */
     int attempts, pairs, cell, height, width;
     vdm_palette palette;
     arc_test *tests;

@@ -2,10 +2,12 @@
  *
  * Nothing is lost and nothing counted twice: a line is written at once and synced; a lock excludes a second run; a line
  * that a killed run began is cut off, tasks with a line are skipped, and the task that was being learned resumes from
- * its state (FILE.work). */
+ * its state (FILE.work). A file whose lines are of other settings, another model or other tasks is rejected before the
+ * work. */
 #define _XOPEN_SOURCE 700
 #include "tools/arc/shard.h"
 #include "files/hash.h"
+#include "tools/arc/identity.h"
 #include "tools/arc/solve.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
@@ -24,7 +26,7 @@
 /* ------------------------------------------------------------------------------------------------
  * The tasks of a folder */
 
-enum { DEEPEST = 4, MAX_TASKS = 1000000 };
+enum { DEEPEST = 16, MAX_TASKS = 1000000 };
 
 static int list_add(arc_list *l, const char *prefix, const char *file, size_t n, vdm_error *err)
 {
@@ -51,8 +53,8 @@ static int list_collection(arc_list *l, const char *path, const char *prefix, bo
 {
     vdm_arc_ids ids;
     if (vdm_arc_ids_read(&ids, path, err)) return -1;
-    int status = 0;
     *found = ids.n > 0;
+    int status = *found ? vdm_arc_solutions_check(path, err) : 0; /* once, not as the failure of every task */
     for (int i = 0; i < ids.n && !status; i++)
         status = list_add(l, prefix, ids.id[i], strlen(ids.id[i]), err);
     vdm_arc_ids_free(&ids);
@@ -70,13 +72,51 @@ struct place {
 static int list_folder(arc_list *l, const char *dir, const char *prefix, const struct place *above,
                        vdm_error *err);
 
+/* Whether a file "x_solutions.json" has its "x_challenges.json" next to it, and is read with that. */
+static int has_challenges(bool *found, const char *path, vdm_error *err)
+{
+    static const char challenges[] = "challenges", solutions[] = "solutions";
+    size_t folder = (size_t)(strrchr(path, '/') - path), size = strlen(path) + sizeof challenges;
+    char *to = vdm_alloc(size, 1, "a path", err);
+    *found = false;
+    if (!to) return -1;
+    for (const char *at = path + folder; (at = strstr(at, solutions)) && !*found; at++) {
+        snprintf(to, size, "%.*s%s%s", (int)(at - path), path, challenges, at + strlen(solutions));
+        *found = access(to, F_OK) == 0 && !vdm_is_folder(to);
+    }
+    vdm_free(to);
+    return 0;
+}
+
+/* Whether a file with "solutions" in its name is one of solutions, {"ID": [grid, ...], ...}, which is no task of its
+ * own; any other is a task, whatever it is called. Solutions to nothing are reported. */
+static int is_solutions(bool *is, const char *path, vdm_error *err)
+{
+    vdm_json j;
+    vdm_error why;
+    bool read;
+    if (has_challenges(&read, path, err)) return -1;
+    *is = read;
+    if (vdm_json_read(&j, path, &why)) return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
+    *is = j.nodes->kind == VDM_JSON_OBJECT && !vdm_json_get(&j, j.nodes, "train");
+    vdm_json_free(&j);
+    if (*is && !read)
+        fprintf(
+            stderr,
+            "%s is left out: expected a task, with train and test, or solutions with a file of challenges "
+            "next to them, found neither\n",
+            clean(path));
+    return 0;
+}
+
 /* A file of a folder: a task; challenges, whose tasks are DIR/FILE/ID; or solutions, which are read with those. */
 static int list_file(arc_list *l, const char *path, const char *prefix, const char *file, vdm_error *err)
 {
     char longer[1024];
     size_t n = strlen(file);
-    bool collection = false;
-    if (strstr(file, "solutions")) return 0;
+    bool collection = false, solutions = false;
+    if (strstr(file, "solutions") && is_solutions(&solutions, path, err)) return -1;
+    if (solutions) return 0;
     if (strstr(file, "challenges")) {
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
         if (length >= (int)sizeof longer) return vdm_fail(err, "%s: too long a path", path);
@@ -95,7 +135,10 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
     if (!path) return -1;
     int status = 0;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    if (folder && here->depth < DEEPEST) {
+    if (folder && here->depth == DEEPEST) {
+        status = vdm_fail(err, "%s: expected tasks in at most %d folders, one in the other, found more", path,
+                          DEEPEST);
+    } else if (folder) {
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
         status = length < (int)sizeof longer ? list_folder(l, path, longer, here, err)
                                              : vdm_fail(err, "%s: too long a path", path);
@@ -174,6 +217,7 @@ typedef struct shard {
     int index, of, tasks; /* this part, from 0; parts; tasks of all parts */
     arc_results done;
     char *run, *work;                      /* settings; the folder of the task being worked on */
+    char configuration[HASH_TEXT];         /* of the model */
     int fd;                                /* the results */
     lock lock;                             /* of FILE.work */
     int solved, failed, answered, unknown; /* unknown: answered, but the truth is not known */
@@ -213,6 +257,33 @@ static int check_rest(const shard *s, size_t complete, vdm_error *err)
         s->o->arc.out);
 }
 
+/* Whether the task is one of this run: of the folder, or of its first --limit tasks. */
+static bool is_listed(const shard *s, const char *name)
+{
+    return bsearch(&name, s->list.names, (size_t)s->tasks, sizeof *s->list.names, compare_names) != NULL;
+}
+
+static int check_line(const shard *s, int i, vdm_error *err)
+{
+    const arc_result *r = &s->done.all[i];
+    const char *path = s->o->arc.out;
+    if (strcmp(r->run, s->run) != 0 || r->of != s->tasks)
+        return vdm_fail(err,
+                        "%s: line %d is from another run: expected %d tasks, '%.400s', found %d, '%.400s'",
+                        path, i + 1, s->tasks, s->run, r->of, r->run);
+    if (*r->configuration && strcmp(r->configuration, s->configuration) != 0)
+        return vdm_fail(err,
+                        "%s: line %d is from another run: a configuration of %s was changed since "
+                        "(transformer/, vae/ or scheduler/)",
+                        path, i + 1, s->o->model);
+    if (!is_listed(s, r->task))
+        return vdm_fail(err,
+                        "%s: line %d: found a result of task '%.200s', expected one of the %d tasks of %s; "
+                        "choose another file",
+                        path, i + 1, r->task, s->tasks, s->o->operands[0]);
+    return 0;
+}
+
 static int open_results(shard *s, vdm_error *err)
 {
     const char *path = s->o->arc.out;
@@ -221,10 +292,7 @@ static int open_results(shard *s, vdm_error *err)
     if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
     if (results_read(&s->done, path, &complete, err)) return -1;
     for (int i = 0; i < s->done.n; i++)
-        if (strcmp(s->done.all[i].run, s->run) != 0 || s->done.all[i].of != s->tasks)
-            return vdm_fail(
-                err, "%s: line %d is from another run: expected %d tasks, '%.400s', found %d, '%.400s'", path,
-                i + 1, s->tasks, s->run, s->done.all[i].of, s->done.all[i].run);
+        if (check_line(s, i, err)) return -1;
     if (check_rest(s, complete, err)) return -1;
     if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
     return 0;
@@ -250,11 +318,12 @@ static int append(shard *s, const arc_result *r, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * The work of a task is in FILE.work/HASH, which is removed when its line is written */
 
-static char *work_folder(const shard *s, const char *name, vdm_error *err)
+/* Other settings, another model or another task: another folder. */
+static char *work_folder(const shard *s, const char *name, const char *task_hash, vdm_error *err)
 {
-    uint64_t hash =
-        vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), name); /* other settings, another folder */
+    uint64_t hash = vdm_hash_text(vdm_hash_text(VDM_HASH_START, s->run), s->configuration);
     char text[24];
+    hash = vdm_hash_text(vdm_hash_text(hash, task_hash), name);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return vdm_path(s->work, text, err);
 }
@@ -306,39 +375,68 @@ static void report_task(shard *s, const arc_result *r, int at, int all)
     fflush(stdout);
 }
 
+static char *path_of_task(const shard *s, const char *name, vdm_error *err)
+{
+    char file[1024];
+    snprintf(file, sizeof file, "%s.json", name);
+    return vdm_path(s->o->operands[0], file, err);
+}
+
+/* The hash of a task, "" if it can't be read: then a line will have the reason. */
+static int read_task(const char *path, char hash[HASH_TEXT], int *n_tests, vdm_error *err)
+{
+    vdm_arc a;
+    vdm_error why;
+    *hash = '\0';
+    *n_tests = 0;
+    if (vdm_arc_read(&a, path, &why)) return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
+    hash_task(hash, &a, NULL);
+    *n_tests = a.n_test;
+    vdm_arc_free(&a);
+    return 0;
+}
+
 /* A task that can't be answered has a line with the reason. */
-static int keep_error(arc_result *r, const char *run, const char *why, vdm_error *err)
+static int keep_error(arc_result *r, int n_tests, const char *why, vdm_error *err)
 {
     result_free(r);
-    r->run = vdm_copy_text(run, err);
     r->error = vdm_copy_text(why, err);
-    return r->run && r->error ? 0 : -1;
+    r->failed_tests = n_tests;
+    return r->error ? 0 : -1;
+}
+
+/* Names the result, and writes its line. */
+static int keep_result(shard *s, arc_result *r, const char *name, const char *task_hash, vdm_error *err)
+{
+    vdm_free(r->task);
+    vdm_free(r->run);
+    r->task = vdm_copy_text(name, err);
+    r->run = vdm_copy_text(s->run, err);
+    r->of = s->tasks;
+    snprintf(r->configuration, HASH_TEXT, "%s", s->configuration);
+    snprintf(r->task_hash, HASH_TEXT, "%s", task_hash);
+    return r->task && r->run ? append(s, r, err) : -1;
 }
 
 static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 {
     solver v;
     vdm_error why;
-    char file[1024];
-    snprintf(file, sizeof file, "%s.json", name);
-    char *path = vdm_path(s->o->operands[0], file, err), *work = path ? work_folder(s, name, err) : NULL;
-    int status = work ? check_work(work, err) : -1;
+    char task_hash[HASH_TEXT];
+    int n_tests;
+    char *path = path_of_task(s, name, err), *work = NULL;
+    int status = path ? read_task(path, task_hash, &n_tests, err) : -1;
+    if (!status) status = (work = work_folder(s, name, task_hash, err)) ? check_work(work, err) : -1;
     if (!status) {
         bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
-        arc_result *r = &v.result;
-        if (failed && (console_stopped() || is_machine_fault(&why)))
+        if (failed && console_stopped())
+            status = vdm_fail(err, "%.900s; the same command continues", why.text);
+        else if (failed && is_machine_fault(&why))
             status = vdm_fail(err, "%.900s", why.text);
         else if (failed)
-            status = keep_error(r, s->run, why.text, err);
-        if (!status) {
-            vdm_free(r->task);
-            vdm_free(r->run);
-            r->task = vdm_copy_text(name, err);
-            r->run = vdm_copy_text(s->run, err);
-            r->of = s->tasks;
-            status = r->task && r->run ? append(s, r, err) : -1;
-        }
-        if (!status) report_task(s, r, at, all);
+            status = keep_error(&v.result, n_tests, why.text, err);
+        if (!status) status = keep_result(s, &v.result, name, task_hash, err);
+        if (!status) report_task(s, &v.result, at, all);
         solver_free(&v);
         if (!status) clear_work(work);
     }
@@ -349,7 +447,12 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 
 static bool is_of_task(const arc_result *r, const vdm_arc *a)
 {
-    bool same = a->n_test == r->n_tests && a->n_train == r->pairs;
+    char hash[HASH_TEXT];
+    if (*r->configuration) {
+        hash_task(hash, a, r);
+        return strcmp(hash, r->task_hash) == 0;
+    }
+    bool same = r->error || (a->n_test == r->n_tests && a->n_train == r->pairs); /* of an earlier version */
     for (int i = 0; i < r->n_tests && same; i++) {
         const arc_test *t = &r->tests[i];
         same = vdm_grid_equal(&a->test[i].x, &t->input) &&
@@ -358,22 +461,45 @@ static bool is_of_task(const arc_result *r, const vdm_arc *a)
     return same;
 }
 
-/* The task's file still is the one that was answered. Those of a collection are not read again: each would take its
- * whole file. */
-static int check_result(const shard *s, const arc_result *r, vdm_error *err)
+/* The task's file still is the one that was answered, or still can't be read. */
+static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *err)
 {
-    char file[1024];
+    const arc_result *r = &s->done.all[i];
     vdm_arc a;
-    snprintf(file, sizeof file, "%s.json", r->task);
-    char *path = vdm_path(s->o->operands[0], file, err);
-    int status = path ? 0 : -1;
-    if (path && !r->error && access(path, F_OK) == 0 && !(status = vdm_arc_read(&a, path, err))) {
-        if (!is_of_task(r, &a))
-            status = vdm_fail(err, "%s: the result of '%s' is that of another task: %s was changed since",
-                              s->o->arc.out, r->task, path);
-        vdm_arc_free(&a);
-    }
+    vdm_error why;
+    char *path = path_of_task(s, r->task, err);
+    if (!path) return -1;
+    int status = 0;
+    bool readable = !vdm_arc_read_from(&a, c, path, &why), same = r->error && !*r->task_hash;
+    if (!readable && is_machine_fault(&why)) status = vdm_fail(err, "%s", why.text);
+    if (readable) same = is_of_task(r, &a);
+    if (readable) vdm_arc_free(&a);
+    if (!status && !same)
+        status =
+            vdm_fail(err,
+                     "%s: line %d: the result of '%.200s' is that of another task: %s was changed since; "
+                     "without this line it is solved again",
+                     s->o->arc.out, i + 1, r->task, path);
     vdm_free(path);
+    return status;
+}
+
+/* Before the work. */
+static int check_tasks(const shard *s, vdm_error *err)
+{
+    vdm_arc_collection c = {0};
+    int old = 0, status = 0;
+    for (int i = 0; i < s->done.n && !status; i++) {
+        status = check_task(s, &c, i, err);
+        old += !*s->done.all[i].configuration;
+    }
+    vdm_arc_collection_close(&c);
+    if (old && !status)
+        fprintf(
+            stderr,
+            "%s: %d result%s of an earlier version, without hashes of task and configurations: compared are "
+            "only the test grids and the number of pairs\n",
+            clean(s->o->arc.out), old, old == 1 ? " is" : "s are");
     return status;
 }
 
@@ -384,9 +510,8 @@ static int all_tasks(shard *s, vdm_error *err)
         const char *name = s->list.names[i];
         at++;
         const arc_result *done = find_result(s, name);
-        if (done && check_result(s, done, err)) return -1;
         if (done) {
-            char *work = work_folder(s, name, err);
+            char *work = work_folder(s, name, done->task_hash, err);
             if (work) clear_work(work); /* of a run that was killed between the line and this */
             vdm_free(work);
             continue;
@@ -411,61 +536,6 @@ static int try_out(shard *s, vdm_error *err)
     return status;
 }
 
-static int hash_tensors(uint64_t *h, vdm_safetensors *f)
-{
-    for (int64_t i = 0; i < f->count; i++) *h = vdm_hash_tensor(*h, &f->tensors[i]);
-    vdm_safetensors_close(f);
-    return 0;
-}
-
-/* A file of tensors; NULL, or none of that name: nothing. */
-static int hash_file(uint64_t *h, const char *path, vdm_error *err)
-{
-    vdm_safetensors f;
-    if (!path || access(path, F_OK) != 0) return 0;
-    return vdm_safetensors_open(&f, path, err) ? -1 : hash_tensors(h, &f);
-}
-
-/* Everything that the settings name by its path: the model's weights and embeddings, and the options' files. */
-static int hash_contents(uint64_t *h, const options *o, vdm_error *err)
-{
-    static const char *const names[] = {"transformer", "vae", "prompt_embeds.safetensors",
-                                        "view_embeds.safetensors"};
-    const char *const files[] = {o->learn.init, o->prompt.embeds, o->prompt.negative_embeds};
-    int status = 0;
-    for (int i = 0; i < 4 && !status; i++) {
-        vdm_safetensors f;
-        char *path = vdm_path(o->model, names[i], err);
-        if (!path)
-            status = -1;
-        else if (i >= 2)
-            status = hash_file(h, path, err);
-        else
-            status = vdm_safetensors_open_folder(&f, path, "diffusion_pytorch_model", err)
-                         ? -1
-                         : hash_tensors(h, &f);
-        vdm_free(path);
-    }
-    for (int i = 0; i < 3 && !status; i++) status = hash_file(h, files[i], err);
-    return status;
-}
-
-/* The settings of the run, and a hash of what they name: another model at the same path is another run. */
-static char *run_of(const options *o, vdm_error *err)
-{
-    uint64_t h = VDM_HASH_START;
-    char *settings = options_key(o, err);
-    if (!settings || hash_contents(&h, o, err)) {
-        vdm_free(settings);
-        return NULL;
-    }
-    size_t size = strlen(settings) + 40;
-    char *run = vdm_alloc(size, 1, "the settings", err);
-    if (run) snprintf(run, size, "%s; contents %016llx", settings, (unsigned long long)h);
-    vdm_free(settings);
-    return run;
-}
-
 /* Names become part of the results, which are JSON. */
 static int check_names(const shard *s, vdm_error *err)
 {
@@ -484,9 +554,9 @@ static int prepare(shard *s, vdm_error *err)
     s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
     if (try_out(s, err)) return -1;
     s->run = run_of(o, err);
-    if (!s->run || check_names(s, err)) return -1;
-    if (lock_take(&s->lock, s->work, o->arc.out, err)) return -1;
-    return open_results(s, err);
+    if (!s->run || hash_configuration(s->configuration, o->model, err) || check_names(s, err)) return -1;
+    if (lock_take(&s->lock, s->work, o->arc.out, err) || open_results(s, err)) return -1;
+    return check_tasks(s, err);
 }
 
 int shard_run(const options *o, vdm_error *err)
@@ -507,7 +577,10 @@ int shard_run(const options *o, vdm_error *err)
                           o->arc.out, s.failed, s.failed == 1 ? "" : "s");
     if (s.fd >= 0) close(s.fd);
     lock_release(&s.lock);
-    if (s.work) rmdir(s.work); /* unless a state to resume from is left in it */
+    /* unless a state to resume from is left in it */
+    if (s.work && rmdir(s.work) && !status && (errno == ENOTEMPTY || errno == EEXIST))
+        fprintf(stderr, "%s is left: it has states of tasks that are not finished, or were changed since\n",
+                clean(s.work));
     results_free(&s.done);
     list_free(&s.list);
     vdm_free(s.run);

@@ -59,11 +59,24 @@ static int check_ids(const arc_results *all, vdm_error *err)
     return status;
 }
 
+/* A failed task has as many entries as it has tests, which lines of earlier versions don't record. */
+static int check_failed(const arc_results *all, vdm_error *err)
+{
+    for (int i = 0; i < all->n; i++)
+        if (all->all[i].error && !all->all[i].failed_tests)
+            return vdm_fail(
+                err,
+                "%.400s: this task failed, and its number of tests is not known: expected it for a "
+                "submission; remove its line from the results, and run 'vdm arc' again",
+                all->all[i].task);
+    return 0;
+}
+
 int submission_write(const arc_results *all, const char *path, vdm_error *err)
 {
     static const arc_test nothing = {0};
     vdm_file f;
-    if (check_ids(all, err)) return -1;
+    if (check_ids(all, err) || check_failed(all, err)) return -1;
     if (vdm_file_open(&f, path, err)) return -1;
     fputc('{', f.stream);
     for (int i = 0; i < all->n; i++) {
@@ -71,11 +84,11 @@ int submission_write(const arc_results *all, const char *path, vdm_error *err)
         fputs(i ? ",\n " : "", f.stream);
         vdm_json_put_text(f.stream, id_of(r->task));
         fputs(": [", f.stream);
-        for (int k = 0; k < r->n_tests; k++) {
+        int n = r->error ? r->failed_tests : r->n_tests;
+        for (int k = 0; k < n; k++) {
             if (k) fputs(", ", f.stream);
-            write_test(f.stream, &r->tests[k]);
+            write_test(f.stream, r->error ? &nothing : &r->tests[k]);
         }
-        if (!r->n_tests) write_test(f.stream, &nothing); /* a task that failed */
         fputc(']', f.stream);
     }
     fputs("}\n", f.stream);

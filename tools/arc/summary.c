@@ -25,7 +25,8 @@ struct group {
 };
 struct tally {
     int attempts, failed, of;
-    int unknown; /* tasks with a test whose answer is not known: not counted */
+    int uncounted; /* failed tasks whose number of tests is not known */
+    int unknown;   /* tasks with a test whose answer is not known: not counted */
     struct group all, pairs[MAX_GROUPS], sides[SIDES], *folders; /* folders [n_folders]: by name */
     int n_folders;
     int64_t cells, right; /* of first answers of the right size, if the truth is known */
@@ -34,6 +35,7 @@ struct tally {
 static void add(struct group *g, const arc_result *r, int attempts)
 {
     g->tasks++;
+    g->tests += r->failed_tests;
     for (int i = 0; i < r->n_tests; i++) g->tests += r->tests[i].truth.rows > 0;
     for (int k = 0; k < attempts; k++) {
         g->solved[k] += arc_solved(r, k + 1);
@@ -73,7 +75,7 @@ static struct group *folder_group(struct tally *t, const arc_result *r)
     return g;
 }
 
-/* Failed tasks count as not solved, and their number of tests is not known; tasks without known answers don't count. */
+/* Failed tasks count as not solved, their tests as not exact; tasks without known answers don't count. */
 static void count(struct tally *t, const arc_result *r)
 {
     static const int sides[SIDES] = {8, 12, 16, 20, VDM_MAX_GRID};
@@ -86,6 +88,7 @@ static void count(struct tally *t, const arc_result *r)
     add(folder_group(t, r), r, t->attempts);
     if (r->error) {
         t->failed++;
+        t->uncounted += !r->failed_tests;
         return;
     }
     while (band < SIDES - 1 && side > sides[band]) band++;
@@ -138,6 +141,24 @@ static int compare_results(const void *a, const void *b)
     return strcmp(x->task, y->task);
 }
 
+/* The first result whose configurations are recorded decides for all: those of earlier versions have none. */
+static int check_configurations(const arc_results *all, vdm_error *err)
+{
+    const arc_result *first = NULL;
+    for (int i = 0; i < all->n; i++) {
+        const arc_result *r = &all->all[i];
+        if (!*r->configuration) continue;
+        if (!first) first = r;
+        if (strcmp(first->configuration, r->configuration) != 0)
+            return vdm_fail(
+                err,
+                "results of different runs: the model's configurations are others for '%.400s' than "
+                "for '%.400s'",
+                r->task, first->task);
+    }
+    return 0;
+}
+
 /* Sorts by task, and drops duplicates. */
 static int unite(arc_results *all, int *twice, vdm_error *err)
 {
@@ -160,7 +181,11 @@ static int unite(arc_results *all, int *twice, vdm_error *err)
     }
     *twice = all->n - n;
     all->n = n;
-    return 0;
+    if (all->all[0].of > 0 && n > all->all[0].of)
+        return vdm_fail(
+            err, "results of different sets of tasks: expected at most %d tasks, as in each line, found %d",
+            all->all[0].of, n);
+    return check_configurations(all, err);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -205,7 +230,10 @@ static void print_tally(const struct tally *t, int twice)
     if (t->cells)
         printf("cells right in first answers of the right size: %.2f%%\n",
                100.0 * (double)t->right / (double)t->cells);
-    if (t->failed) printf("%d tasks failed: they count as not solved\n", t->failed);
+    if (t->failed) printf("%d tasks failed: they count as not solved", t->failed);
+    if (t->uncounted)
+        printf("; of %d the number of tests is not known: they are in no count of tests", t->uncounted);
+    if (t->failed) printf("\n");
     if (t->unknown)
         printf("%d task%s without known answer, not counted\n", t->unknown, t->unknown == 1 ? "" : "s");
     if (twice) printf("%d tasks are in several files, with the same result: counted once\n", twice);

@@ -37,6 +37,7 @@ struct demo {
     evaluation evaluation;
     char what[128]; /* the generator's description of its task */
     char *command, *made, *scores, *strip, *page;
+    lock lock; /* of the output folder, until the training has it */
     double start;
 };
 
@@ -137,13 +138,15 @@ static int make_task(struct demo *d, const char *name, vdm_error *err)
     return status;
 }
 
-/* A folder is used as it is; any other word is a generator's name. */
+/* A folder is used as it is; any other word is a generator's name. The task is made in the output folder: its lock comes
+ * first, so that the task of a demo that runs is not replaced. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
-    if (!d->made || make_folder(folder, err) || make_task(d, name, err)) return -1;
+    if (!d->made || make_folder(folder, err) || training_claim(&d->lock, folder, err)) return -1;
+    if (make_task(d, name, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 
@@ -155,6 +158,8 @@ static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
     int status = -1;
     paths p = {0};
     if (paths_of_options(&p, &d->options, DEMO, err) || paths_read_task(&p, &d->task, err)) goto end;
+    d->training.lock = d->lock;
+    d->lock = (lock){0};
     if (training_output(&d->training, folder, false, &p, err)) goto end;
     d->scores = vdm_path(folder, "scores.csv", err);
     d->strip = vdm_path(folder, "strip.png", err);
@@ -338,6 +343,7 @@ static int run(struct demo *d, vdm_error *err)
 static void release(struct demo *d)
 {
     training_free(&d->training);
+    lock_release(&d->lock);
     evaluation_free(&d->evaluation);
     session_free(&d->s);
     vdm_task_free(&d->task);

@@ -196,13 +196,22 @@ end:
     return status;
 }
 
+/* Names the option that continues a run, if a signal stopped it and there is a state. */
+static int interrupted(const options *o, vdm_error *err)
+{
+    const vdm_error why = *err;
+    if (!console_stopped() || !strstr(why.text, "interrupted") || !has(o->output, "state.safetensors"))
+        return -1;
+    return vdm_fail(err, "%.900s; --resume continues", why.text);
+}
+
 static int learn(struct run *r, const options *o, const char *command, vdm_error *err)
 {
     training *l = &r->training;
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
     if (session_limit_memory(&r->s, plan_print(&r->s, o->learn.steps, 0, l->videos), err)) return -1;
-    if (training_run(l, err)) return -1;
+    if (training_run(l, err)) return interrupted(o, err);
     if (o->dump && write_dump(r, err)) return -1;
     if (page_write(&p, r->page, err)) return -1;
     fprintf(stderr, "%s shows the run\n", clean(r->page));

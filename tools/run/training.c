@@ -14,7 +14,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static void set_options(training *l, const options *o)
 {
@@ -81,17 +80,33 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     return 0;
 }
 
+/* The files of a run in its folder. */
+static const char *const FILES[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
+
+int training_claim(lock *l, const char *folder, vdm_error *err)
+{
+    if (lock_take(l, folder, folder, err)) return -1;
+    if (!has(folder, FILES[2])) return 0;
+    lock_release(l);
+    return vdm_fail(
+        err,
+        "%s: expected a folder without a run of 'vdm fit', whose adapter would be replaced, found its "
+        "%s; choose another folder",
+        folder, FILES[2]);
+}
+
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
 {
-    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
-    struct stat st;
-    if (paths_make_folder(p, folder, err) || lock_take(&l->lock, folder, folder, err)) return -1;
-    remove_leftovers(folder, names, 4);
-    l->lora = vdm_path(folder, names[0], err);
-    l->table = vdm_path(folder, names[1], err);
-    l->state = keep_state ? vdm_path(folder, names[2], err) : NULL;
+    if (paths_make_folder(p, folder, err)) return -1;
+    if (!l->lock.path &&
+        (keep_state ? lock_take(&l->lock, folder, folder, err) : training_claim(&l->lock, folder, err)))
+        return -1;
+    remove_leftovers(folder, FILES, 4);
+    l->lora = vdm_path(folder, FILES[0], err);
+    l->table = vdm_path(folder, FILES[1], err);
+    l->state = keep_state ? vdm_path(folder, FILES[2], err) : NULL;
     if (!l->lora || !l->table || (keep_state && !l->state)) return -1;
-    bool begun = keep_state && stat(l->state, &st) == 0;
+    bool begun = keep_state && has(folder, FILES[2]);
     if (!l->fit.resume && begun)
         return vdm_fail(err, "%s: expected a folder without a run, found one; --resume continues it", folder);
     if (l->fit.resume && !begun)

@@ -36,7 +36,10 @@ typedef struct training {
 int training_init_options(options *o, int command, vdm_error *err);
 /* Rejects an impossible request; no pixels are read, nothing is written. Fills in `session`. */
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
-/* Makes the folder, takes its lock, and adds the files to those that are checked. keep_state: for --resume. */
+/* Takes the lock of a folder for a run without a state; rejects the folder of a run of fit, which has one. */
+int training_claim(lock *l, const char *folder, vdm_error *err);
+/* Makes the folder, takes its lock unless l->lock is taken (training_claim), and adds the files to those that are
+ * checked. keep_state: for --resume. */
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err);
 /* Reads the pairs. */
 int training_read(training *l, vdm_error *err);

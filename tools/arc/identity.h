@@ -1,0 +1,16 @@
+/* Which run and which task a result is of. */
+#ifndef VDM_IDENTITY_H
+#define VDM_IDENTITY_H
+
+#include "tools/arc/results.h"
+#include "tools/options.h"
+
+/* The settings of the run, and a hash of what they name: another model at the same path is another run. vdm_free. */
+char *run_of(const options *o, vdm_error *err);
+/* Of all that vdm obeys in the model's configurations. */
+int hash_configuration(char hash[HASH_TEXT], const char *model, vdm_error *err);
+/* Of all grids of a task. like: the result whose task it may be; of tests whose truth was not known when it was
+ * written, the truth is left out. NULL: every grid. */
+void hash_task(char hash[HASH_TEXT], const vdm_arc *a, const arc_result *like);
+
+#endif
