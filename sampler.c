@@ -171,8 +171,8 @@ struct run {
     vdm_trace *trace;
     vdm_rng rng;
     vdm_tape *tape;
-    int M, NM,
-        B; /* NM: M of image 0, M of image 1, ...; B: NM, or 2 NM with guidance: negative prompt first */
+    int M, NM;            /* NM: M of image 0, M of image 1, ... */
+    int B;                /* NM, or 2 NM with guidance: negative prompt first */
     int64_t frame, video; /* elements of a latent frame C*h*w, of a video F*C*h*w */
     float *memory;
     float *x;           /* [N*M,F,C,h,w]: the noisy latents, at last the latents */

@@ -1,8 +1,8 @@
 /* The tape: every buffer of a pass through the transformer, in one allocation. Internal to the library.
  *
  * A block's forward pass gives its backward pass `activations`. As memory allows, a block has a set of its own; the
- * other blocks share one set, which the backward pass recomputes. A forward pass alone stores none. Free buffers are reused; a buffer has one name for each
- * of its contents. From left to right in time:
+ * other blocks share one set, which the backward pass recomputes. A forward pass alone stores none. Free buffers are
+ * reused; a buffer has one name for each of its contents. From left to right in time:
  *
  *   forward alone   embedding    norm1  q, k, v   attention  to_out  norm2  feed-forward   head
  *     h             h            h      h         h          h1      h1     h1, next h     h
@@ -34,8 +34,7 @@ struct activations {
     float *q_mean, *q_rstd, *k_mean, *k_rstd; /* [B,S,A] */
     float *mean[2], *rstd[2];                 /* [B,S]: of norm1, norm2 */
     float *up;                                /* parts [B*S,<=P] of [B*S,4D]: before GELU; NULL: not stored */
-    float *
-        lora_mid[4]; /* [B,S,R]: s x A^T of each target; to_out's is stored with o; forward alone it is q's */
+    float *lora_mid[4]; /* [B,S,R]: s x A^T of each target; to_out's is with o, or, forward alone, q's */
 };
 
 struct vdm_tape {

@@ -31,9 +31,9 @@
  *
  * This header is the manual, in a reader's order: the whole method in three calls (pipeline.c); learning and
  * sampling by their parts (fit.c, sampler.c); forward and backward of the transformer (vdm.c); its parts.
- * Reading order of the sources, that of TOUR.md: interp.c, vae.c, fit.c, sampler.c, vdm.c, lora.c; pipeline.c joins
- * them, kernels/plain.c defines every kernel as loops. Other headers: vdm_files.h has errors, memory, JSON and safetensors, vdm_task.h
- * tasks, grids and scores.
+ * Reading order of the sources, that of TOUR.md: interp.c, vae.c, fit.c, sampler.c, vdm.c, lora.c; pipeline.c
+ * joins them, kernels/plain.c defines every kernel as loops. Other headers: vdm_files.h has errors, memory, JSON
+ * and safetensors, vdm_task.h tasks, grids and scores.
  *
  * Size letters, the same in every file. Arrays are row-major, the last index runs fastest.
  *   B  videos in a batch               T  frames of a video            H, W  its height, width (pixels)
@@ -343,8 +343,9 @@ void vdm_fit_data_free(vdm_fit_data *d);
  * not finite stops it: the sentence names step and pairs, and the state is that before the step.
  * A trace sees, behind "step.K." (K = 1, 2, ...; where batches are accumulated "step.K.batch.I."): what
  * the model shows, "target" [batch,F,C,h,w], and the gradients "grad.v", "grad.transformer_blocks.I" (of
- * the block's output, [B,S,D]); behind "watch.K." the passes on the fixed set after step K (0: before training); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after
- * the update "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. */
+ * the block's output, [B,S,D]); then "loss", "grad_norm", "lr" [1], "grad.NAME" before clipping, and after
+ * the update "adapter.NAME", "adamw.m.NAME", "adamw.v.NAME", NAME from vdm_lora_name. Behind "watch.K." it
+ * sees the passes on the fixed set after step K (0: before training). */
 int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, const vdm_fit_options *o,
             vdm_fit_row *rows, int *done, const vdm_progress *progress, vdm_error *err);
 /* Bytes that vdm_fit takes beyond the weights, the data and the adapter. */
@@ -747,8 +748,8 @@ int64_t vdm_randint(vdm_rng *r, int64_t below);  /* torch.randint(below, (1,)) *
  * A prompt becomes the embedding that CogVideoX's pipelines give the transformer */
 
 /* dir/spiece.model, a SentencePiece model of type unigram, or else dir/tokenizer.json of type Unigram;
- * with special tokens </s> and <pad>. tokenizer_config.json and added_tokens.json next to it must agree with that: other
- * tokens, or padding on the left, are rejected. */
+ * with special tokens </s> and <pad>. tokenizer_config.json, and next to spiece.model added_tokens.json,
+ * must agree with that: other tokens, or padding on the left, are rejected. */
 typedef struct vdm_tokenizer vdm_tokenizer;
 vdm_tokenizer *vdm_tokenizer_load(const char *dir, vdm_error *err);
 void vdm_tokenizer_free(vdm_tokenizer *t);

@@ -1,6 +1,6 @@
 /* Threads. A team runs a loop of independent pieces: the thread that calls it, and others that wait for such loops. All
- * parallel loops of vdm run this way. The pieces are outputs, or the fixed pieces of a sum, which
- * are added in order, so that neither the number of threads nor the thread that runs a piece changes a bit.
+ * parallel loops of vdm run this way. The pieces are outputs, or the fixed pieces of a sum, which are added in order, so
+ * that neither the number of threads nor the thread that runs a piece changes a bit.
  *
  * An idle thread takes the next piece. So on a shared machine a thread that is not scheduled delays nothing: the
  * others, at least the caller, do its pieces. A waiting thread polls for a millisecond, or for a few dozen microseconds

@@ -378,8 +378,9 @@ static float score(const vdm_cpu *cpu, const struct head *h, int i, int j)
     return sum_of(&s);
 }
 
-/* o_i = sum over j of softmax(s_i)_j v_j in tiles of keys j. After each tile m is the maximum of s_ij so far, l the sum of
- * exp(s_ij - m), o the sum of exp(s_ij - m) v_j; at the end o is divided by l. lse_i = log of the sum over j of exp(s_ij) */
+/* o_i = sum over j of softmax(s_i)_j v_j in tiles of keys j. After each tile m is the maximum of s_ij so far, l the
+ * sum of exp(s_ij - m), o the sum of exp(s_ij - m) v_j; at the end o is divided by l.
+ * lse_i = log of the sum over j of exp(s_ij) */
 static void attend(const vdm_cpu *cpu, const struct head *h, int i)
 {
     float m = -INFINITY, l = 0, o[VDM_MAX_HEAD] = {0};
@@ -528,7 +529,8 @@ static void plain_layer_norm_backward(const vdm_cpu *cpu, const vdm_norm_args *n
     }
 }
 
-/* Sum over pixels p of x(p,c), or of (x(p,c) - mean)^2 if `square`: tiles of VDM_PIXEL_TILE pixels in f32, their sums in double */
+/* Sum over pixels p of x(p,c), or of (x(p,c) - mean)^2 if `square`: tiles of VDM_PIXEL_TILE pixels in f32, their sums
+ * in double */
 static double channel_sum(const float *x, int64_t P, int C, float mean, bool square)
 {
     double total = 0;

@@ -4,12 +4,12 @@ run again, so that the command may be stopped and repeated at any time.
     python python/experiments.py run [told] [staged] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation]
                                     [others] [why] [usual]
                                     [--base NAME=MODEL]... [--limit-seconds S] [--tests N]
-    python python/experiments.py tables            # the CSV -> the tables in doc/experiments.md
+    python python/experiments.py tables            # the CSV -> those of the tables that doc/experiments.md has
 
 bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
 told: models/cells by its defaults (its vdm.json), a token a cell and views with a prompt each in one adapter; and its
 blocks with random weights.
-staged: elementary automata by models/cells, a row of the answer in each video (in_stages).
+staged: elementary automata by models/cells, one generation in each video (in_stages).
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
 shots: n = 3, 10, 100.  others: the tasks on grids that `vdm tasks` has besides.
 phi, rank, sampling: on four tasks, sampling with the recipe `usual`, since what is learned at the last timestep alone is
@@ -139,53 +139,66 @@ def vdm(program, *words):
 ROWS = 8  # of cells in the picture of an automaton
 
 
-def first_rows(picture, k, to):
-    """A PPM file without its rows of cells from k on: they are black."""
-    with open(picture, "rb") as f:
+def read_rows(path):
+    """The header of a PPM file, and the pixels of each row of cells."""
+    with open(path, "rb") as f:
         head, pixels = b"".join(f.readline() for _ in range(3)), f.read()
-    shown = len(pixels) * k // ROWS
-    with open(to, "wb") as f:
-        f.write(head + pixels[:shown] + bytes(len(pixels) - shown))
+    n = len(pixels) // ROWS
+    return head, [pixels[i * n:(i + 1) * n] for i in range(ROWS)]
 
 
-def names(folder):
-    return sorted(f[:-len(".out.ppm")] for f in os.listdir(folder) if f.endswith(".out.ppm"))
+def write_rows(path, head, rows):
+    """A picture of these rows; those after them are black."""
+    with open(path, "wb") as f:
+        f.write(head + b"".join(rows) + bytes(len(rows[0]) * (ROWS - len(rows))))
 
 
-def stage(pairs, to, k, inputs=None):
-    """The first k + 1 rows from the first k: those of the outputs in the folder `pairs`, or of the answers in `inputs`."""
-    os.makedirs(to, exist_ok=True)
-    for name in names(pairs):
-        out = os.path.join(pairs, name + ".out.ppm")
-        first_rows(os.path.join(inputs, name + ".ppm") if inputs else out, k, os.path.join(to, f"{name}-{k}.in.ppm"))
-        first_rows(out, k + 1, os.path.join(to, f"{name}-{k}.out.ppm"))
+def cells_of(row):
+    """A pixel of each cell of a row."""
+    return [row[3 * x:3 * x + 3] for x in range(4, len(row) // 3 // 8, 8)]
 
 
 def in_stages(program, r, model, task, folder):
-    """Learns to add a row to an automaton's rows, from ROWS - 1 stages of each pair, and answers with ROWS - 1 videos, each from
-    the answer before. Returns what the last eval printed, its folder, and the times of the start, after learning and at the end."""
-    part = lambda *words: os.path.join(folder, *words)
+    """Learns one generation of an automaton, from ROWS - 1 pairs for each of the task's: a row alone, and with the row that
+    follows. Answers an input with ROWS - 1 videos, each from the row before. Returns as by_recipe does."""
     both, clock = ["--model", model, "--seed", r["seed"], "--threads", 1], [time.monotonic()]
+    staged, run, answers = (os.path.join(folder, name) for name in ("staged", "run", "answers"))
+
+    def pictures(part):
+        names = sorted(f[:-len(".out.ppm")] for f in os.listdir(os.path.join(task, part)) if f.endswith(".out.ppm"))
+        return {name: read_rows(os.path.join(task, part, name + ".out.ppm")) for name in names}
+
+    def write_pair(part, name, head, x, y):
+        write_rows(os.path.join(staged, part, name + ".in.ppm"), head, x)
+        write_rows(os.path.join(staged, part, name + ".out.ppm"), head, y)
+
+    for part in ("train", "test"):
+        os.makedirs(os.path.join(staged, part))
+    shutil.copy(os.path.join(task, "task.json"), staged)
+    for name, (head, rows) in pictures("train").items():
+        for k in range(1, ROWS):
+            write_pair("train", f"{name}-{k}", head, rows[k - 1:k], rows[k - 1:k + 1])
+    truth = pictures("test")
+    answer = {name: rows[:1] for name, (_, rows) in truth.items()}
     for k in range(1, ROWS):
-        stage(os.path.join(task, "train"), part("staged", "train"), k)
-    stage(os.path.join(task, "test"), part("staged", "test"), 1)
-    shutil.copy(os.path.join(task, "task.json"), part("staged"))
-    vdm(program, "fit", part("staged"), *both, "--watch-every", 0, "-o", part("run"))
-    clock.append(time.monotonic())
-    inputs = None
-    for k in range(1, ROWS):
-        here = part(f"stage{k}")
-        stage(os.path.join(task, "test"), os.path.join(here, "test"), k, inputs)
-        shutil.copy(os.path.join(task, "task.json"), here)
-        inputs = part(f"answers{k}")
-        text = vdm(program, "eval", here, *both, "--lora", part("run", "lora.safetensors"), "--train-pairs", 0, "-o", inputs)
-        for name in names(os.path.join(task, "test")):
-            os.rename(os.path.join(inputs, f"{name}-{k}.ppm"), os.path.join(inputs, name + ".ppm"))
-    return text, inputs, clock + [time.monotonic()]
+        for name, (head, rows) in truth.items():
+            write_pair("test", name, head, answer[name][-1:], rows[k - 1:k + 1])
+        if k == 1:
+            vdm(program, "fit", staged, *both, "--watch-every", 0, "-o", run)
+            clock.append(time.monotonic())
+        vdm(program, "eval", staged, *both, "--lora", os.path.join(run, "lora.safetensors"), "--train-pairs", 0, "-o", answers)
+        for name in truth:
+            answer[name].append(read_rows(os.path.join(answers, name + ".ppm"))[1][1])
+    right = {name: [a == b for x, y in zip(answer[name], rows) for a, b in zip(cells_of(x), cells_of(y))]
+             for name, (_, rows) in truth.items()}
+    result = dict(exact=statistics.mean(all(c) for c in right.values()), tests=len(right),
+                  score=statistics.mean(statistics.mean(c) for c in right.values()), copied="", kept="")
+    return result, clock + [time.monotonic()]
 
 
 def by_recipe(program, r, model, task, folder):
-    """Learns a task and answers it, as the recipe has it. Returns as in_stages does."""
+    """Learns a task and answers it, as the recipe has it. Returns the shares, and the times of the start, after learning and at
+    the end."""
     part = lambda what, k: os.path.join(folder, what + str(k))
     # alpha follows the rank, so that the adapter acts as strongly
     fit, ask, _ = RECIPES[r["recipe"]]
@@ -201,7 +214,12 @@ def by_recipe(program, r, model, task, folder):
         text = vdm(program, "eval", task, *both(k), "--lora", adapter, "--train-pairs", 0, *ask, "-o", part("answers", k))
     if len(views) > 1:
         text = vdm(program, "vote", task, *(part("answers", k) for k in views), "-o", part("answers", 0))
-    return text, part("answers", 0), clock + [time.monotonic()]
+    clock.append(time.monotonic())
+    exact, tests = map(int, re.search(r"exact (\d+) of (\d+)", text).groups())
+    with open(os.path.join(part("answers", 0), "scores.csv"), newline="") as f:
+        scores = list(csv.DictReader(f))
+    mean = lambda column: statistics.mean(float(s[column]) for s in scores)
+    return dict(exact=exact / tests, tests=tests, score=mean("score"), copied=mean("copied"), kept=mean("against_input")), clock
 
 
 def run_one(program, r, model, tests):
@@ -209,15 +227,10 @@ def run_one(program, r, model, tests):
     with tempfile.TemporaryDirectory() as folder:
         task = os.path.join(folder, "task")
         vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "--tests", tests, "-o", task)
-        staged = r["recipe"] == "staged"
-        text, answers, clock = (in_stages if staged else by_recipe)(program, r, model, task, folder)
-        exact, tests = re.search(r"exact (\d+) of (\d+)", text).groups()
-        with open(os.path.join(answers, "scores.csv"), newline="") as f:
-            scores = list(csv.DictReader(f))
-    mean = lambda column: round(statistics.mean(float(s[column]) for s in scores), 5)
-    return dict(r, exact=round(int(exact) / int(tests), 4), tests=tests, score=mean("score"),
-                copied="" if staged else mean("copied"), kept="" if staged else mean("against_input"),
-                fit_seconds=round(clock[1] - clock[0], 1), eval_seconds=round(clock[2] - clock[1], 1),
+        learn = in_stages if r["recipe"] == "staged" else by_recipe
+        result, clock = learn(program, r, model, task, folder)
+    shares = {k: v if k == "tests" or v == "" else round(v, 4 if k == "exact" else 5) for k, v in result.items()}
+    return dict(r, **shares, fit_seconds=round(clock[1] - clock[0], 1), eval_seconds=round(clock[2] - clock[1], 1),
                 model=os.path.basename(os.path.realpath(model)))
 
 

@@ -148,7 +148,7 @@ static void check_solutions(void)
               strstr(other, "\"task\": \"1/2/3/4/5/6/deep\""),
           "%s", other);
     expect_shell(0, "", "mkdir -p left/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17");
-    arc(1, "11/12/13/14/15/16/17: expected tasks in at most 16 folders", "left --out left.jsonl");
+    arc(1, "11/12/13/14/15/16/17: expected folders nested at most 16 deep", "left --out left.jsonl");
     expect_shell(
         0, "", "mkdir list && cp prize/a_challenges.json list && echo '[[[6, 5]]]' > list/a_solutions.json");
     arc(1, "list/a_solutions.json: document: found an array of 1, expected an object",
@@ -172,11 +172,28 @@ static void check_failed_submission(void)
                *second = first ? strstr(first + 2, "\"attempt_1\"") : NULL;
     CHECK(strncmp(other, "{\"cc\": [", 8) == 0 && second && !strstr(second + 1, "\"attempt_1\""), "%s",
           other);
-    expect_shell(0, "", "sed 's/\"failed_tests\": 2, //' hand.jsonl > before.jsonl");
+    expect_shell(
+        0, "",
+        "sed 's/\"failed_tests\": 2, //; s/\"configuration\": \"[^\"]*\", //; s/\"task_hash\": \"[^\"]*\", //' "
+        "hand.jsonl > before.jsonl");
     expect(1, "cc: this task failed, and its number of tests is not known",
            "arc --report before.jsonl -o before.json");
     expect(0, "of 1 the number of tests is not known", "arc --report before.jsonl -o before.html");
     expect_shell(0, "", "! test -e before.json");
+}
+
+/* A file that is no task has a line, but no entry in a submission; a submission in the folder is no task at all. */
+static void check_unreadable_submission(void)
+{
+    expect_shell(
+        0, "",
+        "mkdir kaggle && cp hand/challenges.json kaggle && echo '[' > kaggle/bad.json && "
+        "echo '{\"cc\": [{\"attempt_1\": [[0]], \"attempt_2\": [[0]]}]}' > kaggle/sample_submission.json");
+    arc(1, "kaggle/sample_submission.json is left out: it is a submission, not a task",
+        "kaggle --out kaggle.jsonl");
+    expect_shell(0, "", "test $(wc -l < kaggle.jsonl) = 2");
+    expect(0, "bad is left out of the submission: ", "arc --report kaggle.jsonl -o kaggle.out.json");
+    expect_same("hand.json", "kaggle.out.json", true);
 }
 
 /* A whole run, twice: nothing is done twice, other settings are rejected. */
@@ -211,7 +228,7 @@ static void check_two_sets(void)
         "second --out set.jsonl");
     expect_same("all.jsonl", "set.jsonl", true);
     expect_shell(0, "", "sed 's/\"task\": \"/&second-/' all.jsonl > set.jsonl");
-    merge(1, "results of different sets of tasks: expected at most 4 tasks, as in each line, found 8",
+    merge(1, "results of different sets of tasks: each line is of a set of 4 tasks, found 8 tasks",
           "all.jsonl set.jsonl");
 }
 
@@ -387,6 +404,7 @@ int main(void)
     check_changed_member();
     check_solutions();
     check_failed_submission();
+    check_unreadable_submission();
     check_folder_run();
     check_shards();
     check_two_sets();

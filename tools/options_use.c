@@ -124,7 +124,6 @@ static const struct rule {
     {GOLDEN, "--steps", NULL, "train|sample"},
     {GOLDEN, "--rank --targets --lr --clip --weight-decay --accumulate --memory", NULL, "train"},
     {GOLDEN, "--sample-steps --sampler --guidance --dynamic-guidance --image-scale", NULL, "sample"},
-    {GOLDEN, "--dynamic-guidance", is_guided, "--guidance above 1"},
     {GOLDEN, "--tiled", NULL, "vae-encode|vae-decode|sample"},
     {GOLDEN, "--frames --size", NULL, "transformer|vae-encode|vae-decode|sample|train"},
     {GOLDEN, "--prompt", NULL, "text"},

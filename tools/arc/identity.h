@@ -9,8 +9,7 @@
 char *run_of(const options *o, vdm_error *err);
 /* Of all that vdm obeys in the model's configurations. */
 int hash_configuration(char hash[HASH_TEXT], const char *model, vdm_error *err);
-/* Of all grids of a task. like: the result whose task it may be; of tests whose truth was not known when it was
- * written, the truth is left out. NULL: every grid. */
-void hash_task(char hash[HASH_TEXT], const vdm_arc *a, const arc_result *like);
+/* Of all grids of a task but the answers to its tests, which may become known later. */
+void hash_task(char hash[HASH_TEXT], const vdm_arc *a);
 
 #endif

@@ -109,14 +109,33 @@ static int is_solutions(bool *is, const char *path, vdm_error *err)
     return 0;
 }
 
-/* A file of a folder: a task; challenges, whose tasks are DIR/FILE/ID; or solutions, which are read with those. */
+/* Whether a file with "submission" in its name is one, {"ID": [{"attempt_1": grid, ...}, ...], ...}, as vdm and Kaggle
+ * write it. It is no task; that is reported. */
+static int is_submission(bool *is, const char *path, vdm_error *err)
+{
+    vdm_json j;
+    vdm_error why;
+    *is = false;
+    if (vdm_json_read(&j, path, &why)) return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
+    const vdm_json_node *root = j.nodes,
+                        *first = root->kind == VDM_JSON_OBJECT && root->children ? root + 1 : NULL;
+    if (first && first->kind == VDM_JSON_ARRAY && first->children && first[1].kind == VDM_JSON_OBJECT)
+        *is = vdm_json_get(&j, first + 1, "attempt_1") != NULL;
+    vdm_json_free(&j);
+    if (*is) fprintf(stderr, "%s is left out: it is a submission, not a task\n", clean(path));
+    return 0;
+}
+
+/* A file of a folder: a task; challenges, whose tasks are DIR/FILE/ID; solutions, which are read with
+ * those; or a submission. */
 static int list_file(arc_list *l, const char *path, const char *prefix, const char *file, vdm_error *err)
 {
     char longer[1024];
     size_t n = strlen(file);
-    bool collection = false, solutions = false;
-    if (strstr(file, "solutions") && is_solutions(&solutions, path, err)) return -1;
-    if (solutions) return 0;
+    bool collection = false, other = false;
+    if (strstr(file, "solutions") && is_solutions(&other, path, err)) return -1;
+    if (!other && strstr(file, "submission") && is_submission(&other, path, err)) return -1;
+    if (other) return 0;
     if (strstr(file, "challenges")) {
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
         if (length >= (int)sizeof longer) return vdm_fail(err, "%s: too long a path", path);
@@ -136,8 +155,7 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
     int status = 0;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     if (folder && here->depth == DEEPEST) {
-        status = vdm_fail(err, "%s: expected tasks in at most %d folders, one in the other, found more", path,
-                          DEEPEST);
+        status = vdm_fail(err, "%s: expected folders nested at most %d deep", path, DEEPEST);
     } else if (folder) {
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
         status = length < (int)sizeof longer ? list_folder(l, path, longer, here, err)
@@ -390,7 +408,7 @@ static int read_task(const char *path, char hash[HASH_TEXT], int *n_tests, vdm_e
     *hash = '\0';
     *n_tests = 0;
     if (vdm_arc_read(&a, path, &why)) return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
-    hash_task(hash, &a, NULL);
+    hash_task(hash, &a);
     *n_tests = a.n_test;
     vdm_arc_free(&a);
     return 0;
@@ -448,17 +466,17 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 static bool is_of_task(const arc_result *r, const vdm_arc *a)
 {
     char hash[HASH_TEXT];
-    if (*r->configuration) {
-        hash_task(hash, a, r);
-        return strcmp(hash, r->task_hash) == 0;
-    }
-    bool same = r->error || (a->n_test == r->n_tests && a->n_train == r->pairs); /* of an earlier version */
-    for (int i = 0; i < r->n_tests && same; i++) {
+    bool earlier = !*r->configuration; /* an earlier version's line, without hashes */
+    hash_task(hash, a);
+    if (!earlier && strcmp(hash, r->task_hash) != 0) return false;
+    if (earlier && !r->error && (a->n_test != r->n_tests || a->n_train != r->pairs)) return false;
+    for (int i = 0; i < r->n_tests; i++) {
         const arc_test *t = &r->tests[i];
-        same = vdm_grid_equal(&a->test[i].x, &t->input) &&
-               (!t->truth.rows || vdm_grid_equal(&a->test[i].y, &t->truth)); /* may be known since */
+        const vdm_grid *truth = &a->test[i].y;
+        if (!vdm_grid_equal(&a->test[i].x, &t->input)) return false;
+        if (truth->rows && t->truth.rows && !vdm_grid_equal(truth, &t->truth)) return false;
     }
-    return same;
+    return true;
 }
 
 /* The task's file still is the one that was answered, or still can't be read. */
@@ -474,7 +492,10 @@ static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *e
     if (!readable && is_machine_fault(&why)) status = vdm_fail(err, "%s", why.text);
     if (readable) same = is_of_task(r, &a);
     if (readable) vdm_arc_free(&a);
-    if (!status && !same)
+    if (!status && !same && !readable)
+        status = vdm_fail(err, "%s: line %d: the task of this result can't be read any more: %.600s",
+                          s->o->arc.out, i + 1, why.text);
+    else if (!status && !same)
         status =
             vdm_fail(err,
                      "%s: line %d: the result of '%.200s' is that of another task: %s was changed since; "
@@ -497,8 +518,8 @@ static int check_tasks(const shard *s, vdm_error *err)
     if (old && !status)
         fprintf(
             stderr,
-            "%s: %d result%s of an earlier version, without hashes of task and configurations: compared are "
-            "only the test grids and the number of pairs\n",
+            "%s: %d result%s of an earlier version, without hashes of task and configurations: only the test grids "
+            "and the number of pairs are compared, of failed tasks nothing\n",
             clean(s->o->arc.out), old, old == 1 ? " is" : "s are");
     return status;
 }

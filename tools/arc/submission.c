@@ -1,5 +1,6 @@
 /* The file that ARC Prize's competition accepts: two attempts at each test of each task. */
 #include "tools/arc/submission.h"
+#include "tools/messages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,11 +60,17 @@ static int check_ids(const arc_results *all, vdm_error *err)
     return status;
 }
 
+/* A failed task that could be read, or one of an earlier version */
+static bool is_readable(const arc_result *r)
+{
+    return !r->error || !*r->configuration || *r->task_hash;
+}
+
 /* A failed task has as many entries as it has tests, which lines of earlier versions don't record. */
 static int check_failed(const arc_results *all, vdm_error *err)
 {
     for (int i = 0; i < all->n; i++)
-        if (all->all[i].error && !all->all[i].failed_tests)
+        if (all->all[i].error && !*all->all[i].configuration && !all->all[i].failed_tests)
             return vdm_fail(
                 err,
                 "%.400s: this task failed, and its number of tests is not known: expected it for a "
@@ -72,24 +79,34 @@ static int check_failed(const arc_results *all, vdm_error *err)
     return 0;
 }
 
-int submission_write(const arc_results *all, const char *path, vdm_error *err)
+static void write_task(FILE *f, const arc_result *r)
 {
     static const arc_test nothing = {0};
+    int n = r->error ? r->failed_tests : r->n_tests;
+    vdm_json_put_text(f, id_of(r->task));
+    fputs(": [", f);
+    for (int k = 0; k < n; k++) {
+        if (k) fputs(", ", f);
+        write_test(f, r->error ? &nothing : &r->tests[k]);
+    }
+    fputc(']', f);
+}
+
+int submission_write(const arc_results *all, const char *path, vdm_error *err)
+{
     vdm_file f;
+    int written = 0;
     if (check_ids(all, err) || check_failed(all, err)) return -1;
     if (vdm_file_open(&f, path, err)) return -1;
     fputc('{', f.stream);
     for (int i = 0; i < all->n; i++) {
-        const arc_result *r = &all->all[i];
-        fputs(i ? ",\n " : "", f.stream);
-        vdm_json_put_text(f.stream, id_of(r->task));
-        fputs(": [", f.stream);
-        int n = r->error ? r->failed_tests : r->n_tests;
-        for (int k = 0; k < n; k++) {
-            if (k) fputs(", ", f.stream);
-            write_test(f.stream, r->error ? &nothing : &r->tests[k]);
+        if (!is_readable(&all->all[i])) {
+            fprintf(stderr, "%s is left out of the submission: %s\n", clean(all->all[i].task),
+                    clean(all->all[i].error));
+            continue;
         }
-        fputc(']', f.stream);
+        if (written++) fputs(",\n ", f.stream);
+        write_task(f.stream, &all->all[i]);
     }
     fputs("}\n", f.stream);
     return vdm_file_commit(&f, err);

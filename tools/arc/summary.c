@@ -125,6 +125,7 @@ static int count_all(struct tally *t, const arc_results *all, vdm_error *err)
 
 static bool same_answers(const arc_result *a, const arc_result *b)
 {
+    if (*a->task_hash && *b->task_hash && strcmp(a->task_hash, b->task_hash) != 0) return false;
     if ((a->error != NULL) != (b->error != NULL) || a->n_tests != b->n_tests) return false;
     for (int i = 0; i < a->n_tests; i++) {
         const arc_test *x = &a->tests[i], *y = &b->tests[i];
@@ -135,10 +136,12 @@ static bool same_answers(const arc_result *a, const arc_result *b)
     return true;
 }
 
+/* By task; of the results of one task those of an earlier version, which have no hash, come last. */
 static int compare_results(const void *a, const void *b)
 {
     const arc_result *x = a, *y = b;
-    return strcmp(x->task, y->task);
+    int order = strcmp(x->task, y->task);
+    return order ? order : !*x->task_hash - !*y->task_hash;
 }
 
 /* The first result whose configurations are recorded decides for all: those of earlier versions have none. */
@@ -159,7 +162,7 @@ static int check_configurations(const arc_results *all, vdm_error *err)
     return 0;
 }
 
-/* Sorts by task, and drops duplicates. */
+/* Sorts by task, and drops duplicates: the first of each task stays. */
 static int unite(arc_results *all, int *twice, vdm_error *err)
 {
     int n = 0;
@@ -183,7 +186,7 @@ static int unite(arc_results *all, int *twice, vdm_error *err)
     all->n = n;
     if (all->all[0].of > 0 && n > all->all[0].of)
         return vdm_fail(
-            err, "results of different sets of tasks: expected at most %d tasks, as in each line, found %d",
+            err, "results of different sets of tasks: each line is of a set of %d tasks, found %d tasks",
             all->all[0].of, n);
     return check_configurations(all, err);
 }

@@ -11,8 +11,8 @@ typedef struct views {
 } views;
 /* --views; without it the number that the adapters of --lora were learned in, or, for a task of grids, the model's. */
 int views_number(int *n, const options *o, bool grids, vdm_error *err);
-/* The views of that number, for a session whose model is known. Rejected if the task has no grid, or the model no view_embeds.safetensors with that
- * many prompts. */
+/* The views of that number, for a session whose model is known. Rejected if the task has no grid, or the model no
+ * view_embeds.safetensors with that many prompts. */
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);
 /* The prompt [L,Dt] of view k. */
