@@ -22,7 +22,7 @@ from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file
 
 import golden
-from common import ROOT, Cases, add_lora, distance, lora_parameters, save, save_lora, scheduler, transformer, vae
+from common import FF_TARGETS, LORA_TARGETS, ROOT, Cases, add_lora, distance, lora_parameters, save, save_lora, scheduler, transformer, vae
 
 WIDE = dict(
     num_attention_heads=48,
@@ -86,8 +86,8 @@ class Table:
         path.write_text("\n".join(lines) + "\n")
 
 
-def measure(c, table, what, folder, words, run, precisions=("f32", "bf16", "amx"), judged=True):
-    """One golden: run(inputs, dtype) gives diffusers' tensors."""
+def measure(c, table, what, folder, words, run, precisions=("f32", "bf16", "amx"), judged=True, only=""):
+    """One golden: run(inputs, dtype) gives diffusers' tensors; those count whose names match `only`."""
     files = {p: golden.golden(c, folder, f"{what}-{p}", "--what", what, "--precision", p, *words) for p in precisions}
     inputs = load_file(files["f32"])
     given = {f"vdm {p}": load_file(f) for p, f in files.items()}
@@ -95,7 +95,7 @@ def measure(c, table, what, folder, words, run, precisions=("f32", "bf16", "amx"
         if p in precisions:
             given[f"PyTorch {p}"] = run(inputs, dtype)
     truth = run(inputs, torch.float64)
-    table.add({k: v for k, v in truth.items() if k in inputs}, given, judged)
+    table.add({k: v for k, v in truth.items() if k in inputs and re.search(only, k)}, given, judged)
     print(f"{what}: {len(inputs)} tensors", flush=True)
 
 
@@ -111,10 +111,10 @@ def learner(model):
     return lambda inputs, dtype: golden.learn(copy.deepcopy(model).to(dtype), inputs, 2)
 
 
-def embedded_learner(c):
+def embedded_learner(c, targets):
     """Three steps of models/tiny from the adapter that the golden holds."""
     model = CogVideoXTransformer3DModel.from_pretrained(ROOT / "models" / "tiny" / "transformer", dtype=torch.float32)
-    add_lora(model, *RANK_ALPHA, c.rng)
+    add_lora(model, *RANK_ALPHA, c.rng, targets)
 
     def run(inputs, dtype):
         learning = copy.deepcopy(model).to(dtype)
@@ -146,7 +146,11 @@ if __name__ == "__main__":
             measure(c, table, "train", folder, words, learner(model), ("f32",))
         for seed in range(128):  # one weak gradient in some thousands decides: every seed has others
             words = ("--batch", 2, "--steps", 3, "--rank", RANK_ALPHA[0], "--alpha", RANK_ALPHA[1], "--seed", seed)
-            measure(c, table, "train", ROOT / "models" / "tiny", words, embedded_learner(c), ("f32",), judged=False)
+            tiny = ROOT / "models" / "tiny"
+            measure(c, table, "train", tiny, words, embedded_learner(c, LORA_TARGETS), ("f32",), judged=False)
+            both = LORA_TARGETS + FF_TARGETS
+            words += ("--targets", "attn,ff")
+            measure(c, table, "train", tiny, words, embedded_learner(c, both), ("f32",), False, r"ff\.net.*lora")
         table.show()
         ratios = table.ratios()
         median = statistics.median(r for r, _ in ratios)
