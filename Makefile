@@ -134,7 +134,7 @@ $(BUILD)/installed/lib/pkgconfig/vdm.pc: $(BUILD)/vdm $(BUILD)/libvdm.a $(HEADER
 	@rm -rf $(BUILD)/installed
 	$(MAKE) -s install DESTDIR= PREFIX="$(abspath $(BUILD)/installed)"
 sanitize:
-	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O1 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
+	$(MAKE) test BUILD=$(BUILD)/sanitize OPT=-O2 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # valgrind knows AVX2, but not AVX-512.
 VALGRIND_TESTS = system lora fit sampler vae task golden
 VALGRIND = valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9
