@@ -23,6 +23,7 @@ processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 : "${JOBS:=$((processors < 8 ? processors : 8))}"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
+number=0
 for program in "$@"; do
     number=$((number + 1))
     printf '%s\n%s\n' "$logs/$number" "$program"

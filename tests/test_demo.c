@@ -357,7 +357,7 @@ static void check_adapter_views(void)
     expect_same("two.ppm", "one.ppm", false);
     expect(0, "", PREDICT "-o three.ppm");
     expect_same("three.ppm", "one.ppm", true);
-    expect(0, "--guidance 2: no effect: guidance of several views needs a negative prompt",
+    expect(0, "--guidance 2: no effect: guidance needs a negative prompt that differs from the prompt",
            PREDICT "--guidance 2 -o guided.ppm");
     expect_same("guided.ppm", "one.ppm", true);
     expect(1, "learned with cells of 8 pixels: expected the same here, found --cell 7",

@@ -198,13 +198,14 @@ static void check_options(void)
            "predict " MODEL
            " --image q.ppm --lora run/lora.safetensors --lora ./run/lora.safetensors:2 -o a.ppm");
     const char *const guided = "predict " MODEL " --image q.ppm --sample-steps 1 -o a.ppm --guidance 6";
-    expect(0, "--guidance 6: no effect: the prompt and the negative prompt are the same", "%s", guided);
+    expect(0, "--guidance 6: no effect: guidance needs a negative prompt that differs from the prompt", "%s",
+           guided);
     static float x[5 * 24] = {1};
     const vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, x, sizeof x};
     CHECK(!vdm_safetensors_write("prompt", &t, 1, NULL, 0, &err), "%s", err.text);
     expect(0, "", "%s --prompt-embeds prompt", guided);
     CHECK(!strstr(said, "no effect"), "%s", said);
-    expect(0, "--dynamic-guidance: no effect: the prompt and the negative prompt are the same",
+    expect(0, "--dynamic-guidance: no effect: guidance needs a negative prompt that differs from the prompt",
            "%s --dynamic-guidance", guided);
     CHECK(strstr(said, "guidance 1, ensemble"), "%s", said);
     expect(0, "guidance 6, dynamic, ensemble", "%s --dynamic-guidance --prompt-embeds prompt", guided);

@@ -3,7 +3,6 @@
 #include "files/parallel.h"
 #include "tools/messages.h"
 #include "tools/run/files.h"
-#include "tools/run/multi_view.h"
 #include "tools/run/prompts.h"
 
 #include <errno.h>
@@ -200,16 +199,12 @@ static int encode_texts(session *s, vdm_error *err)
     return status;
 }
 
-/* The options of guidance that were given, where prompt and negative prompt are equal. Views have prompts of their own, but
- * without a negative prompt they are not guided either. */
+/* The options of guidance that were given, where the session's prompt and the negative prompt are equal: then several
+ * views, which have prompts of their own, are not guided either. */
 static void print_unguided(const options *o)
 {
-    int n;
-    vdm_error none;
     static const char *const names[] = {"--dynamic-guidance", "--negative", "--negative-embeds"};
-    const char *same = !views_number(&n, o, true, &none) && n > 1
-                           ? "no effect: guidance of several views needs a negative prompt"
-                           : "no effect: the prompt and the negative prompt are the same";
+    static const char same[] = "no effect: guidance needs a negative prompt that differs from the prompt";
     if (option_given(o, "--guidance")) fprintf(stderr, "--guidance %g: %s\n", o->sample.guidance, same);
     for (int i = 0; i < 3; i++)
         if (option_given(o, names[i])) fprintf(stderr, "%s: %s\n", names[i], same);
