@@ -24,6 +24,7 @@ import argparse
 import concurrent.futures
 import csv
 import os
+import random
 import re
 import shutil
 import statistics
@@ -148,9 +149,8 @@ def read_rows(path):
 
 
 def write_rows(path, head, rows):
-    """A picture of these rows; those after them are black."""
     with open(path, "wb") as f:
-        f.write(head + b"".join(rows) + bytes(len(rows[0]) * (ROWS - len(rows))))
+        f.write(head + b"".join(rows))
 
 
 def cells_of(row):
@@ -159,40 +159,50 @@ def cells_of(row):
 
 
 def in_stages(program, r, model, task, folder):
-    """Learns one generation of an automaton, from ROWS - 1 pairs for each of the task's: a row alone, and with the row that
-    follows. Answers an input with ROWS - 1 videos, each from the row before. Returns as by_recipe does."""
+    """Learns one generation of an automaton. The ROWS - 1 generations of all pairs are shuffled: a picture has ROWS rows that do not
+    belong together, and its answer has the row that follows each of them. (In their order the answer of a row would be the row
+    below it, which a model copies without learning the rule.) ROWS inputs are answered in one picture, by ROWS - 1 videos,
+    each from the rows that the one before gave. Returns as by_recipe does."""
     both, clock = ["--model", model, "--seed", r["seed"], "--threads", 1], [time.monotonic()]
     staged, run, answers = (os.path.join(folder, name) for name in ("staged", "run", "answers"))
 
     def pictures(part):
-        names = sorted(f[:-len(".out.ppm")] for f in os.listdir(os.path.join(task, part)) if f.endswith(".out.ppm"))
-        return {name: read_rows(os.path.join(task, part, name + ".out.ppm")) for name in names}
+        names = sorted(f for f in os.listdir(os.path.join(task, part)) if f.endswith(".out.ppm"))
+        return [read_rows(os.path.join(task, part, name)) for name in names]
 
-    def write_pair(part, name, head, x, y):
-        write_rows(os.path.join(staged, part, name + ".in.ppm"), head, x)
-        write_rows(os.path.join(staged, part, name + ".out.ppm"), head, y)
+    def write_pairs(part, head, rows, after):
+        """Pictures of ROWS rows each; the last picture is filled with the first rows."""
+        for first in range(0, len(rows), ROWS):
+            for end, of in ((".in.ppm", rows), (".out.ppm", after)):
+                name = os.path.join(staged, part, f"{first // ROWS:03}")
+                write_rows(name + end, head, (of[first:] + of * ROWS)[:ROWS])
+
+    def next_rows(count):
+        vdm(program, "eval", staged, *both, "--lora", os.path.join(run, "lora.safetensors"), "--train-pairs", 0, "-o", answers)
+        names = sorted(f for f in os.listdir(answers) if re.fullmatch(r"\d+\.ppm", f))
+        return [row for name in names for row in read_rows(os.path.join(answers, name))[1]][:count]
 
     for part in ("train", "test"):
         os.makedirs(os.path.join(staged, part))
     shutil.copy(os.path.join(task, "task.json"), staged)
-    for name, (head, rows) in pictures("train").items():
-        for k in range(1, ROWS):
-            write_pair("train", f"{name}-{k}", head, rows[k - 1:k], rows[k - 1:k + 1])
+    pairs = pictures("train")
+    generations = [(rows[k - 1], rows[k]) for _, rows in pairs for k in range(1, ROWS)]
+    random.Random(int(r["seed"])).shuffle(generations)
+    write_pairs("train", pairs[0][0], *map(list, zip(*generations)))
     truth = pictures("test")
-    answer = {name: rows[:1] for name, (_, rows) in truth.items()}
+    head, true_rows = truth[0][0], [[rows[k] for _, rows in truth] for k in range(ROWS)]
+    given = true_rows[0]
+    right = [[True] * len(cells_of(row)) for row in given]
     for k in range(1, ROWS):
-        for name, (head, rows) in truth.items():
-            write_pair("test", name, head, answer[name][-1:], rows[k - 1:k + 1])
+        write_pairs("test", head, given, true_rows[k])
         if k == 1:
             vdm(program, "fit", staged, *both, "--watch-every", 0, "-o", run)
             clock.append(time.monotonic())
-        vdm(program, "eval", staged, *both, "--lora", os.path.join(run, "lora.safetensors"), "--train-pairs", 0, "-o", answers)
-        for name in truth:
-            answer[name].append(read_rows(os.path.join(answers, name + ".ppm"))[1][1])
-    right = {name: [a == b for x, y in zip(answer[name], rows) for a, b in zip(cells_of(x), cells_of(y))]
-             for name, (_, rows) in truth.items()}
-    result = dict(exact=statistics.mean(all(c) for c in right.values()), tests=len(right),
-                  score=statistics.mean(statistics.mean(c) for c in right.values()), copied="", kept="")
+        given = next_rows(len(truth))
+        for each, x, y in zip(right, given, true_rows[k]):
+            each += [a == b for a, b in zip(cells_of(x), cells_of(y))]
+    result = dict(exact=statistics.mean(map(all, right)), tests=len(right), score=statistics.mean(map(statistics.mean, right)),
+                  copied="", kept="")
     return result, clock + [time.monotonic()]
 
 
