@@ -720,8 +720,9 @@ static int encode_pair(struct encoding *e, vdm_fit_data *d, const vdm_picture *x
     const vdm_picture *both[2] = {x, y};
     for (int k = 0; k < 2; k++)
         if (both[k]->width != g->width || both[k]->height != g->height)
-            return vdm_fail(err, "pair %d: %s: expected a picture of %d x %d, found %d x %d", e->i + 1,
-                            k ? "output" : "input", g->width, g->height, both[k]->width, both[k]->height);
+            return vdm_fail(err, "pair %d: %s: expected a picture of %dx%d, found %dx%d (height x width)",
+                            e->i + 1, k ? "output" : "input", g->height, g->width, both[k]->height,
+                            both[k]->width);
     int64_t latent = (int64_t)d->C * d->h * d->w;
     vdm_fit_rng(&e->rng, e->o->seed, VDM_FIT_LATENTS, e->i);
     if (vdm_interp(e->o->phi, x, y, g->frames, &e->rng, e->frames, err)) return -1;

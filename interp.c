@@ -142,8 +142,9 @@ static int check_pair(const vdm_phi *phi, const vdm_picture *x, const vdm_pictur
                       const vdm_rng *rng, vdm_error *err)
 {
     if (x->width != y->width || x->height != y->height)
-        return vdm_fail(err, "transition: sizes: found %d x %d and %d x %d, expected the same size", x->width,
-                        x->height, y->width, y->height);
+        return vdm_fail(err,
+                        "transition: sizes: found %dx%d and %dx%d (height x width), expected the same size",
+                        x->height, x->width, y->height, y->width);
     if (vdm_phi_check(phi, T, y->height, y->width, err)) return -1;
     if (!rng && (phi->kind == VDM_PHI_TILES || phi->kind == VDM_PHI_NOISY))
         return vdm_fail(err,

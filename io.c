@@ -474,8 +474,8 @@ int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
 {
     if (vdm_picture_name_check(path, err)) return -1;
     if (!legal_side(p->width) || !legal_side(p->height))
-        return vdm_fail(err, "%s: size: found %d x %d, expected sides of 1 to %d", path, p->width, p->height,
-                        VDM_MAX_SIDE);
+        return vdm_fail(err, "%s: size: found %dx%d (height x width), expected sides of 1 to %d", path,
+                        p->height, p->width, VDM_MAX_SIDE);
     return strcmp(ending_of(path), ".png") == 0 ? write_png(p, path, err) : write_ppm(p, path, err);
 }
 
@@ -497,8 +497,9 @@ int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, 
 {
     if (vdm_video_name_check(path, err)) return -1;
     if (!legal_side(H) || !legal_side(W) || T < 1 || T > VDM_MAX_FRAMES)
-        return vdm_fail(err, "%s: size: found %d frames of %d x %d, expected 1 to %d of sides 1 to %d", path,
-                        T, W, H, VDM_MAX_FRAMES, VDM_MAX_SIDE);
+        return vdm_fail(
+            err, "%s: size: found %d frames of %dx%d (height x width), expected 1 to %d of sides 1 to %d",
+            path, T, H, W, VDM_MAX_FRAMES, VDM_MAX_SIDE);
     size_t pixels = (size_t)H * (size_t)W;
     uint8_t *plane = vdm_alloc(pixels, 1, "a plane of a video", err);
     vdm_file f;

@@ -230,8 +230,8 @@ void vdm_learn_defaults(vdm_learn_options *o);
 
 /* Learns a task: a new adapter from the pairs x[i] -> y[i]. Pictures of any size: each is resized to the
  * geometry's height and width (vdm_picture_resize), its aspect ratio changes. options NULL: m's; progress
- * may be NULL. The adapter has the bits of the one that `vdm fit` writes. Free it with vdm_lora_free; on
- * failure there is none. */
+ * may be NULL. The adapter has the bits of the one that `vdm fit --views 1` writes with the same options.
+ * Free it with vdm_lora_free; on failure there is none. */
 int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vdm_picture *y, int pairs,
               const vdm_learn_options *options, const vdm_progress *progress, vdm_error *err);
 
@@ -260,7 +260,7 @@ void vdm_sample_defaults(vdm_sample_options *o);
 
 /* Answers one picture: the last frame of the video sampled from it, of the geometry's size, to which the
  * query is resized. lora NULL: the model as it is; options NULL: m's; progress may be NULL. The answer has
- * the bits of `vdm predict`. Free it with vdm_picture_free; on failure there is none. */
+ * the bits of `vdm predict` with the same options and one view. Free it with vdm_picture_free; on failure there is none. */
 int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
                const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
 
@@ -479,7 +479,7 @@ size_t vdm_transformer_bytes(const vdm_transformer *m, size_t *block);
  * is used, and released after its use. Without this call, or if `bytes` is enough for all weights, all stay mapped. */
 int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err);
 
-/* prompt_embeds.safetensors (or any file with a tensor of that name): [L,Dt]. */
+/* prompt_embeds.safetensors (or any file with a tensor of that name): *text [L,Dt], to be freed with vdm_free. */
 int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config *c, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ struct vdm_vae { /* AutoencoderKLCogVideoX */
     vdm_conv quant, post_quant; /* in = 0: none */
     void *memory;               /* private: repacked weights and the resnet arrays */
 };
-/* Convolutions are repacked into memory of their own, in the file's dtype. */
+/* dir: the VAE's folder, "model/vae". Convolutions are repacked into memory of their own, in the file's dtype. */
 int vdm_vae_load(vdm_vae *m, const char *dir, vdm_error *err);
 void vdm_vae_free(vdm_vae *m);
 
@@ -632,8 +632,8 @@ void vdm_adamw_free(vdm_adamw *o);
 void vdm_adamw_update(vdm_adamw *o, const vdm_cpu *cpu, float *params, const float *grad, double lr);
 /* Scales grad so that its norm is at most max (torch.nn.utils.clip_grad_norm_); returns the norm before. */
 double vdm_clip_grad(float *grad, int64_t n, double max);
-/* The factor on the learning rate. */
-double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total); /* step counts from 0 */
+/* The factor on the learning rate (diffusers: get_scheduler); step: the number of updates before this one. */
+double vdm_lr_factor(vdm_lr_schedule s, int step, int warmup, int total);
 
 /* ------------------------------------------------------------------------------------------------
  * The schedule of noise, and the steps of samplers (sampler.c) */
@@ -647,6 +647,7 @@ typedef struct vdm_scheduler_config {
     bool trailing; /* timestep_spacing: the only one supported */
     bool dpm;      /* class CogVideoXDPMScheduler */
 } vdm_scheduler_config;
+/* dir: "model/scheduler" */
 int vdm_scheduler_read(vdm_scheduler_config *c, const char *dir, vdm_error *err);
 
 /* Cumulative alphas [train_timesteps] in double: scaled linear betas, SNR shift, zero terminal SNR. */
@@ -659,23 +660,24 @@ double vdm_schedule_alpha(const vdm_schedule *s, int t); /* 1 for t < 0 */
 /* Trailing timesteps, descending, [steps]. */
 void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t);
 
-/* One step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
+/* CogVideoXDDIMScheduler.step: one step from t to t - 1000/steps. x [n] is updated from the velocity v [n]. */
 void vdm_ddim_step(const vdm_schedule *s, int steps, int t, float *x, const float *v, int64_t n);
-/* SDE-DPM++ 2M: old [n] stores the last x0; t_back is the timestep before t, or -1 at the first step;
- * noise [2,n]: a first-order step uses the first; a second-order step uses the second (diffusers draws both
+/* CogVideoXDPMScheduler.step, SDE-DPM++ 2M: old [n] stores the last x0; t_back is the timestep before t, or -1 at
+ * the first step; noise [2,n]: a first-order step uses the first; a second-order step uses the second (diffusers draws both
  * there and drops the first). */
 typedef struct vdm_step {
     int steps, t, t_back; /* steps in all; from timestep t */
 } vdm_step;
 void vdm_dpm_step(const vdm_schedule *s, const vdm_step *step, float *x, const float *v, float *old,
                   const float *noise, int64_t n);
-/* use_dynamic_cfg: the published formula mixes the timestep with the number of steps; reproduced as published. */
+/* use_dynamic_cfg: 1 + guidance (1 - cos(pi ((steps - t) / steps)^5)) / 2. The published formula mixes the timestep with the
+ * number of steps; reproduced as published. */
 double vdm_dynamic_guidance(double guidance, int steps, int t);
 
 /* ------------------------------------------------------------------------------------------------
  * A model's configurations */
 
-/* Reads only the configurations (cheap): to reject a wrong request before weights are touched. */
+/* Reads only the configurations of the model's folder dir (cheap): to reject a wrong request before weights are touched. */
 struct vdm_model_config {
     vdm_transformer_config transformer;
     vdm_vae_config vae;
@@ -694,7 +696,7 @@ int vdm_interp(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, i
 /* [T,H,W,3] 0..255 <-> [T,3,H,W] f32: to -1..1 as x/255*2-1; from 0..1, rounded half to even. */
 void vdm_video_from_bytes(float *video, const uint8_t *frames, int T, int H, int W);
 void vdm_bytes_from_video(uint8_t *frames, const float *video, int T, int H, int W);
-/* Refuses a video [T,3,H,W] with NaN or infinite values, which would be shown as black or white; vdm_sample asks it. */
+/* Rejects a video [T,3,H,W] with NaN or infinite values, which would be shown as black or white; vdm_sample calls it. */
 int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
@@ -704,7 +706,7 @@ int vdm_video_check(const float *video, int T, int H, int W, vdm_error *err);
  * a pipe, or "-", standard input. Samples of 16 bits become 8: of PNG by their upper byte, as Pillow takes
  * them, of PNM rounded. */
 int vdm_picture_read(vdm_picture *p, const char *path, vdm_error *err);
-/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print. */
+/* The same; *notes says what was lost (VDM_NOTE_ALPHA, ...: vdm_files.h), for the caller to print; notes may be NULL. */
 int vdm_picture_read_noted(vdm_picture *p, const char *path, unsigned *notes, vdm_error *err);
 /* The same from the bytes of a file; notes may be NULL. */
 int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const char *path, unsigned *notes,
@@ -712,8 +714,7 @@ int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const c
 /* Reads height and width from the header of a picture. */
 int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p); /* its pixels */
-/* Refuse a name whose ending vdm_picture_write or vdm_y4m_write would refuse: to be asked before long
- * work. */
+/* Reject a file name that vdm_picture_write or vdm_y4m_write would reject: to be called before a long computation. */
 int vdm_picture_name_check(const char *path, vdm_error *err);
 int vdm_video_name_check(const char *path, vdm_error *err);
 /* By the ending of the name: .png or .ppm. */
@@ -740,8 +741,8 @@ void vdm_rng_seed(vdm_rng *r, uint64_t seed);
 uint32_t vdm_rng_u32(vdm_rng *r);
 uint64_t vdm_rng_u64(vdm_rng *r);                /* two draws, the first one high */
 void vdm_randn(vdm_rng *r, float *x, int64_t n); /* torch.randn */
-void vdm_rand(vdm_rng *r, float *x, int64_t n);  /* torch.rand */
-int64_t vdm_randint(vdm_rng *r, int64_t below);  /* torch.randint(below, (1,)) */
+void vdm_rand(vdm_rng *r, float *x, int64_t n);  /* torch.rand: 0 <= x < 1 */
+int64_t vdm_randint(vdm_rng *r, int64_t below);  /* torch.randint(below, (1,)): 0..below-1 */
 
 /* ------------------------------------------------------------------------------------------------
  * Text (text/tokenizer.c, text/t5.c)

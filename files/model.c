@@ -588,7 +588,7 @@ int vdm_prompt_read(float **text, const char *path, const vdm_transformer_config
     return *text ? 0 : -1;
 }
 
-/* Expects first + k step for k = 0, 1, ..., up to most; the message names the nearest legal values. */
+/* Expects first + k step for k = 0, 1, ..., up to max; the message names the nearest legal values. */
 static int check_step(const char *what, const char *expected, int found, int first, int step, int max,
                       vdm_error *err)
 {

@@ -151,8 +151,10 @@ int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout 
         (vdm_picture){.width = width ? width : (int)grid_width, .height = height ? height : (int)grid_height};
     if (p->height > VDM_MAX_SIDE || p->width > VDM_MAX_SIDE ||
         !vdm_grid_place(&first, g, p->height, p->width))
-        return vdm_fail(err, "a grid of %lld x %lld pixels: found a picture of %d x %d, at most %d a side",
-                        (long long)grid_width, (long long)grid_height, p->width, p->height, VDM_MAX_SIDE);
+        return vdm_fail(
+            err,
+            "a grid of %lldx%lld pixels: found a picture of %dx%d (height x width), expected at most %d a side",
+            (long long)grid_height, (long long)grid_width, p->height, p->width, VDM_MAX_SIDE);
     p->rgb = vdm_alloc((size_t)p->height * (size_t)p->width, 3, "a picture", err);
     if (!p->rgb) return -1;
     fill_separators(p, g, first);

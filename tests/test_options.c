@@ -151,7 +151,7 @@ static void test_sections(void)
           "demo: %d steps, guidance %g", o.sample.steps, o.sample.guidance);
 }
 
-/* What the command line asks for and would not get is refused; the same option with what it goes with is taken. */
+/* What the command line asks for and would not get is refused; the same option with what it needs is taken. */
 static void test_options_without_effect(void)
 {
     static const struct {

@@ -89,7 +89,7 @@ static void check_run(void)
     expect(0, "[6]  loss", "info @/dump.safetensors");
     expect(1, "--resume", "fit @/task --model @/model -o @/run --steps 6 --rank 4");
     expect(
-        1, "--dump-grads: it has no effect here: it goes with the first step of a run",
+        1, "--dump-grads: it has no effect here: it needs the first step of a run",
         "fit @/task --model @/model -o @/run --steps 8 --rank 4 --alpha 8 --resume --dump @/late --dump-grads");
     CHECK(strstr(said, "state.safetensors is at step 6") && access(path_of("late"), F_OK) != 0, "%s", said);
     expect_shell(0, "", "cp @/run/train.csv @/run/kept.csv");

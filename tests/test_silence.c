@@ -76,16 +76,16 @@ static void check_injected(void)
     CHECK(!vdm_safetensors_write("negative", &negative, 1, NULL, 0, &err), "%s", err.text);
     CHECK(!vdm_safetensors_write("sigma", &sigma, 1, NULL, 0, &err), "%s", err.text);
     const char *const predict = "predict --image q.ppm " MODEL " --sample-steps 1 -o a.ppm --inject";
-    expect(1, "'step_noise': it would have no effect here: it goes with --sampler dpm",
-           "%s steps --sampler ddim", predict);
+    expect(1, "'step_noise': it would have no effect here: it needs --sampler dpm", "%s steps --sampler ddim",
+           predict);
     expect(0, "", "%s steps --sampler dpm", predict);
-    expect(1, "it goes with --guidance above 1", "%s negative --guidance 1", predict);
+    expect(1, "it needs --guidance above 1", "%s negative --guidance 1", predict);
     expect(0, "", "%s negative --guidance 2", predict);
     expect(0, "noise: not used here: 1 tensor; the first: 'nose'", "%s noise", predict);
     const char *const fit = "fit task " MODEL " --steps 1 --rank 2 --batch 1 --inject";
     expect(1, "not with --no-image-noise", "%s sigma --no-image-noise -o no.run", fit);
     expect(0, "", "%s sigma -o sigma.run", fit);
-    expect(1, "it goes with --sampler dpm",
+    expect(1, "it needs --sampler dpm",
            "golden model --what sample " SIZE "--sample-steps 1 --sampler ddim --inject steps -o no");
 }
 
@@ -237,7 +237,7 @@ static void check_options(void)
            "tasks coco --annotations c.json --images . --category dog,cat,dog -o coco");
     expect(1, "among the files of tasks", "arc tasks " MODEL " --size 32x48 --out tasks/results.json");
     expect(2, "expected the NAME of a task", "tasks -o nothing");
-    expect(2, "-n: it has no effect here; it goes with the NAME of a task", "tasks -n 5");
+    expect(2, "-n: it has no effect here; it needs the NAME of a task", "tasks -n 5");
     expect(2, "expected one of the two", "tasks --list -o nothing");
     expect(2, "expected no name, or coco, found 'flip-h'", "tasks flip-h --list");
     expect(2, "not with --vae-roundtrip", "arc task --vae-roundtrip --steps 3 " MODEL);

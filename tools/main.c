@@ -17,7 +17,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
-    {"demo", DEMO, command_demo, "learn a task and answer it, in a minute or two"},
+    {"demo", DEMO, command_demo, "learn a task and answer it, in a few minutes"},
     {"fit", FIT, command_fit, "learn a task from pairs of pictures"},
     {"predict", PREDICT, command_predict, "answer a picture"},
     {"eval", EVAL, command_eval, "answer a task's test pictures and score them"},

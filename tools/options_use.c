@@ -147,7 +147,7 @@ int options_refuse_unused(const options *o, int command)
         if (rule->used ? rule->used(o) : is_what(o, rule->with)) continue;
         for (int k = 0; k < n_option_rows; k++)
             if (o->given[k] && is_named(&option_rows[k], rule->names))
-                return misuse("%s: it has no effect here; it goes with %s%s", option_rows[k].name,
+                return misuse("%s: it has no effect here; it needs %s%s", option_rows[k].name,
                               rule->used ? "" : "--what ", rule->with);
     }
     return DONE;

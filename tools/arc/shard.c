@@ -600,7 +600,8 @@ int shard_run(const options *o, vdm_error *err)
     lock_release(&s.lock);
     /* unless a state to resume from is left in it */
     if (s.work && rmdir(s.work) && !status && (errno == ENOTEMPTY || errno == EEXIST))
-        fprintf(stderr, "%s is left: it has states of tasks that are not finished, or were changed since\n",
+        fprintf(stderr,
+                "%s is not removed: it has states of tasks that are not finished, or were changed since\n",
                 clean(s.work));
     results_free(&s.done);
     list_free(&s.list);

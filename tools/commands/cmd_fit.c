@@ -174,7 +174,7 @@ static int check_gradients(const struct run *r, const options *o, vdm_error *err
     if (vdm_fit_state_step(&step, r->training.state, err)) return -1;
     if (step == 0) return 0;
     return vdm_fail(err,
-                    "--dump-grads: it has no effect here: it goes with the first step of a run, and %s is at "
+                    "--dump-grads: it has no effect here: it needs the first step of a run, and %s is at "
                     "step %d",
                     r->training.state, step);
 }

@@ -181,7 +181,7 @@ static int task_info(const char *path, vdm_error *err)
     const char *first = t.n_train ? t.train[0].input : t.test[0].input;
     int status = vdm_picture_read(&p, first, err);
     if (!status) {
-        printf("  %s is %d wide and %d high\n", clean(first), p.width, p.height);
+        printf("  %s is %d high and %d wide\n", clean(first), p.height, p.width);
         vdm_picture_free(&p);
     }
     vdm_task_free(&t);

@@ -146,7 +146,7 @@ static int task_of_picture(vdm_task *t, const session *s, vdm_error *err)
     for (int i = 0; i < 3; i++)
         if (option_given(o, names[i]))
             return vdm_fail(err,
-                            "%s: it has no effect here; it goes with --views above 1, or an adapter that was "
+                            "%s: it has no effect here; it needs --views above 1, or an adapter that was "
                             "learned in several views",
                             names[i]);
     return 0;

@@ -235,7 +235,7 @@ static bool is_distant(const problem *p, const problem *list, int n, const recip
     return true;
 }
 
-/* n problems, all inputs different, at least `least` away from `others`. */
+/* n problems, all inputs different, at least `min` away from `others`. */
 static int draw_problems(problem *list, int n, const problem *others, int n_others, const recipe *r,
                          double min, vdm_rng *rng, vdm_error *err)
 {

@@ -155,7 +155,8 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
     const char *unused = pattern_unused(g->o->only, g->matched);
     if (unused)
-        return vdm_fail(err, "--only %.*s: no tensor of --what %s has such a name; --names lists them",
+        return vdm_fail(err,
+                        "--only %.*s: no tensor of --what %s has such a name; --names explains the names",
                         (int)strcspn(unused, ","), unused, g->what);
     if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
     if (g->status) return vdm_fail(err, "%s", g->err.text);
@@ -536,8 +537,7 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
     if (g->in.path && injected_refuse(&g->in, "step_noise", dpm, "--sampler dpm", err)) return -1;
     if (injected(g, "negative") && !(p.guidance > 1))
-        fprintf(stderr, "%s: tensor 'negative': no effect: it goes with --guidance above 1\n",
-                clean(g->in.path));
+        fprintf(stderr, "%s: tensor 'negative': no effect: it needs --guidance above 1\n", clean(g->in.path));
     const float *image = input(g, "image", 3, image_shape, UNIFORM, err);
     const float *prompt = image ? input(g, "prompt", 2, words, NORMAL, err) : NULL;
     const float *negative = prompt ? input(g, "negative", 2, words, NORMAL, err) : NULL;

@@ -6,8 +6,8 @@
 void golden_names(void)
 {
     static const char *const lines[][2] = {
-        {"x, text, t, ofs", "the transformer's inputs: [B,F,Cin,h,w], [B,L,Dt], [B], [1]"},
-        {"rope.cos, rope.sin", "[V,Dh/2]: one number for a pair of neighbours (diffusers repeats it)"},
+        {"x, text, t, ofs", "inputs of the transformer: [B,F,Cin,h,w], [B,L,Dt], [B], [1]"},
+        {"rope.cos, rope.sin", "[V,Dh/2]: one element for a pair of neighbours (diffusers repeats it)"},
         {"positions", "[S,D]: added to the tokens, if positions are not (only) rotary"},
         {"time_proj, ofs_proj",
          "the sinusoids, cosines first; time_embedding, ofs_embedding: computed from them"},
@@ -33,13 +33,22 @@ void golden_names(void)
         {"encoder..., decoder...",
          "the VAE: channels-last [T,H,W,C]; with the prefix chunk.I. if there are several"},
         {"...norm1.norm_layer", "the decoder's group norm before it is modulated"},
+        {"video, moments, latents",
+         "the VAE's input and output: [T,3,H,W]; [F',2C,h,w], means, then log variances; [F',C,h,w]"},
+        {"image, prompt, negative", "sampling: its inputs: [3,H,W], [L,Dt], [L,Dt]"},
+        {"noise, image_noise, step_noise",
+         "sampling: its random numbers: [F,C,h,w], [C,h,w], with the sampler dpm [steps,2,F,C,h,w]"},
         {"image_latents, velocity.K, latents.K",
          "sampling: latents of the image; guided velocity of step K, latents after it"},
+        {"videos, images, t, pair, noise",
+         "training: its inputs: [N,F,C,h,w], [N,C,h,w], [steps,B], [steps,B], [steps,B,F,C,h,w]"},
+        {"step.K.target, loss, grad_norm, lr",
+         "training: the expected velocities [B,F,C,h,w]; [1]: the norm is that before clipping"},
     };
     printf(
-        "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. Where a module "
-        "gives\nvideo and text apart, they are one tensor here, text first. Names of what has no module of its "
-        "own:\n\n");
+        "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. If a module "
+        "returns\nvideo and text separately, they are one tensor here, text first. Tensors that are not the "
+        "output of a module:\n\n");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("  %-38s %s\n", lines[i][0], lines[i][1]);
 }

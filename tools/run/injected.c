@@ -23,6 +23,6 @@ int injected_refuse(const vdm_safetensors *f, const char *name, bool used, const
                     vdm_error *err)
 {
     if (used || !vdm_safetensors_find(f, name)) return 0;
-    return vdm_fail(err, "%s: tensor '%s': it would have no effect here: it goes with %s", f->path, name,
+    return vdm_fail(err, "%s: tensor '%s': it would have no effect here: it needs %s", f->path, name,
                     expected);
 }
