@@ -27,48 +27,48 @@ DEFAULTS = {"fit": {"steps": 1800, "batch": 4, "pure_noise": 0.9, "lr": 6e-3, "w
             "arc": {"steps": 800, "size": "64x64", "cell": 8, "border": 0, "align": 8, "grow": 240}}
 
 # The same for a token a cell, which costs four times as much a video: in eight views, of which each answers once.
-CELLS_DEFAULTS = DEFAULTS | {"fit": DEFAULTS["fit"] | {"steps": 1000, "warmup": 100, "views": 8},
+CELLS_DEFAULTS = DEFAULTS | {"fit": DEFAULTS["fit"] | {"steps": 1500, "warmup": 100, "views": 8},
                              "sample": DEFAULTS["sample"] | {"ensemble": 1}, "arc": DEFAULTS["arc"] | {"steps": 400}}
 
 CELLS_CARD = """# A tiny CogVideoX-1.5 image-to-video model whose token is one cell
 
-The transformer of `models/tiny` with patches of 1x1 latents in place of 2x2: a token is a cell of 8x8 pixels (in two latent
-frames), so that every cell is treated alike, and a rule of neighbours has 64 examples in a picture. The blocks are those of
-`models/tiny`, unchanged; what reads and what writes latents is folded (python/pretrain/convert.py), without any training.
+The transformer of `models/tiny` with patches of 1x1 latents instead of 2x2: a token is a cell of 8x8 pixels (in two latent
+frames), so that every cell is treated alike, and a picture has 64 examples of a rule about neighbours. The blocks are those of
+`models/tiny`, unchanged; the layers that read and write latents are folded (python/pretrain/convert.py), without any training.
 
 - **What it is for**: rules in which a cell depends on its neighbours, learned in several views with a prompt each. `vdm fit
   TASK --model models/cells` does it in eight (vdm.json), and `vdm eval` and `vdm predict` know that from the adapter.
   doc/experiments.md has the figures.
-  `models/tiny` costs a quarter, and is as good where pictures move as a whole.
+  `models/tiny` costs a quarter, and is as good if pictures move as a whole.
 - **Layout**: AutoencoderKLCogVideoX, CogVideoXTransformer3DModel (6.0 M parameters: 6 blocks, 4 heads of 64, 2 text tokens; 128
   video tokens), CogVideoXDDIMScheduler; bf16. `prompt_embeds.safetensors` is the one prompt, `view_embeds.safetensors`
   [32,2,32] has one for each view. diffusers ignores these and `vdm.json`.
 - **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`), all of them before the patches were cut; the data are
   those of `models/tiny`.
 - **With diffusers**: as `models/tiny`.
-- **It can't**: what `models/tiny` can't. It has seen positions of a 4x4 grid of tokens only, and has 8x8.
+- **It cannot** do what `models/tiny` cannot. It was trained on positions of a 4x4 grid of tokens, and has 8x8.
 """
 
 CARD = """# A tiny CogVideoX-1.5 image-to-video model
 
-64x64 pixels, 9 frames, one fixed prompt (`prompt_embeds.safetensors`): small enough to learn a task from 30 pairs in a
-minute on two cores. It is the model that `vdm` takes where no other is named.
+64x64 pixels, 9 frames, one fixed prompt (`prompt_embeds.safetensors`): small enough to learn a task from 30 pairs in one or two
+minutes on two cores. `vdm` uses it if no other model is named.
 
 - **Layout**: as published: AutoencoderKLCogVideoX (2.1 M parameters), CogVideoXTransformer3DModel (6.1 M: 6 blocks,
   4 heads of 64, 2 text tokens), CogVideoXDDIMScheduler; bf16. Guidance 1, scaling factor 1. `vdm.json` holds vdm's
   own defaults for it; diffusers ignores that file.
-- **Trained on** procedural clips alone, made as training went ({families} families of motion on grids and of shapes:
-  translation, falling, growing, recolouring, turning, hiding, cell games, ...), in part with captions of their rules.
-  python/pretrain/README.md lists them, and says which evaluation task is kin to which. No photograph, no text, no data set.
-- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`); python/pretrain/README.md tells of how many clips, on
-  which machines.
+- **Trained on** generated clips only, made during the training ({families} families of motion on grids and of shapes:
+  translation, falling, growing, recolouring, rotation, hiding, cell games, ...), in part with captions of their rules.
+  python/pretrain/README.md lists them, and the evaluation tasks that are related to them. No photograph, no text, no data set.
+- **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`); python/pretrain/README.md has the number of clips and
+  the machines.
 - **With diffusers**: `CogVideoXImageToVideoPipeline.from_pretrained(DIR, text_encoder=None, tokenizer=None)`, then
   `prompt_embeds`, `max_sequence_length=2`, `height=64, width=64, num_frames=9, guidance_scale=1`. An
-  adapter of `vdm fit` is learned from pure noise and wants `num_inference_steps=1`, better the mean of the latents of
-  10 videos (vdm.json); one made with `--pure-noise 0` wants 20.
-- **It can't**: make pictures of the world, follow a text, work at other sizes than 64x64 and 9 frames as well, or keep
-  apart detail much below a cell of 8 pixels in motion. Within a group of four frames that one latent holds, sudden
-  changes blur a little: the cells of moving grids come back at 23 dB, 97 % of them as the right colour.
+  adapter of `vdm fit` is learned from pure noise and needs `num_inference_steps=1`, better the mean of the latents of
+  10 videos (vdm.json); one made with `--pure-noise 0` needs 20.
+- **It cannot** make pictures of the world, follow a text, work as well at sizes other than 64x64 and 9 frames, or
+  resolve moving detail much smaller than a cell of 8 pixels. Sudden changes within the four frames of one latent blur a
+  little: the VAE reconstructs the cells of moving grids at 23 dB, 97 % of them in the right colour.
 """
 
 
