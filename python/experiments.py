@@ -1,13 +1,13 @@
 """The experiments of doc/experiments.md, with the vdm program; every run is one row of a CSV, and what is there is not
 run again, so that the command may be stopped and repeated at any time.
 
-    python python/experiments.py run [told] [staged] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation]
+    python python/experiments.py run [cells] [staged] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation]
                                     [others] [why] [usual]
                                     [--base NAME=MODEL]... [--limit-seconds S] [--tests N]
     python python/experiments.py tables            # the CSV -> those of the tables that doc/experiments.md has
 
-bases: n = 30, three bases, three seeds, learnt from pure noise, answered in one step: the defaults of models/tiny, in bf16.
-told: models/cells by its defaults (its vdm.json), a token a cell and views with a prompt each in one adapter; and its
+bases: n = 30, three bases, three seeds, learned from pure noise, answered in one step: the defaults of models/tiny, in bf16.
+cells: models/cells by its defaults (its vdm.json), a token a cell and views with a prompt each in one adapter; and its
 blocks with random weights.
 staged: elementary automata by models/cells, one generation in each video (in_stages).
 views: the base trained on motion in eight views of a task, with fewer updates in each, and a vote.
@@ -67,12 +67,12 @@ RECIPES = {
     "views": (BF16 + PURE + ["--steps", 400, "--batch", 4] + FAST, BF16 + ["--ensemble", 2, "--steps", 1],
               ["0.9 at 999", "8 views: 400 x 4 each", "0.006, warmup 150", "2 videos, 1 step, and a vote"]),
 }
-RECIPES["told"] = RECIPES["staged"] = ([], [], ["the model's", "", "", "a vote of the views"])
-TOLD = [t for t in TASKS if t != "maze"] + ["day-night", "maze-rule", "maze"]
+RECIPES["cells"] = RECIPES["staged"] = ([], [], ["the model's", "", "", "a vote of the views"])
+CELLS = [t for t in TASKS if t != "maze"] + ["day-night", "maze-rule", "maze"]
 VIEWS = range(8)
 ELEMENTARY = [t for t in [*TASKS, *OTHERS] if t.startswith("rule-")]
-GROUPS = ["told", "staged", "views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
-FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "kept", "tests",
+GROUPS = ["cells", "staged", "views", "bases", "shots", "phi", "rank", "sampling", "sanity", "segmentation", "why", "others", "usual"]
+FIELDS = ["task", "base", "n", "seed", "phi", "sampling", "rank", "recipe", "exact", "score", "copied", "against_input", "tests",
           "fit_seconds", "eval_seconds", "model"]
 KEY = FIELDS[:8]
 
@@ -84,8 +84,8 @@ def row(task, base="motion", n=30, seed=1, phi="discrete", sampling="", rank="",
 def wanted(group, bases):
     if group in ("bases", "usual"):
         return [row(t, b, seed=s, recipe="pure" if group == "bases" else group) for s in SEEDS for t in TASKS for b in bases]
-    if group == "told":
-        return [row(t, b, seed=s, recipe=group) for s in SEEDS for b in ("cells", "cells-random") for t in TOLD]
+    if group == "cells":
+        return [row(t, b, seed=s, recipe=group) for s in SEEDS for b in ("cells", "cells-random") for t in CELLS]
     if group == "staged":
         return [row(t, "cells", recipe=group) for t in ELEMENTARY]
     if group == "views":
@@ -202,7 +202,7 @@ def in_stages(program, r, model, task, folder):
         for each, x, y in zip(right, given, true_rows[k]):
             each += [a == b for a, b in zip(cells_of(x), cells_of(y))]
     result = dict(exact=statistics.mean(map(all, right)), tests=len(right), score=statistics.mean(map(statistics.mean, right)),
-                  copied="", kept="")
+                  copied="", against_input="")
     return result, clock + [time.monotonic()]
 
 
@@ -229,7 +229,7 @@ def by_recipe(program, r, model, task, folder):
     with open(os.path.join(part("answers", 0), "scores.csv"), newline="") as f:
         scores = list(csv.DictReader(f))
     mean = lambda column: statistics.mean(float(s[column]) for s in scores)
-    return dict(exact=exact / tests, tests=tests, score=mean("score"), copied=mean("copied"), kept=mean("against_input")), clock
+    return dict(exact=exact / tests, tests=tests, score=mean("score"), copied=mean("copied"), against_input=mean("against_input")), clock
 
 
 def run_one(program, r, model, tests):
@@ -280,9 +280,9 @@ def both(rows, **what):
     return f"{share(exact)}, {share(cells)}" if exact else ""
 
 
-def told(rows, task):
+def of_cells(rows, task):
     """Exact, cells, inputs of each draw; of random weights exact and cells; seconds of learning."""
-    of = lambda column, base="cells": found(rows, column, task=task, base=base, recipe="told")
+    of = lambda column, base="cells": found(rows, column, task=task, base=base, recipe="cells")
     tests = {int(n) for n in of("tests")}
     return [share(of("exact")), share(of("score")), "/".join(map(str, sorted(tests))), share(of("exact", "cells-random")),
             share(of("score", "cells-random")), f"{statistics.mean(of('fit_seconds')):.0f}" if tests else ""]
@@ -303,8 +303,8 @@ def tables(rows):
     def bases(of, column="exact"):
         return [([t, p], [share(found(rows, column, task=t, base=b, recipe=r)) for b, r in of]) for t, p in TASKS.items()]
     return {
-        "told": table(PAPER + ["models/cells, exact", "cells", "inputs", "random weights, exact", "cells", "seconds to learn"],
-                      [([t, {**TASKS, **OTHERS}[t]], told(rows, t)) for t in TOLD]),
+        "cells-model": table(PAPER + ["models/cells, exact", "cells", "inputs", "random weights, exact", "cells", "seconds to learn"],
+                      [([t, {**TASKS, **OTHERS}[t]], of_cells(rows, t)) for t in CELLS]),
         "staged": table(PAPER + ["exact", "cells", "inputs", "seconds to learn"],
                         [([t, {**TASKS, **OTHERS}[t]],
                           [f"{x[0]:{form}}" if (x := found(rows, c, task=t, base="cells", recipe="staged")) else ""
@@ -333,7 +333,7 @@ def tables(rows):
                       [([t], [both(rows, task=t, rank=r, **seed) for r in (4, 16, "")]) for t in FOUR]),
         "sanity": table(["task", "pairs", "exact", "cells right", "copying the input", "cells as in the input"],
                         [([t, str(n)], [share(found(rows, c, task=t, n=n, phi="linear", **seed))
-                                        for c in ("exact", "score", "copied", "kept")])
+                                        for c in ("exact", "score", "copied", "against_input")])
                          for t in GEOMETRY for n in (1, 2, 3)]),
         "segmentation": table(["transition", "mIoU", "exact"],
                               [([p], [share(found(rows, c, task="segmentation", phi=p, **seed))

@@ -24,7 +24,7 @@ class Hooks:
 
     def __init__(self, model):
         self.model, self.vae = model, isinstance(model, AutoencoderKLCogVideoX)
-        self.tensors, self.half, self.chunk, self.kept, self.handles = {}, {}, {}, {}, []
+        self.tensors, self.half, self.chunk, self.stored, self.handles = {}, {}, {}, {}, []
 
     def put(self, name, x):
         x = x.detach().clone()  # clone: q and k are rotated in place
@@ -73,7 +73,7 @@ class Hooks:
         if kind in ("CogVideoXBlock", "CogVideoXLayerNormZero"):
             self.both(name, *out[:2])
             if out[0].requires_grad and kind == "CogVideoXBlock":
-                self.kept[name] = out[:2]
+                self.stored[name] = out[:2]
                 [x.retain_grad() for x in out[:2] if x.requires_grad]
         elif name.endswith((".norm1.norm", ".norm2.norm")) and not self.vae:  # called for the video, then the text
             if name in self.half:
@@ -103,7 +103,7 @@ class Hooks:
 
     def gradients(self):
         self.put("grad.v", self.v.grad)
-        for name, out in self.kept.items():
+        for name, out in self.stored.items():
             self.both(f"grad.{name}", *(torch.zeros_like(x) if x.grad is None else x.grad for x in out))
         for name, p in self.model.named_parameters():
             if p.grad is not None:

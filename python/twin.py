@@ -357,14 +357,14 @@ class Transformer:
         n2, scale2, gate2 = self.norm(f"{name}.norm2", h1)
         up = self.adapted(f"{ff}.0.proj", n2)  # [B,S,4D]
         y = see(f"{name}.ff", self.adapted(f"{ff}.2", see(f"{ff}.0", gelu(up))))
-        self.kept[i] = h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up
+        self.stored[i] = h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up
         return see(name, h1 + gate2 * y)
 
     def block_backward(self, i, dh):
         """dh [B,S,D]: of the block's output -> of its input (block 0 could stop at its adapters)."""
         w, name = self.w, f"transformer_blocks.{i}"
         attn, ff = f"{name}.attn1", f"{name}.ff.net"
-        h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up = self.kept[i]
+        h, n1, scale1, gate1, q_in, k_in, q, k, v, o, h1, n2, scale2, gate2, up = self.stored[i]
         # h2 = h1 + gate2 ff(norm2(h1)): the residual hands dh on, the branch adds to it
         dup = gelu_backward(self.adapted_backward(f"{ff}.2", gate2 * dh, gelu(up)), up)
         dh = dh + self.norm_backward(f"{name}.norm2", self.adapted_backward(f"{ff}.0.proj", dup, n2), h1, scale2)
@@ -388,12 +388,12 @@ class Transformer:
         shift, scale = (see(f"norm_out.{part}", x) for part, x in zip(VECTORS, np.split(vectors, 2, 1)))
         normed = see("norm_out.norm", layer_norm(first, w, "norm_out.norm", self.eps))
         last = see("norm_out", normed * (1 + scale[:, None]) + shift[:, None])
-        self.kept["head"] = h, first, scale
+        self.stored["head"] = h, first, scale
         return self.unpatchify(see("proj_out", linear(last, w, "proj_out")))
 
     def head_backward(self, dv):
         """dh [B,S,D]: 0 in the text rows, which the head never reads"""
-        h, first, scale = self.kept["head"]
+        h, first, scale = self.stored["head"]
         dlast = linear_backward(self.patchify(dv), self.w, "proj_out") * (1 + scale[:, None])
         dfirst = layer_norm_backward(dlast, first, self.w, "norm_out.norm", self.eps)
         dh = np.zeros_like(h)
@@ -403,7 +403,7 @@ class Transformer:
     def forward(self, x, text, t):
         for name, given in ("x", x), ("text", text), ("t", t):
             self.see(name, given)
-        self.kept, self.emb = {}, self.embed_time(t)  # kept: what backward needs
+        self.stored, self.emb = {}, self.embed_time(t)  # stored: what backward needs
         h = self.embed_inputs(x, text)
         for i in range(self.layers):
             h = self.block(i, h)
