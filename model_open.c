@@ -41,20 +41,6 @@ static int is_there(const char *dir, const char *name, vdm_error *err)
     return there;
 }
 
-static int check_folder(const char *dir, vdm_error *err)
-{
-    static const char *const folders[] = {"transformer", "vae", "scheduler"};
-    for (int i = 0; i < 3; i++) {
-        int there = is_there(dir, folders[i], err);
-        if (there < 0) return -1;
-        if (!there)
-            return vdm_fail(
-                err, "%s: expected a model folder with transformer/, vae/ and scheduler/, found no %s/", dir,
-                folders[i]);
-    }
-    return 0;
-}
-
 void vdm_learn_defaults(vdm_learn_options *o)
 {
     *o = (vdm_learn_options){.targets = VDM_ATTENTION, .rank = 64, .alpha = 32, .augment = true};
@@ -131,15 +117,8 @@ end:
 
 static int open_all(vdm_model *m, const char *dir, int threads, vdm_error *err)
 {
-    if (check_folder(dir, err)) return -1;
     if (vdm_model_config_read(m->config, dir, err)) return -1;
-    const vdm_transformer_config *t = &m->config->transformer;
-    if (t->in_channels != 2 * t->out_channels)
-        return vdm_fail(
-            err,
-            "%s/transformer/config.json: in_channels: found %d, expected twice out_channels (%d), "
-            "as in the image-to-video models",
-            dir, t->in_channels, 2 * t->out_channels);
+    if (vdm_model_config_image_to_video(m->config, dir, err)) return -1;
     if (vdm_model_defaults(m->learn, m->sample, m->config, dir, err)) return -1;
     if (choose_size(m, dir, err)) return -1;
     if (vdm_cpu_init(m->cpu, threads, err)) return -1;

@@ -684,6 +684,8 @@ struct vdm_model_config {
     vdm_scheduler_config scheduler;
 };
 int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err);
+/* Rejects a model that does not take the image's latents next to the noise: learning and answering need one that does. */
+int vdm_model_config_image_to_video(const vdm_model_config *c, const char *dir, vdm_error *err);
 
 /* ------------------------------------------------------------------------------------------------
  * Transitions (interp.c) */

@@ -262,18 +262,33 @@ static int check_index(const vdm_model_config *c, const char *dir, vdm_error *er
     return config_close(&file);
 }
 
-/* Checks for what is often given as a model's folder by mistake: a file, or the folder of a part. */
+/* Checks for what is often given as a model's folder by mistake: a file, the folder of a part, a folder with a part missing. */
 static int check_folder(const char *dir, vdm_error *err)
 {
     static const char expected[] = "expected a model's folder, with transformer/, vae/ and scheduler/ in it";
+    static const char *const parts[] = {"transformer", "vae", "scheduler"};
     struct stat info;
     if (stat(dir, &info)) return vdm_fail(err, "%s: %s, found %s", dir, expected, strerror(errno));
     if (!S_ISDIR(info.st_mode)) return vdm_fail(err, "%s: %s, found a file", dir, expected);
-    char *part = vdm_path(dir, "transformer", err);
-    if (!part) return -1;
-    bool there = access(part, F_OK) == 0;
-    vdm_free(part);
-    return there ? 0 : vdm_fail(err, "%s: %s, found no transformer/", dir, expected);
+    for (int i = 0; i < 3; i++) {
+        char *part = vdm_path(dir, parts[i], err);
+        if (!part) return -1;
+        bool there = access(part, F_OK) == 0;
+        vdm_free(part);
+        if (!there) return vdm_fail(err, "%s: %s, found no %s/", dir, expected, parts[i]);
+    }
+    return 0;
+}
+
+int vdm_model_config_image_to_video(const vdm_model_config *c, const char *dir, vdm_error *err)
+{
+    const vdm_transformer_config *t = &c->transformer;
+    if (t->in_channels == 2 * t->out_channels) return 0;
+    return vdm_fail(
+        err,
+        "%s/transformer/config.json: in_channels: found %d, expected twice out_channels (%d), as in the "
+        "image-to-video models",
+        dir, t->in_channels, 2 * t->out_channels);
 }
 
 int vdm_model_config_read(vdm_model_config *c, const char *dir, vdm_error *err)

@@ -239,8 +239,9 @@ static void check_folders(void)
     char dir[400];
     snprintf(dir, sizeof dir, "%s/tiny", check_folder());
     refuse_open(NULL, "found NULL");
-    refuse_open(path_of("nothing"),
-                "nothing: expected a model folder with transformer/, vae/ and scheduler/, found no");
+    refuse_open(
+        path_of("nothing"),
+        "nothing: expected a model's folder, with transformer/, vae/ and scheduler/ in it, found No such");
     refuse_open("models/tiny/transformer", "found no transformer/");
     CHECK(tiny_write(dir, TINY_5B, VDM_BF16, 1, &err) == 0, "%s", err.text);
     refuse_open(dir, "in_channels: found 16, expected twice out_channels (32)");

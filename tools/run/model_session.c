@@ -116,13 +116,7 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
 {
     *s = (session){.options = o};
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
-    const vdm_transformer_config *c = &s->config.transformer;
-    if (c->in_channels != 2 * c->out_channels)
-        return vdm_fail(
-            err,
-            "%s/transformer/config.json: in_channels: expected twice out_channels (%d), as in the "
-            "image-to-video models, found %d",
-            o->model, 2 * c->out_channels, c->in_channels);
+    if (vdm_model_config_image_to_video(&s->config, o->model, err)) return -1;
     if (o->canvas.grow > 0) allow_larger(&s->config.transformer);
     if (set_geometry(s, o, picture, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
