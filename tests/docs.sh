@@ -211,7 +211,9 @@ run_document() {
     */experiments.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/TASK" >/dev/null 2>&1 ;;
     */models.md) cp -r "$here/photos" "$here/grids" ;;
     esac
-    sed 's/^\(\.\/vdm golden .*\) -o golden\.safetensors.*/&\ncp golden.safetensors mine.safetensors/' "$here/script" >"$here/all"
+    # a port's file: a copy of the golden one
+    sed -e 's/^\.\/vdm golden .* -o golden\.safetensors.*/&\ncp golden.safetensors mine.safetensors/' \
+        -e 's/^\.\/vdm golden .* -o vae\.safetensors.*/&\ncp vae.safetensors mine-vae.safetensors/' "$here/script" >"$here/all"
     if (cd "$here" && VDM_MODEL=$here/models/tiny sh -e ./all) >"$here/log" 2>&1; then ok; else
         fault "$1: $(tail -n 3 "$here/log" | tr '\n' ' ')"
     fi
