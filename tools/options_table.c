@@ -246,7 +246,8 @@ const struct usage usages[] = {
      "A task is solved if every test has an exact answer. A task that can't be answered has a line, too, and the exit "
      "status is 1: remove the line to try it again. A full disk or a lack of memory stops the run instead."},
     {INTERP, "vdm interp X.png Y.png -o V.y4m [options]",
-     "Writes the training video of a pair, or a strip of its frames if -o ends with .png or .ppm."},
+     "Writes the training video of a pair, or a strip of its frames if -o ends with .png or .ppm. tiles and noisy have the "
+     "random numbers of the first pair of a training run with this --seed."},
     {PROMPT, "vdm prompt TEXT -o FILE [options]",
      "Computes the embedding of a prompt with the model's text_encoder/ and tokenizer/, as diffusers' pipelines do, for "
      "--prompt-embeds. A text encoder is as large as the transformer; --prompt reads it every time."},
