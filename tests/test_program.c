@@ -62,6 +62,9 @@ static void check_refusals(void)
     expect(1, "no-such", "predict --model @/model --image @/no-such.ppm -o @/y.ppm");
     expect(1, "32", "predict --model @/model --image @/task/test/p3.in.ppm --size 33x48 -o @/y.ppm");
     expect(1, "9", "predict --model @/model --image @/task/test/p3.in.ppm --frames 8 -o @/y.ppm");
+    static const char one[] = "frames: found 1, expected 8 k + 1, at least 9: the first one is the input";
+    expect(1, one, "predict --model @/model --image @/task/test/p3.in.ppm --frames 1 -o @/y.ppm");
+    expect(1, one, "eval @/task --model @/model --frames 1");
     expect(1, "no-such", "predict --model @/model --image @/task/test/p3.in.ppm -o @/no-such/y.ppm");
     expect(1, "no-such", "fit @/no-such --model @/model -o @/run");
     expect(1, "in_channels", "predict --model @/text-model --image @/task/test/p3.in.ppm -o @/y.ppm");
