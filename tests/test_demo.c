@@ -328,6 +328,38 @@ static void check_drawn(const char *name)
     vdm_task_free(&t);
 }
 
+/* An answer in the first view only has the prompt of this view, unless another one is given. */
+static void check_first_view(void)
+{
+    static float embeds[5 * 24], other[5 * 24] = {1};
+    vdm_error err;
+    vdm_safetensors f;
+    int64_t shape[] = {4, 5, 24};
+    CHECK(vdm_safetensors_open(&f, path_of("model/view_embeds.safetensors"), &err) == 0, "%s", err.text);
+    float *text = vdm_safetensors_floats(&f, "view_embeds", 3, shape, &err);
+    if (!CHECK(text != NULL, "%s", err.text)) return;
+    memcpy(embeds, text, sizeof other);
+    vdm_free(text);
+    vdm_safetensors_close(&f);
+    vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, embeds, sizeof other};
+    CHECK(vdm_safetensors_write(path_of("first.prompt"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+    t.data = other;
+    CHECK(vdm_safetensors_write(path_of("other.prompt"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+#define FIRST                                                                                             \
+    "predict --model model --sample-steps 2 --lora views/lora.safetensors --image 'task/test/0&.in.ppm' " \
+    "--views 1 --guidance 1 -o first.ppm "
+    expect(0, "", FIRST);
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--prompt-embeds first.prompt");
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--inject first.prompt");
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--prompt-embeds other.prompt");
+    expect_same("first.ppm", "plain.ppm", false);
+    expect(0, "", FIRST "--inject other.prompt");
+    expect_same("first.ppm", "plain.ppm", false);
+}
+
 /* The adapter's file says in how many views it was learned: eval and predict need no --views. */
 static void check_adapter_views(void)
 {
@@ -372,6 +404,7 @@ static void check_adapter_views(void)
     expect(0, "",
            "eval task --model model --sample-steps 2 -o plain --lora views/lora.safetensors --views 1");
     expect_same("plain.ppm", "plain/0&.ppm", true);
+    check_first_view();
 }
 
 /* The grid of an adapter is the one that eval takes from the task: it need not fill the picture, nor have the palette of

@@ -19,6 +19,7 @@
 /* The tensors of --inject that replace random numbers. */
 struct injected {
     float *noise, *image_noise, *step_noise;
+    bool prompt; /* the session's is replaced, too */
 };
 
 static int inject_one(float **to, const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
@@ -77,6 +78,7 @@ static int inject(struct injected *in, session *s, vdm_error *err)
                      "found none of them",
                      s->options->inject);
     if (!status) status = check_prompts(s, prompt, negative, err);
+    in->prompt = prompt != NULL;
     session_use_prompts(s, prompt, negative);
     return status;
 }
@@ -294,6 +296,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, options *
     }
     struct injected in = {0};
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
+    if (in.prompt) views_free_text(&q->views);
     if (!status) status = session_load(s, err);
     if (!status) status = adapters_report(s, q->views.n > 1 ? &q->task : NULL, q->views.n, err);
     if (!status) status = answer(q, &in, err);
