@@ -8,7 +8,8 @@
  *        "palette": "arc" | "maze",
  *        "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
- * The palette applies to grids and to miou; it may also be in "grid".
+ * The metric is psnr if none is given, cells if there is a grid. The palette applies to grids and to miou; it may also be
+ * in "grid".
  * Pictures are .ppm, .pgm, .pbm or .png; names that begin with a dot are ignored; any other file is rejected by name,
  * since a misspelt name would silently make the task smaller. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
@@ -272,6 +273,7 @@ static int read_settings(vdm_task *t, const char *path, vdm_error *err)
     read_metric(t, &f);
     read_palette(&t->grid, &f);
     read_grid(&t->grid, &f);
+    if (!t->has_metric && t->grid.rows) t->metric = VDM_METRIC_CELLS;
     vdm_json_free(&j);
     return f.failed ? -1 : check_grid(t, path, err);
 }

@@ -339,7 +339,7 @@ typedef struct vdm_task {
     char *path, *name, *prompt; /* name: task.json's, or the folder's; prompt may be NULL */
     bool has_phi, has_metric;   /* whether task.json has them */
     vdm_phi phi;
-    vdm_metric metric;
+    vdm_metric metric;    /* if task.json has none: cells with a grid, psnr without */
     vdm_grid_layout grid; /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
     vdm_example *train, *test; /* sorted by name */
     int n_train, n_test;

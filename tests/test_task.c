@@ -199,7 +199,11 @@ static void test_settings(void)
     CHECK(!*read_task(&t) && t.grid.palette == VDM_PALETTE_MAZE && !t.grid.rows, "a palette without a grid");
     vdm_task_free(&t);
     make_task("test/a.in.ppm", "{}");
-    CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric, "an empty task.json");
+    CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric && t.metric == VDM_METRIC_PSNR,
+          "an empty task.json");
+    vdm_task_free(&t);
+    make_task("test/a.in.ppm", "{\"grid\": {\"rows\": 3, \"cols\": 4, \"cell\": 30, \"border\": 0}}");
+    CHECK(!*read_task(&t) && !t.has_metric && t.metric == VDM_METRIC_CELLS, "a grid without a metric");
     vdm_task_free(&t);
 }
 
@@ -345,7 +349,8 @@ static void test_resize(void)
     CHECK(!vdm_task_resize(&t, true, 32, 32, &pictures, &resized, &err) && pictures == 3 && resized == 1,
           "%d of %d: %s", resized, pictures, err.text);
     vdm_task_free(&t);
-    make_sizes(&t, "{\"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}", 32, 32);
+    make_sizes(&t, "{\"metric\": \"psnr\", \"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}",
+               32, 32);
     CHECK(!vdm_task_resize(&t, true, 30, 30, &pictures, &resized, &err) && !t.grid.rows,
           "psnr: the layout is dropped");
     vdm_task_free(&t);
