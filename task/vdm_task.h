@@ -362,7 +362,8 @@ int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures
                     vdm_error *err);
 
 typedef enum vdm_side { VDM_INPUT, VDM_OUTPUT } vdm_side;
-/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
+/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. An
+ * output of classes (miou) has no blended colours: each pixel is the file's nearest one. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err);
 /* The task's layout with the size of that example's output (of its input, if the output isn't known), in the task's
