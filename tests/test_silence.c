@@ -116,6 +116,32 @@ static void check_counts(void)
     CHECK(!strstr(said, "resized"), "%s", said);
 }
 
+/* Answers that are right have an infinite psnr: they do not make a mean worse by being left out of it. The same model and
+ * seed give the same answers again. */
+static void check_perfect(void)
+{
+    static const char *const eval = "eval perfect " MODEL " --sample-steps 1 --train-pairs 0 --at-least";
+    expect_shell(0, "", "mkdir perfect perfect/test");
+    for (int i = 0; i < 3; i++) expect_shell(0, "", "cp q.ppm perfect/test/%d.in.ppm", i);
+    expect(0, "", "eval perfect " MODEL " --sample-steps 1 -o perfect.answers");
+    for (int i = 0; i < 2; i++)
+        expect_shell(0, "", "cp perfect.answers/%d.ppm perfect/test/%d.out.ppm", i, i);
+    expect_shell(0, "", "cp q.ppm perfect/test/2.out.ppm");
+    expect(0, " without 2 equal pictures, whose psnr is infinite (", "%s 40", eval);
+    double mean = 0, bounded = 0, copied = 0, best = 84.7659; /* 10 log10(255^2 32 48 3) */
+    const char *at = strstr(said, "mean psnr "), *all = at ? strchr(at, '(') : NULL,
+               *copy = at ? strstr(at, "copying the input: mean psnr ") : NULL;
+    bool read = copy && sscanf(at, "mean psnr %lf", &mean) == 1 && sscanf(all, "(%lf", &bounded) == 1 &&
+                sscanf(copy, "copying the input: mean psnr %lf without 1 equal picture,", &copied) == 1;
+    CHECK(read && mean < 40 && copied < 40, "%s", said);
+    CHECK(strstr(copy ? copy : "", "without 1 equal picture,"), "%s", said);
+    double error = bounded - (mean + 2 * best) / 3;
+    CHECK(error < 1e-3 && error > -1e-3, "%g: expected the mean of %g and 2 times %g", bounded, mean, best);
+    expect(3, "exact 2 of 3", "%s %g", eval, bounded + 1);
+    expect_shell(0, "", "cp perfect.answers/2.ppm perfect/test/2.out.ppm");
+    expect(0, "mean psnr inf, exact 3 of 3", "%s 1e9", eval);
+}
+
 /* Runs whose answers are copies, a grid that the pictures don't have, a picture of another aspect ratio. */
 static void check_pictures(void)
 {
@@ -285,6 +311,7 @@ int main(void)
     check_golden_sizes();
     check_injected();
     check_counts();
+    check_perfect();
     check_pictures();
     check_contents();
     check_memory();

@@ -87,7 +87,7 @@ const struct option_row option_rows[] = {
     {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, DEMO, 0,
      "answer only the first N test pictures; with a generator's name: make N (50)"},
     {"--at-least", "X", REAL, AT(eval.at_least), -1e9, 1e9, EVAL | VOTE, 0,
-     "exit with status 3 if the mean score is below X, or above X if the metric is mae"},
+     "exit with status 3 if the mean score is below X, or above X if the metric is mae; equal pictures, whose psnr is infinite, count as if one level differed"},
     {"--colour", "none|shift|affine|palette", CHOICE, AT(eval.colour), 0, 0, EVAL, 0,
      "correct the colours of answers in one view: shift adds one offset, affine and palette learn a map from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
