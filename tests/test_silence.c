@@ -116,6 +116,27 @@ static void check_counts(void)
     CHECK(!strstr(said, "resized"), "%s", said);
 }
 
+/* Answers without a known truth have rows, too: those that an earlier run left in the folder do not vote. */
+static void check_stale(void)
+{
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 3 -o unknown");
+    expect_shell(0, "", "rm unknown/test/000[02].out.ppm");
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 -o first");
+    expect_shell(0, "0000,cells,,,,\n0001,cells,0", "cat first/scores.csv");
+    CHECK(strstr(said, "\n0002,cells,,,,\n"), "%s", said);
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 --seed 8 --colour shift -o second");
+    expect_shell(0, "0000,cells,,,,,\n", "cat second/scores.csv");
+    expect(0, "3 answered", "vote unknown first second -o voted.unknown");
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 --seed 7 --limit 1 -o first");
+    expect(1, "first/scores.csv: expected the scores of 3 answers, found 1; --limit 1 counts only those",
+           "vote unknown first second -o voted.unknown");
+    expect(0, "1 answered", "vote unknown first second --limit 1 -o voted.unknown");
+    write_text("first/scores.csv",
+               "name,metric,score,exact,copied,against_input\n"); /* of an older version */
+    expect(1, "first/scores.csv: expected a row for each of 3 answers, found none",
+           "vote unknown first second -o voted.unknown");
+}
+
 /* Answers that are right have an infinite psnr: they do not make a mean worse by being left out of it. The same model and
  * seed give the same answers again. */
 static void check_perfect(void)
@@ -312,6 +333,7 @@ int main(void)
     check_injected();
     check_counts();
     check_perfect();
+    check_stale();
     check_pictures();
     check_contents();
     check_memory();

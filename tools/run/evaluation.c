@@ -556,11 +556,14 @@ int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
     fprintf(f.stream, "name,metric,score,exact,copied,against_input%s\n", corrected ? ",raw" : "");
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
-        if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", vdm_metric_name(a->task->metric), e->score, e->exact,
-                e->copied, e->against_input);
-        if (corrected) fprintf(f.stream, ",%.9g", e->raw);
+        fprintf(f.stream, ",%s", vdm_metric_name(a->task->metric));
+        if (e->known)
+            fprintf(f.stream, ",%.9g,%d,%.9g,%.9g", e->score, e->exact, e->copied, e->against_input);
+        else
+            fputs(",,,,", f.stream);
+        if (corrected) fputc(',', f.stream);
+        if (corrected && e->known) fprintf(f.stream, "%.9g", e->raw);
         fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);

@@ -61,7 +61,7 @@ int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input,
                     vdm_error *err);
 /* Prints the result; BELOW if the mean is worse than --at-least. */
 int evaluation_summary(const options *o, const evaluation *a);
-/* scores.csv: the numbers of struct answer */
+/* scores.csv: a row for each answer, with the numbers of struct answer; they are empty if the truth is not known. */
 int evaluation_write(const evaluation *a, const char *path, vdm_error *err);
 /* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
 void evaluation_text(const evaluation *a, char *text, size_t size);
