@@ -6,6 +6,7 @@
 #include "tools/report/page.h"
 #include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/lock.h"
@@ -34,6 +35,7 @@ static int prepare_output(struct files *f, const options *o, const vdm_task *t, 
     }
     status = paths_check(&p, err);
     if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
+    if (!status && o->output) status = claim_folder(o->output, "eval", err);
 end:
     paths_free(&p);
     return status;

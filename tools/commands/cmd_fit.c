@@ -4,6 +4,7 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
 #include "tools/run/files.h"
@@ -190,7 +191,8 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
-    status = paths_check(&p, err) || check_gradients(r, o, err) ? -1 : 0;
+    status =
+        paths_check(&p, err) || claim_folder(o->output, "fit", err) || check_gradients(r, o, err) ? -1 : 0;
 end:
     paths_free(&p);
     return status;

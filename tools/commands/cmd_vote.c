@@ -9,6 +9,7 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
@@ -207,6 +208,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
+    if (!status) status = claim_folder(o->output, "vote", err);
 end:
     paths_free(&p);
     return status;
