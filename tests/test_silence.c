@@ -2,6 +2,7 @@
  * that count twice, checks that nothing could fail. Each is rejected, or printed. */
 #include "program.h"
 #include "tiny.h"
+#include "vdm_task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +191,118 @@ static void check_pictures(void)
     CHECK(!strstr(said, "differs from this picture"), "%s", said);
 }
 
+/* Pictures that are moved by half a cell, in a task whose first training pair is not: every picture is compared. */
+static void check_moved(void)
+{
+    static const char *const eval = "eval moved " MODEL " --sample-steps 1 --train-pairs 0";
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 3 -o moved");
+    expect(0, "", "%s -o moved.answers", eval);
+    CHECK(!strstr(said, "differs from this picture"), "%s", said);
+    for (int i = 1; i < 3; i++)
+        for (int k = 0; k < 2; k++) {
+            char name[64];
+            vdm_picture p = {0};
+            snprintf(name, sizeof name, "moved/test/000%d.%s.ppm", i, k ? "out" : "in");
+            CHECK(!vdm_picture_read(&p, name, &err), "%s", err.text);
+            size_t bytes = (size_t)p.height * (size_t)p.width * 3, by = (size_t)(4 * p.width + 4) * 3;
+            memmove(p.rgb + by, p.rgb, bytes - by);
+            CHECK(!vdm_picture_write(&p, name, &err), "%s", err.text);
+            vdm_picture_free(&p);
+        }
+    static const char one[] = "moved/test/0001.out.ppm: a grid of 4 rows and 6 columns of 8 pixels differs",
+                      two[] = "It is one of 2 such pictures.\n";
+    expect(0, one, "%s", eval);
+    CHECK(strstr(said, two), "%s", said);
+    expect_shell(0, "", "rm moved.answers/scores.csv"); /* of other pictures */
+    expect(0, one, "vote moved moved.answers -o moved.voted");
+    CHECK(strstr(said, two), "%s", said);
+    expect(0, one, "demo moved " MODEL " --steps 1 --rank 2 --batch 1 --sample-steps 1 -o moved.demo");
+    expect(0, "moved/test/0001.in.ppm: a grid of 4 rows and 6 columns of 8 pixels differs", "%s --view 1",
+           eval);
+    CHECK(strstr(said, "It is one of 4 such pictures.\n"), "%s", said);
+    expect(0, one, "%s --limit 2", eval);
+    CHECK(!strstr(said, "It is one of"), "%s", said);
+}
+
+/* A square, or a figure of two joints, in that colour on black; NULL: black. */
+static void write_mask(const char *name, const uint8_t *colour, bool joints)
+{
+    static uint8_t rgb[32 * 48 * 3];
+    const vdm_joint list[] = {{10.5, 10.5, VDM_ARM}, {20.5, 30.5, VDM_ARM}};
+    const vdm_limb limb = {0, 1, VDM_ARM};
+    vdm_picture p = {32, 48, rgb};
+    memset(rgb, 0, sizeof rgb);
+    if (joints) vdm_pose_draw(&p, list, 2, &limb, 1); /* red */
+    for (int i = 0; i < 32 * 48; i++) {
+        bool inside = joints ? rgb[3 * i] > 127 : i / 48 >= 8 && i / 48 < 24 && i % 48 >= 8 && i % 48 < 24;
+        if (colour && inside) memcpy(rgb + 3 * i, colour, 3);
+        if (!colour) memset(rgb + 3 * i, 0, 3);
+    }
+    CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
+}
+
+/* Outputs in colours that the metric does not read, for which an empty answer would be exact. */
+static void check_truths(void)
+{
+#define OFF \
+    "expected a pixel with a luminance above 127, as of white on black, found none in any of 2 outputs"
+#define ONE  "expected two classes, pixels next to two colours of the palette, found none in any of 2 outputs"
+#define BARE "expected a joint, a disc in white, blue, red or green on black, found none in any of 2 outputs"
+    static const struct {
+        const char *metric;
+        int status;
+        uint8_t colour[3], second[3]; /* of the training pair's output, and of the test's */
+        const char *says;             /* NULL: nothing of the metric */
+    } cases[] = {
+        {"iou", 0, {255, 255, 255}, {255, 255, 255}, NULL},
+        {"iou", 0, {255, 255, 255}, {0, 0, 0}, NULL}, /* one is empty */
+        {"iou", 0, {0, 0, 0}, {0, 0, 0}, "metric iou: none of 2 outputs has a pixel with a luminance above"},
+        {"iou", 0, {255, 255, 0}, {255, 255, 255}, NULL}, /* on, if not white */
+        {"iou", 1, {1, 1, 1}, {1, 1, 1}, "metric iou: " OFF},
+        {"iou", 1, {255, 0, 0}, {255, 0, 0}, "metric iou: " OFF},
+        {"iou",
+         0,
+         {255, 255, 255},
+         {255, 0, 0},
+         "b.out.ppm: most pixels of its figure differ by more than 64"},
+        {"miou", 0, {255, 65, 54}, {0, 116, 217}, NULL},
+        {"miou", 1, {1, 1, 1}, {2, 2, 2}, "metric miou: " ONE},
+        {"miou",
+         0,
+         {0, 128, 0},
+         {255, 65, 54},
+         "a.out.ppm: most pixels of its figure differ by more than 64"},
+        {"pose", 0, {255, 0, 0}, {0, 255, 0}, NULL},
+        {"pck", 0, {255, 0, 0}, {0, 0, 0}, NULL},
+        {"pose", 1, {255, 255, 0}, {255, 0, 255}, "metric pose: " BARE},
+        {"pck", 1, {255, 255, 0}, {0, 0, 0}, "metric pck: " BARE},
+        {"pose",
+         0,
+         {255, 0, 0},
+         {255, 255, 0},
+         "b.out.ppm: most pixels of its figure differ by more than 64"},
+        {"psnr", 0, {1, 1, 1}, {1, 1, 1}, NULL},
+    };
+    expect_shell(
+        0, "",
+        "mkdir masks masks/train masks/test; cp q.ppm masks/train/a.in.ppm; cp q.ppm masks/test/b.in.ppm");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool joints = cases[i].metric[0] == 'p' && cases[i].metric[1] != 's';
+        write_mask("masks/train/a.out.ppm", cases[i].colour, joints);
+        write_mask("masks/test/b.out.ppm", cases[i].second, joints);
+        write_text("masks/task.json", "{\"metric\": \"%s\"}", cases[i].metric);
+        int status = vdm("eval masks " MODEL " --sample-steps 1");
+        bool silent = !strstr(said, "metric ");
+        CHECK(status == cases[i].status && (cases[i].says ? strstr(said, cases[i].says) != NULL : silent),
+              "case %d, %s: status %d: %s", (int)i, cases[i].metric, status, said);
+    }
+    write_mask("masks/train/a.out.ppm", cases[4].colour, false);
+    write_text("masks/task.json", "{\"metric\": \"iou\"}");
+    expect(1, "a.out.ppm: metric iou: expected a pixel with a luminance above 127",
+           "fit masks " MODEL " --steps 1 --rank 2 -o masks.run");
+    expect(1, "a.out.ppm: metric iou: expected", "demo masks " MODEL " --steps 1 --rank 2 -o masks.demo");
+}
+
 /* Commands that learn and answer obey the limit of memory, with the same result. */
 static void check_memory(void)
 {
@@ -335,6 +448,8 @@ int main(void)
     check_perfect();
     check_stale();
     check_pictures();
+    check_moved();
+    check_truths();
     check_contents();
     check_memory();
     check_options();

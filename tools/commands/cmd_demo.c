@@ -18,6 +18,7 @@
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,13 @@ static int prepare(struct demo *d, vdm_error *err)
     if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
         print_seen_inputs(&d->task, d->training.pairs, n, err))
         return -1;
+    const truths outputs = {.task = &d->task,
+                            .n_train = d->training.pairs,
+                            .n_test = n,
+                            .inputs = d->training.views.n > 1,
+                            .height = d->s.geometry.height,
+                            .width = d->s.geometry.width};
+    if (truths_check(&outputs, err)) return -1;
     return prepare_output(d, folder, err);
 }
 

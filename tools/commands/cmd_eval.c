@@ -13,6 +13,7 @@
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered as well, without --train-pairs */
 
@@ -97,7 +98,9 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
     if (evaluation_plan(a, s, t, n, count_train_pairs(o, t, learned, n), err) ||
         print_seen_inputs(t, learned, n, err))
         return -1;
-    return canvas_report_grid(t, t->n_train ? &t->train[0] : &t->test[0], &s->geometry, err);
+    int pairs = a->train_pairs ? a->train_pairs : t->n_train ? 1 : 0;
+    const truths outputs = {t, pairs, n, a->views.n > 1 || t->view, s->geometry.height, s->geometry.width};
+    return truths_check(&outputs, err);
 }
 
 int command_eval(int argc, char **argv)

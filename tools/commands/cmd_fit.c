@@ -10,6 +10,7 @@
 #include "tools/run/files.h"
 #include "tools/run/injected.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 #include <math.h>
 #include <string.h>
@@ -246,7 +247,13 @@ static int fit(struct run *r, options *o, const char *command, vdm_error *err)
         plan_print(&r->s, o->learn.steps, 0, r->training.videos);
         return 0;
     }
-    if (prepare_output(r, o, err)) return -1;
+    const vdm_geometry *g = &r->s.geometry;
+    const truths outputs = {.task = &r->task,
+                            .n_train = r->training.pairs,
+                            .inputs = r->training.views.n > 1 || r->task.view,
+                            .height = g->height,
+                            .width = g->width};
+    if (truths_check(&outputs, err) || prepare_output(r, o, err)) return -1;
     return learn(r, o, command, err);
 }
 

@@ -175,11 +175,12 @@ static int question_init(struct question *q, session *s, const vdm_picture *quer
     if (q->views.n > 1 && cell_votes_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
     if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
     bool resized = query->height != g->height || query->width != g->width;
-    if (q->views.n > 1 && !resized &&
-        canvas_report_picture(name_of_picture(s->options), query, &q->task.grid,
-                              s->options->sample.n_loras ? "the adapter" : "--cell, --border, --palette",
-                              err))
-        return -1;
+    double levels = 0;
+    if (q->views.n > 1 && !resized && canvas_difference(&levels, query, &q->task.grid, err)) return -1;
+    if (levels > 0)
+        canvas_print_difference(name_of_picture(s->options), &q->task.grid, levels,
+                                s->options->sample.n_loras ? "the adapter" : "--cell, --border, --palette",
+                                0);
     q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                          "the video", err);
     return q->video ? 0 : -1;

@@ -13,6 +13,7 @@
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
+#include "tools/run/truths.h"
 
 #include <errno.h>
 #include <math.h>
@@ -200,6 +201,8 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
     if (!v->scores || !v->page) return -1;
+    const truths outputs = {.task = t, .n_test = n, .height = g->height, .width = g->width};
+    if (truths_check(&outputs, err)) return -1;
     int status = -1;
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
