@@ -222,11 +222,13 @@ def by_recipe(program, r, model, task, folder):
     for k in views:
         adapter = os.path.join(part("run", k), "lora.safetensors")
         text = vdm(program, "eval", task, *both(k), "--lora", adapter, "--train-pairs", 0, *ask, "-o", part("answers", k))
+    result = part("answers", 0)
     if len(views) > 1:
-        text = vdm(program, "vote", task, *(part("answers", k) for k in views), "-o", part("answers", 0))
+        result = os.path.join(folder, "voted")
+        text = vdm(program, "vote", task, *(part("answers", k) for k in views), "-o", result)
     clock.append(time.monotonic())
     exact, tests = map(int, re.search(r"exact (\d+) of (\d+)", text).groups())
-    with open(os.path.join(part("answers", 0), "scores.csv"), newline="") as f:
+    with open(os.path.join(result, "scores.csv"), newline="") as f:
         scores = list(csv.DictReader(f))
     mean = lambda column: statistics.mean(float(s[column]) for s in scores)
     return dict(exact=exact / tests, tests=tests, score=mean("score"), copied=mean("copied"), against_input=mean("against_input")), clock

@@ -8,7 +8,8 @@
  *        "palette": "arc" | "maze",
  *        "grid": {"rows": 8, "cols": 8, "cell": 30, "border": 2}}
  *
- * The palette applies to grids and to miou; it may also be in "grid".
+ * The metric is psnr if none is given, cells if there is a grid. The palette applies to grids and to miou; it may also be
+ * in "grid".
  * Pictures are .ppm, .pgm, .pbm or .png; names that begin with a dot are ignored; any other file is rejected by name,
  * since a misspelt name would silently make the task smaller. Pictures are not opened here. */
 #define _XOPEN_SOURCE 700 /* realpath */
@@ -272,6 +273,7 @@ static int read_settings(vdm_task *t, const char *path, vdm_error *err)
     read_metric(t, &f);
     read_palette(&t->grid, &f);
     read_grid(&t->grid, &f);
+    if (!t->has_metric && t->grid.rows) t->metric = VDM_METRIC_CELLS;
     vdm_json_free(&j);
     return f.failed ? -1 : check_grid(t, path, err);
 }
@@ -398,6 +400,25 @@ static void note(vdm_task_notes *all, unsigned notes, const char *path)
     }
 }
 
+/* A pixel has the colour of the file's pixel around its centre: a mean of two classes' colours may be that of a third. */
+static int resize_classes(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err)
+{
+    *to = (vdm_picture){0};
+    if (height < 1 || width < 1 || height > VDM_MAX_SIDE || width > VDM_MAX_SIDE)
+        return vdm_fail(err, "size: found %d x %d, expected a height and width of 1 to %d", height, width,
+                        VDM_MAX_SIDE);
+    *to = (vdm_picture){height, width, vdm_alloc((size_t)height * (size_t)width, 3, "a picture", err)};
+    if (!to->rgb) return -1;
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            int64_t row = (2 * (int64_t)y + 1) * from->height / (2 * height),
+                    col = (2 * (int64_t)x + 1) * from->width / (2 * width);
+            memcpy(to->rgb + 3 * ((size_t)y * (size_t)width + (size_t)x),
+                   from->rgb + 3 * (row * from->width + col), 3);
+        }
+    return 0;
+}
+
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err)
 {
@@ -413,7 +434,9 @@ int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e,
     unsigned notes;
     if (vdm_picture_read_noted(&file, path, &notes, err)) return -1;
     note(t->notes, notes, path);
-    int status = vdm_picture_resize(p, &file, height, width, err);
+    bool classes = t->metric == VDM_METRIC_MIOU && side == VDM_OUTPUT;
+    int status = classes ? resize_classes(p, &file, height, width, err)
+                         : vdm_picture_resize(p, &file, height, width, err);
     vdm_picture_free(&file);
     return status || !t->view ? status : vdm_view_picture(p, &t->grid, t->view, VDM_INTO_VIEW, err);
 }

@@ -339,7 +339,7 @@ typedef struct vdm_task {
     char *path, *name, *prompt; /* name: task.json's, or the folder's; prompt may be NULL */
     bool has_phi, has_metric;   /* whether task.json has them */
     vdm_phi phi;
-    vdm_metric metric;
+    vdm_metric metric;    /* if task.json has none: cells with a grid, psnr without */
     vdm_grid_layout grid; /* of the metric cells; its palette also of miou. An ARC task: vdm_arc_layout's */
     vdm_example *train, *test; /* sorted by name */
     int n_train, n_test;
@@ -362,7 +362,8 @@ int vdm_task_resize(vdm_task *t, bool test, int height, int width, int *pictures
                     vdm_error *err);
 
 typedef enum vdm_side { VDM_INPUT, VDM_OUTPUT } vdm_side;
-/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. */
+/* An example's picture, input or output, of that size: a file is resized to it, a grid rendered; in the task's view. An
+ * output of classes (miou) has no blended colours: each pixel is the file's nearest one. */
 int vdm_example_picture(vdm_picture *p, const vdm_task *t, const vdm_example *e, vdm_side side, int height,
                         int width, vdm_error *err);
 /* The task's layout with the size of that example's output (of its input, if the output isn't known), in the task's

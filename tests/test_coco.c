@@ -508,6 +508,8 @@ static void test_other_programs(void)
     left_out("\"area\": 30, ", "", 11, NULL);               /* 30 of 1200 pixels: a hundredth */
     left_out("\"area\": 30", "\"area\": \"30\"", 11, NULL); /* computed as well */
     left_out("\"area\": 30", "\"area\": 3", 10, NULL);
+    left_out("\"area\": 30", "\"area\": 0", 11, NULL); /* not an area: computed as well */
+    left_out("\"area\": 30", "\"area\": -30", 11, NULL);
     left_out("\"file_name\": \"p01.jpg\"", "\"coco_url\": \"http://x/train/p01.jpg\"", 11, NULL);
     left_out("\"p01.jpg\"", "\"a/b\\\\p01.jpg\"", 11, NULL); /* a/b/p01 is not there, but p01 */
     left_out("\"image_id\": 99", "\"image_id\": \"99\"", 11, NULL);

@@ -241,7 +241,7 @@ static void check_sizes(void)
 {
     char copied[64] = "no score";
     write_small();
-    expect(0, "", "eval task --model model --sample-steps 1 --train-pairs 0 -o plain");
+    expect(0, "", "eval task --model model --sample-steps 1 --train-pairs 0 -o unlearned");
     const char *at = strstr(said, "copying the input: mean cells ");
     if (CHECK(at != NULL, "%s", said)) snprintf(copied, sizeof copied, "%.36s", at);
     CHECK(!strstr(said, "resized"), "nothing is resized: %s", said);
@@ -289,9 +289,11 @@ static void check_view(void)
     expect(3, "", "compare view/lora.safetensors run/lora.safetensors --tol 0");
     expect(0, "",
            "eval seen --model model --sample-steps 2 -o seen/answers --lora seen/run/lora.safetensors");
-    expect(0, "", "eval task --model model --sample-steps 2 -o view --lora view/lora.safetensors --view 3");
-    expect_same("view/scores.csv", "seen/answers/scores.csv", true);
-    bool ok = vdm_task_read(&t, "task", &err) == 0 && vdm_picture_read(&plain, "view/0&.ppm", &err) == 0 &&
+    expect(0, "",
+           "eval task --model model --sample-steps 2 -o view/out --lora view/lora.safetensors --view 3");
+    expect_same("view/out/scores.csv", "seen/answers/scores.csv", true);
+    bool ok = vdm_task_read(&t, "task", &err) == 0 &&
+              vdm_picture_read(&plain, "view/out/0&.ppm", &err) == 0 &&
               vdm_picture_read(&seen, "seen/answers/0&.ppm", &err) == 0 &&
               vdm_grid_read(cells[0], &plain, &t.grid) == 0 && vdm_grid_read(cells[1], &seen, &t.grid) == 0;
     if (CHECK(ok, "%s", err.text)) {
@@ -328,6 +330,38 @@ static void check_drawn(const char *name)
     vdm_task_free(&t);
 }
 
+/* An answer in the first view only has the prompt of this view, unless another one is given. */
+static void check_first_view(void)
+{
+    static float embeds[5 * 24], other[5 * 24] = {1};
+    vdm_error err;
+    vdm_safetensors f;
+    int64_t shape[] = {4, 5, 24};
+    CHECK(vdm_safetensors_open(&f, path_of("model/view_embeds.safetensors"), &err) == 0, "%s", err.text);
+    float *text = vdm_safetensors_floats(&f, "view_embeds", 3, shape, &err);
+    if (!CHECK(text != NULL, "%s", err.text)) return;
+    memcpy(embeds, text, sizeof other);
+    vdm_free(text);
+    vdm_safetensors_close(&f);
+    vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, embeds, sizeof other};
+    CHECK(vdm_safetensors_write(path_of("first.prompt"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+    t.data = other;
+    CHECK(vdm_safetensors_write(path_of("other.prompt"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
+#define FIRST                                                                                             \
+    "predict --model model --sample-steps 2 --lora views/lora.safetensors --image 'task/test/0&.in.ppm' " \
+    "--views 1 --guidance 1 -o first.ppm "
+    expect(0, "", FIRST);
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--prompt-embeds first.prompt");
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--inject first.prompt");
+    expect_same("first.ppm", "plain.ppm", true);
+    expect(0, "", FIRST "--prompt-embeds other.prompt");
+    expect_same("first.ppm", "plain.ppm", false);
+    expect(0, "", FIRST "--inject other.prompt");
+    expect_same("first.ppm", "plain.ppm", false);
+}
+
 /* The adapter's file says in how many views it was learned: eval and predict need no --views. */
 static void check_adapter_views(void)
 {
@@ -343,8 +377,8 @@ static void check_adapter_views(void)
           "expected the colours of the views' own frames, not of the vote: %s", said);
     expect(1, "--colour shift: expected one view, found 4",
            "eval task --model model --lora views/lora.safetensors --colour shift");
-    expect_same("said/scores.csv", "views/scores.csv", true);
-    expect_same("said/0&.ppm", "views/0&.ppm", true);
+    expect_same("said/scores.csv", "views/out/scores.csv", true);
+    expect_same("said/0&.ppm", "views/out/0&.ppm", true);
     expect(1, "--views 5: expected at most 4",
            "eval task --model model --lora views/lora.safetensors --views 5");
     expect(1, "expected the same",
@@ -352,7 +386,7 @@ static void check_adapter_views(void)
 #define PREDICT \
     "predict --model model --sample-steps 2 --lora views/lora.safetensors --image 'task/test/0&.in.ppm' "
     expect(0, "", PREDICT "--cell %d --border 0 -o one.ppm", CELL);
-    expect_same("one.ppm", "views/0&.ppm", true);
+    expect_same("one.ppm", "views/out/0&.ppm", true);
     expect(0, "", PREDICT "--cell %d --border 0 -o two.ppm --views 2", CELL);
     expect_same("two.ppm", "one.ppm", false);
     expect(0, "", PREDICT "-o three.ppm");
@@ -370,8 +404,9 @@ static void check_adapter_views(void)
     expect(0, "", PREDICT "--views 1 -o plain.ppm");
     CHECK(!strstr(said, "learned with grids"), "one view is not a grid: %s", said);
     expect(0, "",
-           "eval task --model model --sample-steps 2 -o plain --lora views/lora.safetensors --views 1");
-    expect_same("plain.ppm", "plain/0&.ppm", true);
+           "eval task --model model --sample-steps 2 -o plain/out --lora views/lora.safetensors --views 1");
+    expect_same("plain.ppm", "plain/out/0&.ppm", true);
+    check_first_view();
 }
 
 /* The grid of an adapter is the one that eval takes from the task: it need not fill the picture, nor have the palette of
@@ -385,10 +420,10 @@ static void check_predicted(const char *task)
     expect(0, "", "fit grid/task --model model --steps 3 --rank 2 --watch-every 0 --views 4 -o grid");
     expect(
         0, "",
-        "eval grid/task --model model --sample-steps 2 --train-pairs 0 --lora grid/lora.safetensors -o grid");
+        "eval grid/task --model model --sample-steps 2 --train-pairs 0 --lora grid/lora.safetensors -o grid/out");
     expect(0, "", PREDICT_GRID "-o grid/answer.ppm");
     CHECK(!strstr(said, "differs from this picture") && !strstr(said, "learned with"), "%s", said);
-    expect_same("grid/answer.ppm", "grid/0000.ppm", true);
+    expect_same("grid/answer.ppm", "grid/out/0000.ppm", true);
 }
 
 static void check_grids(void)
@@ -451,7 +486,7 @@ static void check_page_views(void)
     check_report("said/report.html", four, 1);
     slurp(page, sizeof page, "pixels/run/report.html");
     CHECK(strstr(page, "Settings") && !strstr(page, "Views</th>"), "one view of pictures");
-    slurp(page, sizeof page, "plain/report.html");
+    slurp(page, sizeof page, "plain/out/report.html");
     CHECK(strstr(page, "Settings") && !strstr(page, "Views</th>"), "one view of four");
 }
 
@@ -485,12 +520,12 @@ static void check_views(void)
     expect_same("views/lora.safetensors", "plain/lora.safetensors", false);
     expect(
         0, "exact 0 of 5",
-        "eval task --model model --sample-steps 2 -o views --lora views/lora.safetensors --views 4 --train-pairs 2");
+        "eval task --model model --sample-steps 2 -o views/out --lora views/lora.safetensors --views 4 --train-pairs 2");
     expect(
         0, "",
-        "eval task --model model --sample-steps 2 -o one --lora views/lora.safetensors --train-pairs 2 --views 1");
-    expect_same("views/scores.csv", "one/scores.csv", false);
-    check_drawn("views/0&.ppm");
+        "eval task --model model --sample-steps 2 -o one/out --lora views/lora.safetensors --train-pairs 2 --views 1");
+    expect_same("views/out/scores.csv", "one/out/scores.csv", false);
+    check_drawn("views/out/0&.ppm");
     check_adapter_views();
     check_model_views();
     check_page_views();
@@ -545,8 +580,8 @@ static void check_looks(void)
     expect_same("looks/lora.safetensors", "no-looks/lora.safetensors", true);
     expect(
         0, "",
-        "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks");
-    expect_same("looks/scores.csv", "no-looks/scores.csv", true);
+        "eval task --model model --sample-steps 1 --lora no-looks/lora.safetensors --train-pairs 0 -o no-looks/out");
+    expect_same("looks/scores.csv", "no-looks/out/scores.csv", true);
 }
 
 /* Row labels: black pixels on white, left of the first picture. */
@@ -646,6 +681,40 @@ static void check_fitted(void)
     expect_shell(0, "", "diff -r run fitted");
 }
 
+/* A folder has the files of one command: another one would replace its page, answers or adapter. */
+static void check_owners(void)
+{
+    static const struct {
+        const char *folder, *owner, *page, *command;
+    } cases[] = {
+        {"run", "fit", "report.html", "eval task --model model --sample-steps 1 -o"},
+        {"run", "fit", "report.html", "vote task right wrong -o"},
+        {"answers", "eval", "report.html", "fit task --model model --steps 1 --rank 2 -o"},
+        {"answers", "eval", "report.html", "demo task --model model --steps 1 --rank 2 -o"},
+        {"answers", "eval", "report.html", "demo recolour --model square --steps 1 --rank 2 -o"},
+        {"answers", "eval", "report.html", "vote task right wrong -o"},
+        {"voted", "vote", "report.html", "eval task --model model --sample-steps 1 -o"},
+        {"looks", "demo", "demo.html", "fit task --model model --steps 1 --rank 2 -o"},
+        {"looks", "demo", "demo.html", "eval task --model model --sample-steps 1 -o"},
+        {"looks", "demo", "demo.html", "arc arc.json --model model --size 32x48 --steps 1 -o"},
+        {"state", "fit", "state.safetensors", "eval task --model model --sample-steps 1 -o"},
+    };
+    expect_shell(0, "", "mkdir state && cp run/state.safetensors state");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_shell(0, "", "rm -rf owned && cp -r %s owned", cases[i].folder);
+        int status = vdm("%s owned", cases[i].command);
+        char says[256];
+        snprintf(
+            says, sizeof says,
+            "owned: expected a folder without a run of 'vdm %s', whose files would be replaced, found its "
+            "%s; choose another folder",
+            cases[i].owner, cases[i].page);
+        CHECK(status == 1 && strstr(said, says), "%s: status %d: %s", cases[i].command, status, said);
+        expect_shell(0, "", "diff -r %s owned", cases[i].folder);
+    }
+    expect(0, "", "eval task --model model --sample-steps 1 --limit 1 -o answers"); /* its own */
+}
+
 /* A demo that is killed while it writes its task, or removes an earlier one, leaves a folder: the next demo renames it,
  * with any file that the user has put there. */
 static void check_killed(void)
@@ -689,6 +758,7 @@ int main(void)
     check_made();
     check_busy();
     check_fitted();
+    check_owners();
     check_killed();
     return check_end("demo");
 }

@@ -62,10 +62,38 @@ static void check_refusals(void)
     expect(1, "no-such", "predict --model @/model --image @/no-such.ppm -o @/y.ppm");
     expect(1, "32", "predict --model @/model --image @/task/test/p3.in.ppm --size 33x48 -o @/y.ppm");
     expect(1, "9", "predict --model @/model --image @/task/test/p3.in.ppm --frames 8 -o @/y.ppm");
+    static const char one[] = "frames: found 1, expected 8 k + 1, at least 9: the first one is the input";
+    expect(1, one, "predict --model @/model --image @/task/test/p3.in.ppm --frames 1 -o @/y.ppm");
+    expect(1, one, "eval @/task --model @/model --frames 1");
     expect(1, "no-such", "predict --model @/model --image @/task/test/p3.in.ppm -o @/no-such/y.ppm");
     expect(1, "no-such", "fit @/no-such --model @/model -o @/run");
     expect(1, "in_channels", "predict --model @/text-model --image @/task/test/p3.in.ppm -o @/y.ppm");
     CHECK(access(path_of("y.ppm"), F_OK) != 0, "a refused run left a file");
+}
+
+/* vdm interp has the video that fit learns from the first pair. */
+static void check_interp(const char *name)
+{
+    enum { T = 9, H = 32, W = 48, STRIP = T * W + 4 * (T - 1) };
+    static uint8_t frames[T * H * W * 3];
+    vdm_error err;
+    vdm_phi phi;
+    vdm_rng rng;
+    vdm_picture x = {0}, y = {0}, strip = {0};
+    expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --seed 5 --phi %s", name);
+    vdm_fit_rng(&rng, 5, VDM_FIT_LATENTS, 0);
+    bool ok = !vdm_phi_parse(&phi, name, &err) &&
+              !vdm_picture_read(&x, path_of("task/train/p0.in.ppm"), &err) &&
+              !vdm_picture_read(&y, path_of("task/train/p0.out.ppm"), &err) &&
+              !vdm_picture_read(&strip, path_of("v.png"), &err) &&
+              !vdm_interp(&phi, &x, &y, T, &rng, frames, &err) && strip.width == STRIP && strip.height == H;
+    for (int i = 0; i < T * H && ok; i++)
+        ok = memcmp(strip.rgb + (size_t)3 * (size_t)(i % H * STRIP + i / H * (W + 4)),
+                    frames + (size_t)3 * (size_t)i * W, 3 * W) == 0;
+    CHECK(ok, "interp --phi %s: expected the video of the first training pair", name);
+    vdm_picture_free(&x);
+    vdm_picture_free(&y);
+    vdm_picture_free(&strip);
 }
 
 static void check_run(void)
@@ -144,6 +172,8 @@ static void check_run(void)
     expect(3, "mean psnr", "eval @/task --model @/model --sample-steps 2 --at-least 1000");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.y4m --phi tiles:2x2");
     expect(0, "", "interp @/task/train/p0.in.ppm @/task/train/p0.out.ppm -o @/v.png --phi black:3");
+    check_interp("tiles:2x2");
+    check_interp("noisy");
 }
 
 /* `vdm info`, the program lying at @/places/BINARY and the model (a link to it) at @/places/MODEL. VDM_BINARY

@@ -2,6 +2,7 @@
  * that count twice, checks that nothing could fail. Each is rejected, or printed. */
 #include "program.h"
 #include "tiny.h"
+#include "vdm_task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,53 @@ static void check_counts(void)
     CHECK(!strstr(said, "resized"), "%s", said);
 }
 
+/* Answers without a known truth have rows, too: those that an earlier run left in the folder do not vote. */
+static void check_stale(void)
+{
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 3 -o unknown");
+    expect_shell(0, "", "rm unknown/test/000[02].out.ppm");
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 -o first");
+    expect_shell(0, "0000,cells,,,,\n0001,cells,0", "cat first/scores.csv");
+    CHECK(strstr(said, "\n0002,cells,,,,\n"), "%s", said);
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 --seed 8 --colour shift -o second");
+    expect_shell(0, "0000,cells,,,,,\n", "cat second/scores.csv");
+    expect(0, "3 answered", "vote unknown first second -o voted.unknown");
+    expect(0, "", "eval unknown " MODEL " --sample-steps 1 --seed 7 --limit 1 -o first");
+    expect(1, "first/scores.csv: expected the scores of 3 answers, found 1; --limit 1 counts only those",
+           "vote unknown first second -o voted.unknown");
+    expect(0, "1 answered", "vote unknown first second --limit 1 -o voted.unknown");
+    write_text("first/scores.csv",
+               "name,metric,score,exact,copied,against_input\n"); /* of an older version */
+    expect(1, "first/scores.csv: expected a row for each of 3 answers, found none",
+           "vote unknown first second -o voted.unknown");
+}
+
+/* Answers that are right have an infinite psnr: they do not make a mean worse by being left out of it. The same model and
+ * seed give the same answers again. */
+static void check_perfect(void)
+{
+    static const char *const eval = "eval perfect " MODEL " --sample-steps 1 --train-pairs 0 --at-least";
+    expect_shell(0, "", "mkdir perfect perfect/test");
+    for (int i = 0; i < 3; i++) expect_shell(0, "", "cp q.ppm perfect/test/%d.in.ppm", i);
+    expect(0, "", "eval perfect " MODEL " --sample-steps 1 -o perfect.answers");
+    for (int i = 0; i < 2; i++)
+        expect_shell(0, "", "cp perfect.answers/%d.ppm perfect/test/%d.out.ppm", i, i);
+    expect_shell(0, "", "cp q.ppm perfect/test/2.out.ppm");
+    expect(0, " without 2 equal pictures, whose psnr is infinite (", "%s 40", eval);
+    double mean = 0, bounded = 0, copied = 0, best = 84.7659; /* 10 log10(255^2 32 48 3) */
+    const char *at = strstr(said, "mean psnr "), *all = at ? strchr(at, '(') : NULL,
+               *copy = at ? strstr(at, "copying the input: mean psnr ") : NULL;
+    bool read = copy && sscanf(at, "mean psnr %lf", &mean) == 1 && sscanf(all, "(%lf", &bounded) == 1 &&
+                sscanf(copy, "copying the input: mean psnr %lf without 1 equal picture,", &copied) == 1;
+    CHECK(read && mean < 40 && copied < 40, "%s", said);
+    CHECK(strstr(copy ? copy : "", "without 1 equal picture,"), "%s", said);
+    double error = bounded - (mean + 2 * best) / 3;
+    CHECK(error < 1e-3 && error > -1e-3, "%g: expected the mean of %g and 2 times %g", bounded, mean, best);
+    expect(3, "exact 2 of 3", "%s %g", eval, bounded + 1);
+    expect_shell(0, "", "cp perfect.answers/2.ppm perfect/test/2.out.ppm");
+    expect(0, "mean psnr inf, exact 3 of 3", "%s 1e9", eval);
+}
+
 /* Runs whose answers are copies, a grid that the pictures don't have, a picture of another aspect ratio. */
 static void check_pictures(void)
 {
@@ -141,6 +189,118 @@ static void check_pictures(void)
     expect(0, other, "fit coarse " MODEL " --steps 1 --rank 2 -o coarse.run");
     expect(0, "", "fit grids " MODEL " --steps 1 --rank 2 -o fine.run");
     CHECK(!strstr(said, "differs from this picture"), "%s", said);
+}
+
+/* Pictures that are moved by half a cell, in a task whose first training pair is not: every picture is compared. */
+static void check_moved(void)
+{
+    static const char *const eval = "eval moved " MODEL " --sample-steps 1 --train-pairs 0";
+    expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 3 -o moved");
+    expect(0, "", "%s -o moved.answers", eval);
+    CHECK(!strstr(said, "differs from this picture"), "%s", said);
+    for (int i = 1; i < 3; i++)
+        for (int k = 0; k < 2; k++) {
+            char name[64];
+            vdm_picture p = {0};
+            snprintf(name, sizeof name, "moved/test/000%d.%s.ppm", i, k ? "out" : "in");
+            CHECK(!vdm_picture_read(&p, name, &err), "%s", err.text);
+            size_t bytes = (size_t)p.height * (size_t)p.width * 3, by = (size_t)(4 * p.width + 4) * 3;
+            memmove(p.rgb + by, p.rgb, bytes - by);
+            CHECK(!vdm_picture_write(&p, name, &err), "%s", err.text);
+            vdm_picture_free(&p);
+        }
+    static const char one[] = "moved/test/0001.out.ppm: a grid of 4 rows and 6 columns of 8 pixels differs",
+                      two[] = "It is one of 2 such pictures.\n";
+    expect(0, one, "%s", eval);
+    CHECK(strstr(said, two), "%s", said);
+    expect_shell(0, "", "rm moved.answers/scores.csv"); /* of other pictures */
+    expect(0, one, "vote moved moved.answers -o moved.voted");
+    CHECK(strstr(said, two), "%s", said);
+    expect(0, one, "demo moved " MODEL " --steps 1 --rank 2 --batch 1 --sample-steps 1 -o moved.demo");
+    expect(0, "moved/test/0001.in.ppm: a grid of 4 rows and 6 columns of 8 pixels differs", "%s --view 1",
+           eval);
+    CHECK(strstr(said, "It is one of 4 such pictures.\n"), "%s", said);
+    expect(0, one, "%s --limit 2", eval);
+    CHECK(!strstr(said, "It is one of"), "%s", said);
+}
+
+/* A square, or a figure of two joints, in that colour on black; NULL: black. */
+static void write_mask(const char *name, const uint8_t *colour, bool joints)
+{
+    static uint8_t rgb[32 * 48 * 3];
+    const vdm_joint list[] = {{10.5, 10.5, VDM_ARM}, {20.5, 30.5, VDM_ARM}};
+    const vdm_limb limb = {0, 1, VDM_ARM};
+    vdm_picture p = {32, 48, rgb};
+    memset(rgb, 0, sizeof rgb);
+    if (joints) vdm_pose_draw(&p, list, 2, &limb, 1); /* red */
+    for (int i = 0; i < 32 * 48; i++) {
+        bool inside = joints ? rgb[3 * i] > 127 : i / 48 >= 8 && i / 48 < 24 && i % 48 >= 8 && i % 48 < 24;
+        if (colour && inside) memcpy(rgb + 3 * i, colour, 3);
+        if (!colour) memset(rgb + 3 * i, 0, 3);
+    }
+    CHECK(vdm_picture_write(&p, path_of(name), &err) == 0, "%s", err.text);
+}
+
+/* Outputs in colours that the metric does not read, for which an empty answer would be exact. */
+static void check_truths(void)
+{
+#define OFF \
+    "expected a pixel with a luminance above 127, as of white on black, found none in any of 2 outputs"
+#define ONE  "expected two classes, pixels next to two colours of the palette, found none in any of 2 outputs"
+#define BARE "expected a joint, a disc in white, blue, red or green on black, found none in any of 2 outputs"
+    static const struct {
+        const char *metric;
+        int status;
+        uint8_t colour[3], second[3]; /* of the training pair's output, and of the test's */
+        const char *says;             /* NULL: nothing of the metric */
+    } cases[] = {
+        {"iou", 0, {255, 255, 255}, {255, 255, 255}, NULL},
+        {"iou", 0, {255, 255, 255}, {0, 0, 0}, NULL}, /* one is empty */
+        {"iou", 0, {0, 0, 0}, {0, 0, 0}, "metric iou: none of 2 outputs has a pixel with a luminance above"},
+        {"iou", 0, {255, 255, 0}, {255, 255, 255}, NULL}, /* on, if not white */
+        {"iou", 1, {1, 1, 1}, {1, 1, 1}, "metric iou: " OFF},
+        {"iou", 1, {255, 0, 0}, {255, 0, 0}, "metric iou: " OFF},
+        {"iou",
+         0,
+         {255, 255, 255},
+         {255, 0, 0},
+         "b.out.ppm: most pixels of its figure differ by more than 64"},
+        {"miou", 0, {255, 65, 54}, {0, 116, 217}, NULL},
+        {"miou", 1, {1, 1, 1}, {2, 2, 2}, "metric miou: " ONE},
+        {"miou",
+         0,
+         {0, 128, 0},
+         {255, 65, 54},
+         "a.out.ppm: most pixels of its figure differ by more than 64"},
+        {"pose", 0, {255, 0, 0}, {0, 255, 0}, NULL},
+        {"pck", 0, {255, 0, 0}, {0, 0, 0}, NULL},
+        {"pose", 1, {255, 255, 0}, {255, 0, 255}, "metric pose: " BARE},
+        {"pck", 1, {255, 255, 0}, {0, 0, 0}, "metric pck: " BARE},
+        {"pose",
+         0,
+         {255, 0, 0},
+         {255, 255, 0},
+         "b.out.ppm: most pixels of its figure differ by more than 64"},
+        {"psnr", 0, {1, 1, 1}, {1, 1, 1}, NULL},
+    };
+    expect_shell(
+        0, "",
+        "mkdir masks masks/train masks/test; cp q.ppm masks/train/a.in.ppm; cp q.ppm masks/test/b.in.ppm");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool joints = cases[i].metric[0] == 'p' && cases[i].metric[1] != 's';
+        write_mask("masks/train/a.out.ppm", cases[i].colour, joints);
+        write_mask("masks/test/b.out.ppm", cases[i].second, joints);
+        write_text("masks/task.json", "{\"metric\": \"%s\"}", cases[i].metric);
+        int status = vdm("eval masks " MODEL " --sample-steps 1");
+        bool silent = !strstr(said, "metric ");
+        CHECK(status == cases[i].status && (cases[i].says ? strstr(said, cases[i].says) != NULL : silent),
+              "case %d, %s: status %d: %s", (int)i, cases[i].metric, status, said);
+    }
+    write_mask("masks/train/a.out.ppm", cases[4].colour, false);
+    write_text("masks/task.json", "{\"metric\": \"iou\"}");
+    expect(1, "a.out.ppm: metric iou: expected a pixel with a luminance above 127",
+           "fit masks " MODEL " --steps 1 --rank 2 -o masks.run");
+    expect(1, "a.out.ppm: metric iou: expected", "demo masks " MODEL " --steps 1 --rank 2 -o masks.demo");
 }
 
 /* Commands that learn and answer obey the limit of memory, with the same result. */
@@ -285,7 +445,11 @@ int main(void)
     check_golden_sizes();
     check_injected();
     check_counts();
+    check_perfect();
+    check_stale();
     check_pictures();
+    check_moved();
+    check_truths();
     check_contents();
     check_memory();
     check_options();

@@ -199,7 +199,11 @@ static void test_settings(void)
     CHECK(!*read_task(&t) && t.grid.palette == VDM_PALETTE_MAZE && !t.grid.rows, "a palette without a grid");
     vdm_task_free(&t);
     make_task("test/a.in.ppm", "{}");
-    CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric, "an empty task.json");
+    CHECK(!*read_task(&t) && !t.has_phi && !t.has_metric && t.metric == VDM_METRIC_PSNR,
+          "an empty task.json");
+    vdm_task_free(&t);
+    make_task("test/a.in.ppm", "{\"grid\": {\"rows\": 3, \"cols\": 4, \"cell\": 30, \"border\": 0}}");
+    CHECK(!*read_task(&t) && !t.has_metric && t.metric == VDM_METRIC_CELLS, "a grid without a metric");
     vdm_task_free(&t);
 }
 
@@ -345,9 +349,64 @@ static void test_resize(void)
     CHECK(!vdm_task_resize(&t, true, 32, 32, &pictures, &resized, &err) && pictures == 3 && resized == 1,
           "%d of %d: %s", resized, pictures, err.text);
     vdm_task_free(&t);
-    make_sizes(&t, "{\"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}", 32, 32);
+    make_sizes(&t, "{\"metric\": \"psnr\", \"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 8, \"border\": 0}}",
+               32, 32);
     CHECK(!vdm_task_resize(&t, true, 30, 30, &pictures, &resized, &err) && !t.grid.rows,
           "psnr: the layout is dropped");
+    vdm_task_free(&t);
+}
+
+/* A disc of class 2 on class 0; its radius is 0.3 of the side. */
+static vdm_picture disc_of(int side)
+{
+    static uint8_t rgb[100 * 100 * 3];
+    const vdm_picture p = {side, side, rgb};
+    for (int i = 0; i < side * side; i++) {
+        double y = (i / side + 0.5) / side - 0.5, x = (i % side + 0.5) / side - 0.5;
+        memcpy(rgb + 3 * i, vdm_palette_colour(VDM_PALETTE_ARC, y * y + x * x < 0.09 ? 2 : 0), 3);
+    }
+    return p;
+}
+
+static int pixels_of_class(const vdm_picture *p, int number)
+{
+    vdm_colours colours;
+    int n = 0;
+    vdm_palette_colours(&colours, VDM_PALETTE_ARC);
+    for (int i = 0; i < p->height * p->width; i++) {
+        const double rgb[3] = {p->rgb[3 * i], p->rgb[3 * i + 1], p->rgb[3 * i + 2]};
+        n += vdm_nearest_colour(&colours, rgb) == number;
+    }
+    return n;
+}
+
+/* A resized picture of classes has no class that the file lacks: half of red is dark red, class 9. */
+static void test_classes(void)
+{
+    static const vdm_side sides[] = {VDM_OUTPUT, VDM_INPUT};
+    vdm_task t;
+    vdm_error err = {""};
+    vdm_picture p = {0};
+    make_task("train/a.in.ppm train/a.out.ppm", "{\"metric\": \"miou\"}");
+    const vdm_picture file = disc_of(100);
+    for (int i = 0; i < 2; i++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/train/a.%s.ppm", dir, i ? "in" : "out");
+        CHECK(!vdm_picture_write(&file, path, &err), "%s", err.text);
+    }
+    CHECK(!*read_task(&t), "a task of classes");
+    const vdm_picture crisp = disc_of(64);
+    for (int i = 0; i < 2; i++) {
+        CHECK(!vdm_example_picture(&p, &t, &t.train[0], sides[i], 64, 64, &err), "%s", err.text);
+        double score = vdm_score_miou(&p, &crisp, VDM_PALETTE_ARC);
+        int ring = pixels_of_class(&p, 9);
+        if (i == 0) CHECK(!ring && score > 0.98, "output: %d pixels of class 9, miou %g", ring, score);
+        if (i == 1) CHECK(ring > 50, "input: %d pixels of class 9, expected a picture without classes", ring);
+        vdm_picture_free(&p);
+    }
+    CHECK(vdm_example_picture(&p, &t, &t.train[0], VDM_OUTPUT, 0, 64, &err) == -1 && !p.rgb &&
+              strstr(err.text, "size: found 0 x 64"),
+          "%s", err.text);
     vdm_task_free(&t);
 }
 
@@ -360,5 +419,6 @@ int main(void)
     test_bad_settings();
     test_mutations();
     test_resize();
+    test_classes();
     return check_end("task");
 }

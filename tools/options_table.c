@@ -89,7 +89,7 @@ const struct option_row option_rows[] = {
     {"--limit", "N", COUNT, AT(limit), 1, VDM_MAX_PAIRS, DEMO, 0,
      "answer only the first N test pictures; with a generator's name: make N (50)"},
     {"--at-least", "X", REAL, AT(eval.at_least), -1e9, 1e9, EVAL | VOTE, 0,
-     "exit with status 3 if the mean score is below X, or above X if the metric is mae"},
+     "exit with status 3 if the mean score is below X, or above X if the metric is mae; equal pictures, whose psnr is infinite, count as if one level differed"},
     {"--colour", "none|shift|affine|palette", CHOICE, AT(eval.colour), 0, 0, EVAL, 0,
      "correct the colours of answers in one view: shift adds one offset, affine and palette learn a map from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
@@ -249,7 +249,8 @@ const struct usage usages[] = {
      "A task is solved if every test has an exact answer. A task that can't be answered has a line, too, and the exit "
      "status is 1: remove the line to try it again. A full disk or a lack of memory stops the run instead."},
     {INTERP, "vdm interp X.png Y.png -o V.y4m [options]",
-     "Writes the training video of a pair, or a strip of its frames if -o ends with .png or .ppm."},
+     "Writes the training video of a pair, or a strip of its frames if -o ends with .png or .ppm. tiles and noisy have the "
+     "random numbers of the first pair of a training run with this --seed."},
     {PROMPT, "vdm prompt TEXT -o FILE [options]",
      "Computes the embedding of a prompt with the model's text_encoder/ and tokenizer/, as diffusers' pipelines do, for "
      "--prompt-embeds. A text encoder is as large as the transformer; --prompt reads it every time."},

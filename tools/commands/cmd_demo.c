@@ -13,10 +13,12 @@
 #include "tools/report/terminal.h"
 #include "tools/report/strip.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +148,7 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     if (!d->made || make_folder(folder, err) || training_claim(&d->lock, folder, err)) return -1;
-    if (make_task(d, name, err)) return -1;
+    if (claim_folder(folder, "demo", err) || make_task(d, name, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 
@@ -168,6 +170,7 @@ static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
     if (paths_write(&p, d->scores, ANY_FILE, err) || paths_write(&p, d->strip, ANY_FILE, err)) goto end;
     if (paths_write(&p, d->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
+    if (!status) status = claim_folder(folder, "demo", err);
 end:
     paths_free(&p);
     return status;
@@ -189,6 +192,13 @@ static int prepare(struct demo *d, vdm_error *err)
     if (evaluation_plan(&d->evaluation, &d->s, &d->task, n, 0, err) ||
         print_seen_inputs(&d->task, d->training.pairs, n, err))
         return -1;
+    const truths outputs = {.task = &d->task,
+                            .n_train = d->training.pairs,
+                            .n_test = n,
+                            .inputs = d->training.views.n > 1,
+                            .height = d->s.geometry.height,
+                            .width = d->s.geometry.width};
+    if (truths_check(&outputs, err)) return -1;
     return prepare_output(d, folder, err);
 }
 

@@ -6,12 +6,14 @@
 #include "tools/report/page.h"
 #include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/files.h"
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 enum { TRAIN_PAIRS = 8 }; /* training pairs that are answered as well, without --train-pairs */
 
@@ -34,6 +36,7 @@ static int prepare_output(struct files *f, const options *o, const vdm_task *t, 
     }
     status = paths_check(&p, err);
     if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
+    if (!status && o->output) status = claim_folder(o->output, "eval", err);
 end:
     paths_free(&p);
     return status;
@@ -95,7 +98,9 @@ static int prepare(session *s, evaluation *a, vdm_task *t, vdm_view *view, optio
     if (evaluation_plan(a, s, t, n, count_train_pairs(o, t, learned, n), err) ||
         print_seen_inputs(t, learned, n, err))
         return -1;
-    return canvas_report_grid(t, t->n_train ? &t->train[0] : &t->test[0], &s->geometry, err);
+    int pairs = a->train_pairs ? a->train_pairs : t->n_train ? 1 : 0;
+    const truths outputs = {t, pairs, n, a->views.n > 1 || t->view, s->geometry.height, s->geometry.width};
+    return truths_check(&outputs, err);
 }
 
 int command_eval(int argc, char **argv)

@@ -4,11 +4,13 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
 #include "tools/run/files.h"
 #include "tools/run/injected.h"
 #include "tools/run/plan.h"
+#include "tools/run/truths.h"
 
 #include <math.h>
 #include <string.h>
@@ -190,7 +192,8 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
-    status = paths_check(&p, err) || check_gradients(r, o, err) ? -1 : 0;
+    status =
+        paths_check(&p, err) || claim_folder(o->output, "fit", err) || check_gradients(r, o, err) ? -1 : 0;
 end:
     paths_free(&p);
     return status;
@@ -244,7 +247,13 @@ static int fit(struct run *r, options *o, const char *command, vdm_error *err)
         plan_print(&r->s, o->learn.steps, 0, r->training.videos);
         return 0;
     }
-    if (prepare_output(r, o, err)) return -1;
+    const vdm_geometry *g = &r->s.geometry;
+    const truths outputs = {.task = &r->task,
+                            .n_train = r->training.pairs,
+                            .inputs = r->training.views.n > 1 || r->task.view,
+                            .height = g->height,
+                            .width = g->width};
+    if (truths_check(&outputs, err) || prepare_output(r, o, err)) return -1;
     return learn(r, o, command, err);
 }
 

@@ -1,4 +1,5 @@
-/* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. */
+/* vdm interp: the video that a pair of pictures becomes, as a video or as a strip of pictures. Its random numbers are
+ * those of the first pair of a training run with the same seed. */
 #include "tools/commands/commands.h"
 #include "tools/messages.h"
 #include "tools/run/paths.h"
@@ -49,7 +50,7 @@ static int make_video(const options *o, const vdm_phi *phi, vdm_error *err)
     }
     if (!status) {
         vdm_rng rng;
-        vdm_rng_seed(&rng, o->seed);
+        vdm_fit_rng(&rng, o->seed, VDM_FIT_LATENTS, 0);
         frames =
             vdm_alloc((size_t)o->frames * (size_t)height * (size_t)width * 3, 1, "the video's frames", err);
         status = frames ? 0 : -1;

@@ -19,6 +19,7 @@
 /* The tensors of --inject that replace random numbers. */
 struct injected {
     float *noise, *image_noise, *step_noise;
+    bool prompt; /* the session's is replaced, too */
 };
 
 static int inject_one(float **to, const vdm_safetensors *f, const char *name, int rank, const int64_t *shape,
@@ -77,6 +78,7 @@ static int inject(struct injected *in, session *s, vdm_error *err)
                      "found none of them",
                      s->options->inject);
     if (!status) status = check_prompts(s, prompt, negative, err);
+    in->prompt = prompt != NULL;
     session_use_prompts(s, prompt, negative);
     return status;
 }
@@ -173,11 +175,12 @@ static int question_init(struct question *q, session *s, const vdm_picture *quer
     if (q->views.n > 1 && cell_votes_new(&q->votes, q->task.grid.rows, q->task.grid.cols, err)) return -1;
     if (vdm_picture_resize(&q->query, query, g->height, g->width, err)) return -1;
     bool resized = query->height != g->height || query->width != g->width;
-    if (q->views.n > 1 && !resized &&
-        canvas_report_picture(name_of_picture(s->options), query, &q->task.grid,
-                              s->options->sample.n_loras ? "the adapter" : "--cell, --border, --palette",
-                              err))
-        return -1;
+    double levels = 0;
+    if (q->views.n > 1 && !resized && canvas_difference(&levels, query, &q->task.grid, err)) return -1;
+    if (levels > 0)
+        canvas_print_difference(name_of_picture(s->options), &q->task.grid, levels,
+                                s->options->sample.n_loras ? "the adapter" : "--cell, --border, --palette",
+                                0);
     q->video = vdm_alloc((size_t)g->frames * 3 * (size_t)g->height * (size_t)g->width, sizeof(float),
                          "the video", err);
     return q->video ? 0 : -1;
@@ -294,6 +297,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, options *
     }
     struct injected in = {0};
     int status = o->inject ? inject(&in, s, err) : 0; /* before the model is loaded, which encodes prompts */
+    if (in.prompt) views_free_text(&q->views);
     if (!status) status = session_load(s, err);
     if (!status) status = adapters_report(s, q->views.n > 1 ? &q->task : NULL, q->views.n, err);
     if (!status) status = answer(q, &in, err);

@@ -9,9 +9,11 @@
 #include "tools/messages.h"
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
+#include "tools/run/claim.h"
 #include "tools/run/files.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
+#include "tools/run/truths.h"
 
 #include <errno.h>
 #include <math.h>
@@ -132,40 +134,44 @@ static void report_copies(const struct vote *v)
         }
 }
 
-/* The score of a row "NAME,METRIC,SCORE,...", NAME perhaps in quotes; NaN: there is none. */
+/* The score of a row "NAME,METRIC,SCORE,...", NAME perhaps in quotes; NaN: there is none, or it is empty. */
 static double score_of_row(const char *row)
 {
     bool quoted = false;
     for (; *row && *row != '\n' && (quoted || *row != ','); row++) quoted ^= *row == '"';
     const char *metric = *row == ',' ? row + 1 : row;
     size_t n = strcspn(metric, ",\n");
-    return metric[n] == ',' ? strtod(metric + n + 1, NULL) : (double)NAN;
+    return metric[n] == ',' && metric[n + 1] != ',' ? strtod(metric + n + 1, NULL) : (double)NAN;
 }
 
-/* Reads a run's table, and rejects one that has fewer answers than are counted: other pictures in its folder may be an
- * earlier run's. */
+/* Rejects a table with fewer answers than are counted: other pictures in the run's folder may be an earlier run's. */
+static int check_rows(const char *path, int expected, int rows, vdm_error *err)
+{
+    if (rows >= expected) return 0;
+    if (rows > 0)
+        return vdm_fail(err, "%s: expected the scores of %d answers, found %d; --limit %d counts only those",
+                        path, expected, rows, rows);
+    return vdm_fail(err, "%s: expected a row for each of %d answers, found none", path, expected);
+}
+
+/* Reads a run's table, which has a row for each of its answers, also without a score. */
 static int read_run(struct vote *v, int k, vdm_error *err)
 {
     const char *run = v->runs[k];
     double *to = v->recorded + (int64_t)k * v->evaluation.asked;
     char *path = vdm_path(run, "scores.csv", err), *text = NULL;
     size_t size = 0;
-    int expected = 0, rows = -1, status = path ? 0 : -1; /* without the header */
+    int rows = -1, status = path ? 0 : -1; /* without the header */
     for (int i = 0; i < v->evaluation.asked; i++) to[i] = (double)NAN;
     if (path && has(run, "scores.csv")) {
         status = vdm_read_file(path, VDM_MAX_JSON, &text, &size, err);
         for (size_t i = 0; i < size; i++) rows += text[i] == '\n';
         const char *row = size ? strchr(text, '\n') : NULL;
         for (int i = 0; i < v->evaluation.asked; i++) {
-            if (!v->task.test[i].output) continue;
-            expected++;
-            if (row && row[1]) to[i] = score_of_row(row + 1);
+            if (row && row[1] && v->task.test[i].output) to[i] = score_of_row(row + 1);
             row = row ? strchr(row + 1, '\n') : NULL;
         }
-        if (!status && rows < expected)
-            status =
-                vdm_fail(err, "%s: expected the scores of %d answers, found %d; --limit %d counts only those",
-                         path, expected, rows, rows);
+        if (!status) status = check_rows(path, v->evaluation.asked, rows, err);
     }
     vdm_free(text);
     vdm_free(path);
@@ -195,6 +201,8 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     v->scores = vdm_path(o->output, "scores.csv", err);
     v->page = vdm_path(o->output, "report.html", err);
     if (!v->scores || !v->page) return -1;
+    const truths outputs = {.task = t, .n_test = n, .height = g->height, .width = g->width};
+    if (truths_check(&outputs, err)) return -1;
     int status = -1;
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
@@ -203,6 +211,7 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
+    if (!status) status = claim_folder(o->output, "vote", err);
 end:
     paths_free(&p);
     return status;

@@ -327,7 +327,8 @@ static int keep_note(struct shot *s, const char *text, vdm_error *err)
     return 0;
 }
 
-/* What the annotation adds to its picture; -1: it cannot be drawn. */
+/* What the annotation adds to its picture; -1: it cannot be drawn. An area of 0 or less is not that of a mask: then the
+ * mask is measured, as if there were none. */
 static int measure_note(struct coco *c, struct shot *s, vdm_fields *f)
 {
     vdm_joint joints[KEYPOINTS];
@@ -340,7 +341,7 @@ static int measure_note(struct coco *c, struct shot *s, vdm_fields *f)
     double area = 0;
     const vdm_json_node *segmentation = vdm_field(f, "segmentation"), *given = vdm_field(f, "area");
     if (mask_measure(&area, s->height, s->width, f->json, segmentation, f->path, f->err)) return -1;
-    s->area += given && given->kind == VDM_JSON_NUMBER && given->number >= 0 ? given->number : area;
+    s->area += given && given->kind == VDM_JSON_NUMBER && given->number > 0 ? given->number : area;
     return 0;
 }
 

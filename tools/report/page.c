@@ -326,12 +326,15 @@ static void answer_films(struct writer *w)
  * Scores and settings */
 
 /* A mean score; of cells in percent. */
-static void mean_row(FILE *f, const char *name, vdm_metric m, double mean)
+static void mean_row(FILE *f, const char *name, vdm_metric m, const mean_score *mean)
 {
     if (m == VDM_METRIC_CELLS)
-        row(f, name, "%.1f %% of the cells are right", 100 * mean);
+        row(f, name, "%.1f %% of the cells are right", 100 * mean->value);
+    else if (mean->finite && mean->infinite)
+        row(f, name, "%.4f (%s), without %d equal picture%s, whose psnr is infinite", mean->value,
+            vdm_metric_name(m), mean->infinite, mean->infinite == 1 ? "" : "s");
     else
-        row(f, name, "%.4f (%s)", mean, vdm_metric_name(m));
+        row(f, name, "%.4f (%s)", mean->value, vdm_metric_name(m));
 }
 
 static void numbers(struct writer *w)
@@ -341,13 +344,12 @@ static void numbers(struct writer *w)
     if (!a->scored) return;
     fputs("<section><h2>Scores</h2>\n<table><tbody>\n", f);
     row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored, 100.0 * a->exact / a->scored);
-    mean_row(f, "Mean", a->task->metric, a->mean);
-    mean_row(f, "Copying the input", a->task->metric, a->copied);
+    mean_row(f, "Mean", a->task->metric, &a->mean);
+    mean_row(f, "Copying the input", a->task->metric, &a->copied);
     if (a->colours.kind != VDM_COLOUR_NONE) {
         row(f, "Exact, colours not corrected", "%d of %d", a->raw_exact, a->scored);
-        mean_row(f, "Mean, colours not corrected", a->task->metric, a->raw);
+        mean_row(f, "Mean, colours not corrected", a->task->metric, &a->raw);
     }
-    if (a->perfect) row(f, "Left out of the mean", "%d equal pictures, whose score is infinite", a->perfect);
     if (a->n && w->p->session) row(f, "Seconds for each answer", "%.2f", a->seconds / a->n);
     fputs("</tbody></table></section>\n", f);
 }

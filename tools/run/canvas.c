@@ -163,40 +163,32 @@ static double mean_difference(const vdm_picture *a, const vdm_picture *b)
     return (double)sum / (double)n;
 }
 
-int canvas_report_picture(const char *name, const vdm_picture *p, const vdm_grid_layout *grid,
-                          const char *source, vdm_error *err)
+int canvas_difference(double *levels, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err)
 {
     const double FAR = 8; /* levels of 255; a picture of such a grid has a difference of 0 */
     vdm_picture drawn = {0};
+    *levels = 0;
     uint8_t *cells = vdm_alloc((size_t)grid->rows * (size_t)grid->cols, 1, "a grid", err);
     int status = cells ? 0 : -1;
     if (!status && !vdm_grid_read(cells, p, grid)) {
         status = vdm_grid_render(&drawn, cells, grid, p->height, p->width, err);
         double far = status ? 0 : mean_difference(p, &drawn);
-        if (far > FAR)
-            fprintf(
-                stderr,
-                "%s: a grid of %d rows and %d columns of %d pixels differs from this picture by %.0f of 255 "
-                "levels: are grid and palette of %s those of the picture?\n",
-                clean(name), grid->rows, grid->cols, grid->cell + grid->border, far, source);
+        if (far > FAR) *levels = far;
     }
     vdm_free(cells);
     vdm_picture_free(&drawn);
     return status;
 }
 
-int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err)
+void canvas_print_difference(const char *name, const vdm_grid_layout *grid, double levels, const char *source,
+                             int others)
 {
-    vdm_grid_layout grid = vdm_example_grid(t, e);
-    vdm_picture p = {0};
-    int height, width;
-    if (t->metric != VDM_METRIC_CELLS || t->arc.path || !e->output) return 0;
-    if (vdm_picture_size(e->output, &height, &width, err)) return -1;
-    if (height != g->height || width != g->width) return 0; /* resized */
-    int status = vdm_example_picture(&p, t, e, VDM_OUTPUT, height, width, err);
-    if (!status) status = canvas_report_picture(e->output, &p, &grid, "task.json", err);
-    vdm_picture_free(&p);
-    return status;
+    fprintf(stderr,
+            "%s: a grid of %d rows and %d columns of %d pixels differs from this picture by %.0f of 255 "
+            "levels: are grid and palette of %s those of the picture?",
+            clean(name), grid->rows, grid->cols, grid->cell + grid->border, levels, source);
+    if (others) fprintf(stderr, " It is one of %d such pictures.", others + 1);
+    fputc('\n', stderr);
 }
 
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err)

@@ -12,11 +12,12 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 int canvas_view(vdm_task *t, const options *o, vdm_view *view, vdm_error *err);
 /* Rejects a grid of cells that does not fit into the session's pictures. */
 int canvas_check_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
-/* Prints a warning if p is not a picture of such a grid; source: what has the grid and its palette. */
-int canvas_report_picture(const char *name, const vdm_picture *p, const vdm_grid_layout *grid,
-                          const char *source, vdm_error *err);
-/* The same if the example's output is not a picture of the task's grid: its scores and views are meaningless. */
-int canvas_report_grid(const vdm_task *t, const vdm_example *e, const vdm_geometry *g, vdm_error *err);
+/* The mean difference of p from the grid that is read in it, in levels of 255; 0 if it is small, or the grid does not fit. */
+int canvas_difference(double *levels, const vdm_picture *p, const vdm_grid_layout *grid, vdm_error *err);
+/* Prints that a picture is not one of such a grid; source: what has the grid and its palette. others: pictures of which the
+ * same is true. */
+void canvas_print_difference(const char *name, const vdm_grid_layout *grid, double levels, const char *source,
+                             int others);
 /* How the task's grids are drawn: "cell 8, border 2, align 1, palette arc, 7 rows, 7 columns"; "" if it has none. The
  * rows and columns are left out if they differ from grid to grid, as in ARC-AGI. */
 void canvas_grid_text(char *text, size_t size, const vdm_task *t);

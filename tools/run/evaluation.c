@@ -99,29 +99,57 @@ static int score(struct answer *a, vdm_metric metric, const vdm_grid_layout *gri
     return mark_cells(a, grid, last, truth, err);
 }
 
+static void mean_add(mean_score *m, double score)
+{
+    if (isfinite(score)) m->value += score, m->finite++;
+    if (isinf(score)) m->infinite++;
+}
+
+static void mean_end(mean_score *m)
+{
+    if (m->finite)
+        m->value /= m->finite;
+    else
+        m->value = m->infinite ? (double)INFINITY : (double)NAN;
+}
+
 static void add_up(evaluation *a)
 {
-    double sum = 0, copied = 0, against_input = 0, raw = 0;
-    int n = 0, m = 0, k = 0, r = 0;
+    mean_score *const means[] = {&a->mean, &a->copied, &a->against_input, &a->raw};
     a->scored = a->exact = a->raw_exact = 0;
+    for (int k = 0; k < 4; k++) *means[k] = (mean_score){0};
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
+        const double scores[] = {e->score, e->copied, e->against_input, e->raw};
         if (!e->known) continue;
         a->scored++;
         a->exact += e->exact;
         a->raw_exact += e->raw_exact;
-        if (isfinite(e->raw)) raw += e->raw, r++;
-        if (isfinite(e->score)) sum += e->score, n++;
-        if (isfinite(e->copied)) copied += e->copied, m++;
-        if (isfinite(e->against_input)) against_input += e->against_input, k++;
+        for (int k = 0; k < 4; k++) mean_add(means[k], scores[k]);
     }
-    a->perfect = a->scored - n;
-    a->mean = n ? sum / n : (double)INFINITY;
-    a->raw = r ? raw / r : (double)INFINITY;
+    for (int k = 0; k < 4; k++) mean_end(means[k]);
     a->diagnosis->test = a->scored;
     a->diagnosis->test_exact = a->exact;
-    a->copied = m ? copied / m : (double)INFINITY;
-    a->against_input = k ? against_input / k : (double)INFINITY;
+}
+
+/* The mean that --at-least is compared with. An equal picture, whose psnr is infinite, has that of a picture with an error
+ * of one level in one channel: more than any other picture of its size, so that a better answer never lowers the mean. */
+static double bounded_mean(const evaluation *a)
+{
+    const mean_score *m = &a->mean;
+    const vdm_geometry *g = &a->geometry;
+    double best = 10 * log10(255.0 * 255 * 3 * g->height * g->width);
+    if (!m->finite || !m->infinite) return m->value;
+    return (m->value * m->finite + best * m->infinite) / (m->finite + m->infinite);
+}
+
+/* "8.9000", or "8.9000 without 2 equal pictures, whose psnr is infinite" */
+static void mean_text(char *text, size_t size, const mean_score *m)
+{
+    int n = snprintf(text, size, "%.4f", m->value);
+    if (m->finite && m->infinite && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, " without %d equal picture%s, whose psnr is infinite",
+                 m->infinite, m->infinite == 1 ? "" : "s");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -528,14 +556,25 @@ int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
     fprintf(f.stream, "name,metric,score,exact,copied,against_input%s\n", corrected ? ",raw" : "");
     for (int i = 0; i < a->n; i++) {
         const struct answer *e = &a->all[i];
-        if (!e->known) continue;
         write_name(f.stream, e->example->name);
-        fprintf(f.stream, ",%s,%.9g,%d,%.9g,%.9g", vdm_metric_name(a->task->metric), e->score, e->exact,
-                e->copied, e->against_input);
-        if (corrected) fprintf(f.stream, ",%.9g", e->raw);
+        fprintf(f.stream, ",%s", vdm_metric_name(a->task->metric));
+        if (e->known)
+            fprintf(f.stream, ",%.9g,%d,%.9g,%.9g", e->score, e->exact, e->copied, e->against_input);
+        else
+            fputs(",,,,", f.stream);
+        if (corrected) fputc(',', f.stream);
+        if (corrected && e->known) fprintf(f.stream, "%.9g", e->raw);
         fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);
+}
+
+/* Without --at-least nothing is below: it is minus infinity. */
+static bool is_below(const options *o, const evaluation *a)
+{
+    double mean = bounded_mean(a), limit = o->eval.at_least;
+    if (!isfinite(limit)) return false;
+    return a->task->metric == VDM_METRIC_MAE ? mean > limit : mean < limit;
 }
 
 int evaluation_summary(const options *o, const evaluation *a)
@@ -545,20 +584,22 @@ int evaluation_summary(const options *o, const evaluation *a)
         printf("%d answered, none has a known answer\n", a->n);
         return DONE;
     }
+    char mean[128], copied[128], against_input[128], raw[128];
+    mean_text(mean, sizeof mean, &a->mean);
+    mean_text(copied, sizeof copied, &a->copied);
+    mean_text(against_input, sizeof against_input, &a->against_input);
+    mean_text(raw, sizeof raw, &a->raw);
     if (a->colours.kind != VDM_COLOUR_NONE)
-        printf("without --colour %s: mean %s %.4f, %d exact\n", o->eval.colour, metric, a->raw, a->raw_exact);
-    printf("%s: %d answered, %d scored, mean %s %.4f", clean(a->task->name), a->n, a->scored, metric,
-           a->mean);
+        printf("without --colour %s: mean %s %s, %d exact\n", o->eval.colour, metric, raw, a->raw_exact);
+    printf("%s: %d answered, %d scored, mean %s %s", clean(a->task->name), a->n, a->scored, metric, mean);
     if (a->task->metric == VDM_METRIC_POSE)
         printf(" of the joints within %.1f pixels",
                0.05 * (a->geometry.height < a->geometry.width ? a->geometry.height : a->geometry.width));
     if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
-    if (a->perfect) printf(" without %d equal pictures, whose score is infinite", a->perfect);
-    printf(", exact %d of %d (%.4f); copying the input: mean %s %.4f; against the input itself: %.4f\n",
-           a->exact, a->scored, (double)a->exact / a->scored, metric, a->copied, a->against_input);
-    bool less = a->task->metric == VDM_METRIC_MAE; /* is better */
-    bool below = less ? isfinite(o->eval.at_least) && a->mean > o->eval.at_least : a->mean < o->eval.at_least;
-    return below ? BELOW : DONE;
+    if (a->mean.finite && a->mean.infinite) printf(" (%.4f if one level of each differed)", bounded_mean(a));
+    printf(", exact %d of %d (%.4f); copying the input: mean %s %s; against the input itself: %s\n", a->exact,
+           a->scored, (double)a->exact / a->scored, metric, copied, against_input);
+    return is_below(o, a) ? BELOW : DONE;
 }
 
 void evaluation_text(const evaluation *a, char *text, size_t size)
@@ -573,12 +614,15 @@ void evaluation_text(const evaluation *a, char *text, size_t size)
     if (m < 0 || (size_t)m >= size) return;
     text += m;
     size -= (size_t)m;
+    char mean[128], copied[128];
+    mean_text(mean, sizeof mean, &a->mean);
+    mean_text(copied, sizeof copied, &a->copied);
     if (a->task->metric == VDM_METRIC_CELLS)
-        snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean,
-                 100 * a->copied);
+        snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean.value,
+                 100 * a->copied.value);
     else
-        snprintf(text, size, ", mean %s %.4f; copying the input: %.4f", vdm_metric_name(a->task->metric),
-                 a->mean, a->copied);
+        snprintf(text, size, ", mean %s %s; copying the input: %s", vdm_metric_name(a->task->metric), mean,
+                 copied);
 }
 
 void evaluation_free(evaluation *a)

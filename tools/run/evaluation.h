@@ -25,17 +25,21 @@ struct answer {
     int n_film;
 };
 int film_frame(int i, int frames); /* which of a video's frames is the film's i */
+/* A mean over pictures. The psnr of equal pictures is infinite: it is counted, not added. */
+typedef struct mean_score {
+    double value; /* of the finite scores; infinite if all are; NaN if no pictures can be compared */
+    int finite, infinite;
+} mean_score;
 typedef struct evaluation {
     const vdm_task *task;
     views views; /* that each input is answered in */
     vdm_geometry geometry;
-    bool quiet;           /* no bar, no notes */
-    int asked, n;         /* n answers so far: fewer than asked if the work was stopped */
-    int scored, exact;    /* with a known truth; exact ones */
-    int perfect;          /* psnr: equal pictures, whose score is infinite and left out of the mean */
-    double mean, copied;  /* mean scores: of the answers, and of copying the input */
-    double against_input; /* of the answers against their inputs */
-    double raw;           /* before colours were corrected */
+    bool quiet;               /* no bar, no notes */
+    int asked, n;             /* n answers so far: fewer than asked if the work was stopped */
+    int scored, exact;        /* with a known truth; exact ones */
+    mean_score mean, copied;  /* of the answers, and of copying the input */
+    mean_score against_input; /* of the answers against their inputs */
+    mean_score raw;           /* before colours were corrected */
     int raw_exact;
     double seconds;
     struct answer *all; /* [asked] */
@@ -55,9 +59,9 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
 /* Adds the next answer: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
                     vdm_error *err);
-/* Prints the result; BELOW if the mean is less than --at-least. */
+/* Prints the result; BELOW if the mean is worse than --at-least. */
 int evaluation_summary(const options *o, const evaluation *a);
-/* scores.csv: the numbers of struct answer */
+/* scores.csv: a row for each answer, with the numbers of struct answer; they are empty if the truth is not known. */
 int evaluation_write(const evaluation *a, const char *path, vdm_error *err);
 /* "41 of 50 exact (82 %), cells right 99.1 %; copying the input: 61.0 %" */
 void evaluation_text(const evaluation *a, char *text, size_t size);

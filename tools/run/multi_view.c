@@ -84,14 +84,23 @@ static int count_views(int *n, const options *o, const vdm_task *t, vdm_error *e
     return 0;
 }
 
+/* The prompt of an answer in the first view only: if the adapter was learned in several views, that of the first. */
+static int first_text(views *v, const session *s, vdm_error *err)
+{
+    int learned;
+    if (adapter_views(&learned, s->options, err)) return -1;
+    return learned > 1 ? read_text(v, s, err) : 0;
+}
+
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
 {
     int colours = 0;
     *v = (views){.n = 1};
     if (count_views(&v->n, s->options, t, err)) return -1;
-    if (v->n == 1) return 0;
     const options *o = s->options;
-    if (o->prompt.text || o->prompt.embeds || s->texts[0])
+    bool prompt = o->prompt.text || o->prompt.embeds || s->texts[0];
+    if (v->n == 1) return prompt || o->eval.view ? 0 : first_text(v, s, err);
+    if (prompt)
         return vdm_fail(err, "%d views: expected no prompt (each view has one of the model's), found %s",
                         v->n, s->texts[0] && !o->prompt.text ? "the task's" : "--prompt");
     bool square = t->arc.path ? s->geometry.height == s->geometry.width : t->grid.rows == t->grid.cols;
@@ -100,9 +109,15 @@ int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)
     return read_text(v, s, err);
 }
 
-void views_free(views *v)
+void views_free_text(views *v)
 {
     vdm_free(v->text);
+    v->text = NULL;
+}
+
+void views_free(views *v)
+{
+    views_free_text(v);
     *v = (views){0};
 }
 

@@ -5,9 +5,11 @@
 #include "tools/run/model_session.h"
 
 typedef struct views {
-    int n; /* at least 1; 1: the original task, with the session's own prompt */
+    int n; /* at least 1; 1: the original task, with the session's prompt */
     vdm_view list[MAX_VIEWS];
-    float *text; /* [n,L,Dt]: the prompt of each; NULL if n is 1 */
+    float *
+        text; /* [n,L,Dt]: the prompt of each; NULL: the session's. If n is 1 but the adapter was learned in several
+                    views, and no prompt or --view is given, the first view's */
 } views;
 /* --views; without it the number that the adapters of --lora were learned in, or, for a task of grids, the model's. */
 int views_number(int *n, const options *o, bool grids, vdm_error *err);
@@ -15,6 +17,7 @@ int views_number(int *n, const options *o, bool grids, vdm_error *err);
  * view_embeds.safetensors with that many prompts. */
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err);
 void views_free(views *v);
+void views_free_text(views *v); /* the session's prompt replaces those of the views */
 /* The prompt [L,Dt] of view k. */
 const float *views_text(const views *v, const session *s, int k);
 /* The hash of the model's prompts of the first n views; 0 if it does not have them. */

@@ -179,8 +179,7 @@ int training_read(training *l, vdm_error *err)
     int status = l->x && l->y ? 0 : -1;
     for (int i = 0; i < l->videos && !status; i++) status = read_pair(l, i, err);
     print_task_notes(l->task);
-    if (status || print_contradictions(l, err)) return -1;
-    return canvas_report_grid(l->task, &l->task->train[0], &l->session->geometry, err);
+    return status ? -1 : print_contradictions(l, err);
 }
 
 /* The rank, alpha and targets of --init's file replace the defaults before the plan is made. --rank, --alpha and
