@@ -81,6 +81,22 @@ static void check_single(void)
     arc(0, "right answers are not known", "kept.json -o kept --size-rule same");
 }
 
+/* --shots N --augment M: the first N pairs, in every view. */
+static void check_shots_in_views(void)
+{
+    expect_shell(
+        0, "",
+        "tr -d '\n' < tasks/a/count.json | sed 's/\\]\\]}, *{\"input\": \\[\\[1,0,0.*\"test\"/]]}], \"test\"/' "
+        "> first.json && grep -c input first.json");
+    arc(0, "6 steps on 4 pairs", "first.json -o first --augment 3");
+    arc(0, "6 steps on 4 pairs", "tasks/a/count.json -o few --shots 1 --augment 3");
+    CHECK(strstr(said, "count: 1 pair to learn from") != NULL, "%s", said);
+    expect_same("few/lora.safetensors", "first/lora.safetensors", true);
+    arc(0, "6 steps on 6 pairs", "tasks/a/count.json -o all --augment 2");
+    arc(0, "--shots 5: tasks/a/count.json has 2 pairs", "tasks/a/count.json -o many --shots 5 --augment 2");
+    expect_same("many/lora.safetensors", "all/lora.safetensors", true);
+}
+
 static void check_usage(void)
 {
     arc(2, "expected a task", "");
@@ -400,6 +416,7 @@ int main(void)
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");
     check_usage();
     check_single();
+    check_shots_in_views();
     check_collection();
     check_changed_member();
     check_solutions();
