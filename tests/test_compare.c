@@ -544,6 +544,34 @@ static void test_inject(void)
     CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
 }
 
+/* A port that wrote none of the results, or not the one that was asked for, does not agree; a part of them may. */
+static void test_missing(void)
+{
+    static const char *const names[] = {"x", "text", "t", "proj_out"};
+    static char page[1 << 16];
+    vdm_safetensors g;
+    vdm_tensor part[4];
+    if (!CHECK(!vdm_safetensors_open(&g, path_of("0.g"), &err), "%s", err.text)) return;
+    for (int i = 0; i < 4; i++) part[i] = *vdm_safetensors_find(&g, names[i]);
+    CHECK(!vdm_safetensors_write(path_of("in.st"), part, 3, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("part.st"), part, 4, NULL, 0, &err),
+          "%s", err.text);
+    CHECK(vdm("compare @/0.g @/in.st --html @/page.html") == 3 &&
+              says("in.st: expected results, such as '") && says("found only inputs of the computation") &&
+              says("3 agree, 0 don't"),
+          "%s", said);
+    CHECK(slurp(page, sizeof page, "page.html") && strstr(page, "found only inputs of the computation.</p>"),
+          "the page does not have it");
+    CHECK(vdm("compare @/0.g @/in.st --only 'x,v'") == 3 &&
+              says("in.st: expected the tensor 'v' of --only, found none"),
+          "%s", said);
+    CHECK(vdm("compare @/0.g @/part.st --only 'x,v'") == 3 && says("'v' of --only"), "%s", said);
+    CHECK(vdm("compare @/0.g @/in.st --only 'x,t'") == 0 && !says("expected"), "only inputs: %s", said);
+    CHECK(vdm("compare @/0.g @/part.st") == 0 && says("are missing in the other file"), "a part: %s", said);
+    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 0, "a pattern is no name: %s", said);
+    vdm_safetensors_close(&g);
+}
+
 /* Several adapters are joined, as in predict. */
 static void test_adapters(void)
 {
@@ -703,6 +731,7 @@ int main(void)
         test_mistakes();
         test_sampling();
         test_inject();
+        test_missing();
         test_adapters();
         test_adapter_places();
         test_no_effect();

@@ -254,7 +254,8 @@ const struct usage usages[] = {
      "Writes every intermediate tensor of a computation: the reference that 'vdm compare' checks a port against."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
      "Compares two files of tensors, in the order in which the reference's were computed. Prints the first that differs "
-     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance."},
+     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance, if one that "
+     "--only names is missing, or if the other file has nothing but inputs of the computation."},
     {BENCH, "vdm bench [NAME...] [options]",
      "Measures the speed of this machine: its peaks, every kernel, whole jobs. A NAME is the name of a job (--list) or the "
      "first parts of several names: 'matmul', 'block.forward'. VDM_ISA selects the instruction set. Convolutions with "
