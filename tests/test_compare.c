@@ -544,6 +544,35 @@ static void test_inject(void)
     CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
 }
 
+/* Learning in bf16: its errors were measured in f32 only, and aren't those of exact tensors. */
+static void test_learning_in_bf16(void)
+{
+    static const float x[] = {1, 2, 3}, near[] = {1, 2, 3.1f}, far[] = {1, 2, 5};
+    static const char *const bf16[][2] = {{"precision", "bf16"}};
+    static const char *const names[] = {"step.1.loss", "step.1.grad_norm",
+                                        "step.2.adamw.m.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                        "step.1.lr", "step.1.t"};
+    for (int steps = 1; steps <= 3; steps += 2) {
+        for (int i = 0; i < 2; i++)
+            CHECK(
+                vdm("golden models/tiny --threads 2 --what train --size 32x32 --steps %d --precision %s -o @/%s.g",
+                    steps, i ? "bf16" : "f32", i ? "bf16" : "f32") == 0,
+                "%s", said);
+        CHECK(vdm("compare @/f32.g @/bf16.g") == 0 && says(" 0 don't"), "%d steps: %s", steps, said);
+        CHECK(vdm("compare @/f32.g @/bf16.g --as f32") == 3, "bf16 is not f32: %s", said);
+    }
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < 2; k++) {
+            const vdm_tensor a = {names[i], VDM_F32, 1, {3}, x, 12},
+                             b = {names[i], VDM_F32, 1, {3}, k ? far : near, 12};
+            CHECK(!vdm_safetensors_write(path_of("a.st"), &a, 1, NULL, 0, &err) &&
+                      !vdm_safetensors_write(path_of("b.st"), &b, 1, bf16, 1, &err),
+                  "%s", err.text);
+            int expected = k || i > 2 ? 3 : 0; /* lr and t are exact in bf16, too */
+            CHECK(vdm("compare @/a.st @/b.st") == expected, "%s: expected %d: %s", names[i], expected, said);
+        }
+}
+
 /* A port that wrote none of the results, or not the one that was asked for, does not agree; a part of them may. */
 static void test_missing(void)
 {
@@ -732,6 +761,7 @@ int main(void)
         test_sampling();
         test_inject();
         test_missing();
+        test_learning_in_bf16();
         test_adapters();
         test_adapter_places();
         test_no_effect();

@@ -109,6 +109,17 @@ static bool follows_timestep(const char *name)
     return false;
 }
 
+/* The tolerance of a tensor whose error was not measured. In bf16 the gradients of learning are less exact than
+ * activations (vdm's own on models/tiny differ by up to 0.05), and AdamW's second moments, their squares, have twice
+ * their relative error. */
+static double unmeasured_tolerance(const char *name, const char *precision)
+{
+    name = name_without_prefix(name);
+    if (strcmp(precision, "bf16") != 0) return 1e-5;
+    if (strncmp(name, "adamw.v.", 8) == 0) return 2e-1;
+    return strncmp(name, "grad.", 5) == 0 || strncmp(name, "adamw.m.", 8) == 0 ? 1e-1 : 5e-2;
+}
+
 static double tolerance_of(const struct tolerances *t, const both *b, const char *name)
 {
     if (t->fixed >= 0) return t->fixed;
@@ -118,7 +129,7 @@ static double tolerance_of(const struct tolerances *t, const both *b, const char
                                                                  : NULL;
     double known = found ? (*found)->number
                          : expected_error(vdm_safetensors_metadata(&b->ref, "what"), name, t->precision);
-    double tolerance = known >= 0 ? SLACK * known : strcmp(t->precision, "bf16") == 0 ? 5e-2 : 1e-5;
+    double tolerance = known >= 0 ? SLACK * known : unmeasured_tolerance(name, t->precision);
     return follows_timestep(name) ? fmax(tolerance, SLACK * t->timestep) : tolerance;
 }
 
