@@ -392,6 +392,25 @@ static void check_views(void)
     expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
 }
 
+/* fit does not replace an adapter without a state: that of a task, or of a run whose state was deleted. */
+static void check_kept_adapter(const char *canvas)
+{
+    static const char *const folders[] = {"keep", "stateless"};
+    static const char *const says[] = {
+        "keep: expected a folder without an adapter, found lora.safetensors",
+        "stateless: expected a folder without an adapter, found lora.safetensors"};
+    arc(0, "fall: ", "tasks/a/fall.json -o keep");
+    arc(0, "fall: ", "tasks/a/fall.json -o keep"); /* the same command again may */
+    expect_shell(0, "", "cp -r fit stateless && rm stateless/state.safetensors");
+    for (int i = 0; i < 2; i++) {
+        expect_shell(0, "", "cp %s/lora.safetensors stored", folders[i]);
+        expect(1, says[i], "fit tasks/a/fall.json %s -o %s --steps 2 --rank 2 --batch 1", canvas, folders[i]);
+        expect_same(i ? "stateless/lora.safetensors" : "keep/lora.safetensors", "stored", true);
+    }
+    expect_shell(0, "", "mv keep/lora.safetensors stored");
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o keep --steps 2 --rank 2 --batch 1", canvas);
+}
+
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
 static void check_task_commands(void)
 {
@@ -401,6 +420,7 @@ static void check_task_commands(void)
     arc(1, "fit: expected a folder without a run of 'vdm fit'", "tasks/a/fall.json -o fit");
     expect_same("fit/lora.safetensors", "lora.safetensors", true);
     expect_same("fit/train.csv", "train.csv", true);
+    check_kept_adapter(canvas);
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
