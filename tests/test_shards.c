@@ -322,6 +322,27 @@ static void check_shards(void)
     merge(1, "nothing.jsonl", "nothing.jsonl");
 }
 
+/* A last line without "\n", which editors take away, is a result; one without its end is not, which is printed. */
+static void check_last_line(void)
+{
+    expect_shell(0, "", "head -c -1 all.jsonl > unended.jsonl");
+    merge(0, "size rule oracle", "unended.jsonl");
+    memcpy(other, said, sizeof said);
+    merge(0, "size rule oracle", "all.jsonl");
+    CHECK(strcmp(said, other) == 0, "without the last \\n:\n%s\nexpected\n%s", other, said);
+    arc(1, "unended.jsonl: 4 tasks already have a result", "tasks --out unended.jsonl");
+    CHECK(!strstr(said, "cut off"), "%s", said);
+    expect_same("unended.jsonl", "all.jsonl", true);
+    expect_shell(0, "",
+                 "head -c -2 all.jsonl > unended.jsonl; printf '%%s' '{\"task\": \"a/fall\"}' > field.jsonl");
+    merge(0, "unended.jsonl: the last line is left out: ", "unended.jsonl");
+    CHECK(strstr(said, "1 of 4 tasks have no result yet") != NULL, "%s", said);
+    arc(1, "unended.jsonl: the last line is cut off: ", "tasks --out unended.jsonl");
+    CHECK(strstr(said, "unended.jsonl: 3 tasks already have a result") != NULL, "%s", said);
+    same_but_times("all.jsonl", "unended.jsonl");
+    merge(1, "field.jsonl: line 1: run", "field.jsonl");
+}
+
 /* Kills until the run ends by itself; the results have to be the same. */
 static void check_kills(void)
 {
@@ -444,6 +465,7 @@ int main(void)
     check_unreadable_submission();
     check_folder_run();
     check_shards();
+    check_last_line();
     check_two_sets();
     check_configurations();
     check_changed_tasks();

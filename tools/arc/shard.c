@@ -302,6 +302,19 @@ static int check_line(const shard *s, int i, vdm_error *err)
     return 0;
 }
 
+/* The file is made to end after its last result, and to end with "\n". */
+static int end_results(shard *s, size_t complete, vdm_error *err)
+{
+    const char *path = s->o->arc.out;
+    if (s->done.rest)
+        fprintf(stderr,
+                "%s: the last line is cut off: %zu bytes, without its end; its task is solved again\n",
+                clean(path), s->done.rest);
+    if (ftruncate(s->fd, (off_t)complete) || (s->done.unended && write(s->fd, "\n", 1) != 1))
+        return vdm_fail(err, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
 static int open_results(shard *s, vdm_error *err)
 {
     const char *path = s->o->arc.out;
@@ -311,9 +324,7 @@ static int open_results(shard *s, vdm_error *err)
     if (results_read(&s->done, path, &complete, err)) return -1;
     for (int i = 0; i < s->done.n; i++)
         if (check_line(s, i, err)) return -1;
-    if (check_rest(s, complete, err)) return -1;
-    if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
-    return 0;
+    return check_rest(s, complete, err) ? -1 : end_results(s, complete, err);
 }
 
 static int append(shard *s, const arc_result *r, vdm_error *err)

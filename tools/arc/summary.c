@@ -351,13 +351,22 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     return page_write(&p, path, err);
 }
 
+static int read_results(arc_results *all, const char *path, vdm_error *err)
+{
+    if (results_read(all, path, NULL, err)) return -1;
+    if (all->rest)
+        fprintf(stderr, "%s: the last line is left out: %zu bytes, without its end\n", clean(path),
+                all->rest);
+    return 0;
+}
+
 int summary_run(const options *o, const char *to, const char *command, vdm_error *err)
 {
     const char *explanation;
     arc_results all = {0};
     struct tally t = {0};
     int twice = 0, status = 0;
-    for (int i = 0; i < o->n_operands && !status; i++) status = results_read(&all, o->operands[i], NULL, err);
+    for (int i = 0; i < o->n_operands && !status; i++) status = read_results(&all, o->operands[i], err);
     if (!status) status = unite(&all, &twice, err);
     if (!status) status = count_all(&t, &all, err);
     bool submission = submission_is(to);
