@@ -199,6 +199,10 @@ static void check_unknown_answers(void)
     expect(0, "1 task without known answer", "arc --report hidden.jsonl -o hidden.html");
     CHECK(strstr(said, "100.00%") && !strstr(said, "50.00%") && !strstr(said, "no result yet"), "%s", said);
     expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
+    expect_shell(0, "",
+                 "(sed -n 1p hidden.jsonl | sed 's/\"pairs\": 1/\"pairs\": 63/'; sed -n 1p hidden.jsonl | "
+                 "sed 's/\"pairs\": 1/\"pairs\": 70/; s/\"a\"/\"c\"/') > many.jsonl");
+    expect(0, "63 pairs or more         2", "arc --report many.jsonl -o hidden.html");
     snprintf(text, sizeof text, line, "a", "-1x5abc", "1");
     write_text("canvas.jsonl", "%s", text);
     expect(1, "-1x5abc", "arc --report canvas.jsonl -o hidden.html");

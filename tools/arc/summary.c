@@ -112,7 +112,8 @@ static int count_all(struct tally *t, const arc_results *all, vdm_error *err)
     if (!t->folders) return -1;
     snprintf(t->all.name, NAME, "all");
     for (int i = 0; i < SIDES; i++) snprintf(t->sides[i].name, NAME, "grids of %s", bands[i]);
-    for (int i = 0; i < MAX_GROUPS; i++) snprintf(t->pairs[i].name, NAME, "%d pairs", i);
+    for (int i = 0; i < MAX_GROUPS; i++)
+        snprintf(t->pairs[i].name, NAME, i < MAX_GROUPS - 1 ? "%d pairs" : "%d pairs or more", i);
     for (int i = 0; i < all->n; i++)
         if (all->all[i].attempts > t->attempts) t->attempts = all->all[i].attempts;
     if (!t->attempts) t->attempts = 1; /* all of them failed */
