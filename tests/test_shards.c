@@ -139,11 +139,25 @@ static void check_collection(void)
           "%s", other);
 }
 
-/* A task of a collection that was changed is noticed, too; an answer that is known since changes nothing. */
+/* A task of a collection that was changed is noticed, too; an answer that is known since is added to its result. */
 static void check_changed_member(void)
 {
+    expect_shell(0, "", "cp prize.jsonl unknown.jsonl");
     expect_shell(0, "", "sed -i 's/\\[\\[\\[6, 5\\]\\]\\]/&, \"bb\": [[[8, 7]]]/' prize/a_solutions.json");
+    arc(0, "prize.jsonl: the right answers of 1 task are known since",
+        "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    CHECK(strstr(said, "2 tasks already have a result") && !strstr(said, "without known answer"), "%s", said);
     arc(0, "2 tasks already have a result", "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    CHECK(!strstr(said, "known since"), "%s", said);
+    expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"\"/' prize.jsonl | cmp - unknown.jsonl");
+    static const char *const merged[] = {"unknown.jsonl prize.jsonl", "prize.jsonl unknown.jsonl"};
+    for (int i = 0; i < 2; i++) {
+        merge(0, "all                      2", merged[i]);
+        CHECK(!strstr(said, "without known answer"), "%s: %s", merged[i], said);
+    }
+    expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"88\"/' prize.jsonl > wrong.jsonl");
+    merge(1, "bb: test[0]: two different right answers", "prize.jsonl wrong.jsonl");
+    merge(0, "1 task without known answer", "unknown.jsonl");
     expect_shell(0, "", "sed -i 's/\\(\"bb\".*\\)\\[\\[4, 3\\]\\]/\\1[[4, 4]]/' prize/a_challenges.json");
     arc(1,
         "line 2: the result of 'bb' is that of another task: prize/a_challenges.json/bb.json was changed since",

@@ -239,6 +239,7 @@ typedef struct shard {
     int fd;                                /* the results */
     lock lock;                             /* of FILE.work */
     int solved, failed, answered, unknown; /* unknown: answered, but the truth is not known */
+    int known_since; /* results whose truth is in the task's file, but not in their line */
 } shard;
 
 static bool read_part(const char *text, int *index, int *of)
@@ -325,6 +326,30 @@ static int open_results(shard *s, vdm_error *err)
     for (int i = 0; i < s->done.n; i++)
         if (check_line(s, i, err)) return -1;
     return check_rest(s, complete, err) ? -1 : end_results(s, complete, err);
+}
+
+/* Writes the lines again, with the right answers that are known since. */
+static int rewrite_results(shard *s, vdm_error *err)
+{
+    const char *path = s->o->arc.out;
+    vdm_file f;
+    if (vdm_file_open(&f, path, err)) return -1;
+    int status = 0;
+    for (int i = 0; i < s->done.n && !status; i++) {
+        char *line = NULL;
+        size_t size = 0;
+        status = result_write(&s->done.all[i], &line, &size, err);
+        if (!status) fwrite(line, 1, size, f.stream); /* vdm_file_commit finds an error */
+        free(line);
+    }
+    if (status) vdm_file_abandon(&f);
+    if (status || vdm_file_commit(&f, err)) return -1;
+    close(s->fd);
+    s->fd = open(path, O_RDWR | O_APPEND);
+    if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
+    fprintf(stderr, "%s: the right answers of %d task%s are known since: they are added to the results\n",
+            clean(path), s->known_since, s->known_since == 1 ? "" : "s");
+    return 0;
 }
 
 static int append(shard *s, const arc_result *r, vdm_error *err)
@@ -490,10 +515,23 @@ static bool is_of_task(const arc_result *r, const vdm_arc *a)
     return true;
 }
 
-/* The task's file still is the one that was answered, or still can't be read. */
-static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *err)
+/* Adds the right answers that the task's file has and the result does not; whether there are any. */
+static bool add_truths(arc_result *r, const vdm_arc *a)
 {
-    const arc_result *r = &s->done.all[i];
+    bool added = false;
+    for (int i = 0; i < r->n_tests; i++) {
+        const vdm_grid *truth = &a->test[i].y;
+        if (!truth->rows || r->tests[i].truth.rows) continue;
+        r->tests[i].truth = *truth;
+        added = true;
+    }
+    return added;
+}
+
+/* The task's file still is the one that was answered, or still can't be read. */
+static int check_task(shard *s, vdm_arc_collection *c, int i, vdm_error *err)
+{
+    arc_result *r = &s->done.all[i];
     vdm_arc a;
     vdm_error why;
     char *path = path_of_task(s, r->task, err);
@@ -502,6 +540,7 @@ static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *e
     bool readable = !vdm_arc_read_from(&a, c, path, &why), same = r->error && !*r->task_hash;
     if (!readable && is_machine_fault(&why)) status = vdm_fail(err, "%s", why.text);
     if (readable) same = is_of_task(r, &a);
+    if (readable && same) s->known_since += add_truths(r, &a);
     if (readable) vdm_arc_free(&a);
     if (!status && !same && !readable)
         status = vdm_fail(err, "%s: line %d: the task of this result can't be read any more: %.600s",
@@ -517,7 +556,7 @@ static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *e
 }
 
 /* Before the work. */
-static int check_tasks(const shard *s, vdm_error *err)
+static int check_tasks(shard *s, vdm_error *err)
 {
     vdm_arc_collection c = {0};
     int old = 0, status = 0;
@@ -532,7 +571,7 @@ static int check_tasks(const shard *s, vdm_error *err)
             "%s: %d result%s of an earlier version, without hashes of task and configurations: only the test grids "
             "and the number of pairs are compared, of failed tasks nothing\n",
             clean(s->o->arc.out), old, old == 1 ? " is" : "s are");
-    return status;
+    return !status && s->known_since ? rewrite_results(s, err) : status;
 }
 
 static int all_tasks(shard *s, vdm_error *err)
