@@ -460,6 +460,12 @@ static void check_task_commands(void)
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
     expect(0, "cells recovered", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
+    CHECK(strstr(said, "    32x32     4 ") != NULL, "%s", said);
+    /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
+    expect(0, "    48x48     8 ",
+           "arc tasks/a --vae-roundtrip --model model --size 48x32 --cell 8 --border 0 --grow 64");
+    expect(0, "    48x48     8 ",
+           "arc tasks/a --vae-roundtrip --model model --size 32x48 --cell 8 --border 0 --grow 64");
 }
 
 int main(void)
