@@ -92,13 +92,14 @@ double vdm_seconds(void); /* a monotonic clock */
 
 /* What was lost when a picture was read: bits of a set. */
 enum {
-    VDM_NOTE_ALPHA = 1,    /* pixels that are not opaque: they were put over black */
-    VDM_NOTE_DEPTH = 2,    /* 16 bits a sample: reduced to 8 */
-    VDM_NOTE_PROFILE = 4,  /* a colour profile other than sRGB: ignored */
-    VDM_NOTE_GAMMA = 8,    /* a gamma other than that of sRGB: ignored */
-    VDM_NOTE_FRAMES = 16,  /* an animation: only its first picture */
-    VDM_NOTE_ROTATED = 32, /* an orientation in EXIF: ignored */
-    VDM_NOTES = 6          /* how many there are */
+    VDM_NOTE_ALPHA = 1,      /* pixels that are not opaque: they were put over black */
+    VDM_NOTE_DEPTH = 2,      /* 16 bits a sample: reduced to 8 */
+    VDM_NOTE_PROFILE = 4,    /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_GAMMA = 8,      /* a gamma other than that of sRGB: ignored */
+    VDM_NOTE_FRAMES = 16,    /* an animation: only its first picture */
+    VDM_NOTE_ROTATED = 32,   /* an orientation in EXIF: ignored */
+    VDM_NOTE_EXIF_TEXT = 64, /* EXIF in a text chunk, which is not read: its orientation is ignored */
+    VDM_NOTES = 7            /* how many there are */
 };
 
 /* ------------------------------------------------------------------------------------------------
