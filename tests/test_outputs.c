@@ -295,6 +295,33 @@ static void check_early(void)
     expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
 }
 
+/* The same adapter, with alpha in other keys of the metadata or nowhere; the same is printed when it is used. */
+static void check_alpha_info(void)
+{
+    static const struct {
+        const char *key, *text, *info, *used;
+    } cases[] = {
+        {"ss_network_alpha", "1", "alpha 1 (ss_network_alpha)", "rank 2, alpha 1, weight 1\n"},
+        {"lora_alpha", "1", "alpha 1 (lora_alpha)", "rank 2, alpha 1, weight 1\n"},
+        {"lora_config", "{\"r\": 2, \"lora_alpha\": 1}", "its metadata:\n", "rank 2, alpha 1, weight 1\n"},
+        {"other", "1", "no alpha, so that alpha = rank",
+         "rank 2, alpha 2, weight 1; the file has no alpha for 8 modules: their scale is 1\n"}};
+    for (int i = 0; i < 4; i++) {
+        const char *const metadata[][2] = {{cases[i].key, cases[i].text}};
+        vdm_safetensors f;
+        vdm_error err;
+        if (!CHECK(vdm_safetensors_open(&f, "l.safetensors", &err) == 0, "%s", err.text)) return;
+        CHECK(vdm_safetensors_write("alpha.safetensors", f.tensors, (int)f.count, metadata, 1, &err) == 0,
+              "%s", err.text);
+        vdm_safetensors_close(&f);
+        expect(0, cases[i].info, "info alpha.safetensors");
+        expect(0, cases[i].used,
+               "predict " MODEL " --image q.ppm -o n.ppm --sample-steps 1 --lora alpha.safetensors");
+    }
+    expect(0, "alpha 2; the file has no alpha for 8 modules: their scale is 1\n",
+           "fit task " MODEL " --steps 1 --batch 1 --init alpha.safetensors -o from.alpha");
+}
+
 /* What info tells of an adapter is true in every spelling. */
 static void check_adapter_info(void)
 {
@@ -315,6 +342,7 @@ static void check_adapter_info(void)
         snprintf(names[4], sizeof names[4], "%s.lora_up.weight", k);
     CHECK(vdm_safetensors_write(path_of("kohya.safetensors"), t, 5, NULL, 0, &err) == 0, "%s", err.text);
     expect(0, "an adapter of rank 2 to 3 on 2 modules; alpha of each in a tensor", "info kohya.safetensors");
+    check_alpha_info();
 }
 
 /* One input with two outputs. */
