@@ -567,6 +567,7 @@ struct vdm_lora {
     double alpha;
     float *params; /* [layers][targets][ A [R,in], B [out,R] ]: one flat array, vdm_free */
     vdm_lora_facts facts;
+    int without_alpha; /* after vdm_lora_read: modules for which the file has no alpha; their scale is 1 */
 };
 /* All zero: neither A nor B is drawn. */
 int vdm_lora_new(vdm_lora *a, int layers, int width, vdm_targets targets, int rank, double alpha,
@@ -607,8 +608,8 @@ int vdm_lora_resize(vdm_lora *a, vdm_targets targets, int rank, double alpha, vd
 int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 
 /* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha
- * of each module, from the metadata, peft's adapter_config.json or .alpha tensors; without any alpha =
- * rank, as diffusers takes it. *applied of *modules were found (each may be NULL); none at all is an
+ * of each module, from the metadata (diffusers', finetrainers' lora_config, ss_network_alpha), peft's adapter_config.json
+ * or .alpha tensors; without any alpha = rank, as diffusers takes it (without_alpha). *applied of *modules were found (each may be NULL); none at all is an
  * error, as are names that match nothing. Targets that the file leaves out act as zero. */
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);

@@ -356,11 +356,12 @@ static int check_module(struct module *m, const vdm_safetensors *f, int number, 
 /* ------------------------------------------------------------------------------------------------
  * Reading: alpha and rank */
 
-/* Settings of peft, in the metadata or in adapter_config.json; where: for messages. */
+/* Settings of peft, in the metadata or in adapter_config.json; where: for messages. Or a number in the metadata. */
 struct settings {
     vdm_json j;
     bool there;
     char where[512];
+    double alpha; /* the number; NaN: none */
 };
 
 /* A member, whose key has the prefix "transformer." (save_lora_weights) or none (save_lora_adapter, peft). */
@@ -414,18 +415,38 @@ static int read_peft_config(struct settings *s, const char *path, vdm_error *err
     return vdm_json_read(&s->j, s->where, err);
 }
 
-static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft, vdm_error *err)
+/* alpha as a number of the metadata: of scripts that write it like kohya's, but without tensors .alpha. */
+static int read_plain_alpha(struct settings *s, const vdm_safetensors *f, vdm_error *err)
 {
-    const char *text = vdm_safetensors_metadata(f, "lora_adapter_metadata");
-    *s = (struct settings){0};
+    static const char *const keys[] = {"ss_network_alpha", "lora_alpha"};
+    for (int i = 0; i < 2 && isnan(s->alpha); i++) {
+        const char *text = vdm_safetensors_metadata(f, keys[i]);
+        char *end = NULL;
+        if (!text) continue;
+        s->alpha = strtod(text, &end);
+        if (end == text || *end || !isfinite(s->alpha))
+            return vdm_fail(err, "%s: metadata %s: expected a number, found '%.60s'", f->path, keys[i], text);
+    }
+    return 0;
+}
+
+/* Of diffusers, of finetrainers, of peft; where none of them is, a number. alphas: modules have their own in tensors. */
+static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft, bool alphas, vdm_error *err)
+{
+    static const char *const keys[] = {"lora_adapter_metadata", "lora_config"};
+    const char *text = NULL;
+    *s = (struct settings){.alpha = (double)NAN};
+    for (int i = 0; i < 2 && !text; i++) {
+        text = vdm_safetensors_metadata(f, keys[i]);
+        snprintf(s->where, sizeof s->where, "%s: %s", f->path, keys[i]);
+    }
     if (text) {
-        snprintf(s->where, sizeof s->where, "%s: lora_adapter_metadata", f->path);
         if (vdm_json_parse(&s->j, text, strlen(text), s->where, err)) return -1;
         s->there = true;
     } else if (peft && read_peft_config(s, f->path, err)) {
         return -1;
     }
-    if (!s->there) return 0;
+    if (!s->there) return alphas ? 0 : read_plain_alpha(s, f, err);
     if (s->j.nodes->kind != VDM_JSON_OBJECT) return vdm_fail(err, "%s: expected an object", s->where);
     return check_settings(s, err);
 }
@@ -503,7 +524,7 @@ static int scale_module(struct module *m, int number, const struct settings *s, 
                         vdm_error *err)
 {
     char name[VDM_LORA_NAME];
-    double alpha = m->rank;
+    double alpha = isnan(s->alpha) ? m->rank : s->alpha;
     name_module(name, number);
     if (s->there) {
         const vdm_json_node *r, *value;
@@ -594,13 +615,20 @@ static int read_modules(vdm_lora *a, struct module *modules, const vdm_safetenso
     if (check_keys(f, c->layers, err) || find_modules(modules, f, c->layers, applied, &peft, err)) return -1;
     for (int i = 0; i < n; i++)
         if (modules[i].a && check_module(&modules[i], f, i, (int64_t)c->heads * c->head_dim, err)) return -1;
-    int status = read_settings(&s, f, peft, err);
+    int alphas = 0, without = 0;
+    for (int i = 0; i < n; i++) {
+        alphas += modules[i].alpha != NULL;
+        without += modules[i].a && !modules[i].alpha;
+    }
+    int status = read_settings(&s, f, peft, alphas > 0, err);
     for (int i = 0; i < n && !status; i++)
         if (modules[i].a) status = scale_module(&modules[i], i, &s, f->path, err);
     if (!status) status = check_pattern(&s, "rank_pattern", modules, n, err);
     if (!status) status = check_pattern(&s, "alpha_pattern", modules, n, err);
     vdm_json_free(&s.j);
-    return status ? -1 : make_adapter(a, modules, c, f->path, err);
+    if (status || make_adapter(a, modules, c, f->path, err)) return -1;
+    a->without_alpha = s.there || !isnan(s.alpha) ? 0 : without;
+    return 0;
 }
 
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,

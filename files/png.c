@@ -61,8 +61,8 @@ typedef struct png {
     uint16_t key[3];
     uint8_t *stream; /* [stream_size]: the data of all IDAT */
     size_t stream_size;
-    bool stream_ended;                                /* another chunk followed */
-    bool srgb, profile, other_gamma, other_primaries; /* the file's statements on its colours */
+    bool stream_ended;                                              /* another chunk followed */
+    bool srgb, profile, other_coding, other_gamma, other_primaries; /* the file's statements on its colours */
     unsigned notes;
 } png;
 
@@ -182,12 +182,33 @@ static int read_data(png *p, const chunk *c)
     return 0;
 }
 
-/* A profile called sRGB changes nothing. Its name comes first. */
+/* Whether the keyword that the chunk begins with, up to its NUL, contains the word. */
+static bool names(const chunk *c, const char *word)
+{
+    size_t n = strlen(word);
+    for (size_t i = 0; i + n <= c->size && c->data[i]; i++)
+        if (memcmp(c->data + i, word, n) == 0) return true;
+    return false;
+}
+
+/* A profile called sRGB changes nothing, but one of sRGB's primaries with linear light does: "GIMP built-in Linear sRGB",
+ * "sRGB-elle-V2-g10.icc". */
 static bool names_srgb(const chunk *c)
 {
-    for (size_t i = 0; i + 4 <= c->size && c->data[i]; i++)
-        if (memcmp(c->data + i, "sRGB", 4) == 0) return true;
-    return false;
+    return names(c, "sRGB") && !names(c, "inear") && !names(c, "-g10");
+}
+
+/* Older ImageMagick keeps EXIF in a text. */
+static bool is_exif_text(const chunk *c)
+{
+    bool text = strcmp(c->type, "tEXt") == 0 || strcmp(c->type, "zTXt") == 0 || strcmp(c->type, "iTXt") == 0;
+    return text && (names(c, "Raw profile type exif") || names(c, "Raw profile type APP1"));
+}
+
+/* Code points of primaries, transfer and matrix, and the range of sRGB. */
+static bool codes_srgb(const chunk *c)
+{
+    return c->size == 4 && memcmp(c->data, "\1\15\0\1", 4) == 0;
 }
 
 /* Chromaticities of white, red, green and blue (x, y) within 0.01 of sRGB's. */
@@ -228,9 +249,10 @@ static bool is_rotated(const chunk *c)
 static void read_ancillary(png *p, const chunk *c)
 {
     if (strcmp(c->type, "sRGB") == 0) p->srgb = true;
-    if (strcmp(c->type, "cICP") == 0) p->profile = true;
+    if (strcmp(c->type, "cICP") == 0) p->other_coding = !codes_srgb(c);
     if (strcmp(c->type, "cHRM") == 0 && c->size == 32) p->other_primaries = !has_srgb_primaries(c);
     if (strcmp(c->type, "eXIf") == 0 && is_rotated(c)) p->notes |= VDM_NOTE_ROTATED;
+    if (is_exif_text(c)) p->notes |= VDM_NOTE_EXIF_TEXT;
     if (strcmp(c->type, "iCCP") == 0) {
         p->srgb = names_srgb(c);
         p->profile = !p->srgb;
@@ -270,8 +292,8 @@ static int read_chunks(png *p)
     if (p->at < p->size)
         return vdm_fail(p->err, "%s: end: found %zu bytes after IEND, expected one picture a file", p->path,
                         p->size - p->at);
-    if (p->profile || (p->other_primaries && !p->srgb)) p->notes |= VDM_NOTE_PROFILE;
-    if (p->other_gamma && !p->profile && !p->srgb) p->notes |= VDM_NOTE_GAMMA;
+    if (p->other_coding || p->profile || (p->other_primaries && !p->srgb)) p->notes |= VDM_NOTE_PROFILE;
+    if (p->other_gamma && !p->other_coding && !p->profile && !p->srgb) p->notes |= VDM_NOTE_GAMMA;
     if (p->depth == 16) p->notes |= VDM_NOTE_DEPTH;
     return 0;
 }

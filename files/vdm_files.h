@@ -64,6 +64,9 @@ typedef struct vdm_file {
     char *path, *beside;
 } vdm_file;
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
+/* The file that vdm_file_open replaces: of a symbolic link the file that it names, which need not exist; otherwise the
+ * path itself. vdm_free. */
+char *vdm_file_target(const char *path, vdm_error *err);
 int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
 void vdm_file_abandon(vdm_file *f);
 /* Whether a stream of open_memstream holds all that was written to it; does not close it. Adds a NUL to its text.
@@ -89,13 +92,14 @@ double vdm_seconds(void); /* a monotonic clock */
 
 /* What was lost when a picture was read: bits of a set. */
 enum {
-    VDM_NOTE_ALPHA = 1,    /* pixels that are not opaque: they were put over black */
-    VDM_NOTE_DEPTH = 2,    /* 16 bits a sample: reduced to 8 */
-    VDM_NOTE_PROFILE = 4,  /* a colour profile other than sRGB: ignored */
-    VDM_NOTE_GAMMA = 8,    /* a gamma other than that of sRGB: ignored */
-    VDM_NOTE_FRAMES = 16,  /* an animation: only its first picture */
-    VDM_NOTE_ROTATED = 32, /* an orientation in EXIF: ignored */
-    VDM_NOTES = 6          /* how many there are */
+    VDM_NOTE_ALPHA = 1,      /* pixels that are not opaque: they were put over black */
+    VDM_NOTE_DEPTH = 2,      /* 16 bits a sample: reduced to 8 */
+    VDM_NOTE_PROFILE = 4,    /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_GAMMA = 8,      /* a gamma other than that of sRGB: ignored */
+    VDM_NOTE_FRAMES = 16,    /* an animation: only its first picture */
+    VDM_NOTE_ROTATED = 32,   /* an orientation in EXIF: ignored */
+    VDM_NOTE_EXIF_TEXT = 64, /* EXIF in a text chunk, which is not read: its orientation is ignored */
+    VDM_NOTES = 7            /* how many there are */
 };
 
 /* ------------------------------------------------------------------------------------------------

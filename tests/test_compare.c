@@ -544,6 +544,63 @@ static void test_inject(void)
     CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
 }
 
+/* Learning in bf16: its errors were measured in f32 only, and aren't those of exact tensors. */
+static void test_learning_in_bf16(void)
+{
+    static const float x[] = {1, 2, 3}, near[] = {1, 2, 3.1f}, far[] = {1, 2, 5};
+    static const char *const bf16[][2] = {{"precision", "bf16"}};
+    static const char *const names[] = {"step.1.loss", "step.1.grad_norm",
+                                        "step.2.adamw.m.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                        "step.1.lr", "step.1.t"};
+    for (int steps = 1; steps <= 3; steps += 2) {
+        for (int i = 0; i < 2; i++)
+            CHECK(
+                vdm("golden models/tiny --threads 2 --what train --size 32x32 --steps %d --precision %s -o @/%s.g",
+                    steps, i ? "bf16" : "f32", i ? "bf16" : "f32") == 0,
+                "%s", said);
+        CHECK(vdm("compare @/f32.g @/bf16.g") == 0 && says(" 0 don't"), "%d steps: %s", steps, said);
+        CHECK(vdm("compare @/f32.g @/bf16.g --as f32") == 3, "bf16 is not f32: %s", said);
+    }
+    for (int i = 0; i < 5; i++)
+        for (int k = 0; k < 2; k++) {
+            const vdm_tensor a = {names[i], VDM_F32, 1, {3}, x, 12},
+                             b = {names[i], VDM_F32, 1, {3}, k ? far : near, 12};
+            CHECK(!vdm_safetensors_write(path_of("a.st"), &a, 1, NULL, 0, &err) &&
+                      !vdm_safetensors_write(path_of("b.st"), &b, 1, bf16, 1, &err),
+                  "%s", err.text);
+            int expected = k || i > 2 ? 3 : 0; /* lr and t are exact in bf16, too */
+            CHECK(vdm("compare @/a.st @/b.st") == expected, "%s: expected %d: %s", names[i], expected, said);
+        }
+}
+
+/* A port that wrote none of the results, or not the one that was asked for, does not agree; a part of them may. */
+static void test_missing(void)
+{
+    static const char *const names[] = {"x", "text", "t", "proj_out"};
+    static char page[1 << 16];
+    vdm_safetensors g;
+    vdm_tensor part[4];
+    if (!CHECK(!vdm_safetensors_open(&g, path_of("0.g"), &err), "%s", err.text)) return;
+    for (int i = 0; i < 4; i++) part[i] = *vdm_safetensors_find(&g, names[i]);
+    CHECK(!vdm_safetensors_write(path_of("in.st"), part, 3, NULL, 0, &err) &&
+              !vdm_safetensors_write(path_of("part.st"), part, 4, NULL, 0, &err),
+          "%s", err.text);
+    CHECK(vdm("compare @/0.g @/in.st --html @/page.html") == 3 &&
+              says("in.st: expected results, such as '") && says("found only inputs of the computation") &&
+              says("3 agree, 0 don't"),
+          "%s", said);
+    CHECK(slurp(page, sizeof page, "page.html") && strstr(page, "found only inputs of the computation.</p>"),
+          "the page does not have it");
+    CHECK(vdm("compare @/0.g @/in.st --only 'x,v'") == 3 &&
+              says("in.st: expected the tensor 'v' of --only, found none"),
+          "%s", said);
+    CHECK(vdm("compare @/0.g @/part.st --only 'x,v'") == 3 && says("'v' of --only"), "%s", said);
+    CHECK(vdm("compare @/0.g @/in.st --only 'x,t'") == 0 && !says("expected"), "only inputs: %s", said);
+    CHECK(vdm("compare @/0.g @/part.st") == 0 && says("are missing in the other file"), "a part: %s", said);
+    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 0, "a pattern is no name: %s", said);
+    vdm_safetensors_close(&g);
+}
+
 /* Several adapters are joined, as in predict. */
 static void test_adapters(void)
 {
@@ -703,6 +760,8 @@ int main(void)
         test_mistakes();
         test_sampling();
         test_inject();
+        test_missing();
+        test_learning_in_bf16();
         test_adapters();
         test_adapter_places();
         test_no_effect();

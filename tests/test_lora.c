@@ -213,6 +213,7 @@ struct file {
     vdm_dtype dtype;            /* of all tensors */
     double value;               /* its first element, where not 0 */
     int modules;                /* how many there are; 0: all */
+    const char *key;            /* of the metadata; NULL: lora_adapter_metadata */
     const char *says;           /* in the error; NULL: a good file */
     double alpha;               /* of a good one */
 };
@@ -255,7 +256,7 @@ static void write_file(const struct file *c, const char *path, float *values)
                                         .data = &data[i],
                                         .bytes = (size_t)(rows * cols) * vdm_dtype_bytes(c->dtype)};
     }
-    const char *metadata[][2] = {{"lora_adapter_metadata", c->metadata}};
+    const char *metadata[][2] = {{c->key ? c->key : "lora_adapter_metadata", c->metadata}};
     CHECK(!vdm_safetensors_write(path, tensors, count, c->metadata ? (const char *const(*)[2])metadata : NULL,
                                  c->metadata ? 1 : 0, &err),
           "%s: %s", c->what, err.text);
@@ -278,6 +279,29 @@ static const struct file files[] = {
          "false, \"transformer.rank_pattern\": {}, \"transformer.alpha_pattern\": {}, "
          "\"transformer.fan_in_fan_out\": false, \"transformer.bias\": \"none\", \"transformer.revision\": null, "
          "\"transformer.kasa_config\": null, \"transformer.arrow_config\": null")},
+    {.what = "finetrainers",
+     .tensor = -1,
+     .key = "lora_config",
+     .metadata =
+         "{\n    \"r\": 2,\n    \"lora_alpha\": 1,\n    \"init_lora_weights\": true,\n    \"target_modules\": \"to_q\"\n}",
+     .alpha = 1},
+    {.what = "finetrainers, another rank",
+     .tensor = -1,
+     .key = "lora_config",
+     .metadata = "{\"r\": 4, \"lora_alpha\": 1}",
+     .says = "lora_config: r: expected 2"},
+    {.what = "finetrainers without alpha",
+     .tensor = -1,
+     .key = "lora_config",
+     .metadata = "{\"r\": 2}",
+     .says = "lora_config: lora_alpha"},
+    {.what = "kohya's alpha", .tensor = -1, .key = "ss_network_alpha", .metadata = "1.0", .alpha = 1},
+    {.what = "a plain alpha", .tensor = -1, .key = "lora_alpha", .metadata = "0.5", .alpha = 0.5},
+    {.what = "kohya's alpha, a word",
+     .tensor = -1,
+     .key = "ss_network_alpha",
+     .metadata = "None",
+     .says = "metadata ss_network_alpha: expected a number, found 'None'"},
     {.what = "old spelling", .tensor = -1, .a = ".lora.down.weight", .b = ".lora.up.weight", .alpha = 2},
     {.what = "F16", .tensor = -1, .dtype = VDM_F16, .alpha = 2},
     {.what = "BF16", .tensor = -1, .dtype = VDM_BF16, .alpha = 2},
@@ -423,6 +447,8 @@ static void test_file(const struct file *c)
         CHECK(applied == (c->modules ? c->modules : MODULES) && modules == MODULES, "%s: applied %d of %d",
               c->what, applied, modules);
         CHECK(a.alpha == c->alpha && a.rank == RANK, "%s: alpha %g rank %d", c->what, a.alpha, a.rank);
+        int without = c->metadata ? 0 : applied;
+        CHECK(a.without_alpha == without, "%s: %d modules without alpha", c->what, a.without_alpha);
         CHECK(check_same_bits(a.params, values, (int64_t)sizeof values), "%s: different elements", c->what);
     }
     if (!status) vdm_lora_free(&a);

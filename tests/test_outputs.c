@@ -183,6 +183,42 @@ static void check_arc_work_link(void)
         "cd work.jsonl.work; for d in *; do if [ -d $d ]; then mv $d ../precious; ln -s ../precious $d; fi; done");
     expect(1, "found a link", "%s work.jsonl", arc);
     expect_shell(0, "", "ls precious/*");
+    expect_shell(0, "",
+                 "cd work.jsonl.work; for d in *; do if [ -L $d ]; then rm $d; mv ../precious $d; cd $d; "
+                 "echo mine > ../../mine; ln -sf ../../mine lora.safetensors; cd ..; fi; done");
+    expect(1, "lora.safetensors: expected a file of this run, found a link", "%s work.jsonl", arc);
+    expect_shell(0, "mine", "cat mine");
+}
+
+/* An output that is a link replaces what it names, not the link; also if that is a file that is read. */
+static void check_links(void)
+{
+    expect_shell(
+        0, "",
+        "mkdir real && cp q.ppm real/old.ppm && ln -s real/old.ppm old.ppm && ln -s real/new.ppm new.ppm "
+        "&& ln -s old.ppm twice.ppm && ln -s loop.ppm loop.ppm");
+    expect(0, "", "predict " MODEL " --image q.ppm -o plain.ppm --sample-steps 1");
+    static const char *const links[] = {"old.ppm", "new.ppm", "twice.ppm"};
+    for (int i = 0; i < 3; i++) {
+        expect(0, "", "predict " MODEL " --image q.ppm -o %s --sample-steps 1", links[i]);
+        expect_shell(0, "", "test -L %s && cmp %s plain.ppm && test $(ls -A real | wc -l) = %d", links[i],
+                     links[i], i ? 2 : 1);
+        expect_shell(0, "", "cp q.ppm real/old.ppm");
+    }
+    expect(1, "loop.ppm: can't be written: ", "predict " MODEL " --image q.ppm -o loop.ppm --sample-steps 1");
+    expect_shell(
+        0, "",
+        "ln -s task/test/b.in.ppm input.ppm; ln -s task/test/z.ppm free.ppm; ln -s one.y4m same.y4m; "
+        "mkdir linked && ln -s ../task/test/b.in.ppm linked/b.ppm");
+    refused("task/test/b.in.ppm", "among the files of task",
+            "eval task " MODEL " --sample-steps 1 -o linked");
+    expect(1, "two files for two outputs",
+           "predict " MODEL " --image q.ppm -o n.png --video one.y4m --dump same.y4m");
+    refused("task/test/b.in.ppm", "among the files of task",
+            "fit task " MODEL " --steps 1 -o fresh --dump input.ppm");
+    refused("task/test/b.in.ppm", "among the files of task",
+            "fit task " MODEL " --steps 1 -o fresh --dump free.ppm");
+    expect_shell(0, "", "test -L input.ppm && ! test -e task/test/z.ppm");
 }
 
 /* No answer is known: not solved and not unsolved. */
@@ -199,6 +235,10 @@ static void check_unknown_answers(void)
     expect(0, "1 task without known answer", "arc --report hidden.jsonl -o hidden.html");
     CHECK(strstr(said, "100.00%") && !strstr(said, "50.00%") && !strstr(said, "no result yet"), "%s", said);
     expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
+    expect_shell(0, "",
+                 "(sed -n 1p hidden.jsonl | sed 's/\"pairs\": 1/\"pairs\": 63/'; sed -n 1p hidden.jsonl | "
+                 "sed 's/\"pairs\": 1/\"pairs\": 70/; s/\"a\"/\"c\"/') > many.jsonl");
+    expect(0, "63 pairs or more         2", "arc --report many.jsonl -o hidden.html");
     snprintf(text, sizeof text, line, "a", "-1x5abc", "1");
     write_text("canvas.jsonl", "%s", text);
     expect(1, "-1x5abc", "arc --report canvas.jsonl -o hidden.html");
@@ -255,6 +295,33 @@ static void check_early(void)
     expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
 }
 
+/* The same adapter, with alpha in other keys of the metadata or nowhere; the same is printed when it is used. */
+static void check_alpha_info(void)
+{
+    static const struct {
+        const char *key, *text, *info, *used;
+    } cases[] = {
+        {"ss_network_alpha", "1", "alpha 1 (ss_network_alpha)", "rank 2, alpha 1, weight 1\n"},
+        {"lora_alpha", "1", "alpha 1 (lora_alpha)", "rank 2, alpha 1, weight 1\n"},
+        {"lora_config", "{\"r\": 2, \"lora_alpha\": 1}", "its metadata:\n", "rank 2, alpha 1, weight 1\n"},
+        {"other", "1", "no alpha, so that alpha = rank",
+         "rank 2, alpha 2, weight 1; the file has no alpha for 8 modules: their scale is 1\n"}};
+    for (int i = 0; i < 4; i++) {
+        const char *const metadata[][2] = {{cases[i].key, cases[i].text}};
+        vdm_safetensors f;
+        vdm_error err;
+        if (!CHECK(vdm_safetensors_open(&f, "l.safetensors", &err) == 0, "%s", err.text)) return;
+        CHECK(vdm_safetensors_write("alpha.safetensors", f.tensors, (int)f.count, metadata, 1, &err) == 0,
+              "%s", err.text);
+        vdm_safetensors_close(&f);
+        expect(0, cases[i].info, "info alpha.safetensors");
+        expect(0, cases[i].used,
+               "predict " MODEL " --image q.ppm -o n.ppm --sample-steps 1 --lora alpha.safetensors");
+    }
+    expect(0, "alpha 2; the file has no alpha for 8 modules: their scale is 1\n",
+           "fit task " MODEL " --steps 1 --batch 1 --init alpha.safetensors -o from.alpha");
+}
+
 /* What info tells of an adapter is true in every spelling. */
 static void check_adapter_info(void)
 {
@@ -275,6 +342,7 @@ static void check_adapter_info(void)
         snprintf(names[4], sizeof names[4], "%s.lora_up.weight", k);
     CHECK(vdm_safetensors_write(path_of("kohya.safetensors"), t, 5, NULL, 0, &err) == 0, "%s", err.text);
     expect(0, "an adapter of rank 2 to 3 on 2 modules; alpha of each in a tensor", "info kohya.safetensors");
+    check_alpha_info();
 }
 
 /* One input with two outputs. */
@@ -369,6 +437,7 @@ int main(void)
     check_standard_streams();
     check_arc_files();
     check_arc_work_link();
+    check_links();
     check_unknown_answers();
     check_scores_stay();
     check_early();

@@ -303,6 +303,13 @@ static void test_notes(void)
         {"iCCP", "Display P3\0\0xxxx", 16, VDM_NOTE_PROFILE},
         {"iCCP", "sRGB IEC61966-2.1\0\0x", 20, 0},
         {"cICP", "\1\1\0\1", 4, VDM_NOTE_PROFILE},
+        {"cICP", "\1\15\0\1", 4, 0}, /* sRGB */
+        {"iCCP", "GIMP built-in Linear sRGB\0\0x", 28, VDM_NOTE_PROFILE},
+        {"iCCP", "sRGB-elle-V2-g10.icc\0\0x", 23, VDM_NOTE_PROFILE},
+        {"iCCP", "Display P3\0sRGB", 16, VDM_NOTE_PROFILE}, /* the name ends at the NUL */
+        {"zTXt", "Raw profile type exif\0\0x", 24, VDM_NOTE_EXIF_TEXT},
+        {"tEXt", "Raw profile type APP1\0\nexif\n", 28, VDM_NOTE_EXIF_TEXT},
+        {"tEXt", "Raw profile type xmp\0x", 22, 0},
         {"acTL", "\0\0\0\2\0\0\0\0", 8, VDM_NOTE_FRAMES},
         {"cHRM",
          "\0\0\x7a\x26\0\0\x80\x84\0\0\xfa\0\0\0\x80\xe8\0\0\x75\x30\0\0\xea\x60\0\0\x3a\x98\0\0\x17\x70", 32,
@@ -334,6 +341,36 @@ static void test_notes(void)
         decode(&p, &notes, &file);
         CHECK(p.rgb && notes == chunks[i].notes && p.rgb[3] == 'b', "%s: notes %u, expected %u: %s",
               chunks[i].type, notes, chunks[i].notes, err.text);
+        vdm_picture_free(&p);
+    }
+}
+
+/* Statements on colours in one file: cICP is before all others. */
+static void test_colour_notes(void)
+{
+    static const struct {
+        const char *type, *data;
+        size_t n;
+    } cicp = {"cICP", "\11\20\0\1", 4} /* BT.2020, PQ */,
+      linear = {"iCCP", "GIMP built-in Linear sRGB\0\0x", 28},
+      after[] = {{"iCCP", "sRGB IEC61966-2.1\0\0x", 20}, {"sRGB", "\0", 1}, {"gAMA", "\0\1\x86\xa0", 4}};
+    for (int i = 0; i < 4; i++) {
+        static bytes z;
+        kind k = {.type = 0, .depth = 8, .width = 2, .height = 1};
+        vdm_picture p;
+        unsigned notes = 99;
+        z.n = 0;
+        put_stored(&z, (const uint8_t *)"\0ab", 3);
+        put_head(&file, &k);
+        if (i < 3)
+            put_chunk(&file, cicp.type, cicp.data, cicp.n);
+        else
+            put_chunk(&file, linear.type, linear.data, linear.n);
+        put_chunk(&file, after[i < 3 ? i : 2].type, after[i < 3 ? i : 2].data, after[i < 3 ? i : 2].n);
+        put_chunk(&file, "IDAT", z.data, z.n);
+        put_chunk(&file, "IEND", NULL, 0);
+        decode(&p, &notes, &file);
+        CHECK(p.rgb && notes == VDM_NOTE_PROFILE, "%d: notes %u: %s", i, notes, err.text);
         vdm_picture_free(&p);
     }
 }
@@ -725,6 +762,7 @@ int main(void)
     test_kinds();
     test_alpha();
     test_notes();
+    test_colour_notes();
     test_bad();
     test_damage();
     test_mutations();

@@ -81,6 +81,22 @@ static void check_single(void)
     arc(0, "right answers are not known", "kept.json -o kept --size-rule same");
 }
 
+/* --shots N --augment M: the first N pairs, in every view. */
+static void check_shots_in_views(void)
+{
+    expect_shell(
+        0, "",
+        "tr -d '\n' < tasks/a/count.json | sed 's/\\]\\]}, *{\"input\": \\[\\[1,0,0.*\"test\"/]]}], \"test\"/' "
+        "> first.json && grep -c input first.json");
+    arc(0, "6 steps on 4 pairs", "first.json -o first --augment 3");
+    arc(0, "6 steps on 4 pairs", "tasks/a/count.json -o few --shots 1 --augment 3");
+    CHECK(strstr(said, "count: 1 pair to learn from") != NULL, "%s", said);
+    expect_same("few/lora.safetensors", "first/lora.safetensors", true);
+    arc(0, "6 steps on 6 pairs", "tasks/a/count.json -o all --augment 2");
+    arc(0, "--shots 5: tasks/a/count.json has 2 pairs", "tasks/a/count.json -o many --shots 5 --augment 2");
+    expect_same("many/lora.safetensors", "all/lora.safetensors", true);
+}
+
 static void check_usage(void)
 {
     arc(2, "expected a task", "");
@@ -123,11 +139,25 @@ static void check_collection(void)
           "%s", other);
 }
 
-/* A task of a collection that was changed is noticed, too; an answer that is known since changes nothing. */
+/* A task of a collection that was changed is noticed, too; an answer that is known since is added to its result. */
 static void check_changed_member(void)
 {
+    expect_shell(0, "", "cp prize.jsonl unknown.jsonl");
     expect_shell(0, "", "sed -i 's/\\[\\[\\[6, 5\\]\\]\\]/&, \"bb\": [[[8, 7]]]/' prize/a_solutions.json");
+    arc(0, "prize.jsonl: the right answers of 1 task are known since",
+        "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    CHECK(strstr(said, "2 tasks already have a result") && !strstr(said, "without known answer"), "%s", said);
     arc(0, "2 tasks already have a result", "prize/a_challenges.json --out prize.jsonl --size-rule same");
+    CHECK(!strstr(said, "known since"), "%s", said);
+    expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"\"/' prize.jsonl | cmp - unknown.jsonl");
+    static const char *const merged[] = {"unknown.jsonl prize.jsonl", "prize.jsonl unknown.jsonl"};
+    for (int i = 0; i < 2; i++) {
+        merge(0, "all                      2", merged[i]);
+        CHECK(!strstr(said, "without known answer"), "%s: %s", merged[i], said);
+    }
+    expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"88\"/' prize.jsonl > wrong.jsonl");
+    merge(1, "bb: test[0]: two different right answers", "prize.jsonl wrong.jsonl");
+    merge(0, "1 task without known answer", "unknown.jsonl");
     expect_shell(0, "", "sed -i 's/\\(\"bb\".*\\)\\[\\[4, 3\\]\\]/\\1[[4, 4]]/' prize/a_challenges.json");
     arc(1,
         "line 2: the result of 'bb' is that of another task: prize/a_challenges.json/bb.json was changed since",
@@ -306,6 +336,27 @@ static void check_shards(void)
     merge(1, "nothing.jsonl", "nothing.jsonl");
 }
 
+/* A last line without "\n", which editors take away, is a result; one without its end is not, which is printed. */
+static void check_last_line(void)
+{
+    expect_shell(0, "", "head -c -1 all.jsonl > unended.jsonl");
+    merge(0, "size rule oracle", "unended.jsonl");
+    memcpy(other, said, sizeof said);
+    merge(0, "size rule oracle", "all.jsonl");
+    CHECK(strcmp(said, other) == 0, "without the last \\n:\n%s\nexpected\n%s", other, said);
+    arc(1, "unended.jsonl: 4 tasks already have a result", "tasks --out unended.jsonl");
+    CHECK(!strstr(said, "cut off"), "%s", said);
+    expect_same("unended.jsonl", "all.jsonl", true);
+    expect_shell(0, "",
+                 "head -c -2 all.jsonl > unended.jsonl; printf '%%s' '{\"task\": \"a/fall\"}' > field.jsonl");
+    merge(0, "unended.jsonl: the last line is left out: ", "unended.jsonl");
+    CHECK(strstr(said, "1 of 4 tasks have no result yet") != NULL, "%s", said);
+    arc(1, "unended.jsonl: the last line is cut off: ", "tasks --out unended.jsonl");
+    CHECK(strstr(said, "unended.jsonl: 3 tasks already have a result") != NULL, "%s", said);
+    same_but_times("all.jsonl", "unended.jsonl");
+    merge(1, "field.jsonl: line 1: run", "field.jsonl");
+}
+
 /* Kills until the run ends by itself; the results have to be the same. */
 static void check_kills(void)
 {
@@ -376,6 +427,25 @@ static void check_views(void)
     expect_shell(0, "", "rm model/vdm.json model/view_embeds.safetensors");
 }
 
+/* fit does not replace an adapter without a state: that of a task, or of a run whose state was deleted. */
+static void check_kept_adapter(const char *canvas)
+{
+    static const char *const folders[] = {"keep", "stateless"};
+    static const char *const says[] = {
+        "keep: expected a folder without an adapter, found lora.safetensors",
+        "stateless: expected a folder without an adapter, found lora.safetensors"};
+    arc(0, "fall: ", "tasks/a/fall.json -o keep");
+    arc(0, "fall: ", "tasks/a/fall.json -o keep"); /* the same command again may */
+    expect_shell(0, "", "cp -r fit stateless && rm stateless/state.safetensors");
+    for (int i = 0; i < 2; i++) {
+        expect_shell(0, "", "cp %s/lora.safetensors stored", folders[i]);
+        expect(1, says[i], "fit tasks/a/fall.json %s -o %s --steps 2 --rank 2 --batch 1", canvas, folders[i]);
+        expect_same(i ? "stateless/lora.safetensors" : "keep/lora.safetensors", "stored", true);
+    }
+    expect_shell(0, "", "mv keep/lora.safetensors stored");
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o keep --steps 2 --rank 2 --batch 1", canvas);
+}
+
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
 static void check_task_commands(void)
 {
@@ -385,10 +455,17 @@ static void check_task_commands(void)
     arc(1, "fit: expected a folder without a run of 'vdm fit'", "tasks/a/fall.json -o fit");
     expect_same("fit/lora.safetensors", "lora.safetensors", true);
     expect_same("fit/train.csv", "train.csv", true);
+    check_kept_adapter(canvas);
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
     expect(0, "cells recovered", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
+    CHECK(strstr(said, "    32x32     4 ") != NULL, "%s", said);
+    /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
+    expect(0, "    48x48     8 ",
+           "arc tasks/a --vae-roundtrip --model model --size 48x32 --cell 8 --border 0 --grow 64");
+    expect(0, "    48x48     8 ",
+           "arc tasks/a --vae-roundtrip --model model --size 32x48 --cell 8 --border 0 --grow 64");
 }
 
 int main(void)
@@ -400,6 +477,7 @@ int main(void)
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");
     check_usage();
     check_single();
+    check_shots_in_views();
     check_collection();
     check_changed_member();
     check_solutions();
@@ -407,6 +485,7 @@ int main(void)
     check_unreadable_submission();
     check_folder_run();
     check_shards();
+    check_last_line();
     check_two_sets();
     check_configurations();
     check_changed_tasks();

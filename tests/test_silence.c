@@ -435,6 +435,32 @@ static void check_files(void)
     CHECK(!strstr(said, "comes first"), "%s", said);
 }
 
+/* The upper half of a seed has no effect on the noise of answers. */
+static void check_seed(void)
+{
+    static const char *const says =
+        "--seed 4294967338: random numbers follow its lower 32 bits only, as in PyTorch: they "
+        "are those of --seed 42\n";
+    expect(0, says, "predict " MODEL " --image q.ppm -o seed.large.ppm --sample-steps 1 --seed 4294967338");
+    expect(0, "", "predict " MODEL " --image q.ppm -o seed.small.ppm --sample-steps 1 --seed 42");
+    CHECK(!strstr(said, "--seed"), "%s", said);
+    expect_same("seed.large.ppm", "seed.small.ppm", true);
+    expect(0, "", "predict " MODEL " --image q.ppm -o seed.other.ppm --sample-steps 1 --seed 4294967295");
+    CHECK(!strstr(said, "--seed"), "%s", said);
+    expect_same("seed.large.ppm", "seed.other.ppm", false);
+    expect(0, says, "eval task " MODEL " --sample-steps 1 --seed 4294967338 --limit 1");
+    expect(0, says, "golden " MODEL " --size 32x48 --only v -o seed.g --seed 4294967338");
+    expect(0, "--seed 4294967338: answers, but not training, follow its lower 32 bits only",
+           "demo task " MODEL
+           " --steps 1 --rank 2 --batch 1 --sample-steps 1 --limit 1 -o seeded --seed 4294967338");
+    for (int i = 0; i < 2; i++) {
+        expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --seed %s -o seed%d",
+               i ? "42" : "4294967338", i);
+        CHECK(!strstr(said, "lower 32 bits"), "%s", said);
+    }
+    expect_same("seed0/lora.safetensors", "seed1/lora.safetensors", false);
+}
+
 int main(void)
 {
     unsetenv("VDM_MODEL");
@@ -443,6 +469,7 @@ int main(void)
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_inputs();
     check_golden_sizes();
+    check_seed();
     check_injected();
     check_counts();
     check_perfect();

@@ -38,9 +38,10 @@ static void help(void)
 {
     printf("vdm %s: few-shot learning with video diffusion models\n\n", VDM_VERSION);
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
-    printf("\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-           "3 a score below --at-least, or tensors that differ. VDM_MODEL=DIR: the default model;\n"
-           "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon: the instruction set.\n");
+    printf(
+        "\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+        "3 a score below --at-least, tensors that differ or are missing. VDM_MODEL=DIR: the default model;\n"
+        "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon: the instruction set.\n");
 }
 
 static int run(int argc, char **argv)

@@ -348,6 +348,17 @@ static void warn_of_threads(int threads)
 #endif
 }
 
+/* The generator of noise and of views has a seed of 32 bits (random.c); only learning and tasks follow all 64. */
+static void warn_of_seed(uint64_t seed, int command)
+{
+    if (!(seed >> 32) || !(command & (PREDICT | EVAL | INTERP | GOLDEN | ARC | DEMO))) return;
+    fprintf(stderr,
+            "--seed %llu: %s follow its lower 32 bits only, as in PyTorch: they are those of --seed %llu\n",
+            (unsigned long long)seed,
+            command & (ARC | DEMO) ? "answers, but not training," : "random numbers",
+            (unsigned long long)(seed & 0xffffffff));
+}
+
 /* Reads the words twice: the first pass finds the model, whose defaults the second one overrides. */
 int options_read(options *o, int command, int argc, char **argv)
 {
@@ -364,6 +375,7 @@ int options_read(options *o, int command, int argc, char **argv)
     status = read_words(o, command, argc, argv);
     if (status == DONE) status = options_refuse_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
+    if (status == DONE && !o->arc.report) warn_of_seed(o->seed, command);
     if (status == DONE && o->model) ignored_keys_print(o->model);
     return status;
 }

@@ -99,7 +99,7 @@ const struct option_row option_rows[] = {
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
      "use view K of a task of grids: recoloured, rotated or mirrored; 0 is the original (eval: the adapter's, or 0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN, KEY,
-     "seed of the random numbers (42)"},
+     "seed of the random numbers; those of answers, views and goldens follow its lower 32 bits only, as in PyTorch (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024,
      ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT, NO_KEY, "threads (one per core)"},
     {"--precision", "f32|bf16|amx", CHOICE, AT(precision), 0, 0,
@@ -258,7 +258,8 @@ const struct usage usages[] = {
      "Writes every intermediate tensor of a computation: the reference that 'vdm compare' checks a port against."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
      "Compares two files of tensors, in the order in which the reference's were computed. Prints the first that differs "
-     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance."},
+     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance, if one that "
+     "--only names is missing, or if the other file has nothing but inputs of the computation."},
     {BENCH, "vdm bench [NAME...] [options]",
      "Measures the speed of this machine: its peaks, every kernel, whole jobs. A NAME is the name of a job (--list) or the "
      "first parts of several names: 'matmul', 'block.forward'. VDM_ISA selects the instruction set. Convolutions with "

@@ -11,6 +11,7 @@
  * same bytes except for the seconds, which come last. */
 #include "tools/arc/results.h"
 #include "files/fields.h"
+#include "tools/run/files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -277,19 +278,35 @@ static int add_line(arc_results *all, const char *text, size_t size, const char 
     return f.failed ? -1 : 0;
 }
 
+/* The last line without "\n": editors take it away. A line that a killed run was writing is not a JSON document. */
+static int add_last(arc_results *all, const char *text, size_t size, const char *where, vdm_error *err)
+{
+    vdm_json j;
+    vdm_error why;
+    if (vdm_json_parse(&j, text, size, where, &why)) {
+        all->rest = size;
+        return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
+    }
+    vdm_json_free(&j);
+    all->unended = true;
+    return add_line(all, text, size, where, err);
+}
+
 int results_read(arc_results *all, const char *path, size_t *complete, vdm_error *err)
 {
     char *text, where[600];
     size_t size, at = 0;
     int status = 0;
+    all->unended = false;
+    all->rest = 0;
     if (vdm_read_file(path, (size_t)1 << 30, &text, &size, err)) return -1;
-    for (int line = 1; !status; line++) {
+    for (int line = 1; at < size && !status && !all->rest; line++) {
         const char *end = memchr(text + at, '\n', size - at);
-        if (!end) break; /* the rest was being written when the run was killed */
-        size_t n = (size_t)(end - text) - at;
+        size_t n = end ? (size_t)(end - text) - at : size - at;
         snprintf(where, sizeof where, "%.500s: line %d", path, line);
-        status = n ? add_line(all, text + at, n, where, err) : 0;
-        at += n + 1;
+        if (n)
+            status = end ? add_line(all, text + at, n, where, err) : add_last(all, text + at, n, where, err);
+        if (!all->rest) at += n + (end != NULL);
     }
     if (complete) *complete = at;
     vdm_free(text);

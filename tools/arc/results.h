@@ -34,10 +34,13 @@ bool arc_solved(const arc_result *r, int attempts); /* every test of it is exact
 int arc_wrong(const vdm_grid *answer, const vdm_grid *truth);       /* cells; -1: another size */
 const char *rule_of(const arc_result *r, const char **explanation); /* "oracle", and what it means */
 
-/* The results of one or several files; an incomplete last line is left out. complete: bytes of the complete lines. */
+/* The results of one or several files. A last line without "\n" is one if it is a whole JSON document; otherwise a run
+ * was killed while it wrote it, and it is left out. complete: bytes of the lines that are results. */
 typedef struct arc_results {
     arc_result *all;
     int n, capacity;
+    bool unended; /* of the file that was read last: its last line is a result, but has no "\n" */
+    size_t rest;  /* the same: bytes of the last line that are left out */
 } arc_results;
 int results_read(arc_results *all, const char *path, size_t *complete, vdm_error *err);
 void results_free(arc_results *all);

@@ -239,6 +239,7 @@ typedef struct shard {
     int fd;                                /* the results */
     lock lock;                             /* of FILE.work */
     int solved, failed, answered, unknown; /* unknown: answered, but the truth is not known */
+    int known_since; /* results whose truth is in the task's file, but not in their line */
 } shard;
 
 static bool read_part(const char *text, int *index, int *of)
@@ -302,6 +303,19 @@ static int check_line(const shard *s, int i, vdm_error *err)
     return 0;
 }
 
+/* The file is made to end after its last result, and to end with "\n". */
+static int end_results(shard *s, size_t complete, vdm_error *err)
+{
+    const char *path = s->o->arc.out;
+    if (s->done.rest)
+        fprintf(stderr,
+                "%s: the last line is cut off: %zu bytes, without its end; its task is solved again\n",
+                clean(path), s->done.rest);
+    if (ftruncate(s->fd, (off_t)complete) || (s->done.unended && write(s->fd, "\n", 1) != 1))
+        return vdm_fail(err, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
 static int open_results(shard *s, vdm_error *err)
 {
     const char *path = s->o->arc.out;
@@ -311,8 +325,30 @@ static int open_results(shard *s, vdm_error *err)
     if (results_read(&s->done, path, &complete, err)) return -1;
     for (int i = 0; i < s->done.n; i++)
         if (check_line(s, i, err)) return -1;
-    if (check_rest(s, complete, err)) return -1;
-    if (ftruncate(s->fd, (off_t)complete)) return vdm_fail(err, "%s: %s", path, strerror(errno));
+    return check_rest(s, complete, err) ? -1 : end_results(s, complete, err);
+}
+
+/* Writes the lines again, with the right answers that are known since. */
+static int rewrite_results(shard *s, vdm_error *err)
+{
+    const char *path = s->o->arc.out;
+    vdm_file f;
+    if (vdm_file_open(&f, path, err)) return -1;
+    int status = 0;
+    for (int i = 0; i < s->done.n && !status; i++) {
+        char *line = NULL;
+        size_t size = 0;
+        status = result_write(&s->done.all[i], &line, &size, err);
+        if (!status) fwrite(line, 1, size, f.stream); /* vdm_file_commit finds an error */
+        free(line);
+    }
+    if (status) vdm_file_abandon(&f);
+    if (status || vdm_file_commit(&f, err)) return -1;
+    close(s->fd);
+    s->fd = open(path, O_RDWR | O_APPEND);
+    if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
+    fprintf(stderr, "%s: the right answers of %d task%s are known since: they are added to the results\n",
+            clean(path), s->known_since, s->known_since == 1 ? "" : "s");
     return 0;
 }
 
@@ -346,16 +382,17 @@ static char *work_folder(const shard *s, const char *name, const char *task_hash
     return vdm_path(s->work, text, err);
 }
 
+static const char *const work_files[] = {"lora.safetensors", "train.csv", "state.safetensors", "lock"};
+
 /* Removes the files that a run makes, and the folder if nothing else is in it. */
 static void clear_work(const char *folder)
 {
-    static const char *const names[] = {"lora.safetensors", "train.csv", "state.safetensors", "lock"};
     vdm_error err;
     struct stat st;
     if (lstat(folder, &st) || !S_ISDIR(st.st_mode)) return;
-    remove_leftovers(folder, names, 4);
+    remove_leftovers(folder, work_files, 4);
     for (int i = 0; i < 4; i++) {
-        char *path = vdm_path(folder, names[i], &err);
+        char *path = vdm_path(folder, work_files[i], &err);
         if (path) unlink(path);
         vdm_free(path);
     }
@@ -369,6 +406,21 @@ static int check_work(const char *folder, vdm_error *err)
     if (lstat(folder, &st) || S_ISDIR(st.st_mode)) return 0;
     return vdm_fail(err, "%s: expected a folder of this run, found %s", folder,
                     S_ISLNK(st.st_mode) ? "a link" : "something else");
+}
+
+/* Its files must not be links either: they would be followed. */
+static int check_work_files(const char *folder, vdm_error *err)
+{
+    int status = 0;
+    for (int i = 0; i < 4 && !status; i++) {
+        struct stat st;
+        char *path = vdm_path(folder, work_files[i], err);
+        if (!path) return -1;
+        if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+            status = vdm_fail(err, "%s: expected a file of this run, found a link", path);
+        vdm_free(path);
+    }
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -445,6 +497,7 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     char *path = path_of_task(s, name, err), *work = NULL;
     int status = path ? read_task(path, task_hash, &n_tests, err) : -1;
     if (!status) status = (work = work_folder(s, name, task_hash, err)) ? check_work(work, err) : -1;
+    if (!status) status = check_work_files(work, err);
     if (!status) {
         bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
         if (failed && console_stopped())
@@ -479,10 +532,23 @@ static bool is_of_task(const arc_result *r, const vdm_arc *a)
     return true;
 }
 
-/* The task's file still is the one that was answered, or still can't be read. */
-static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *err)
+/* Adds the right answers that the task's file has and the result does not; whether there are any. */
+static bool add_truths(arc_result *r, const vdm_arc *a)
 {
-    const arc_result *r = &s->done.all[i];
+    bool added = false;
+    for (int i = 0; i < r->n_tests; i++) {
+        const vdm_grid *truth = &a->test[i].y;
+        if (!truth->rows || r->tests[i].truth.rows) continue;
+        r->tests[i].truth = *truth;
+        added = true;
+    }
+    return added;
+}
+
+/* The task's file still is the one that was answered, or still can't be read. */
+static int check_task(shard *s, vdm_arc_collection *c, int i, vdm_error *err)
+{
+    arc_result *r = &s->done.all[i];
     vdm_arc a;
     vdm_error why;
     char *path = path_of_task(s, r->task, err);
@@ -491,6 +557,7 @@ static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *e
     bool readable = !vdm_arc_read_from(&a, c, path, &why), same = r->error && !*r->task_hash;
     if (!readable && is_machine_fault(&why)) status = vdm_fail(err, "%s", why.text);
     if (readable) same = is_of_task(r, &a);
+    if (readable && same) s->known_since += add_truths(r, &a);
     if (readable) vdm_arc_free(&a);
     if (!status && !same && !readable)
         status = vdm_fail(err, "%s: line %d: the task of this result can't be read any more: %.600s",
@@ -506,7 +573,7 @@ static int check_task(const shard *s, vdm_arc_collection *c, int i, vdm_error *e
 }
 
 /* Before the work. */
-static int check_tasks(const shard *s, vdm_error *err)
+static int check_tasks(shard *s, vdm_error *err)
 {
     vdm_arc_collection c = {0};
     int old = 0, status = 0;
@@ -521,7 +588,7 @@ static int check_tasks(const shard *s, vdm_error *err)
             "%s: %d result%s of an earlier version, without hashes of task and configurations: only the test grids "
             "and the number of pairs are compared, of failed tasks nothing\n",
             clean(s->o->arc.out), old, old == 1 ? " is" : "s are");
-    return status;
+    return !status && s->known_since ? rewrite_results(s, err) : status;
 }
 
 static int all_tasks(shard *s, vdm_error *err)

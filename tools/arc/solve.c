@@ -9,6 +9,7 @@
  * the earlier seed, then that of the earlier view. The majority vote of each cell comes before grids that occurred
  * once. */
 #include "tools/arc/solve.h"
+#include "tools/messages.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/evaluation.h"
@@ -35,6 +36,23 @@ static int check_rule(const solver *s, vdm_error *err)
     return 0;
 }
 
+/* --shots pairs in every view: training.c learns the first of the list, so they are moved to its front. The grids of
+ * the others still count for the layout. */
+static void choose_pairs(solver *s, vdm_arc *all)
+{
+    struct learn_options *learn = &s->options.learn;
+    int pairs = s->arc.n_train, shots = learn->shots;
+    if (shots > pairs) fprintf(stderr, "--shots %d: %s has %d pairs\n", shots, clean(s->arc.path), pairs);
+    if (!shots || shots > pairs) shots = pairs;
+    for (int v = 1; v < s->n_views; v++)
+        for (int i = 0; i < shots; i++) {
+            vdm_arc_pair chosen = all->train[v * pairs + i];
+            all->train[v * pairs + i] = all->train[v * shots + i];
+            all->train[v * shots + i] = chosen;
+        }
+    learn->shots = s->n_views * shots;
+}
+
 /* The views of --augment; those of --views are made by training.c. */
 static int make_views(solver *s, vdm_error *err)
 {
@@ -50,6 +68,7 @@ static int make_views(solver *s, vdm_error *err)
     if (!s->views) return -1;
     vdm_views_make(s->views, s->n_views, square, 1, 10, s->options.seed);
     if (vdm_arc_augment(&all, &s->arc, s->views, s->n_views, err)) return -1;
+    choose_pairs(s, &all);
     return vdm_task_of_arc(&s->task, &all, err);
 }
 
@@ -72,7 +91,7 @@ static int start_result(solver *s, vdm_error *err)
 
 int solver_pairs(const solver *s)
 {
-    return s->training.pairs < s->arc.n_train ? s->training.pairs : s->arc.n_train;
+    return s->training.pairs / s->n_views;
 }
 
 static int prepare(solver *s, const char *path, const char *work, bool resumable, vdm_error *err)

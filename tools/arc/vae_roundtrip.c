@@ -16,7 +16,7 @@
 
 enum { MAX_ROWS = 64 };
 struct tally {
-    int side, cell; /* of the canvas, its height; pixels of a cell */
+    int height, width, cell; /* of the canvas; pixels of a cell */
     int64_t pairs, exact, cells, kept;
 };
 struct count {
@@ -27,12 +27,14 @@ struct count {
     float *video, *moments, *mode;
 };
 
-static struct tally *find_row(struct count *c, int side, int cell)
+static struct tally *find_row(struct count *c, int height, int width, int cell)
 {
-    for (int i = 0; i < c->n; i++)
-        if (c->rows[i].side == side && c->rows[i].cell == cell) return &c->rows[i];
+    for (int i = 0; i < c->n; i++) {
+        struct tally *r = &c->rows[i];
+        if (r->height == height && r->width == width && r->cell == cell) return r;
+    }
     if (c->n == MAX_ROWS) return NULL;
-    c->rows[c->n] = (struct tally){.side = side, .cell = cell};
+    c->rows[c->n] = (struct tally){.height = height, .width = width, .cell = cell};
     return &c->rows[c->n++];
 }
 
@@ -88,7 +90,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
         vdm_picture last = {height, width, frames + (size_t)(g.frames - 1) * frame};
         status = vdm_arc_decode(&read, &last, &t->grid, NULL, err);
     }
-    struct tally *row = status ? NULL : find_row(c, height, t->grid.cell);
+    struct tally *row = status ? NULL : find_row(c, height, width, t->grid.cell);
     if (!status && !row) status = vdm_fail(err, "more than %d sizes of cells and canvases", MAX_ROWS);
     if (row) {
         int wrong = arc_wrong(&read, e->y);
@@ -130,7 +132,7 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
         t.grid.cell = cell;
-        if (!status && grown.height != c->o->height)
+        if (!status && (grown.height != c->o->height || grown.width != c->o->width))
             status = measure(c, &t, &t.train[i], grown.height, grown.width, err);
     }
     vdm_task_free(&t);
@@ -140,17 +142,20 @@ static int one_task(struct count *c, const char *path, vdm_error *err)
 static int compare_rows(const void *a, const void *b)
 {
     const struct tally *x = a, *y = b;
-    return x->side != y->side ? (x->side > y->side) - (x->side < y->side)
-                              : (x->cell > y->cell) - (x->cell < y->cell);
+    if (x->height != y->height) return x->height < y->height ? -1 : 1;
+    if (x->width != y->width) return x->width < y->width ? -1 : 1;
+    return (x->cell > y->cell) - (x->cell < y->cell);
 }
 
 static void print_rows(struct count *c)
 {
     qsort(c->rows, (size_t)c->n, sizeof c->rows[0], compare_rows);
-    printf("canvas  cell  pairs  cells recovered  grids exact\n");
+    printf("   canvas  cell  pairs  cells recovered  grids exact\n");
     for (int i = 0; i < c->n; i++) {
         const struct tally *r = &c->rows[i];
-        printf("%6d  %4d  %5lld  %14.2f%%  %10.2f%%\n", r->side, r->cell, (long long)r->pairs,
+        char canvas[32];
+        snprintf(canvas, sizeof canvas, "%dx%d", r->height, r->width);
+        printf("%9s  %4d  %5lld  %14.2f%%  %10.2f%%\n", canvas, r->cell, (long long)r->pairs,
                100.0 * (double)r->kept / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
     }
 }

@@ -26,8 +26,9 @@ static void show_pairs(const solver *s)
 {
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
-    printf("%s: %d pairs to learn from:\n\n", clean(s->arc.name), s->arc.n_train);
-    for (int i = 0; i < s->arc.n_train && i < SHTRAIN_PAIRS; i++) {
+    int n = solver_pairs(s);
+    printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, n == 1 ? "" : "s");
+    for (int i = 0; i < n && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");

@@ -181,6 +181,16 @@ static int check_gradients(const struct run *r, const options *o, vdm_error *err
                     r->training.state, step);
 }
 
+/* The adapter of a demo, of an ARC-AGI task, or of a run whose state was deleted: it can't be continued. */
+static int check_adapter(const options *o, vdm_error *err)
+{
+    if (o->learn.resume || !has(o->output, "lora.safetensors")) return 0;
+    return vdm_fail(err,
+                    "%s: expected a folder without an adapter, found lora.safetensors, which would be "
+                    "replaced, and no state to resume from; choose another folder, or move the adapter",
+                    o->output);
+}
+
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
@@ -192,8 +202,8 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
-    status =
-        paths_check(&p, err) || claim_folder(o->output, "fit", err) || check_gradients(r, o, err) ? -1 : 0;
+    if (paths_check(&p, err) || claim_folder(o->output, "fit", err)) goto end;
+    status = check_adapter(o, err) || check_gradients(r, o, err) ? -1 : 0;
 end:
     paths_free(&p);
     return status;

@@ -126,21 +126,35 @@ static struct adapter look_at_adapter(const vdm_safetensors *f)
     return a;
 }
 
+/* Where the adapter's alpha is; settings: the text of its metadata, or NULL. */
+static void print_alpha(const struct adapter *a, const vdm_safetensors *f, const char *settings)
+{
+    static const char *const keys[] = {"ss_network_alpha", "lora_alpha"};
+    const char *number = NULL, *key = NULL;
+    for (int i = 0; i < 2 && !number; i++) number = vdm_safetensors_metadata(f, key = keys[i]);
+    if (settings) {
+        printf("its metadata:\n");
+        print_lines(settings);
+    } else if (a->alphas || a->peft || !number) {
+        printf("%s", a->alphas ? "alpha of each in a tensor"
+                     : a->peft ? "alpha in adapter_config.json"
+                               : "no alpha, so that alpha = rank");
+    } else {
+        printf("alpha %s (%s)", clean(number), key);
+    }
+}
+
 static int file_info(const char *path, vdm_error *err)
 {
     vdm_safetensors f;
     if (vdm_safetensors_open(&f, path, err)) return -1;
     const struct adapter a = look_at_adapter(&f);
     const char *metadata = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
+    if (!metadata) metadata = vdm_safetensors_metadata(&f, "lora_config");
     printf("%s: %s", clean(path), a.is ? "an adapter of rank " : "tensors");
     if (a.is && a.min_rank < a.max_rank) printf("%lld to ", (long long)a.min_rank);
-    if (a.is)
-        printf("%lld on %lld modules; %s", (long long)a.max_rank, (long long)a.modules,
-               metadata   ? "its metadata:\n"
-               : a.alphas ? "alpha of each in a tensor"
-               : a.peft   ? "alpha in adapter_config.json"
-                          : "no metadata, so that alpha = rank");
-    if (a.is && metadata) print_lines(metadata);
+    if (a.is) printf("%lld on %lld modules; ", (long long)a.max_rank, (long long)a.modules);
+    if (a.is) print_alpha(&a, &f, metadata);
     printf("\n");
     const char *learned = a.is ? vdm_safetensors_metadata(&f, "vdm_learned") : NULL,
                *views = a.is ? vdm_safetensors_metadata(&f, "vdm_views") : NULL;

@@ -4,9 +4,10 @@
  *   with
  *             the tolerance; cosine; the first element that differs (compare_tensors.c)
  *
- * The first tensor outside its tolerance is the one to look at: the later ones differ because of it. mistakes.c looks
+ * A file without results, or without a tensor that --only names, doesn't agree. The first tensor outside its tolerance is the one to look at: the later ones differ because of it. mistakes.c looks
  * for the mistake that explains it. */
 #include "tools/golden/compare.h"
+#include "tools/golden/golden.h"
 #include "tools/messages.h"
 
 #include <math.h>
@@ -108,6 +109,17 @@ static bool follows_timestep(const char *name)
     return false;
 }
 
+/* The tolerance of a tensor whose error was not measured. In bf16 the gradients of learning are less exact than
+ * activations (vdm's own on models/tiny differ by up to 0.05), and AdamW's second moments, their squares, have twice
+ * their relative error. */
+static double unmeasured_tolerance(const char *name, const char *precision)
+{
+    name = name_without_prefix(name);
+    if (strcmp(precision, "bf16") != 0) return 1e-5;
+    if (strncmp(name, "adamw.v.", 8) == 0) return 2e-1;
+    return strncmp(name, "grad.", 5) == 0 || strncmp(name, "adamw.m.", 8) == 0 ? 1e-1 : 5e-2;
+}
+
 static double tolerance_of(const struct tolerances *t, const both *b, const char *name)
 {
     if (t->fixed >= 0) return t->fixed;
@@ -117,7 +129,7 @@ static double tolerance_of(const struct tolerances *t, const both *b, const char
                                                                  : NULL;
     double known = found ? (*found)->number
                          : expected_error(vdm_safetensors_metadata(&b->ref, "what"), name, t->precision);
-    double tolerance = known >= 0 ? SLACK * known : strcmp(t->precision, "bf16") == 0 ? 5e-2 : 1e-5;
+    double tolerance = known >= 0 ? SLACK * known : unmeasured_tolerance(name, t->precision);
     return follows_timestep(name) ? fmax(tolerance, SLACK * t->timestep) : tolerance;
 }
 
@@ -217,6 +229,7 @@ static void print_all(const comparison *c, bool list)
     if (!list && lines > 10) printf("       and %lld more (--list)\n", (long long)(lines - 10));
     if (c->first >= 0) print_first(c);
     print_notes(c);
+    if (*c->lacks) printf("\n%s\n", clean(c->lacks));
     printf("\n%lld of %lld tensors compared: %lld agree, %lld don't; %lld are missing in the other file\n",
            (long long)(c->agree + c->differ), (long long)c->count, (long long)c->agree, (long long)c->differ,
            (long long)c->missing);
@@ -239,6 +252,28 @@ static void compare_tensor(finding *f, const both *b, struct tolerances *t)
     f->note =
         "explained by PyTorch's float32 exp, whose error of a unit in the last place changes the timestep's "
         "frequencies: harmless; the timestep's embedding may differ accordingly";
+}
+
+/* A port may be a part: outputs may be missing, but not those that --only names, nor all of them. */
+static void judge_missing(comparison *c, const char *only)
+{
+    const char *what = vdm_safetensors_metadata(&c->b->ref, "what"), *output = NULL;
+    bool outputs = false;
+    for (int64_t i = 0; i < c->count; i++) {
+        const char *name = c->all[i].ref->name;
+        bool input = golden_is_input(what, name), missing = c->all[i].verdict == MISSING;
+        if (missing && patterns_name(only, name)) {
+            snprintf(c->lacks, sizeof c->lacks, "%.200s: expected the tensor '%.200s' of --only, found none",
+                     c->b->got.path, name);
+            return;
+        }
+        outputs |= !input && !missing;
+        if (!input && missing && !output) output = name;
+    }
+    if (output && !outputs)
+        snprintf(c->lacks, sizeof c->lacks,
+                 "%.200s: expected results, such as '%.200s', found only inputs of the computation",
+                 c->b->got.path, output);
 }
 
 static int compare_all(comparison *c, const both *b, const options *o, vdm_error *err)
@@ -269,6 +304,7 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
                         unused, b->ref.path);
     if (c->agree + c->differ == 0)
         return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
+    judge_missing(c, o->only);
     if (both_extra(b, &c->extra, &c->first_extra, err)) return -1;
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;
 }
@@ -281,7 +317,7 @@ int compare_run(const options *o, const char *command, bool *differs, vdm_error 
         !both_open(&b, o->operands[0], o->operands[1], o->compare.map, err) && !compare_all(&c, &b, o, err);
     if (ok) print_all(&c, o->list);
     if (ok && o->compare.html) ok = !comparison_page(&c, o->compare.html, err);
-    *differs = c.first >= 0;
+    *differs = c.first >= 0 || *c.lacks;
     vdm_free(c.all);
     both_close(&b);
     return ok ? 0 : -1;

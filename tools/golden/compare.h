@@ -7,7 +7,8 @@
 
 #include "tools/options.h"
 
-/* Prints the comparison of the two files that are the operands; differs: a tensor is outside its tolerance. */
+/* Prints the comparison of the two files that are the operands; differs: a tensor is outside its tolerance, or
+ * what has to be in the second is missing. */
 int compare_run(const options *o, const char *command, bool *differs, vdm_error *err);
 
 /* The expected error: relative L2 distance from float64 that was measured for this kind of tensor (tolerances.c), in
@@ -52,6 +53,8 @@ enum { MAX_PATTERNS = 64 };
 int patterns_check(const char *patterns, vdm_error *err);
 /* Which of the patterns match the name, as bits. */
 uint64_t patterns_matching(const char *patterns, const char *name);
+/* Whether one of the patterns is the name itself. */
+bool patterns_name(const char *patterns, const char *name);
 /* The first pattern whose bit is not set; NULL: there is none. */
 const char *pattern_unused(const char *patterns, uint64_t used);
 void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
@@ -98,6 +101,7 @@ typedef struct comparison {
     int64_t extra; /* tensors of the other file that are not in the reference, and the first of them */
     const char *first_extra;
     int64_t first;      /* that is outside its tolerance, or -1 */
+    char lacks[512];    /* why what is missing makes the comparison fail: a sentence, or "" */
     char precision[16]; /* of the expected errors, "f32" or "bf16"; "" if --tol is a number */
     char cause[512];
 } comparison;

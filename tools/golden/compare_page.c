@@ -129,9 +129,14 @@ static void missing(FILE *f, const comparison *c)
     fputs(".</p>\n", f);
 }
 
-/* Why tensors outside their tolerance count as agreeing. */
+/* What has to be in the other file, and why tensors outside their tolerance count as agreeing. */
 static void notes(FILE *f, const comparison *c)
 {
+    if (*c->lacks) {
+        fputs("<p>", f);
+        escape(f, c->lacks);
+        fputs(".</p>\n", f);
+    }
     for (int64_t i = 0; i < c->count; i++) {
         if (!c->all[i].note) continue;
         fputs("<p>", f);

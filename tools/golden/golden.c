@@ -738,6 +738,18 @@ static const struct job {
     {"text", text, false, {"ids"}},
 };
 
+bool golden_is_input(const char *what, const char *name)
+{
+    for (size_t i = 0; i < sizeof jobs / sizeof jobs[0] && what; i++) {
+        if (strcmp(jobs[i].name, what) != 0) continue;
+        if (jobs[i].adapter && starts(name, GOLDEN_ADAPTER)) return true;
+        for (int k = 0; jobs[i].inputs[k]; k++)
+            if (strcmp(jobs[i].inputs[k], name) == 0) return true;
+        return strcmp(what, "transformer") == 0 && strcmp(name, "ofs") == 0; /* of the model, but an input */
+    }
+    return false;
+}
+
 /* Prints which inputs the file contains. A file without any of them is rejected: probably a name is misspelt. */
 static int say_injected(const struct golden *g, const struct job *job, vdm_error *err)
 {

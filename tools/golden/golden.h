@@ -6,6 +6,8 @@
 
 int golden_run(const options *o, const char *command, vdm_error *err);
 void golden_names(void); /* explains the names (golden_names.c) */
+/* Whether a tensor of that name is an input of a golden. what: its computation ("sample"); NULL: not known. */
+bool golden_is_input(const char *what, const char *name);
 
 /* The adapter of a golden (golden_adapter.c): that of --inject, that of --lora, or a drawn one. in: the file of
  * --inject; its path is NULL if there is none. */

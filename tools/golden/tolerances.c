@@ -67,6 +67,13 @@ static bool follows_latents(const char *name)
     return strcmp(rest, "text") != 0 && strcmp(rest, "t") != 0 && strcmp(rest, "ofs") != 0;
 }
 
+/* A bf16 error of 0 where f32 has one was not measured: the kinds of learning, which accuracy.py runs in f32 only. */
+static double measured_error(size_t i, bool bf16)
+{
+    if (bf16 && !(table[i].bf16 > 0) && table[i].f32 > 0) return -1;
+    return fmax(ROUNDING, bf16 ? table[i].bf16 : table[i].f32);
+}
+
 double expected_error(const char *what, const char *name, const char *precision)
 {
     if (what && strcmp(what, "sample") == 0 && follows_latents(name)) return -1;
@@ -74,7 +81,6 @@ double expected_error(const char *what, const char *name, const char *precision)
     if (strcmp(name, "ids") == 0 || strcmp(name, "pair") == 0)
         return 0; /* integers, even if stored as floats */
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (is_kind(table[i].kind, name))
-            return fmax(ROUNDING, strcmp(precision, "bf16") == 0 ? table[i].bf16 : table[i].f32);
+        if (is_kind(table[i].kind, name)) return measured_error(i, strcmp(precision, "bf16") == 0);
     return -1;
 }

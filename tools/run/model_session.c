@@ -170,6 +170,8 @@ int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm
         fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
                 part->rank, part->alpha, *weight);
         if (part->facts.views > 1) fprintf(stderr, ", learned in %d views", part->facts.views);
+        if (part->without_alpha)
+            fprintf(stderr, "; the file has no alpha for %d modules: their scale is 1", part->without_alpha);
         if (!has_effect(part)) fprintf(stderr, "; it has no effect: all its matrices B are zero");
         fputc('\n', stderr);
     }

@@ -14,6 +14,7 @@ static const char *const NOTES[VDM_NOTES] = {
     "has a gamma other than that of sRGB, which is ignored",
     "is an animation: its first picture is used",
     "has an orientation (EXIF), which is ignored",
+    "has EXIF in a text chunk (Raw profile type), whose orientation, if it has one, is ignored",
 };
 
 int read_picture(vdm_picture *p, const char *path, vdm_error *err)

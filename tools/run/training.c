@@ -226,8 +226,11 @@ static int start_adapter(training *l, vdm_error *err)
     vdm_fit_rng(&rng, o->seed, VDM_FIT_ADAPTER, 0);
     if (!o->learn.init) return vdm_lora_init(&l->adapter, c, targets, rank, alpha, &rng, err);
     if (vdm_lora_read(&l->adapter, o->learn.init, c, &applied, &modules, err)) return -1;
-    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g\n", clean(o->learn.init), applied, modules,
+    fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g", clean(o->learn.init), applied, modules,
             l->adapter.rank, l->adapter.alpha);
+    if (l->adapter.without_alpha)
+        fprintf(stderr, "; the file has no alpha for %d modules: their scale is 1", l->adapter.without_alpha);
+    fputc('\n', stderr);
     if (adapter_report(l->session, o->learn.init, l->task, l->views.n, err)) return -1;
     bool same = targets == l->adapter.targets && rank == l->adapter.rank && alpha >= l->adapter.alpha &&
                 alpha <= l->adapter.alpha;
