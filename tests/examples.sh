@@ -84,7 +84,7 @@ ppm x1 64 0 255 && ppm y1 64 255 0 && ppm x2 40 60 200 && ppm y2 40 200 60 && pp
 # shellcheck disable=SC2086
 check "few_shot.c as C" $CC -std=c11 $WARN $EXAMPLE_FLAGS examples/few_shot.c $uses -o "$folder/few_shot"
 check "few_shot" prints "64 x 64 pixels, 2 steps on 2 pairs" answer "$folder/few_shot" "$folder/c.png"
-check "few_shot without a model" refuses "expected a model folder with transformer/, vae/ and scheduler/" \
+check "few_shot without a model" refuses "expected a model's folder, with transformer/, vae/ and scheduler/ in it" \
     "$folder/few_shot" "$folder" 2 q a x y
 check "few_shot without a picture" refuses "nothing.ppm" "$folder/few_shot" "$models/tiny" 2 nothing.ppm a x y
 if command -v "${CXX%% *}" >/dev/null; then

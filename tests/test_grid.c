@@ -123,8 +123,9 @@ static void test_render(void)
     g.palette = VDM_PALETTE_MAZE, four[3] = 5;
     CHECK(vdm_grid_render(&p, four, &g, 0, 0, &err) == -1 && strstr(err.text, "the number 5"), "%s",
           err.text);
-    CHECK(vdm_grid_render(&p, four, &g, 6, 0, &err) == -1 && strstr(err.text, "a grid of 7 x 7 pixels"), "%s",
-          err.text);
+    CHECK(vdm_grid_render(&p, four, &g, 6, 0, &err) == -1 &&
+              strstr(err.text, "a grid of 7x7 pixels: found a picture of 6x7"),
+          "%s", err.text);
     g.cell = 16384;
     CHECK(vdm_grid_render(&p, four, &g, 0, 0, &err) == -1 && !p.rgb, "too large");
     CHECK(!vdm_palette_colour(VDM_PALETTE_ARC, 10) && !vdm_palette_colour(VDM_PALETTE_MAZE, 5) &&

@@ -111,7 +111,7 @@ static void test_refused(void)
           "no rng");
     b.width--;
     CHECK(vdm_interp(&tiles, &a, &b, 9, NULL, frames, &err) == -1 &&
-              strstr(err.text, "sizes: found 8 x 7 and 7 x 7, expected the same size"),
+              strstr(err.text, "sizes: found 7x8 and 7x7 (height x width), expected the same size"),
           "%s", err.text);
 }
 
