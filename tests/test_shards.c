@@ -390,7 +390,7 @@ static void check_interrupted(void)
     CHECK(strstr(said, "interrupted after step") && !strstr(said, "--resume"), "%s", said);
     expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
     expect(0, "1 tasks, solved", "%s", words);
-    CHECK(strstr(said, "stop.jsonl.work is left"), "%s", said);
+    CHECK(strstr(said, "stop.jsonl.work is not removed"), "%s", said);
 }
 
 /* Two runs can't write one file: this process holds the other's lock. */
