@@ -3,7 +3,7 @@
  * Traps
  *   If writing a file in place is interrupted, half a file is left under its name. Here every file is written under
  *   another name in the same folder, synced and renamed; the folder is synced too, or a power failure may lose the new
- *   name. A rename also replaces a symbolic link: the link is followed first. */
+ *   name. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "vdm_files.h"
 
@@ -18,10 +18,8 @@
 #include <unistd.h>
 
 enum {
-    ALIGNMENT = 64,       /* a cache line, and one 16-lane vector */
-    LARGE_PAGE = 2 << 20, /* of most processors; harmless on others */
-    MAX_LINKS = 40,       /* links to links; the limit of Linux */
-    MAX_LINK = 4096       /* bytes of a link's text */
+    ALIGNMENT = 64,      /* a cache line, and one 16-lane vector */
+    LARGE_PAGE = 2 << 20 /* of most processors; harmless on others */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -214,37 +212,6 @@ static void file_release(vdm_file *f)
     *f = (vdm_file){0};
 }
 
-/* What the link at `path` names, from the folder that the link is in. */
-static char *join_link(const char *path, const char *text, vdm_error *err)
-{
-    const char *slash = *text == '/' ? NULL : strrchr(path, '/');
-    if (!slash) return vdm_copy_text(text, err);
-    char *folder = vdm_copy_bytes(path, (size_t)(slash - path) + 1, err);
-    char *joined = folder ? vdm_path(folder, text, err) : NULL;
-    vdm_free(folder);
-    return joined;
-}
-
-char *vdm_file_target(const char *path, vdm_error *err)
-{
-    char text[MAX_LINK], *at = vdm_copy_text(path, err);
-    for (int links = 0; at; links++) {
-        ssize_t n = readlink(at, text, sizeof text);
-        if (n < 0) return at; /* not a link */
-        if (links == MAX_LINKS || n == sizeof text) {
-            vdm_free(at);
-            vdm_fail(err, "%s: can't be written: %s", path,
-                     strerror(n == sizeof text ? ENAMETOOLONG : ELOOP));
-            return NULL;
-        }
-        text[n] = '\0';
-        char *next = join_link(at, text, err);
-        vdm_free(at);
-        at = next;
-    }
-    return NULL;
-}
-
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err)
 {
     *f = (vdm_file){0};
@@ -254,13 +221,14 @@ int vdm_file_open(vdm_file *f, const char *path, vdm_error *err)
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         return vdm_fail(err, "%s: %s, not a file that can be replaced", path,
                         S_ISDIR(info.st_mode) ? "is a folder" : "is a device or pipe");
-    f->path = vdm_file_target(path, err);
-    size_t capacity = f->path ? strlen(f->path) + 48 : 0;
+    size_t length = strlen(path), capacity = length + 48;
+    f->path = vdm_alloc(length + 1, 1, path, err);
     f->beside = f->path ? vdm_alloc(capacity, 1, path, err) : NULL;
     if (!f->beside) {
         file_release(f);
         return -1;
     }
+    memcpy(f->path, path, length + 1);
     int fd = open_beside(f, capacity);
     f->stream = fd < 0 ? NULL : fdopen(fd, "w+b");
     if (f->stream) return 0;

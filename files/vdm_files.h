@@ -64,9 +64,6 @@ typedef struct vdm_file {
     char *path, *beside;
 } vdm_file;
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
-/* The file that vdm_file_open replaces: of a symbolic link the file that it names, which need not exist; otherwise the
- * path itself. vdm_free. */
-char *vdm_file_target(const char *path, vdm_error *err);
 int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
 void vdm_file_abandon(vdm_file *f);
 /* Whether a stream of open_memstream holds all that was written to it; does not close it. Adds a NUL to its text.

@@ -183,42 +183,6 @@ static void check_arc_work_link(void)
         "cd work.jsonl.work; for d in *; do if [ -d $d ]; then mv $d ../precious; ln -s ../precious $d; fi; done");
     expect(1, "found a link", "%s work.jsonl", arc);
     expect_shell(0, "", "ls precious/*");
-    expect_shell(0, "",
-                 "cd work.jsonl.work; for d in *; do if [ -L $d ]; then rm $d; mv ../precious $d; cd $d; "
-                 "echo mine > ../../mine; ln -sf ../../mine lora.safetensors; cd ..; fi; done");
-    expect(1, "lora.safetensors: expected a file of this run, found a link", "%s work.jsonl", arc);
-    expect_shell(0, "mine", "cat mine");
-}
-
-/* An output that is a link replaces what it names, not the link; also if that is a file that is read. */
-static void check_links(void)
-{
-    expect_shell(
-        0, "",
-        "mkdir real && cp q.ppm real/old.ppm && ln -s real/old.ppm old.ppm && ln -s real/new.ppm new.ppm "
-        "&& ln -s old.ppm twice.ppm && ln -s loop.ppm loop.ppm");
-    expect(0, "", "predict " MODEL " --image q.ppm -o plain.ppm --sample-steps 1");
-    static const char *const links[] = {"old.ppm", "new.ppm", "twice.ppm"};
-    for (int i = 0; i < 3; i++) {
-        expect(0, "", "predict " MODEL " --image q.ppm -o %s --sample-steps 1", links[i]);
-        expect_shell(0, "", "test -L %s && cmp %s plain.ppm && test $(ls -A real | wc -l) = %d", links[i],
-                     links[i], i ? 2 : 1);
-        expect_shell(0, "", "cp q.ppm real/old.ppm");
-    }
-    expect(1, "loop.ppm: can't be written: ", "predict " MODEL " --image q.ppm -o loop.ppm --sample-steps 1");
-    expect_shell(
-        0, "",
-        "ln -s task/test/b.in.ppm input.ppm; ln -s task/test/z.ppm free.ppm; ln -s one.y4m same.y4m; "
-        "mkdir linked && ln -s ../task/test/b.in.ppm linked/b.ppm");
-    refused("task/test/b.in.ppm", "among the files of task",
-            "eval task " MODEL " --sample-steps 1 -o linked");
-    expect(1, "two files for two outputs",
-           "predict " MODEL " --image q.ppm -o n.png --video one.y4m --dump same.y4m");
-    refused("task/test/b.in.ppm", "among the files of task",
-            "fit task " MODEL " --steps 1 -o fresh --dump input.ppm");
-    refused("task/test/b.in.ppm", "among the files of task",
-            "fit task " MODEL " --steps 1 -o fresh --dump free.ppm");
-    expect_shell(0, "", "test -L input.ppm && ! test -e task/test/z.ppm");
 }
 
 /* No answer is known: not solved and not unsolved. */
@@ -437,7 +401,6 @@ int main(void)
     check_standard_streams();
     check_arc_files();
     check_arc_work_link();
-    check_links();
     check_unknown_answers();
     check_scores_stay();
     check_early();

@@ -116,32 +116,6 @@ static void test_files(void)
     vdm_free(path);
 }
 
-/* A link is followed: the file that it names is replaced, or made. */
-static void test_links(void)
-{
-    vdm_file f;
-    char *target = path_of("real.txt"), *link = path_of("link.txt"), *found;
-    CHECK(symlink("real.txt", link) == 0, "the test can't make a link");
-    for (int i = 0; i < 2; i++) { /* it does not exist yet; it does */
-        found = vdm_file_target(link, &err);
-        CHECK(found && strcmp(found, target) == 0, "%s: %s", link, found);
-        vdm_free(found);
-        CHECK(vdm_file_open(&f, link, &err) == 0, "%s", err.text);
-        fputs(i ? "two" : "one", f.stream);
-        CHECK(vdm_file_commit(&f, &err) == 0 && holds(target, i ? "two" : "one"), "%s", err.text);
-        CHECK(readlink(link, (char[8]){0}, 8) == 8, "the link is still a link");
-    }
-    found = vdm_file_target(target, &err);
-    CHECK(found && strcmp(found, target) == 0, "no link: %s", found);
-    vdm_free(found);
-    unlink(link);
-    CHECK(symlink("link.txt", link) == 0 && !vdm_file_target(link, &err) && says("link.txt"), "a loop");
-    CHECK(vdm_file_open(&f, link, &err) != 0, "a loop is written");
-    unlink(link), unlink(target);
-    vdm_free(target);
-    vdm_free(link);
-}
-
 /* A full disk: the name stays as it was, nothing is left beside it. */
 static void test_full_disk(void)
 {
@@ -306,7 +280,6 @@ int main(void)
     test_quota();
     test_memory();
     test_files();
-    test_links();
     test_full_disk();
     test_reading();
     test_cpu();

@@ -209,7 +209,6 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     for (int i = 0; i < v->n_runs; i++)
         if (check_once(v, i, err) || read_run(v, i, err) || paths_read_folder(&p, v->runs[i], err)) goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
-    if (paths_check_answers(&p, o->output, t, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
     if (!status) status = claim_folder(o->output, "vote", err);

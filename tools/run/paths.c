@@ -29,16 +29,15 @@ static char *folder_of(const char *path, vdm_error *err)
 static int identify(struct known_path *k, vdm_error *err)
 {
     struct stat st;
-    k->last[0] = '\0';
+    k->last = NULL;
     if (stat(k->name, &st) == 0) {
         if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return -1;
     } else {
-        char *target = vdm_file_target(k->name, err), *folder = target ? folder_of(target, err) : NULL;
+        char *folder = folder_of(k->name, err);
         int status = folder ? stat(folder, &st) : -1;
-        if (!status) snprintf(k->last, sizeof k->last, "%s", last_name(target));
-        vdm_free(target);
         vdm_free(folder);
         if (status) return -1;
+        k->last = last_name(k->name);
     }
     k->device = st.st_dev;
     k->inode = st.st_ino;
@@ -48,7 +47,7 @@ static int identify(struct known_path *k, vdm_error *err)
 static int add(paths *p, struct known_path k, vdm_error *err)
 {
     if (!k.name) return 0;
-    if (k.use != WRITE && (identify(&k, err) || *k.last))
+    if (k.use != WRITE && (identify(&k, err) || k.last))
         return 0; /* its reader rejects a file that does not exist */
     if (p->n == p->capacity) {
         int capacity = p->capacity ? 2 * p->capacity : 32;
@@ -155,13 +154,12 @@ static bool lies_below(const struct known_path *file, const struct known_path *f
 {
     vdm_error err;
     struct stat st, above;
-    if (!*file->last && file->device == folder->device && file->inode == folder->inode) return true;
-    char *target = vdm_file_target(file->name, &err), *first = target ? folder_of(target, &err) : NULL;
+    if (!file->last && file->device == folder->device && file->inode == folder->inode) return true;
+    char *first = folder_of(file->name, &err);
     size_t n = first ? strlen(first) : 0, capacity = n + 3 * 256 + 1;
     char *at = first ? vdm_alloc(capacity, 1, "a path", &err) : NULL;
     if (at) memcpy(at, first, n + 1);
     vdm_free(first);
-    vdm_free(target);
     bool below = false;
     for (int up = 0; at && up < 256 && stat(at, &st) == 0; up++) {
         below = st.st_dev == folder->device && st.st_ino == folder->inode;
@@ -175,13 +173,14 @@ static bool lies_below(const struct known_path *file, const struct known_path *f
 
 static bool same_file(const struct known_path *a, const struct known_path *b)
 {
-    if (a->device != b->device || a->inode != b->inode) return false;
-    return strcmp(a->last, b->last) == 0;
+    if (a->device != b->device || a->inode != b->inode || !a->last != !b->last) return false;
+    return !a->last || strcmp(a->last, b->last) == 0;
 }
 
-/* An output against everything that is read, and against the outputs among the first `before`. */
-static int compare(const paths *p, const struct known_path *mine, int before, vdm_error *err)
+/* The output i against everything that was named. */
+static int compare(const paths *p, int i, vdm_error *err)
 {
+    const struct known_path *mine = &p->all[i];
     for (int k = 0; k < p->n; k++) {
         const struct known_path *other = &p->all[k];
         if (other->use == READ_BELOW && lies_below(mine, other))
@@ -191,28 +190,11 @@ static int compare(const paths *p, const struct known_path *mine, int before, vd
         if (other->use == READ && same_file(mine, other))
             return vdm_fail(err, "%s: this output would replace %s, which is read; choose another name",
                             mine->name, other->name);
-        if (other->use == WRITE && k < before && same_file(mine, other))
+        if (other->use == WRITE && k < i && same_file(mine, other))
             return vdm_fail(err, "%s and %s: expected two files for two outputs, found one", other->name,
                             mine->name);
     }
     return 0;
-}
-
-int paths_check_answers(const paths *p, const char *folder, const vdm_task *t, vdm_error *err)
-{
-    int status = 0;
-    for (int i = 0; i < t->n_test && !status; i++) {
-        char file[VDM_MAX_NAME];
-        snprintf(file, sizeof file, "%s.ppm", t->test[i].name);
-        char *path = vdm_path(folder, file, err), *target = path ? vdm_file_target(path, err) : NULL;
-        struct known_path mine = {.name = path, .use = WRITE};
-        status = target ? 0 : -1;
-        bool link = target && strcmp(target, path) != 0;
-        if (link && !identify(&mine, err)) status = compare(p, &mine, p->n, err);
-        vdm_free(target);
-        vdm_free(path);
-    }
-    return status;
 }
 
 int paths_make_folder(const paths *p, const char *folder, vdm_error *err)
@@ -254,7 +236,7 @@ int paths_check(paths *p, vdm_error *err)
     for (int i = 0; i < p->n && !status; i++)
         if (p->all[i].use == WRITE) status = check_name(&p->all[i], err);
     for (int i = 0; i < p->n && !status; i++)
-        if (p->all[i].use == WRITE && !identify(&p->all[i], err)) status = compare(p, &p->all[i], i, err);
+        if (p->all[i].use == WRITE && !identify(&p->all[i], err)) status = compare(p, i, err);
     for (int i = 0; i < p->n && !status; i++)
         if (p->all[i].use == WRITE) status = writable(p->all[i].name, err);
     paths_free(p);

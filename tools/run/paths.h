@@ -17,7 +17,7 @@ typedef struct paths {
         enum { READ, READ_BELOW, WRITE } use;
         dev_t device; /* of the file, or of its folder if there is no file yet */
         ino_t inode;
-        char last[256]; /* its name in the folder, after links are followed; "": the file exists */
+        const char *last; /* its name in the folder; NULL: the file exists */
     } * all;
     int n, capacity;
 } paths;
@@ -35,8 +35,6 @@ int paths_read_task(paths *p, const vdm_task *t, vdm_error *err);
 int paths_check_command(const options *o, int command, enum output_kind kind, vdm_error *err);
 /* -o as a folder: made, unless it is or would be in a folder that is read. */
 int paths_make_folder(const paths *p, const char *folder, vdm_error *err);
-/* An answer in the folder that is a link: it is followed, so what it names must not be read. */
-int paths_check_answers(const paths *p, const char *folder, const vdm_task *t, vdm_error *err);
 /* Compares them all, then tries the outputs. Frees the list in any case. */
 int paths_check(paths *p, vdm_error *err);
 void paths_free(paths *p);
