@@ -609,8 +609,8 @@ int64_t vdm_lora_redraw(vdm_lora *a, vdm_rng *rng);
 
 /* Files of diffusers, peft, ComfyUI and kohya's scripts (files/adapter.c has their names); rank and alpha
  * of each module, from the metadata (diffusers', finetrainers' lora_config, ss_network_alpha), peft's adapter_config.json
- * or .alpha tensors; without any alpha = rank, as diffusers takes it (without_alpha). *applied of *modules were found (each may be NULL); none at all is an
- * error, as are names that match nothing. Targets that the file leaves out act as zero. */
+ * or .alpha tensors; without any alpha = rank, as diffusers takes it (without_alpha). *applied of *modules were found (each
+ * may be NULL); none at all is an error, as are names that match nothing. Targets that the file leaves out act as zero. */
 int vdm_lora_read(vdm_lora *a, const char *path, const vdm_transformer_config *c, int *applied, int *modules,
                   vdm_error *err);
 int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err);

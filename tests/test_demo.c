@@ -406,6 +406,12 @@ static void check_adapter_views(void)
     expect(0, "",
            "eval task --model model --sample-steps 2 -o plain/out --lora views/lora.safetensors --views 1");
     expect_same("plain.ppm", "plain/out/0&.ppm", true);
+    expect_shell(0, "", "mv model/view_embeds.safetensors aside");
+    expect(
+        1,
+        "--views 1: expected the prompt of the first of 4 views, which the adapter was learned in, found model/view_embeds",
+        PREDICT "--views 1 -o no.ppm");
+    expect_shell(0, "", "mv aside model/view_embeds.safetensors");
     check_first_view();
 }
 

@@ -205,7 +205,7 @@ static void test_options_without_effect(void)
             const char *const *from = taken ? cases[i].taken : cases[i].refused;
             while (from[n]) words[n] = (char *)(uintptr_t)from[n], n++;
             CHECK(options_read(&o, cases[i].command, n, words) == (taken ? DONE : USAGE), "case %zu, %s", i,
-                  taken ? "with what it goes with" : "without effect");
+                  taken ? "with what it needs" : "without effect");
         }
     dup2(errors, 2);
     close(errors), close(nothing);

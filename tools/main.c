@@ -40,7 +40,7 @@ static void help(void)
     for (int i = 0; i < N_COMMANDS; i++) printf("  vdm %-8s %s\n", commands[i].name, commands[i].what);
     printf(
         "\nvdm COMMAND --help lists its options. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-        "3 a score below --at-least, tensors that differ or are missing. VDM_MODEL=DIR: the default model;\n"
+        "3 a score worse than --at-least, tensors that differ, no results to compare. VDM_MODEL=DIR: the default model;\n"
         "VDM_ISA=plain|scalar|avx2|avx512|avx512bf16|avx512amx|neon: the instruction set.\n");
 }
 

@@ -348,15 +348,20 @@ static void warn_of_threads(int threads)
 #endif
 }
 
-/* The generator of noise and of views has a seed of 32 bits (random.c); only learning and tasks follow all 64. */
+/* The generator of noise, and of the views of arc --augment, has a seed of 32 bits (random.c); the seeds of fit's random
+ * numbers and of tasks are hashes of all 64. */
 static void warn_of_seed(uint64_t seed, int command)
 {
-    if (!(seed >> 32) || !(command & (PREDICT | EVAL | INTERP | GOLDEN | ARC | DEMO))) return;
-    fprintf(stderr,
-            "--seed %llu: %s follow its lower 32 bits only, as in PyTorch: they are those of --seed %llu\n",
-            (unsigned long long)seed,
-            command & (ARC | DEMO) ? "answers, but not training," : "random numbers",
-            (unsigned long long)(seed & 0xffffffff));
+    if (!(seed >> 32) || !(command & (PREDICT | EVAL | GOLDEN | ARC | DEMO))) return;
+    fprintf(
+        stderr,
+        "--seed %llu: the random numbers of %s follow its lower 32 bits only, as in PyTorch: they are those of "
+        "--seed %llu\n",
+        (unsigned long long)seed,
+        command & ARC      ? "answers and --augment"
+        : command & GOLDEN ? "goldens"
+                           : "answers",
+        (unsigned long long)(seed & 0xffffffff));
 }
 
 /* Reads the words twice: the first pass finds the model, whose defaults the second one overrides. */

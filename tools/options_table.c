@@ -99,7 +99,7 @@ const struct option_row option_rows[] = {
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,
      "use view K of a task of grids: recoloured, rotated or mirrored; 0 is the original (eval: the adapter's, or 0)"},
     {"--seed", "S", SEED, AT(seed), 0, 0, ARC | FIT | PREDICT | EVAL | INTERP | DEMO | TASKS | GOLDEN, KEY,
-     "seed of the random numbers; those of answers, views and goldens follow its lower 32 bits only, as in PyTorch (42)"},
+     "seed of the random numbers; those of answers, goldens and arc's --augment follow its lower 32 bits only, as in PyTorch (42)"},
     {"--threads", "N", COUNT, AT(threads), 1, 1024,
      ARC | FIT | PREDICT | EVAL | DEMO | BENCH | GOLDEN | PROMPT, NO_KEY, "threads (one per core)"},
     {"--precision", "f32|bf16|amx", CHOICE, AT(precision), 0, 0,

@@ -333,8 +333,11 @@ static int rewrite_results(shard *s, vdm_error *err)
 {
     const char *path = s->o->arc.out;
     vdm_file f;
+    struct stat info;
     if (vdm_file_open(&f, path, err)) return -1;
-    int status = 0;
+    int status = fstat(s->fd, &info) || fchmod(fileno(f.stream), info.st_mode & 0777)
+                     ? vdm_fail(err, "%s: its permissions: %s", path, strerror(errno))
+                     : 0;
     for (int i = 0; i < s->done.n && !status; i++) {
         char *line = NULL;
         size_t size = 0;

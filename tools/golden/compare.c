@@ -1,11 +1,10 @@
 /* vdm compare: a port's tensors against the reference's, in the order in which those were computed.
  *
  *   for each: shape; NaN and Inf; largest absolute and relative difference; relative L2 distance, which is compared
- *   with
- *             the tolerance; cosine; the first element that differs (compare_tensors.c)
+ *             with the tolerance; cosine; the first element that differs (compare_tensors.c)
  *
- * A file without results, or without a tensor that --only names, doesn't agree. The first tensor outside its tolerance is the one to look at: the later ones differ because of it. mistakes.c looks
- * for the mistake that explains it. */
+ * A file without results, or without a tensor that --only names, does not agree. The first tensor outside its tolerance
+ * is the one to look at: the later ones differ because of it. mistakes.c looks for the mistake that explains it. */
 #include "tools/golden/compare.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"

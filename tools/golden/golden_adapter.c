@@ -50,7 +50,7 @@ int golden_adapter_check(const options *o, const vdm_safetensors *in, vdm_error 
         return vdm_fail(err, "%s: tensor '%s': expected together with '%s', found none", in->path,
                         given->name, first);
     if (!given && option_given(o, "--alpha") && strcmp(o->golden.what, "train") != 0)
-        return vdm_fail(err, "--alpha: it has no effect here: it needs --what train, or with an adapter "
+        return vdm_fail(err, "--alpha: it has no effect here: it needs --what train, or an adapter "
                              "in the file of --inject");
     return 0;
 }

@@ -89,7 +89,12 @@ static int first_text(views *v, const session *s, vdm_error *err)
 {
     int learned;
     if (adapter_views(&learned, s->options, err)) return -1;
-    return learned > 1 ? read_text(v, s, err) : 0;
+    if (learned <= 1 || !read_text(v, s, err)) return 0;
+    return vdm_fail(
+        err,
+        "--views 1: expected the prompt of the first of %d views, which the adapter was learned in, found %.800s; "
+        "--prompt-embeds gives another",
+        learned, err->text);
 }
 
 int views_plan(views *v, const session *s, const vdm_task *t, vdm_error *err)

@@ -7,9 +7,9 @@
 typedef struct views {
     int n; /* at least 1; 1: the original task, with the session's prompt */
     vdm_view list[MAX_VIEWS];
-    float *
-        text; /* [n,L,Dt]: the prompt of each; NULL: the session's. If n is 1 but the adapter was learned in several
-                    views, and no prompt or --view is given, the first view's */
+    /* [n,L,Dt]: the prompt of each; NULL: the session's. If n is 1 but the adapter was learned in several views, and no
+     * prompt or --view is given, the first view's */
+    float *text;
 } views;
 /* --views; without it the number that the adapters of --lora were learned in, or, for a task of grids, the model's. */
 int views_number(int *n, const options *o, bool grids, vdm_error *err);

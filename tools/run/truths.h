@@ -5,8 +5,8 @@
 #include "vdm_task.h"
 
 /* The outputs of the first pairs and tests, before the work. Prints one that is not a picture of the task's grid, or has
- * mostly colours that the metric does not distinguish, and how many others there are. Rejects masks, classes and figures in
- * which the metric finds nothing at all: then an empty answer would be exact. */
+ * mostly colours that the metric does not distinguish, and how many others there are. Rejects masks, classes and figures if
+ * the metric finds nothing in any output of the task: then an empty answer would be exact. */
 typedef struct truths {
     const vdm_task *task;
     int n_train, n_test;
