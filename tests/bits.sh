@@ -134,7 +134,8 @@ way() {
     windows)
         ar=x86_64-w64-mingw32-ar
         runner=$(command -v wine64 || command -v wine || echo /usr/lib/wine/wine64) # Debian's has no name on PATH
-        export WINEPREFIX="${WINEPREFIX:-$PWD/$build/wine}"
+        mkdir -p "$build"
+        export WINEPREFIX="${WINEPREFIX:-$(cd "$build" && pwd)/wine}"
         check x86_64-w64-mingw32-gcc "scalar:1 avx2:1,2,3,7 avx512:1,2,3,7 avx512bf16:1" OPT=-O1 LDFLAGS=-static
         check x86_64-w64-mingw32-gcc "scalar:1 avx2:1 avx512:1 avx512bf16:1" OPT=-O3 LDFLAGS=-static THREADS=
         ;;
