@@ -289,6 +289,15 @@ static void test_alpha(void)
     CHECK(wrong == 0, "%d wrong", wrong);
 }
 
+/* The head of a grey picture of 1x2 pixels, and in z the data of its IDAT; chunks may come between. */
+static void put_two_pixels(bytes *z)
+{
+    const kind k = {.type = 0, .depth = 8, .width = 2, .height = 1};
+    z->n = 0;
+    put_stored(z, (const uint8_t *)"\0ab", 3);
+    put_head(&file, &k);
+}
+
 /* Chunks that change how a picture looks are noted, and only those. */
 static void test_notes(void)
 {
@@ -329,12 +338,9 @@ static void test_notes(void)
     };
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
         static bytes z;
-        kind k = {.type = 0, .depth = 8, .width = 2, .height = 1};
         vdm_picture p;
         unsigned notes = 99;
-        z.n = 0;
-        put_stored(&z, (const uint8_t *)"\0ab", 3);
-        put_head(&file, &k);
+        put_two_pixels(&z);
         put_chunk(&file, chunks[i].type, chunks[i].data, chunks[i].n);
         put_chunk(&file, "IDAT", z.data, z.n);
         put_chunk(&file, "IEND", NULL, 0);
@@ -356,12 +362,9 @@ static void test_colour_notes(void)
       after[] = {{"iCCP", "sRGB IEC61966-2.1\0\0x", 20}, {"sRGB", "\0", 1}, {"gAMA", "\0\1\x86\xa0", 4}};
     for (int i = 0; i < 4; i++) {
         static bytes z;
-        kind k = {.type = 0, .depth = 8, .width = 2, .height = 1};
         vdm_picture p;
         unsigned notes = 99;
-        z.n = 0;
-        put_stored(&z, (const uint8_t *)"\0ab", 3);
-        put_head(&file, &k);
+        put_two_pixels(&z);
         if (i < 3)
             put_chunk(&file, cicp.type, cicp.data, cicp.n);
         else
