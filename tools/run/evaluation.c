@@ -569,12 +569,12 @@ int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
     return vdm_file_commit(&f, err);
 }
 
-/* Without --at-least nothing is below: it is minus infinity. */
+/* Without --at-least nothing is below: it is minus infinity. A mean that is not a number is below everything else. */
 static bool is_below(const options *o, const evaluation *a)
 {
     double mean = bounded_mean(a), limit = o->eval.at_least;
     if (!isfinite(limit)) return false;
-    return a->task->metric == VDM_METRIC_MAE ? mean > limit : mean < limit;
+    return a->task->metric == VDM_METRIC_MAE ? !(mean <= limit) : !(mean >= limit);
 }
 
 int evaluation_summary(const options *o, const evaluation *a)
