@@ -417,6 +417,8 @@ def worker(task):
         run = prepare(torch, task["name"], task["sizes"], task["mode"], task["quick"])
         for _ in range(2 if task["quick"] else 3):  # compiles, packs, fills caches
             seconds = sample(run, 1)
+            if seconds > 20:  # minutes of warming up would change nothing
+                break
         repeat = 1 if task["quick"] else min(100000, max(1, math.ceil(SAMPLE / seconds)))
         probe = min(sample(run, repeat) for _ in range(1 if seconds > 5 else 2))
         print(json.dumps(dict(probe=probe, version=torch.__version__,
