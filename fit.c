@@ -152,7 +152,7 @@ static void draw_batch(struct run *r, int64_t first, vdm_rng *rng)
 
 /* The loss on a fixed set, which shows progress even when the loss of single steps is too noisy to: at least four
  * videos, pairs in turn, their own noise, and t at the middles of equal intervals. The share `pure_noise` of them, the
- * first ones, has the last t instead, so that the lowest noise is not covered. */
+ * first ones, has the last t instead: the set has no videos with the lowest noise. */
 static double watch_loss(struct run *r)
 {
     int B = r->o->batch, batches = (4 + B - 1) / B, videos = batches * B,

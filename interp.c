@@ -16,7 +16,7 @@
  * Blending is in double, each operation rounded, the result rounded half to even: in numpy
  * np.rint((1 - s) * x + s * y), to the bit.
  *
- * Traps: t is exactly 1 at the last frame, so that the frame is y and not almost y; the number of tiles from y is
+ * Traps: t is exactly 1 at the last frame, so that the frame equals y; the number of tiles from y is
  * computed in integers (49 * (1/49.0) is a little less than 1); tiles need not divide the picture. */
 #include "vdm.h"
 

@@ -395,10 +395,14 @@ int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err)
     scan s = {.path = path, .err = err};
     if (read_bytes(path, &data, &s.size, err)) return -1;
     s.data = (const uint8_t *)data;
-    int status = !vdm_png_is(s.data, s.size) ? scan_header(&s, &h) || check_size(&s, &h) ? -1 : 0
-                 : png_size(s.data, s.size, &h.height, &h.width)
-                     ? vdm_fail(err, "%s: PNG: expected a header with sides of 1 to %d", path, VDM_MAX_SIDE)
-                     : 0;
+    int status = -1;
+    if (!vdm_png_is(s.data, s.size)) {
+        if (!scan_header(&s, &h)) status = check_size(&s, &h);
+    } else if (png_size(s.data, s.size, &h.height, &h.width)) {
+        vdm_fail(err, "%s: PNG: expected a header with sides of 1 to %d", path, VDM_MAX_SIDE);
+    } else {
+        status = 0;
+    }
     vdm_free(data);
     if (status) return -1;
     *height = (int)h.height;
@@ -623,12 +627,10 @@ static int resize_both(vdm_picture *to, const vdm_picture *from, vdm_error *err)
 {
     bool rows_first = from->height > to->height && from->height - to->height > 2 * (from->width - to->width);
     vdm_picture middle;
-    int status, width = rows_first ? from->width : to->width, height = rows_first ? to->height : from->height;
+    int width = rows_first ? from->width : to->width, height = rows_first ? to->height : from->height;
     if (picture_new(&middle, (size_t)width, (size_t)height, err)) return -1;
-    if (rows_first)
-        status = resize_rows(&middle, from, err) || resize_columns(to, &middle, err) ? -1 : 0;
-    else
-        status = resize_columns(&middle, from, err) || resize_rows(to, &middle, err) ? -1 : 0;
+    int status = rows_first ? resize_rows(&middle, from, err) : resize_columns(&middle, from, err);
+    if (!status) status = rows_first ? resize_columns(to, &middle, err) : resize_rows(to, &middle, err);
     vdm_picture_free(&middle);
     return status;
 }

@@ -20,6 +20,87 @@
 /* ------------------------------------------------------------------------------------------------
  * The layer */
 
+/* Matrices and rows of a layer, or of a slice of it; defined below */
+static vdm_linear matrix_w(const vdm_adapted *l); /* [out,in] */
+static vdm_linear matrix_a(const vdm_adapted *l); /* [R,in] */
+static vdm_linear matrix_b(const vdm_adapted *l); /* [out,R] */
+static int64_t row_count(const vdm_adapted *l);   /* B S */
+
+static void times_scale(const vdm_cpu *cpu, const vdm_lora *lora, float *mid, int64_t n)
+{
+    cpu->kernels->blend(cpu, mid, lora->scale, mid, 0, mid, n * lora->rank);
+}
+
+/* y += mid B^T, mid = s x A^T [n,R]: with s in mid, dB = dy^T mid. On entry lora_mid = x A^T. */
+static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *trace)
+{
+    const char *name = vdm_target_name(l->target);
+    vdm_linear B = matrix_b(l);
+    vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, B.weight.rows), "%s.base_layer", name);
+    vdm_trace_see(trace, l->lora_mid, SHAPE(l->B, l->S, l->lora->rank), "%s.lora_A", name);
+    times_scale(cpu, l->lora, l->lora_mid, row_count(l));
+    vdm_matmul_args up = linear_args(l->y, l->lora_mid, &B, row_count(l));
+    up.accumulate = true;
+    cpu->kernels->matmul(cpu, &up);
+}
+
+/* y = x W^T + b + s (x A^T) B^T. The W and A of all layers (q, k and v) share one pass over x. */
+void vdm_adapted_forward(const vdm_cpu *cpu, const vdm_adapted *layers, int count, vdm_trace *trace)
+{
+    vdm_matmul_args pass[2 * 3] = {0}; /* the narrow products x A^T come last: `also` of vdm_matmul_args */
+    const bool adapted = vdm_adapts(layers->lora, layers->target);
+    vdm_linear W[3], A[3];
+    int products = 0;
+    for (int i = 0; i < count; i++) {
+        const vdm_adapted *l = &layers[i];
+        W[i] = matrix_w(l);
+        pass[products] = linear_args(l->y, l->x, &W[i], row_count(l));
+        pass[products++].accumulate = l->in.first > 0;
+    }
+    for (int i = 0; i < count && adapted; i++) {
+        const vdm_adapted *l = &layers[i];
+        A[i] = matrix_a(l);
+        pass[products++] = linear_args(l->lora_mid, l->x, &A[i], row_count(l));
+    }
+    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
+    cpu->kernels->matmul(cpu, pass);
+    for (int i = 0; i < count; i++) {
+        const vdm_adapted *l = &layers[i];
+        if (adapted) add_adapter(cpu, l, trace);
+        vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, W[i].weight.rows), "%s", vdm_target_name(l->target));
+    }
+}
+
+void vdm_adapted_middle(const vdm_cpu *cpu, const vdm_adapted *l)
+{
+    const vdm_linear A = matrix_a(l);
+    linear_forward(cpu, l->lora_mid, l->x, &A, row_count(l));
+    times_scale(cpu, l->lora, l->lora_mid, row_count(l));
+}
+
+/* y = x W^T + b + mid B^T, mid = s x A^T:
+ * dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
+void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_adapted_gradient *g)
+{
+    const int64_t n = row_count(l);
+    const vdm_linear W = matrix_w(l);
+    vdm_matmul_args input = linear_backward_args(g->dx, g->dy, &W, n, g->add);
+    if (!vdm_adapts(l->lora, l->target)) {
+        cpu->kernels->matmul(cpu, &input);
+        return;
+    }
+    const vdm_linear A = matrix_a(l), B = matrix_b(l);
+    float *dA = vdm_lora_a(l->lora, g->dparams, l->block, l->target) + l->in.first;
+    float *dB = vdm_lora_b(l->lora, g->dparams, l->block, l->target) + l->out.first * l->lora->rank;
+    linear_backward_weight(cpu, dB, g->dy, l->lora_mid, n, &B);
+    vdm_matmul_args mid = linear_backward_args(g->dlora_mid, g->dy, &B, n, false);
+    input.also = &mid; /* one pass over dy */
+    cpu->kernels->matmul(cpu, g->dx ? &input : &mid);
+    times_scale(cpu, l->lora, g->dlora_mid, n);
+    linear_backward_weight(cpu, dA, g->dlora_mid, l->x, n, &A);
+    if (g->dx) linear_backward_input(cpu, g->dx, g->dlora_mid, &A, n, true);
+}
+
 /* The linear layer from a slice of the inputs to a slice of the outputs: columns and rows of its matrix */
 static vdm_linear slice_of(const vdm_linear *w, vdm_slice out, vdm_slice in)
 {
@@ -54,84 +135,9 @@ static vdm_linear matrix_b(const vdm_adapted *l) /* [out,R] */
     return slice_of(&all, l->out, ALL);
 }
 
-static int64_t rows_of(const vdm_adapted *l)
+static int64_t row_count(const vdm_adapted *l)
 {
     return (int64_t)l->B * l->S;
-}
-
-static void times_scale(const vdm_cpu *cpu, const vdm_lora *lora, float *mid, int64_t n)
-{
-    cpu->kernels->blend(cpu, mid, lora->scale, mid, 0, mid, n * lora->rank);
-}
-
-/* y += mid B^T, mid = s x A^T [n,R]: with s in mid, dB = dy^T mid. On entry lora_mid = x A^T. */
-static void add_adapter(const vdm_cpu *cpu, const vdm_adapted *l, vdm_trace *trace)
-{
-    const char *name = vdm_target_name(l->target);
-    vdm_linear B = matrix_b(l);
-    vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, B.weight.rows), "%s.base_layer", name);
-    vdm_trace_see(trace, l->lora_mid, SHAPE(l->B, l->S, l->lora->rank), "%s.lora_A", name);
-    times_scale(cpu, l->lora, l->lora_mid, rows_of(l));
-    vdm_matmul_args up = linear_args(l->y, l->lora_mid, &B, rows_of(l));
-    up.accumulate = true;
-    cpu->kernels->matmul(cpu, &up);
-}
-
-/* y = x W^T + b + s (x A^T) B^T. The W and A of all layers (q, k and v) share one pass over x. */
-void vdm_adapted_forward(const vdm_cpu *cpu, const vdm_adapted *layers, int count, vdm_trace *trace)
-{
-    vdm_matmul_args pass[2 * 3] = {0}; /* the narrow products x A^T last: matmul's `also` */
-    const bool adapted = vdm_adapts(layers->lora, layers->target);
-    vdm_linear W[3], A[3];
-    int products = 0;
-    for (int i = 0; i < count; i++) {
-        const vdm_adapted *l = &layers[i];
-        W[i] = matrix_w(l);
-        pass[products] = linear_args(l->y, l->x, &W[i], rows_of(l));
-        pass[products++].accumulate = l->in.first > 0;
-    }
-    for (int i = 0; i < count && adapted; i++) {
-        const vdm_adapted *l = &layers[i];
-        A[i] = matrix_a(l);
-        pass[products++] = linear_args(l->lora_mid, l->x, &A[i], rows_of(l));
-    }
-    for (int i = 0; i + 1 < products; i++) pass[i].also = &pass[i + 1];
-    cpu->kernels->matmul(cpu, pass);
-    for (int i = 0; i < count; i++) {
-        const vdm_adapted *l = &layers[i];
-        if (adapted) add_adapter(cpu, l, trace);
-        vdm_trace_see(trace, l->y, SHAPE(l->B, l->S, W[i].weight.rows), "%s", vdm_target_name(l->target));
-    }
-}
-
-void vdm_adapted_middle(const vdm_cpu *cpu, const vdm_adapted *l)
-{
-    const vdm_linear A = matrix_a(l);
-    linear_forward(cpu, l->lora_mid, l->x, &A, rows_of(l));
-    times_scale(cpu, l->lora, l->lora_mid, rows_of(l));
-}
-
-/* y = x W^T + b + mid B^T, mid = s x A^T:
- * dB += dy^T mid;  dmid = s dy B;  dA += dmid^T x;  dx (+)= dy W + dmid A */
-void vdm_adapted_backward(const vdm_cpu *cpu, const vdm_adapted *l, const vdm_adapted_gradient *g)
-{
-    const int64_t n = rows_of(l);
-    const vdm_linear W = matrix_w(l);
-    vdm_matmul_args input = linear_backward_args(g->dx, g->dy, &W, n, g->add);
-    if (!vdm_adapts(l->lora, l->target)) {
-        cpu->kernels->matmul(cpu, &input);
-        return;
-    }
-    const vdm_linear A = matrix_a(l), B = matrix_b(l);
-    float *dA = vdm_lora_a(l->lora, g->dparams, l->block, l->target) + l->in.first;
-    float *dB = vdm_lora_b(l->lora, g->dparams, l->block, l->target) + l->out.first * l->lora->rank;
-    linear_backward_weight(cpu, dB, g->dy, l->lora_mid, n, &B);
-    vdm_matmul_args mid = linear_backward_args(g->dlora_mid, g->dy, &B, n, false);
-    input.also = &mid; /* one pass over dy */
-    cpu->kernels->matmul(cpu, g->dx ? &input : &mid);
-    times_scale(cpu, l->lora, g->dlora_mid, n);
-    linear_backward_weight(cpu, dA, g->dlora_mid, l->x, n, &A);
-    if (g->dx) linear_backward_input(cpu, g->dx, g->dlora_mid, &A, n, true);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ double vdm_schedule_alpha(const vdm_schedule *s, int t)
 
 /* numpy's round(arange(1000, 0, -1000/N)) - 1. arange's increment is the difference of its first two values, which are
  * rounded; rint rounds ties to even. For 62 values of N (61, 103, 121, ...) arange also returns one value too many, a
- * timestep -1, which is no noise level and is left out here. */
+ * timestep -1, which is not a noise level; it is omitted here. */
 void vdm_schedule_timesteps(const vdm_schedule *s, int steps, int *t)
 {
     double first = s->config.train_timesteps, increment = (first - first / steps) - first;

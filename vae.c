@@ -30,7 +30,7 @@ static const float FIXED_EPS = 1e-6f; /* of norm_out and of every decoder norm, 
 /* ------------------------------------------------------------------------------------------------
  * The causal convolution, of kernels W_0, W_1, W_2 over two past frames and the present one:
  *   y_t = W_0 u_(t-2) + W_1 u_(t-1) + W_2 u_t + b
- * In the first chunk u_-2 = u_-1 = u_0, so that kernels which fall on copies are added, then used once:
+ * In the first chunk u_-2 = u_-1 = u_0, so the kernels that act on copies are summed and applied once:
  *   y_0 = (W_0 + W_1 + W_2) u_0 + b,  y_1 = (W_0 + W_1) u_0 + W_2 u_1 + b */
 
 /* sums [3,k,k,in,out] = W_0 + W_1 + W_2, W_0 + W_1, W_2 in f32. summed[t]: the convolution that gives y_t, of t + 1

@@ -9,10 +9,10 @@
  * adapters' A and B. Every block stores its input and, as memory allows, also its attention outputs or all its
  * activations. The others are recomputed (tape.h).
  *
- * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; its time is in
- * units of patch_t latent frames; the channel is the slowest index of a patch; shift comes before scale; the
- * text's half of a modulation comes second though its rows come first; padded text attends like any
- * other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
+ * Traps, each at its place below: cosines before sines; the pairs of RoPE are neighbours; RoPE's time axis
+ * counts groups of patch_t latent frames; the channel is the slowest index of a patch; shift comes before
+ * scale; a modulation has video's vectors first, although text rows come first; padded text attends like
+ * any other; the last norm is two norms; q and k are normed with eps 1e-6, everything else with 1e-5. */
 #include "files/stream.h"
 #include "kernels/kernels.h"
 #include "kernels/trace.h"
@@ -246,7 +246,7 @@ static void embed_timesteps(const struct pass *p, const double *timestep)
     linear_forward(p->cpu, t->head_modulation, t->emb_silu, &m->norm_out_linear, B);
 }
 
-/* Of a block's norm1 (0) or norm2 (1): in a row [6D] video's three vectors come first, then text's. */
+/* The modulation of norm1 (0) or norm2 (1). Each row [6D] has video's three vectors, then text's. */
 static vdm_modulation modulation_of(const vdm_tape *t, int layer, int which)
 {
     int64_t D = t->D;

@@ -264,7 +264,7 @@ void vdm_sample_defaults(vdm_sample_options *o);
 int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, const vdm_picture *query,
                const vdm_sample_options *options, const vdm_progress *progress, vdm_error *err);
 
-/* What vdm_model_open takes as m.learn and m.sample, without weights: the defaults, the sampler that the
+/* The options that vdm_model_open sets in m.learn and m.sample, without loading weights: the defaults, the sampler that the
  * scheduler's configuration names, and over them dir/vdm.json. Of the geometries only frames, height and
  * width are set, if the file gives them; else 0. */
 int vdm_model_defaults(vdm_learn_options *learn, vdm_sample_options *sample, const vdm_model_config *c,
@@ -383,7 +383,7 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
 double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale convention);
 
 /* ------------------------------------------------------------------------------------------------
- * Forward and backward (vdm.c): examples/one_step.c is a training step made of them */
+ * Forward and backward (vdm.c): examples/one_step.c is a training step that uses them */
 
 /* Memory of one forward (and backward) pass at a fixed size. */
 typedef struct vdm_tape vdm_tape;
@@ -806,8 +806,8 @@ typedef enum vdm_precision {
 struct vdm_kernels;
 struct vdm_cpu {
     const struct vdm_kernels *kernels; /* the instruction set's table: kernels.h */
-    int threads;                       /* 1 where the system has none */
-    struct vdm_team *team;             /* they themselves: files/parallel.h */
+    int threads;                       /* 1 if the system has no threads */
+    struct vdm_team *team;             /* the threads (files/parallel.h) */
     float *scratch;                    /* kernels->scratch_floats(threads) floats */
     vdm_precision precision;           /* of products */
 };

@@ -36,7 +36,7 @@ typedef struct vdm_items {
 /* A team of `threads` threads; fewer if the system refuses more. NULL: no memory. */
 vdm_team *vdm_team_new(int threads);
 void vdm_team_free(vdm_team *t);
-/* Return when all pieces are done. t may be NULL: the caller runs them alone. */
+/* Return when all pieces are done. t may be NULL: the caller runs all pieces itself. */
 void vdm_team_run(vdm_team *t, const vdm_loop *loop);
 void vdm_team_run_items(vdm_team *t, const vdm_items *items);
 

@@ -1,11 +1,11 @@
 /* Weights read a part ahead (stream.h). The reader, a thread of its own, does what the last vdm_stream_use asks for:
  * first it gives back what is neither used nor next, then it reads what is next, page by page, until it is there. Nobody
- * waits for it: a page that is not there yet is read by whoever needs it.
+ * waits for it: a page that is not there yet is read by the thread that needs it.
  *
  * Traps
  *   MADV_DONTNEED takes pages from this process, not from memory: the system keeps them as it sees fit, and then lacks
  *   memory for those that should stay. Linux's MADV_PAGEOUT gives them back.
- *   madvise takes whole pages alone. An extent's first and last page may belong to its neighbours too: these read them
+ *   madvise acts on whole pages only. An extent's first and last page may belong to its neighbours too: these read them
  *   again. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "files/stream.h"

@@ -88,7 +88,7 @@ static const vdm_kernels *choose_kernels(const char *wanted, vdm_error *err)
 #define KNOWN_SETS "plain or scalar"
 #endif
         {&vdm_kernels_scalar, always},
-        {&vdm_kernels_plain, always}, /* by name alone */
+        {&vdm_kernels_plain, always}, /* only if VDM_ISA names it */
     };
     bool any = !wanted || !*wanted;
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {

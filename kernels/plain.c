@@ -22,9 +22,9 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
- * Rule 5: numbers of bf16 products */
+ * Rule 5: arithmetic of bf16 products */
 
-/* Denormal numbers count as 0 of the same sign. */
+/* Denormals count as 0 of the same sign. */
 static float flushed(float x)
 {
     return fabsf(x) < FLT_MIN ? copysignf(0, x) : x;
@@ -36,7 +36,7 @@ static float bf16(float x)
 }
 
 /* a b + c. A result is denormal if it would be below FLT_MIN when rounded to 24 bits. fmaf rounds a denormal
- * result to fewer bits, perhaps up to FLT_MIN itself: so small results are computed again, scaled by 2^48. */
+ * result to fewer bits, perhaps up to FLT_MIN itself: so small results are recomputed, scaled by 2^48. */
 static float fma_flushed(float a, float b, float c)
 {
     a = flushed(a), b = flushed(b), c = flushed(c);
@@ -120,11 +120,11 @@ static void add_product(struct sum *s, float a, float b)
     if (s->count == (s->precision == VDM_PRECISION_AMX ? 32 : VDM_CHAIN)) finish_piece(s);
 }
 
-/* The sum, once all products are added: the last piece is filled up with zeros to whole pairs, or to 32. */
+/* Ends the sum: pads the last piece with zeros to a pair (bf16) or to 32 products (amx). */
 static float sum_of(struct sum *s)
 {
-    int whole = s->precision == VDM_PRECISION_AMX ? 32 : s->precision == VDM_PRECISION_BF16 ? 2 : 1;
-    while (s->count % whole != 0) add_product(s, 0, 0);
+    int group = s->precision == VDM_PRECISION_AMX ? 32 : s->precision == VDM_PRECISION_BF16 ? 2 : 1;
+    while (s->count % group != 0) add_product(s, 0, 0);
     if (s->count > 0) finish_piece(s);
     return s->total;
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test programs, as many at a time as there are processors (JOBS, at most 8), all of them whatever becomes of each. What a
+# Runs test programs, as many at a time as there are processors (JOBS, at most 8), all of them even if some fail. What a
 # program prints is shown when it ends. Adds up their last lines "NAME: N passed, M failed": a program that dies without
 # such a line, or fails in spite of it, counts as failed.
 # RUNNER: a command to run them under, as valgrind.

@@ -23,7 +23,7 @@ const struct option_row option_rows[] = {
     {"--frames", "T", COUNT, AT(frames), 1, VDM_MAX_FRAMES, PREDICT | EVAL, 0,
      "frames in a video (the adapter's, or 9)"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, FIT | PREDICT | EVAL | INTERP | DEMO, 0,
-     "resize the pictures (their own size)"},
+     "resize the pictures (unchanged)"},
     {"--steps", "N", COUNT, AT(learn.steps), 1, 10000000, ARC | FIT | DEMO, KEY, "training steps (500)"},
     {"--sample-steps", "N", COUNT, AT(sample.steps), 1, 1000, ARC | DEMO, KEY,
      "sampling steps for an answer (the model's, or 50)"},
@@ -148,7 +148,7 @@ const struct option_row option_rows[] = {
     {"--what", "transformer|vae-encode|vae-decode|sample|train|text", CHOICE, AT(golden.what), 0, 0, GOLDEN,
      0, "the computation (transformer)"},
     {"--only", "PATTERNS", TEXT, AT(only), 0, 0, GOLDEN | COMPARE, 0,
-     "only tensors with these names (golden: and its inputs), separated by commas; * stands for any characters, ? for one: "
+     "only tensors with these names (golden: and its inputs), separated by commas; * matches any characters, ? one: "
      "'transformer_blocks.7.*'"},
     {"--size", "HxW", SIZE, 0, 1, VDM_MAX_SIDE, GOLDEN, 0,
      "pixels of a frame (the model's sample size, up to 480x720; vae-encode, vae-decode: 8x8 latents)"},
@@ -162,7 +162,7 @@ const struct option_row option_rows[] = {
      "layers with an adapter, if none is given: attention's, or the feed-forward's as well (attn)"},
     {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "explain the names of the tensors, and stop"},
     {"--map", "FILE", TEXT, AT(compare.map), 0, 0, COMPARE, READS,
-     "a file with two names a line, the reference's and the other file's; * stands for the same text in both"},
+     "a file with two names a line, the reference's and the other file's; * matches the same text in both"},
     {"--tol", "expected|X", TEXT, AT(compare.tol), 0, 0, COMPARE, 0,
      "maximum relative L2 distance; expected: four times the measured error of PyTorch (expected)"},
     {"--as", "f32|bf16", CHOICE, AT(compare.computed_in), 0, 0, COMPARE, 0,

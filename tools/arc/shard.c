@@ -110,7 +110,7 @@ static int is_solutions(bool *is, const char *path, vdm_error *err)
 }
 
 /* Whether a file with "submission" in its name is one, {"ID": [{"attempt_1": grid, ...}, ...], ...}, as vdm and Kaggle
- * write it. It is no task; that is reported. */
+ * write it. It is not a task; that is reported. */
 static int is_submission(bool *is, const char *path, vdm_error *err)
 {
     vdm_json j;

@@ -203,7 +203,8 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
     if (paths_check(&p, err) || claim_folder(o->output, "fit", err)) goto end;
-    status = check_adapter(o, err) || check_gradients(r, o, err) ? -1 : 0;
+    if (check_adapter(o, err) || check_gradients(r, o, err)) goto end;
+    status = 0;
 end:
     paths_free(&p);
     return status;

@@ -27,7 +27,7 @@ static void list(void)
         "\n"
         "A test input differs from all 300 possible training inputs in at least a quarter of its cells; in\n"
         "paths and objects in half of theirs (small mazes: .3). Inputs of 8x8 cells come from the eighth of\n"
-        "all grids that is kept out of pretraining. Only rule-N at width 8, which has 254 inputs (at most\n"
+        "all grids that is held out of pretraining. Only rule-N at width 8, which has 254 inputs (at most\n"
         "127 pairs and 127 tests), is an exception; no pretraining clip of automata resembles it.\n"
         "\n"
         "vdm tasks coco makes a task from pictures and annotations of COCO: see --help.\n");

@@ -278,7 +278,8 @@ static void judge_missing(comparison *c, const char *only)
 static int compare_all(comparison *c, const both *b, const options *o, vdm_error *err)
 {
     struct tolerances t = {0};
-    int status = patterns_check(o->only, err) || read_tolerances(&t, o, b, err) ? -1 : 0;
+    int status = patterns_check(o->only, err);
+    if (!status) status = read_tolerances(&t, o, b, err);
     uint64_t used = 0;
     if (t.fixed < 0) snprintf(c->precision, sizeof c->precision, "%s", t.precision);
     c->all = status ? NULL : vdm_alloc((size_t)b->ref.count, sizeof *c->all, "findings", err);

@@ -571,14 +571,14 @@ static int sample(struct golden *g, vdm_error *err)
 {
     struct model m = {0};
     vdm_model_config c;
-    int status = vdm_model_config_read(&c, g->o->model, err) || geometry_of(g, &c, &m.geometry, err) ||
-                         load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)
-                     ? -1
-                     : 0;
-    if (!status && !(status = load_vae(g, &m.vae, err))) {
-        status = read_adapter(g, &c.transformer, false, &m.lora, err) || sample_with(g, &m, err) ? -1 : 0;
-        vdm_vae_free(&m.vae);
-    }
+    int status = -1;
+    if (vdm_model_config_read(&c, g->o->model, err) || geometry_of(g, &c, &m.geometry, err)) goto end;
+    if (load_schedule(g, &m.schedule, err) || load_transformer(g, &m.transformer, err)) goto end;
+    if (load_vae(g, &m.vae, err)) goto end;
+    if (read_adapter(g, &c.transformer, false, &m.lora, err)) goto end;
+    status = sample_with(g, &m, err);
+end:
+    vdm_vae_free(&m.vae);
     vdm_lora_free(&m.lora);
     if (m.transformer.blocks) vdm_transformer_free(&m.transformer);
     return status;
@@ -715,8 +715,8 @@ static int text(struct golden *g, vdm_error *err)
     int status = dir ? vdm_text_encoder_load(&m, dir, err) : -1;
     vdm_free(dir);
     if (status) return -1;
-    status =
-        hash_part(g, "text_encoder", "model", err) || encode(g, &m, c.transformer.text_tokens, err) ? -1 : 0;
+    status = hash_part(g, "text_encoder", "model", err);
+    if (!status) status = encode(g, &m, c.transformer.text_tokens, err);
     vdm_text_encoder_free(&m);
     return status;
 }

@@ -9,7 +9,7 @@ void golden_names(void); /* explains the names (golden_names.c) */
 /* Whether a tensor of that name is an input of a golden. what: its computation ("sample"); NULL: not known. */
 bool golden_is_input(const char *what, const char *name);
 
-/* The adapter of a golden (golden_adapter.c): that of --inject, that of --lora, or a drawn one. in: the file of
+/* The adapter of a golden (golden_adapter.c): from --inject, from --lora, or random. in: the file of
  * --inject; its path is NULL if there is none. */
 #define GOLDEN_ADAPTER "adapter." /* the prefix of its matrices */
 enum { GOLDEN_ADAPTER_NAME = VDM_LORA_NAME + sizeof GOLDEN_ADAPTER };

@@ -1,8 +1,8 @@
 /* A lock on folder/lock, which the system releases when a process ends (fcntl).
  *
  * The holder removes the file. Trap: another process may have opened it before, and then locks a file that has no name
- * any more, while a third process makes a new one. So whoever gets a lock checks that the name still is that file, and
- * tries again if it isn't. */
+ * any more, while a third process makes a new one. So a process that gets a lock checks that the name still is that
+ * file, and tries again if it isn't. */
 #define _XOPEN_SOURCE 700
 #include "tools/run/lock.h"
 

@@ -29,8 +29,8 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
 int session_task_prompt(session *s, const char *text, vdm_error *err);
 /* Encodes prompts, loads the weights and adapters, and prints how long it took. */
 int session_load(session *s, vdm_error *err);
-/* The run takes so many bytes besides the transformer's weights: those that don't fit too, in --memory-limit or what
- * the system allows, are read as they are used. Call it once the model is loaded. */
+/* The run takes so many bytes besides the transformer's weights: weights that then exceed --memory-limit (or
+ * the system's limit) are read as they are used. Call it once the model is loaded. */
 int session_limit_memory(session *s, double bytes, vdm_error *err);
 /* Takes ownership of embeddings [L,Dt], which replace those read; NULL keeps the present one. */
 void session_use_prompts(session *s, float *prompt, float *negative);
