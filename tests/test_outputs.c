@@ -380,7 +380,7 @@ static void check_limits(void)
 
 static void check_threads(void)
 {
-    expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 1000");
+    expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 100");
     expect(0, "", "predict " MODEL " --image q.ppm --plan --threads 1");
     CHECK(!strstr(said, "more than the"), "%s", said);
 }
