@@ -404,9 +404,9 @@ static vdm_tape_shape shape_of(const vdm_transformer_config *c, const vdm_fit_op
     vdm_tape_shape s = *size;
     s.B = o->batch;
     s.backward = true;
-    s.keep = c->layers;
-    while (s.keep > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep--, s.keep_attention++;
-    while (s.keep_attention > 0 && vdm_tape_bytes(c, &s) > o->memory) s.keep_attention--;
+    s.stored = c->layers;
+    while (s.stored > 0 && vdm_tape_bytes(c, &s) > o->memory) s.stored--, s.stored_attention++;
+    while (s.stored_attention > 0 && vdm_tape_bytes(c, &s) > o->memory) s.stored_attention--;
     return s;
 }
 
@@ -430,12 +430,12 @@ size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, con
     return vdm_tape_bytes(c, &s) + (B * (5 * video + text) + 3 * (size_t)vdm_lora_count(&a)) * sizeof(float);
 }
 
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
-                 vdm_targets targets, int rank, int *attention)
+int vdm_fit_stored_blocks(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                          vdm_targets targets, int rank, int *attention)
 {
     vdm_tape_shape s = planned_shape(c, g, o, targets, rank);
-    *attention = s.keep_attention;
-    return s.keep;
+    *attention = s.stored_attention;
+    return s.stored;
 }
 
 static int check_prompts(const vdm_fit_data *d, vdm_error *err)

@@ -18,10 +18,10 @@ static void sizes(vdm_tape *t, const vdm_transformer_config *c, const vdm_tape_s
 {
     int patch_t = c->patch_t ? c->patch_t : 1;
     t->shape = *s;
-    if (!s->backward) t->shape.keep = t->shape.keep_attention = 0;
-    if (t->shape.keep > c->layers) t->shape.keep = c->layers;
-    if (t->shape.keep_attention > c->layers - t->shape.keep)
-        t->shape.keep_attention = c->layers - t->shape.keep;
+    if (!s->backward) t->shape.stored = t->shape.stored_attention = 0;
+    if (t->shape.stored > c->layers) t->shape.stored = c->layers;
+    if (t->shape.stored_attention > c->layers - t->shape.stored)
+        t->shape.stored_attention = c->layers - t->shape.stored;
     t->D = c->heads * c->head_dim;
     t->P = (2 * t->D + VDM_CHAIN - 1) / VDM_CHAIN * VDM_CHAIN; /* a partial chain would change the bits */
     t->A = c->heads;
@@ -90,15 +90,15 @@ static void lay_out_rest(struct activations *a, const vdm_tape *t, struct cursor
 /* The activations of all blocks. A block that stores only its attention outputs recomputes the rest in the shared set. */
 static void lay_out_activations(vdm_tape *t, struct cursor *at)
 {
-    int first = first_kept(t);
-    struct activations counted; /* while `kept` is not allocated: the layout is only counted */
-    if (t->shape.keep < t->layers) lay_out_rest(&t->shared, t, at);
+    int first = first_stored(t);
+    struct activations counted; /* while `stored` is not allocated: the layout is only counted */
+    if (t->shape.stored < t->layers) lay_out_rest(&t->shared, t, at);
     if (first > 0) lay_out_attention_outputs(&t->shared, t, at);
     for (int layer = first; layer < t->layers; layer++) {
-        struct activations *a = t->kept ? &t->kept[layer - first] : &counted;
+        struct activations *a = t->stored ? &t->stored[layer - first] : &counted;
         *a = t->shared;
         lay_out_attention_outputs(a, t, at);
-        if (!keeps_all(t, layer)) continue;
+        if (!stores_all(t, layer)) continue;
         lay_out_rest(a, t, at);
         a->up = take(at, rows_of(t) * 4 * t->D);
     }
@@ -179,9 +179,9 @@ vdm_tape *vdm_tape_alloc(const vdm_transformer_config *c, const vdm_tape_shape *
     sizes(t, c, s);
     lay_out(t, c, &at);
     t->memory = vdm_alloc(at.used, sizeof(float), "the transformer's activations", err);
-    t->kept = vdm_alloc((size_t)(t->shape.keep_attention + t->shape.keep), sizeof *t->kept,
-                        "the transformer's activations", err);
-    if (!t->memory || !t->kept) {
+    t->stored = vdm_alloc((size_t)(t->shape.stored_attention + t->shape.stored), sizeof *t->stored,
+                          "the transformer's activations", err);
+    if (!t->memory || !t->stored) {
         vdm_tape_free(t);
         return NULL;
     }
@@ -194,6 +194,6 @@ void vdm_tape_free(vdm_tape *t)
 {
     if (!t) return;
     vdm_free(t->memory);
-    vdm_free(t->kept);
+    vdm_free(t->stored);
     vdm_free(t);
 }

@@ -64,7 +64,7 @@ struct vdm_tape {
     float *y;                     /* [B,S,D]: output of attention or feed-forward */
     float *hidden;                /* [B*S,P]: a part of the feed-forward */
     struct activations shared;    /* of the current block, if it has no set of its own */
-    struct activations *kept;     /* [shape.keep_attention + shape.keep]: of the last blocks */
+    struct activations *stored;   /* [shape.stored_attention + shape.stored]: of the last blocks */
     struct {                      /* u = norm_out(n), n = norm_final(x) */
         float *x, *n, *u;         /* [B,V,D] */
         float *du;                /* [B,V,D], then in place dn, dx */
@@ -86,17 +86,17 @@ struct vdm_tape {
 };
 
 /* Whether a block stores all its activations; the first block that stores them or its attention outputs */
-static inline bool keeps_all(const vdm_tape *t, int layer)
+static inline bool stores_all(const vdm_tape *t, int layer)
 {
-    return layer >= t->layers - t->shape.keep;
+    return layer >= t->layers - t->shape.stored;
 }
-static inline int first_kept(const vdm_tape *t)
+static inline int first_stored(const vdm_tape *t)
 {
-    return t->layers - t->shape.keep - t->shape.keep_attention;
+    return t->layers - t->shape.stored - t->shape.stored_attention;
 }
 static inline const struct activations *activations_of(const vdm_tape *t, int layer)
 {
-    return layer >= first_kept(t) ? &t->kept[layer - first_kept(t)] : &t->shared;
+    return layer >= first_stored(t) ? &t->stored[layer - first_stored(t)] : &t->shared;
 }
 static inline float *h_at(const vdm_tape *t, int layer) /* a block's input */
 {

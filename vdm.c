@@ -696,8 +696,8 @@ static void block_backward(const struct pass *p, int layer, float *grad)
     struct block b = block_of(p, layer, NULL);
     use_weights(p, layer, layer - 1);
     vdm_trace_see(p->trace, t->dh, SHAPE(t->shape.B, t->S, t->D), "grad.transformer_blocks.%d", layer);
-    if (!keeps_all(t, layer)) project(&b, h);
-    if (layer < first_kept(t)) attention_forward(&b, h);
+    if (!stores_all(t, layer)) project(&b, h);
+    if (layer < first_stored(t)) attention_forward(&b, h);
     feed_backward(&b, grad);
     attention_backward(&b, h, grad);
 }

@@ -352,8 +352,8 @@ int vdm_fit(const vdm_pipeline *p, vdm_lora *lora, const vdm_fit_data *data, con
 size_t vdm_fit_bytes(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
                      vdm_targets targets, int rank);
 /* Blocks that store all activations in o->memory; *attention: further ones that store attention outputs. */
-int vdm_fit_kept(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
-                 vdm_targets targets, int rank, int *attention);
+int vdm_fit_stored_blocks(const vdm_transformer_config *c, const vdm_geometry *g, const vdm_fit_options *o,
+                          vdm_targets targets, int rank, int *attention);
 
 /* Every use of random numbers has its own generator, a function of the seed, the use and a counter: no two
  * repeat each other's numbers, and a resumed run needs no state of a generator. Seeds with
@@ -389,11 +389,11 @@ double vdm_image_latent_scale(const vdm_vae_config *c, vdm_image_scale conventio
 typedef struct vdm_tape vdm_tape;
 typedef struct vdm_tape_shape {
     int B, F, h, w;
-    int rank;           /* of the adapter that will be used; 0: none */
-    bool backward;      /* stores what the backward pass needs: every block's input */
-    int keep;           /* blocks, the last ones, that store all their activations */
-    int keep_attention; /* blocks before these that store attention outputs; the rest is recomputed */
-    bool feed_forward;  /* the adapter that is trained acts on the feed-forward, too (VDM_ATTENTION_FF) */
+    int rank;             /* of the adapter that will be used; 0: none */
+    bool backward;        /* stores what the backward pass needs: every block's input */
+    int stored;           /* blocks, the last ones, that store all their activations */
+    int stored_attention; /* blocks before these that store attention outputs; the rest is recomputed */
+    bool feed_forward;    /* the adapter that is trained acts on the feed-forward, too (VDM_ATTENTION_FF) */
 } vdm_tape_shape;
 size_t vdm_tape_bytes(const vdm_transformer_config *c, const vdm_tape_shape *s);
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err);

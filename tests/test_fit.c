@@ -261,22 +261,22 @@ static void test_memory(void)
     vdm_fit_options o = small_options();
     vdm_tape_shape all = {o.batch, F, H, W, RANK, true, c->layers, 0, false},
                    none = {o.batch, F, H, W, RANK, true, 0, 0, false};
-    size_t most = vdm_tape_bytes(c, &all), least = vdm_tape_bytes(c, &none);
+    size_t max = vdm_tape_bytes(c, &all), min = vdm_tape_bytes(c, &none);
     int seen[3] = {0}, before[2] = {0};
-    for (o.memory = 0; o.memory <= most; o.memory += most / 200) {
-        int attention, keep = vdm_fit_kept(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
-        vdm_tape_shape kept = {o.batch, F, H, W, RANK, true, keep, attention, false};
-        CHECK(vdm_tape_bytes(c, &kept) <= o.memory || (o.memory < least && keep + attention == 0),
-              "%zu bytes: %d and %d blocks are too many", o.memory, keep, attention);
-        CHECK(keep >= before[0] && keep + attention >= before[1] &&
-                  (keep == 0 || keep + attention == c->layers),
-              "%zu bytes: %d and %d blocks", o.memory, keep, attention);
-        before[0] = keep, before[1] = keep + attention;
-        seen[keep ? 2 : attention ? 1 : 0]++;
+    for (o.memory = 0; o.memory <= max; o.memory += max / 200) {
+        int attention, stored = vdm_fit_stored_blocks(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
+        vdm_tape_shape shape = {o.batch, F, H, W, RANK, true, stored, attention, false};
+        CHECK(vdm_tape_bytes(c, &shape) <= o.memory || (o.memory < min && stored + attention == 0),
+              "%zu bytes: %d and %d blocks are too many", o.memory, stored, attention);
+        CHECK(stored >= before[0] && stored + attention >= before[1] &&
+                  (stored == 0 || stored + attention == c->layers),
+              "%zu bytes: %d and %d blocks", o.memory, stored, attention);
+        before[0] = stored, before[1] = stored + attention;
+        seen[stored ? 2 : attention ? 1 : 0]++;
     }
-    o.memory = most;
-    int attention, keep = vdm_fit_kept(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
-    CHECK(keep == c->layers && attention == 0, "all fits: %d and %d blocks", keep, attention);
+    o.memory = max;
+    int attention, stored = vdm_fit_stored_blocks(c, &s.geometry, &o, VDM_ATTENTION, RANK, &attention);
+    CHECK(stored == c->layers && attention == 0, "all fits: %d and %d blocks", stored, attention);
     CHECK(seen[0] && seen[1] && seen[2], "nothing %d, attention %d, all %d times", seen[0], seen[1], seen[2]);
 }
 
@@ -519,7 +519,7 @@ static void test_not_finite(void)
     if (!CHECK(!vdm_safetensors_open(&f, s.state, &err), "%s", err.text)) return;
     const vdm_tensor *p = vdm_safetensors_find(&f, "params"), *rows = vdm_safetensors_find(&f, "rows");
     CHECK(p && memcmp(p->data, r.params, p->bytes) == 0 && isfinite(r.params[0]),
-          "the adapter before the step is kept");
+          "the adapter isn't that before the step");
     CHECK(rows && rows->shape[0] == 4, "the state isn't that of step 3");
     vdm_safetensors_close(&f);
     pairs[2] = 3;

@@ -94,9 +94,9 @@ static struct {
     int frames;
 } s;
 
-static void pass(vdm_trace *trace, bool backward, int keep, int attention, float *v, float *grad)
+static void pass(vdm_trace *trace, bool backward, int stored, int attention, float *v, float *grad)
 {
-    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, keep, attention, false};
+    vdm_tape_shape shape = {B, s.frames, H, W, RANK, backward, stored, attention, false};
     const double t[B] = {999, 321};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     if (!CHECK(tape != NULL, "%s", err.text)) return;

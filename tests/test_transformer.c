@@ -63,14 +63,14 @@ static void forward(const vdm_cpu *cpu, const vdm_lora *lora, int videos, const 
     vdm_tape_free(tape);
 }
 
-/* loss = sum of v weight; its gradient is accumulated `times` times; keep: blocks that keep their
- * activations, attention: blocks before these that keep what attention gave */
-static double loss_keeping(const vdm_cpu *cpu, const float *weight, float *grad, int times, int keep,
+/* loss = sum of v weight; its gradient is accumulated `times` times; stored: blocks that store their
+ * activations, attention: blocks before these that store attention outputs */
+static double loss_storing(const vdm_cpu *cpu, const float *weight, float *grad, int times, int stored,
                            int attention)
 {
     vdm_error err;
     vdm_tape_shape shape = {
-        B, s.frames, H, W, RANK, grad != NULL, keep, attention, s.lora.targets == VDM_ATTENTION_FF};
+        B, s.frames, H, W, RANK, grad != NULL, stored, attention, s.lora.targets == VDM_ATTENTION_FF};
     vdm_tape *tape = vdm_tape_new(&s.m, &shape, &err);
     int n = B * s.frames * C * H * W;
     double loss = 0;
@@ -83,7 +83,7 @@ static double loss_keeping(const vdm_cpu *cpu, const float *weight, float *grad,
 }
 static double loss_and_gradient(const vdm_cpu *cpu, const float *weight, float *grad, int times)
 {
-    return loss_keeping(cpu, weight, grad, times, 0, 0);
+    return loss_storing(cpu, weight, grad, times, 0, 0);
 }
 
 /* Weights that are read a block ahead, and given back, give the same gradient. */
@@ -115,12 +115,12 @@ static void check_forward(const vdm_cpu *cpu, const char *name)
     CHECK(check_same_bits(alone, s.v, one * 4), "%s: the first of a batch differs from itself alone", name);
     forward(cpu, &s.lora, 1, s.x, s.t + 1, other);
     CHECK(check_distance(other, alone, one) > 1e-3, "%s: the timestep has no effect", name);
-    float kept = s.x[in - 1];
+    float saved = s.x[in - 1];
     s.x[in - 1] +=
         1; /* last column of the last channel of the last frame: an image channel in image-to-video */
     forward(cpu, &s.lora, 1, s.x, s.t, other);
     CHECK(check_distance(other, alone, one) > 1e-5, "%s: the last input number has no effect", name);
-    s.x[in - 1] = kept;
+    s.x[in - 1] = saved;
     vdm_cpu more = *cpu;
     vdm_error err;
     for (int threads = 1; threads <= 3; threads++) {
@@ -154,20 +154,20 @@ static void merge(float *to, const vdm_linear *w, int block, vdm_target t)
 static void check_merged(const vdm_cpu *cpu, const char *name)
 {
     static float merged[12][4 * 64 * 64], v[B * F * C * H * W];
-    vdm_linear kept[12];
+    vdm_linear saved[12];
     int64_t n = (int64_t)B * s.frames * C * H * W;
     int targets = (int)s.lora.targets, modules = s.lora.layers * targets;
     forward(cpu, &s.lora, B, s.x, s.t, s.v);
     for (int i = 0; i < modules; i++) {
         vdm_linear *w = linear_of(i / targets, (vdm_target)(i % targets));
-        kept[i] = *w;
+        saved[i] = *w;
         merge(merged[i], w, i / targets, (vdm_target)(i % targets));
         w->weight = (vdm_matrix){merged[i], VDM_F32, w->weight.rows, w->weight.cols, 0};
     }
     forward(cpu, NULL, B, s.x, s.t, v);
     double distance = check_distance(v, s.v, n);
     CHECK(distance < 2e-6, "%s: merged adapter: distance %.2e", name, distance);
-    for (int i = 0; i < modules; i++) *linear_of(i / targets, (vdm_target)(i % targets)) = kept[i];
+    for (int i = 0; i < modules; i++) *linear_of(i / targets, (vdm_target)(i % targets)) = saved[i];
     forward(cpu, NULL, B, s.x, s.t, v);
     CHECK(check_distance(v, s.v, n) > 1e-3, "%s: the adapter has no effect", name);
 }
@@ -221,28 +221,28 @@ static void count_attention(const vdm_cpu *cpu, const vdm_attention_args *a)
 }
 
 /* All activations stored, or only attention's, or recomputed, for every block or for one: the same bits. */
-static void check_keeping(const vdm_cpu *cpu, const char *name)
+static void check_stored(const vdm_cpu *cpu, const char *name)
 {
     static float weight[B * F * C * H * W];
     int64_t count = vdm_lora_count(&s.lora);
     vdm_error err;
-    static const int kept[][2] = {{0, 0}, {1, 0}, {2, 0}, {0, 1}, {0, 2}, {1, 1}, {7, 7}};
+    static const int stored[][2] = {{0, 0}, {1, 0}, {2, 0}, {0, 1}, {0, 2}, {1, 1}, {7, 7}};
     float *grad[2];
     check_random(weight, sizeof weight / sizeof weight[0], 7, 1);
     for (int i = 0; i < 2; i++) grad[i] = vdm_alloc((size_t)count, sizeof(float), "gradient", &err);
     vdm_kernels counting = *cpu->kernels;
     vdm_cpu counter = *cpu;
     counted_of = cpu->kernels, counting.attention_forward = count_attention, counter.kernels = &counting;
-    for (int i = 0; i < (int)(sizeof kept / sizeof kept[0]); i++) {
-        int again = s.m.config.layers - kept[i][0] - kept[i][1];
+    for (int i = 0; i < (int)(sizeof stored / sizeof stored[0]); i++) {
+        int recomputed = s.m.config.layers - stored[i][0] - stored[i][1];
         memset(grad[i > 0], 0, (size_t)count * sizeof(float));
         attentions = 0;
-        loss_keeping(&counter, weight, grad[i > 0], 2, kept[i][0], kept[i][1]);
-        CHECK(attentions == s.m.config.layers + 2 * (again > 0 ? again : 0),
-              "%s: %d blocks that keep all, %d attention: attention ran %d times", name, kept[i][0],
-              kept[i][1], attentions);
+        loss_storing(&counter, weight, grad[i > 0], 2, stored[i][0], stored[i][1]);
+        CHECK(attentions == s.m.config.layers + 2 * (recomputed > 0 ? recomputed : 0),
+              "%s: %d blocks that store all, %d attention: attention ran %d times", name, stored[i][0],
+              stored[i][1], attentions);
         CHECK(i == 0 || check_same_bits(grad[1], grad[0], count * 4),
-              "%s: %d blocks that keep all, %d attention: other bits", name, kept[i][0], kept[i][1]);
+              "%s: %d blocks that store all, %d attention: different bits", name, stored[i][0], stored[i][1]);
     }
     for (int i = 0; i < 2; i++) vdm_free(grad[i]);
 }
@@ -299,7 +299,7 @@ int main(void)
         check_forward(&cpu, names[v]);
         check_merged(&cpu, names[v]);
         check_gradients(&cpu, names[v]);
-        check_keeping(&cpu, names[v]);
+        check_stored(&cpu, names[v]);
         check_start(&cpu, names[v]);
         check_streamed(&cpu, names[v]);
         if (v == TINY_5B_I2V) check_learned_positions(&cpu);
@@ -309,7 +309,7 @@ int main(void)
         check_forward(&cpu, "feed-forward");
         check_merged(&cpu, "feed-forward");
         check_gradients(&cpu, "feed-forward");
-        check_keeping(&cpu, "feed-forward");
+        check_stored(&cpu, "feed-forward");
         check_start(&cpu, "feed-forward");
         teardown();
     }

@@ -22,9 +22,9 @@ static double forward_operations(const session *s, int B)
 static double passes(const session *s, const vdm_fit_options *f)
 {
     int layers = s->config.transformer.layers, attention;
-    int kept = vdm_fit_kept(&s->config.transformer, &s->geometry, f, learn_targets(s->options),
-                            s->options->learn.rank, &attention);
-    return s->options->learn.accumulate * (2.2 + (layers - kept - 0.2 * attention) / layers);
+    int stored = vdm_fit_stored_blocks(&s->config.transformer, &s->geometry, f, learn_targets(s->options),
+                                       s->options->learn.rank, &attention);
+    return s->options->learn.accumulate * (2.2 + (layers - stored - 0.2 * attention) / layers);
 }
 
 /* Operations a second of this machine, from one matmul of a fifth of a second or so. */
@@ -117,7 +117,7 @@ static void plan_learning(struct plan *p, const session *s, const vdm_fit_option
     p->encode = (double)vdm_vae_encode_bytes(&s->config.vae, g->frames, g->height, g->width, o->tiled) +
                 pixel_bytes(g) + cache;
     p->learn = (double)vdm_fit_bytes(c, g, f, targets, o->learn.rank) + adapter + cache;
-    p->stored = vdm_fit_kept(c, g, f, targets, o->learn.rank, &p->attention);
+    p->stored = vdm_fit_stored_blocks(c, g, f, targets, o->learn.rank, &p->attention);
 }
 
 static vdm_fit_options fit_options(const options *o)
