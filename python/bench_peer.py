@@ -237,10 +237,10 @@ class Models:
         inputs = self.inputs(model, B, h, w)
         return self.under_cast(lambda run: run(**inputs)[0]), model
 
-    def learn(self, which, B, h, w, rank, bf16, keep, *_):
+    def learn(self, which, B, h, w, rank, bf16, stored, *_):
         model = self.transformer(which)
         self.adapter(model, rank)
-        if not keep:
+        if not stored:
             model.enable_gradient_checkpointing()
         inputs, dv = self.inputs(model, B, h, w), self.randn(B, 4, 16, h, w)
 
@@ -314,7 +314,7 @@ class Models:
         return cast
 
 
-# First parts of vdm's names -> method, modes beside "eager". The first that fits holds.
+# First parts of vdm's names -> method, modes in addition to "eager". The first that fits holds.
 EAGER, COMPILED, FROZEN, LAST = [], ["compile"], ["compile", "frozen"], ["compile", "frozen", "last", "last compile"]
 JOBS = [
     ("matmul.up.input", Kernels, "input_gradient", EAGER),

@@ -15,8 +15,8 @@ import sys
 ROWS = [
     ("block, forward", "block.forward.1476.f32", "block.forward.1476.bf16w"),
     ("block, forward, 2,700 + 226 tokens", "block.forward.2926.f32", "block.forward.2926.bf16w"),
-    ("block, forward and backward, LoRA r = 64, all activations stored", "block.learn.kept.1476.f32", "block.learn.kept.1476.bf16w"),
-    ("the same, activations recomputed", "block.learn.again.1476.f32", "block.learn.again.1476.bf16w"),
+    ("block, forward and backward, LoRA r = 64, all activations stored", "block.learn.stored.1476.f32", "block.learn.stored.1476.bf16w"),
+    ("the same, activations recomputed", "block.learn.recomputed.1476.f32", "block.learn.recomputed.1476.bf16w"),
     ("the same, attention outputs stored", "block.learn.attention.1476.f32", "block.learn.attention.1476.bf16w"),
     ("`models/tiny`, training step", "tiny.learn", "tiny.learn"),
     ("`models/tiny`, sampling step with an unmerged adapter (PyTorch: merged)", "tiny.sample.16", "tiny.sample.16"),
@@ -83,6 +83,11 @@ def growth(rows):
     )
 
 
+def name_of(job):
+    """Its name today: files of before 0.2.0 have two older ones."""
+    return job["name"].replace(".learn.kept.", ".learn.stored.").replace(".learn.again.", ".learn.recomputed.")
+
+
 def main():
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
@@ -97,7 +102,7 @@ def main():
         if settings["quick"]:
             sys.exit(f"measured.py: {file}: found --quick, whose figures are meaningless")
         print(f"{file}: {settings['precision']}, {settings['rounds']} rounds, {settings['threads']} threads")
-        jobs[settings["precision"]].update((job["name"], job) for job in found["jobs"])
+        jobs[settings["precision"]].update((name_of(job), job) for job in found["jobs"])
     if jobs["f32"] or jobs["bf16"]:
         compared(jobs)
     if jobs["amx"]:

@@ -130,8 +130,8 @@ static void fill_half(vdm_vae_half *half, const vdm_vae_config *c, bool decoder,
 }
 
 /* ------------------------------------------------------------------------------------------------
- * The transformer. n: which, B, h, w, rank, 1 for weights of bf16, blocks that keep their activations, blocks
- * that keep attention's; F = 4, which is 9 frames and one of padding */
+ * The transformer. n: which, B, h, w, rank, 1 for weights of bf16, blocks that store their activations, blocks
+ * that store attention outputs; F = 4, which is 9 frames and one of padding */
 
 enum { FRAMES = 4 };
 struct passes {
@@ -167,14 +167,14 @@ static double count_forward(const vdm_transformer_config *c, const struct counte
 }
 /* The backward pass of block 0 ends at its adapters. Recomputed: all but the end of the feed-forward, and without
  * attention and its last layer if attention outputs are stored. */
-static double count_backward(const vdm_transformer_config *c, const struct counted *k, int keep,
+static double count_backward(const vdm_transformer_config *c, const struct counted *k, int stored,
                              int attention)
 {
     double block = 12 * k->linear + 2.5 * k->attention + 4 * 4 * k->lora;
-    double again = 8 * k->linear + k->attention + 8 * k->lora;
-    double kept = k->linear + k->attention + 2 * k->lora;
-    return k->head + c->layers * block - 3 * k->linear - 3 * k->lora + (c->layers - keep) * again -
-           attention * kept;
+    double recomputed = 8 * k->linear + k->attention + 8 * k->lora;
+    double saved = k->linear + k->attention + 2 * k->lora;
+    return k->head + c->layers * block - 3 * k->linear - 3 * k->lora + (c->layers - stored) * recomputed -
+           attention * saved;
 }
 
 static void prepare_inputs(struct work *w, struct passes *p, int B, int h, int width)
@@ -223,7 +223,7 @@ static void prepare_passes(struct work *w, const int *n, bool backward)
     struct passes *p = w->state = work_take(w, 1, sizeof *p);
     if (!p) return;
     int B = n[1], h = n[2], width = n[3], rank = n[4];
-    int keep = backward ? n[6] : 0, attention = backward ? n[7] : 0;
+    int stored = backward ? n[6] : 0, attention = backward ? n[7] : 0;
     p->m.config = transformer_config_of(n[0], w->quick);
     fill_transformer(&p->m, n[5] ? VDM_BF16 : VDM_F32, w);
     prepare_inputs(w, p, B, h, width);
@@ -232,13 +232,13 @@ static void prepare_passes(struct work *w, const int *n, bool backward)
         w->failed = true;
         return;
     }
-    vdm_tape_shape shape = {B, FRAMES, h, width, rank, backward, keep, attention, false};
+    vdm_tape_shape shape = {B, FRAMES, h, width, rank, backward, stored, attention, false};
     p->tape = vdm_tape_new(&p->m, &shape, w->err);
     w->failed = !p->tape;
     w->release = free_tape, w->released = p->tape;
     struct counted k = count(&p->m.config, h, width, rank);
     w->operations = B * count_forward(&p->m.config, &k);
-    if (backward) w->operations += B * count_backward(&p->m.config, &k, keep, attention);
+    if (backward) w->operations += B * count_backward(&p->m.config, &k, stored, attention);
 }
 static void prepare_forward(struct work *w, const int *n)
 {
@@ -384,12 +384,12 @@ static void run_decoder(struct work *w)
             PUBLISHED, 1, 4, 4, 0, bf16, 0                                                                \
         }                                                                                                 \
     }
-#define LEARN(name, what, h, w, bf16, keep, attention)                  \
+#define LEARN(name, what, h, w, bf16, stored, attention)                \
     {                                                                   \
         "block.learn." name, what, FMA, prepare_backward, run_backward, \
-            {PUBLISHED, 1, h, w, 64, bf16, keep, attention},            \
+            {PUBLISHED, 1, h, w, 64, bf16, stored, attention},          \
         {                                                               \
-            PUBLISHED, 1, 4, 4, 4, bf16, keep, attention                \
+            PUBLISHED, 1, 4, 4, 4, bf16, stored, attention              \
         }                                                               \
     }
 #define SAMPLE(name, what, videos, few, rank, low)                                                           \
@@ -426,16 +426,16 @@ const struct job model_jobs[] = {
     BLOCK("1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1),
     BLOCK("2926.f32", "2,700 video + 226 text tokens", 60, 90, 0),
     BLOCK("2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1),
-    LEARN("kept.1476.f32", "forward and backward, LoRA r=64, activations stored", 50, 50, 0, 1, 0),
-    LEARN("kept.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 1, 0),
-    LEARN("again.1476.f32", "activations recomputed", 50, 50, 0, 0, 0),
-    LEARN("again.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 0, 0),
+    LEARN("stored.1476.f32", "forward and backward, LoRA r=64, activations stored", 50, 50, 0, 1, 0),
+    LEARN("stored.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 1, 0),
+    LEARN("recomputed.1476.f32", "activations recomputed", 50, 50, 0, 0, 0),
+    LEARN("recomputed.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 0, 0),
     LEARN("attention.1476.f32", "the same, attention outputs stored", 50, 50, 0, 0, 1),
     LEARN("attention.1476.bf16w", "the same, bf16 weights, computed in f32", 50, 50, 1, 0, 1),
-    LEARN("kept.2926.f32", "2,700 + 226 tokens, activations stored", 60, 90, 0, 1, 0),
-    LEARN("kept.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 1, 0),
-    LEARN("again.2926.f32", "2,700 + 226 tokens, activations recomputed", 60, 90, 0, 0, 0),
-    LEARN("again.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 0, 0),
+    LEARN("stored.2926.f32", "2,700 + 226 tokens, activations stored", 60, 90, 0, 1, 0),
+    LEARN("stored.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 1, 0),
+    LEARN("recomputed.2926.f32", "2,700 + 226 tokens, activations recomputed", 60, 90, 0, 0, 0),
+    LEARN("recomputed.2926.bf16w", "the same, bf16 weights, computed in f32", 60, 90, 1, 0, 0),
     VAE("vae.f32", "9 frames of 240x360, published channels", PUBLISHED, 0, 9, 240, 360, 3, 30, 45),
     VAE("vae.bf16w", "the same, bf16 weights, computed in f32", PUBLISHED, 1, 9, 240, 360, 3, 30, 45),
     {"tiny.learn",
