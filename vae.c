@@ -524,11 +524,11 @@ static void crop_tile(const struct run *r, int i, int j, int h, int w, size_t pl
     const float *tile = r->buffer[TILE];
     size_t H = (size_t)side_out(c, p->rows.side, r->decode), W = (size_t)side_out(c, p->cols.side, r->decode);
     size_t size = (size_t)h * (size_t)w;
-    int kept_h = min_int(p->rows.kept, h), kept_w = min_int(p->cols.kept, w);
-    out += (size_t)i * (size_t)p->rows.kept * W + (size_t)j * (size_t)p->cols.kept;
+    int written_h = min_int(p->rows.written, h), written_w = min_int(p->cols.written, w);
+    out += (size_t)i * (size_t)p->rows.written * W + (size_t)j * (size_t)p->cols.written;
     for (size_t q = 0; q < planes; q++)
-        for (size_t y = 0; y < (size_t)kept_h; y++)
-            memcpy(out + (q * H + y) * W, tile + q * size + y * (size_t)w, (size_t)kept_w * sizeof *out);
+        for (size_t y = 0; y < (size_t)written_h; y++)
+            memcpy(out + (q * H + y) * W, tile + q * size + y * (size_t)w, (size_t)written_w * sizeof *out);
 }
 
 /* tiled_encode and tiled_decode */

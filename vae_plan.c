@@ -36,7 +36,7 @@ static struct tiles tiles_of(const vdm_vae_config *c, int side, int sample, doub
     int in = decode ? latents : pixels, out = decode ? pixels : latents;
     struct tiles s = {
         .side = side, .size = in, .stride = (int)(in * (1 - overlap)), .blend = (int)(out * overlap)};
-    s.kept = out - s.blend;
+    s.written = out - s.blend;
     s.count = s.stride > 0 ? (side + s.stride - 1) / s.stride : 0;
     return s;
 }
@@ -55,7 +55,7 @@ static int tiles_check(const vdm_vae_config *c, const struct tiles *s, const cha
         if (tile_size(s, i) < min)
             return vdm_fail(err, "%s: %s %d%s, expected at least %d", verb, name, tile_size(s, i),
                             s->count > 1 ? " of the last tile" : "", min);
-        total += min_int(side_out(c, tile_size(s, i), decode), s->kept);
+        total += min_int(side_out(c, tile_size(s, i), decode), s->written);
     }
     if (total != side_out(c, s->side, decode))
         return vdm_fail(err, "%s: the tiles of %s %d join to %d, expected %d: sample_%s doesn't suit tiling",

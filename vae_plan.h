@@ -60,11 +60,11 @@ static inline int side_out(const vdm_vae_config *c, int side, bool decode)
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 
-/* Tiles along one side. Sizes and strides are of the input (pixels to encode, latents to decode), blend and kept are
+/* Tiles along one side. Sizes and strides are of the input (pixels to encode, latents to decode), blend and written are
  * of the output. Without tiling: one tile, which is not blended. */
 struct tiles {
     int side, size, stride, count; /* tile i begins at i * stride; the last ones may be smaller than size */
-    int blend, kept;
+    int blend, written;
 };
 
 static inline int tile_size(const struct tiles *s, int i)

@@ -316,11 +316,11 @@ int vdm_transformer_stream(vdm_transformer *m, size_t bytes, vdm_error *err)
     vdm_stream_free(m->stream);
     m->stream = NULL;
     if (bytes >= all) return 0;
-    size_t min = all - (layers - 2) * block, kept = bytes > min ? (bytes - min) / block : 0;
+    size_t min = all - (layers - 2) * block, resident = bytes > min ? (bytes - min) / block : 0;
     vdm_extent *e = vdm_alloc(layers * BLOCK_MATRICES, sizeof *e, "weights", err);
     if (!e) return -1;
     for (size_t l = 0; l < layers; l++) extents_of(e + l * BLOCK_MATRICES, &m->blocks[l]);
-    m->stream = vdm_stream_new(e, (int)layers, BLOCK_MATRICES, (int)kept);
+    m->stream = vdm_stream_new(e, (int)layers, BLOCK_MATRICES, (int)resident);
     vdm_free(e);
     return m->stream ? 0 : vdm_fail(err, "weights: no memory to stream them");
 }

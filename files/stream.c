@@ -24,7 +24,7 @@
 struct vdm_stream {
     vdm_extent *extents; /* [parts,per] */
     bool *here;          /* [parts]: read or used, and not given back; the reader's own */
-    int parts, per, kept;
+    int parts, per, resident;
     int now, next; /* asked for last */
     bool threaded; /* is there a reader? */
 #ifdef VDM_THREADS
@@ -77,7 +77,7 @@ static void read_part(const vdm_stream *s, int part)
 static void serve(vdm_stream *s, int now, int next)
 {
     s->here[now] = true;
-    for (int part = s->kept; part < s->parts; part++) {
+    for (int part = s->resident; part < s->parts; part++) {
         if (!s->here[part] || part == now || part == next) continue;
         for (int i = 0; i < s->per; i++) advise(&s->extents[(ptrdiff_t)part * s->per + i], false);
         s->here[part] = false;
@@ -146,12 +146,12 @@ void vdm_stream_use(vdm_stream *s, int now, int next)
 #endif
 }
 
-vdm_stream *vdm_stream_new(const vdm_extent *extents, int parts, int per, int kept)
+vdm_stream *vdm_stream_new(const vdm_extent *extents, int parts, int per, int resident)
 {
     vdm_stream *s = vdm_alloc(1, sizeof *s, "weights", NULL);
     if (!s) return NULL;
     size_t count = (size_t)parts * (size_t)per;
-    *s = (vdm_stream){.parts = parts, .per = per, .kept = kept, .now = -1, .next = -1};
+    *s = (vdm_stream){.parts = parts, .per = per, .resident = resident, .now = -1, .next = -1};
     s->extents = vdm_alloc(count, sizeof *s->extents, "weights", NULL);
     s->here = vdm_alloc((size_t)parts, sizeof *s->here, "weights", NULL);
 #ifdef VDM_THREADS

@@ -15,10 +15,10 @@ typedef struct vdm_extent {
     size_t bytes;
 } vdm_extent;
 
-/* [parts,per] extents, copied; the first `kept` parts are never given back. NULL: no memory. */
-vdm_stream *vdm_stream_new(const vdm_extent *extents, int parts, int per, int kept);
+/* [parts,per] extents, copied; the first `resident` parts are never given back. NULL: no memory. */
+vdm_stream *vdm_stream_new(const vdm_extent *extents, int parts, int per, int resident);
 void vdm_stream_free(vdm_stream *s);
-/* Part `now` is used from now on, after it `next`. Of the others those that are not kept are given back. s may be NULL. */
+/* Part `now` is used from now on, after it `next`. Of the others, all but the first `resident` are given back. s may be NULL. */
 void vdm_stream_use(vdm_stream *s, int now, int next);
 
 #endif

@@ -195,11 +195,11 @@ int vdm_read_file(const char *path, size_t limit, char **data, size_t *size, vdm
 }
 
 /* "dir/name.PID.K.part": K counts past leftovers of an earlier process with the same number. */
-static int open_beside(vdm_file *f, size_t capacity)
+static int open_temporary(vdm_file *f, size_t capacity)
 {
     for (int k = 0; k < 1000; k++) {
-        snprintf(f->beside, capacity, "%s.%ld.%d.part", f->path, (long)getpid(), k);
-        int fd = open(f->beside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        snprintf(f->temporary, capacity, "%s.%ld.%d.part", f->path, (long)getpid(), k);
+        int fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
@@ -208,7 +208,7 @@ static int open_beside(vdm_file *f, size_t capacity)
 static void file_release(vdm_file *f)
 {
     vdm_free(f->path);
-    vdm_free(f->beside);
+    vdm_free(f->temporary);
     *f = (vdm_file){0};
 }
 
@@ -223,19 +223,19 @@ int vdm_file_open(vdm_file *f, const char *path, vdm_error *err)
                         S_ISDIR(info.st_mode) ? "is a folder" : "is a device or pipe");
     size_t length = strlen(path), capacity = length + 48;
     f->path = vdm_alloc(length + 1, 1, path, err);
-    f->beside = f->path ? vdm_alloc(capacity, 1, path, err) : NULL;
-    if (!f->beside) {
+    f->temporary = f->path ? vdm_alloc(capacity, 1, path, err) : NULL;
+    if (!f->temporary) {
         file_release(f);
         return -1;
     }
     memcpy(f->path, path, length + 1);
-    int fd = open_beside(f, capacity);
+    int fd = open_temporary(f, capacity);
     f->stream = fd < 0 ? NULL : fdopen(fd, "w+b");
     if (f->stream) return 0;
     vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
     if (fd >= 0) {
         close(fd);
-        unlink(f->beside);
+        unlink(f->temporary);
     }
     file_release(f);
     return -1;
@@ -262,7 +262,7 @@ int vdm_file_commit(vdm_file *f, vdm_error *err)
         written = false;
         why = errno;
     }
-    if (written && rename(f->beside, f->path) != 0) {
+    if (written && rename(f->temporary, f->path) != 0) {
         written = false;
         why = errno;
     }
@@ -271,7 +271,7 @@ int vdm_file_commit(vdm_file *f, vdm_error *err)
         sync_folder_of(f->path);
     } else {
         status = vdm_fail(err, "%s: can't be written: %s", f->path, strerror(why ? why : EIO));
-        unlink(f->beside);
+        unlink(f->temporary);
     }
     file_release(f);
     return status;
@@ -281,7 +281,7 @@ void vdm_file_abandon(vdm_file *f)
 {
     if (!f->stream) return;
     fclose(f->stream);
-    unlink(f->beside);
+    unlink(f->temporary);
     file_release(f);
 }
 

@@ -61,7 +61,7 @@ void vdm_free(void *p);
  * vdm_file_open write to f->stream; vdm_file_commit ends it, vdm_file_abandon drops it. */
 typedef struct vdm_file {
     FILE *stream;
-    char *path, *beside;
+    char *path, *temporary;
 } vdm_file;
 int vdm_file_open(vdm_file *f, const char *path, vdm_error *err);
 int vdm_file_commit(vdm_file *f, vdm_error *err); /* closes in any case */
@@ -158,7 +158,7 @@ int vdm_check_finite(const void *from, vdm_dtype dtype, int64_t n, const char *p
                      vdm_error *err);
 float vdm_from_bf16(uint16_t bits);
 float vdm_from_f16(uint16_t bits);
-uint16_t vdm_to_bf16(float x); /* round to nearest even, NaN kept */
+uint16_t vdm_to_bf16(float x); /* round to nearest even, NaN stays NaN */
 uint16_t vdm_to_f16(float x);
 
 /* One safetensors file, or the shards of one part of a model as one: mapped, read-only, checked

@@ -418,7 +418,7 @@ INLINE void tile_chain(const int rows, const int vecs, const enum tile_kind kind
             step_cells(rows, vecs, kind == TILE_OF_PAIRS, sum, a, b.panel);
 }
 
-/* A tile of `rows` x 16 `vecs` outputs. Between chains the sums are stored in `kept`, not in c, whose rows are often a
+/* A tile of `rows` x 16 `vecs` outputs. Between chains the sums are stored in `partial`, not in c, whose rows are often a
  * multiple of 4096 bytes apart: few such lines fit into a set of L1, and a load waits for a store whose address has the
  * same low bits (5 % of a product in bf16). */
 INLINE void tile(const int rows, const int vecs, const enum tile_kind kind, int64_t cells,
@@ -428,7 +428,7 @@ INLINE void tile(const int rows, const int vecs, const enum tile_kind kind, int6
     const int64_t chain = pairs ? VDM_CHAIN / 2 : VDM_CHAIN;
     const float *a = t->a;
     const struct tile_rhs b = t->b;
-    _Alignas(64) float kept[TILE_ROWS * TILE_COLS];
+    _Alignas(64) float partial[TILE_ROWS * TILE_COLS];
     v16 sum[TILE_ROWS][TILE_VECS];
     tile_chain(rows, vecs, kind, sum, smaller(chain, cells), a, t->step, b);
     if (t->add) tile_add(rows, vecs, pairs, sum, t->c, t->c_row);
@@ -438,9 +438,9 @@ INLINE void tile(const int rows, const int vecs, const enum tile_kind kind, int6
             next.x += done;
         else
             next.panel += done * TILE_COLS;
-        tile_store(rows, vecs, kept, TILE_COLS, sum);
+        tile_store(rows, vecs, partial, TILE_COLS, sum);
         tile_chain(rows, vecs, kind, sum, smaller(chain, cells - done), a + done * t->step, t->step, next);
-        tile_add(rows, vecs, pairs, sum, kept, TILE_COLS);
+        tile_add(rows, vecs, pairs, sum, partial, TILE_COLS);
     }
     tile_store(rows, vecs, t->c, t->c_row, sum);
 }
@@ -681,17 +681,17 @@ struct amx_pass {
     bool first, last, add;
 };
 
-/* A pass over one block of outputs, which is in kept [32,32] between passes, and if the output has only a part of it. */
+/* A pass over one block of outputs, which is in partial [32,32] between passes, and if the output has only a part of it. */
 static void run_amx_pass(const struct amx_pass *p, int64_t rows, int64_t cols, const float *a, int64_t panel,
-                         const float *b, struct output o, float *kept)
+                         const float *b, struct output o, float *partial)
 {
     bool whole = rows % AMX_PANEL_ROWS == 0 && cols == 32 && o.col == 1, adds = p->first && p->add;
-    struct amx_block out = {o.c, o.row}, copy = {kept, 32}, from = copy;
+    struct amx_block out = {o.c, o.row}, copy = {partial, 32}, from = copy;
     if (p->first) from = whole ? out : copy;
     if (p->first && !p->add) from.c = NULL;
-    if (adds && !whole) amx_copy(kept, o, rows, cols, false);
+    if (adds && !whole) amx_copy(partial, o, rows, cols, false);
     amx_block_product(rows > AMX_PANEL_ROWS, p->cells, a, panel, b, from, p->last && whole ? out : copy);
-    if (p->last && !whole) amx_copy(kept, o, rows, cols, true);
+    if (p->last && !whole) amx_copy(partial, o, rows, cols, true);
 }
 
 /* Packs `rows` rows, from row r on, of a matrix in memory whose rows are contiguous in r. */
@@ -707,7 +707,7 @@ static void pack_amx_panels(float *panels, int64_t rows, int64_t r, struct lhs a
 static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct lhs a, const float *b,
                          struct output o, bool add)
 {
-    _Alignas(64) float kept[AMX_MC * 32], panels[32 * AMX_PASS];
+    _Alignas(64) float partial[AMX_MC * 32], panels[32 * AMX_PASS];
     bool once = d.cells <= AMX_PASS;
     for (int64_t n = 0; n < cols; n += 32, b += 32 * d.cells)
         for (int64_t k = 0; k < d.cells; k += AMX_PASS) {
@@ -719,7 +719,7 @@ static void multiply_amx(int64_t rows, int64_t cols, struct depth d, struct lhs 
                 const float *left = a.data + r * a.panel + AMX_PANEL_ROWS * k;
                 if (a.panel == 1)
                     pack_amx_panels(panels, high, r, a, &pass), left = panels, panel = AMX_PANEL_ROWS * cells;
-                run_amx_pass(&pass, high, wide, left, panel, b + 32 * k, at, kept + (once ? 0 : 32 * r));
+                run_amx_pass(&pass, high, wide, left, panel, b + 32 * k, at, partial + (once ? 0 : 32 * r));
             }
         }
 }

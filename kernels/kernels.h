@@ -14,7 +14,7 @@
  *   3. attention: as written at attention_forward.
  *   4. exp is vdm's own polynomial; sqrt and division are IEEE; nothing is contracted silently.
  *   5. where cpu->precision is VDM_PRECISION_BF16, the products (rule 1 and attention's) round their factors to bf16:
- *      to nearest even, NaN kept. A step of a chain is a pair of k (an odd K is padded with a 0):
+ *      to nearest even, NaN stays NaN. A step of a chain is a pair of k (an odd K is padded with a 0):
  *          sum = fma(a[2i], b[2i], fma(a[2i+1], b[2i+1], sum))
  *      with the odd element first. Chains, and the addition of their pieces, treat denormal numbers as 0 (of
  *      the same sign) and return 0 for a denormal result, as the processor's instruction vdpbf16ps does. Only

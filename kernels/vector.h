@@ -207,7 +207,7 @@ INLINE v16 v16_pair(v16 a, v16 b)
     return _mm512_castsi512_ps(_mm512_permutexvar_epi16(deal, _mm512_castps_si512(v16_pairs(a, b))));
 }
 #else
-/* Rounded to bf16, as f32: to nearest even, NaN kept, denormals to 0 */
+/* Rounded to bf16, as f32: to nearest even, NaN stays NaN, denormals to 0 */
 INLINE __m512i bf16_of(v16 x)
 {
     __m512i u = _mm512_castps_si512(x),
@@ -404,7 +404,7 @@ INLINE void v16_store_low(float *p, int64_t step, const v16 r[8], int64_t high)
 }
 
 #define V16_PAIRS
-/* Rounded to bf16, as f32: to nearest even, NaN kept, denormals to 0 */
+/* Rounded to bf16, as f32: to nearest even, NaN stays NaN, denormals to 0 */
 INLINE __m256i bf16_of(__m256 x)
 {
     __m256i u = _mm256_castps_si256(x), top = _mm256_set1_epi32(0x7f800000);

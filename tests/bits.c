@@ -46,7 +46,7 @@ static void print_line(const char *part, uint64_t hash, double largest)
 static double larger(double largest, double x)
 {
     double size = x < 0 ? -x : x;
-    return size <= largest || largest != largest ? largest : size; /* NaN is taken, and kept */
+    return size <= largest || largest != largest ? largest : size; /* NaN is taken, and stays NaN */
 }
 
 static void print(const char *part, const float *x, int64_t n)

@@ -38,11 +38,11 @@ static void check_part(const unsigned char *base, int part)
     CHECK(wrong == 0, "part %d: %lld bytes are wrong", part, (long long)wrong);
 }
 
-static void test_orders(const unsigned char *base, int kept)
+static void test_orders(const unsigned char *base, int resident)
 {
     vdm_extent e[PARTS * PER];
     for (int i = 0; i < PARTS * PER; i++) e[i] = (vdm_extent){base + (size_t)i * EXTENT, EXTENT};
-    vdm_stream *s = vdm_stream_new(e, PARTS, PER, kept);
+    vdm_stream *s = vdm_stream_new(e, PARTS, PER, resident);
     if (!CHECK(s != NULL, "no memory")) return;
     for (int pass = 0; pass < 3; pass++) { /* forward, backward, jumping */
         for (int i = 0; i < PARTS; i++) {
@@ -82,7 +82,7 @@ static void wait_ms(long ms)
     nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
 }
 
-/* After a part was used, its memory is given back as soon as the next one is: two parts at a time, and those kept. */
+/* After a part was used, its memory is given back as soon as the next one is: two parts at a time, and those resident. */
 static void test_memory(const unsigned char *base)
 {
     vdm_extent e[PARTS * PER];
@@ -112,7 +112,7 @@ int main(void)
     vdm_stream_use(NULL, 0, 1);
     vdm_stream_free(NULL);
     if (base) {
-        for (int kept = 0; kept <= PARTS; kept += 2) test_orders(base, kept);
+        for (int resident = 0; resident <= PARTS; resident += 2) test_orders(base, resident);
 #ifdef __linux__
         test_memory(base);
 #endif

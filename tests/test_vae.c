@@ -507,12 +507,12 @@ static void blend_whole(struct whole *b, const struct whole *a, int planes, int 
             }
 }
 
-/* tile_*, stride_*: of the input; blend_*, kept_*: of the output, heights first: 48x40 pixels, 6x5 latents */
+/* tile_*, stride_*: of the input; blend_*, written_*: of the output, heights first: 48x40 pixels, 6x5 latents */
 static void test_tiles(const vdm_vae *m, bool dec, int T, int H, int W)
 {
     const vdm_vae_config *c = &m->config;
     const int size[] = {dec ? 6 : 48, dec ? 5 : 40}, stride[] = {dec ? 5 : 40, dec ? 4 : 32};
-    const int blend[] = {dec ? 8 : 1, dec ? 8 : 1}, kept[] = {dec ? 40 : 5, dec ? 32 : 4};
+    const int blend[] = {dec ? 8 : 1, dec ? 8 : 1}, written[] = {dec ? 40 : 5, dec ? 32 : 4};
     struct whole tile[4][4];
     int planes =
         dec ? vdm_vae_video_frames(c, T) * c->channels : vdm_vae_latent_frames(c, T) * 2 * c->latent_channels;
@@ -530,9 +530,9 @@ static void test_tiles(const vdm_vae *m, bool dec, int T, int H, int W)
             if (i > 0) blend_whole(t, &tile[i - 1][j], planes, blend[0], true);
             if (j > 0) blend_whole(t, &tile[i][j - 1], planes, blend[1], false);
             for (int p = 0; p < planes; p++)
-                for (int y = 0; y < t->h && y < kept[0]; y++)
-                    for (int x = 0; x < t->w && x < kept[1]; x++)
-                        bad += out[(p * Ho + i * kept[0] + y) * Wo + j * kept[1] + x] !=
+                for (int y = 0; y < t->h && y < written[0]; y++)
+                    for (int x = 0; x < t->w && x < written[1]; x++)
+                        bad += out[(p * Ho + i * written[0] + y) * Wo + j * written[1] + x] !=
                                t->x[(p * t->h + y) * t->w + x];
         }
     CHECK(bad == 0, "%s: %d x %d in %d x %d tiles: %d numbers differ", dec ? "decode" : "encode", H, W, rows,
@@ -559,11 +559,15 @@ static void test_published_tiles(void)
     vdm_vae_config c = SMALL;
     c.sample_height = 480, c.sample_width = 720;
     struct tiles h = tiles_of(&c, 768, 480, 1.0 / 6, false), w = tiles_of(&c, 1360, 720, 1.0 / 5, false);
-    CHECK(h.size == 240 && h.stride == 200 && h.blend == 5 && h.kept == 25 && h.count == 4, "encode, height");
-    CHECK(w.size == 360 && w.stride == 288 && w.blend == 9 && w.kept == 36 && w.count == 5, "encode, width");
+    CHECK(h.size == 240 && h.stride == 200 && h.blend == 5 && h.written == 25 && h.count == 4,
+          "encode, height");
+    CHECK(w.size == 360 && w.stride == 288 && w.blend == 9 && w.written == 36 && w.count == 5,
+          "encode, width");
     h = tiles_of(&c, 96, 480, 1.0 / 6, true), w = tiles_of(&c, 170, 720, 1.0 / 5, true);
-    CHECK(h.size == 30 && h.stride == 25 && h.blend == 40 && h.kept == 200 && h.count == 4, "decode, height");
-    CHECK(w.size == 45 && w.stride == 36 && w.blend == 72 && w.kept == 288 && w.count == 5, "decode, width");
+    CHECK(h.size == 30 && h.stride == 25 && h.blend == 40 && h.written == 200 && h.count == 4,
+          "decode, height");
+    CHECK(w.size == 45 && w.stride == 36 && w.blend == 72 && w.written == 288 && w.count == 5,
+          "decode, width");
 }
 
 /* ------------------------------------------------------------------------------------------------ */
@@ -659,7 +663,7 @@ static void test_refusals(vdm_vae *m)
     refuse(m, 1, -8, 64, false, "-8 x 64");
     refuse(m, 1, 1 << 30, 64, false, "sides of 1 to");
     refuse(m, 1, 84, 40, true, "height 4 of the last tile");
-    m->config.sample_height = 64; /* 32 pixels: strides of 26, 4 latents kept */
+    m->config.sample_height = 64; /* 32 pixels: strides of 26, 4 latents written */
     refuse(m, 1, 64, 40, true, "sample_height doesn't suit");
     m->config.sample_height = 2;
     refuse(m, 1, 64, 40, true, "sample_height");

@@ -27,10 +27,10 @@ static double rounded(wide m, int e)
     while (bits < 128 && m >> bits) bits++;
     int drop = bits - 53 > -1074 - e ? bits - 53 : -1074 - e; /* a subnormal has fewer */
     if (drop <= 0) return ldexp((double)m, e);
-    wide kept = drop > 127 ? 0 : m >> drop, half = drop > 127 ? 0 : (wide)1 << (drop - 1);
+    wide result = drop > 127 ? 0 : m >> drop, half = drop > 127 ? 0 : (wide)1 << (drop - 1);
     wide rest = drop > 127 ? 0 : m & (2 * half - 1);
-    if (rest > half || (half && rest == half && kept & 1)) kept++;
-    return ldexp((double)kept, e + drop);
+    if (rest > half || (half && rest == half && result & 1)) result++;
+    return ldexp((double)result, e + drop);
 }
 
 double fma(double x, double y, double z)

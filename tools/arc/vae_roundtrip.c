@@ -17,7 +17,7 @@
 enum { MAX_ROWS = 64 };
 struct tally {
     int height, width, cell; /* of the canvas; pixels of a cell */
-    int64_t pairs, exact, cells, kept;
+    int64_t pairs, exact, cells, recovered;
 };
 struct count {
     const options *o;
@@ -97,7 +97,7 @@ static int measure(struct count *c, const vdm_task *t, const vdm_example *e, int
         row->pairs++;
         row->exact += wrong == 0;
         row->cells += read.rows * read.cols;
-        row->kept += read.rows * read.cols - wrong;
+        row->recovered += read.rows * read.cols - wrong;
     }
     vdm_picture_free(&x);
     vdm_picture_free(&y);
@@ -156,7 +156,7 @@ static void print_rows(struct count *c)
         char canvas[32];
         snprintf(canvas, sizeof canvas, "%dx%d", r->height, r->width);
         printf("%9s  %4d  %5lld  %14.2f%%  %10.2f%%\n", canvas, r->cell, (long long)r->pairs,
-               100.0 * (double)r->kept / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
+               100.0 * (double)r->recovered / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
     }
 }
 

@@ -135,13 +135,13 @@ static int inject(struct run *r, vdm_error *err)
  * gradients. */
 static bool wants_step(void *user, const char *name)
 {
-    static const char *const kept[] = {"x", "v", "target"};
+    static const char *const of_batch[] = {"x", "v", "target"};
     (void)user;
     if (strncmp(name, "step.1.", 7) != 0) return false;
     const char *in_batch = name + 7;
     if (strncmp(in_batch, "batch.", 6) == 0) in_batch += 6 + strspn(in_batch + 6, "0123456789.");
-    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-        if (strcmp(in_batch, kept[i]) == 0) return true;
+    for (size_t i = 0; i < sizeof of_batch / sizeof of_batch[0]; i++)
+        if (strcmp(in_batch, of_batch[i]) == 0) return true;
     return strncmp(name + 7, "grad.", 5) == 0 && strstr(name, ".lora_");
 }
 static void see_step(void *user, const char *name, const float *data, int rank, const int64_t *shape)

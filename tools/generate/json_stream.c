@@ -45,7 +45,7 @@ static void skip_space(struct stream_reader *s)
 }
 
 /* Stores the next byte, and advances. */
-static int keep(struct stream_reader *s)
+static int store(struct stream_reader *s)
 {
     if (s->size == VDM_MAX_JSON)
         return vdm_fail(s->err, "%s: JSON, byte %lld: expected items of at most %d bytes, found a longer one",
@@ -64,25 +64,25 @@ static int keep(struct stream_reader *s)
     return 0;
 }
 
-static int walk_string(struct stream_reader *s, bool kept)
+static int walk_string(struct stream_reader *s, bool stored)
 {
     for (bool first = true; first || s->next != '"'; first = false) {
         if (s->next == EOF) return refuse(s, "the end of a string");
         if (!first && s->next == '\\') {
-            if (kept && keep(s)) return -1;
-            if (!kept) advance(s);
+            if (stored && store(s)) return -1;
+            if (!stored) advance(s);
             if (s->next == EOF) return refuse(s, "the end of a string");
         }
-        if (kept && keep(s)) return -1;
-        if (!kept) advance(s);
+        if (stored && store(s)) return -1;
+        if (!stored) advance(s);
     }
-    if (kept) return keep(s);
+    if (stored) return store(s);
     advance(s);
     return 0;
 }
 
-/* Skips one value, by its brackets and quotes; stored in s->text if `kept`. */
-static int walk_value(struct stream_reader *s, bool kept)
+/* Skips one value, by its brackets and quotes; stored in s->text if `stored`. */
+static int walk_value(struct stream_reader *s, bool stored)
 {
     int64_t depth = 0;
     s->size = 0;
@@ -92,13 +92,13 @@ static int walk_value(struct stream_reader *s, bool kept)
         int c = s->next;
         if (c == EOF) return refuse(s, "the end of a value");
         if (c == '"') {
-            if (walk_string(s, kept)) return -1;
+            if (walk_string(s, stored)) return -1;
             continue;
         }
         if (depth == 0 && (strchr(",:]}", c) || c == ' ' || c == '\n' || c == '\r' || c == '\t')) return 0;
         depth += (c == '{' || c == '[') - (c == '}' || c == ']');
-        if (kept && keep(s)) return -1;
-        if (!kept) advance(s);
+        if (stored && store(s)) return -1;
+        if (!stored) advance(s);
         if (depth == 0 && (c == '}' || c == ']')) return 0;
     } while (depth > 0 || (s->next != EOF && !strchr(",]}", s->next)));
     return 0;
@@ -122,7 +122,7 @@ static int hand_over(struct stream_reader *s, const struct json_stream *k, int n
     char where[512];
     snprintf(where, sizeof where, "%.400s: %s[%lld]", s->path, k->names[name], (long long)number);
     if (vdm_json_parse(&j, s->text, s->size, where, s->err)) return -1;
-    s->text[s->size] = '\0'; /* keep() reserved space for it */
+    s->text[s->size] = '\0'; /* store() reserved space for it */
     int status = k->item(k->user, name, &j, s->text, where, s->err);
     vdm_json_free(&j);
     return status;

@@ -5,7 +5,7 @@
  *
  * Several small videos go through the model at once (GROUP_TOKENS): the same answers, sooner.
  * Next to every score is that of copying the input, which is high if a task changes little. The pictures of the first
- * answers are kept for the page and the terminal, at most KEPT_SIDE pixels a side, so that the memory of a large task
+ * answers are kept for the page and the terminal, at most COPY_SIDE pixels a side, so that the memory of a large task
  * is bounded. */
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
@@ -161,9 +161,9 @@ int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err)
 {
     int side = from->width > from->height ? from->width : from->height;
     int width = from->width, height = from->height;
-    if (side > KEPT_SIDE) {
-        width = (width * KEPT_SIDE + side / 2) / side;
-        height = (height * KEPT_SIDE + side / 2) / side;
+    if (side > COPY_SIDE) {
+        width = (width * COPY_SIDE + side / 2) / side;
+        height = (height * COPY_SIDE + side / 2) / side;
     }
     return vdm_picture_resize(to, from, height ? height : 1, width ? width : 1, err);
 }

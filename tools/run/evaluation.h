@@ -4,8 +4,8 @@
 
 #include "tools/run/multi_view.h"
 
-/* A copy that is at most KEPT_SIDE pixels a side, for pages and terminals. */
-enum { KEPT_SIDE = 256 };
+/* A copy that is at most COPY_SIDE pixels a side, for pages and terminals. */
+enum { COPY_SIDE = 256 };
 int picture_shrink(vdm_picture *to, const vdm_picture *from, vdm_error *err);
 
 /* Answers to a task folder's test pictures: what eval and demo do. */
