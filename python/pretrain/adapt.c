@@ -5,7 +5,7 @@
  *   cells  [N,9,8,8,3]  colours of the cells of 9 frames, 0..255  ->  video [9,3,64,64]  ->  latents  ->  adapter
  *   texts  [N,L,Dt]     view and caption of each clip; MODEL's max_text_seq_length is this L
  *
- * A run that was stopped, or whose SECONDS are over, resumes from STATE. Latents are kept in CLIPS.safetensors.latents. */
+ * A run that was stopped, or whose SECONDS are over, resumes from STATE. Latents are stored in CLIPS.safetensors.latents. */
 #include "vdm.h"
 
 #include <stdlib.h>
@@ -78,7 +78,7 @@ static void make_data(vdm_fit_data *d, const vdm_model *m, const float *cells, i
     free(video);
 }
 
-/* The latents of an earlier run, or those of make_data, which are kept. */
+/* The latents of an earlier run, or those of make_data, which are stored. */
 static void find_data(vdm_fit_data *d, const vdm_model *m, const float *cells, const char *clips)
 {
     char path[4096];
@@ -95,10 +95,10 @@ static void find_data(vdm_fit_data *d, const vdm_model *m, const float *cells, c
     }
     make_data(d, m, cells, d->pairs);
     f = fopen(path, "wb");
-    bool kept = f &&
-                fwrite(d->videos, sizeof(float), n * (size_t)d->F * latent, f) == n * (size_t)d->F * latent &&
-                fwrite(d->images, sizeof(float), n * latent, f) == n * latent;
-    if (!f || fclose(f) || !kept) remove(path);
+    bool stored =
+        f && fwrite(d->videos, sizeof(float), n * (size_t)d->F * latent, f) == n * (size_t)d->F * latent &&
+        fwrite(d->images, sizeof(float), n * latent, f) == n * latent;
+    if (!f || fclose(f) || !stored) remove(path);
 }
 
 int main(int argc, char **argv)

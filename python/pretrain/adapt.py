@@ -27,23 +27,23 @@ WEIGHTS = os.path.join("transformer", "diffusion_pytorch_model.safetensors")
 
 def clips(n, seed):
     """cells [n,9,8,8,3] float, captions [n,WORDS]."""
-    rng, cells, said = np.random.default_rng([7, seed]), [], []
+    rng, cells, words = np.random.default_rng([7, seed]), [], []
     have = 0
     while have < n:
         v, s = families.mixture(rng, 256, group=4, mix=families.CELLS)
         c = v[:, :, ::8, ::8]
         whole = (v == c.repeat(8, 2).repeat(8, 3)).all((1, 2, 3, 4)) & (s[:, 0] >= 0)
         cells.append(c[whole])
-        said.append(s[whole])
+        words.append(s[whole])
         have += int(whole.sum())
-    return np.concatenate(cells)[:n].astype(np.float32), np.concatenate(said)[:n]
+    return np.concatenate(cells)[:n].astype(np.float32), np.concatenate(words)[:n]
 
 
 def write_clips(args):
     os.makedirs(args.out)
-    cells, said = clips(args.n, args.seed)
+    cells, words = clips(args.n, args.seed)
     torch.manual_seed(args.seed)                            # tokens that stand for colours: any
-    texts = captions.Told("cpu")(said)
+    texts = captions.ViewedText("cpu")(words)
     save_file({"cells": torch.from_numpy(cells), "texts": texts.contiguous()}, os.path.join(args.out, "clips.safetensors"))
     model = os.path.join(args.out, "model")
     shutil.copytree(args.model, model)
@@ -62,8 +62,8 @@ def merge(args):
     shutil.copytree(args.model, args.out)
     weights, lora = load_file(os.path.join(args.model, WEIGHTS)), load_file(args.lora)
     with safe_open(args.lora, "pt") as f:
-        said = json.loads(f.metadata()["lora_adapter_metadata"])
-    scale = said["transformer.lora_alpha"] / said["transformer.r"]
+        config = json.loads(f.metadata()["lora_adapter_metadata"])
+    scale = config["transformer.lora_alpha"] / config["transformer.r"]
     changed = 0
     for name in lora:
         if name.endswith("lora_A.weight"):

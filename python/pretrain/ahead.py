@@ -27,12 +27,12 @@ class Ahead:
 
     def __init__(self, make, workers):
         self.make, self.waiting = make, collections.deque()
-        self.room = DEPTH * workers
+        self.capacity = DEPTH * workers
         self.pool = workers and concurrent.futures.ProcessPoolExecutor(
             workers, multiprocessing.get_context("spawn"), begin)
 
     def order(self, rng):
-        while len(self.waiting) < self.room:
+        while len(self.waiting) < self.capacity:
             self.waiting.append(self.pool.submit(made, self.make, int(rng.integers(2 ** 63))))
 
     def ready(self, rng):

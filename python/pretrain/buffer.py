@@ -1,5 +1,5 @@
 """A ring of encoded clips: [N,4,16,8,8] f16, rows z0 z1 z2 and the image latent (frame 0 alone); and their captions
-beside it, [N,WORDS] int16.  On disk, or in the memory of a GPU, where it is lost with the process.
+next to it, [N,WORDS] int16.  On disk, or in the memory of a GPU, where it is lost with the process.
 
 Rendering and encoding a clip costs more than a training step on it, so every clip is used several times, far apart.
 The ring grows to its capacity, then the oldest clips make way.  A torn write costs nothing: it is noise of
@@ -56,26 +56,26 @@ class Ring:
                                  for p, n in numbers.items())
             self.files = [np.memmap(p, kind, "w+" if self.fresh else "r+", shape=(capacity,) + n)
                           for (p, n), kind in zip(numbers.items(), (np.float16, np.int16))]
-            self.data, self.said = (torch.from_numpy(f) for f in self.files)
+            self.data, self.words = (torch.from_numpy(f) for f in self.files)
         else:
             self.data = torch.empty(capacity, *ROW, dtype=torch.float16, device=device)
-            self.said = torch.empty(capacity, WORDS, dtype=torch.int16, device=device)
+            self.words = torch.empty(capacity, WORDS, dtype=torch.int16, device=device)
 
-    def put(self, z, said):
+    def put(self, z, words):
         idx = (self.at + torch.arange(len(z), device=self.data.device)) % self.cap
         self.data[idx] = z.to(self.data)
-        self.said[idx] = torch.from_numpy(said).to(self.said)
+        self.words[idx] = torch.from_numpy(words).to(self.words)
         self.at = (self.at + len(z)) % self.cap
         self.have = min(self.cap, self.have + len(z))
-        self.find_told()
+        self.find_captioned()
 
-    def find_told(self):
-        self.told = torch.nonzero(self.said[:self.have, 0] >= 0)[:, 0]
+    def find_captioned(self):
+        self.captioned = torch.nonzero(self.words[:self.have, 0] >= 0)[:, 0]
 
     def draw(self, b, captioned=False):
-        idx = torch.randint(len(self.told) if captioned else self.have, (b,), device=self.data.device)
-        idx = self.told[idx] if captioned else idx
-        return self.data[idx].float(), self.said[idx]
+        idx = torch.randint(len(self.captioned) if captioned else self.have, (b,), device=self.data.device)
+        idx = self.captioned[idx] if captioned else idx
+        return self.data[idx].float(), self.words[idx]
 
     def flush(self):
         for f in self.files:
@@ -87,14 +87,14 @@ class Ring:
     def restore(self, m):
         if not self.fresh:
             self.have, self.at = m["have"], m["at"]
-            self.find_told()
+            self.find_captioned()
 
 
 def fresh(rng, n, still, mix=families.MOTION):
-    clips, said = families.mixture(rng, n, group=max(1, min(n // 32, 16)), still=still, mix=mix)
-    return pack(clips), said
+    clips, words = families.mixture(rng, n, group=max(1, min(n // 32, 16)), still=still, mix=mix)
+    return pack(clips), words
 
 
 def refill(ring, vae, made):
-    packed, said = made
-    ring.put(encode_clips(vae, unpack(packed, device_of(vae))), said)
+    packed, words = made
+    ring.put(encode_clips(vae, unpack(packed, device_of(vae))), words)

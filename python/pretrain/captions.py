@@ -12,12 +12,12 @@ from model import prompt_embeds
 
 SLOTS, TIMES, VALUES, FAMILIES = 20, 7, 16, 32
 WORDS = 1 + SLOTS + TIMES + 1                               # of a caption at most, and the view (families.turned)
-TOKENS = 18                                                 # words that are told, and nothing where there are fewer
+TOKENS = 18                                                 # words of a caption; zeros where there are fewer
 
 
 def caption(n, family, words, times):
     """Numbers of the words of n clips [n,WORDS] int16, slot * VALUES + value, -1 where there is none: the family, its
-    rule, its time.  Of what is true or false only the true is told."""
+    rule, its time.  Of what is true or false only the true has a word."""
     out = np.full((n, WORDS), -1, np.int16)
     common = (FAMILIES - 1) * SLOTS                         # slots of no family: the times', then which family
     out[:, 0] = (common + TIMES) * VALUES + family
@@ -48,14 +48,14 @@ def view_prompts(n):
 
 
 class Views:
-    """Captions [B,WORDS] -> the two tokens that tell in which view each clip is, [B,2,TEXT_DIM].  How colours are
-    exchanged is not told of a clip (its caption names the colours): any token of that sort stands there."""
+    """Captions [B,WORDS] -> the two tokens that describe in which view each clip is, [B,2,TEXT_DIM].  How colours are
+    exchanged is not known of a clip (its caption names the colours): the token is any of that sort."""
 
     def __init__(self, device="cpu"):
         self.symmetries, self.colours = (x.to(device) for x in view_embeds())
 
-    def __call__(self, said):
-        symmetry = torch.as_tensor(said, device=self.symmetries.device).long()[:, -1].clamp(min=0)
+    def __call__(self, words):
+        symmetry = torch.as_tensor(words, device=self.symmetries.device).long()[:, -1].clamp(min=0)
         colours = torch.randint(COLOURS, symmetry.shape, device=symmetry.device)
         return torch.stack([self.symmetries[symmetry], self.colours[colours]], 1)
 
@@ -68,23 +68,23 @@ class Text:
         self.slots, self.values = (torch.randn(n, TEXT_DIM, generator=g).to(device) / 2 ** .5
                                    for n in (FAMILIES * SLOTS, VALUES))
 
-    def __call__(self, said):
-        said = torch.as_tensor(said, device=self.slots.device).long()
-        said = said[:, :-1]
-        first = torch.argsort((said < 0).int(), dim=1, stable=True)[:, :TOKENS]         # words before gaps
-        said = said.gather(1, first)
-        return (self.slots[said.clamp(min=0) // VALUES] + self.values[said % VALUES]) * (said >= 0)[..., None]
+    def __call__(self, words):
+        words = torch.as_tensor(words, device=self.slots.device).long()
+        words = words[:, :-1]
+        first = torch.argsort((words < 0).int(), dim=1, stable=True)[:, :TOKENS]         # words before gaps
+        words = words.gather(1, first)
+        return (self.slots[words.clamp(min=0) // VALUES] + self.values[words % VALUES]) * (words >= 0)[..., None]
 
-    def untold(self, said):
+    def uncaptioned(self, words):
         """The prompt."""
         return None
 
 
-class Told:
+class ViewedText:
     """The view, then the caption: [B,2+TOKENS,TEXT_DIM]."""
 
     def __init__(self, device="cpu"):
-        self.untold, self.text = Views(device), Text(device)
+        self.uncaptioned, self.text = Views(device), Text(device)
 
-    def __call__(self, said):
-        return torch.cat([self.untold(said), self.text(said)], 1)
+    def __call__(self, words):
+        return torch.cat([self.uncaptioned(words), self.text(words)], 1)

@@ -1,4 +1,4 @@
-"""A transformer that learned on the latents of one VAE goes on with those of another.
+"""A transformer that learned on the latents of one VAE continues with those of another.
 
     python python/pretrain/carry.py --old DIR --new DIR      # states; DIR of --new has a vae.pt and no motion.pt yet
 

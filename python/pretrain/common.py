@@ -59,7 +59,7 @@ def carry_time(encoder):
             weight[(out, *tap)] = value
 
     blocks = [b.resnets[0] for b in encoder.down_blocks]
-    for r in blocks + list(encoder.mid_block.resnets):      # what is beside the skips begins small
+    for r in blocks + list(encoder.mid_block.resnets):      # what is next to the skips begins small
         r.conv2.conv.weight.mul_(0.06)
         r.conv2.conv.bias.zero_()
     first, branch = encoder.conv_in.conv, blocks[0]
@@ -125,7 +125,7 @@ def to_float(clips, device="cpu"):
 
 
 def one_chunk(vae):
-    """The same VAE, faster: channels last; nothing kept for a chunk after this one; what the decoder's norms read from
+    """The same VAE, faster: channels last; nothing stored for a chunk after this one; what the decoder's norms read from
     the latent is computed at the latent's size (1x1x1 convolutions and nearest neighbours commute); and under autocast
     norms read and write bf16."""
     def conv(self, x, conv_cache=None):
@@ -269,7 +269,7 @@ def restore_random(state):
 
 
 def state_of(weights, step, rng, torch_rng, **more):
-    """A state that pretrain.py goes on with, of weights that came without moments."""
+    """A state that pretrain.py continues, of weights that came without moments."""
     return dict(model=weights, opt={}, ema={k: w.clone() for k, w in weights.items()}, step=step, rng=rng,
                 torch_rng=torch_rng, **more)
 
@@ -336,14 +336,14 @@ class Threads:
     """All threads on an idle machine, one on one that others keep busy (not our own workers): threads that wait for
     each other at a low priority lose more than they win."""
 
-    def __init__(self, most, workers=0):
-        self.most = self.now = most
+    def __init__(self, maximum, workers=0):
+        self.maximum = self.now = maximum
         self.workers = workers
-        torch.set_num_threads(most)
+        torch.set_num_threads(maximum)
 
     def adapt(self):
         busy = os.getloadavg()[0] - self.now - self.workers > 1.2
-        n = 1 if busy else self.most
+        n = 1 if busy else self.maximum
         if n != self.now:
             torch.set_num_threads(n)
             self.now = n

@@ -1,6 +1,6 @@
 """A state whose tokens are 2x2 cells -> one whose tokens are single cells, without any training.
 
-    python python/pretrain/convert.py --state DIR       # motion.pt -> cells.pt, which pretrain.py --variant cells goes on with
+    python python/pretrain/convert.py --state DIR       # motion.pt -> cells.pt, which pretrain.py --variant cells continues
 
 A cell is embedded as the old model embeds a patch whose four latents are alike, and read as the mean of the four
 latents that the old model writes: the new model does on 8x8 tokens what the old one does on a picture in which every

@@ -4,9 +4,9 @@
     python python/pretrain/evaluate.py --state DIR --name cells --views 8 --pure 1 --tasks life,gravity
 
 One LoRA per task (peft; q, k, v, o of every block, and the feed-forward with --targets attn,ff) on n pairs with the
-discrete transition, then unseen inputs: the share of grids and of cells that are right, beside what copying the input
+discrete transition, then unseen inputs: the share of grids and of cells that are right, next to what copying the input
 would score.  --views N: every video of a step is a pair in one of N views (the 8 symmetries in turn, with colours
-exchanged from the second on), and is told which (captions.view_embeds); answers in all views are undone and vote by cell.
+exchanged from the second on), and its prompt describes which (captions.view_embeds); answers in all views are undone and vote by cell.
 --control: instead of the checkpoint and its LoRA, a transformer of that configuration from nothing, all weights trained.
 All inputs come from the reserved eighth of grids (grids.reserved), which training never starts from.
 """
@@ -205,11 +205,11 @@ def run(task, vae, args):
     loss = fit(net, z, image, text, args)
     fitted, x, y = time.monotonic() - t0, x[args.n:], y[args.n:]
     votes = np.zeros((10, *y.shape), int)
-    for v, told in zip(seen_in, text):
+    for v, prompt in zip(seen_in, text):
         px = PALETTE[seen(x, v)].repeat(8, 1).repeat(8, 2)
         with torch.no_grad():
             im = encode(vae, to_float(px[:, None]))[:, :, 0]
-        got = undone(answers(net, vae, im, told, args), v)
+        got = undone(answers(net, vae, im, prompt, args), v)
         one = got if v is seen_in[0] else one
         votes += np.arange(10)[:, None, None, None] == got
     best, line = votes.argmax(0), dict(name=args.name, step=step, task=task, n=args.n, views=args.views)

@@ -63,16 +63,16 @@ def draw(rng, family, b, g, mix):
 def clips(rng, family, b, g=None, mix=MOTION):
     """[b,9,64,64,3] uint8 clips of family number `family`, and their captions; grids are 8x8 in 9 of 10 batches.
     None starts with a picture that is reserved for evaluation."""
-    v, said = draw(rng, family, b + b // 4, g, mix)
+    v, words = draw(rng, family, b + b // 4, g, mix)
     free = np.flatnonzero(~shows_reserved(v[:, 0]))[:b]
-    v, said = v[free], said[free]
+    v, words = v[free], words[free]
     if len(v) == b:
-        return v, said
+        return v, words
     more = clips(rng, family, b - len(v), g, mix)
-    return np.concatenate([v, more[0]]), np.concatenate([said, more[1]])
+    return np.concatenate([v, more[0]]), np.concatenate([words, more[1]])
 
 
-def turned(rng, v, said):
+def turned(rng, v, words):
     """Half of the clips in another of the eight symmetries: 1 mirrors the columns, 2 the rows, 4 exchanges the two, in
     this order (as vdm's views do).  A clip that would begin with a reserved picture stays as it is."""
     op = np.where(rng.random(len(v)) < .5, rng.integers(0, 8, len(v)), 0)
@@ -84,17 +84,17 @@ def turned(rng, v, said):
         out[op == o] = s.swapaxes(2, 3) if o & 4 else s
     back = shows_reserved(out[:, 0])
     out[back], op[back] = v[back], 0
-    said = said.copy()
-    said[:, -1] = op
-    return out, said
+    words = words.copy()
+    words[:, -1] = op
+    return out, words
 
 
 def mixture(rng, b, group=8, still=False, mix=MOTION):
     """b clips in groups of one family each, and their captions.  still: repeat one frame of each."""
     fam = rng.choice(len(NAMES), -(-b // group), p=mix.shares)
-    out, said = (np.concatenate(x)[:b] for x in zip(*(clips(rng, f, group, mix=mix) for f in fam)))
+    out, words = (np.concatenate(x)[:b] for x in zip(*(clips(rng, f, group, mix=mix) for f in fam)))
     if still:
         i = rng.integers(0, out.shape[1], len(out))
         out = np.repeat(out[np.arange(len(out)), i][:, None], out.shape[1], 1)
-        said[:] = -1
-    return turned(rng, out, said) if mix.turned else (out, said)
+        words[:] = -1
+    return turned(rng, out, words) if mix.turned else (out, words)

@@ -6,7 +6,7 @@ first frame, one state follows from the one before it; and to words, the paramet
 discrete transition that few-shot fits use), or as a cross-fade.  All of it is vectorised over the batch B;
 parameters are drawn per clip.
 
-Kept out: the evaluation rules themselves (see KIN in families.py) and every first frame whose hash is
+Held out: the evaluation rules themselves (see KIN in families.py) and every first frame whose hash is
 reserved for evaluation (`reserved`): evaluation inputs are drawn from the reserved eighth of all grids,
 so that no evaluation pair can occur in the training stream.  families.py drops such clips by their pixels.
 """
@@ -713,7 +713,7 @@ GRID_FAMILIES = [still, translate, slide, fall, grow, shrink, spread, cyclic, ce
 def grid_clips(rng, b, family, g=8, time=timeline, palettes=palette):
     """[b,9,64,64,3] uint8 clips of one grid family, and their captions [b,WORDS]: none where colours have no names
     or cells another size.  Most clips in which nothing happens are dropped (all families but `still`)."""
-    out, said, have = [], [], 0
+    out, captioned, have = [], [], 0
     number = GRID_FAMILIES.index(family) if family in GRID_FAMILIES else 0
     while have < b:
         n = 2 * (b - have) + 4
@@ -731,6 +731,6 @@ def grid_clips(rng, b, family, g=8, time=timeline, palettes=palette):
         pal = palettes(rng, len(seq))
         caption[(pal != PALETTE).any((1, 2)) | (g != 8)] = -1
         out.append(render(seq, pos, pal))
-        said.append(caption)
+        captioned.append(caption)
         have += len(seq)
-    return np.concatenate(out), np.concatenate(said)
+    return np.concatenate(out), np.concatenate(captioned)

@@ -13,12 +13,12 @@ from common import Stop, Threads
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"), help="folder of everything that is kept")
+    ap.add_argument("--state", default=os.path.expanduser("~/vdm-pretrain"), help="folder of all states, latents and logs")
     ap.add_argument("--variant", choices=["motion", "cells", "stills"], default="motion", help="stills: the control")
     ap.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count())
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda where there is one")
     ap.add_argument("--workers", type=int, default=0, help="processes that render clips (0: this one does)")
-    ap.add_argument("--times", type=int, default=1, help="batches so many times as large: a GPU has room for them")
+    ap.add_argument("--times", type=int, default=1, help="batches so many times as large: a GPU has the memory")
     ap.add_argument("--steps", type=int, help="end at this step of the transformer (default: go on until stopped)")
     ap.add_argument("--decay", type=int, default=0, help="branch off a release there: so many steps with a falling rate")
     ap.add_argument("--vae-seconds", type=float, help="so long for the VAE (default: %d steps)" % vae_phase.STEPS)

@@ -4,7 +4,7 @@
 
 Grids of 8x8 cells: the mean colours of the four frames that a latent holds are read from it by least squares and by a
 small network, with the 3x3 latents around it and the latent before.  PSNR of each of the four frames, on other clips.
-And would there be room?  PSNR of held-out clips through the VAE, and through as many principal components of the pixels
+And is there capacity?  PSNR of held-out clips through the VAE, and through as many principal components of the pixels
 (8x8 of the first frame, 8x8 of four frames) as there are latent channels.
 """
 import argparse
@@ -71,7 +71,7 @@ def lost(x, others, k=LATENT_C):
     return ((others - mean) @ basis @ basis.T + mean).clamp(-1, 1).sub(others).square()
 
 
-def room(vae, rng):
+def capacity(vae, rng):
     clips = torch.cat([to_float(families.mixture(rng, 128, group=2)[0]) for _ in range(8)])
     held = held_out(per_family=8)
     errors = [lost(x, o).view(len(held[0]), -1) for x, o in zip(blocks(clips), blocks(held[0]))]
@@ -96,7 +96,7 @@ def main():
     net = network(x, y)
     with torch.no_grad():
         show("a network", net(other), truth)
-    room(vae, rng)
+    capacity(vae, rng)
 
 
 if __name__ == "__main__":

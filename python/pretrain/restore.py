@@ -1,9 +1,9 @@
-"""Exported model -> a state that pretrain.py goes on with, where the state itself is lost.
+"""Exported model -> a state that pretrain.py continues, where the state itself is lost.
 
     python python/pretrain/restore.py --model models/tiny --state DIR
 
-Weights come back rounded to bf16; moments and the ring of latents start anew, clips are ones that were not drawn yet.
-The VAE is done; the transformer goes on as `motion`, or as `cells` where its token is a cell.
+Weights come back rounded to bf16; moments and the ring of latents start empty, clips are ones that were not drawn yet.
+The VAE is done; the transformer continues as `motion`, or as `cells` where its token is a cell.
 """
 import argparse
 import os

@@ -120,8 +120,8 @@ def fnv_plain(cells):
 def shape_of_things():
     rng = np.random.default_rng(7)
     for f, name in enumerate(families.NAMES):
-        v, said = families.clips(rng, f, 6)
-        check(said.shape == (6, captions.WORDS) and said.max() < captions.FAMILIES * captions.SLOTS * captions.VALUES,
+        v, words = families.clips(rng, f, 6)
+        check(words.shape == (6, captions.WORDS) and words.max() < captions.FAMILIES * captions.SLOTS * captions.VALUES,
               f"{name}: captions")
         check(v.shape == (6, 9, 64, 64, 3) and v.dtype == np.uint8, f"{name}: shape")
     check(all(k in families.NAMES for _, kin in families.KIN.values() for k in kin), "kin are families")
@@ -135,15 +135,15 @@ def shape_of_things():
     check(all(families.MOTION.shares[families.NAMES.index(k)] == 0 < families.CELLS.shares[families.NAMES.index(k)]
               for _, kin in families.CELLS_KIN.values() for k in kin), "CELLS_KIN: families that CELLS alone has")
     for f in GRID_FAMILIES:
-        v, said = grid_clips(rng, 64, f, 8)
-        check((said[:, 0] >= 0).mean() > .5, f"{f.__name__}: most clips have a caption")
+        v, words = grid_clips(rng, 64, f, 8)
+        check((words[:, 0] >= 0).mean() > .5, f"{f.__name__}: most clips have a caption")
         moved = (v[:, 0] != v[:, -1]).any((1, 2, 3)).mean()
         check(moved == 0 if f.__name__ == "still" else moved > .5, f"{f.__name__}: something happens ({moved:.2f})")
-    a, said = families.mixture(np.random.default_rng(3), 32)
+    a, words = families.mixture(np.random.default_rng(3), 32)
     b, again = families.mixture(np.random.default_rng(3), 32)
     s, nothing = families.mixture(np.random.default_rng(3), 32, still=True)
-    check(bool((a == b).all() and (said == again).all()), "the same seed, the same clips")
-    check(bool((nothing == -1).all()), "of stills nothing is said")
+    check(bool((a == b).all() and (words == again).all()), "the same seed, the same clips")
+    check(bool((nothing == -1).all()), "stills have no captions")
     check(bool((s == s[:, :1]).all()), "stills stand still")
 
 
@@ -151,8 +151,8 @@ def text():
     """Words tell rules apart: the same recolouring twice, and with one colour changed."""
     none = [-1] * 10
     rules = [none[:3] + [x] + none[4:] for x in (5, 5, 6)]
-    said = captions.caption(3, 10, np.array(rules).T, (np.array([True, True, False]),))
-    e = captions.Text()(said)
+    words = captions.caption(3, 10, np.array(rules).T, (np.array([True, True, False]),))
+    e = captions.Text()(words)
     check(e.shape[1:] == (captions.TOKENS, TEXT_DIM), "a token a word")
     check(bool((e[0] == e[1]).all()) and bool((e[0] != e[2]).any(-1).sum() == 2), "equal rules, equal tokens; others, others")
     check((e != 0).any(-1).sum(1).tolist() == [3, 3, 2], "family, rule, and time where it is true; then nothing")
@@ -180,16 +180,16 @@ def views():
     prompts = captions.view_prompts(32)
     apart = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + 99 * torch.eye(32)
     check(bool((prompts[0] == prompt_embeds()[0]).all()) and apart.min() > 1, "32 prompts, the first the model's own")
-    told, a = captions.Told()(np.full((2, captions.WORDS), -1, np.int16)), np.arange(64).reshape(1, 8, 8) % 10
-    check(told.shape == (2, 2 + captions.TOKENS, TEXT_DIM), "the view stands before the caption")
+    text, a = captions.ViewedText()(np.full((2, captions.WORDS), -1, np.int16)), np.arange(64).reshape(1, 8, 8) % 10
+    check(text.shape == (2, 2 + captions.TOKENS, TEXT_DIM), "the view comes before the caption")
     for v in evaluate.views(9):
         back = evaluate.undone(evaluate.seen(a, v), v)
         check(bool((back == a).all()), f"view {v[0]}: undone")
-    clips, said = families.mixture(np.random.default_rng(9), 128, mix=families.CELLS._replace(turned=False))
-    seen, words = families.turned(np.random.default_rng(1), clips, said)
+    clips, words = families.mixture(np.random.default_rng(9), 128, mix=families.CELLS._replace(turned=False))
+    seen, turned_words = families.turned(np.random.default_rng(1), clips, words)
     same = all((evaluate.seen(c[..., k], (op, np.arange(256))) == s[..., k]).all()
-               for c, s, op in zip(clips, seen, words[:, -1]) for k in range(3))
-    check(same and len(set(words[:, -1].tolist())) == 8, "clips in all eight symmetries, each as it is told")
+               for c, s, op in zip(clips, seen, turned_words[:, -1]) for k in range(3))
+    check(same and len(set(turned_words[:, -1].tolist())) == 8, "clips in all eight symmetries, each as its word has it")
     grids, ok = read_grids(seen[:, 0])
     check(not (reserved(grids) & ok).any(), "none of them begins with a reserved grid")
     seq, (n, _, _, op) = symmetry(np.random.default_rng(4), 64, 8)
@@ -200,27 +200,27 @@ def views():
 
 def adapted():
     """The clips of adapt.py: grids with captions, none reserved."""
-    cells, said = adapt.clips(96, 1)
+    cells, words = adapt.clips(96, 1)
     g, ok = read_grids(cells[:, 0].astype(np.uint8).repeat(8, 1).repeat(8, 2))
-    check(cells.shape == (96, 9, 8, 8, 3) and bool((said[:, 0] >= 0).all() and ok.all()) and not reserved(g).any(),
+    check(cells.shape == (96, 9, 8, 8, 3) and bool((words[:, 0] >= 0).all() and ok.all()) and not reserved(g).any(),
           "adapt.py: grids with captions, none of them reserved")
 
 
 def captions_fit():
     """Colours that changed became what the caption of that clip says, and no other clip's.  Clips that change all at
-    once: in steps a colour drawn twice becomes one first, then what is said."""
-    clips, said = grid_clips(np.random.default_rng(8), 128, next(f for f in GRID_FAMILIES if f.__name__ == "recolour"))
+    once: in steps a colour drawn twice becomes one first, then that of its word."""
+    clips, words = grid_clips(np.random.default_rng(8), 128, next(f for f in GRID_FAMILIES if f.__name__ == "recolour"))
     (x, ok), (y, there) = read_grids(clips[:, 0]), read_grids(clips[:, -1])
-    use = ok & there & (said[:, 11] >= 0)
-    x, y, becomes = x[use], y[use], said[use, 1:11] % captions.VALUES
-    told = np.take_along_axis(becomes, x.reshape(len(x), -1).astype(int), 1).reshape(x.shape)
+    use = ok & there & (words[:, 11] >= 0)
+    x, y, becomes = x[use], y[use], words[use, 1:11] % captions.VALUES
+    expected = np.take_along_axis(becomes, x.reshape(len(x), -1).astype(int), 1).reshape(x.shape)
     moved = x != y
-    check(moved.sum() > 500 and bool((told[moved] == y[moved]).all()),
-          f"recolour: {moved.sum()} cells of {len(x)} clips became what is said")
+    check(moved.sum() > 500 and bool((expected[moved] == y[moved]).all()),
+          f"recolour: {moved.sum()} cells of {len(x)} clips became what their captions have")
 
 
 def ring(path, where):
-    def told(r):
+    def draws_captioned(r):
         z, words = r.draw(50, captioned=True)
         return bool((z == 2).all() and (words == 2).all())
 
@@ -231,14 +231,14 @@ def ring(path, where):
     z = z[:, 0, 0, 0, 0]
     check(r.have == 10 and r.at == 4 and set(z.tolist()) == {1, 2}, f"ring {where}: the oldest clips make way")
     check(bool((words[:, 0] == torch.where(z == 1, -1, 2)).all()), f"ring {where}: a clip keeps its caption")
-    check(told(r), f"ring {where}: captioned clips alone where asked")
+    check(draws_captioned(r), f"ring {where}: only captioned clips if asked")
     r.flush()
     back = Ring(10, path)
     back.restore(r.meta())
     if path:
-        check(back.have == 10 and bool((back.data == r.data).all()) and told(back), f"ring {where}: comes back")
+        check(back.have == 10 and bool((back.data == r.data).all()) and draws_captioned(back), f"ring {where}: comes back")
     else:
-        check(back.have == 0, f"ring {where}: begins anew")
+        check(back.have == 0, f"ring {where}: begins empty")
 
 
 def packing():
@@ -323,9 +323,9 @@ def pace():
 
 def noise_levels():
     torch.manual_seed(1)
-    plain, told = (timesteps(5000, pure).numpy() for pure in (0, MOTION.pure))
-    check(bool((np.bincount(plain, minlength=1000) == 5).all()), "t is uniform where nothing is told")
-    check(abs((told == 999).mean() - MOTION.pure) < .02 and told.min() < 5, "what is told is told at t = 999 in its share")
+    plain, captioned = (timesteps(5000, pure).numpy() for pure in (0, MOTION.pure))
+    check(bool((np.bincount(plain, minlength=1000) == 5).all()), "t is uniform without captions")
+    check(abs((captioned == 999).mean() - MOTION.pure) < .02 and captioned.min() < 5, "with captions t = 999 has its share")
 
 
 def ahead_of_time():
@@ -333,10 +333,10 @@ def ahead_of_time():
     rng, same = np.random.default_rng(11), np.random.default_rng(11)
     clips = Ahead(functools.partial(fresh, n=8, still=False), 2)
     for i in range(4):
-        packed, said = clips(rng)
+        packed, made_words = clips(rng)
         v, words = families.mixture(np.random.default_rng(int(same.integers(2 ** 63))), 8, group=1)
-        check(bool((unpack(packed, "cpu").numpy() == v).all() and (said == words).all()),
-              f"clips made ahead, {i}: what their seed says")
+        check(bool((unpack(packed, "cpu").numpy() == v).all() and (made_words == words).all()),
+              f"clips made ahead, {i}: what their seed gives")
     clips.close()
     alone = Ahead(functools.partial(fresh, n=8, still=False), 0)
     packed, _ = alone(np.random.default_rng(12))

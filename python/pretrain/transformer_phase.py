@@ -4,7 +4,7 @@ v-prediction, MSE over all four latent frames.  In most steps of `motion` the cl
 noise alone (t = 999); else all have the one fixed prompt and t is uniform (stratified over the batch).  The learning
 rate is constant after a warm-up, so that the run can go on for as long as there is time; `--decay N` branches off a
 release where the run stands (or comes to by `--steps`): N more steps with a rate falling to 0.
-Variants: `motion`; `cells`, whose token is a cell, and which is told in which view a clip is; and the control `stills` (every clip is one frame repeated, the same number of steps).
+Variants: `motion`; `cells`, whose token is a cell, and which has tokens for the view of a clip; and the control `stills` (every clip is one frame repeated, the same number of steps).
 """
 import functools
 import json
@@ -29,8 +29,8 @@ from model import Attention, Dit, noised, pad_front, posterior, sample, schedule
 class Recipe(NamedTuple):
     config: dict
     mix: families.Mixture
-    unsaid: float                   # share of the steps without captions
-    pure: float                     # share of what is told at t = 999: all is noise there, and the rule decides alone
+    uncaptioned: float              # share of the steps without captions
+    pure: float                     # share of captioned clips at t = 999: all is noise there, and the rule decides alone
     batch: int
     warmup: int
     ema: float
@@ -70,11 +70,11 @@ class HeldOut:
 
     def __init__(self, vae, still):
         rng = np.random.default_rng(777)
-        clips, self.said = (np.concatenate(x) for x in zip(*(families.clips(rng, f, 8, 8)
+        clips, self.words = (np.concatenate(x) for x in zip(*(families.clips(rng, f, 8, 8)
                                                              for f in range(len(families.NAMES)))))
         if still:
             clips = np.repeat(clips[:, :1], clips.shape[1], 1)
-            self.said[:] = -1                               # as in families.mixture
+            self.words[:] = -1                               # as in families.mixture
         z = encode_clips(vae, clips, bf16=False)
         self.vae, self.z, self.im = vae, pad_front(z[:, :3]), z[:, 3]
         g = torch.Generator().manual_seed(778)
@@ -95,12 +95,12 @@ class HeldOut:
         denoise: cells of the last frame after one step from t=600 on clips that cut to other colours."""
         x, v = noised(self.z, self.noise, self.t, self.alphas)
         err = ((dit(x, self.im, self.t) - v) ** 2).mean((1, 2, 3, 4)).cpu()
-        said = ((dit(x, self.im, self.t, text(self.said)) - v) ** 2).mean((1, 2, 3, 4)).cpu()
-        told = torch.from_numpy(self.said[:, 0] >= 0)           # none of the stills
-        said = torch.where(told, said, err)
+        with_words = ((dit(x, self.im, self.t, text(self.words)) - v) ** 2).mean((1, 2, 3, 4)).cpu()
+        captioned = torch.from_numpy(self.words[:, 0] >= 0)      # none of the stills
+        with_words = torch.where(captioned, with_words, err)
         end = torch.full_like(self.t, 999)                      # where v is -z
-        pure = ((dit(self.noise, self.im, end, text(self.said)) + self.z) ** 2).mean((1, 2, 3, 4)).cpu()[told]
-        per_family = said.view(len(families.NAMES), -1).mean(1).tolist()
+        pure = ((dit(self.noise, self.im, end, text(self.words)) + self.z) ** 2).mean((1, 2, 3, 4)).cpu()[captioned]
+        per_family = with_words.view(len(families.NAMES), -1).mean(1).tolist()
         out = sample(dit, self.cut_im[:32])
         first = vae_phase.cells(decode(self.vae, out.transpose(1, 2)))[:, 0] == self.grids[:32]
         t = torch.full_like(self.t[:1], 600).expand(len(self.cut))
@@ -110,8 +110,8 @@ class HeldOut:
         last = vae_phase.cells(decode(self.vae, z[:, 1:].transpose(1, 2)))[:, -1] == (self.grids + 1) % 10
         f = lambda m: (m.flatten(1).all(1).float().mean().item(), m.float().mean().item())
         (ce, cc), (de, dc) = f(first), f(last)
-        return dict(held=err.mean().item(), held_said=said.mean().item(),
-                    held_pure=pure.mean().item() if told.any() else "", copy_exact=ce, copy_cells=cc,
+        return dict(held=err.mean().item(), held_said=with_words.mean().item(),
+                    held_pure=pure.mean().item() if captioned.any() else "", copy_exact=ce, copy_cells=cc,
                     denoise_exact=de, denoise_cells=dc), per_family
 
 
@@ -162,7 +162,7 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         print(f"first fill: {ring.have} of {how.first * more} clips", flush=True)
     for block in net.transformer_blocks:
         block.compile(dynamic=False)
-    dit, text, alphas, held = Dit(net), (captions.Told if how.mix.turned else captions.Text)(device), scheduler().alphas_cumprod.to(device), HeldOut(vae, still)
+    dit, text, alphas, held = Dit(net), (captions.ViewedText if how.mix.turned else captions.Text)(device), scheduler().alphas_cumprod.to(device), HeldOut(vae, still)
     rows, due = log(), Every(save_seconds)
     sums, seen, t0 = [], 0, time.monotonic()
     while step < end and not stop.asked:
@@ -173,15 +173,15 @@ def run(state_dir, variant, stop, threads, device, workers, times, decay=0, max_
         if step % (REFILL_EVERY // how.batch * more) == 0 and clips.ready(rng):
             threads.adapt()
             refill(ring, vae, clips(rng))
-        tell = not still and rng.random() >= how.unsaid
-        if device.type == "cpu":                            # what is told has one size: compiled; another is not worth it
-            torch.compiler.set_stance("default" if tell or still else "eager_on_recompile")
-        z, said = ring.draw(size, tell)
+        captioned = not still and rng.random() >= how.uncaptioned
+        if device.type == "cpu":                            # captions have one size: compiled; another is not worth it
+            torch.compiler.set_stance("default" if captioned or still else "eager_on_recompile")
+        z, words = ring.draw(size, captioned)
         z = posterior(z.to(device))
         z, image = pad_front(z[:, :3]), z[:, 3]
-        t = timesteps(size, how.pure if tell else 0, device)
+        t = timesteps(size, how.pure if captioned else 0, device)
         x, v = noised(z, torch.randn_like(z), t, alphas)
-        loss = (dit(x, image, t, text(said) if tell else text.untold(said)) - v).square().mean()
+        loss = (dit(x, image, t, text(words) if captioned else text.uncaptioned(words)) - v).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step(rate_at(step))
