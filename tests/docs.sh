@@ -273,7 +273,7 @@ plant() { # GOOD BAD: lines of a document
     done
 }
 test_itself() {
-    keep=$results
+    before_results=$results
     ln -s "$PWD/doc" "$folder/doc" # what planted links point to
     results=$folder/planted
     : >"$results"
@@ -299,7 +299,7 @@ test_itself() {
     printf '    ./vdm predict --image nothing.ppm -o y.png\n' >"$folder/planted.md"
     run_document "$folder/planted.md"
     [ $(($(faults) - before)) -ge 5 ] || echo "planted version, man page, break point or command: not found" >>"$folder/self"
-    results=$keep
+    results=$before_results
     if [ -s "$folder/self" ]; then fault "$(tr '\n' ' ' <"$folder/self")"; else ok; fi
 }
 

@@ -8,7 +8,7 @@
 #   the same command, run again, gives the results of a run without a fault.
 #
 #   tests/faults.sh [COMMAND...]     a few calls of each kind
-#   FAULTS=all tests/faults.sh       all calls; of one kind at most 500 (FAULTS_MOST), evenly spread
+#   FAULTS=all tests/faults.sh       all calls; of one kind at most 500 (FAULTS_MAX), evenly spread
 #                                    VDM names the program (build/vdm), FAULTS_LIBRARY what tests/faults.c was built into;
 #                                    FAULTS_STRICT=1: what can't be run is a failure
 set -u
@@ -30,7 +30,7 @@ cd "$dir" || exit 1
 model=$root/tests/golden/1.5-5B-I2V
 tiny="--model $model --size 32x32"
 learn="--batch 1 --rank 2 --watch-every 0"
-# command; its words, in a folder beside in/; its words for the results that are there before; files that it writes
+# command; its words, in a folder next to in/; its words for the results that are there before; files that it writes
 table="
 tasks|tasks flip-h -n 1 --tests 1 -o t||t/task.json t/train/0000.in.ppm t/test/0000.out.ppm
 coco|tasks coco --annotations ../in/coco.json --images ../in --category dog -n 1 --tests 1 -o t||t/task.json t/train/b.out.ppm
@@ -77,7 +77,7 @@ END
 contents() { sed 's/"seconds.*//' "$1" 2>/dev/null | cksum; }
 same() { [ -e "$1" ] && [ -e "$2" ] && [ "$(contents "$1")" = "$(contents "$2")" ]; }
 
-most=${FAULTS_MOST:-500}
+max=${FAULTS_MAX:-500}
 passed=0
 failed=0
 runs=0
@@ -128,7 +128,7 @@ try() {
 # Which calls of a kind fail.
 calls() {
     if [ "${FAULTS:-few}" = all ]; then
-        seq 1 $(((count + most - 1) / most)) "$count"
+        seq 1 $(((count + max - 1) / max)) "$count"
     elif [ "$kind" = malloc ]; then
         echo $((count / 3)) $((count * 4 / 5))
     else

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-char said[1 << 20];
+char printed[1 << 20];
 static char line[1 << 14];
 
 bool find_program(void)
@@ -40,7 +40,7 @@ static int run(const char *format, va_list args)
     fill_line(format, args);
     FILE *p = popen(line, "r");
     if (!CHECK(p != NULL, "%s: can't be run", line)) return -1;
-    said[fread(said, 1, sizeof said - 1, p)] = '\0';
+    printed[fread(printed, 1, sizeof printed - 1, p)] = '\0';
     int status = pclose(p);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -60,8 +60,8 @@ void expect_shell(int status, const char *piece, const char *format, ...)
     va_start(args, format);
     int found = run(format, args);
     va_end(args);
-    CHECK(found == status, "%s: expected status %d, found %d: %s", line, status, found, said);
-    CHECK(strstr(said, piece) != NULL, "%s: expected '%s' in: %s", line, piece, said);
+    CHECK(found == status, "%s: expected status %d, found %d: %s", line, status, found, printed);
+    CHECK(strstr(printed, piece) != NULL, "%s: expected '%s' in: %s", line, piece, printed);
 }
 
 bool kill_shell(const char *file, int milliseconds, const char *format, ...)

@@ -6,7 +6,7 @@
 #include "check.h"
 
 /* Output of the last run, errors included. */
-extern char said[1 << 20];
+extern char printed[1 << 20];
 
 /* Call it first: whether there is a program. VDM then contains its absolute name. */
 bool find_program(void);

@@ -37,7 +37,7 @@ static void write_inputs(void)
 static void expect_silence(const char *words)
 {
     expect(0, "", "%s", words);
-    CHECK(!strstr(said, "learned with") && !strstr(said, "is used here"), "vdm %s: %s", words, said);
+    CHECK(!strstr(printed, "learned with") && !strstr(printed, "is used here"), "vdm %s: %s", words, printed);
 }
 
 static void check_image_scale(void)
@@ -73,7 +73,7 @@ static void check_sizes(void)
     expect(0, "", FIT "--frames 17 -o long");
     expect(0, "learned with --frames 17, which is used here",
            PREDICT "--lora long/lora.safetensors -o a.ppm");
-    CHECK(strstr(said, "17 frames of 32x48"), "%s", said);
+    CHECK(strstr(printed, "17 frames of 32x48"), "%s", printed);
     expect(0, "learned with 17 frames of 32x48 (here 9 of 16x32)",
            PREDICT "--lora long/lora.safetensors --frames 9 --size 16x32 -o a.ppm");
     expect_silence(PREDICT "--lora long/lora.safetensors:0.5 --frames 17 -o a.ppm");
@@ -169,7 +169,7 @@ static void check_vae(void)
                  "");
     expect_shell(1, "", "cmp -s old plain/lora.safetensors");
     expect(0, "applied 8 of 8", "%s --lora old", other); /* as before the VAE was noted */
-    CHECK(!strstr(said, "learned with"), "%s", said);
+    CHECK(!strstr(printed, "learned with"), "%s", printed);
     expect_shell(
         0, "",
         "cp -r model scaled; sed 's/\"scaling_factor\": [0-9.]*/\"scaling_factor\": 0.5/' model/%s > "

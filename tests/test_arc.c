@@ -36,9 +36,9 @@ static const char *read_text(vdm_arc *a, const char *text)
 static void refused(const char *text, const char *piece)
 {
     vdm_arc a;
-    const char *said = read_text(&a, text);
-    CHECK(strstr(said, piece) && strstr(said, "task.json"), "expected '%s' in '%s' for %s", piece, said,
-          text);
+    const char *message = read_text(&a, text);
+    CHECK(strstr(message, piece) && strstr(message, "task.json"), "expected '%s' in '%s' for %s", piece,
+          message, text);
     vdm_arc_free(&a);
 }
 
@@ -54,15 +54,15 @@ static void with_input(const char *grid, const char *piece)
 static void check_reader(void)
 {
     vdm_arc a;
-    const char *said =
+    const char *message =
         read_text(&a, "{\"name\": 7, \"train\": [{\"output\": [[9, 0, 1.0]], \"input\": [[1], [2]]}], "
                       "\"test\": [" PAIR ", {\"input\": [[3, 4]], \"id\": null}]}");
-    if (CHECK(!*said, "%s", said)) {
+    if (CHECK(!*message, "%s", message)) {
         CHECK(a.n_train == 1 && a.n_test == 2 && strcmp(a.name, "task") == 0, "%d, %d, %s", a.n_train,
               a.n_test, a.name);
         CHECK(a.train[0].x.rows == 2 && a.train[0].x.cols == 1 && a.train[0].x.cells[1] == 2, "input");
         CHECK(a.train[0].y.rows == 1 && a.train[0].y.cols == 3 && a.train[0].y.cells[0] == 9, "output");
-        CHECK(a.test[0].y.rows == 1 && a.test[1].y.rows == 0 && a.test[1].x.cols == 2, "an answer kept back");
+        CHECK(a.test[0].y.rows == 1 && a.test[1].y.rows == 0 && a.test[1].x.cols == 2, "an answer held out");
         vdm_arc_free(&a);
     }
     refused("", "");
@@ -125,7 +125,7 @@ static void expect_named(const char *name, const char *piece)
 }
 
 /* Many tasks, of one file and another: each as if it were read on its own. */
-static void check_kept_open(void)
+static void check_shared_collection(void)
 {
     static const char *const names[] = {"x_challenges.json/aa.json", "x_challenges.json/cc.json",
                                         "x_challenges.json/bb.json", "no.json/aa.json",
@@ -198,7 +198,7 @@ static void check_collections(void)
     CHECK(vdm_arc_solutions_check(path, &err) == -1 && strstr(err.text, "x_solutions.json: document"), "%s",
           err.text);
     write_named("x_solutions.json", "{\"aa\": [[[7, 7]], null]}");
-    check_kept_open();
+    check_shared_collection();
     write_named("x_solutions.json", "{}");
     CHECK(vdm_arc_solutions_check(path, &err) == 0, "%s", err.text);
     CHECK(vdm_arc_solutions_check("tests/arc/move/fall.json", &err) == 0, "%s", err.text);

@@ -15,10 +15,10 @@ static double number(const vdm_json *j, const vdm_json_node *object, const char 
 static void check_spread(const vdm_json *j, const vdm_json_node *job, const char *key, int runs)
 {
     const vdm_json_node *s = vdm_json_get(j, job, key), *all = s ? vdm_json_get(j, s, "runs") : NULL;
-    double least = number(j, s, "min"), median = number(j, s, "median"), most = number(j, s, "max");
+    double min = number(j, s, "min"), median = number(j, s, "median"), max = number(j, s, "max");
     const char *name = vdm_json_get(j, job, "name")->text;
-    CHECK(least > 0 && least <= median && median <= most && isfinite(most), "%s: %s: %g, %g, %g", name, key,
-          least, median, most);
+    CHECK(min > 0 && min <= median && median <= max && isfinite(max), "%s: %s: %g, %g, %g", name, key, min,
+          median, max);
     CHECK(all && all->kind == VDM_JSON_ARRAY && all->children == runs, "%s: %s: expected %d runs", name, key,
           runs);
 }
@@ -66,10 +66,10 @@ static const vdm_json_node *read_jobs(vdm_json *j, const char *names, int runs)
 /* Every job that is listed is run, but for growth's. */
 static void check_all(void)
 {
-    static char list[sizeof said];
+    static char list[sizeof printed];
     vdm_json j = {0};
     expect(0, "block.forward.1476.f32 ", "bench --list");
-    memcpy(list, said, sizeof said);
+    memcpy(list, printed, sizeof printed);
     expect(0, "share of a peak", "bench --quick --runs 1 --json @/b.json");
     read_jobs(&j, list, 1);
     vdm_json_free(&j);
@@ -87,7 +87,7 @@ static void check_names(void)
     expect(0, ", bf16, ", "bench matmul.up.f32 --quick --runs 1 --precision bf16");
     expect(0, ", amx, ", "bench matmul.up.f32 --quick --runs 1 --precision amx");
     expect(0, "growth.8182", "bench growth --quick --runs 1");
-    CHECK(strstr(said, "matmul") == NULL, "growth: %s", said);
+    CHECK(strstr(printed, "matmul") == NULL, "growth: %s", printed);
     expect(2, "'matmul.u' names no job", "bench matmul.u --quick");
     expect(2, "'nothing' names no job", "bench matmul nothing --quick");
     expect(2, "--runs", "bench --quick --runs 0");

@@ -270,7 +270,7 @@ static void write_pictures(int n)
     }
 }
 
-/* Picture i has a dog of 10 x (2 + i) pixels from (5, 5); p11 a cat beside it, p00 nothing but a dot of a
+/* Picture i has a dog of 10 x (2 + i) pixels from (5, 5); p11 a cat next to it, p00 nothing but a dot of a
  * dog. */
 static size_t annotations(char *text, size_t size)
 {

@@ -37,7 +37,7 @@ static void render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *
     CHECK(vdm_grid_render(p, cells, g, height, width, &err) == 0, "%s", err.text);
 }
 
-/* Adds a number to every level of a channel. */
+/* Adds a constant to every level of a channel. */
 static void add(vdm_picture *p, int r, int g, int b)
 {
     int by[] = {r, g, b};
@@ -66,7 +66,7 @@ static void test_shift(void)
     free(s);
 }
 
-/* Two of a hundred black cells have 45: every round takes the mean of what is left, cut to whole numbers,
+/* Two of a hundred black cells have 45: every round takes the mean of what is left, cut to integers,
  * which makes 45 - 0.90 - 0.88 - 0.86. */
 static void test_rounds(void)
 {

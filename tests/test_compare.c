@@ -10,7 +10,7 @@ static vdm_error err;
 
 static bool says(const char *what)
 {
-    return strstr(said, what) != NULL;
+    return strstr(printed, what) != NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -23,13 +23,13 @@ static void test_golden(void)
     vdm_safetensors f;
     for (int i = 0; i < 5; i++) {
         int status = vdm("golden @/m --threads 1 --size 32x48 --what %s -o @/%d.g", whats[i], i);
-        CHECK(status == 0, "%s: %s", whats[i], said);
+        CHECK(status == 0, "%s: %s", whats[i], printed);
         status = vdm("golden @/m --threads 1 --what %s --size 32x48 --inject @/%d.g --seed 7 -o @/again.g",
                      whats[i], i);
-        CHECK(status == 0, "%s: %s", whats[i], said);
+        CHECK(status == 0, "%s: %s", whats[i], printed);
         status = vdm("compare --tol 0 @/%d.g @/again.g", i);
         CHECK(status == 0 && says(" 0 don't") && says("; 0 are missing"), "%s from its own inputs: %s",
-              whats[i], said);
+              whats[i], printed);
     }
     if (!CHECK(!vdm_safetensors_open(&f, path_of("0.g"), &err), "%s", err.text)) return;
     static const char *const keys[] = {"what",  "version",    "command",     "precision",
@@ -40,18 +40,18 @@ static void test_golden(void)
                                         "proj_out"};
     for (int i = 0; i < 6; i++) CHECK(vdm_safetensors_find(&f, names[i]) != NULL, "no tensor '%s'", names[i]);
     vdm_safetensors_close(&f);
-    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", said);
-    CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", said);
-    CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", said);
-    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision amx -o @/amx.g") == 0, "%s", said);
-    CHECK(vdm("compare --tol 0 @/bf16.g @/amx.g") == 3, "amx is not bf16: %s", said);
-    CHECK(vdm("compare @/0.g @/amx.g") == 0, "amx is as far as expected of bf16: %s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision bf16 -o @/bf16.g") == 0, "%s", printed);
+    CHECK(vdm("compare --tol 1e-4 @/0.g @/bf16.g") == 3, "bf16 is not f32: %s", printed);
+    CHECK(vdm("compare @/0.g @/bf16.g") == 0, "bf16 is as far as expected: %s", printed);
+    CHECK(vdm("golden @/m --threads 1 --inject @/0.g --precision amx -o @/amx.g") == 0, "%s", printed);
+    CHECK(vdm("compare --tol 0 @/bf16.g @/amx.g") == 3, "amx is not bf16: %s", printed);
+    CHECK(vdm("compare @/0.g @/amx.g") == 0, "amx is as far as expected of bf16: %s", printed);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only '*.1.attn1.*,v' -o @/only.g") == 0, "%s", printed);
     if (!CHECK(!vdm_safetensors_open(&f, path_of("only.g"), &err), "%s", err.text)) return;
     CHECK(f.count == 3 + 1 + 9, "--only: %d tensors", (int)f.count);
     vdm_safetensors_close(&f);
-    CHECK(vdm("golden @/m --size 40x48 -o @/no.g") == 1 && says("a multiple of 16"), "%s", said);
-    CHECK(vdm("golden @/m") == 2 && vdm("golden --names") == 0 && says("rope_q"), "%s", said);
+    CHECK(vdm("golden @/m --size 40x48 -o @/no.g") == 1 && says("a multiple of 16"), "%s", printed);
+    CHECK(vdm("golden @/m") == 2 && vdm("golden --names") == 0 && says("rope_q"), "%s", printed);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ static void spoil(float *to, const struct file *g, const vdm_tensor *t, enum mis
 
 static void test_mistake(struct file *g, enum mistake mistake, const char *name, const char *words)
 {
-    vdm_tensor *t = &g->tensors[index_of(g, name)], kept = *t;
+    vdm_tensor *t = &g->tensors[index_of(g, name)], saved = *t;
     float *wrong = vdm_alloc(t->bytes / sizeof(float), sizeof(float), "a wrong tensor", &err);
     char first[256];
     if (!CHECK(wrong != NULL, "%s", err.text)) return;
@@ -124,9 +124,9 @@ static void test_mistake(struct file *g, enum mistake mistake, const char *name,
     int status = vdm("compare --tol 1e-5 @/0.g @/wrong.g");
     snprintf(first, sizeof first, "first to differ: %s\n", name);
     CHECK(status == 3 && says(first) && says(words), "%s: status %d, expected '%s' in\n%s", name, status,
-          words, said);
+          words, printed);
     vdm_free(wrong);
-    *t = kept;
+    *t = saved;
 }
 
 /* Neighbours of another shape than their layer has, numbers of the model that are none: no cause, and no crash. */
@@ -171,7 +171,7 @@ static void test_short_neighbours(struct file *g)
                     !vdm_safetensors_write(path_of("b.st"), &one, 1, NULL, 0, &err),
                 "%s", err.text);
             int status = vdm("compare @/a.st @/b.st");
-            CHECK(status == 3, "%s beside %s: %d: %s", bad[i][1], bad[i][0], status, said);
+            CHECK(status == 3, "%s next to %s: %d: %s", bad[i][1], bad[i][0], status, printed);
         }
 }
 
@@ -237,23 +237,23 @@ static void test_words(void)
               !vdm_safetensors_write(path_of("b.st"), b, 2, NULL, 0, &err),
           "%s", err.text);
     write_text("map.txt", "# mine\nblock.*.q layer*_query\n");
-    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("no tensor has a name"), "%s", said);
-    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-3") == 0 && says("2 agree"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st") == 1 && says("no tensor has a name"), "%s", printed);
+    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-3") == 0 && says("2 agree"), "%s", printed);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --html @/page.html") == 3 &&
               says("[2]: expected 3,"),
-          "%s", said);
+          "%s", printed);
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 1e-6 --only 'block.0.*'") == 0 && says("1 agree"),
-          "%s", said);
+          "%s", printed);
     write_text("map.txt", "block.0.q layer0_query\n");
     CHECK(
         vdm("compare @/a.st @/b.st --map @/map.txt") == 0 &&
             says(
                 "note: not compared: 1 tensor of the other file that the reference does not have; the first: "
                 "'layer1_query'"),
-        "%s", said);
-    CHECK(vdm("compare @/a.st @/a.st --only block.0.q") == 0 && !says("note:"), "%s", said);
-    CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", said);
-    CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", said);
+        "%s", printed);
+    CHECK(vdm("compare @/a.st @/a.st --only block.0.q") == 0 && !says("note:"), "%s", printed);
+    CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", printed);
+    CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", printed);
     char *page;
     size_t size;
     if (!CHECK(!vdm_read_file(path_of("page.html"), 1 << 20, &page, &size, &err), "%s", err.text)) return;
@@ -299,7 +299,7 @@ static void test_values(void)
                              {-7e6f, 3, 4}, {1, none, 2}, {1, 1, none}};
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         int status = compare_one("m", VDM_F32, refs[i], VDM_F32, gots[i], 3, NULL);
-        CHECK(status == right[i].status && says(right[i].says), "%s: %d: %s", right[i].what, status, said);
+        CHECK(status == right[i].status && says(right[i].says), "%s: %d: %s", right[i].what, status, printed);
     }
 }
 
@@ -337,18 +337,18 @@ static void test_types(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = compare_one("n", cases[i].a, cases[i].ref, cases[i].b, cases[i].got, 3, NULL);
-        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].what, status, printed);
     }
     const float three[] = {5, 31000, 7}, other[] = {5, 31000.02f, 7};
-    CHECK(compare_one("ids", VDM_F32, three, VDM_F32, other, 3, NULL) == 3, "ids in floats: %s", said);
+    CHECK(compare_one("ids", VDM_F32, three, VDM_F32, other, 3, NULL) == 3, "ids in floats: %s", printed);
     CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
                       (const char *const[][2]){{"expected_f32", "{\"n\": -1}"}}) == 1 &&
               says("expected a number from 0 on"),
-          "%s", said);
+          "%s", printed);
     CHECK(compare_one("n", VDM_F32, three, VDM_F32, three, 3,
                       (const char *const[][2]){{"expected_f32", "[]"}}) == 1 &&
               says("expected an object"),
-          "%s", said);
+          "%s", printed);
 }
 
 /* Goldens of two versions are compared, and that is printed. */
@@ -362,8 +362,8 @@ static void test_versions(void)
               err.text);
     CHECK(vdm("compare @/a.st @/b.st") == 0 &&
               says("note: version: the reference has 0.1.0, the other file 0.2.0"),
-          "%s", said);
-    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note: version"), "%s", said);
+          "%s", printed);
+    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note: version"), "%s", printed);
 }
 
 /* A reference in bf16 has bf16's errors itself. */
@@ -373,19 +373,19 @@ static void test_precision(void)
     static const char *const facts[][2][2] = {{{"precision", "bf16"}}, {{"precision", "f32"}}};
     const char *const note =
         "note: precision: the reference was computed in bf16, the tolerances are those of f32";
-    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[0]) == 0 && says(note), "%s", said);
-    CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && !says("note:"), "%s", said);
-    CHECK(vdm("compare @/a.st @/b.st --tol 0") == 0 && !says("note:"), "%s", said);
-    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note:"), "%s", said);
-    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[1]) == 0 && !says("note:"), "%s", said);
+    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[0]) == 0 && says(note), "%s", printed);
+    CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && !says("note:"), "%s", printed);
+    CHECK(vdm("compare @/a.st @/b.st --tol 0") == 0 && !says("note:"), "%s", printed);
+    CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note:"), "%s", printed);
+    CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[1]) == 0 && !says("note:"), "%s", printed);
     static const char *const other[][2] = {{"precision", "bfloat16"}};
     const vdm_tensor t = {"v", VDM_F32, 1, {3}, x, sizeof x};
     CHECK(!vdm_safetensors_write(path_of("b.st"), &t, 1, other, 1, &err), "%s", err.text);
     CHECK(vdm("compare @/a.st @/b.st") == 1 &&
               says("b.st: metadata 'precision': expected f32, bf16 or amx, found 'bfloat16'"),
-          "%s", said);
+          "%s", printed);
     CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && vdm("compare @/a.st @/b.st --tol 0") == 0, "%s",
-          said);
+          printed);
 }
 
 /* A factor, a sum, another tensor: of one element, or of equal ones, everything explains everything. */
@@ -397,23 +397,23 @@ static void test_no_wrong_cause(void)
     for (int i = 0; i < 5; i++) {
         CHECK(compare_one(names[i], VDM_F32, ref, VDM_F32, got, 1, NULL) == 3 &&
                   says("cause: not one of the mistakes that were tried\n"),
-              "%s, one element: %s", names[i], said);
+              "%s, one element: %s", names[i], printed);
         CHECK(compare_one(names[i], VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
                   says("cause: not one of the mistakes that were tried\n"),
-              "%s, constant: %s", names[i], said);
+              "%s, constant: %s", names[i], printed);
     }
     for (int i = 0; i < 64; i++) ref[i] = (float)(i * 7919 % 101) / 50 - 1, got[i] = 1234 * ref[i];
     CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
               says("not one of the mistakes that were tried; every element is 1234 times"),
-          "a factor that is none of the known ones is an observation: %s", said);
+          "a factor that is none of the known ones is an observation: %s", printed);
     for (int i = 0; i < 64; i++)
         got[i] = 0.957f * ref[i] * (1 + 1e-3f * (float)(i % 3)); /* nearly a factor */
     CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
               says("cause: not one of the mistakes that were tried\n"),
-          "what is left is out of the tolerance: %s", said);
+          "what is left is out of the tolerance: %s", printed);
     for (int i = 0; i < 64; i++) got[i] = -ref[i];
     CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 && says("the sign is flipped"),
-          "%s", said);
+          "%s", printed);
 }
 
 /* PyTorch's exp: frequencies a unit in the last place off, at the published width. */
@@ -439,18 +439,18 @@ static void test_exp(void)
           "%s", err.text);
     CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: explained by PyTorch's float32 exp") &&
               says("3 agree"),
-          "%s", said);
+          "%s", printed);
     static char page[1 << 16];
     CHECK(vdm("compare @/a.st @/b.st --html @/page.html") == 0 && slurp(page, sizeof page, "page.html") &&
               strstr(page, "<p>time_proj: explained by PyTorch"),
-          "the page has no note: %s", said);
-    CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", said);
+          "the page has no note: %s", printed);
+    CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", printed);
     b[2].data = shifted;
     CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_embedding"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_embedding"), "%s", printed);
     b[1].data = shifted;
     CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_proj"), "%s", said);
+    CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_proj"), "%s", printed);
 }
 
 /* --map: every line that is not two names is rejected. */
@@ -468,7 +468,7 @@ static void test_map(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("map.txt", "%s", cases[i].text);
         CHECK(vdm("compare @/a.st @/a.st --map @/map.txt") == 1 && says(cases[i].says), "%s: %s",
-              cases[i].text, said);
+              cases[i].text, printed);
     }
     vdm_tensor a[] = {{"block.0.q", VDM_F32, 1, {3}, x, 12}, {"block.1.q", VDM_F32, 1, {3}, y, 12}},
                b[] = {{"first", VDM_F32, 1, {3}, x, 12}, {"l1", VDM_F32, 1, {3}, y, 12}};
@@ -477,7 +477,7 @@ static void test_map(void)
           "%s", err.text);
     write_text("map.txt", "block.*.q l* # all\r\n\tblock.0.q\tfirst\n");
     CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --tol 0") == 0 && says("2 agree"),
-          "an exact line first: %s", said);
+          "an exact line first: %s", printed);
 }
 
 /* The tensors of --inject are checked before memory is allocated. */
@@ -517,7 +517,7 @@ static void test_inject(void)
         t.bytes = vdm_tensor_bytes(&t);
         CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
         int status = vdm("golden @/m --threads 1 --what %s --inject @/in.st -o @/no.g", cases[i].what);
-        CHECK(status == 1 && says(cases[i].says), "%s: %d: %s", cases[i].what, status, said);
+        CHECK(status == 1 && says(cases[i].says), "%s: %d: %s", cases[i].what, status, printed);
     }
     float wild[2 * 32 * 2 * 2];
     for (int i = 0; i < 2 * 32 * 2 * 2; i++) wild[i] = i == 7 ? (float)NAN : 1;
@@ -525,23 +525,23 @@ static void test_inject(void)
     CHECK(!vdm_safetensors_write(path_of("in.st"), &t, 1, NULL, 0, &err), "%s", err.text);
     CHECK(vdm("golden @/m --threads 1 --inject @/in.st -o @/no.g") == 1 &&
               says("element 7: expected a finite number"),
-          "%s", said);
+          "%s", printed);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'norm1' -o @/no.g") == 1 &&
               says("--only norm1: no tensor of --what transformer has such a name"),
-          "%s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'x' -o @/x.g") == 0, "%s", said);
-    CHECK(vdm("compare @/x.g @/x.g --only 'X'") == 1 && says("--only X: no tensor of"), "%s", said);
+          "%s", printed);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only 'x' -o @/x.g") == 0, "%s", printed);
+    CHECK(vdm("compare @/x.g @/x.g --only 'X'") == 1 && says("--only X: no tensor of"), "%s", printed);
     CHECK(vdm("golden @/m --size 32x48 --only 'x,' -o @/no.g") == 1 &&
               says("--only: found 'x,', expected a name between commas"),
-          "%s", said);
-    CHECK(vdm("compare @/x.g @/x.g --only ,x") == 1 && says("found ',x', expected a name"), "%s", said);
+          "%s", printed);
+    CHECK(vdm("compare @/x.g @/x.g --only ,x") == 1 && says("found ',x', expected a name"), "%s", printed);
     CHECK(
         shell(
             "only=x; for i in $(seq 64); do only=$only,x; done; \"$VDM\" compare @/x.g @/x.g --only $only") ==
                 1 &&
             says("--only: found 65 names, expected at most 64"),
-        "%s", said);
-    CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", said);
+        "%s", printed);
+    CHECK(vdm("golden @/m --model @/m -o @/no.g") == 2 && says("expected one model"), "%s", printed);
 }
 
 /* Learning in bf16: its errors were measured in f32 only, and aren't those of exact tensors. */
@@ -557,9 +557,9 @@ static void test_learning_in_bf16(void)
             CHECK(
                 vdm("golden models/tiny --threads 2 --what train --size 32x32 --steps %d --precision %s -o @/%s.g",
                     steps, i ? "bf16" : "f32", i ? "bf16" : "f32") == 0,
-                "%s", said);
-        CHECK(vdm("compare @/f32.g @/bf16.g") == 0 && says(" 0 don't"), "%d steps: %s", steps, said);
-        CHECK(vdm("compare @/f32.g @/bf16.g --as f32") == 3, "bf16 is not f32: %s", said);
+                "%s", printed);
+        CHECK(vdm("compare @/f32.g @/bf16.g") == 0 && says(" 0 don't"), "%d steps: %s", steps, printed);
+        CHECK(vdm("compare @/f32.g @/bf16.g --as f32") == 3, "bf16 is not f32: %s", printed);
     }
     for (int i = 0; i < 5; i++)
         for (int k = 0; k < 2; k++) {
@@ -569,7 +569,8 @@ static void test_learning_in_bf16(void)
                       !vdm_safetensors_write(path_of("b.st"), &b, 1, bf16, 1, &err),
                   "%s", err.text);
             int expected = k || i > 2 ? 3 : 0; /* lr and t are exact in bf16, too */
-            CHECK(vdm("compare @/a.st @/b.st") == expected, "%s: expected %d: %s", names[i], expected, said);
+            CHECK(vdm("compare @/a.st @/b.st") == expected, "%s: expected %d: %s", names[i], expected,
+                  printed);
         }
 }
 
@@ -588,29 +589,30 @@ static void test_missing(void)
     CHECK(vdm("compare @/0.g @/in.st --html @/page.html") == 3 &&
               says("in.st: expected results, such as '") && says("found only inputs of the computation") &&
               says("3 agree, 0 don't"),
-          "%s", said);
+          "%s", printed);
     CHECK(slurp(page, sizeof page, "page.html") && strstr(page, "found only inputs of the computation.</p>"),
           "the page does not have it");
     CHECK(vdm("compare @/0.g @/in.st --only 'x,v'") == 3 &&
               says("in.st: expected the tensor 'v' of --only, found none"),
-          "%s", said);
-    CHECK(vdm("compare @/0.g @/part.st --only 'x,v'") == 3 && says("'v' of --only"), "%s", said);
-    CHECK(vdm("compare @/0.g @/in.st --only 'x,t'") == 0 && !says("expected"), "only inputs: %s", said);
-    CHECK(vdm("compare @/0.g @/part.st") == 0 && says("are missing in the other file"), "a part: %s", said);
-    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 0, "a pattern is no name: %s", said);
+          "%s", printed);
+    CHECK(vdm("compare @/0.g @/part.st --only 'x,v'") == 3 && says("'v' of --only"), "%s", printed);
+    CHECK(vdm("compare @/0.g @/in.st --only 'x,t'") == 0 && !says("expected"), "only inputs: %s", printed);
+    CHECK(vdm("compare @/0.g @/part.st") == 0 && says("are missing in the other file"), "a part: %s",
+          printed);
+    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 0, "a pattern is no name: %s", printed);
     vdm_safetensors_close(&g);
 }
 
 /* Several adapters are joined, as in predict. */
 static void test_adapters(void)
 {
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 -o @/train.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 -o @/train.g") == 0, "%s", printed);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --steps 1 --accumulate 2 -o @/two.g") == 0 &&
               vdm("info @/two.g") == 0 && says("step.1.batch.2.x\n") && says("step.1.batch.1.target\n") &&
               says("step.1.batch.2.v\n") && says("step.1.batch.2.t\n") && says("step.1.loss\n") &&
               !says("step.1.batch.1.emb\n"),
-          "%s", said);
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --lora @/none.st -o @/no.g") == 1, "%s", said);
+          "%s", printed);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --lora @/none.st -o @/no.g") == 1, "%s", printed);
     vdm_transformer_config c = {.layers = 2, .heads = 4, .head_dim = 16};
     for (int i = 0; i < 2; i++) {
         vdm_rng rng;
@@ -621,20 +623,20 @@ static void test_adapters(void)
         CHECK(!vdm_lora_write(&a, path_of(i ? "two.st" : "one.st"), &err), "%s", err.text);
         vdm_lora_free(&a);
     }
-    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st -o @/one.g") == 0, "%s", said);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st -o @/one.g") == 0, "%s", printed);
     CHECK(
         vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st:1 --lora @/two.st:0 -o @/both.g") ==
             0,
-        "%s", said);
-    CHECK(vdm("compare @/one.g @/both.g --only v") == 0, "a weight of 0: %s", said);
+        "%s", printed);
+    CHECK(vdm("compare @/one.g @/both.g --only v") == 0, "a weight of 0: %s", printed);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --only v --lora @/one.st --lora @/two.st -o @/both.g") ==
               0,
-          "%s", said);
-    CHECK(vdm("compare @/one.g @/both.g --only v") == 3, "the second adapter is applied: %s", said);
+          "%s", printed);
+    CHECK(vdm("compare @/one.g @/both.g --only v") == 3, "the second adapter is applied: %s", printed);
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train --lora @/one.st --lora @/two.st -o @/no.g") ==
                   1 &&
               says("expected one --lora"),
-          "%s", said);
+          "%s", printed);
 }
 
 /* An adapter is in one place, in which all of it is, and is of the model. */
@@ -677,7 +679,8 @@ static void test_adapter_places(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = vdm("golden @/m --threads 1 --size 32x48 %s -o @/a.g", cases[i].words);
-        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status, said);
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status,
+              printed);
     }
 }
 
@@ -716,8 +719,9 @@ static void test_no_effect(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = vdm("golden %s --threads 1 %s -o @/b.g", cases[i].model, cases[i].words);
-        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status, said);
-        if (strstr(said, "injected") || status) continue;
+        CHECK(status == cases[i].status && says(cases[i].says), "%s: %d: %s", cases[i].words, status,
+              printed);
+        if (strstr(printed, "injected") || status) continue;
         CHECK(rename(path_of("b.g"), path_of("a.g")) == 0, "no b.g");
     }
 }
@@ -736,7 +740,7 @@ static void test_sampling(void)
                  {"step.3.text", 1 + 3e-6f, 3}, {"image_latents", 1 + 3e-5f, 3}};
     CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 3 --only '*' -o @/steps.g") ==
               0,
-          "%s", said);
+          "%s", printed);
     if (!CHECK(!vdm_safetensors_open(&g, path_of("steps.g"), &err), "%s", err.text)) return;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vdm_tensor t = *vdm_safetensors_find(&g, cases[i].name);
@@ -746,7 +750,7 @@ static void test_sampling(void)
         t.data = x;
         CHECK(!vdm_safetensors_write(path_of("wrong.g"), &t, 1, NULL, 0, &err), "%s", err.text);
         CHECK(vdm("compare @/steps.g @/wrong.g") == cases[i].status, "%s times %.7g: %s", t.name,
-              (double)cases[i].factor, said);
+              (double)cases[i].factor, printed);
         vdm_free(x);
     }
     vdm_safetensors_close(&g);

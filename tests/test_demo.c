@@ -140,8 +140,8 @@ static void check_checker(void)
 }
 
 /* A page is well-formed, contains its task's name, refers to nothing outside itself, and contains these pieces. */
-/* Column `kept` of the first answer: its cells against those of its input. */
-static void check_kept(const char *scores)
+/* Column `against_input` of the first answer: its cells against those of its input. */
+static void check_against_input(const char *scores)
 {
     double written = -1, score = -2;
     bool exact;
@@ -155,7 +155,8 @@ static void check_kept(const char *scores)
               vdm_picture_read(&input, "task/test/0&.in.ppm", &err) == 0 &&
               vdm_score(&score, &exact, task.metric, &task.grid, &answer, &input, &err) == 0;
     CHECK(ok, "%s", err.text);
-    CHECK(written >= 0 && fabs(written - score) < 1e-8, "kept is %.9g, expected %.9g", written, score);
+    CHECK(written >= 0 && fabs(written - score) < 1e-8, "against_input is %.9g, expected %.9g", written,
+          score);
     vdm_free(answer.rgb);
     vdm_free(input.rgb);
     vdm_task_free(&task);
@@ -182,29 +183,29 @@ static void check_fit_and_eval(void)
     const char *fit[] = {"vdm fit task", "<summary>2 more", "alt=\"frame 9 of 9: 0&amp;\"", "<polyline"};
     const char *eval[] = {"vdm eval task",           "class=\"in\"",      "alt=\"answer of 0&amp;\"",
                           "alt=\"truth of 4&amp;\"", "Copying the input", "DDIM, 2 steps"};
-    const char *signs[] = {"<h2>Diagnosis", "memorising</th>", "colours not corrected", "Colour map"};
+    const char *diagnosis[] = {"<h2>Diagnosis", "memorising</th>", "colours not corrected", "Colour map"};
     expect(0, "6 steps", "fit task --model model -o run --steps 6 --rank 2 --watch-every 2");
     check_report("run/report.html", fit, 4);
     expect(0, "exact 0 of 5 (0.0000); copying the input: mean cells 0.",
            "eval task --model model --sample-steps 2 --lora run/lora.safetensors -o answers");
     int bars = 0, step, of; /* that came to their end: a slow machine says more in between */
-    for (const char *c = strstr(said, "answer "); c; c = strstr(c + 1, "\nanswer "))
+    for (const char *c = strstr(printed, "answer "); c; c = strstr(c + 1, "\nanswer "))
         bars += sscanf(c + (*c == '\n'), "answer %d/%d", &step, &of) == 2 && step == of;
-    CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, said);
+    CHECK(bars == 1, "expected one bar over all answers, found %d: %s", bars, printed);
     check_report("answers/report.html", eval, 6);
-    slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "name,metric,score,exact,copied,against_input\n0&,cells,") == said, "scores.csv: %s",
-          said);
-    check_kept(said);
-    CHECK(strstr(said, ",raw") == NULL, "a column of a map that wasn't asked for");
+    slurp(printed, sizeof printed, "answers/scores.csv");
+    CHECK(strstr(printed, "name,metric,score,exact,copied,against_input\n0&,cells,") == printed,
+          "scores.csv: %s", printed);
+    check_against_input(printed);
+    CHECK(strstr(printed, ",raw") == NULL, "a column of a map that wasn't asked for");
     expect(0, "exact 0 of 2", "eval task --model model --sample-steps 1 --limit 2 --train-pairs 0");
-    CHECK(strstr(said, "drift ") && !strstr(said, "memorising"), "signs: %s", said);
+    CHECK(strstr(printed, "drift ") && !strstr(printed, "memorising"), "diagnosis: %s", printed);
     expect(0, "0 of 2 training pairs right, 0 of 1 others",
            "eval task --model model --sample-steps 1 --limit 1 --train-pairs 2 --color palette -o answers");
-    CHECK(strstr(said, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", said);
-    check_report("answers/report.html", signs, 4);
-    slurp(said, sizeof said, "answers/scores.csv");
-    CHECK(strstr(said, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", said);
+    CHECK(strstr(printed, "without --colour palette: mean cells 0.") != NULL, "without the map: %s", printed);
+    check_report("answers/report.html", diagnosis, 4);
+    slurp(printed, sizeof printed, "answers/scores.csv");
+    CHECK(strstr(printed, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", printed);
     expect(0, "colour shift ",
            "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
@@ -242,12 +243,13 @@ static void check_sizes(void)
     char copied[64] = "no score";
     write_small();
     expect(0, "", "eval task --model model --sample-steps 1 --train-pairs 0 -o unlearned");
-    const char *at = strstr(said, "copying the input: mean cells ");
-    if (CHECK(at != NULL, "%s", said)) snprintf(copied, sizeof copied, "%.36s", at);
-    CHECK(!strstr(said, "resized"), "nothing is resized: %s", said);
+    const char *at = strstr(printed, "copying the input: mean cells ");
+    if (CHECK(at != NULL, "%s", printed)) snprintf(copied, sizeof copied, "%.36s", at);
+    CHECK(!strstr(printed, "resized"), "nothing is resized: %s", printed);
     expect(0, copied, "eval small --model model --sample-steps 1 --train-pairs 0 --size %dx%d -o large",
            ROWS * CELL, COLS * CELL);
-    CHECK(strstr(said, "26 of 26 pictures are resized to 32x48"), "no word of resized pictures: %s", said);
+    CHECK(strstr(printed, "26 of 26 pictures are resized to 32x48"), "no word of resized pictures: %s",
+          printed);
     expect(1, "cells and borders are whole pixels", "fit small --model model --size 16x48 --plan");
 }
 
@@ -372,13 +374,13 @@ static void check_adapter_views(void)
     CHECK(vdm_lora_facts_read(&facts, path_of("one/lora.safetensors"), &err) == 0 && facts.views == 0,
           "%d views", facts.views);
     expect(0, "",
-           "eval task --model model --sample-steps 2 -o said --lora views/lora.safetensors --train-pairs 2");
-    CHECK(strstr(said, "colour shift") && !strstr(said, "+0 +0 +0"),
-          "expected the colours of the views' own frames, not of the vote: %s", said);
+           "eval task --model model --sample-steps 2 -o given --lora views/lora.safetensors --train-pairs 2");
+    CHECK(strstr(printed, "colour shift") && !strstr(printed, "+0 +0 +0"),
+          "expected the colours of the views' own frames, not of the vote: %s", printed);
     expect(1, "--colour shift: expected one view, found 4",
            "eval task --model model --lora views/lora.safetensors --colour shift");
-    expect_same("said/scores.csv", "views/out/scores.csv", true);
-    expect_same("said/0&.ppm", "views/out/0&.ppm", true);
+    expect_same("given/scores.csv", "views/out/scores.csv", true);
+    expect_same("given/0&.ppm", "views/out/0&.ppm", true);
     expect(1, "--views 5: expected at most 4",
            "eval task --model model --lora views/lora.safetensors --views 5");
     expect(1, "expected the same",
@@ -402,7 +404,7 @@ static void check_adapter_views(void)
     expect(1, "pictures of 32x48: expected such a picture, or --size 32x48, found 16x48",
            PREDICT "--size 16x48 -o no.ppm");
     expect(0, "", PREDICT "--views 1 -o plain.ppm");
-    CHECK(!strstr(said, "learned with grids"), "one view is not a grid: %s", said);
+    CHECK(!strstr(printed, "learned with grids"), "one view is not a grid: %s", printed);
     expect(0, "",
            "eval task --model model --sample-steps 2 -o plain/out --lora views/lora.safetensors --views 1");
     expect_same("plain.ppm", "plain/out/0&.ppm", true);
@@ -428,7 +430,7 @@ static void check_predicted(const char *task)
         0, "",
         "eval grid/task --model model --sample-steps 2 --train-pairs 0 --lora grid/lora.safetensors -o grid/out");
     expect(0, "", PREDICT_GRID "-o grid/answer.ppm");
-    CHECK(!strstr(said, "differs from this picture") && !strstr(said, "learned with"), "%s", said);
+    CHECK(!strstr(printed, "differs from this picture") && !strstr(printed, "learned with"), "%s", printed);
     expect_same("grid/answer.ppm", "grid/out/0000.ppm", true);
 }
 
@@ -456,7 +458,7 @@ static void check_grids(void)
         PREDICT_GRID "-o older.ppm");
     expect_same("older.ppm", "grid/answer.ppm", false);
     expect(0, "", "eval grid/task --model model --sample-steps 1 --lora grid/lora.safetensors");
-    CHECK(!strstr(said, "learned with") && strstr(said, "of 1 training pairs"), "%s", said);
+    CHECK(!strstr(printed, "learned with") && strstr(printed, "of 1 training pairs"), "%s", printed);
     expect_shell(0, "", "rm model/vdm.json");
 }
 
@@ -466,19 +468,19 @@ static void check_shots(void)
 #define FEW "eval task --model model --sample-steps 1 --lora shots/lora.safetensors "
     expect(0, "", "fit task --model model --steps 1 --rank 2 --watch-every 0 --shots 3 -o shots");
     expect(0, "of 3 training pairs right", FEW);
-    CHECK(!strstr(said, "--train-pairs"), "%s", said);
+    CHECK(!strstr(printed, "--train-pairs"), "%s", printed);
     expect(0, "--train-pairs 8: the adapter learned 3 pairs, which are used",
            FEW "--train-pairs 8 --limit 1");
-    CHECK(strstr(said, "of 3 training pairs right"), "%s", said);
+    CHECK(strstr(printed, "of 3 training pairs right"), "%s", printed);
     expect(0, "of 2 training pairs right", FEW "--train-pairs 2 --limit 1");
     expect(0, "--train-pairs 100: task has 8 pairs",
            "eval task --model model --sample-steps 1 --limit 1 --train-pairs 100");
-    CHECK(strstr(said, "of 8 training pairs right"), "%s", said);
+    CHECK(strstr(printed, "of 8 training pairs right"), "%s", printed);
     expect(0, "--limit 6: task has 5 test pictures",
            "eval task --model model --sample-steps 1 --limit 6 --train-pairs 0");
     expect_shell(0, "", "cp -r task seen.task && cp 'task/train/5&.in.ppm' 'seen.task/test/0&.in.ppm'");
     expect(0, "", "eval seen.task --model model --sample-steps 1 --lora shots/lora.safetensors --limit 1");
-    CHECK(!strstr(said, "training inputs too"), "%s", said);
+    CHECK(!strstr(printed, "training inputs too"), "%s", printed);
     expect_shell(0, "", "cp 'task/train/2&.in.ppm' 'seen.task/test/0&.in.ppm'");
     expect(0, "1 of 1 test inputs are training inputs too",
            "eval seen.task --model model --sample-steps 1 --lora shots/lora.safetensors --limit 1");
@@ -489,7 +491,7 @@ static void check_page_views(void)
 {
     const char *four[] = {"Views</th><td>4, one adapter<"};
     check_report("own/report.html", four, 1);
-    check_report("said/report.html", four, 1);
+    check_report("given/report.html", four, 1);
     slurp(page, sizeof page, "pixels/run/report.html");
     CHECK(strstr(page, "Settings") && !strstr(page, "Views</th>"), "one view of pictures");
     slurp(page, sizeof page, "plain/out/report.html");
@@ -580,8 +582,8 @@ static void check_looks(void)
 {
     expect(0, "0 of 5 exact", "demo task --model model --steps 12 --rank 2 --sample-steps 1 -o looks");
     int looks = 0;
-    for (const char *c = said; (c = strstr(c, "\nAnswers after ")); c++) looks++;
-    CHECK(looks == 5 && strstr(said, "Answers after 10 of 12 steps"), "%d looks: %s", looks, said);
+    for (const char *c = printed; (c = strstr(c, "\nAnswers after ")); c++) looks++;
+    CHECK(looks == 5 && strstr(printed, "Answers after 10 of 12 steps"), "%d looks: %s", looks, printed);
     expect(0, "", "fit task --model model --steps 12 --rank 2 -o no-looks");
     expect_same("looks/lora.safetensors", "no-looks/lora.safetensors", true);
     expect(
@@ -620,20 +622,20 @@ static void check_demo(void)
         snprintf(b, sizeof b, "demo1/%s", files[i]);
         expect_same(a, b, true);
     }
-    CHECK(!strchr(said, '\033') && !strchr(said, '\r'), "colours or a bar where there is no terminal: %s",
-          said);
-    CHECK(strstr(said, "answer: ") && strstr(said, "truth") && strstr(said, "1 2 . "), "no grids in: %s",
-          said);
+    CHECK(!strchr(printed, '\033') && !strchr(printed, '\r'),
+          "colours or a bar where there is no terminal: %s", printed);
+    CHECK(strstr(printed, "answer: ") && strstr(printed, "truth") && strstr(printed, "1 2 . "),
+          "no grids in: %s", printed);
     check_report("demo1/demo.html", pieces, 6);
     check_strip();
     check_looks();
     expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 51 -o many");
     expect(0, "many: only the first 50 of 51 test pictures are answered; --limit 51 answers all",
            "demo many --model model --steps 1 --rank 2 --sample-steps 1 -o demo2");
-    CHECK(strstr(said, "of 50 exact"), "%s", said);
+    CHECK(strstr(printed, "of 50 exact"), "%s", printed);
     expect(0, "of 51 exact",
            "demo many --model model --steps 1 --rank 2 --sample-steps 1 --limit 51 -o demo2");
-    CHECK(!strstr(said, "only the first"), "%s", said);
+    CHECK(!strstr(printed, "only the first"), "%s", printed);
     expect(2, "one task", "demo task task --model model");
     expect(2, "--phi", "demo task --model model --phi cubic");
     expect(1, "no-such", "demo ./no-such --model model");
@@ -644,11 +646,11 @@ static void write_square_model(void)
 {
     vdm_error err;
     CHECK(tiny_write("square", TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
-    slurp(said, sizeof said, "square/transformer/config.json");
-    char *height = strstr(said, "\"sample_height\": 4"), *width = strstr(said, "\"sample_width\": 6");
-    if (!CHECK(height && width, "no sample size in %s", said)) return;
+    slurp(printed, sizeof printed, "square/transformer/config.json");
+    char *height = strstr(printed, "\"sample_height\": 4"), *width = strstr(printed, "\"sample_width\": 6");
+    if (!CHECK(height && width, "no sample size in %s", printed)) return;
     height[strlen("\"sample_height\": ")] = width[strlen("\"sample_width\": ")] = '8';
-    write_text("square/transformer/config.json", "%s", said);
+    write_text("square/transformer/config.json", "%s", printed);
 }
 
 /* A generated task, then a smaller one that replaces it. */
@@ -715,7 +717,7 @@ static void check_owners(void)
             "owned: expected a folder without a run of 'vdm %s', whose files would be replaced, found its "
             "%s; choose another folder",
             cases[i].owner, cases[i].page);
-        CHECK(status == 1 && strstr(said, says), "%s: status %d: %s", cases[i].command, status, said);
+        CHECK(status == 1 && strstr(printed, says), "%s: status %d: %s", cases[i].command, status, printed);
         expect_shell(0, "", "diff -r %s owned", cases[i].folder);
     }
     expect(0, "", "eval task --model model --sample-steps 1 --limit 1 -o answers"); /* its own */

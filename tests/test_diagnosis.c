@@ -28,7 +28,7 @@ static void test_edges(void)
     memset(p, 100, 3);
     /* right and below of the first pixel: 2 * 100^2 over 6 pixels */
     CHECK(near(vdm_edge_energy(&picture), 20000.0 / 6), "a corner: %g", vdm_edge_energy(&picture));
-    p[4] = 100; /* green: 58.7 of luminance beside 100 and 0, and above 0 */
+    p[4] = 100; /* green: 58.7 of luminance next to 100 and 0, and above 0 */
     double expected = (41.3 * 41.3 + 100 * 100 + 2 * 58.7 * 58.7) / 6;
     CHECK(near(vdm_edge_energy(&picture), expected), "%g, expected %g", vdm_edge_energy(&picture), expected);
     CHECK(vdm_edge_energy(&column) > 0 && vdm_edge_energy(&one) == 0, "a column, a pixel");

@@ -1,5 +1,5 @@
 /* The few-shot loop on a tiny random model: latents of pairs, what a step computes, learning, and above all
- * that a run which is stopped or killed and resumed ends with the same bits. Held against PyTorch and peft in
+ * that a run which is stopped or killed and resumed ends with the same bits. Compared with PyTorch and peft in
  * tests/peer/train.py. */
 #include "check.h"
 #include "files/fit_state.h"
@@ -540,7 +540,7 @@ struct dumped {
 };
 
 /* Of the first step, and of its first batch. */
-static void keep(void *user, const char *name, const float *data, int rank, const int64_t *shape)
+static void see_step(void *user, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct dumped *d = user;
     size_t n = sizeof *data;
@@ -568,7 +568,7 @@ static void test_step(void)
     o.t = t;
     o.pair = pair;
     o.noise = noise;
-    vdm_trace trace = {.see = keep, .user = &d};
+    vdm_trace trace = {.see = see_step, .user = &d};
     const vdm_progress show = {.trace = &trace};
     run(&r, &o, &show);
     vdm_trace_free(&trace);
@@ -587,7 +587,7 @@ static void test_step(void)
             loss += miss * miss / (2 * VIDEO);
         }
     }
-    CHECK(off < 1e-6, "input or target are off by %g", off);
+    CHECK(off < 1e-6, "input or target differ by %g", off);
     CHECK(fabs(r.rows[1].loss / loss - 1) < 1e-6, "loss %g, expected %g", r.rows[1].loss, loss);
     CHECK(d.at == 2 * 4 * 2 * RANK * 64, "gradients: %d numbers", d.at);
     for (int i = 0; i < d.at; i++) length += (double)d.grad[i] * (double)d.grad[i];
@@ -612,7 +612,7 @@ static void test_gradient(void)
     o.accumulate = 2;
     o.t = t;
     o.pair = pair;
-    vdm_trace trace = {.see = keep, .user = &d};
+    vdm_trace trace = {.see = see_step, .user = &d};
     const vdm_progress show = {.trace = &trace};
     run_from(&r, &o, &s.cpu, start, RANK, &show);
     CHECK(!r.status && isnan(r.rows[0].watch), "%s", r.err.text);
@@ -638,7 +638,7 @@ static void test_epochs(void)
     o.steps = 1;
     o.batch = 1;
     o.accumulate = PAIRS;
-    vdm_trace trace = {.see = keep, .user = &d};
+    vdm_trace trace = {.see = see_step, .user = &d};
     const vdm_progress show = {.trace = &trace};
     for (uint64_t seed = 0; seed < 12; seed++) {
         d.at = 0;
@@ -694,7 +694,7 @@ static void test_numbers(void)
 static void test_state_settings(void)
 {
     vdm_error err;
-    vdm_fit_setting settings[40] = {{"kept", VDM_SETTING_WORD, .word = "F32", .default_before = "BF16"},
+    vdm_fit_setting settings[40] = {{"written", VDM_SETTING_WORD, .word = "F32", .default_before = "BF16"},
                                     {"left out", VDM_SETTING_NUMBER, .number = 0, .default_before = "0"}};
     float array[3][2] = {{1, 2}, {3, 4}, {5, 6}}, read[3][2];
     vdm_fit_row rows[2] = {{1, 2, 3, 4}, {5, 6, 7, 8}}, rows_read[2];

@@ -59,7 +59,7 @@ static float *space(int64_t n)
 {
     float *x = vdm_alloc((size_t)n, sizeof *x, "a test's numbers", &err);
     CHECK(x != NULL, "%s", err.text);
-    for (int64_t i = 0; x && i < n; i++) x[i] = NAN; /* so that a number left out is seen */
+    for (int64_t i = 0; x && i < n; i++) x[i] = NAN; /* so that an element left out is seen */
     return x;
 }
 

@@ -77,7 +77,7 @@ static void read_back(const uint8_t *cells, const vdm_grid_layout *g, int height
     CHECK(vdm_grid_read(back, &p, g) == 0 && vdm_grid_place(&at, g, p.height, p.width), "%s: can't be read",
           what);
     CHECK(memcmp(back, cells, (size_t)(g->rows * g->cols)) == 0, "%s: other cells", what);
-    /* the first cell, and the separator before it, are where they are said to be */
+    /* the first cell, and the separator before it, are where vdm_grid_place reports them */
     const uint8_t *first = p.rgb + 3 * ((size_t)at.y * (size_t)p.width + (size_t)at.x),
                   *colour = vdm_palette_colour(g->palette, cells[0]);
     CHECK(memcmp(first, colour, 3) == 0, "%s: the first cell", what);
@@ -159,15 +159,15 @@ static void test_arc_file(const char *path)
             for (const vdm_json_node *grid = pair + 1; grid; grid = vdm_json_next(&j, grid)) {
                 vdm_grid_layout g = {.border = 2};
                 if (!CHECK(arc_grid(cells, &g, &j, grid), "%s: no grid", path)) continue;
-                int most = g.rows > g.cols ? g.rows : g.cols;
-                g.cell = (400 - 2 * (most + 1)) / most;
+                int larger = g.rows > g.cols ? g.rows : g.cols;
+                g.cell = (400 - 2 * (larger + 1)) / larger;
                 read_back(cells, &g, 400, 400, path);
             }
     }
     vdm_json_free(&j);
 }
 
-/* Where the data lies beside the project; it isn't needed. */
+/* If the data is next to the project; it isn't needed. */
 static void test_arc(void)
 {
     static const char *const parts[] = {"training", "evaluation"};
@@ -234,7 +234,7 @@ static void test_resize(void)
     check_size(&g, 32, 32, 33, 33, 0, 0);
     check_size(&g, 32, 32, 64, 32, 0, 0); /* stretched: no layout has cells that are not square */
     check_size(&g, 32, 34, 64, 68, 16, 0);
-    check_size(&g, 32, 35, 64, 70, 0, 0); /* from x = 1 to 3: 1.5 pixels beside the grid are cut to 1 */
+    check_size(&g, 32, 35, 64, 70, 0, 0); /* from x = 1 to 3: 1.5 pixels outside the grid are cut to 1 */
     check_size(&g, 31, 31, 62, 62, 0, 0); /* it does not fit in the first place */
     check_size(&bordered, 30, 50, 60, 100, 12, 4);
     check_size(&bordered, 30, 50, 45, 75, 9, 3);

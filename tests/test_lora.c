@@ -40,7 +40,7 @@ static void test_init(void)
     vdm_rng rng;
     vdm_lora a, again;
     vdm_transformer_config wide = {.layers = 3, .heads = 4, .head_dim = 64};
-    float bound = 1 / 16.0f, least = 1, most = -1, sum = 0;
+    float bound = 1 / 16.0f, min = 1, max = -1, sum = 0;
     vdm_rng_seed(&rng, 42);
     CHECK(!vdm_lora_init(&a, &wide, VDM_ATTENTION, 16, 8, &rng, &err), "%s", err.text);
     vdm_rng_seed(&rng, 42);
@@ -54,16 +54,16 @@ static void test_init(void)
         const float *A = vdm_lora_a(&a, a.params, i / 4, (vdm_target)(i % 4)),
                     *B = vdm_lora_b(&a, a.params, i / 4, (vdm_target)(i % 4));
         for (int j = 0; j < 16 * 256; j++) {
-            least = fminf(least, A[j]);
-            most = fmaxf(most, A[j]);
+            min = fminf(min, A[j]);
+            max = fmaxf(max, A[j]);
             sum += A[j] * A[j];
             zeros += B[j] == 0;
         }
     }
     int n = 12 * 16 * 256;
     CHECK(zeros == n, "B: %d of %d are zero", zeros, n);
-    CHECK(least >= -bound && least < -0.999f * bound && most <= bound && most > 0.999f * bound, "A: %g..%g",
-          (double)least, (double)most);
+    CHECK(min >= -bound && min < -0.999f * bound && max <= bound && max > 0.999f * bound, "A: %g..%g",
+          (double)min, (double)max);
     CHECK(fabsf(sum / (float)n / (bound * bound / 3) - 1) < 0.02f, "A: variance %g", (double)sum / n);
     vdm_lora_free(&again);
     vdm_lora_free(&a);
@@ -125,10 +125,9 @@ static void check_bounds(const vdm_lora *a)
 {
     for (int i = 0; i < vdm_lora_matrices(a); i += 2) {
         const vdm_lora_matrix A = vdm_lora_matrix_at(a, a->params, i);
-        float most = 0, bound = 1 / sqrtf((float)A.shape[1]);
-        for (int64_t k = 0; k < A.shape[0] * A.shape[1]; k++) most = fmaxf(most, fabsf(A.data[k]));
-        CHECK(most <= bound && most > 0.7f * bound, "%s: largest %g of %g", A.name, (double)most,
-              (double)bound);
+        float max = 0, bound = 1 / sqrtf((float)A.shape[1]);
+        for (int64_t k = 0; k < A.shape[0] * A.shape[1]; k++) max = fmaxf(max, fabsf(A.data[k]));
+        CHECK(max <= bound && max > 0.7f * bound, "%s: largest %g of %g", A.name, (double)max, (double)bound);
     }
 }
 

@@ -733,7 +733,7 @@ static void write_wrong(const plant *p)
     CHECK(!vdm_safetensors_write(path_of("wrong.g"), all, f->count, NULL, 0, &err), "%s", err.text);
 }
 
-/* Plants a mistake and compares; `said` has what vdm prints. Returns false if the mistake has no effect. */
+/* Plants a mistake and compares; `printed` has what vdm prints. Returns false if the mistake has no effect. */
 static bool planted(plant *p, maker *make, int which)
 {
     char first[256];
@@ -746,8 +746,8 @@ static bool planted(plant *p, maker *make, int which)
         write_wrong(p);
         int status = vdm("compare @/%s @/wrong.g", p->g->file);
         snprintf(first, sizeof first, "first to differ: %s\n", p->t->name);
-        bool right = status == 3 && strstr(said, first);
-        CHECK(right, "%s, mistake %d: status %d: %s", p->t->name, which, status, said);
+        bool right = status == 3 && strstr(printed, first);
+        CHECK(right, "%s, mistake %d: status %d: %s", p->t->name, which, status, printed);
         count.first += right;
     }
     count.without += !effect;
@@ -757,7 +757,7 @@ static bool planted(plant *p, maker *make, int which)
 
 static const char *cause(void)
 {
-    const char *at = strstr(said, "cause: ");
+    const char *at = strstr(printed, "cause: ");
     return at ? at + 7 : "";
 }
 
@@ -819,7 +819,7 @@ static void test_foreign(void)
 
 static bool make_golden(struct golden *g)
 {
-    CHECK(vdm("golden @/%s --threads 1 %s -o @/%s", g->model, g->words, g->file) == 0, "%s", said);
+    CHECK(vdm("golden @/%s --threads 1 %s -o @/%s", g->model, g->words, g->file) == 0, "%s", printed);
     if (!CHECK(!vdm_safetensors_open(&g->f, path_of(g->file), &err), "%s", err.text)) return false;
     if (!CHECK(g->f.count <= TENSORS, "%d tensors", (int)g->f.count)) return false;
     for (int64_t i = 0; i < g->f.count; i++) {

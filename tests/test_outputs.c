@@ -88,7 +88,7 @@ static void check_two_outputs_of_one_file(void)
 static void check_endings(void)
 {
     expect(1, ".png or .ppm", "predict " MODEL " --image q.ppm -o answer.jpg --video v.y4m");
-    CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+    CHECK(!strstr(printed, "loaded in"), "found out after the model was loaded: %s", printed);
     expect(1, "ffmpeg", "predict " MODEL " --image q.ppm -o answer.png --video v.mp4");
     expect(1, "found ''", "predict " MODEL " --image q.ppm -o answer");
     expect(1, "expected .y4m", "interp q.ppm q.ppm -o v.gif");
@@ -115,7 +115,7 @@ static void check_one_run_in_a_folder(void)
     expect_shell(0, "", "test -e busy/mine.12.0.part");
 }
 
-/* Two runs on one file of results, started at once: every task has one line, whoever comes first. */
+/* Two runs on one file of results, started at once: every task has one line, whichever comes first. */
 static void check_two_arcs(void)
 {
     const char *const arc =
@@ -197,7 +197,8 @@ static void check_unknown_answers(void)
     snprintf(text + n, sizeof text - (size_t)n, line, "b", "64x64", "");
     write_text("hidden.jsonl", "%s", text);
     expect(0, "1 task without known answer", "arc --report hidden.jsonl -o hidden.html");
-    CHECK(strstr(said, "100.00%") && !strstr(said, "50.00%") && !strstr(said, "no result yet"), "%s", said);
+    CHECK(strstr(printed, "100.00%") && !strstr(printed, "50.00%") && !strstr(printed, "no result yet"), "%s",
+          printed);
     expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
     expect_shell(0, "",
                  "(sed -n 1p hidden.jsonl | sed 's/\"pairs\": 1/\"pairs\": 63/'; sed -n 1p hidden.jsonl | "
@@ -229,7 +230,7 @@ static void check_scores_stay(void)
 static void refused_early(const char *piece, const char *words)
 {
     expect(1, piece, "%s", words);
-    CHECK(!strstr(said, "loaded in"), "vdm %s: found out after the model was loaded: %s", words, said);
+    CHECK(!strstr(printed, "loaded in"), "vdm %s: found out after the model was loaded: %s", words, printed);
 }
 
 static void check_early(void)
@@ -319,15 +320,15 @@ static void check_contradictions(void)
     if (CHECK(!vdm_picture_read(&p, "task/train/a.in.ppm", &err), "%s", err.text))
         CHECK(!vdm_picture_write(&p, "twice/train/b.in.png", &err), "%s", err.text);
     expect(0, "2 pairs", "%s -o twice.0", fit); /* the same pair twice is no contradiction */
-    CHECK(!strstr(said, "different outputs"), "%s", said);
+    CHECK(!strstr(printed, "different outputs"), "%s", printed);
     p.rgb[7] ^= 1;
     CHECK(!vdm_picture_write(&p, "twice/train/b.out.ppm", &err), "%s", err.text);
     vdm_picture_free(&p);
     expect(0, "twice/train/a.in.ppm and twice/train/b.in.png: the same input with different outputs",
            "%s -o twice.1", fit);
-    CHECK(strstr(said, "2 pairs") && !strstr(said, "such pairs"), "%s", said);
+    CHECK(strstr(printed, "2 pairs") && !strstr(printed, "such pairs"), "%s", printed);
     expect(0, "1 pairs", "%s --shots 1 -o twice.2", fit);
-    CHECK(!strstr(said, "different outputs"), "%s", said);
+    CHECK(!strstr(printed, "different outputs"), "%s", printed);
     expect_shell(
         0, "", "cp twice/train/a.in.ppm twice/train/c.in.ppm; cp twice/train/a.in.ppm twice/train/c.out.ppm");
     expect(0, "which can't both be learned; there are 2 such pairs", "%s -o twice.3", fit);
@@ -337,7 +338,7 @@ static void check_contradictions(void)
     const char *const says = "twice.json: train[0] and twice.json: train[1]: the same input";
     expect(0, says, "fit twice.json " MODEL " --size 32x48 --steps 1 --rank 2 -o twice.4");
     expect(0, says, "arc twice.json " MODEL " --size 32x48 --steps 1 --sample-steps 1 --augment 2");
-    CHECK(!strstr(said, "such pairs") && !strstr(said, "training inputs too"), "%s", said);
+    CHECK(!strstr(printed, "such pairs") && !strstr(printed, "training inputs too"), "%s", printed);
 }
 
 /* Runs that mean less than they seem to say so. */
@@ -346,7 +347,7 @@ static void check_warnings(void)
     expect_shell(0, "", "cp -r task seen; cp seen/train/a.in.ppm seen/test/a.in.ppm");
     expect(0, "1 of 2 test inputs are training inputs too", "eval seen " MODEL " --sample-steps 1");
     expect(0, "1 answered", "eval task " MODEL " --sample-steps 1");
-    CHECK(!strstr(said, "training inputs too"), "%s", said);
+    CHECK(!strstr(printed, "training inputs too"), "%s", printed);
     write_text("seen.json",
                "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": [[1, 2]], "
                "\"output\": [[2, 1]]}, {\"input\": [[1], [2]], \"output\": [[2], [1]]}]}");
@@ -364,7 +365,7 @@ static void check_warnings(void)
     expect(0, "the learning rate reaches 0.01 of 0.1",
            "fit task " MODEL " --steps 2 --lr 0.1 --schedule warmup --warmup 10 --plan");
     expect(0, "", "fit task " MODEL " --steps 10 --lr 0.1 --schedule warmup --warmup 10 --plan");
-    CHECK(!strstr(said, "longer than the run"), "%s", said);
+    CHECK(!strstr(printed, "longer than the run"), "%s", printed);
 }
 
 /* ulimit -f: a write that fails, not a signal; the sentence ends with the reason, however long the path is. */
@@ -375,14 +376,14 @@ static void check_limits(void)
     expect_shell(0, "", "! ls large.g*");
     expect_shell(1, ": No such file or directory",
                  "\"$VDM\" predict " MODEL " --image $(printf 'folder/%%.0s' $(seq 500))x.ppm -o n.ppm");
-    CHECK(strncmp(said, "vdm: folder/folder/", 19) == 0 && strstr(said, " ... "), "%s", said);
+    CHECK(strncmp(printed, "vdm: folder/folder/", 19) == 0 && strstr(printed, " ... "), "%s", printed);
 }
 
 static void check_threads(void)
 {
     expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 100");
     expect(0, "", "predict " MODEL " --image q.ppm --plan --threads 1");
-    CHECK(!strstr(said, "more than the"), "%s", said);
+    CHECK(!strstr(printed, "more than the"), "%s", printed);
 }
 
 int main(void)

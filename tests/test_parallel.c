@@ -1,4 +1,4 @@
-/* Teams of threads: every piece is run once, whoever comes late; chained pieces wait; a watched team runs nothing. */
+/* Teams of threads: every piece is run once, whichever thread comes late; chained pieces wait; a watched team runs nothing. */
 #include "files/parallel.h"
 #include "check.h"
 #include "vdm.h"

@@ -183,8 +183,8 @@ static void check_settings(void)
         else
             CHECK(status == 0, "%s: %s", files[i].text, err.text);
         vdm("predict --model @/model --image @/none.ppm -o @/none.png");
-        CHECK((strstr(said, "vdm.json") != NULL) == (files[i].piece != NULL), "%s: the program: %s",
-              files[i].text, said);
+        CHECK((strstr(printed, "vdm.json") != NULL) == (files[i].piece != NULL), "%s: the program: %s",
+              files[i].text, printed);
     }
 }
 

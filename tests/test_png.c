@@ -532,7 +532,7 @@ static void test_damage(void)
     CHECK(strstr(why, "x.png: PLTE: found the CRC ") && strstr(why, "the file is damaged"), "%s", why);
 }
 
-/* Writes the CRCs of a changed file anew, as far as its chunks make sense. */
+/* Writes the CRCs of a changed file again, as far as its chunks make sense. */
 static void mend(bytes *b)
 {
     for (size_t at = 8; at + 12 <= b->n;) {

@@ -119,8 +119,9 @@ static void check_run(void)
     expect(
         1, "--dump-grads: it has no effect here: it needs the first step of a run",
         "fit @/task --model @/model -o @/run --steps 8 --rank 4 --alpha 8 --resume --dump @/late --dump-grads");
-    CHECK(strstr(said, "state.safetensors is at step 6") && access(path_of("late"), F_OK) != 0, "%s", said);
-    expect_shell(0, "", "cp @/run/train.csv @/run/kept.csv");
+    CHECK(strstr(printed, "state.safetensors is at step 6") && access(path_of("late"), F_OK) != 0, "%s",
+          printed);
+    expect_shell(0, "", "cp @/run/train.csv @/run/saved.csv");
     expect(1, "the state was made with",
            "fit @/task --model @/model -o @/run --steps 6 --rank 4 --alpha 8 --lr 1 --resume");
     expect(1, "precision: this run has BF16, the state was made with F32",
@@ -133,7 +134,7 @@ static void check_run(void)
     expect(0, "lora.safetensors",
            "fit @/task --model @/model -o @/bf16 --steps 4 --rank 4 --precision bf16 --resume");
     /* a rejected run leaves the earlier one's adapter */
-    expect_same("run/train.csv", "run/kept.csv", true);
+    expect_same("run/train.csv", "run/saved.csv", true);
     const char *predict =
         "predict --model @/model --image @/task/test/p3.in.ppm --sample-steps 3 --lora @/run/lora.safetensors";
     expect(0, "applied 8 of 8", "%s -o @/a.ppm --video @/a.y4m --dump @/a.safetensors", predict);
@@ -359,7 +360,7 @@ static void check_nan(void)
         break_model(broken[i].part, name);
         expect(1, name,
                "predict --model @/broken --image @/task/test/p3.in.ppm --sample-steps 3 -o @/broken/x.ppm");
-        CHECK(!strstr(said, "2/3"), "not in the first step: %s", said);
+        CHECK(!strstr(printed, "2/3"), "not in the first step: %s", printed);
         expect(1, name, "fit @/task --model @/broken --steps 3 --rank 2 -o @/broken/run");
         expect(1, name, "golden @/broken --what %s -o @/broken/g", broken[i].what);
         expect_shell(0, "", "[ ! -e @/broken/x.ppm ] && [ ! -e @/broken/g ]");
@@ -391,7 +392,7 @@ static void check_killed(void)
             "--dump @/f.safetensors"),
         "the run ended before it was killed");
     expect(0, "latents.1", "info @/f.safetensors");
-    CHECK(!strstr(said, "frames"), "the video was decoded before the run was killed: %s", said);
+    CHECK(!strstr(printed, "frames"), "the video was decoded before the run was killed: %s", printed);
 }
 
 /* Temporary files are gone: only the outputs are left. */
@@ -430,7 +431,7 @@ static void check_names(void)
     CHECK(vdm_safetensors_write(path_of("names/x"), &t, 1, metadata, 1, &err) == 0, "%s", err.text);
     for (int i = 0; i < 3; i++) {
         expect(0, pieces[i], "%s", quiet[i]);
-        CHECK(!strpbrk(said, "\a\033\x9b"), "vdm %s: control characters in: %s", quiet[i], said);
+        CHECK(!strpbrk(printed, "\a\033\x9b"), "vdm %s: control characters in: %s", quiet[i], printed);
     }
     expect_shell(1, "", "LC_ALL=C grep -q \"$(printf '[\\a\\033]')\" @/names/out/report.html");
     expect_shell(0, "", "grep -q \"$(printf '\\357\\277\\275[[]2J')\" @/names/out/report.html");

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static char other[sizeof said];
+static char other[sizeof printed];
 static const char FAST[] =
     "--model model --size 32x32 --cell 4 --border 0 --align 4 --rank 2 --batch 2 --threads 1 "
     "--steps 6 --sample-steps 1 --save-every 1 --watch-every 0";
@@ -36,10 +36,11 @@ static void without_times(char *text)
 
 static void same_but_times(const char *a, const char *b)
 {
-    size_t n = slurp(said, sizeof said, a), m = slurp(other, sizeof other, b);
-    without_times(said);
+    size_t n = slurp(printed, sizeof printed, a), m = slurp(other, sizeof other, b);
+    without_times(printed);
     without_times(other);
-    CHECK(n > 100 && m > 100 && strcmp(said, other) == 0, "%s and %s differ:\n%s\n%s", a, b, said, other);
+    CHECK(n > 100 && m > 100 && strcmp(printed, other) == 0, "%s and %s differ:\n%s\n%s", a, b, printed,
+          other);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -64,10 +65,10 @@ static void check_single(void)
                             "--size-rule oracle", "alt=\"truth of fall\"",
                             "<polyline",          "someone who solves the task"};
     arc(0, "test exact with 1 attempt", "tasks/a/count.json -o one");
-    CHECK(strstr(said, "truth") && strstr(said, "answer 1"), "no grids in %s", said);
-    CHECK(!strchr(said, '\033'), "colours where there is no terminal");
+    CHECK(strstr(printed, "truth") && strstr(printed, "answer 1"), "no grids in %s", printed);
+    CHECK(!strchr(printed, '\033'), "colours where there is no terminal");
     arc(0, "fall: ", "tasks/a/fall.json -o one --attempts 3 --augment 2 --size-rule infer --colour affine");
-    CHECK(strstr(said, "read from the generated picture"), "the rule isn't named: %s", said);
+    CHECK(strstr(printed, "read from the generated picture"), "the rule isn't named: %s", printed);
     arc(0, "fall: ", "tasks/a/fall.json -o shots --shots 1 --colour palette");
     slurp(other, sizeof other, "shots/arc.html");
     CHECK(strstr(other, "Learned from 1 pairs") != NULL, "arc.html: not the pairs of --shots");
@@ -75,10 +76,10 @@ static void check_single(void)
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);
     arc(1, "bad.json", "tasks/b/bad.json -o bad");
-    write_text("kept.json",
+    write_text("unsolved.json",
                "{\"train\":[{\"input\":[[1]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}\n");
-    arc(1, "size-rule same or infer", "kept.json -o kept");
-    arc(0, "right answers are not known", "kept.json -o kept --size-rule same");
+    arc(1, "size-rule same or infer", "unsolved.json -o unsolved");
+    arc(0, "right answers are not known", "unsolved.json -o unsolved --size-rule same");
 }
 
 /* --shots N --augment M: the first N pairs, in every view. */
@@ -90,7 +91,7 @@ static void check_shots_in_views(void)
         "> first.json && grep -c input first.json");
     arc(0, "6 steps on 4 pairs", "first.json -o first --augment 3");
     arc(0, "6 steps on 4 pairs", "tasks/a/count.json -o few --shots 1 --augment 3");
-    CHECK(strstr(said, "count: 1 pair to learn from") != NULL, "%s", said);
+    CHECK(strstr(printed, "count: 1 pair to learn from") != NULL, "%s", printed);
     expect_same("few/lora.safetensors", "first/lora.safetensors", true);
     arc(0, "6 steps on 6 pairs", "tasks/a/count.json -o all --augment 2");
     arc(0, "--shots 5: tasks/a/count.json has 2 pairs", "tasks/a/count.json -o many --shots 5 --augment 2");
@@ -146,14 +147,15 @@ static void check_changed_member(void)
     expect_shell(0, "", "sed -i 's/\\[\\[\\[6, 5\\]\\]\\]/&, \"bb\": [[[8, 7]]]/' prize/a_solutions.json");
     arc(0, "prize.jsonl: the right answers of 1 task are known since",
         "prize/a_challenges.json --out prize.jsonl --size-rule same");
-    CHECK(strstr(said, "2 tasks already have a result") && !strstr(said, "without known answer"), "%s", said);
+    CHECK(strstr(printed, "2 tasks already have a result") && !strstr(printed, "without known answer"), "%s",
+          printed);
     arc(0, "2 tasks already have a result", "prize/a_challenges.json --out prize.jsonl --size-rule same");
-    CHECK(!strstr(said, "known since"), "%s", said);
+    CHECK(!strstr(printed, "known since"), "%s", printed);
     expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"\"/' prize.jsonl | cmp - unknown.jsonl");
     static const char *const merged[] = {"unknown.jsonl prize.jsonl", "prize.jsonl unknown.jsonl"};
     for (int i = 0; i < 2; i++) {
         merge(0, "all                      2", merged[i]);
-        CHECK(!strstr(said, "without known answer"), "%s: %s", merged[i], said);
+        CHECK(!strstr(printed, "without known answer"), "%s: %s", merged[i], printed);
     }
     expect_shell(0, "", "sed 's/\"truth\": \"87\"/\"truth\": \"88\"/' prize.jsonl > wrong.jsonl");
     merge(1, "bb: test[0]: two different right answers", "prize.jsonl wrong.jsonl");
@@ -172,7 +174,7 @@ static void check_solutions(void)
         "mkdir -p left/1/2/3/4/5/6 && cp tasks/a/fall.json left/solutions_of_a_maze.json && "
         "cp tasks/a/fall.json left/1/2/3/4/5/6/deep.json && cp prize/a_solutions.json left/x_solutions.json");
     arc(0, "left/x_solutions.json is left out: expected a task", "left --out left.jsonl");
-    CHECK(strstr(said, "2 tasks, solved"), "%s", said);
+    CHECK(strstr(printed, "2 tasks, solved"), "%s", printed);
     slurp(other, sizeof other, "left.jsonl");
     CHECK(strstr(other, "\"task\": \"solutions_of_a_maze\"") &&
               strstr(other, "\"task\": \"1/2/3/4/5/6/deep\""),
@@ -196,7 +198,7 @@ static void check_failed_submission(void)
     arc(1, "1 task could not be answered",
         "hand/challenges.json --out hand.jsonl"); /* the size is not known */
     expect(0, "1 tasks failed: they count as not solved\n", "arc --report hand.jsonl -o hand.json");
-    CHECK(strstr(said, "0.00%  |     2 "), "its tests are not counted: %s", said);
+    CHECK(strstr(printed, "0.00%  |     2 "), "its tests are not counted: %s", printed);
     slurp(other, sizeof other, "hand.json");
     const char *first = strstr(other, "{\"attempt_1\": [[0]]"),
                *second = first ? strstr(first + 2, "\"attempt_1\"") : NULL;
@@ -212,7 +214,7 @@ static void check_failed_submission(void)
     expect_shell(0, "", "! test -e before.json");
 }
 
-/* A file that is no task has a line, but no entry in a submission; a submission in the folder is no task at all. */
+/* A file that is not a task has a line, but no entry in a submission; a submission in the folder is not a task at all. */
 static void check_unreadable_submission(void)
 {
     expect_shell(
@@ -235,14 +237,15 @@ static void check_folder_run(void)
     arc(1, "another run", "tasks --out all.jsonl --limit 2");
     arc(1, "another run", "tasks --out all.jsonl --ensemble 2");
     arc(1, "another run", "tasks --out all.jsonl --pure-noise 0.5");
-    slurp(said, sizeof said, "all.jsonl");
+    slurp(printed, sizeof printed, "all.jsonl");
     int lines = 0;
-    for (const char *c = said; *c; c++) lines += *c == '\n';
-    CHECK(lines == 4 && strstr(said, "\"error\": \""), "%d lines: %s", lines, said);
+    for (const char *c = printed; *c; c++) lines += *c == '\n';
+    CHECK(lines == 4 && strstr(printed, "\"error\": \""), "%d lines: %s", lines, printed);
     expect_shell(0, "", "test ! -e all.jsonl.work");
     merge(0, "1 tasks failed", "all.jsonl");
-    CHECK(strstr(said, "a ") && strstr(said, "mean over 2 folders") && strstr(said, "grids of up to 8"), "%s",
-          said);
+    CHECK(strstr(printed, "a ") && strstr(printed, "mean over 2 folders") &&
+              strstr(printed, "grids of up to 8"),
+          "%s", printed);
     slurp(other, sizeof other, "page.html");
     CHECK(strstr(other, "Not solved") && strstr(other, "b/bad") && strstr(other, "alt=\"truth of a/fall\""),
           "page.html");
@@ -311,7 +314,7 @@ static void check_earlier_version(void)
                  "sed 's/\"configuration\": \"[0-9a-f]*\", //; s/\"task_hash\": \"[0-9a-f]*\", //; "
                  "s/\"failed_tests\": [0-9]*, //; 4d' all.jsonl > old.jsonl && ! grep -q hash old.jsonl");
     arc(1, "old.jsonl: 3 results are of an earlier version, without hashes", "tasks --out old.jsonl");
-    CHECK(strstr(said, "old.jsonl: 3 tasks already have a result"), "%s", said);
+    CHECK(strstr(printed, "old.jsonl: 3 tasks already have a result"), "%s", printed);
     merge(0, "4 tasks are in several files", "old.jsonl all.jsonl");
 }
 
@@ -320,9 +323,9 @@ static void check_shards(void)
     arc(1, "2 tasks", "tasks --out s1.jsonl --shard 1/2");
     arc(0, "2 tasks", "tasks --out s2.jsonl --shard 2/2");
     merge(0, "size rule oracle", "all.jsonl");
-    memcpy(other, said, sizeof said);
+    memcpy(other, printed, sizeof printed);
     merge(0, "size rule oracle", "s1.jsonl s2.jsonl");
-    CHECK(strcmp(said, other) == 0, "the shards merge to\n%s\nthe whole run to\n%s", said, other);
+    CHECK(strcmp(printed, other) == 0, "the shards merge to\n%s\nthe whole run to\n%s", printed, other);
     merge(0, "2 of 4 tasks have no result yet", "s2.jsonl");
     merge(0, "2 tasks are in several files", "all.jsonl s2.jsonl");
     arc(0, "2 tasks", "tasks --out seed.jsonl --limit 2 --seed 3");
@@ -341,18 +344,18 @@ static void check_last_line(void)
 {
     expect_shell(0, "", "head -c -1 all.jsonl > unended.jsonl");
     merge(0, "size rule oracle", "unended.jsonl");
-    memcpy(other, said, sizeof said);
+    memcpy(other, printed, sizeof printed);
     merge(0, "size rule oracle", "all.jsonl");
-    CHECK(strcmp(said, other) == 0, "without the last \\n:\n%s\nexpected\n%s", other, said);
+    CHECK(strcmp(printed, other) == 0, "without the last \\n:\n%s\nexpected\n%s", other, printed);
     arc(1, "unended.jsonl: 4 tasks already have a result", "tasks --out unended.jsonl");
-    CHECK(!strstr(said, "cut off"), "%s", said);
+    CHECK(!strstr(printed, "cut off"), "%s", printed);
     expect_same("unended.jsonl", "all.jsonl", true);
     expect_shell(0, "",
                  "head -c -2 all.jsonl > unended.jsonl; printf '%%s' '{\"task\": \"a/fall\"}' > field.jsonl");
     merge(0, "unended.jsonl: the last line is left out: ", "unended.jsonl");
-    CHECK(strstr(said, "1 of 4 tasks have no result yet") != NULL, "%s", said);
+    CHECK(strstr(printed, "1 of 4 tasks have no result yet") != NULL, "%s", printed);
     arc(1, "unended.jsonl: the last line is cut off: ", "tasks --out unended.jsonl");
-    CHECK(strstr(said, "unended.jsonl: 3 tasks already have a result") != NULL, "%s", said);
+    CHECK(strstr(printed, "unended.jsonl: 3 tasks already have a result") != NULL, "%s", printed);
     same_but_times("all.jsonl", "unended.jsonl");
     merge(1, "field.jsonl: line 1: run", "field.jsonl");
 }
@@ -387,10 +390,10 @@ static void check_interrupted(void)
         "\"$VDM\" %s & for i in $(seq 600); do ls stop.jsonl.work/*/state.safetensors && break; sleep 0.05; "
         "done; kill -TERM $!; wait $!",
         words);
-    CHECK(strstr(said, "interrupted after step") && !strstr(said, "--resume"), "%s", said);
+    CHECK(strstr(printed, "interrupted after step") && !strstr(printed, "--resume"), "%s", printed);
     expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
     expect(0, "1 tasks, solved", "%s", words);
-    CHECK(strstr(said, "stop.jsonl.work is not removed"), "%s", said);
+    CHECK(strstr(printed, "stop.jsonl.work is not removed"), "%s", printed);
 }
 
 /* Two runs can't write one file: this process holds the other's lock. */
@@ -428,22 +431,23 @@ static void check_views(void)
 }
 
 /* fit does not replace an adapter without a state: that of a task, or of a run whose state was deleted. */
-static void check_kept_adapter(const char *canvas)
+static void check_existing_adapter(const char *canvas)
 {
-    static const char *const folders[] = {"keep", "stateless"};
+    static const char *const folders[] = {"solved", "stateless"};
     static const char *const says[] = {
-        "keep: expected a folder without a run of 'vdm arc', whose files would be replaced, found its arc.html",
+        "solved: expected a folder without a run of 'vdm arc', whose files would be replaced, found its arc.html",
         "stateless: expected a folder without an adapter, found lora.safetensors"};
-    arc(0, "fall: ", "tasks/a/fall.json -o keep");
-    arc(0, "fall: ", "tasks/a/fall.json -o keep"); /* the same command again may */
+    arc(0, "fall: ", "tasks/a/fall.json -o solved");
+    arc(0, "fall: ", "tasks/a/fall.json -o solved"); /* the same command again may */
     expect_shell(0, "", "cp -r fit stateless && rm stateless/state.safetensors");
     for (int i = 0; i < 2; i++) {
         expect_shell(0, "", "cp %s/lora.safetensors stored", folders[i]);
         expect(1, says[i], "fit tasks/a/fall.json %s -o %s --steps 2 --rank 2 --batch 1", canvas, folders[i]);
-        expect_same(i ? "stateless/lora.safetensors" : "keep/lora.safetensors", "stored", true);
+        expect_same(i ? "stateless/lora.safetensors" : "solved/lora.safetensors", "stored", true);
     }
-    expect_shell(0, "", "rm keep/lora.safetensors keep/arc.html");
-    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o keep --steps 2 --rank 2 --batch 1", canvas);
+    expect_shell(0, "", "rm solved/lora.safetensors solved/arc.html");
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o solved --steps 2 --rank 2 --batch 1",
+           canvas);
 }
 
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
@@ -455,12 +459,12 @@ static void check_task_commands(void)
     arc(1, "fit: expected a folder without a run of 'vdm fit'", "tasks/a/fall.json -o fit");
     expect_same("fit/lora.safetensors", "lora.safetensors", true);
     expect_same("fit/train.csv", "train.csv", true);
-    check_kept_adapter(canvas);
+    check_existing_adapter(canvas);
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
     expect(0, "cells recovered", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
-    CHECK(strstr(said, "    32x32     4 ") != NULL, "%s", said);
+    CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
     /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
     expect(0, "    48x48     8 ",
            "arc tasks/a --vae-roundtrip --model model --size 48x32 --cell 8 --border 0 --grow 64");

@@ -57,8 +57,8 @@ static void check_golden_sizes(void)
         expect(0, "", "golden model --what %s " SIZE "--inject g -o again %s", what,
                sample ? "--sample-steps 1" : "--frames 9");
         int status = vdm("golden model --what %s --inject g -o no %s", what, cases[i].wrong);
-        CHECK(status == (sample ? 2 : 1) && strstr(said, cases[i].says), "--what %s %s: status %d: %s", what,
-              cases[i].wrong, status, said);
+        CHECK(status == (sample ? 2 : 1) && strstr(printed, cases[i].says), "--what %s %s: status %d: %s",
+              what, cases[i].wrong, status, printed);
     }
     expect(2, "not --lora", "golden model --what train --lora run/lora.safetensors --rank 4 -o no");
     expect_shell(1, "", "test -e no");
@@ -111,10 +111,10 @@ static void check_counts(void)
     expect(1, "three: No such file", "vote grids one three -o voted");
     expect(0, "--shots 5: task has 1 pairs", "fit task " MODEL " --steps 1 --shots 5 --plan");
     expect(0, "", "fit task " MODEL " --steps 1 --shots 1 --plan");
-    CHECK(!strstr(said, "--shots"), "%s", said);
+    CHECK(!strstr(printed, "--shots"), "%s", printed);
     expect(0, "small.ppm: resized from 16x16 to 32x48, the size of q.ppm", "interp q.ppm small.ppm -o s.png");
     expect(0, "", "interp q.ppm small.ppm --size 16x16 -o s.png");
-    CHECK(!strstr(said, "resized"), "%s", said);
+    CHECK(!strstr(printed, "resized"), "%s", printed);
 }
 
 /* Answers without a known truth have rows, too: those that an earlier run left in the folder do not vote. */
@@ -124,7 +124,7 @@ static void check_stale(void)
     expect_shell(0, "", "rm unknown/test/000[02].out.ppm");
     expect(0, "", "eval unknown " MODEL " --sample-steps 1 -o first");
     expect_shell(0, "0000,cells,,,,\n0001,cells,0", "cat first/scores.csv");
-    CHECK(strstr(said, "\n0002,cells,,,,\n"), "%s", said);
+    CHECK(strstr(printed, "\n0002,cells,,,,\n"), "%s", printed);
     expect(0, "", "eval unknown " MODEL " --sample-steps 1 --seed 8 --colour shift -o second");
     expect_shell(0, "0000,cells,,,,,\n", "cat second/scores.csv");
     expect(0, "3 answered", "vote unknown first second -o voted.unknown");
@@ -151,12 +151,12 @@ static void check_perfect(void)
     expect_shell(0, "", "cp q.ppm perfect/test/2.out.ppm");
     expect(0, " without 2 equal pictures, whose psnr is infinite (", "%s 40", eval);
     double mean = 0, bounded = 0, copied = 0, best = 84.7659; /* 10 log10(255^2 32 48 3) */
-    const char *at = strstr(said, "mean psnr "), *all = at ? strchr(at, '(') : NULL,
+    const char *at = strstr(printed, "mean psnr "), *all = at ? strchr(at, '(') : NULL,
                *copy = at ? strstr(at, "copying the input: mean psnr ") : NULL;
     bool read = copy && sscanf(at, "mean psnr %lf", &mean) == 1 && sscanf(all, "(%lf", &bounded) == 1 &&
                 sscanf(copy, "copying the input: mean psnr %lf without 1 equal picture,", &copied) == 1;
-    CHECK(read && mean < 40 && copied < 40, "%s", said);
-    CHECK(strstr(copy ? copy : "", "without 1 equal picture,"), "%s", said);
+    CHECK(read && mean < 40 && copied < 40, "%s", printed);
+    CHECK(strstr(copy ? copy : "", "without 1 equal picture,"), "%s", printed);
     double error = bounded - (mean + 2 * best) / 3;
     CHECK(error < 1e-3 && error > -1e-3, "%g: expected the mean of %g and 2 times %g", bounded, mean, best);
     expect(3, "exact 2 of 3", "%s %g", eval, bounded + 1);
@@ -172,13 +172,13 @@ static void check_pictures(void)
     expect(0, "same: the same answers as answers, pixel for pixel: they have two votes",
            "vote grids answers one same -o v");
     expect(0, "exact 1 of 1", "vote grids one two three -o v"); /* all of them right */
-    CHECK(!strstr(said, "two votes"), "%s", said);
+    CHECK(!strstr(printed, "two votes"), "%s", printed);
     expect(0, "small.ppm: resized from 16x16 to 32x48, another aspect ratio\n", "%s small.ppm " SIZE,
            predict);
     write_picture("half.ppm", 16, 24);
     expect(0, "half.ppm: resized from 16x24 to 32x48\n", "%s half.ppm " SIZE, predict);
     expect(0, "", "%s q.ppm " SIZE, predict);
-    CHECK(!strstr(said, "resized"), "%s", said);
+    CHECK(!strstr(printed, "resized"), "%s", printed);
     expect_shell(0, "",
                  "cp -r grids coarse; sed 's/\"rows\": 4/\"rows\": 2/; s/\"cols\": 6/\"cols\": 3/; "
                  "s/\"cell\": 8/\"cell\": 16/' grids/task.json > coarse/task.json; ! cmp -s grids/task.json "
@@ -188,7 +188,7 @@ static void check_pictures(void)
     expect(0, other, "eval coarse " MODEL " --sample-steps 1");
     expect(0, other, "fit coarse " MODEL " --steps 1 --rank 2 -o coarse.run");
     expect(0, "", "fit grids " MODEL " --steps 1 --rank 2 -o fine.run");
-    CHECK(!strstr(said, "differs from this picture"), "%s", said);
+    CHECK(!strstr(printed, "differs from this picture"), "%s", printed);
 }
 
 /* Pictures that are moved by half a cell, in a task whose first training pair is not: every picture is compared. */
@@ -197,7 +197,7 @@ static void check_moved(void)
     static const char *const eval = "eval moved " MODEL " --sample-steps 1 --train-pairs 0";
     expect(0, "", "tasks flip-h --grid 4x6 -n 1 --tests 3 -o moved");
     expect(0, "", "%s -o moved.answers", eval);
-    CHECK(!strstr(said, "differs from this picture"), "%s", said);
+    CHECK(!strstr(printed, "differs from this picture"), "%s", printed);
     for (int i = 1; i < 3; i++)
         for (int k = 0; k < 2; k++) {
             char name[64];
@@ -212,16 +212,16 @@ static void check_moved(void)
     static const char one[] = "moved/test/0001.out.ppm: a grid of 4 rows and 6 columns of 8 pixels differs",
                       two[] = "It is one of 2 such pictures.\n";
     expect(0, one, "%s", eval);
-    CHECK(strstr(said, two), "%s", said);
+    CHECK(strstr(printed, two), "%s", printed);
     expect_shell(0, "", "rm moved.answers/scores.csv"); /* of other pictures */
     expect(0, one, "vote moved moved.answers -o moved.voted");
-    CHECK(strstr(said, two), "%s", said);
+    CHECK(strstr(printed, two), "%s", printed);
     expect(0, one, "demo moved " MODEL " --steps 1 --rank 2 --batch 1 --sample-steps 1 -o moved.demo");
     expect(0, "moved/test/0001.in.ppm: a grid of 4 rows and 6 columns of 8 pixels differs", "%s --view 1",
            eval);
-    CHECK(strstr(said, "It is one of 4 such pictures.\n"), "%s", said);
+    CHECK(strstr(printed, "It is one of 4 such pictures.\n"), "%s", printed);
     expect(0, one, "%s --limit 2", eval);
-    CHECK(!strstr(said, "It is one of"), "%s", said);
+    CHECK(!strstr(printed, "It is one of"), "%s", printed);
 }
 
 /* A square, or a figure of two joints, in that colour on black; NULL: black. */
@@ -292,9 +292,9 @@ static void check_truths(void)
         write_mask("masks/test/b.out.ppm", cases[i].second, joints);
         write_text("masks/task.json", "{\"metric\": \"%s\"}", cases[i].metric);
         int status = vdm("eval masks " MODEL " --sample-steps 1");
-        bool silent = !strstr(said, "metric ");
-        CHECK(status == cases[i].status && (cases[i].says ? strstr(said, cases[i].says) != NULL : silent),
-              "case %d, %s: status %d: %s", (int)i, cases[i].metric, status, said);
+        bool silent = !strstr(printed, "metric ");
+        CHECK(status == cases[i].status && (cases[i].says ? strstr(printed, cases[i].says) != NULL : silent),
+              "case %d, %s: status %d: %s", (int)i, cases[i].metric, status, printed);
     }
     write_mask("masks/train/a.out.ppm", cases[4].colour, false);
     write_text("masks/task.json", "{\"metric\": \"iou\"}");
@@ -306,7 +306,7 @@ static void check_truths(void)
     write_mask("masks/test/b.out.ppm", cases[4].colour, false);
     write_mask("masks/test/c.out.ppm", cases[0].colour, false);
     expect(0, "1 answered", "eval masks " MODEL " --sample-steps 1 --limit 1");
-    CHECK(!strstr(said, "metric iou:"), "%s", said);
+    CHECK(!strstr(printed, "metric iou:"), "%s", printed);
 }
 
 /* Commands that learn and answer obey the limit of memory, with the same result. */
@@ -319,7 +319,7 @@ static void check_memory(void)
         const char *const rest = MODEL " --steps 1 --batch 1024 --rank 2 --watch-every 0";
         expect(0, limit, "%s %s --memory-limit 0.1 -o limited.%d", commands[i], rest, i);
         expect(0, "", "%s %s --memory-limit 100 -o free.%d", commands[i], rest, i);
-        CHECK(!strstr(said, "memory limit"), "%s: %s", commands[i], said);
+        CHECK(!strstr(printed, "memory limit"), "%s: %s", commands[i], printed);
         expect_shell(0, "", "cmp limited.%d/lora.safetensors free.%d/lora.safetensors", i, i);
     }
 }
@@ -370,10 +370,10 @@ static void check_options(void)
     const vdm_tensor t = {"prompt_embeds", VDM_F32, 2, {5, 24}, x, sizeof x};
     CHECK(!vdm_safetensors_write("prompt", &t, 1, NULL, 0, &err), "%s", err.text);
     expect(0, "", "%s --prompt-embeds prompt", guided);
-    CHECK(!strstr(said, "no effect"), "%s", said);
+    CHECK(!strstr(printed, "no effect"), "%s", printed);
     expect(0, "--dynamic-guidance: no effect: guidance needs a negative prompt that differs from the prompt",
            "%s --dynamic-guidance", guided);
-    CHECK(strstr(said, "guidance 1, ensemble"), "%s", said);
+    CHECK(strstr(printed, "guidance 1, ensemble"), "%s", printed);
     expect(0, "guidance 6, dynamic, ensemble", "%s --dynamic-guidance --prompt-embeds prompt", guided);
     expect(0, "--negative-embeds: no effect", "%s --negative-embeds prompt --prompt-embeds prompt", guided);
     expect(1, "--cell: it has no effect here", "%s --cell 8", guided);
@@ -391,7 +391,7 @@ static void check_options(void)
                "{\"model_type\": \"t5\", \"relative_attention_buckets\": 64}");
     expect(0, "odd/text_encoder/config.json: relative_attention_buckets: no such setting; it is ignored",
            "info odd");
-    CHECK(!strstr(said, "model_type"), "%s", said);
+    CHECK(!strstr(printed, "model_type"), "%s", printed);
     expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --lr 0 -o nothing");
     expect(0, "it has no effect: all its matrices B are zero",
            "predict " MODEL " --image q.ppm --sample-steps 1 --lora nothing/lora.safetensors -o a.ppm");
@@ -438,7 +438,7 @@ static void check_files(void)
     expect(2, "expected one of the two", "golden model --names -o no");
     expect(3, "the reference comes first", "compare port g");
     expect(3, "", "compare g port");
-    CHECK(!strstr(said, "comes first"), "%s", said);
+    CHECK(!strstr(printed, "comes first"), "%s", printed);
 }
 
 /* The upper half of a seed has no effect on the noise of answers. */
@@ -448,22 +448,22 @@ static void check_seed(void)
         " follow its lower 32 bits only, as in PyTorch: they are those of --seed 42\n";
     expect(0, says, "predict " MODEL " --image q.ppm -o seed.large.ppm --sample-steps 1 --seed 4294967338");
     expect(0, "", "predict " MODEL " --image q.ppm -o seed.small.ppm --sample-steps 1 --seed 42");
-    CHECK(!strstr(said, "--seed"), "%s", said);
+    CHECK(!strstr(printed, "--seed"), "%s", printed);
     expect_same("seed.large.ppm", "seed.small.ppm", true);
     expect(0, "", "predict " MODEL " --image q.ppm -o seed.other.ppm --sample-steps 1 --seed 4294967295");
-    CHECK(!strstr(said, "--seed"), "%s", said);
+    CHECK(!strstr(printed, "--seed"), "%s", printed);
     expect_same("seed.large.ppm", "seed.other.ppm", false);
     expect(0, says, "eval task " MODEL " --sample-steps 1 --seed 4294967338 --limit 1");
     expect(0, says, "golden " MODEL " --size 32x48 --only v -o seed.g --seed 4294967338");
     expect(0, "", "interp q.ppm q.ppm --phi noisy -o seed.png --seed 4294967338");
-    CHECK(!strstr(said, "lower 32 bits"), "%s", said);
+    CHECK(!strstr(printed, "lower 32 bits"), "%s", printed);
     expect(0, "--seed 4294967338: the random numbers of answers follow its lower 32 bits only",
            "demo task " MODEL
            " --steps 1 --rank 2 --batch 1 --sample-steps 1 --limit 1 -o seeded --seed 4294967338");
     for (int i = 0; i < 2; i++) {
         expect(0, "", "fit task " MODEL " --steps 1 --rank 2 --batch 1 --seed %s -o seed%d",
                i ? "42" : "4294967338", i);
-        CHECK(!strstr(said, "lower 32 bits"), "%s", said);
+        CHECK(!strstr(printed, "lower 32 bits"), "%s", printed);
     }
     expect_same("seed0/lora.safetensors", "seed1/lora.safetensors", false);
 }

@@ -67,7 +67,7 @@ static char *path_of(const char *name)
     return vdm_path(check_folder(), name, &err);
 }
 
-/* Files of the folder: nothing may be left beside the ones that were asked for. */
+/* Files of the folder: nothing may be left in addition to those that were asked for. */
 static int files_in(const char *dir)
 {
     int n = 0;
@@ -107,7 +107,7 @@ static void test_files(void)
     vdm_file_abandon(&f);
     vdm_file_abandon(&f);
     CHECK(holds(path, "three"), "an abandoned file changes nothing");
-    CHECK(files_in(check_folder()) == 1, "nothing left beside");
+    CHECK(files_in(check_folder()) == 1, "nothing left next to it");
 
     CHECK(vdm_file_open(&f, check_folder(), &err) != 0 && says("folder"), "a folder");
     CHECK(vdm_file_open(&f, "", &err) != 0 && says("empty"), "no name");
@@ -116,7 +116,7 @@ static void test_files(void)
     vdm_free(path);
 }
 
-/* A full disk: the name stays as it was, nothing is left beside it. */
+/* A full disk: the name stays as it was, nothing is left next to it. */
 static void test_full_disk(void)
 {
     vdm_file f;

@@ -371,7 +371,7 @@ static void check_grids(const generator *g, const made_task *t)
     int n = t->n_train + t->n_test;
     bool paths = g->compare == PATHS, row = strncmp(g->name, "rule-", 5) == 0;
     grid *x = calloc((size_t)n, sizeof *x), *y = calloc((size_t)n, sizeof *y);
-    double least = 1;
+    double min = 1;
     int twice = 0, still = 0, free_grids = 0;
     for (int i = 0; i < n; i++) {
         bool test = i >= t->n_train;
@@ -384,7 +384,7 @@ static void check_grids(const generator *g, const made_task *t)
             twice += same(&x[i], &x[j]);
             if (!test || j >= t->n_train) continue;
             double d = plain_distance(&x[i], &y[i], &x[j], &y[j], paths);
-            if (d < least) least = d;
+            if (d < min) min = d;
         }
         if (paths) check_path(g->name, &x[i], &y[i]);
         if (strcmp(g->name, "maze") == 0) check_tree(&x[i]);
@@ -392,11 +392,11 @@ static void check_grids(const generator *g, const made_task *t)
         CHECK(g->answer(&e, &x[i], g) && same(&e, &y[i]), "%s: an answer", g->name);
     }
     CHECK(!twice && !still, "%s: %d inputs twice, %d answers like the input", g->name, twice, still);
-    CHECK(least >= (row                  ? 1.0 / 64
-                    : paths && g->a == 0 ? 0.5
-                    : paths              ? 0.3
-                                         : 0.25),
-          "%s: %g apart", g->name, least);
+    CHECK(min >= (row                  ? 1.0 / 64
+                  : paths && g->a == 0 ? 0.5
+                  : paths              ? 0.3
+                                       : 0.25),
+          "%s: distance %g", g->name, min);
     CHECK(row || !free_grids, "%s: %d inputs aren't reserved", g->name, free_grids);
     free(x);
     free(y);
@@ -439,7 +439,7 @@ static void test_contents(void)
 {
     static const struct {
         const char *content;
-        int least, most, colours; /* cells that aren't black, of 64; colours at most */
+        int min, max, colours; /* cells that aren't black, of 64; maximum of colours */
     } kinds[] = {{"dense", 40, 64, 9}, {"sparse", 16, 50, 5}, {"blobs", 16, 45, 5}};
     for (int k = 0; k < 3; k++) {
         task_options o = task_defaults();
@@ -453,7 +453,7 @@ static void test_contents(void)
             for (int c = 0; c < 64; c++) seen[x.cells[c]]++;
             for (int c = 1; c < 10; c++) colours += seen[c] > 0;
             CHECK(seen[1] && seen[2] && seen[3] && colours <= kinds[k].colours &&
-                      64 - seen[0] >= kinds[k].least && 64 - seen[0] <= kinds[k].most,
+                      64 - seen[0] >= kinds[k].min && 64 - seen[0] <= kinds[k].max,
                   "%s: %d cells, %d colours", kinds[k].content, 64 - seen[0], colours);
         }
         made_task_free(&t);

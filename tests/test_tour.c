@@ -10,8 +10,8 @@
  *   - look: `./vdm golden models/tiny ... --only PATTERNS -o FILE`
  *                            is run, and writes those tensors; its patterns name every one of them
  *
- * An item goes on until the next one or an empty line. Anything else in backticks is an error. Commands that
- * differ in --only alone are run as one. At last mistakes are planted in the text: each has to be found. */
+ * An item continues until the next one or an empty line. Anything else in backticks is an error. Commands that
+ * differ only in --only are run as one. Finally mistakes are planted in the text: each has to be found. */
 #include "program.h"
 
 #include <ctype.h>
@@ -28,7 +28,7 @@ static vdm_error err;
  * What a reading of the text finds */
 
 struct tensor {
-    char name[160], shape[64], patterns[WORDS]; /* the look line's --only; shape "": not said */
+    char name[160], shape[64], patterns[WORDS]; /* the look line's --only; shape "": none */
     int line, golden;                           /* golden -1: no look line yet */
 };
 struct tour {
@@ -146,7 +146,7 @@ static const char *help_of(const char *command)
     if (known[i].text) return known[i].text;
     if (vdm("%.30s --help", command) != 0) return NULL;
     snprintf(known[i].command, sizeof known[i].command, "%s", command);
-    return known[i].text = strdup(said);
+    return known[i].text = strdup(printed);
 }
 
 /* Sorts a golden's words: what is computed, and the patterns of --only. */
@@ -301,7 +301,7 @@ static void check_tensors(struct tour *t)
         if (!g)
             hold(t, false, "no look line behind '%s'", r->name);
         else if (!f)
-            hold(t, false, "vdm %s: %s", g->words, said);
+            hold(t, false, "vdm %s: %s", g->words, printed);
         else if (!found || !matches_any(r->patterns, r->name))
             hold(t, false, "vdm %s --only '%s' writes no '%s'", g->words, r->patterns, r->name);
         else

@@ -1,5 +1,5 @@
 /* The transformer on tiny random models of every variant: properties that need no reference. The numbers
- * themselves are held against diffusers by test_golden.c and by the live peer tests. */
+ * themselves are compared with diffusers by test_golden.c and by the live peer tests. */
 #include "check.h"
 #include "tiny.h"
 #include "kernels/kernels.h"

@@ -1,4 +1,4 @@
-/* The VAE held against itself: properties that must hold whatever the weights are. How near it is to
+/* The VAE compared with itself: properties that must hold whatever the weights are. How near it is to
  * diffusers is measured by peer/vae.py and by golden files.
  *
  * vae.c (and vae_plan.c) is included rather than linked, so that its allocations can be counted and made to fail. */

@@ -1,9 +1,9 @@
 """Makes the golden files of tests/test_golden.c: what diffusers, peft and PyTorch give on tiny random models,
-computed in float64 and stored as f32. Beside every result NAME lies NAME.bound [1]: four times the distance
+computed in float64 and stored as f32. Next to every result NAME is NAME.bound [1]: four times the distance
 of PyTorch's own f32 run from it (relative L2), and at least 1e-6, since a lucky run on tiny tensors is no
 yardstick. Inputs are rounded to bf16, to be small.
 
-    python tests/golden/make.py        (writes beside itself; the numbers change with the seed alone)"""
+    python tests/golden/make.py        (writes next to itself; the numbers change with the seed alone)"""
 
 import pathlib
 import sys

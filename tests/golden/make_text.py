@@ -1,7 +1,7 @@
 """Makes the text encoder and the tokenizer of tests/golden/1.5-5B-I2V, and what transformers and sentencepiece make of
 them: text.safetensors and tokenizer.json of tests/test_t5.c. As make.py, which makes the others.
 
-    python tests/golden/make_text.py        (writes beside itself; the numbers change with the seed alone)"""
+    python tests/golden/make_text.py        (writes next to itself; the numbers change with the seed alone)"""
 
 import io
 import os
@@ -78,8 +78,8 @@ def main():
         ids = pieces_of(pieces, prompt)
         g.tensors[f"prompt.{i}"] = torch.tensor(list(prompt), dtype=torch.uint8)
         for count in (5, 40):
-            kept = ids[: count - 1] + [1]
-            g.tensors[f"ids.{count}.{i}"] = torch.tensor(kept + [0] * (count - len(kept)), dtype=torch.int32)
+            cut = ids[: count - 1] + [1]
+            g.tensors[f"ids.{count}.{i}"] = torch.tensor(cut + [0] * (count - len(cut)), dtype=torch.int32)
     for i, count in ((4, 40), (16, 40), (0, 5)):
         ids = g.tensors[f"ids.{count}.{i}"].long()
         with torch.no_grad():

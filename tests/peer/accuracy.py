@@ -1,13 +1,13 @@
-"""How far every tensor of vdm golden is from float64, beside PyTorch's: models of the published width with bf16
+"""How far every tensor of vdm golden is from float64, next to PyTorch's: models of the published width with bf16
 weights, diffusers and peft in float64 as the truth. Prints every precision by kind of tensor, and with --write makes
-tools/golden/tolerances.h, from which `vdm compare` takes what a port may be off. Takes some minutes; `make peer` leaves it out.
+tools/golden/tolerances.h, from which `vdm compare` takes the tolerances. Takes some minutes; `make peer` leaves it out.
 
 Learning is measured with the embedded model too, whose weights are trained: its gradients of q and k are small
 differences of large numbers, and where a gradient is near 0, AdamW makes a whole step of its rounding error.
 
     python tests/peer/accuracy.py [--seed N] [--write]
 
-A kind is a name with its numbers left out; its error is the largest of the tensors that have it. Vdm is held against
+A kind is a name with its numbers left out; its error is the largest of the tensors that have it. Vdm is compared with
 PyTorch tensor by tensor; in learning by the median error of some draws of inputs: one draw of a loss is a single rounding,
 and one number of an adapter whose gradient happens to be 0 but for rounding decides about all of that draw's error."""
 
@@ -55,7 +55,7 @@ class Table:
         self.kinds, self.judged, self.halves = {}, {}, {"vdm bf16": [], "vdm amx": []}
 
     def add(self, truth, given, judged):
-        """truth: tensors in float64; given: party -> tensors; judged: vdm's errors are held against PyTorch's."""
+        """truth: tensors in float64; given: party -> tensors; judged: vdm's errors are compared with PyTorch's."""
         for name, t in truth.items():
             errors = {p: distance(v[name].reshape(t.shape), t) for p, v in given.items() if name in v}
             row = self.kinds.setdefault(kind_of(name), {})

@@ -88,7 +88,7 @@ def run(command, model, tensors, **options):
 
 def options(cases=30):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, help="of the cases; drawn anew otherwise, and printed")
+    parser.add_argument("--seed", type=int, help="of the cases; otherwise drawn, and printed")
     parser.add_argument("--cases", type=int, default=cases, help="random cases to draw")
     full = bool(os.environ.get("VDM_PEER_FULL"))
     parser.add_argument("--full", action="store_true", default=full, help="the published width too: minutes")

@@ -70,7 +70,7 @@ static void need(int status, const vdm_error *err)
     if (status) die("%s", err->text);
 }
 
-static void *keep(call *c, void *p, const vdm_error *err)
+static void *remember(call *c, void *p, const vdm_error *err)
 {
     if (!p) die("%s", err->text);
     if (c->n_memory == MAX_ALLOCATIONS) die("driver: more than %d allocations", MAX_ALLOCATIONS);
@@ -80,7 +80,7 @@ static void *keep(call *c, void *p, const vdm_error *err)
 static void *new (call *c, int64_t count, size_t size)
 {
     vdm_error err;
-    return keep(c, vdm_alloc((size_t)count, size, "a tensor of the driver", &err), &err);
+    return remember(c, vdm_alloc((size_t)count, size, "a tensor of the driver", &err), &err);
 }
 
 static const char *option(const call *c, const char *key, const char *fallback)
@@ -102,7 +102,7 @@ static float *input(call *c, const char *name, int rank, int64_t *shape, bool op
     vdm_error err;
     const vdm_tensor *t = vdm_safetensors_find(&c->in, name);
     if (!t && optional) return NULL;
-    float *x = keep(c, vdm_safetensors_floats(&c->in, name, rank, shape, &err), &err);
+    float *x = remember(c, vdm_safetensors_floats(&c->in, name, rank, shape, &err), &err);
     for (int i = 0; i < rank; i++)
         if (shape[i] < 0) shape[i] = t->shape[i + (t->rank - rank)];
     return x;
@@ -125,7 +125,7 @@ static void *output(call *c, const char *name, vdm_dtype dtype, int rank, const 
 static char *part(call *c, const char *name)
 {
     vdm_error err;
-    return keep(c, vdm_path(c->model, name, &err), &err);
+    return remember(c, vdm_path(c->model, name, &err), &err);
 }
 
 static const vdm_lora *read_lora(call *c, vdm_lora *lora, const vdm_transformer_config *config)

@@ -25,19 +25,19 @@ FRAMES, FIT_STEPS, BOUND = 9, 30, 1e-3
 def sampling(folder):
     """What vdm does without options: the defaults of the program, those of the model over them."""
     own = folder / "vdm.json"
-    said = json.loads(own.read_text()).get("sample", {}) if own.exists() else {}
-    return {"steps": 50, "guidance": 6, "sampler": "ddim", "ensemble": 1, **said}
+    settings = json.loads(own.read_text()).get("sample", {}) if own.exists() else {}
+    return {"steps": 50, "guidance": 6, "sampler": "ddim", "ensemble": 1, **settings}
 
 
-def draw_inputs(c, pipeline, folder, most):
-    """The picture, as a file and as numbers; noise of `most` videos."""
+def draw_inputs(c, pipeline, folder, maximum):
+    """The picture, as a file and as numbers; noise of `maximum` videos."""
     config = pipeline.transformer.config
     h, w, C = config.sample_height, config.sample_width, config.out_channels
     F = (FRAMES - 1) // 4 + 1
     F += F % (config.patch_size_t or 1)
     picture = torch.randint(0, 256, (8 * h, 8 * w, 3), generator=c.rng, dtype=torch.uint8)
     Image.fromarray(picture.numpy()).save(c.folder / "x.ppm")
-    noise = dict(noise=c.randn(most, F, C, h, w), image_noise=c.randn(C, h, w))
+    noise = dict(noise=c.randn(maximum, F, C, h, w), image_noise=c.randn(C, h, w))
     prompt = load_file(folder / "prompt_embeds.safetensors")["prompt_embeds"].float()
     prompt = prompt.reshape(config.max_text_seq_length, config.text_embed_dim)
     image = picture.permute(2, 0, 1).float() / 255 * 2 - 1

@@ -33,13 +33,13 @@ def golden(c, folder, name, *words):
 
 
 def compare(reference, tensors, *words):
-    """Exit status, the first wrong tensor, the cause, all that was said."""
+    """Exit status, the first wrong tensor, the cause, all output."""
     other = reference.with_suffix(".other")
     save_file({k: v.detach().float().contiguous() for k, v in tensors.items()}, other)
     done = subprocess.run([vdm(), "compare", reference, other, *words], capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    first, cause = (re.search(rf"{what}: (.*)", said) for what in ("first to differ", "cause"))
-    return done.returncode, first and first[1], cause and cause[1], said
+    output = done.stdout + done.stderr
+    first, cause = (re.search(rf"{what}: (.*)", output) for what in ("first to differ", "cause"))
+    return done.returncode, first and first[1], cause and cause[1], output
 
 
 def what_of(reference):
@@ -48,9 +48,9 @@ def what_of(reference):
 
 
 def passes(c, what, reference, tensors, missing=0):
-    status, first, cause, said = compare(reference, tensors)
-    counts = re.search(r"(\d+) of (\d+) tensors compared: (\d+) agree.*; (\d+) are missing", said)
-    c.check(what, status == 0 and int(counts[4]) <= missing, counts[0] if counts and status == 0 else said)
+    status, first, cause, output = compare(reference, tensors)
+    counts = re.search(r"(\d+) of (\d+) tensors compared: (\d+) agree.*; (\d+) are missing", output)
+    c.check(what, status == 0 and int(counts[4]) <= missing, counts[0] if counts and status == 0 else output)
 
 
 def hooked(model, reference):
@@ -288,12 +288,12 @@ def check_mistakes(c, model, folder, adapter, sampled):
 
     def judge(what, reference, tensors, first, words):
         nonlocal named, explained
-        status, found, cause, said = compare(reference, tensors)
+        status, found, cause, output = compare(reference, tensors)
         right = bool(words and cause and re.search(words, cause))
         named, explained = named + (found == first), explained + right
-        c.check(f"planted: {what}", status == 3 and found == first, f"{found}: {cause}" if found else said)
+        c.check(f"planted: {what}", status == 3 and found == first, f"{found}: {cause}" if found else output)
         if words and not right:
-            print(f"       the cause was not told: expected {words}")
+            print(f"       the cause was not printed: expected {words}")
 
     for what, mistake, first, words in MISTAKES:
         wrong = copy.deepcopy(model)

@@ -57,8 +57,8 @@ def random_rgb(c, H, W):
     return colours[grid].contiguous().numpy()
 
 
-def side(c, most=90):
-    return 1 if c.integer(0, 9) == 0 else c.integer(1, most)
+def side(c, maximum=90):
+    return 1 if c.integer(0, 9) == 0 else c.integer(1, maximum)
 
 
 def same(c, what, ours, expected):

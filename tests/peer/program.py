@@ -56,7 +56,7 @@ def latents(coder, pictures, video_noise, image_noise):
 def check_fit(c, model, coder, folder):
     task, pictures = draw_task(c)
     d = dict(
-        t=torch.randint(0, 1000, (train.STEPS, BATCH), generator=c.rng),  # whole numbers, as torch makes them
+        t=torch.randint(0, 1000, (train.STEPS, BATCH), generator=c.rng),  # integers, as torch makes them
         pair=torch.randint(0, PAIRS, (train.STEPS, BATCH), generator=c.rng),
         noise=c.randn(train.STEPS, BATCH, F, *LATENT),
     )

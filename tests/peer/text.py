@@ -1,6 +1,6 @@
 """vdm's prompts against the libraries that CogVideoX's pipelines use: token ids against sentencepiece on a vocabulary
 trained here (with nmt_nfkc, the table of T5's), on prompts of every script and on bytes that are none; the embedding
-against transformers' T5EncoderModel in float64, random models drawn anew at every run."""
+against transformers' T5EncoderModel in float64, random models drawn again at every run."""
 
 import io
 import json
@@ -183,12 +183,12 @@ def goldens(c):
     subprocess.run([vdm(), "golden", folder, "--what", "text", "--prompt", SENTENCES.splitlines()[0], "-o", out], check=True)
     ours, theirs = load_file(out), {}
 
-    def keep(name):
+    def store(name):
         return lambda module, _, y: theirs.update({name: (y[0] if isinstance(y, tuple) else y)[0]})
 
     for name, module in encoder.named_modules():
         if name in ours or name == "shared":
-            module.register_forward_hook(keep(name))
+            module.register_forward_hook(store(name))
     ids = ours.pop("ids").long()
     c.check("golden: ids", ids.tolist() == expected(pieces, SENTENCES.splitlines()[0], len(ids)))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""vdm's learning against PyTorch and peft: random small models, drawn anew at every run.
+"""vdm's learning against PyTorch and peft: random small models, drawn again at every run.
 
 A run of ten AdamW steps with injected t, noise and pairs is made three times from one starting adapter: by vdm,
 by torch in float32, and by torch in float64 with the loss as the public trainer writes it (x0 prediction

@@ -1,5 +1,5 @@
 """vdm's transformer against diffusers' CogVideoXTransformer3DModel: random small models of every variant,
-drawn anew at every run; with --full two blocks of the published width as well."""
+drawn again at every run; with --full two blocks of the published width as well."""
 
 import torch
 
@@ -23,7 +23,7 @@ def draw_sizes(c, variant):
     h, w = 2 * c.integer(1, 5), 2 * c.integer(1, 6)
     frames = c.integer(1, 4) * 2 if "1.5" in variant else c.integer(1, 5)
     sample_frames = 4 * frames - 3
-    if c.integer(0, 1):  # another number of frames than the sample's: tables are computed anew
+    if c.integer(0, 1):  # another number of frames than the sample's: tables are computed again
         sample_frames = 4 * c.integer(0, 5) + 1
     sample_h, sample_w = h, w
     if variant != "5b-I2V" and c.integer(0, 2):  # learned positions take the sample size alone

@@ -1,5 +1,5 @@
 """python/twin.py, with numpy alone, against vdm: on goldens of models/tiny it must give every tensor, each
-within what `vdm compare` expects; velocities of random models of all variants are held against diffusers in
+within what `vdm compare` expects; velocities of random models of all variants are compared with diffusers in
 float64. Then mistakes are planted, in what it wrote and in the program, and compare must name the first."""
 
 import os
@@ -64,7 +64,7 @@ def twin(model, reference, program=TWIN):
 
 
 def compare(reference, other):
-    """Exit status, the first wrong tensor, {tensor: (distance, what it may be)}, all that was said."""
+    """Exit status, the first wrong tensor, {tensor: (distance, what it may be)}, all output."""
     done = subprocess.run([vdm(), "compare", reference, other, "--list"], capture_output=True, text=True)
     first = re.search("first to differ: (.*)", done.stdout)
     rows = re.findall(r"^ok +(\S+) +\[\S*\] +\S+ +\S+ +(\S+) +(\S+)", done.stdout, re.M)
@@ -74,17 +74,17 @@ def compare(reference, other):
 
 def agrees(c, what, model, reference):
     """Every tensor of the golden is there and within its tolerance; gives the twin's file."""
-    other, said = twin(model, reference)
+    other, output = twin(model, reference)
     names = load_file(reference).keys()
     status, first, rows, list_ = compare(reference, other) if other.exists() else (None, None, {}, "")
     missing = sorted(names - rows.keys())
     if status == 0 and not missing:
         share, worst = max((a / b, name) for name, (a, b) in rows.items() if b)
-        said = f"{len(rows)} of {len(names)} agree, at most {share:.2f} of what may be: {worst}"
+        report = f"{len(rows)} of {len(names)} agree, at most {share:.2f} of what may be: {worst}"
     else:
         wrong = f"status {status}; not there or wrong: {missing[:10]}"
-        said = "\n".join([wrong, said, *list_.splitlines()[-8:]])
-    c.check(f"twin: {what}", status == 0 and not missing, said)
+        report = "\n".join([wrong, output, *list_.splitlines()[-8:]])
+    c.check(f"twin: {what}", status == 0 and not missing, report)
     return other
 
 
@@ -122,8 +122,8 @@ def check_written(c, made):
         tensors[wrong] = tensors[wrong] * 1.001
         save_file(tensors, other, metadata={"precision": "f32"})
         status, first, _, _ = compare(reference, other)
-        said = f"status {status}, first {first}"
-        c.check(f"planted in {name}: {wrong}", status == 3 and first == wrong, said)
+        report = f"status {status}, first {first}"
+        c.check(f"planted in {name}: {wrong}", status == 3 and first == wrong, report)
 
 
 def check_mistakes(c, made):
@@ -131,12 +131,12 @@ def check_mistakes(c, made):
     for name, line, instead, expected in MISTAKES:
         program = c.folder / "mistaken.py"
         program.write_text(source.replace(line, instead))
-        other, said = twin(TINY, made[name], program)
+        other, output = twin(TINY, made[name], program)
         status, first, _, _ = compare(made[name], other)
-        ran = source.count(line) == 1 and said.endswith(" tensors")
+        ran = source.count(line) == 1 and output.endswith(" tensors")
         found = ran and status == 3 and re.fullmatch(expected, first)
-        said = f"status {status}, first {first}" if ran else f"not planted, or it failed: {said}"
-        c.check(f"planted: {line.strip()} -> {instead or 'nothing'}", found, said)
+        report = f"status {status}, first {first}" if ran else f"not planted, or it failed: {output}"
+        c.check(f"planted: {line.strip()} -> {instead or 'nothing'}", found, report)
 
 
 if __name__ == "__main__":

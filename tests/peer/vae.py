@@ -1,4 +1,4 @@
-"""vdm's VAE against diffusers' AutoencoderKLCogVideoX, run in float64: random small models, drawn anew at every
+"""vdm's VAE against diffusers' AutoencoderKLCogVideoX, run in float64: random small models, drawn again at every
 run. First every number of frames that the chunk rules tell apart, whole and in tiles, on one model of four
 levels; then random shapes: levels, channels, groups, layers, temporal ratio, quant convolutions, dtypes, odd
 sides. With --full, the published width as well."""
