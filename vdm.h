@@ -724,7 +724,7 @@ int vdm_video_name_check(const char *path, vdm_error *err);
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err);
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err); /* the stream keeps its own errors */
 void vdm_ppm_write(const vdm_picture *p, FILE *to);                /* likewise: ferror(to) */
-/* The Lanczos resize of Pillow 13, to the bit; the aspect is not kept. A picture of that size is copied. */
+/* The Lanczos resize of Pillow 13, to the bit; the aspect may change. A picture of that size is copied. */
 int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int width, vdm_error *err);
 /* YUV4MPEG2, a name that ends in .y4m: 4:4:4, BT.601, 8 frames a second. frames [T,H,W,3]. */
 int vdm_y4m_write(const char *path, const uint8_t *frames, int T, int H, int W, vdm_error *err);
@@ -841,7 +841,7 @@ struct vdm_trace {
     /* private */
     char prefix[VDM_TRACE_NAME], name[VDM_TRACE_NAME];
     struct vdm_trace *root; /* of a part's trace: the caller's */
-    float *space;           /* for tensors that are gathered, or that no layer keeps */
+    float *space;           /* for tensors that are gathered, or that no layer stores */
     size_t capacity;
 };
 void vdm_trace_free(vdm_trace *trace); /* its memory, not itself */

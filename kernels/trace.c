@@ -1,6 +1,6 @@
 /* Traces: tensors shown to a caller (vdm.h: vdm_trace) as the layers complete them.
  *
- * Trap: a trace must not change what it looks at. What a layer doesn't keep is computed once more into memory of the
+ * Trap: a trace must not change what it looks at. What a layer doesn't store is recomputed into memory of the
  * trace's own, never by another way through the layer. */
 #include "kernels/trace.h"
 

@@ -26,7 +26,7 @@ void vdm_trace_see(vdm_trace *trace, const float *x, int rank, const int64_t *sh
 /* x is shape[0] pieces, `stride` floats from one to the next: shown as one tensor. */
 void vdm_trace_pieces(vdm_trace *trace, const float *x, int64_t stride, int rank, const int64_t *shape,
                       const char *format, ...) __attribute__((format(printf, 6, 7)));
-/* For a tensor that no layer keeps: memory for it if it is wanted, else NULL; filled, then shown by vdm_trace_show. */
+/* For a tensor that no layer stores: memory for it if it is wanted, else NULL; filled, then shown by vdm_trace_show. */
 float *vdm_trace_space(vdm_trace *trace, int rank, const int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void vdm_trace_show(vdm_trace *trace, int rank, const int64_t *shape);

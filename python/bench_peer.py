@@ -555,8 +555,8 @@ def compare(o, name):
 
 def listed(o):
     """Names that vdm bench knows and that have a peer."""
-    said = subprocess.run([o.vdm, "bench", "--list"], check=True, capture_output=True, text=True).stdout
-    names = [line.split()[0] for line in said.splitlines()]
+    output = subprocess.run([o.vdm, "bench", "--list"], check=True, capture_output=True, text=True).stdout
+    names = [line.split()[0] for line in output.splitlines()]
     names = [n for n in names if peer_of(n)[0]]
     if o.precision != "f32":
         names = [n for n in names if "f32" not in n.split(".")]

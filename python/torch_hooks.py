@@ -124,8 +124,8 @@ class Hooks:
             self.tensors = {name.removeprefix("chunk.1."): x for name, x in self.tensors.items()}
 
     def write(self, path, dtype):
-        said = {"precision": {torch.bfloat16: "bf16"}.get(dtype, "f32")}
-        save_file({k: v.float().contiguous() for k, v in self.tensors.items()}, path, metadata=said)
+        metadata = {"precision": {torch.bfloat16: "bf16"}.get(dtype, "f32")}
+        save_file({k: v.float().contiguous() for k, v in self.tensors.items()}, path, metadata=metadata)
 
 
 def forward(model, x, text, t):

@@ -98,7 +98,7 @@ static int take_memory(const struct memory *m)
     *m->size = fread(text, 1, (size_t)size, m->stream);
     text[*m->size] = 0;
     bool whole = *m->size == (size_t)size;
-    return fseek(m->stream, size, SEEK_SET) == 0 && whole ? 0 : EOF; /* writing goes on at the end */
+    return fseek(m->stream, size, SEEK_SET) == 0 && whole ? 0 : EOF; /* writing continues at the end */
 }
 
 static struct memory **find_memory(const FILE *f)

@@ -88,7 +88,7 @@ static int has_challenges(bool *found, const char *path, vdm_error *err)
     return 0;
 }
 
-/* Whether a file with "solutions" in its name is one of solutions, {"ID": [grid, ...], ...}, which is no task of its
+/* Whether a file with "solutions" in its name is one of solutions, {"ID": [grid, ...], ...}, which is not a task of its
  * own; any other is a task, whatever it is called. Solutions to nothing are reported. */
 static int is_solutions(bool *is, const char *path, vdm_error *err)
 {

@@ -70,7 +70,7 @@ struct coco {
     int64_t n, capacity;
     struct shot **train, **test;   /* [n_train], [n_test] */
     int64_t n_train, n_test, suit; /* suit: suitable pictures, in DIR or not */
-    bool keep;                     /* the third walk */
+    bool stores;                   /* the third walk */
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ static int read_keypoints(vdm_joint joints[KEYPOINTS], bool labelled[KEYPOINTS],
     return n;
 }
 
-static int keep_note(struct shot *s, const char *text, vdm_error *err)
+static int store_note(struct shot *s, const char *text, vdm_error *err)
 {
     if (s->n_notes == s->capacity) {
         int capacity = s->capacity ? 2 * s->capacity : 8;
@@ -358,7 +358,7 @@ static int take_note(void *user, int name, const vdm_json *j, const char *text, 
     if (!f.failed && category_of(c, category) < 0) return 0;
     struct shot *s = c->n && !f.failed ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
     if (!s) vdm_field_refuse(&f, "image_id", "the id of an image in the file");
-    if (c->keep) return s && s->chosen ? keep_note(s, text, err) : 0;
+    if (c->stores) return s && s->chosen ? store_note(s, text, err) : 0;
     if (!s) {
         leave_out(c, LEFT_ANNOTATIONS, &why);
     } else if (measure_note(c, s, &f)) {
@@ -368,10 +368,10 @@ static int take_note(void *user, int name, const vdm_json *j, const char *text, 
     return 0;
 }
 
-static int walk_notes(struct coco *c, bool keep, vdm_error *err)
+static int walk_notes(struct coco *c, bool stores, vdm_error *err)
 {
     struct json_stream k = {.names = {"annotations"}, .n = 1, .item = take_note, .user = c};
-    c->keep = keep;
+    c->stores = stores;
     return json_stream_read(c->o->tasks.annotations, &k, err);
 }
 
