@@ -57,8 +57,8 @@ HARDEN := $(if $(SANITIZE),,$(shell echo '$(HARDEN_TRIAL)' | $(CC) -Werror $(OPT
 # The library: the method at the root, and its folders. Sources compiled once for each instruction set are listed separately.
 PER_SET = kernels/set.c
 SET_PARTS = $(patsubst %,kernels/%.c,products conv conv_strips winograd attention norms elementwise peak) # set.c includes them
-ROOMS = kernels files text task
-LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(ROOMS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
+FOLDERS = kernels files text task
+LIB_SOURCES = $(filter-out $(PER_SET) $(SET_PARTS),$(wildcard *.c $(FOLDERS:%=%/*.c))) $(if $(WINDOWS),$(wildcard portable/windows/*.c))
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(foreach set,$(SETS),$(PER_SET:%.c=$(BUILD)/%@$(set).o))
 TOOL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/*.c tools/*/*.c))
 # Installed in addition to the program and the library

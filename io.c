@@ -73,7 +73,7 @@ static void skip_blank(scan *s)
 }
 
 /* "path: field: found X, expected Y", where X is the word at the cursor. */
-static int refuse_word(const scan *s, const char *field, const char *expected)
+static int reject_word(const scan *s, const char *field, const char *expected)
 {
     size_t n = 0;
     while (n < 24 && s->at + n < s->size && s->data[s->at + n] > ' ' && s->data[s->at + n] < 127) n++;
@@ -102,16 +102,16 @@ static bool take_number(scan *s, uint32_t low, uint32_t high, uint32_t *value)
     return taken;
 }
 
-static int refuse_number(const scan *s, const char *field, uint32_t low, uint32_t high)
+static int reject_number(const scan *s, const char *field, uint32_t low, uint32_t high)
 {
     char expected[64];
     snprintf(expected, sizeof expected, "a number from %u to %u", (unsigned)low, (unsigned)high);
-    return refuse_word(s, field, expected);
+    return reject_word(s, field, expected);
 }
 
 static int scan_number(scan *s, const char *field, uint32_t low, uint32_t high, uint32_t *value)
 {
-    return take_number(s, low, high, value) ? 0 : refuse_number(s, field, low, high);
+    return take_number(s, low, high, value) ? 0 : reject_number(s, field, low, high);
 }
 
 typedef struct pnm {
@@ -121,7 +121,7 @@ typedef struct pnm {
 } pnm;
 
 /* Common other formats are named in the message. */
-static int refuse_format(const scan *s)
+static int reject_format(const scan *s)
 {
     static const struct {
         const char *bytes, *name;
@@ -148,7 +148,7 @@ static int refuse_format(const scan *s)
                 "%s: format: found %s, expected PNG, PPM, PGM or PBM (ImageMagick's `convert IN OUT.png` "
                 "or Pillow's save(\"OUT.png\") converts pictures)",
                 s->path, known[i].name);
-    return refuse_word(s, "magic number", "PNG, or P1 to P6");
+    return reject_word(s, "magic number", "PNG, or P1 to P6");
 }
 
 /* The one byte of white space (or CR LF) between the header and binary samples; if a comment follows the maximum value
@@ -157,7 +157,7 @@ static int skip_delimiter(scan *s, const pnm *h)
 {
     if (peek(s) == '#') skip_comment(s);
     if (!is_blank(peek(s)))
-        return refuse_word(s, "pixels",
+        return reject_word(s, "pixels",
                            h->bits ? "white space after the height" : "white space after the maximum value");
     bool cr = peek(s) == '\r';
     s->at++;
@@ -169,7 +169,7 @@ static int scan_header(scan *s, pnm *h)
 {
     char type = s->size > 1 && s->data[0] == 'P' ? (char)s->data[1] : 0;
     int third = s->size > 2 ? s->data[2] : -1;
-    if (type < '1' || type > '6' || (third >= 0 && !is_blank(third) && third != '#')) return refuse_format(s);
+    if (type < '1' || type > '6' || (third >= 0 && !is_blank(third) && third != '#')) return reject_format(s);
     s->at = 2;
     h->ascii = type < '4';
     h->bits = type == '1' || type == '4';
@@ -219,7 +219,7 @@ static int scan_bit(scan *s, const pnm *h, size_t i, uint32_t *v)
                         h->samples, h->samples - i);
     char field[48];
     snprintf(field, sizeof field, "pixels: bit %zu", i + 1);
-    return refuse_word(s, field, "0 or 1");
+    return reject_word(s, field, "0 or 1");
 }
 
 /* Bit i of P4, the highest of a byte first. */
@@ -244,7 +244,7 @@ static int scan_sample(scan *s, const pnm *h, size_t i, uint32_t *v)
                             h->samples, h->samples - i);
         char field[48];
         snprintf(field, sizeof field, "pixels: number %zu", i + 1);
-        return refuse_number(s, field, 0, h->maxval);
+        return reject_number(s, field, 0, h->maxval);
     }
     *v = s->data[s->at++];
     if (h->maxval > 255) *v = *v << 8 | s->data[s->at++];

@@ -20,7 +20,7 @@ static uint64_t read_hash(vdm_fields *f, const char *key)
 {
     const char *text = vdm_field_text(f, key, NULL);
     if (text && strspn(text, "0123456789abcdef") == 16 && !text[16]) return strtoull(text, NULL, 16);
-    vdm_field_refuse(f, key, "16 hexadecimal digits");
+    vdm_field_reject(f, key, "16 hexadecimal digits");
     return 0;
 }
 
@@ -41,7 +41,7 @@ static int read_learned(vdm_lora_facts *to, const vdm_json *j, const char *path,
     to->view = vdm_field_int(&f, "view", 0, 0, MAX_VIEWS);
     if (vdm_field(&f, "pairs")) to->pairs = vdm_field_int(&f, "pairs", 0, 1, VDM_MAX_PAIRS);
     const char *grid = vdm_field_text(&f, "grid", "");
-    if (strlen(grid) >= sizeof to->grid) vdm_field_refuse(&f, "grid", "a shorter text");
+    if (strlen(grid) >= sizeof to->grid) vdm_field_reject(&f, "grid", "a shorter text");
     snprintf(to->grid, sizeof to->grid, "%s", grid);
     return f.failed ? -1 : 0;
 }

@@ -66,7 +66,7 @@ static void check_fixed(vdm_fields *f, const char *part)
     for (const vdm_config_key *k = vdm_config_keys; k->part; k++) {
         if (k->use != VDM_KEY_FIXED || strcmp(k->part, part) != 0) continue;
         const vdm_json_node *n = vdm_field(f, k->key);
-        if (n ? !has_value(n, k->value) : k->required) vdm_field_refuse(f, k->key, k->value);
+        if (n ? !has_value(n, k->value) : k->required) vdm_field_reject(f, k->key, k->value);
     }
 }
 
@@ -91,12 +91,12 @@ static void read_positions(vdm_fields *f, vdm_transformer_config *c)
     c->temporal_scale = vdm_field_number(f, "temporal_interpolation_scale", 1, 1e-6, 1e6);
     c->temporal_compression = vdm_field_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
     if (!c->rotary && c->learned_positions)
-        vdm_field_refuse(f, "use_rotary_positional_embeddings",
+        vdm_field_reject(f, "use_rotary_positional_embeddings",
                          "true with use_learned_positional_embeddings");
     if (c->patch_t > 0 && (!c->rotary || c->learned_positions))
-        vdm_field_refuse(f, "patch_size_t", "null unless positions are only rotary");
+        vdm_field_reject(f, "patch_size_t", "null unless positions are only rotary");
     if (c->learned_positions && (c->sample_height % c->patch || c->sample_width % c->patch))
-        vdm_field_refuse(f, "patch_size", "a divisor of sample_height and sample_width");
+        vdm_field_reject(f, "patch_size", "a divisor of sample_height and sample_width");
 }
 
 static void read_transformer(vdm_fields *f, vdm_transformer_config *c)
@@ -105,7 +105,7 @@ static void read_transformer(vdm_fields *f, vdm_transformer_config *c)
     c->layers = vdm_field_int(f, "num_layers", 30, 1, MAX_LAYERS);
     c->heads = vdm_field_int(f, "num_attention_heads", 30, 1, 1024);
     c->head_dim = vdm_field_int(f, "attention_head_dim", 64, 1, VDM_MAX_HEAD);
-    if (c->head_dim % 16) vdm_field_refuse(f, "attention_head_dim", "a multiple of 16 up to 256");
+    if (c->head_dim % 16) vdm_field_reject(f, "attention_head_dim", "a multiple of 16 up to 256");
     c->in_channels = vdm_field_int(f, "in_channels", 16, 1, MAX_CHANNELS);
     c->out_channels = vdm_field_int(f, "out_channels", 16, 1, MAX_CHANNELS);
     c->patch = vdm_field_int(f, "patch_size", 2, 1, MAX_RATIO);
@@ -116,11 +116,11 @@ static void read_transformer(vdm_fields *f, vdm_transformer_config *c)
     c->time_dim = vdm_field_int(f, "time_embed_dim", 512, 1, MAX_CHANNELS);
     c->ofs_dim = get_optional_int(f, "ofs_embed_dim", MAX_CHANNELS);
     if ((int64_t)c->text_tokens * c->text_dim > MAX_TEXT)
-        vdm_field_refuse(f, "max_text_seq_length",
+        vdm_field_reject(f, "max_text_seq_length",
                          "at most 2^26 elements of text, max_text_seq_length x text_embed_dim");
     /* the two embeddings are added; one sine and one cosine at least */
     if (c->ofs_dim && (c->ofs_dim != c->time_dim || c->ofs_dim % 2 || c->ofs_dim < 4))
-        vdm_field_refuse(f, "ofs_embed_dim", "null or time_embed_dim, even");
+        vdm_field_reject(f, "ofs_embed_dim", "null or time_embed_dim, even");
     c->flip_sin_to_cos = vdm_field_bool(f, "flip_sin_to_cos", true);
     c->freq_shift = vdm_field_number(f, "freq_shift", 0, 0, 1);
     c->norm_eps = vdm_field_number(f, "norm_eps", 1e-5, 1e-15, 1);
@@ -142,11 +142,11 @@ static void read_block_types(vdm_fields *f, const char *key, int blocks, const c
     if (!list && blocks == 4) return; /* the default has four */
     snprintf(expected, sizeof expected, "a list of %d times \"%s\"", blocks, type);
     if (!list || list->kind != VDM_JSON_ARRAY || list->children != blocks) {
-        vdm_field_refuse(f, key, expected);
+        vdm_field_reject(f, key, expected);
         return;
     }
     for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(f->json, n))
-        if (n->kind != VDM_JSON_STRING || strcmp(n->text, type) != 0) vdm_field_refuse(f, key, expected);
+        if (n->kind != VDM_JSON_STRING || strcmp(n->text, type) != 0) vdm_field_reject(f, key, expected);
 }
 
 static void read_blocks(vdm_fields *f, vdm_vae_config *c)
@@ -158,7 +158,7 @@ static void read_blocks(vdm_fields *f, vdm_vae_config *c)
         c->blocks = 4;
         memcpy(c->block_channels, published, sizeof published);
     } else if (list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_VAE_BLOCKS) {
-        vdm_field_refuse(f, "block_out_channels", "a list of 1 to 8 integers");
+        vdm_field_reject(f, "block_out_channels", "a list of 1 to 8 integers");
         return;
     } else {
         for (const vdm_json_node *n = list + 1; n; n = vdm_json_next(f->json, n))
@@ -167,7 +167,7 @@ static void read_blocks(vdm_fields *f, vdm_vae_config *c)
     }
     for (int i = 0; i < c->blocks; i++)
         if (c->block_channels[i] % c->groups)
-            vdm_field_refuse(f, "block_out_channels", "multiples of norm_num_groups");
+            vdm_field_reject(f, "block_out_channels", "multiples of norm_num_groups");
     read_block_types(f, "down_block_types", c->blocks, "CogVideoXDownBlock3D");
     read_block_types(f, "up_block_types", c->blocks, "CogVideoXUpBlock3D");
 }
@@ -182,7 +182,7 @@ static void read_vae(vdm_fields *f, vdm_vae_config *c)
     c->temporal_compression = vdm_field_int(f, "temporal_compression_ratio", 4, 1, MAX_RATIO);
     int ratio = c->temporal_compression;
     if ((ratio & (ratio - 1)) != 0 || ratio > 1 << (c->blocks > 0 ? c->blocks - 1 : 0))
-        vdm_field_refuse(f, "temporal_compression_ratio",
+        vdm_field_reject(f, "temporal_compression_ratio",
                          "a power of two, at most one 2 for each block but the last");
     c->sample_height = vdm_field_int(f, "sample_height", 480, 1, VDM_MAX_SIDE);
     c->sample_width = vdm_field_int(f, "sample_width", 720, 1, VDM_MAX_SIDE);
@@ -192,9 +192,9 @@ static void read_vae(vdm_fields *f, vdm_vae_config *c)
     c->post_quant_conv = vdm_field_bool(f, "use_post_quant_conv", false);
     /* diffusers makes these convolutions as wide as the picture but gives them latents */
     if (c->quant_conv && c->latent_channels != c->channels)
-        vdm_field_refuse(f, "use_quant_conv", "false unless latent_channels is out_channels");
+        vdm_field_reject(f, "use_quant_conv", "false unless latent_channels is out_channels");
     if (c->post_quant_conv && c->latent_channels != c->channels)
-        vdm_field_refuse(f, "use_post_quant_conv", "false unless latent_channels is out_channels");
+        vdm_field_reject(f, "use_post_quant_conv", "false unless latent_channels is out_channels");
     c->norm_eps = vdm_field_number(f, "norm_eps", 1e-6, 1e-15, 1); /* not of every norm: vae.c */
 }
 
@@ -211,7 +211,7 @@ static void read_scheduler(vdm_fields *f, vdm_scheduler_config *c)
     const vdm_json_node *class = vdm_field(f, "_class_name");
     c->dpm = class && class->kind == VDM_JSON_STRING && strcmp(class->text, "CogVideoXDPMScheduler") == 0;
     if (!c->dpm && !(class && has_value(class, "CogVideoXDDIMScheduler")))
-        vdm_field_refuse(f, "_class_name", "CogVideoXDDIMScheduler or CogVideoXDPMScheduler");
+        vdm_field_reject(f, "_class_name", "CogVideoXDDIMScheduler or CogVideoXDPMScheduler");
     check_fixed(f, "scheduler");
     c->train_timesteps = vdm_field_int(f, "num_train_timesteps", 1000, 1, 1000);
     c->beta_start = vdm_field_number(f, "beta_start", 0.00085, 1e-9, 0.999);
@@ -240,7 +240,7 @@ static void check_class(vdm_fields *f, const char *part, const char *class)
         list->kind == VDM_JSON_ARRAY && list->children == 2 ? vdm_json_next(f->json, list + 1) : NULL;
     if (name && (name->kind == VDM_JSON_NULL || has_value(name, class))) return;
     snprintf(expected, sizeof expected, "[\"diffusers\", \"%s\"], as in the part's own configuration", class);
-    vdm_field_refuse(f, part, expected);
+    vdm_field_reject(f, part, expected);
 }
 
 /* diffusers makes the parts of the classes that model_index.json names, whatever their own files say. A folder without
@@ -340,7 +340,7 @@ int vdm_text_config_read(vdm_text_config *c, const char *dir, vdm_error *err)
         c->norm_eps = vdm_field_number(&file.fields, "layer_norm_epsilon", 1e-6, 0, 1);
         if (c->buckets % 4 ||
             c->max_distance <= c->buckets / 4) /* halves of halves; a logarithm of more than 1 */
-            vdm_field_refuse(&file.fields, "relative_attention_num_buckets",
+            vdm_field_reject(&file.fields, "relative_attention_num_buckets",
                              "a multiple of 4, less than 4 times the largest distance");
     }
     return config_close(&file) ? -1 : status;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-int vdm_refuse_value(vdm_error *err, const char *path, const char *at, const vdm_json_node *value,
+int vdm_reject_value(vdm_error *err, const char *path, const char *at, const vdm_json_node *value,
                      const char *expected)
 {
     static const char *const kinds[] = {"null", "false", "true", "", "", "an array", "an object"};
@@ -26,7 +26,7 @@ void vdm_fields_open(vdm_fields *f, const vdm_json *json, const vdm_json_node *o
     *f = (vdm_fields){.json = json, .object = object, .path = path, .err = err};
     if (object->kind == VDM_JSON_OBJECT) return;
     f->failed = true;
-    vdm_refuse_value(err, path, "document", object, "an object");
+    vdm_reject_value(err, path, "document", object, "an object");
 }
 
 const vdm_json_node *vdm_field(const vdm_fields *f, const char *key)
@@ -34,13 +34,13 @@ const vdm_json_node *vdm_field(const vdm_fields *f, const char *key)
     return f->object->kind == VDM_JSON_OBJECT ? vdm_json_get(f->json, f->object, key) : NULL;
 }
 
-void vdm_field_refuse(vdm_fields *f, const char *key, const char *expected)
+void vdm_field_reject(vdm_fields *f, const char *key, const char *expected)
 {
     char at[160];
     if (f->failed) return;
     f->failed = true;
     snprintf(at, sizeof at, "%s%.80s", f->inside, key);
-    vdm_refuse_value(f->err, f->path, at, vdm_field(f, key), expected);
+    vdm_reject_value(f->err, f->path, at, vdm_field(f, key), expected);
 }
 
 void vdm_fields_inside(vdm_fields *inner, vdm_fields *f, const char *key)
@@ -49,7 +49,7 @@ void vdm_fields_inside(vdm_fields *inner, vdm_fields *f, const char *key)
     *inner = *f;
     if (object) inner->object = object;
     snprintf(inner->inside, sizeof inner->inside, "%.40s%.20s.", f->inside, key);
-    if (!object || object->kind != VDM_JSON_OBJECT) vdm_field_refuse(f, key, "an object");
+    if (!object || object->kind != VDM_JSON_OBJECT) vdm_field_reject(f, key, "an object");
     inner->failed = f->failed;
 }
 
@@ -79,7 +79,7 @@ double vdm_field_number(vdm_fields *f, const char *key, double fallback, double 
     if (v || !(fallback >= minimum && fallback <= maximum)) {
         char expected[96];
         snprintf(expected, sizeof expected, "a number from %g to %g", minimum, maximum);
-        vdm_field_refuse(f, key, expected);
+        vdm_field_reject(f, key, expected);
     }
     return fallback;
 }
@@ -96,7 +96,7 @@ static int64_t integer(vdm_fields *f, const char *key, const vdm_json_node *valu
         char expected[96];
         snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)range[0],
                  (long long)range[1]);
-        vdm_field_refuse(f, key, expected);
+        vdm_field_reject(f, key, expected);
     }
     return fallback;
 }
@@ -121,7 +121,7 @@ bool vdm_field_bool(vdm_fields *f, const char *key, bool fallback)
 {
     const vdm_json_node *v = vdm_field(f, key);
     if (!v) return fallback;
-    if (v->kind != VDM_JSON_TRUE && v->kind != VDM_JSON_FALSE) vdm_field_refuse(f, key, "true or false");
+    if (v->kind != VDM_JSON_TRUE && v->kind != VDM_JSON_FALSE) vdm_field_reject(f, key, "true or false");
     return v->kind == VDM_JSON_TRUE;
 }
 
@@ -129,7 +129,7 @@ const char *vdm_field_text(vdm_fields *f, const char *key, const char *fallback)
 {
     const vdm_json_node *v = vdm_field(f, key);
     if (v && v->kind == VDM_JSON_STRING) return v->text;
-    if (v || !fallback) vdm_field_refuse(f, key, "a string");
+    if (v || !fallback) vdm_field_reject(f, key, "a string");
     return fallback;
 }
 

@@ -16,7 +16,7 @@ typedef struct vdm_fields {
 } vdm_fields;
 
 /* "path: at: found ..., expected ..."; value NULL: nothing. Returns -1. */
-int vdm_refuse_value(vdm_error *err, const char *path, const char *at, const vdm_json_node *value,
+int vdm_reject_value(vdm_error *err, const char *path, const char *at, const vdm_json_node *value,
                      const char *expected);
 
 /* Rejects a value that is not an object. */
@@ -28,7 +28,7 @@ void vdm_fields_inside(vdm_fields *inner, vdm_fields *f, const char *key);
 void vdm_fields_only(vdm_fields *f, const char *const *keys, int n);
 
 const vdm_json_node *vdm_field(const vdm_fields *f, const char *key); /* or NULL */
-void vdm_field_refuse(vdm_fields *f, const char *key, const char *expected);
+void vdm_field_reject(vdm_fields *f, const char *key, const char *expected);
 
 /* An absent key gives the fallback; if the fallback is not a legal value (a number outside the range, NULL), the key is
  * required. */

@@ -32,7 +32,7 @@ typedef struct parser {
 } parser;
 
 /* "path: JSON, line 3, column 7: expected a value, found 'x'" */
-static int refuse_at(const parser *p, const char *at, const char *expected)
+static int reject_at(const parser *p, const char *at, const char *expected)
 {
     size_t line = 1, column = 1;
     for (const char *c = p->begin; c < at; c++) {
@@ -51,9 +51,9 @@ static int refuse_at(const parser *p, const char *at, const char *expected)
                     expected, found);
 }
 
-static int refuse(const parser *p, const char *expected)
+static int reject(const parser *p, const char *expected)
 {
-    return refuse_at(p, p->at, expected);
+    return reject_at(p, p->at, expected);
 }
 
 /* The next character; 0 at the end (a NUL in the text is never legal either). */
@@ -97,7 +97,7 @@ static int read_hex4(parser *p, uint32_t *code)
         else if (c >= 'A' && c <= 'F')
             digit = (uint32_t)(c - 'A' + 10);
         else
-            return refuse(p, "four hexadecimal digits after \\u");
+            return reject(p, "four hexadecimal digits after \\u");
         *code = *code << 4 | digit;
     }
     return 0;
@@ -109,14 +109,14 @@ static int read_unicode(parser *p)
     const char *start = p->at;
     uint32_t code, low;
     if (read_hex4(p, &code)) return -1;
-    if (code == 0) return refuse_at(p, start, "no NUL in a string");
-    if (code >= 0xdc00 && code < 0xe000) return refuse_at(p, start, "a surrogate pair");
+    if (code == 0) return reject_at(p, start, "no NUL in a string");
+    if (code >= 0xdc00 && code < 0xe000) return reject_at(p, start, "a surrogate pair");
     if (code >= 0xd800 && code < 0xdc00) {
-        if (p->end - p->at < 2 || p->at[0] != '\\' || p->at[1] != 'u') return refuse(p, "a surrogate pair");
+        if (p->end - p->at < 2 || p->at[0] != '\\' || p->at[1] != 'u') return reject(p, "a surrogate pair");
         p->at += 2;
         start = p->at;
         if (read_hex4(p, &low)) return -1;
-        if (low < 0xdc00 || low > 0xdfff) return refuse_at(p, start, "a surrogate pair");
+        if (low < 0xdc00 || low > 0xdfff) return reject_at(p, start, "a surrogate pair");
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
     put_utf8(p, code);
@@ -133,7 +133,7 @@ static int read_escape(parser *p)
         p->at++;
         return read_unicode(p);
     }
-    if (!known) return refuse(p, "one of \" \\ / b f n r t u after a backslash");
+    if (!known) return reject(p, "one of \" \\ / b f n r t u after a backslash");
     *p->out++ = codes[known - names];
     p->at++;
     return 0;
@@ -141,20 +141,20 @@ static int read_escape(parser *p)
 
 static int read_string(parser *p, const char **text)
 {
-    if (peek(p) != '"') return refuse(p, "a string");
+    if (peek(p) != '"') return reject(p, "a string");
     *text = p->out;
     p->at++;
     for (;;) {
-        if (p->at == p->end) return refuse(p, "the end of a string");
+        if (p->at == p->end) return reject(p, "the end of a string");
         unsigned char c = (unsigned char)*p->at;
         if (c == '"') break;
-        if (c < 0x20) return refuse(p, "no control character in a string");
+        if (c < 0x20) return reject(p, "no control character in a string");
         if (c == '\\') {
             if (read_escape(p)) return -1;
             continue;
         }
         size_t n = (size_t)vdm_utf8_length(p->at, (size_t)(p->end - p->at));
-        if (n == 0) return refuse(p, "UTF-8");
+        if (n == 0) return reject(p, "UTF-8");
         memcpy(p->out, p->at, n);
         p->out += n;
         p->at += n;
@@ -193,26 +193,26 @@ static int read_number(parser *p, vdm_json_node *node)
 {
     const char *start = p->at, *stop = start;
     while (stop < p->end && (is_digit(*stop) || strchr("+-.eE", *stop)) && *stop) stop++;
-    if (stop - start > MAX_NUMBER) return refuse(p, "a number of at most 100 characters");
+    if (stop - start > MAX_NUMBER) return reject(p, "a number of at most 100 characters");
     char digits[MAX_NUMBER + 1], *d = digits;
     long exponent = 0, fraction = 0;
     if (peek(p) == '-') *d++ = *p->at++;
-    if (!is_digit(peek(p))) return refuse(p, "a digit");
+    if (!is_digit(peek(p))) return reject(p, "a digit");
     if (peek(p) == '0')
         *d++ = *p->at++;
     else
         take_digits(p, &d);
-    if (is_digit(peek(p))) return refuse(p, "no digit after a leading 0");
+    if (is_digit(peek(p))) return reject(p, "no digit after a leading 0");
     if (peek(p) == '.') {
         p->at++;
         fraction = take_digits(p, &d);
-        if (fraction == 0) return refuse(p, "a digit after the point");
+        if (fraction == 0) return reject(p, "a digit after the point");
     }
     if (peek(p) == 'e' || peek(p) == 'E') {
         p->at++;
         bool negative = peek(p) == '-';
         if (negative || peek(p) == '+') p->at++;
-        if (!is_digit(peek(p))) return refuse(p, "a digit in the exponent");
+        if (!is_digit(peek(p))) return reject(p, "a digit in the exponent");
         for (; is_digit(peek(p)); p->at++)
             if (exponent < 100000) exponent = 10 * exponent + (*p->at - '0');
         if (negative) exponent = -exponent;
@@ -220,7 +220,7 @@ static int read_number(parser *p, vdm_json_node *node)
     *d = 0;
     node->kind = VDM_JSON_NUMBER;
     node->number = to_double(digits, exponent - fraction);
-    if (!isfinite(node->number)) return refuse_at(p, start, "a number that a double can hold");
+    if (!isfinite(node->number)) return reject_at(p, start, "a number that a double can hold");
     node->text = p->out;
     memcpy(p->out, start, (size_t)(p->at - start));
     p->out += p->at - start;
@@ -242,7 +242,7 @@ static int read_word(parser *p, vdm_json_node *node)
         p->at += words[i].length;
         return 0;
     }
-    return refuse(p, "a value");
+    return reject(p, "a value");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -273,9 +273,9 @@ static int read_key(parser *p, const char **key)
 {
     *key = NULL;
     if (!in_object(p)) return 0;
-    if (peek_past_space(p) != '"') return refuse(p, "a key in quotes");
+    if (peek_past_space(p) != '"') return reject(p, "a key in quotes");
     if (read_string(p, key)) return -1;
-    if (peek_past_space(p) != ':') return refuse(p, "':' after a key");
+    if (peek_past_space(p) != ':') return reject(p, "':' after a key");
     p->at++;
     return 0;
 }
@@ -286,7 +286,7 @@ static int read_value(parser *p, const char *key)
     char c = peek_past_space(p);
     vdm_json_node *node = add_node(p, key);
     if (c == '{' || c == '[') {
-        if (p->depth == VDM_MAX_JSON_DEPTH) return refuse(p, "at most 64 levels of nesting");
+        if (p->depth == VDM_MAX_JSON_DEPTH) return reject(p, "at most 64 levels of nesting");
         node->kind = c == '{' ? VDM_JSON_OBJECT : VDM_JSON_ARRAY;
         p->open[p->depth] = node - p->json->nodes;
         p->last[p->depth++] = -1;
@@ -317,7 +317,7 @@ static int read_between(parser *p, bool *more)
             p->at++;
             return 0;
         } else {
-            return refuse(p, close == '}' ? "',' or '}'" : "',' or ']'");
+            return reject(p, close == '}' ? "',' or '}'" : "',' or ']'");
         }
     }
     *more = false;
@@ -331,7 +331,7 @@ static int read_document(parser *p)
         if (read_key(p, &key) || read_value(p, key) || read_between(p, &more)) return -1;
     }
     peek_past_space(p);
-    return p->at == p->end ? 0 : refuse(p, "nothing after the document");
+    return p->at == p->end ? 0 : reject(p, "nothing after the document");
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -340,7 +340,7 @@ static int compare_keys(const void *a, const void *b)
 }
 
 /* Sorts the keys of every object and compares neighbours: n log n, since comparing all pairs could take hours. */
-static int refuse_duplicates(const vdm_json *j, const char *path, vdm_error *err)
+static int reject_duplicates(const vdm_json *j, const char *path, vdm_error *err)
 {
     int64_t max = 0;
     for (int64_t i = 0; i < j->count; i++)
@@ -385,7 +385,7 @@ int vdm_json_parse(vdm_json *j, const char *text, size_t size, const char *path,
                 .out = j->strings,
                 .json = j,
                 .err = err};
-    if (j->strings && read_document(&p) == 0 && refuse_duplicates(j, path, err) == 0) return 0;
+    if (j->strings && read_document(&p) == 0 && reject_duplicates(j, path, err) == 0) return 0;
     vdm_json_free(j);
     return -1;
 }

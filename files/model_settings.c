@@ -70,7 +70,7 @@ static int check_word(vdm_fields *f, const struct rule *r)
                                    : " or ",
                  r->words[i]);
     }
-    vdm_field_refuse(f, r->key, expected);
+    vdm_field_reject(f, r->key, expected);
     return 0;
 }
 
@@ -83,7 +83,7 @@ static bool read_size(int *height, int *width, const char *text)
            *width >= 1 && *width <= VDM_MAX_SIDE;
 }
 
-/* The value as a number; one that is not legal is refused. */
+/* The value as a number; one that is not legal is rejected. */
 static double check_value(vdm_fields *f, const struct rule *r)
 {
     int height, width;
@@ -97,7 +97,7 @@ static double check_value(vdm_fields *f, const struct rule *r)
         return check_word(f, r);
     case SIZE:
         size = vdm_field_text(f, r->key, "");
-        if (!read_size(&height, &width, size)) vdm_field_refuse(f, r->key, "HxW, as in 480x720");
+        if (!read_size(&height, &width, size)) vdm_field_reject(f, r->key, "HxW, as in 480x720");
         return 0;
     }
     return 0;

@@ -95,7 +95,7 @@ static int take_chunk(png *p, chunk *c)
     return 0;
 }
 
-static int refuse_size(const png *p, const chunk *c, const char *expected)
+static int reject_size(const png *p, const chunk *c, const char *expected)
 {
     return vdm_fail(p->err, "%s: %s: found %zu bytes, expected %s", p->path, c->type, c->size, expected);
 }
@@ -110,7 +110,7 @@ static int read_header(png *p)
     if (strcmp(c.type, "IHDR") != 0)
         return vdm_fail(p->err, "%s: first chunk: found %s, expected IHDR%s", p->path, c.type,
                         strcmp(c.type, "CgBI") == 0 ? " (this is Apple's own kind of PNG)" : "");
-    if (c.size != 13) return refuse_size(p, &c, "13");
+    if (c.size != 13) return reject_size(p, &c, "13");
     const uint8_t *d = c.data;
     p->width = load_be32(d);
     p->height = load_be32(d + 4);
@@ -137,7 +137,7 @@ static int read_palette(png *p, const chunk *c)
 {
     int n = (int)(c->size / 3);
     if (c->size % 3 || c->size < 3 || c->size > 768)
-        return refuse_size(p, c, "3 for each of 1 to 256 colours");
+        return reject_size(p, c, "3 for each of 1 to 256 colours");
     if (p->colours) return vdm_fail(p->err, "%s: PLTE: found a second one", p->path);
     if (p->type == GREY || p->type == GREY_ALPHA)
         return vdm_fail(p->err, "%s: PLTE: found a palette, but the picture is grey", p->path);
@@ -156,13 +156,13 @@ static int read_transparency(png *p, const chunk *c)
 {
     if (p->type == PALETTE) {
         if (c->size > (size_t)p->colours)
-            return refuse_size(p, c, "at most one for each colour of a palette before it");
+            return reject_size(p, c, "at most one for each colour of a palette before it");
         for (size_t i = 0; i < c->size; i++) p->palette[i][3] = c->data[i];
         return 0;
     }
     if (p->type != GREY && p->type != RGB)
         return vdm_fail(p->err, "%s: tRNS: found transparency, but the pixels have their own", p->path);
-    if (c->size != 2 * (size_t)p->channels) return refuse_size(p, c, p->type == GREY ? "2" : "6");
+    if (c->size != 2 * (size_t)p->channels) return reject_size(p, c, p->type == GREY ? "2" : "6");
     p->has_key = true;
     for (int k = 0; k < p->channels; k++)
         p->key[k] = (uint16_t)((c->data[2 * k] << 8 | c->data[2 * k + 1]) & ((1 << p->depth) - 1));
@@ -287,7 +287,7 @@ static int read_chunks(png *p)
     if (read_header(p) || take_chunk(p, &c)) return -1;
     for (; strcmp(c.type, "IEND") != 0;)
         if (read_chunk(p, &c) || take_chunk(p, &c)) return -1;
-    if (c.size) return refuse_size(p, &c, "0");
+    if (c.size) return reject_size(p, &c, "0");
     if (!p->stream) return vdm_fail(p->err, "%s: IDAT: found none, expected pixels", p->path);
     if (p->at < p->size)
         return vdm_fail(p->err, "%s: end: found %zu bytes after IEND, expected one picture a file", p->path,

@@ -22,7 +22,7 @@ typedef struct place {
     vdm_error *err;
 } place;
 
-static int refuse(const place *p, const vdm_json_node *v, const char *expected)
+static int reject(const place *p, const vdm_json_node *v, const char *expected)
 {
     char at[160];
     int n = snprintf(at, sizeof at, "%.60s%s%.60s", p->id ? p->id : "", p->id ? "." : "", p->part);
@@ -30,7 +30,7 @@ static int refuse(const place *p, const vdm_json_node *v, const char *expected)
     if (p->side) n += snprintf(at + n, sizeof at - (size_t)n, ".%s", p->side);
     if (p->row >= 0) n += snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->row);
     if (p->col >= 0) snprintf(at + n, sizeof at - (size_t)n, "[%d]", p->col);
-    return vdm_refuse_value(p->err, p->path, at, v, expected);
+    return vdm_reject_value(p->err, p->path, at, v, expected);
 }
 
 static const vdm_json_node *first_child(const vdm_json_node *v)
@@ -46,15 +46,15 @@ static bool is_side(const vdm_json_node *v)
 static int read_row(place *p, const vdm_json_node *row, vdm_grid *g)
 {
     char expected[64];
-    if (!is_side(row)) return refuse(p, row, "an array of 1 to 30 numbers");
+    if (!is_side(row)) return reject(p, row, "an array of 1 to 30 numbers");
     if (p->row == 0) g->cols = (int)row->children;
     snprintf(expected, sizeof expected, "%d numbers, as in the first row", g->cols);
-    if (row->children != g->cols) return refuse(p, row, expected);
+    if (row->children != g->cols) return reject(p, row, expected);
     p->col = 0;
     for (const vdm_json_node *v = first_child(row); v; v = vdm_json_next(p->j, v), p->col++) {
         if (v->kind != VDM_JSON_NUMBER || !(v->number >= 0 && v->number <= 9) ||
             v->number != floor(v->number))
-            return refuse(p, v, "an integer from 0 to 9");
+            return reject(p, v, "an integer from 0 to 9");
         g->cells[p->row * g->cols + p->col] = (uint8_t)v->number;
     }
     p->col = -1;
@@ -63,7 +63,7 @@ static int read_row(place *p, const vdm_json_node *row, vdm_grid *g)
 
 static int read_grid(place *p, const vdm_json_node *v, vdm_grid *g)
 {
-    if (!is_side(v)) return refuse(p, v, "an array of 1 to 30 rows");
+    if (!is_side(v)) return reject(p, v, "an array of 1 to 30 rows");
     g->rows = (int)v->children;
     p->row = 0;
     for (const vdm_json_node *row = first_child(v); row; row = vdm_json_next(p->j, row), p->row++)
@@ -74,13 +74,13 @@ static int read_grid(place *p, const vdm_json_node *v, vdm_grid *g)
 
 static int read_pair(place *p, const vdm_json_node *v, vdm_arc_pair *pair, bool need_output)
 {
-    if (v->kind != VDM_JSON_OBJECT) return refuse(p, v, "an object with input and output");
+    if (v->kind != VDM_JSON_OBJECT) return reject(p, v, "an object with input and output");
     const vdm_json_node *x = vdm_json_get(p->j, v, "input"), *y = vdm_json_get(p->j, v, "output");
     p->side = "input";
-    if (!x) return refuse(p, NULL, "a grid");
+    if (!x) return reject(p, NULL, "a grid");
     if (read_grid(p, x, &pair->x)) return -1;
     p->side = "output";
-    if (!y && need_output) return refuse(p, NULL, "a grid");
+    if (!y && need_output) return reject(p, NULL, "a grid");
     bool open = y && y->kind == VDM_JSON_NULL && !need_output; /* an answer that is not known */
     if (y && !open && read_grid(p, y, &pair->y)) return -1;
     p->side = NULL;
@@ -94,7 +94,7 @@ static int read_part(place *p, const char *part, bool need_output, vdm_arc_pair 
     p->pair = p->row = p->col = -1;
     p->side = NULL;
     if (!list || list->kind != VDM_JSON_ARRAY || list->children < 1 || list->children > VDM_MAX_ARC_PAIRS)
-        return refuse(p, list, "an array of 1 to 10000 pairs");
+        return reject(p, list, "an array of 1 to 10000 pairs");
     *pairs = vdm_alloc((size_t)list->children, sizeof **pairs, "the pairs of a task", p->err);
     if (!*pairs) return -1;
     *n = (int)list->children;
@@ -117,7 +117,7 @@ static int take_solutions(place *p, vdm_arc *a, const vdm_json_node *list)
         if (v->kind == VDM_JSON_NULL) continue;
         if (read_grid(p, v, &g)) return -1;
         if (known->rows && !vdm_grid_equal(known, &g))
-            return refuse(p, v, "the output that the task has itself");
+            return reject(p, v, "the output that the task has itself");
         *known = g;
     }
     return 0;
@@ -128,7 +128,7 @@ static int open_solutions(vdm_json *j, const char *path, vdm_error *err)
 {
     if (vdm_json_read(j, path, err)) return -1;
     if (j->nodes->kind == VDM_JSON_OBJECT) return 0;
-    vdm_refuse_value(err, path, "document", j->nodes, "an object with the answers to each task, by its ID");
+    vdm_reject_value(err, path, "document", j->nodes, "an object with the answers to each task, by its ID");
     vdm_json_free(j);
     return -1;
 }
@@ -145,7 +145,7 @@ static int read_solutions(vdm_arc *a, const vdm_arc_collection *c, const char *i
                .err = err};
     const vdm_json_node *list = vdm_json_get(&c->solutions, c->solutions.nodes, id);
     if (list && (list->kind != VDM_JSON_ARRAY || list->children != a->n_test))
-        return refuse(&p, list, "an array with an answer for each test");
+        return reject(&p, list, "an array with an answer for each test");
     return list ? take_solutions(&p, a, list) : 0;
 }
 
@@ -236,7 +236,7 @@ static int read_list(place *p, vdm_arc *a)
 {
     const vdm_json_node *list = p->j->nodes;
     if (list->children < 2 || list->children > VDM_MAX_ARC_PAIRS)
-        return refuse(p, list, "an object with train and test, or an array of 2 to 10000 pairs");
+        return reject(p, list, "an object with train and test, or an array of 2 to 10000 pairs");
     a->train = vdm_alloc((size_t)list->children, sizeof *a->train, "the pairs of a task", p->err);
     a->test = vdm_alloc(1, sizeof *a->test, "the pairs of a task", p->err);
     if (!a->train || !a->test) return -1;
@@ -252,7 +252,7 @@ static int read_list(place *p, vdm_arc *a)
 
 static int read_object(place *p, vdm_arc *a)
 {
-    if (p->task->kind != VDM_JSON_OBJECT) return refuse(p, p->task, "an object with train and test");
+    if (p->task->kind != VDM_JSON_OBJECT) return reject(p, p->task, "an object with train and test");
     if (read_part(p, "train", true, &a->train, &a->n_train)) return -1;
     return read_part(p, "test", false, &a->test, &a->n_test);
 }

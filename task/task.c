@@ -215,7 +215,7 @@ static void read_metric(vdm_task *t, vdm_fields *f)
     const vdm_json_node *v = vdm_field(f, "metric");
     if (!v) return;
     t->has_metric = v->kind == VDM_JSON_STRING && vdm_metric_parse(&t->metric, v->text) == 0;
-    if (!t->has_metric) vdm_field_refuse(f, "metric", "psnr, iou, cells, pose, miou, pck, ssim or mae");
+    if (!t->has_metric) vdm_field_reject(f, "metric", "psnr, iou, cells, pose, miou, pck, ssim or mae");
 }
 
 static void read_palette(vdm_grid_layout *g, vdm_fields *f)
@@ -224,7 +224,7 @@ static void read_palette(vdm_grid_layout *g, vdm_fields *f)
     if (!v) return;
     bool text = v->kind == VDM_JSON_STRING, maze = text && strcmp(v->text, "maze") == 0;
     if (!maze && (!text || strcmp(v->text, "arc") != 0))
-        vdm_field_refuse(f, "palette", "\"arc\" or \"maze\"");
+        vdm_field_reject(f, "palette", "\"arc\" or \"maze\"");
     g->palette = maze ? VDM_PALETTE_MAZE : VDM_PALETTE_ARC;
 }
 
@@ -243,7 +243,7 @@ static void read_grid(vdm_grid_layout *g, vdm_fields *outer)
     read_palette(g, &f);
     const vdm_json_node *inside = vdm_field(&f, "palette"), *outside = vdm_field(outer, "palette");
     if (inside && outside && !f.failed && strcmp(inside->text, outside->text) != 0)
-        vdm_field_refuse(&f, "palette", "the one outside of grid");
+        vdm_field_reject(&f, "palette", "the one outside of grid");
     outer->failed = f.failed;
 }
 

@@ -30,7 +30,7 @@ prints() { # prints PIECE COMMAND...: the command succeeds and prints the piece
     shift
     "$@" >"$folder/out" 2>&1 && cat "$folder/out" && grep -qF -e "$piece" "$folder/out"
 }
-refuses() { # refuses PIECE COMMAND...: exit status 1, and the piece in the sentence
+rejects() { # rejects PIECE COMMAND...: exit status 1, and the piece in the sentence
     piece=$1
     shift
     "$@" >"$folder/out" 2>&1
@@ -84,9 +84,9 @@ ppm x1 64 0 255 && ppm y1 64 255 0 && ppm x2 40 60 200 && ppm y2 40 200 60 && pp
 # shellcheck disable=SC2086
 check "few_shot.c as C" $CC -std=c11 $WARN $EXAMPLE_FLAGS examples/few_shot.c $uses -o "$folder/few_shot"
 check "few_shot" prints "64 x 64 pixels, 2 steps on 2 pairs" answer "$folder/few_shot" "$folder/c.png"
-check "few_shot without a model" refuses "expected a model's folder, with transformer/, vae/ and scheduler/ in it" \
+check "few_shot without a model" rejects "expected a model's folder, with transformer/, vae/ and scheduler/ in it" \
     "$folder/few_shot" "$folder" 2 q a x y
-check "few_shot without a picture" refuses "nothing.ppm" "$folder/few_shot" "$models/tiny" 2 nothing.ppm a x y
+check "few_shot without a picture" rejects "nothing.ppm" "$folder/few_shot" "$models/tiny" 2 nothing.ppm a x y
 if command -v "${CXX%% *}" >/dev/null; then
     # shellcheck disable=SC2086
     check "few_shot.c as C++" $CXX -std=c++11 $WARN $EXAMPLE_FLAGS -x c++ examples/few_shot.c -x none $uses \

@@ -75,14 +75,14 @@ while IFS='|' read -r name words files; do
             killed=$((killed + 1))
             wait $pid 2>/dev/null || true
         else # it got through: from the beginning again
-            wait $pid || { echo "$name: refused after a kill: $(tail -n 1 log)"; exit 1; }
+            wait $pid || { echo "$name: rejected after a kill: $(tail -n 1 log)"; exit 1; }
             same_results
             rm -rf work && mkdir work
             time=$((ms < time ? ms : time)) # it takes no longer than that
         fi
     done
     start
-    wait $! || { echo "$name: refused after a kill: $(tail -n 1 log)"; exit 1; }
+    wait $! || { echo "$name: rejected after a kill: $(tail -n 1 log)"; exit 1; }
     same_results
     echo "$name: $killed kills in $starts starts: the same results as without them"
 done <<<"$table"

@@ -1,4 +1,4 @@
-/* ARC-AGI tasks: the reader and what it refuses, pictures and back, sizes, views, votes. The public tasks are
+/* ARC-AGI tasks: the reader and what it rejects, pictures and back, sizes, views, votes. The public tasks are
  * tried where they are: in VDM_ARC_DATA, or ../shared/data/arc-agi; own ones (tests/arc) always. */
 #include "check.h"
 #include "vdm_task.h"
@@ -29,11 +29,11 @@ static const char *read_text(vdm_arc *a, const char *text)
     err.text[0] = 0;
     int status = vdm_arc_read(a, write_json(text, strlen(text)), &err);
     CHECK((status == 0) == !err.text[0], "status %d, '%s'", status, err.text);
-    if (status) CHECK(!a->train && !a->test && !a->path, "something is left of what was refused");
+    if (status) CHECK(!a->train && !a->test && !a->path, "something is left of what was rejected");
     return err.text;
 }
 
-static void refused(const char *text, const char *piece)
+static void rejected(const char *text, const char *piece)
 {
     vdm_arc a;
     const char *message = read_text(&a, text);
@@ -48,7 +48,7 @@ static void with_input(const char *grid, const char *piece)
     char text[4096];
     snprintf(text, sizeof text,
              "{\"train\": [" PAIR ", {\"input\": %s, \"output\": [[2]]}], \"test\": [" PAIR "]}", grid);
-    refused(text, piece);
+    rejected(text, piece);
 }
 
 static void check_reader(void)
@@ -65,18 +65,18 @@ static void check_reader(void)
         CHECK(a.test[0].y.rows == 1 && a.test[1].y.rows == 0 && a.test[1].x.cols == 2, "an answer held out");
         vdm_arc_free(&a);
     }
-    refused("", "");
-    refused("[]", "expected an object with train and test");
-    refused("{}", "train: found nothing, expected an array of 1 to 10000 pairs");
-    refused("{\"train\": [], \"test\": [" PAIR "]}", "train: found an array of 0");
-    refused("{\"train\": [" PAIR "]}", "test: found nothing");
-    refused("{\"train\": [" PAIR "], \"test\": []}", "test: found an array of 0");
-    refused("{\"train\": {}, \"test\": []}", "train: found an object");
-    refused("{\"train\": [1], \"test\": [" PAIR "]}", "train[0]: found '1', expected an object");
-    refused("{\"train\": [{\"input\": [[1]]}], \"test\": [" PAIR "]}", "train[0].output: found nothing");
-    refused("{\"train\": [" PAIR "], \"test\": [{\"output\": [[1]]}]}", "test[0].input: found nothing");
-    refused("{\"train\": [{\"input\": [[1]], \"output\": null}], \"test\": [" PAIR "]}",
-            "train[0].output: found null");
+    rejected("", "");
+    rejected("[]", "expected an object with train and test");
+    rejected("{}", "train: found nothing, expected an array of 1 to 10000 pairs");
+    rejected("{\"train\": [], \"test\": [" PAIR "]}", "train: found an array of 0");
+    rejected("{\"train\": [" PAIR "]}", "test: found nothing");
+    rejected("{\"train\": [" PAIR "], \"test\": []}", "test: found an array of 0");
+    rejected("{\"train\": {}, \"test\": []}", "train: found an object");
+    rejected("{\"train\": [1], \"test\": [" PAIR "]}", "train[0]: found '1', expected an object");
+    rejected("{\"train\": [{\"input\": [[1]]}], \"test\": [" PAIR "]}", "train[0].output: found nothing");
+    rejected("{\"train\": [" PAIR "], \"test\": [{\"output\": [[1]]}]}", "test[0].input: found nothing");
+    rejected("{\"train\": [{\"input\": [[1]], \"output\": null}], \"test\": [" PAIR "]}",
+             "train[0].output: found null");
     with_input("[]", "train[1].input: found an array of 0, expected an array of 1 to 30 rows");
     with_input("5", "train[1].input: found '5'");
     with_input("[[]]", "train[1].input[0]: found an array of 0");

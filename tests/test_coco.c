@@ -219,13 +219,13 @@ static void test_skim(void)
     CHECK(strcmp(stream("{\"a\":[1,2,3],\"b\":[]}", "2"), "stopped") == 0 && strcmp(items, "0:1;0:2;") == 0,
           "an item stops it: %s", items);
     const char *whole = cases[1][0];
-    int refused = 0, n = (int)strlen(whole);
+    int rejected = 0, n = (int)strlen(whole);
     for (int i = 0; i < n - 2; i++) { /* cut off anywhere before the last bracket */
         char cut[200] = "";
         memcpy(cut, whole, (size_t)i);
-        refused += stream(cut, NULL) == err.text;
+        rejected += stream(cut, NULL) == err.text;
     }
-    CHECK(refused == n - 2, "%d of %d cuts were refused", refused, n - 2);
+    CHECK(rejected == n - 2, "%d of %d cuts were rejected", rejected, n - 2);
     struct json_stream k = {.names = {"a"}, .n = 1, .item = note_item};
     CHECK(json_stream_read(path_of("nothing"), &k, &err) && strstr(err.text, "nothing: "), "%s", err.text);
     CHECK(json_stream_read(dir, &k, &err) && strstr(err.text, "expected a file"), "%s", err.text);
@@ -438,7 +438,7 @@ static void write_changed(const char *from, const char *to)
     write_file("f.json", bad, strlen(bad));
 }
 
-static void refused(const char *from, const char *to, const char *sentence)
+static void rejected(const char *from, const char *to, const char *sentence)
 {
     options o = ask("dog", "bad", 7); /* and 4 tests: all of them */
     write_changed(from, to);
@@ -446,15 +446,15 @@ static void refused(const char *from, const char *to, const char *sentence)
           from, to, err.text);
 }
 
-static void test_refused(void)
+static void test_rejected(void)
 {
     new_folder();
     write_pictures(PICTURES);
-    refused("\"dog\"", "\"hound\"", "categories: expected one named 'dog', found none");
-    refused("\"id\": 99,", "\"id\": 100,", "images: found the id 100 twice");
-    refused("\"p01.jpg\"", "\"p02.png\"", "file_name: found two pictures 'p02'");
-    refused("\"annotations\"", "\"annotation\"", "expected an array \"annotations\", found none");
-    refused("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");
+    rejected("\"dog\"", "\"hound\"", "categories: expected one named 'dog', found none");
+    rejected("\"id\": 99,", "\"id\": 100,", "images: found the id 100 twice");
+    rejected("\"p01.jpg\"", "\"p02.png\"", "file_name: found two pictures 'p02'");
+    rejected("\"annotations\"", "\"annotation\"", "expected an array \"annotations\", found none");
+    rejected("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");
 }
 
 /* Unusable entries are left out and reported; `suit` of the eleven pictures remain. */
@@ -597,7 +597,7 @@ int main(void)
     test_task();
     test_palette();
     test_pose();
-    test_refused();
+    test_rejected();
     test_left_out();
     test_other_programs();
     test_names_with_folders();

@@ -1,4 +1,4 @@
-/* Fields of JSON objects: values, fallbacks, needed keys, and the sentences that refuse them; hashes. */
+/* Fields of JSON objects: values, fallbacks, needed keys, and the sentences that reject them; hashes. */
 #include "check.h"
 #include "files/fields.h"
 #include "files/hash.h"
@@ -46,7 +46,7 @@ static void test_values(void)
     vdm_free(copy);
 }
 
-static void test_refusals(void)
+static void test_rejections(void)
 {
     vdm_fields f = start();
     CHECK(vdm_field_int(&f, "rows", 7, 4, 9) == 7, "the fallback");
@@ -104,7 +104,7 @@ int main(void)
 {
     if (!CHECK(vdm_json_parse(&json, TEXT, sizeof TEXT - 1, "file", &err) == 0, "%s", err.text)) return 1;
     test_values();
-    test_refusals();
+    test_rejections();
     test_objects();
     test_hashes();
     vdm_json_free(&json);

@@ -146,7 +146,7 @@ static void test_data(void)
     vdm_fit_data_free(&one);
     o.video_noise = zeros;
 
-    /* what is refused, and a stop */
+    /* what is rejected, and a stop */
     int reported = 0;
     vdm_progress progress = {.report = stop_at_once, .user = &reported};
     CHECK(vdm_fit_data_make(&one, &(vdm_pipeline){.vae = &s.vae, .cpu = &s.cpu}, &o, x, y, 2, &progress,
@@ -391,7 +391,7 @@ static void test_pure_noise(void)
           r.err.text);
 }
 
-static void check_refused(const vdm_fit_options *o, int rank, const char *says)
+static void check_rejected(const vdm_fit_options *o, int rank, const char *says)
 {
     static struct result r;
     run_from(&r, o, &s.cpu, NULL, rank, NULL);
@@ -408,42 +408,42 @@ static void test_other_states(void)
     o.state = s.state;
     run(&r, &o, NULL);
     o.resume = true;
-    check_refused(&o, RANK + 1, ": rank: this run has 5, the state was made with 4");
-#define REFUSED(field, value, says)        \
-    do {                                   \
-        other = o;                         \
-        other.field = value;               \
-        check_refused(&other, RANK, says); \
+    check_rejected(&o, RANK + 1, ": rank: this run has 5, the state was made with 4");
+#define REJECTED(field, value, says)        \
+    do {                                    \
+        other = o;                          \
+        other.field = value;                \
+        check_rejected(&other, RANK, says); \
     } while (0)
-    REFUSED(lr, 1e-3, ": lr: this run has 0.001");
-    REFUSED(seed, 43, ": seed:");
-    REFUSED(batch, 1, ": batch:");
-    REFUSED(accumulate, 2, ": accumulate:");
-    REFUSED(beta2, 0.999, ": beta2:");
-    REFUSED(weight_decay, 0, ": weight_decay:");
-    REFUSED(clip, 2, ": clip:");
-    REFUSED(schedule, VDM_LR_LINEAR, ": schedule:");
-    REFUSED(pure_noise, 0.5, ": pure_noise: this run has 0.5, the state was made with 0");
-    REFUSED(pair, ((const int[]){0, 0, 0, 0, 0, 0}), ": injected:");
-    REFUSED(steps, 2, "the state is at step 3, this run ends at 2");
+    REJECTED(lr, 1e-3, ": lr: this run has 0.001");
+    REJECTED(seed, 43, ": seed:");
+    REJECTED(batch, 1, ": batch:");
+    REJECTED(accumulate, 2, ": accumulate:");
+    REJECTED(beta2, 0.999, ": beta2:");
+    REJECTED(weight_decay, 0, ": weight_decay:");
+    REJECTED(clip, 2, ": clip:");
+    REJECTED(schedule, VDM_LR_LINEAR, ": schedule:");
+    REJECTED(pure_noise, 0.5, ": pure_noise: this run has 0.5, the state was made with 0");
+    REJECTED(pair, ((const int[]){0, 0, 0, 0, 0, 0}), ": injected:");
+    REJECTED(steps, 2, "the state is at step 3, this run ends at 2");
     s.text[3] += 1;
-    check_refused(&o, RANK, ": prompt:");
+    check_rejected(&o, RANK, ": prompt:");
     s.text[3] -= 1;
     s.images[5] += 1;
-    check_refused(&o, RANK, ": pairs:");
+    check_rejected(&o, RANK, ": pairs:");
     check_random(s.images, PAIRS * LATENT, 2, 1.5f);
     static float start[MAX_PARAMS];
     run_from(&r, &o, &s.cpu, start, RANK, NULL);
     CHECK(r.status && strstr(r.err.text, ": first adapter:"), "%s", r.err.text);
     check_random(s.text, L * DT, 3, 1);
     s.cpu.precision = VDM_PRECISION_BF16;
-    check_refused(&o, RANK, ": precision: this run has BF16, the state was made with F32");
+    check_rejected(&o, RANK, ": precision: this run has BF16, the state was made with F32");
     s.cpu.precision = VDM_PRECISION_F32;
     other = o;
     other.resume = false;
     other.pure_noise = 0.5;
     run(&r, &other, NULL);
-    check_refused(&o, RANK, ": pure_noise: this run has 0, the state was made with 0.5");
+    check_rejected(&o, RANK, ": pure_noise: this run has 0, the state was made with 0.5");
     other.pure_noise = 0;
     run(&r, &other, NULL);
     /* a constant learning rate doesn't look at the end: the run may be made longer */
@@ -482,7 +482,7 @@ static void test_prompts(void)
     run(&swapped, &o, NULL);
     s.data.text_of = (int[]){0, 0, 1};
     o.resume = true;
-    check_refused(&o, RANK, ": prompt:");
+    check_rejected(&o, RANK, ": prompt:");
     o.resume = false;
     run(&r, &o, NULL);
     CHECK(r.rows[1].loss != swapped.rows[1].loss, "the pair's text makes no difference");

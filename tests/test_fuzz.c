@@ -197,7 +197,7 @@ int main(void)
     fflush(stdout);
     dup2(out, 1), dup2(errors, 2);
     CHECK(compare_statuses[0] > 50 && compare_statuses[3] > 300,
-          "compare: %d agree, %d differ, %d are refused", compare_statuses[0], compare_statuses[3],
+          "compare: %d agree, %d differ, %d are rejected", compare_statuses[0], compare_statuses[3],
           compare_statuses[1]);
     CHECK(adapters_read > 40, "%d adapters are read", adapters_read);
     CHECK(arc_files_read > 20 && results_lines_read > 20 && coco_tasks_made > 10 && states_read > 50,

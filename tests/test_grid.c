@@ -195,7 +195,7 @@ static void check_size(const vdm_grid_layout *from, int height, int width, int t
     if (!cell) {
         CHECK(status == -1 && strstr(err.text, "cells and borders are whole pixels"), "%dx%d: %s", to_height,
               to_width, err.text);
-        CHECK(memcmp(&g, from, sizeof g) == 0, "%dx%d: a refused layout has changed", to_height, to_width);
+        CHECK(memcmp(&g, from, sizeof g) == 0, "%dx%d: a rejected layout has changed", to_height, to_width);
         return;
     }
     CHECK(status == 0 && g.cell == cell && g.border == border && g.rows == from->rows && g.cols == from->cols,

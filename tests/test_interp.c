@@ -15,7 +15,7 @@ static vdm_picture picture(uint8_t *rgb)
     return (vdm_picture){H, W, rgb};
 }
 
-/* Fills `frames` with the transition of that name; the sentence where it is refused, else "". */
+/* Fills `frames` with the transition of that name; the sentence where it is rejected, else "". */
 static const char *interp(const char *name, uint8_t *x, uint8_t *y, int T, uint64_t seed)
 {
     static vdm_error err;
@@ -96,7 +96,7 @@ static void test_parse(void)
     }
 }
 
-static void test_refused(void)
+static void test_rejected(void)
 {
     vdm_phi tiles = {.kind = VDM_PHI_TILES, .tiles_y = 2, .tiles_x = 2};
     vdm_error err;
@@ -129,7 +129,7 @@ static void test_blends(void)
         {"black:3", {0, 0, 0, 0, 0, 0, 255, 255, 255}},
     };
     for (size_t k = 0; k < sizeof table / sizeof *table; k++) {
-        CHECK(!*interp(table[k].name, black, white, 9, 0), "%s is refused", table[k].name);
+        CHECK(!*interp(table[k].name, black, white, 9, 0), "%s is rejected", table[k].name);
         for (int i = 0; i < 9; i++)
             CHECK(level(i) == table[k].level[i], "%s, frame %d: %d", table[k].name, i, level(i));
     }
@@ -335,7 +335,7 @@ int main(void)
     memset(white, 255, N);
     for (int i = 0; i < N; i++) ramp[i] = (uint8_t)(2 * i);
     test_parse();
-    test_refused();
+    test_rejected();
     test_blends();
     test_steps();
     test_ends();

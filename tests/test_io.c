@@ -1,4 +1,4 @@
-/* Pictures and videos in files: what is read, what is refused with which words, and whether what is written
+/* Pictures and videos in files: what is read, what is rejected with which words, and whether what is written
  * can be read. Bad files are lines of a table, not blobs. */
 #include "check.h"
 
@@ -152,7 +152,7 @@ static void test_maxval(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What is refused */
+ * What is rejected */
 
 typedef struct bad {
     const char *data;
@@ -305,7 +305,7 @@ static void test_truncation(void)
 static void test_mutations(void)
 {
     uint32_t s = 7;
-    int refused = 0, runs = 10000;
+    int rejected = 0, runs = 10000;
     for (int run = 0; run < runs; run++) {
         uint8_t data[256];
         int kind = next_byte(&s) % N_VALID;
@@ -335,12 +335,13 @@ static void test_mutations(void)
             }
         }
         vdm_picture p;
-        refused += read_bytes(&p, data, n)[0] != 0;
+        rejected += read_bytes(&p, data, n)[0] != 0;
         uint64_t hash = p.rgb ? check_hash(p.rgb, (int64_t)p.width * p.height * 3) : 1; /* reads every byte */
         if (!hash) CHECK(false, "a hash of 0");
         vdm_picture_free(&p);
     }
-    CHECK(refused > runs / 4 && refused < runs * 9 / 10, "%d of %d mutations were refused", refused, runs);
+    CHECK(rejected > runs / 4 && rejected < runs * 9 / 10, "%d of %d mutations were rejected", rejected,
+          runs);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -431,7 +432,7 @@ static void test_ppm(void)
     }
 }
 
-static void test_write_refused(void)
+static void test_write_rejected(void)
 {
     vdm_picture p = random_picture(2, 2, 1);
     vdm_error err;
@@ -698,7 +699,7 @@ int main(void)
     test_mutations();
     test_pipes();
     test_ppm();
-    test_write_refused();
+    test_write_rejected();
     test_png();
     test_png_distance();
     test_y4m();

@@ -1,4 +1,4 @@
-/* Adapters: the flat array, files both ways, what a reader must refuse, joining; AdamW against the same in
+/* Adapters: the flat array, files both ways, what a reader must reject, joining; AdamW against the same in
  * double, clipping, learning rates. Against peft and torch themselves: tests/peer/train.py. */
 #include "check.h"
 
@@ -315,7 +315,7 @@ static const struct file files[] = {
      .metadata = META(
          ", \"transformer.alpha_pattern\": {\"attn1.to_q\": 6, \"^transformer_blocks.0.attn1.to_k\": 6}"),
      .alpha = 6},
-    /* to be refused */
+    /* to be rejected */
     {.what = "no tensors", .tensor = 0, .modules = -1, .says = "applied 0 of 8"},
     {.what = "I32", .tensor = -1, .dtype = VDM_I32, .says = "I32"},
     {.what = "a block too many",

@@ -21,7 +21,7 @@ int posix_memalign(void **p, size_t alignment, size_t size)
     return *p ? 0 : ENOMEM;
 }
 
-static bool refused(int status, const char *piece)
+static bool rejected(int status, const char *piece)
 {
     if (status == -1 && strstr(err.text, piece)) return true;
     printf("  expected \"%s\", got %d \"%s\"\n", piece, status, status ? err.text : "");
@@ -294,34 +294,34 @@ static void test_config_errors(void)
         char piece[200];
         snprintf(piece, sizeof piece, "%s: %s: found ", parts[bad[i].part].path, bad[i].key);
         put_config(bad[i].part, (pair[]){{bad[i].key, bad[i].value}, {NULL, NULL}});
-        CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), piece), "%s = %s", bad[i].key,
+        CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err), piece), "%s = %s", bad[i].key,
               bad[i].value ? bad[i].value : "(absent)");
         put_config(bad[i].part, NULL);
     }
     put_config(TRANSFORMER, (pair[]){{"use_rotary_positional_embeddings", "false"}, {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "patch_size_t: found '2', expected null"),
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err), "patch_size_t: found '2', expected null"),
           "2b with patches in time");
     put_config(TRANSFORMER, (pair[]){{"use_rotary_positional_embeddings", "false"},
                                      {"patch_size_t", "null"},
                                      {"use_learned_positional_embeddings", "true"},
                                      {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err),
-                  "use_rotary_positional_embeddings: found false, expected true"),
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err),
+                   "use_rotary_positional_embeddings: found false, expected true"),
           "as diffusers");
     put_config(TRANSFORMER, (pair[]){{"out_channels", "6"}, {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err),
-                  "out_channels are 6, the VAE's latent_channels 4"),
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err),
+                   "out_channels are 6, the VAE's latent_channels 4"),
           "channels");
     put_config(
         TRANSFORMER,
         (pair[]){{"use_rotary_positional_embeddings", "false"}, {"patch_size_t", "null"}, {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "the transformer has 4, the VAE 2"),
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err), "the transformer has 4, the VAE 2"),
           "frames");
     put_configs();
     remove(path_of("vae/config.json"));
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "vae/config.json"), "a file is missing");
-    CHECK(refused(vdm_model_config_read(&c, "/no/such/model", &err),
-                  "/no/such/model: expected a model's folder"),
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err), "vae/config.json"), "a file is missing");
+    CHECK(rejected(vdm_model_config_read(&c, "/no/such/model", &err),
+                   "/no/such/model: expected a model's folder"),
           "a folder is missing");
     put_configs();
 }
@@ -444,7 +444,7 @@ static void test_key(int part, const vdm_config_key *k, const any_config *before
         put_config(part, (pair[]){{k->key, values[i]}, {NULL, NULL}});
         int status = read_part(&after, part);
         if (k->use == VDM_KEY_FIXED && strcmp(k->value, values[i]) != 0)
-            CHECK(refused(status, piece) && refused(status, expected), "%s = %s", k->key, values[i]);
+            CHECK(rejected(status, piece) && rejected(status, expected), "%s = %s", k->key, values[i]);
         else
             CHECK(status == 0 && memcmp(&after, before, sizeof after) == 0, "%s: %s = %s: %s",
                   parts[part].path, k->key, values[i], status ? err.text : "another configuration");
@@ -489,12 +489,13 @@ static void test_model_index(void)
         fputs(cases[i].text, f);
         fclose(f);
         int status = vdm_model_config_read(&c, check_folder(), &err);
-        CHECK(cases[i].piece ? refused(status, cases[i].piece) : status == 0, "%s", cases[i].text);
+        CHECK(cases[i].piece ? rejected(status, cases[i].piece) : status == 0, "%s", cases[i].text);
     }
     remove(path_of("model_index.json"));
     put_config(TRANSFORMER,
                (pair[]){{"max_text_seq_length", "65536"}, {"text_embed_dim", "65536"}, {NULL, NULL}});
-    CHECK(refused(vdm_model_config_read(&c, check_folder(), &err), "at most 2^26 elements"), "a huge prompt");
+    CHECK(rejected(vdm_model_config_read(&c, check_folder(), &err), "at most 2^26 elements"),
+          "a huge prompt");
     put_configs();
 }
 
@@ -701,48 +702,48 @@ static void test_transformer_errors(void)
         list *l = transformer_list(true, false, true, false);
         list_remove(l, names[i]);
         snprintf(piece, sizeof piece, "missing: '%s'", names[i]);
-        CHECK(refused(load_transformer(&m, l), piece), "%s is missing", names[i]);
+        CHECK(rejected(load_transformer(&m, l), piece), "%s is missing", names[i]);
         list_free(l);
     }
     list *l = transformer_list(true, false, true, false);
     add_named(l, "transformer_blocks.2.attn1.to_q.weight", 2, (int[]){32, 32});
-    CHECK(
-        refused(load_transformer(&m, l), "not known to this model: 'transformer_blocks.2.attn1.to_q.weight'"),
-        "extra");
+    CHECK(rejected(load_transformer(&m, l),
+                   "not known to this model: 'transformer_blocks.2.attn1.to_q.weight'"),
+          "extra");
     list_free(l);
 
     l = transformer_list(true, false, true, false);
     vdm_tensor *t = &l->tensors[list_find(l, "patch_embed.proj.weight")];
     t->shape[0] = 64, t->shape[1] = 32;
-    CHECK(refused(load_transformer(&m, l), "'patch_embed.proj.weight': expected [32,64], found [64,32]"),
+    CHECK(rejected(load_transformer(&m, l), "'patch_embed.proj.weight': expected [32,64], found [64,32]"),
           "transposed");
     list_free(l);
 
     l = transformer_list(true, false, true, false);
     t = &l->tensors[list_find(l, "proj_out.weight")];
     t->dtype = VDM_I16; /* as wide as bf16 */
-    CHECK(refused(load_transformer(&m, l), "'proj_out.weight': expected F32, F16 or BF16, found I16"),
+    CHECK(rejected(load_transformer(&m, l), "'proj_out.weight': expected F32, F16 or BF16, found I16"),
           "another type");
     list_free(l);
 
     /* three layers in the configuration, two in the file; and everything wrong at once */
     put_config(TRANSFORMER, (pair[]){{"num_layers", "3"}, {NULL, NULL}});
     l = transformer_list(true, false, true, false);
-    CHECK(refused(load_transformer(&m, l), "missing: 'transformer_blocks.2.norm1.linear.weight', "),
+    CHECK(rejected(load_transformer(&m, l), "missing: 'transformer_blocks.2.norm1.linear.weight', "),
           "a block is missing");
     CHECK(strstr(err.text, " and 21 more"), "%s", err.text);
     add_named(l, "more", 1, (int[]){1});
     l->tensors[list_find(l, "norm_final.bias")].rank = 2;
     l->tensors[list_find(l, "norm_final.bias")].shape[1] = 1;
     CHECK(
-        refused(load_transformer(&m, l),
-                "and 21 more; not known to this model: 'more'; of another shape or type: 'norm_final.bias'"),
+        rejected(load_transformer(&m, l),
+                 "and 21 more; not known to this model: 'more'; of another shape or type: 'norm_final.bias'"),
         "all of it in one sentence");
     list_free(l);
     put_configs();
     CHECK(m.blocks == NULL && m.small == NULL && m.file.tensors == NULL, "nothing is left behind");
     remove(path_of("transformer/diffusion_pytorch_model.safetensors"));
-    CHECK(refused(vdm_transformer_load(&m, path_of("transformer"), &err), "found neither"), "no weights");
+    CHECK(rejected(vdm_transformer_load(&m, path_of("transformer"), &err), "found neither"), "no weights");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -858,10 +859,10 @@ static void test_vae(void)
     t->shape[0] = 3, t->shape[1] = 4;
     add_named(l, "quant_conv.bias", 1, (int[]){8});
     list_write(l, "vae");
-    CHECK(refused(vdm_vae_load(&m, path_of("vae"), &err),
-                  "missing: 'decoder.norm_out.conv_y.conv.bias'; not known to this model: "
-                  "'quant_conv.bias'; of another shape or type: 'encoder.conv_in.conv.weight': "
-                  "expected [4,3,3,3,3], found [3,4,3,3,3]"),
+    CHECK(rejected(vdm_vae_load(&m, path_of("vae"), &err),
+                   "missing: 'decoder.norm_out.conv_y.conv.bias'; not known to this model: "
+                   "'quant_conv.bias'; of another shape or type: 'encoder.conv_in.conv.weight': "
+                   "expected [4,3,3,3,3], found [3,4,3,3,3]"),
           "missing, extra and transposed");
     CHECK(m.memory == NULL, "nothing is left behind");
     list_free(l);
@@ -925,7 +926,7 @@ static void test_prompt(void)
         CHECK(vdm_safetensors_write(path_of("p.safetensors"), &t, 1, NULL, 0, &err) == 0, "%s", err.text);
         int status = vdm_prompt_read(&text, path_of("p.safetensors"), &c, &err);
         if (cases[i].piece)
-            CHECK(refused(status, cases[i].piece) && !text, "case %zu", i);
+            CHECK(rejected(status, cases[i].piece) && !text, "case %zu", i);
         else
             CHECK(status == 0 && memcmp(text, data, 60) == 0, "case %zu: %s", i, err.text);
         vdm_free(text);
@@ -933,7 +934,7 @@ static void test_prompt(void)
     vdm_tensor other = {
         .name = "embeds", .dtype = VDM_F32, .rank = 1, .shape = {1}, .data = data, .bytes = 4};
     CHECK(vdm_safetensors_write(path_of("p.safetensors"), &other, 1, NULL, 0, &err) == 0, "%s", err.text);
-    CHECK(refused(vdm_prompt_read(&text, path_of("p.safetensors"), &c, &err), "'prompt_embeds' is missing"),
+    CHECK(rejected(vdm_prompt_read(&text, path_of("p.safetensors"), &c, &err), "'prompt_embeds' is missing"),
           "no such tensor");
 }
 
@@ -967,18 +968,18 @@ static void test_geometry(void)
         {49, 480, 2416, "at most 2400x2400"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK(refused(vdm_geometry_init(&g, &c, bad[i].T, bad[i].H, bad[i].W, &err), bad[i].piece),
+        CHECK(rejected(vdm_geometry_init(&g, &c, bad[i].T, bad[i].H, bad[i].W, &err), bad[i].piece),
               "case %zu", i);
     c.transformer.patch_t = 0;
     CHECK(vdm_geometry_init(&g, &c, 49, 480, 720, &err) == 0 && g.F == 13 && g.pad == 0 &&
               g.video_tokens == 17550,
           "1.0");
     CHECK(vdm_geometry_init(&g, &c, 49, 4096, 16, &err) == 0, "1.0 stretches its positions: %s", err.text);
-    CHECK(refused(vdm_geometry_init(&g, &c, 1025, 16384, 16384, &err), "tokens"), "too many");
+    CHECK(rejected(vdm_geometry_init(&g, &c, 1025, 16384, 16384, &err), "tokens"), "too many");
     c.transformer.learned_positions = true;
     c.transformer.sample_height = 60, c.transformer.sample_width = 90, c.transformer.sample_frames = 49;
     CHECK(vdm_geometry_init(&g, &c, 49, 480, 720, &err) == 0, "5b-I2V: %s", err.text);
-    CHECK(refused(vdm_geometry_init(&g, &c, 49, 720, 480, &err), "are for 480x720 only"), "turned");
+    CHECK(rejected(vdm_geometry_init(&g, &c, 49, 720, 480, &err), "are for 480x720 only"), "turned");
     CHECK(vdm_geometry_init(&g, &c, 9, 480, 720, &err) == 0, "5b-I2V, shorter: %s", err.text);
 }
 

@@ -151,12 +151,12 @@ static void test_sections(void)
           "demo: %d steps, guidance %g", o.sample.steps, o.sample.guidance);
 }
 
-/* What the command line asks for and would not get is refused; the same option with what it needs is taken. */
+/* What the command line asks for and would not get is rejected; the same option with what it needs is taken. */
 static void test_options_without_effect(void)
 {
     static const struct {
         int command;
-        const char *refused[8], *taken[8];
+        const char *rejected[8], *taken[8];
     } cases[] = {
         {TASKS, {"flip-h", "--category", "dog"}, {"coco", "--category", "dog"}},
         {TASKS, {"coco", "--grid", "8x8"}, {"flip-h", "--grid", "8x8"}},
@@ -202,7 +202,7 @@ static void test_options_without_effect(void)
             char *words[10];
             options o;
             int n = 0;
-            const char *const *from = taken ? cases[i].taken : cases[i].refused;
+            const char *const *from = taken ? cases[i].taken : cases[i].rejected;
             while (from[n]) words[n] = (char *)(uintptr_t)from[n], n++;
             CHECK(options_read(&o, cases[i].command, n, words) == (taken ? DONE : USAGE), "case %zu, %s", i,
                   taken ? "with what it needs" : "without effect");

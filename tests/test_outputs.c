@@ -36,8 +36,8 @@ static void write_inputs(void)
     expect(0, "1 steps on 1 pairs", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o run");
 }
 
-/* The command is refused, and the file is as it was. */
-static void refused(const char *file, const char *piece, const char *words)
+/* The command is rejected, and the file is as it was. */
+static void rejected(const char *file, const char *piece, const char *words)
 {
     expect_shell(0, "", "cp %s before", file);
     expect(1, piece, "%s", words);
@@ -50,26 +50,26 @@ static void check_outputs_over_inputs(void)
                  "ln -s q.ppm link.ppm; ln q.ppm hard.ppm; cp run/lora.safetensors l.safetensors; "
                  "rm run/state.safetensors");
     expect(0, "", "golden " MODEL " --size 32x48 --what vae-encode -o ref.g --only '*.conv_in'");
-    refused("q.ppm", "would replace", "predict " MODEL " --image q.ppm -o ./q.ppm");
-    refused("q.ppm", "would replace", "predict " MODEL " --image link.ppm -o q.ppm");
-    refused("q.ppm", "would replace", "predict " MODEL " --image hard.ppm -o task/../q.ppm");
-    refused("q.ppm", "would replace", "interp q.ppm q.ppm -o q.ppm");
-    refused("ref.g", "would replace", "compare ref.g ref.g --html ./ref.g");
-    refused("l.safetensors", "would replace",
-            "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors --dump l.safetensors");
-    refused("l.safetensors", "would replace",
-            "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors:0.5 --dump l.safetensors");
-    refused("run/lora.safetensors", "would replace",
-            "demo task " MODEL
-            " --steps 1 --limit 1 --init run/lora.safetensors -o run"); /* a folder without a state */
-    refused("model/vae/config.json", "among the files of model",
-            "golden " MODEL " --what vae-encode -o model/vae/config.json");
-    refused("task/test/b.in.ppm", "among the files of task",
-            "eval task " MODEL " --sample-steps 1 -o task/test");
+    rejected("q.ppm", "would replace", "predict " MODEL " --image q.ppm -o ./q.ppm");
+    rejected("q.ppm", "would replace", "predict " MODEL " --image link.ppm -o q.ppm");
+    rejected("q.ppm", "would replace", "predict " MODEL " --image hard.ppm -o task/../q.ppm");
+    rejected("q.ppm", "would replace", "interp q.ppm q.ppm -o q.ppm");
+    rejected("ref.g", "would replace", "compare ref.g ref.g --html ./ref.g");
+    rejected("l.safetensors", "would replace",
+             "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors --dump l.safetensors");
+    rejected("l.safetensors", "would replace",
+             "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors:0.5 --dump l.safetensors");
+    rejected("run/lora.safetensors", "would replace",
+             "demo task " MODEL
+             " --steps 1 --limit 1 --init run/lora.safetensors -o run"); /* a folder without a state */
+    rejected("model/vae/config.json", "among the files of model",
+             "golden " MODEL " --what vae-encode -o model/vae/config.json");
+    rejected("task/test/b.in.ppm", "among the files of task",
+             "eval task " MODEL " --sample-steps 1 -o task/test");
     static const char *const into_the_task[] = {"eval task " MODEL " --sample-steps 1 -o task/test/answers",
                                                 "fit task " MODEL " --steps 1 -o task/train/run/",
                                                 "demo task " MODEL " --steps 1 -o ./task/../task/train/demo"};
-    for (int i = 0; i < 3; i++) refused("task/test/b.in.ppm", "among the files of task", into_the_task[i]);
+    for (int i = 0; i < 3; i++) rejected("task/test/b.in.ppm", "among the files of task", into_the_task[i]);
     expect_shell(0, "", "test $(ls task/train task/test | wc -l) = 7"); /* no folder was made there */
     expect_shell(1, "", "test -e n.ppm");
 }
@@ -227,7 +227,7 @@ static void check_scores_stay(void)
 }
 
 /* What a task or a command names wrong is found before the model is loaded, and named. */
-static void refused_early(const char *piece, const char *words)
+static void rejected_early(const char *piece, const char *words)
 {
     expect(1, piece, "%s", words);
     CHECK(!strstr(printed, "loaded in"), "vdm %s: found out after the model was loaded: %s", words, printed);
@@ -236,26 +236,27 @@ static void refused_early(const char *piece, const char *words)
 static void check_early(void)
 {
     expect_shell(0, "", "cp -r task pipe; rm pipe/train/a.in.ppm; mkfifo pipe/train/a.in.ppm");
-    refused_early("pipe/train/a.in.ppm: expected a picture, found a device or pipe",
-                  "fit pipe " MODEL " --steps 1 -o early");
+    rejected_early("pipe/train/a.in.ppm: expected a picture, found a device or pipe",
+                   "fit pipe " MODEL " --steps 1 -o early");
     expect_shell(0, "", "cp -r task short; head -c 3000 task/test/b.in.ppm > short/test/c.in.ppm");
-    refused_early("short/test/c.in.ppm: pixels: found", "eval short " MODEL " --sample-steps 1 -o early");
+    rejected_early("short/test/c.in.ppm: pixels: found", "eval short " MODEL " --sample-steps 1 -o early");
     expect_shell(0, "", "cp -r task black");
     write_text("black/task.json", "{\"phi\": \"black:8\"}");
-    refused_early("frames: found 9, expected 10", "fit black " MODEL " --steps 1 -o early");
-    refused_early("tiles for a picture of 32 x 48", "fit task " MODEL " --phi tiles:33x1 --steps 1 -o early");
+    rejected_early("frames: found 9, expected 10", "fit black " MODEL " --steps 1 -o early");
+    rejected_early("tiles for a picture of 32 x 48",
+                   "fit task " MODEL " --phi tiles:33x1 --steps 1 -o early");
     write_text("black/task.json", "{\"metric\": \"cells\", \"grid\": {\"rows\": 4, \"cols\": 4, \"cell\": 9, "
                                   "\"border\": 0}}");
-    refused_early("expected one that fits into 32x48", "fit black " MODEL " --steps 1 -o early");
+    rejected_early("expected one that fits into 32x48", "fit black " MODEL " --steps 1 -o early");
     write_text("dot.ppm", "P3 1 1 255 1 2 3");
-    refused_early("dot.ppm: height: found 1, expected a multiple of 16",
-                  "predict " MODEL " --image dot.ppm -o n.ppm");
-    refused_early("model/vae: expected a model's folder, with transformer/",
-                  "predict --model model/vae --image q.ppm -o n.ppm");
-    refused_early("q.ppm: expected a model's folder", "predict --model q.ppm --image q.ppm -o n.ppm");
+    rejected_early("dot.ppm: height: found 1, expected a multiple of 16",
+                   "predict " MODEL " --image dot.ppm -o n.ppm");
+    rejected_early("model/vae: expected a model's folder, with transformer/",
+                   "predict --model model/vae --image q.ppm -o n.ppm");
+    rejected_early("q.ppm: expected a model's folder", "predict --model q.ppm --image q.ppm -o n.ppm");
     expect_shell(0, "", "ln -s . tasks/self");
-    refused_early("tasks/self: expected a folder of tasks, found a link to a folder that it is in",
-                  "arc tasks " MODEL " --size 32x48 --out loop.jsonl");
+    rejected_early("tasks/self: expected a folder of tasks, found a link to a folder that it is in",
+                   "arc tasks " MODEL " --size 32x48 --out loop.jsonl");
     expect_shell(0, "", "rm tasks/self");
     expect_shell(1, "", "test -e loop.jsonl || test -e n.ppm || test -e early/lora.safetensors");
 }

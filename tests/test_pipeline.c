@@ -1,5 +1,5 @@
 /* Opening, learning and answering by the library: the same bits as `vdm fit` and `vdm predict` with the same model, its
- * vdm.json read by both alike, and every wrong request refused by one sentence. */
+ * vdm.json read by both alike, and every wrong request rejected by one sentence. */
 #include "program.h"
 #include "tiny.h"
 
@@ -222,9 +222,9 @@ static void check_values(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What is refused */
+ * What is rejected */
 
-static void refuse_open(const char *dir, const char *piece)
+static void reject_open(const char *dir, const char *piece)
 {
     vdm_error err;
     vdm_model m;
@@ -238,20 +238,20 @@ static void check_folders(void)
     vdm_error err;
     char dir[400];
     snprintf(dir, sizeof dir, "%s/tiny", check_folder());
-    refuse_open(NULL, "found NULL");
-    refuse_open(
+    reject_open(NULL, "found NULL");
+    reject_open(
         path_of("nothing"),
         "nothing: expected a model's folder, with transformer/, vae/ and scheduler/ in it, found No such");
-    refuse_open("models/tiny/transformer", "found no transformer/");
+    reject_open("models/tiny/transformer", "found no transformer/");
     CHECK(tiny_write(dir, TINY_5B, VDM_BF16, 1, &err) == 0, "%s", err.text);
-    refuse_open(dir, "in_channels: found 16, expected twice out_channels (32)");
+    reject_open(dir, "in_channels: found 16, expected twice out_channels (32)");
     CHECK(tiny_write(dir, TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_text("tiny/vdm.json", "{\"fit\": {\"size\": \"32x32\"}, \"sample\": {\"size\": \"32x48\"}}");
-    refuse_open(dir, "expected the same in \"fit\" and \"sample\"");
+    reject_open(dir, "expected the same in \"fit\" and \"sample\"");
     write_text("tiny/vdm.json", "{\"fit\": {\"size\": \"33x32\"}}");
-    refuse_open(dir, "height: found 33");
+    reject_open(dir, "height: found 33");
     expect_shell(0, "", "rm -r @/tiny/vae");
-    refuse_open(dir, "found no vae/");
+    reject_open(dir, "found no vae/");
 }
 
 /* A random model without vdm.json and prompt: its sample size, a prompt of zeros; and what a caller may get wrong. */

@@ -379,7 +379,7 @@ static void test_colour_notes(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * What is refused: files of chunks, each "TYPE" with its data */
+ * What is rejected: files of chunks, each "TYPE" with its data */
 
 typedef struct part {
     const char *type, *data;
@@ -552,7 +552,7 @@ static void mend(bytes *b)
 static void test_mutations(void)
 {
     static bytes good;
-    int refused = 0, runs = 20000;
+    int rejected = 0, runs = 20000;
     make_example(&good);
     for (int run = 0; run < runs; run++) {
         vdm_picture p;
@@ -563,12 +563,12 @@ static void test_mutations(void)
                 (uint8_t)(random_next() % 3 ? file.data[at] ^ 1u << random_next() % 8 : random_next());
         }
         mend(&file);
-        refused += decode(&p, NULL, &file)[0] != 0;
+        rejected += decode(&p, NULL, &file)[0] != 0;
         uint64_t hash = p.rgb ? check_hash(p.rgb, (int64_t)p.width * p.height * 3) : 1; /* reads every byte */
         if (!hash) CHECK(false, "a hash of 0");
         vdm_picture_free(&p);
     }
-    CHECK(refused > runs / 4 && refused < runs, "%d of %d mutations were refused", refused, runs);
+    CHECK(rejected > runs / 4 && rejected < runs, "%d of %d mutations were rejected", rejected, runs);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-/* The program, from its command line, on a tiny model: the whole run, what it refuses and how it exits. */
+/* The program, from its command line, on a tiny model: the whole run, what it rejects and how it exits. */
 #include "program.h"
 #include "tiny.h"
 
@@ -56,7 +56,7 @@ static void check_usage(void)
            "predict --model @/model --image @/task/test/p3.in.ppm -o @/task/test/p3.in.ppm");
 }
 
-static void check_refusals(void)
+static void check_rejections(void)
 {
     expect(1, "no-such", "predict --model @/no-such --image @/task/test/p3.in.ppm -o @/y.ppm");
     expect(1, "no-such", "predict --model @/model --image @/no-such.ppm -o @/y.ppm");
@@ -68,7 +68,7 @@ static void check_refusals(void)
     expect(1, "no-such", "predict --model @/model --image @/task/test/p3.in.ppm -o @/no-such/y.ppm");
     expect(1, "no-such", "fit @/no-such --model @/model -o @/run");
     expect(1, "in_channels", "predict --model @/text-model --image @/task/test/p3.in.ppm -o @/y.ppm");
-    CHECK(access(path_of("y.ppm"), F_OK) != 0, "a refused run left a file");
+    CHECK(access(path_of("y.ppm"), F_OK) != 0, "a rejected run left a file");
 }
 
 /* vdm interp has the video that fit learns from the first pair. */
@@ -210,7 +210,7 @@ static void check_own_defaults(void)
 {
     static const struct {
         const char *text, *piece;
-    } refused[] = {
+    } rejected[] = {
         {"[]", "document: found an array of 0, expected an object"},
         {"{\"fit\": [1]}", "fit: found an array of 1, expected an object"},
         {"{\"predict\": {}}", "found the key 'predict', expected fit, sample, arc"},
@@ -224,9 +224,9 @@ static void check_own_defaults(void)
         {"{\"fit\": {\"schedule\": 1}}", "fit.schedule: found '1', expected a string"},
         {"{\"sample\": {\"sampler\": \"euler\"}}", "sample.sampler: found 'euler', expected ddim or dpm"},
     };
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        write_text("model/vdm.json", "%s", refused[i].text);
-        expect(1, refused[i].piece, "predict --model @/model --image @/task/test/p3.in.ppm -o @/y.ppm");
+    for (size_t i = 0; i < sizeof rejected / sizeof rejected[0]; i++) {
+        write_text("model/vdm.json", "%s", rejected[i].text);
+        expect(1, rejected[i].piece, "predict --model @/model --image @/task/test/p3.in.ppm -o @/y.ppm");
         expect(1, "vdm.json", "fit @/task --model @/model -o @/run --steps 2");
     }
     write_text("model/vdm.json",
@@ -448,7 +448,7 @@ int main(void)
     CHECK(tiny_write(path_of("text-model"), TINY_15, VDM_F32, 2, &err) == 0, "%s", err.text);
     write_task();
     check_usage();
-    check_refusals();
+    check_rejections();
     check_default_model();
     check_own_defaults();
     check_run();

@@ -55,7 +55,7 @@ static int open_header(vdm_safetensors *f, const char *header, size_t n, size_t 
     return status;
 }
 
-static bool refused(int status, const char *piece)
+static bool rejected(int status, const char *piece)
 {
     if (status == -1 && strstr(err.text, piece)) return true;
     printf("  expected \"%s\", got %d \"%s\"\n", piece, status, status ? err.text : "");
@@ -191,7 +191,7 @@ static void test_headers(void)
         if (!piece)
             CHECK(status == 0, "%s: %s", header, err.text);
         else
-            CHECK(refused(status, piece) && strstr(err.text, "t.safetensors"), "%s", header);
+            CHECK(rejected(status, piece) && strstr(err.text, "t.safetensors"), "%s", header);
         CHECK(status == 0 || f.tensors == NULL, "nothing is left behind");
         vdm_safetensors_close(&f);
     }
@@ -221,7 +221,7 @@ static void test_lengths(void)
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         unsigned char *file = make("{}", 2, lengths[i].length, 0, &size);
         int status = open_bytes(&f, file, size);
-        CHECK(lengths[i].piece ? refused(status, lengths[i].piece) : status == 0, "length %llu",
+        CHECK(lengths[i].piece ? rejected(status, lengths[i].piece) : status == 0, "length %llu",
               (unsigned long long)lengths[i].length);
         vdm_safetensors_close(&f);
         free(file);
@@ -243,14 +243,14 @@ static void test_not_weights(void)
     };
     vdm_safetensors f;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        CHECK(refused(open_bytes(&f, texts[i].text, strlen(texts[i].text)), texts[i].piece), "%s",
+        CHECK(rejected(open_bytes(&f, texts[i].text, strlen(texts[i].text)), texts[i].piece), "%s",
               texts[i].text);
-    CHECK(refused(vdm_safetensors_open(&f, path_of("none"), &err), "none"), "missing");
-    CHECK(refused(vdm_safetensors_open(&f, check_folder(), &err), "a folder"), "a folder");
-    CHECK(refused(vdm_safetensors_open(&f, "/dev/null", &err), "device"), "a device");
+    CHECK(rejected(vdm_safetensors_open(&f, path_of("none"), &err), "none"), "missing");
+    CHECK(rejected(vdm_safetensors_open(&f, check_folder(), &err), "a folder"), "a folder");
+    CHECK(rejected(vdm_safetensors_open(&f, "/dev/null", &err), "device"), "a device");
     put(path_of("secret"), "x", 1);
     if (geteuid() != 0 && chmod(path_of("secret"), 0) == 0)
-        CHECK(refused(vdm_safetensors_open(&f, path_of("secret"), &err), "ermission"), "unreadable");
+        CHECK(rejected(vdm_safetensors_open(&f, path_of("secret"), &err), "ermission"), "unreadable");
 }
 
 /* A small file with all that a header can hold. */
@@ -410,7 +410,7 @@ static void test_many(void)
             snprintf(name, sizeof name, "{\"%0*d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
                      VDM_MAX_NAME + extra, 7);
         int status = open_header(&f, name, (size_t)n, 1);
-        CHECK(extra ? refused(status, "at most 1024") : status == 0, "a name of 1024 + %d bytes", extra);
+        CHECK(extra ? rejected(status, "at most 1024") : status == 0, "a name of 1024 + %d bytes", extra);
         vdm_safetensors_close(&f);
     }
 }
@@ -449,17 +449,17 @@ static void test_writing(void)
           "no tensors: %s", err.text);
     vdm_safetensors_close(&f);
     tensors[1].name = "u";
-    CHECK(refused(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "'u' appears twice"),
+    CHECK(rejected(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "'u' appears twice"),
           "the same name twice");
     tensors[1].name = "\xff";
-    CHECK(refused(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "UTF-8"), "not UTF-8");
+    CHECK(rejected(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "UTF-8"), "not UTF-8");
     tensors[1].name = "";
-    CHECK(refused(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "empty"), "no name");
+    CHECK(rejected(vdm_safetensors_write(path, tensors, 4, NULL, 0, &err), "empty"), "no name");
     tensors[0].bytes--;
-    CHECK(refused(vdm_safetensors_write(path, tensors, 1, NULL, 0, &err), "do not fit"), "too few bytes");
+    CHECK(rejected(vdm_safetensors_write(path, tensors, 1, NULL, 0, &err), "do not fit"), "too few bytes");
     CHECK(vdm_safetensors_open(&f, path, &err) == 0 && f.count == 0, "the old file is still there");
     vdm_safetensors_close(&f);
-    CHECK(refused(vdm_safetensors_write("/no/such/folder/x", tensors, 0, NULL, 0, &err), "/no/such"),
+    CHECK(rejected(vdm_safetensors_write("/no/such/folder/x", tensors, 0, NULL, 0, &err), "/no/such"),
           "no folder");
 }
 
@@ -506,7 +506,7 @@ static void test_shards(void)
         {"{\"weight_map\":", "expected a value"},
     };
     vdm_safetensors f;
-    CHECK(refused(vdm_safetensors_open_folder(&f, check_folder(), "m", &err), "neither m.safetensors nor"),
+    CHECK(rejected(vdm_safetensors_open_folder(&f, check_folder(), "m", &err), "neither m.safetensors nor"),
           "nothing there");
     put_shard("m-1.safetensors", "a", "b");
     put_shard("m-2.safetensors", "c", NULL);
@@ -515,14 +515,14 @@ static void test_shards(void)
         put(path_of("m.safetensors.index.json"), indexes[i].index, strlen(indexes[i].index));
         int status = vdm_safetensors_open_folder(&f, check_folder(), "m", &err);
         if (indexes[i].piece)
-            CHECK(refused(status, indexes[i].piece), "%s", indexes[i].index);
+            CHECK(rejected(status, indexes[i].piece), "%s", indexes[i].index);
         else if (CHECK(status == 0 && f.count == 3 && f.n_files == 2, "%s: %s", indexes[i].index, err.text))
             touch(&f);
         vdm_safetensors_close(&f);
     }
     put_shard("m.safetensors", "only", NULL);
-    CHECK(refused(vdm_safetensors_open_folder(&f, check_folder(), "m", &err),
-                  "found m.safetensors and m.safetensors.index.json: expected one of them"),
+    CHECK(rejected(vdm_safetensors_open_folder(&f, check_folder(), "m", &err),
+                   "found m.safetensors and m.safetensors.index.json: expected one of them"),
           "both");
     remove(path_of("m.safetensors.index.json"));
     CHECK(vdm_safetensors_open_folder(&f, check_folder(), "m", &err) == 0 && f.count == 1, "one file");
@@ -561,10 +561,10 @@ static void test_writer(void)
     vdm_safetensors_writer w;
     vdm_safetensors_begin(&w, path, 0, &err);
     bool added = !vdm_safetensors_add(&w, &tensors[0], &err) && !vdm_safetensors_add(&w, &tensors[0], &err);
-    CHECK(added && refused(vdm_safetensors_end(&w, NULL, 0, &err), "appears twice"), "%s", err.text);
+    CHECK(added && rejected(vdm_safetensors_end(&w, NULL, 0, &err), "appears twice"), "%s", err.text);
     vdm_safetensors_begin(&w, path, 0, &err);
     const vdm_tensor wrong = {"w", VDM_F32, 1, {3}, numbers, 8};
-    CHECK(refused(vdm_safetensors_add(&w, &wrong, &err), "do not fit"), "%s", err.text);
+    CHECK(rejected(vdm_safetensors_add(&w, &wrong, &err), "do not fit"), "%s", err.text);
     vdm_safetensors_abandon(&w);
 }
 

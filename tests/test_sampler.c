@@ -1,6 +1,6 @@
 /* sampler.c: PyTorch's random numbers, the noise schedule, the steps' coefficients and the guidance held
  * against constants made with torch 2.13 and diffusers (each says how), and the pipeline on a tiny model
- * for what it must refuse, report and repeat. That the pipeline computes what diffusers does is
+ * for what it must reject, report and repeat. That the pipeline computes what diffusers does is
  * tests/peer/sampler.py's part. */
 #include "check.h"
 #include "tiny.h"
@@ -180,7 +180,7 @@ static void test_alphas(void)
     CHECK(vdm_schedule_alpha(&one, -1) == one.alphas[0], "set_alpha_to_one false");
 }
 
-static void test_refused_schedules(void)
+static void test_rejected_schedules(void)
 {
     vdm_schedule s;
     vdm_error err;
@@ -597,7 +597,7 @@ static void test_guidance(struct tiny *m)
           "dynamic guidance is not constant guidance");
 }
 
-static void test_refusals(const struct tiny *m)
+static void test_rejections(const struct tiny *m)
 {
     static struct seen seen;
     vdm_error err;
@@ -657,7 +657,7 @@ static void test_pipeline(tiny_variant variant, const char *name)
             test_together(&m);
             test_ensemble(&m);
             test_guidance(&m);
-            test_refusals(&m);
+            test_rejections(&m);
         }
         test_bytes(&m);
     }
@@ -671,7 +671,7 @@ int main(void)
     test_uniform();
     test_statistics();
     test_alphas();
-    test_refused_schedules();
+    test_rejected_schedules();
     test_timesteps();
     test_ddim();
     test_dpm();

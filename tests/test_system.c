@@ -188,7 +188,7 @@ static void test_cpu(void)
         if (vdm_cpu_init(&cpu, 1, &err) == 0)
             CHECK(strcmp(vdm_cpu_name(&cpu), sets[i]) == 0, "found %s", vdm_cpu_name(&cpu));
         else
-            CHECK(says(sets[i]), "refused by name");
+            CHECK(says(sets[i]), "rejected by name");
         vdm_cpu_free(&cpu);
     }
     setenv("VDM_ISA", "mmx", 1);

@@ -124,7 +124,7 @@ static void test_specials(vdm_tokenizer *t)
     vdm_tokenizer_free(t);
 }
 
-static void test_json_refusals(void)
+static void test_json_rejections(void)
 {
     static const struct {
         const char *from, *to, *sentence;
@@ -354,7 +354,7 @@ static vdm_tokenizer *load_bytes(const char *data, size_t n)
     return vdm_tokenizer_load(check_folder(), &err);
 }
 
-/* Whatever it is, it is refused with a sentence, or it gives ids. */
+/* Whatever it is, it is rejected with a sentence, or it gives ids. */
 static bool survives(const char *data, size_t n)
 {
     int32_t ids[40];
@@ -462,32 +462,32 @@ static void test_added(const char *model_file, size_t n)
     }
 }
 
-static void test_refusals(void)
+static void test_rejections(void)
 {
-#define REFUSED(bytes, part)                                                                                \
+#define REJECTED(bytes, part)                                                                               \
     do {                                                                                                    \
         vdm_tokenizer *t = load_bytes(bytes, sizeof(bytes) - 1);                                            \
         CHECK(!t && strstr(err.text, part), "expected '%s', found %s", part, t ? "a tokenizer" : err.text); \
         vdm_tokenizer_free(t);                                                                              \
     } while (0)
-    REFUSED("", "pieces");
-    REFUSED("{\"a\": 1}", "found other bytes");
-    REFUSED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02"), "'</s>'");
-    REFUSED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0d", "\x0a\x04</s>", "\x03"), "unknown piece");
-    REFUSED(SPECIAL "\x12\x02\x18\x02", "model_type: found 2");
-    REFUSED(SPECIAL "\x12\x03\x98\x02\x01", "byte_fallback: found pieces of 0 bytes, expected all 256");
-    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x06"), "found 'q' of type 6, expected <0x00> to <0xFF>");
-    REFUSED(SPECIAL PIECE("\x0f", "\x0a\x06<0x1G>", "\x06"), "expected <0x00> to <0xFF>");
-    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x04"), "found type 4");
-    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
-    REFUSED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "not finite");
-    REFUSED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
+    REJECTED("", "pieces");
+    REJECTED("{\"a\": 1}", "found other bytes");
+    REJECTED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0e", "\x0a\x05<unk>", "\x02"), "'</s>'");
+    REJECTED(PIECE("\x0e", "\x0a\x05<pad>", "\x03") PIECE("\x0d", "\x0a\x04</s>", "\x03"), "unknown piece");
+    REJECTED(SPECIAL "\x12\x02\x18\x02", "model_type: found 2");
+    REJECTED(SPECIAL "\x12\x03\x98\x02\x01", "byte_fallback: found pieces of 0 bytes, expected all 256");
+    REJECTED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x06"), "found 'q' of type 6, expected <0x00> to <0xFF>");
+    REJECTED(SPECIAL PIECE("\x0f", "\x0a\x06<0x1G>", "\x06"), "expected <0x00> to <0xFF>");
+    REJECTED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x04"), "found type 4");
+    REJECTED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01") PIECE("\x0a", "\x0a\x01q", "\x01"), "are the same");
+    REJECTED(SPECIAL "\x0a\x08\x0a\x01q\x15\0\0\xc0\x7f", "not finite");
+    REJECTED(SPECIAL "\x1a\x03\x12\x01x", "precompiled_charsmap");
     vdm_tokenizer *none =
         load_bytes(SPECIAL "\x1a\x02\x10\x01", sizeof SPECIAL + 3); /* a number as the table: none */
     CHECK(none != NULL, "%s", err.text);
     vdm_tokenizer_free(none);
-    REFUSED(SPECIAL "\x1a\x02\x20\0", "remove_extra_whitespaces: found false");
-    REFUSED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x09"), "found type 9");
+    REJECTED(SPECIAL "\x1a\x02\x20\0", "remove_extra_whitespaces: found false");
+    REJECTED(SPECIAL PIECE("\x0a", "\x0a\x01q", "\x09"), "found type 9");
     static const char good[] = SPECIAL PIECE("\x0a", "\x0a\x01q", "\x01");
     vdm_tokenizer *t = load_bytes(good, sizeof good - 1);
     int32_t ids[5] = {0};
@@ -583,7 +583,7 @@ int main(void)
     test_specials(vdm_tokenizer_load(folder, &err));
     test_specials(load_json(NULL, NULL));
     vdm_free(folder);
-    test_json_refusals();
+    test_json_rejections();
     test_json_steps();
     test_json_config();
     test_byte_fallback();
@@ -592,7 +592,7 @@ int main(void)
     test_words();
     test_broken();
     test_long_texts();
-    test_refusals();
+    test_rejections();
     vdm_safetensors_close(&f);
     return check_end("text");
 }

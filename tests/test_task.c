@@ -267,13 +267,13 @@ static void test_bad_settings(void)
     }
 }
 
-/* A good task.json with a byte changed, taken out or cut off: read or refused, never a crash. */
+/* A good task.json with a byte changed, taken out or cut off: read or rejected, never a crash. */
 static void test_mutations(void)
 {
     static const char good[] = "{\"name\":\"x\",\"phi\":\"black:2\",\"metric\":\"cells\","
                                "\"grid\":{\"rows\":3,\"cols\":4,\"cell\":5,\"border\":1}}";
     make_task("test/a.in.ppm", good);
-    int refused = 0, n = (int)sizeof good - 1;
+    int rejected = 0, n = (int)sizeof good - 1;
     for (int run = 0; run < 3 * n; run++) {
         char text[sizeof good];
         memcpy(text, good, sizeof good);
@@ -286,10 +286,10 @@ static void test_mutations(void)
         snprintf(path, sizeof path, "%s/task.json", dir);
         remove(path);
         make_file("task.json", text);
-        refused += *read_task(&t) != 0;
+        rejected += *read_task(&t) != 0;
         vdm_task_free(&t);
     }
-    CHECK(refused > 2 * n, "%d of %d mutations were refused", refused, 3 * n);
+    CHECK(rejected > 2 * n, "%d of %d mutations were rejected", rejected, 3 * n);
 }
 
 /* A picture of that size in the folder. */

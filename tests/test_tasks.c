@@ -538,7 +538,7 @@ static void test_scenes(void)
     made_task_free(&t);
 }
 
-static void refused(const char *name, task_options o, const char *sentence)
+static void rejected(const char *name, task_options o, const char *sentence)
 {
     made_task t;
     vdm_error err = {""};
@@ -546,23 +546,23 @@ static void refused(const char *name, task_options o, const char *sentence)
           "%s: '%s', expected '%s'", name, err.text, sentence);
 }
 
-static void test_refused(void)
+static void test_rejected(void)
 {
     task_options o = task_defaults(), p = o;
-    refused("flip", o, "'flip' is not a task; 'vdm tasks' lists them");
-    p.n = 128, refused("rule-30", p, "rule-30: expected at most 127 pairs, found 128"), p = o;
-    p.n = 301, refused("life", p, "life: expected at most 300 pairs, found 301"), p = o;
-    p.n = p.tests = 0, refused("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
-    p.content = "dense", refused("life", p, "--content: life has a fixed content");
-    refused("outline", p, "--content: outline supports sparse or blobs, found 'dense'"), p = o;
-    p.rows = 9, refused("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");
-    refused("pose", p, "pose has no grid"), p = o;
-    p.rows = 33, refused("life", p, "--grid: expected 4 to 32 rows and columns, found 33x8"), p = o;
-    p.height = 60, refused("life", p, "--size: found 60x64, expected at least 64x64"), p = o;
-    p.cell = 4000, refused("life", p, "found a grid of 32000 x 32000 pixels"), p = o;
-    p.width = 300, refused("segmentation", p, "one side at most twice the other, found 64x300"), p = o;
+    rejected("flip", o, "'flip' is not a task; 'vdm tasks' lists them");
+    p.n = 128, rejected("rule-30", p, "rule-30: expected at most 127 pairs, found 128"), p = o;
+    p.n = 301, rejected("life", p, "life: expected at most 300 pairs, found 301"), p = o;
+    p.n = p.tests = 0, rejected("life", p, "life: expected a pair or a test, found 0 and 0"), p = o;
+    p.content = "dense", rejected("life", p, "--content: life has a fixed content");
+    rejected("outline", p, "--content: outline supports sparse or blobs, found 'dense'"), p = o;
+    p.rows = 9, rejected("turn-90", p, "--grid: turn-90 needs as many rows as columns, found 9x8");
+    rejected("pose", p, "pose has no grid"), p = o;
+    p.rows = 33, rejected("life", p, "--grid: expected 4 to 32 rows and columns, found 33x8"), p = o;
+    p.height = 60, rejected("life", p, "--size: found 60x64, expected at least 64x64"), p = o;
+    p.cell = 4000, rejected("life", p, "found a grid of 32000 x 32000 pixels"), p = o;
+    p.width = 300, rejected("segmentation", p, "one side at most twice the other, found 64x300"), p = o;
     p.rows = p.cols = 4;
-    refused("maze", p, "problems that differ enough"); /* 2x2 rooms */
+    rejected("maze", p, "problems that differ enough"); /* 2x2 rooms */
 }
 
 static void test_folder(void)
@@ -684,7 +684,7 @@ static void test_whole(void)
     CHECK(!task_begin(&f, dir, &err) && make_part(&f, path, sizeof path) &&
               !task_picture(&t.train_x[0], path, "b", "in", &err) &&
               !task_picture(&t.train_y[0], path, "b", "out", &err) && !task_end(&f, &t.task, &err),
-          "the next run is not refused: %s", err.text);
+          "the next run is not rejected: %s", err.text);
     snprintf(path, sizeof path, "%s/unfinished", dir);
     CHECK(!vdm_task_read(&back, dir, &err) && back.n_train == 1 && strcmp(back.train[0].name, "b") == 0 &&
               access(path, F_OK) != 0,
@@ -740,7 +740,7 @@ int main(void)
     test_contents();
     test_paper();
     test_scenes();
-    test_refused();
+    test_rejected();
     test_folder();
     test_command();
     test_whole();

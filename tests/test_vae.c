@@ -642,7 +642,7 @@ static void test_progress(const vdm_vae *m)
     vdm_free(video), vdm_free(latents), vdm_free(moments), vdm_free(out);
 }
 
-static void refuse(const vdm_vae *m, int T, int H, int W, bool tiled, const char *what)
+static void reject(const vdm_vae *m, int T, int H, int W, bool tiled, const char *what)
 {
     vdm_error err = {""};
     float none = 0;
@@ -652,21 +652,21 @@ static void refuse(const vdm_vae *m, int T, int H, int W, bool tiled, const char
     CHECK(vdm_vae_encode_bytes(&m->config, T, H, W, tiled) == 0, "%d,%d,%d: bytes", T, H, W);
 }
 
-static void test_refusals(vdm_vae *m)
+static void test_rejections(vdm_vae *m)
 {
     vdm_error err = {""};
     float none = 0;
-    refuse(m, 0, 64, 64, false, "0 frames");
-    refuse(m, 100000, 64, 64, false, "100000 frames");
-    refuse(m, 1, 7, 64, false, "height 7");
-    refuse(m, 1, 64, 7, false, "width 7");
-    refuse(m, 1, -8, 64, false, "-8 x 64");
-    refuse(m, 1, 1 << 30, 64, false, "sides of 1 to");
-    refuse(m, 1, 84, 40, true, "height 4 of the last tile");
+    reject(m, 0, 64, 64, false, "0 frames");
+    reject(m, 100000, 64, 64, false, "100000 frames");
+    reject(m, 1, 7, 64, false, "height 7");
+    reject(m, 1, 64, 7, false, "width 7");
+    reject(m, 1, -8, 64, false, "-8 x 64");
+    reject(m, 1, 1 << 30, 64, false, "sides of 1 to");
+    reject(m, 1, 84, 40, true, "height 4 of the last tile");
     m->config.sample_height = 64; /* 32 pixels: strides of 26, 4 latents written */
-    refuse(m, 1, 64, 40, true, "sample_height doesn't suit");
+    reject(m, 1, 64, 40, true, "sample_height doesn't suit");
     m->config.sample_height = 2;
-    refuse(m, 1, 64, 40, true, "sample_height");
+    reject(m, 1, 64, 40, true, "sample_height");
     m->config.sample_height = SMALL.sample_height;
     CHECK(vdm_vae_decode(m, &cpu, &none, &(vdm_vae_size){0, 8, 8, false}, &none, NULL, &err),
           "0 latents: taken");
@@ -745,7 +745,7 @@ int main(void)
     test_memory(&flat, true, 3, 3, 2, false);
     test_memory_growth(&SMALL);
     test_progress(&small);
-    test_refusals(&small);
+    test_rejections(&small);
     test_odd_sides(&small);
     test_sample();
     test_image_scale();

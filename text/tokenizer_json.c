@@ -37,7 +37,7 @@ static bool is_integer(const vdm_json_node *v, double max)
            v->number <= (double)(int)v->number;
 }
 
-static int refuse(const vdm_tokenizer *t, const char *field, const char *expected, vdm_error *err)
+static int reject(const vdm_tokenizer *t, const char *field, const char *expected, vdm_error *err)
 {
     return vdm_fail(err, "%s: %s: expected %s", t->path, field, expected);
 }
@@ -61,7 +61,7 @@ static int read_vocabulary(vdm_tokenizer *t, const vdm_json_node *vocabulary, in
         const vdm_json_node *text = v->kind == VDM_JSON_ARRAY && v->children == 2 ? v + 1 : NULL;
         const vdm_json_node *score = text ? vdm_json_next(&t->json, text) : NULL;
         if (!score || text->kind != VDM_JSON_STRING || score->kind != VDM_JSON_NUMBER)
-            return refuse(t, "model.vocab", "pairs of a text and a score", err);
+            return reject(t, "model.vocab", "pairs of a text and a score", err);
         size_t length = strlen(text->text);
         struct piece p = {.text = text->text,
                           .length = length < INT_MAX ? (int)length : INT_MAX,
@@ -78,15 +78,15 @@ static int read_model(vdm_tokenizer *t, const vdm_json_node *model, vdm_error *e
 {
     const vdm_json_node *vocabulary = member(t, model, "vocab"), *unknown = member(t, model, "unk_id"),
                         *bytes = member(t, model, "byte_fallback");
-    if (!is_text(member(t, model, "type"), "Unigram")) return refuse(t, "model.type", "Unigram", err);
+    if (!is_text(member(t, model, "type"), "Unigram")) return reject(t, "model.type", "Unigram", err);
     if (!vocabulary || vocabulary->kind != VDM_JSON_ARRAY || vocabulary->children < 1 ||
         vocabulary->children > VDM_MAX_PIECES)
-        return refuse(t, "model.vocab", "a list of 1 to 1000000 pieces", err);
+        return reject(t, "model.vocab", "a list of 1 to 1000000 pieces", err);
     if (!is_integer(unknown, (double)(vocabulary->children - 1)))
-        return refuse(t, "model.unk_id", "the number of a piece", err);
+        return reject(t, "model.unk_id", "the number of a piece", err);
     t->byte_fallback = is_true(bytes);
     if (bytes && !t->byte_fallback && bytes->kind != VDM_JSON_FALSE)
-        return refuse(t, "model.byte_fallback", "true or false", err);
+        return reject(t, "model.byte_fallback", "true or false", err);
     return read_vocabulary(t, vocabulary, (int)unknown->number, err);
 }
 
@@ -96,7 +96,7 @@ static int read_added(vdm_tokenizer *t, const vdm_json_node *token, vdm_error *e
     static const char *const flags[] = {"single_word", "lstrip", "rstrip", "normalized"};
     const vdm_json_node *id = member(t, token, "id"), *text = member(t, token, "content");
     if (!is_integer(id, VDM_MAX_PIECES) || !text || text->kind != VDM_JSON_STRING)
-        return refuse(t, "added_tokens", "objects with an id and a content", err);
+        return reject(t, "added_tokens", "objects with an id and a content", err);
     if (strlen(text->text) > LONGEST)
         return vdm_fail(err, "%s: added_tokens: id %d: content: expected at most %d bytes, found %zu",
                         t->path, (int)id->number, LONGEST, strlen(text->text));
@@ -130,17 +130,17 @@ static int read_charsmap(vdm_tokenizer *t, const char *text, vdm_error *err)
     size_t length = strlen(text), n = 0;
     uint32_t held = 0;
     int bits = 0;
-    if (t->table) return refuse(t, "normalizer", "one precompiled_charsmap", err);
+    if (t->table) return reject(t, "normalizer", "one precompiled_charsmap", err);
     if (!(t->table = vdm_alloc(length, 1, t->path, err))) return -1;
     for (; *text && *text != '='; text++) {
         int digit = base64_digit(*text);
-        if (digit < 0) return refuse(t, "precompiled_charsmap", "base64", err);
+        if (digit < 0) return reject(t, "precompiled_charsmap", "base64", err);
         held = held << 6 | (uint32_t)digit;
         bits += 6;
         if (bits >= 8) t->table[n++] = (char)(held >> (bits -= 8) & 0xff);
     }
     if (length % 4 || text[strspn(text, "=")])
-        return refuse(t, "precompiled_charsmap", "base64 in groups of four characters", err);
+        return reject(t, "precompiled_charsmap", "base64 in groups of four characters", err);
     return vdm_tokenizer_set_table(t, t->table, n, err);
 }
 
@@ -167,11 +167,11 @@ static int read_normalizer(vdm_tokenizer *t, const vdm_json_node *v, vdm_error *
     if (!v || v->kind == VDM_JSON_NULL) return 0;
     if (is_text(member(t, v, "type"), "Precompiled")) {
         if (!table || table->kind == VDM_JSON_NULL) return 0;
-        if (table->kind != VDM_JSON_STRING) return refuse(t, "precompiled_charsmap", "base64", err);
+        if (table->kind != VDM_JSON_STRING) return reject(t, "precompiled_charsmap", "base64", err);
         return read_charsmap(t, table->text, err);
     }
     if (!is_text(member(t, v, "type"), "Sequence") || !list || list->kind != VDM_JSON_ARRAY)
-        return refuse(t, "normalizer", "Precompiled, or a Sequence with it", err);
+        return reject(t, "normalizer", "Precompiled, or a Sequence with it", err);
     for (const vdm_json_node *part = first_of(list); part; part = vdm_json_next(&t->json, part)) {
         const vdm_json_node *type = member(t, part, "type");
         if (is_text(type, "Strip")) continue;
@@ -180,7 +180,7 @@ static int read_normalizer(vdm_tokenizer *t, const vdm_json_node *v, vdm_error *
             continue;
         }
         if (!is_text(type, "Precompiled"))
-            return refuse(t, "normalizer", "Precompiled, Strip, or Replace of spaces", err);
+            return reject(t, "normalizer", "Precompiled, Strip, or Replace of spaces", err);
         if (read_normalizer(t, part, err)) return -1;
     }
     return 0;
@@ -204,7 +204,7 @@ static int check_pre_tokenizer(const vdm_tokenizer *t, const vdm_json_node *v, v
         fine = is_text(member(t, list + 1, "type"), "WhitespaceSplit") &&
                is_metaspace(t, vdm_json_next(&t->json, list + 1));
     return fine ? 0
-                : refuse(t, "pre_tokenizer",
+                : reject(t, "pre_tokenizer",
                          "Metaspace that puts a space in front, or WhitespaceSplit and Metaspace", err);
 }
 
@@ -220,7 +220,7 @@ static int check_post_processor(const vdm_tokenizer *t, const vdm_json_node *v, 
     if (is_text(member(t, member(t, prompt, "Sequence"), "id"), "A") &&
         is_text(member(t, member(t, end, "SpecialToken"), "id"), "</s>"))
         return 0;
-    return refuse(t, "post_processor", "TemplateProcessing whose single is the prompt and </s>", err);
+    return reject(t, "post_processor", "TemplateProcessing whose single is the prompt and </s>", err);
 }
 
 int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)
@@ -233,7 +233,7 @@ int vdm_tokenizer_read_json(vdm_tokenizer *t, vdm_error *err)
         check_post_processor(t, member(t, root, "post_processor"), err))
         return -1;
     if (!added || added->kind != VDM_JSON_ARRAY)
-        return refuse(t, "added_tokens", "a list of special tokens", err);
+        return reject(t, "added_tokens", "a list of special tokens", err);
     for (const vdm_json_node *v = first_of(added); v; v = vdm_json_next(&t->json, v))
         if (read_added(t, v, err)) return -1;
     return 0;

@@ -378,7 +378,7 @@ int options_read(options *o, int command, int argc, char **argv)
     o->learn.asked_alpha = first.learn.alpha;
     o->eval.asked_views = first.eval.views;
     status = read_words(o, command, argc, argv);
-    if (status == DONE) status = options_refuse_unused(o, command);
+    if (status == DONE) status = options_reject_unused(o, command);
     if (status == DONE) warn_of_threads(o->threads);
     if (status == DONE && !o->arc.report) warn_of_seed(o->seed, command);
     if (status == DONE && o->model) ignored_keys_print(o->model);

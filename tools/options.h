@@ -121,7 +121,7 @@ int options_read(options *o, int command, int argc, char **argv);
 bool option_given(const options *o, const char *name);
 vdm_targets learn_targets(const options *o); /* --targets */
 /* An option that would have no effect with the others is rejected (options_use.c): USAGE. */
-int options_refuse_unused(const options *o, int command);
+int options_reject_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
 * A command without --model has the program's only. */
 int options_defaults(options *o, int command, const char *model, vdm_error *err);

@@ -138,7 +138,7 @@ static bool is_named(const struct option_row *r, const char *names)
     return false;
 }
 
-int options_refuse_unused(const options *o, int command)
+int options_reject_unused(const options *o, int command)
 {
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const struct rule *rule = &rules[i];

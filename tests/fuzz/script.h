@@ -1,6 +1,6 @@
 /* Files of tensors made from a script of bytes: names that the readers know, with every shape, type and number that
  * they may not expect. What is random in a fuzzer's input is then in what the reader computes with, not in bytes that
- * the format refuses. */
+ * the format rejects. */
 #ifndef VDM_FUZZ_SCRIPT_H
 #define VDM_FUZZ_SCRIPT_H
 

@@ -198,18 +198,18 @@ def goldens(c):
     c.check(f"golden: {len(ours)} tensors", worst < 1e-5, f"worst {worst:.1e} {ours.keys() ^ theirs.keys() or ''}")
 
 
-def refusals(c):
+def rejections(c):
     for what, change in (("relu", dict(feed_forward_proj="relu")), ("no T5", dict(model_type="bert"))):
-        folder = c.folder / f"refused-{what}"
+        folder = c.folder / f"rejected-{what}"
         model = draw_encoder(c)
         model.save_pretrained(folder)
         config = folder / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
         try:
             run("text", folder, {"ids": torch.ones(3, dtype=torch.int32)})
-            c.check(f"refuses {what}", False)
+            c.check(f"rejects {what}", False)
         except DriverError as e:
-            c.check(f"refuses {what}", next(iter(change)) in str(e), str(e)[-60:])
+            c.check(f"rejects {what}", next(iter(change)) in str(e), str(e)[-60:])
 
 
 def main():
@@ -221,7 +221,7 @@ def main():
         saved(c, o.cases)
         encoders(c, o.cases)
         goldens(c)
-        refusals(c)
+        rejections(c)
 
 
 if __name__ == "__main__":

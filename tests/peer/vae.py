@@ -94,16 +94,16 @@ def random_case(c, number):
     compare_decode(c, what, model, folder, c.randn(c.integer(1, 4), C, h, w), True)
 
 
-def refused(c):
-    """Sample sizes whose tiles join to another size than the picture's: diffusers gives that, vdm refuses."""
+def rejected(c):
+    """Sample sizes whose tiles join to another size than the picture's: diffusers gives that, vdm rejects."""
     model = vae(c.rng, sample_height=64, sample_width=64)
-    folder = save(c.folder / "refused", vae=model)
+    folder = save(c.folder / "rejected", vae=model)
     video = c.randn(1, 3, 64, 64)
     try:
         run("vae-encode", folder, {"video": video}, tiled=1)
-        c.check("tiles that don't join are refused", False)
+        c.check("tiles that don't join are rejected", False)
     except DriverError as e:
-        c.check("tiles that don't join are refused", encode(model, video, True).shape[2] != 8, str(e))
+        c.check("tiles that don't join are rejected", encode(model, video, True).shape[2] != 8, str(e))
 
 
 def another_eps(c):
@@ -125,7 +125,7 @@ if __name__ == "__main__":
     o = options(cases=12)
     with Cases("vae", o.seed) as c:
         every_count(c)
-        refused(c)
+        rejected(c)
         another_eps(c)
         for i in range(o.cases):
             random_case(c, i)

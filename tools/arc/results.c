@@ -170,12 +170,12 @@ static void read_grid(vdm_fields *f, const char *key, const vdm_json_node *v, vd
 {
     const char *c = v && v->kind == VDM_JSON_STRING ? v->text : NULL;
     *g = (vdm_grid){0};
-    if (!c) vdm_field_refuse(f, key, GRID);
+    if (!c) vdm_field_reject(f, key, GRID);
     for (; c && *c; c += *c == '/') {
         int n = (int)strspn(c, "0123456789");
         if (n < 1 || n > VDM_MAX_GRID || g->rows == VDM_MAX_GRID || (g->rows && n != g->cols) ||
             (c[n] && c[n] != '/') || (c[n] == '/' && !c[n + 1])) {
-            vdm_field_refuse(f, key, GRID);
+            vdm_field_reject(f, key, GRID);
             return;
         }
         g->cols = n;
@@ -194,7 +194,7 @@ static void read_test(vdm_fields *outer, const vdm_json_node *object, int i, arc
     read_grid(&f, "input", vdm_field(&f, "input"), &t->input);
     read_grid(&f, "truth", vdm_field(&f, "truth"), &t->truth);
     if (!answers || answers->kind != VDM_JSON_ARRAY || answers->children > MAX_ATTEMPTS)
-        vdm_field_refuse(&f, "answers", "an array of at most 8 grids");
+        vdm_field_reject(&f, "answers", "an array of at most 8 grids");
     const vdm_json_node *a = !f.failed && answers->children ? answers + 1 : NULL;
     for (; a; a = vdm_json_next(f.json, a)) read_grid(&f, "answers", a, &t->answers[t->n++]);
     outer->failed = f.failed;
@@ -204,7 +204,7 @@ static void read_tests(vdm_fields *f, arc_result *r)
 {
     const vdm_json_node *list = vdm_field(f, "tests");
     if (!list || list->kind != VDM_JSON_ARRAY || !list->children || list->children > VDM_MAX_ARC_PAIRS)
-        vdm_field_refuse(f, "tests", "an array of tests");
+        vdm_field_reject(f, "tests", "an array of tests");
     if (f->failed) return;
     r->tests = vdm_alloc((size_t)list->children, sizeof *r->tests, "results", f->err);
     f->failed = !r->tests;
@@ -225,7 +225,7 @@ static void read_hash(vdm_fields *f, const char *key, char hash[HASH_TEXT])
 {
     const char *text = vdm_field_text(f, key, "");
     if (*text && (strlen(text) != HASH_TEXT - 1 || strspn(text, "0123456789abcdef") != HASH_TEXT - 1))
-        vdm_field_refuse(f, key, "16 hexadecimal digits");
+        vdm_field_reject(f, key, "16 hexadecimal digits");
     else
         snprintf(hash, HASH_TEXT, "%s", text);
 }
@@ -235,8 +235,8 @@ static void read_result(vdm_fields *f, arc_result *r)
     vdm_field_copy(f, "task", &r->task);
     vdm_field_copy(f, "run", &r->run);
     vdm_field_copy(f, "error", &r->error);
-    if (!r->task) vdm_field_refuse(f, "task", "a string");
-    if (!r->run) vdm_field_refuse(f, "run", "a string");
+    if (!r->task) vdm_field_reject(f, "task", "a string");
+    if (!r->run) vdm_field_reject(f, "run", "a string");
     r->of = vdm_field_int(f, "of", -1, 0, 100000000);
     r->seconds = vdm_field_number(f, "seconds", 0, 0, 1e15);
     read_hash(f, "configuration", r->configuration);
@@ -245,7 +245,7 @@ static void read_result(vdm_fields *f, arc_result *r)
     if (r->error || f->failed) return;
     if (strcmp(vdm_field_text(f, "palette", "arc"), "vivid") == 0) r->palette = VDM_PALETTE_VIVID;
     const char *canvas = vdm_field_text(f, "canvas", "");
-    if (!read_canvas(canvas, &r->height, &r->width)) vdm_field_refuse(f, "canvas", "HxW");
+    if (!read_canvas(canvas, &r->height, &r->width)) vdm_field_reject(f, "canvas", "HxW");
     r->attempts = vdm_field_int(f, "attempts", 0, 1, MAX_ATTEMPTS);
     r->pairs = vdm_field_int(f, "pairs", 0, 1, VDM_MAX_ARC_PAIRS);
     r->cell = vdm_field_int(f, "cell", 0, 1, VDM_MAX_SIDE);

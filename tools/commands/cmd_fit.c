@@ -79,8 +79,8 @@ static int check_used(const vdm_safetensors *f, const options *o, vdm_error *err
         "t", "pair", "noise", "video_noise", "image_noise", "image_pixel_noise", "image_sigma"};
     static const char noise[] = "noise on the first frame, not with --no-image-noise";
     injected_report_others(f, names, sizeof names / sizeof names[0]);
-    if (injected_refuse(f, "image_pixel_noise", !o->learn.no_image_noise, noise, err)) return -1;
-    return injected_refuse(f, "image_sigma", !o->learn.no_image_noise, noise, err);
+    if (injected_reject(f, "image_pixel_noise", !o->learn.no_image_noise, noise, err)) return -1;
+    return injected_reject(f, "image_sigma", !o->learn.no_image_noise, noise, err);
 }
 
 static int inject(struct run *r, vdm_error *err)

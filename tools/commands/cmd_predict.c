@@ -47,9 +47,9 @@ static int check_used(const vdm_safetensors *f, const session *s, vdm_error *err
     static const char *const names[] = {"noise", "image_noise", "step_noise", "prompt_embeds",
                                         "negative_prompt_embeds"};
     injected_report_others(f, names, sizeof names / sizeof names[0]);
-    if (injected_refuse(f, "step_noise", sample_options(s).sampler == VDM_DPM, "--sampler dpm", err))
+    if (injected_reject(f, "step_noise", sample_options(s).sampler == VDM_DPM, "--sampler dpm", err))
         return -1;
-    return injected_refuse(f, "negative_prompt_embeds", s->options->sample.guidance > 1, "--guidance above 1",
+    return injected_reject(f, "negative_prompt_embeds", s->options->sample.guidance > 1, "--guidance above 1",
                            err);
 }
 

@@ -192,7 +192,7 @@ static int take_picture(struct coco *c, vdm_fields *f, vdm_error *err)
 {
     char stem[256];
     const char *file = image_name(f), *name = file ? stem_of(file, stem) : NULL;
-    if (file && !name) vdm_field_refuse(f, "file_name", "a name inside the folder of pictures");
+    if (file && !name) vdm_field_reject(f, "file_name", "a name inside the folder of pictures");
     struct shot s = {.id = read_id(f, "id"),
                      .height = vdm_field_int(f, "height", 0, 1, VDM_MAX_SIDE),
                      .width = vdm_field_int(f, "width", 0, 1, VDM_MAX_SIDE)};
@@ -357,7 +357,7 @@ static int take_note(void *user, int name, const vdm_json *j, const char *text, 
     const struct shot key = {.id = read_id(&f, "image_id")};
     if (!f.failed && category_of(c, category) < 0) return 0;
     struct shot *s = c->n && !f.failed ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
-    if (!s) vdm_field_refuse(&f, "image_id", "the id of an image in the file");
+    if (!s) vdm_field_reject(&f, "image_id", "the id of an image in the file");
     if (c->stores) return s && s->chosen ? store_note(s, text, err) : 0;
     if (!s) {
         leave_out(c, LEFT_ANNOTATIONS, &why);
@@ -428,7 +428,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* A picture's files have its name without the ending: "a.jpg" and "a.png" would replace each other. */
-static int refuse_twins(const struct coco *c, struct shot *const *list, int64_t n, vdm_error *err)
+static int reject_twins(const struct coco *c, struct shot *const *list, int64_t n, vdm_error *err)
 {
     struct shot **sorted = vdm_alloc((size_t)n, sizeof *sorted, "the pictures", err);
     if (!sorted) return -1;
@@ -458,7 +458,7 @@ static int choose(struct coco *c, vdm_error *err)
         vdm_free(path);
     }
     if (n < c->o->tasks.pairs) return too_few(c, n, err);
-    if (refuse_twins(c, c->train, n, err)) return -1;
+    if (reject_twins(c, c->train, n, err)) return -1;
     if (n) qsort(c->train, (size_t)n, sizeof *c->train, by_number);
     c->n_train = c->o->tasks.pairs;
     c->n_test = n - c->n_train < c->o->tasks.tests ? n - c->n_train : c->o->tasks.tests;

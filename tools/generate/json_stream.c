@@ -27,7 +27,7 @@ static void advance(struct stream_reader *s)
     s->at++;
 }
 
-static int refuse(const struct stream_reader *s, const char *expected)
+static int reject(const struct stream_reader *s, const char *expected)
 {
     if (ferror(s->f)) return vdm_fail(s->err, "%s: %s", s->path, strerror(errno));
     char found[32] = "the end";
@@ -67,11 +67,11 @@ static int store(struct stream_reader *s)
 static int walk_string(struct stream_reader *s, bool stored)
 {
     for (bool first = true; first || s->next != '"'; first = false) {
-        if (s->next == EOF) return refuse(s, "the end of a string");
+        if (s->next == EOF) return reject(s, "the end of a string");
         if (!first && s->next == '\\') {
             if (stored && store(s)) return -1;
             if (!stored) advance(s);
-            if (s->next == EOF) return refuse(s, "the end of a string");
+            if (s->next == EOF) return reject(s, "the end of a string");
         }
         if (stored && store(s)) return -1;
         if (!stored) advance(s);
@@ -87,10 +87,10 @@ static int walk_value(struct stream_reader *s, bool stored)
     int64_t depth = 0;
     s->size = 0;
     skip_space(s);
-    if (s->next == EOF || strchr(",:]}", s->next)) return refuse(s, "a value");
+    if (s->next == EOF || strchr(",:]}", s->next)) return reject(s, "a value");
     do {
         int c = s->next;
-        if (c == EOF) return refuse(s, "the end of a value");
+        if (c == EOF) return reject(s, "the end of a value");
         if (c == '"') {
             if (walk_string(s, stored)) return -1;
             continue;
@@ -109,10 +109,10 @@ static int between(struct stream_reader *s, char close, bool *more)
 {
     skip_space(s);
     *more = s->next == ',';
-    if (!*more && s->next != close) return refuse(s, close == ']' ? "',' or ']'" : "',' or '}'");
+    if (!*more && s->next != close) return reject(s, close == ']' ? "',' or ']'" : "',' or '}'");
     advance(s);
     skip_space(s);
-    if (*more && s->next == close) return refuse(s, "something after ','");
+    if (*more && s->next == close) return reject(s, "something after ','");
     return 0;
 }
 
@@ -135,7 +135,7 @@ static int walk_array(struct stream_reader *s, const struct json_stream *k, int 
         vdm_error why;
         struct stream_reader at = *s;
         at.err = &why;
-        refuse(&at, "an array");
+        reject(&at, "an array");
         return vdm_fail(s->err, "%.700s, in %s", why.text, k->names[name]);
     }
     advance(s);
@@ -152,14 +152,14 @@ static int walk_array(struct stream_reader *s, const struct json_stream *k, int 
 static int walk_member(struct stream_reader *s, const struct json_stream *k, bool *seen)
 {
     int name = 0;
-    if (s->next != '"') return refuse(s, "a key in quotes");
+    if (s->next != '"') return reject(s, "a key in quotes");
     s->size = 0;
     if (walk_string(s, true)) return -1;
     while (name < k->n &&
            (strlen(k->names[name]) + 2 != s->size || memcmp(s->text + 1, k->names[name], s->size - 2) != 0))
         name++;
     skip_space(s);
-    if (s->next != ':') return refuse(s, "':' after a key");
+    if (s->next != ':') return reject(s, "':' after a key");
     advance(s);
     skip_space(s);
     if (name == k->n) return walk_value(s, false);
@@ -173,7 +173,7 @@ static int skip_mark(struct stream_reader *s)
 {
     static const int mark[] = {0xef, 0xbb, 0xbf};
     for (int i = 0; i < 3 && (i || s->next == mark[0]); i++) {
-        if (s->next != mark[i]) return refuse(s, "a byte order mark");
+        if (s->next != mark[i]) return reject(s, "a byte order mark");
         advance(s);
     }
     return 0;
@@ -185,7 +185,7 @@ static int walk_document(struct stream_reader *s, const struct json_stream *k)
     advance(s);
     if (skip_mark(s)) return -1;
     skip_space(s);
-    if (s->next != '{') return refuse(s, "'{'");
+    if (s->next != '{') return reject(s, "'{'");
     advance(s);
     skip_space(s);
     more = s->next != '}';
@@ -193,7 +193,7 @@ static int walk_document(struct stream_reader *s, const struct json_stream *k)
     while (more)
         if (walk_member(s, k, seen) || between(s, '}', &more)) return -1;
     skip_space(s);
-    if (s->next != EOF || ferror(s->f)) return refuse(s, "nothing after the document");
+    if (s->next != EOF || ferror(s->f)) return reject(s, "nothing after the document");
     for (int i = 0; i < k->n; i++)
         if (!seen[i])
             return vdm_fail(s->err, "%s: expected an array \"%s\", found none", s->path, k->names[i]);

@@ -404,7 +404,7 @@ static int check_ofs(const struct golden *g, const vdm_transformer_config *c, vd
 {
     const float ofs = 2;
     if (!injected(g, "ofs")) return 0;
-    if (injected_refuse(&g->in, "ofs", c->ofs_dim, "a model with ofs_embed_dim", err)) return -1;
+    if (injected_reject(&g->in, "ofs", c->ofs_dim, "a model with ofs_embed_dim", err)) return -1;
     float *x = vdm_safetensors_floats(&g->in, "ofs", 1, (int64_t[]){1}, err);
     if (!x) return -1;
     int status = *x >= ofs && *x <= ofs ? 0
@@ -535,7 +535,7 @@ static int sample_with(struct golden *g, const struct model *m, vdm_error *err)
                             .tiled = o->tiled,
                             .image_scale = image_scale_of(o)};
     const int64_t step_noise[] = {p.steps, 2, s->F, C, s->h, s->w};
-    if (g->in.path && injected_refuse(&g->in, "step_noise", dpm, "--sampler dpm", err)) return -1;
+    if (g->in.path && injected_reject(&g->in, "step_noise", dpm, "--sampler dpm", err)) return -1;
     if (injected(g, "negative") && !(p.guidance > 1))
         fprintf(stderr, "%s: tensor 'negative': no effect: it needs --guidance above 1\n", clean(g->in.path));
     const float *image = input(g, "image", 3, image_shape, UNIFORM, err);

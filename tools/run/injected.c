@@ -19,7 +19,7 @@ void injected_report_others(const vdm_safetensors *f, const char *const *names, 
                 (long long)others, others == 1 ? "" : "s", clean(first));
 }
 
-int injected_refuse(const vdm_safetensors *f, const char *name, bool used, const char *expected,
+int injected_reject(const vdm_safetensors *f, const char *name, bool used, const char *expected,
                     vdm_error *err)
 {
     if (used || !vdm_safetensors_find(f, name)) return 0;

@@ -7,7 +7,7 @@
 /* Prints how many of the file's tensors have another name than these [n], and the first of them: it is not used. */
 void injected_report_others(const vdm_safetensors *f, const char *const *names, int n);
 /* Rejects a tensor that is in the file and would have no effect. */
-int injected_refuse(const vdm_safetensors *f, const char *name, bool used, const char *expected,
+int injected_reject(const vdm_safetensors *f, const char *name, bool used, const char *expected,
                     vdm_error *err);
 
 #endif
