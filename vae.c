@@ -490,7 +490,7 @@ static void keep_lines(const struct lines *strip, const struct lines *tile, size
 }
 
 /* Tile (i,j) [planes,h,w] is blended with the tile above, then with the one to the left. diffusers stores all tiles; only
- * the last `blend` rows and columns of a finished one are needed, and are kept here. */
+ * the last `blend` rows and columns of a finished one are needed, and are stored here. */
 static void blend_tile(struct run *r, int i, int j, int h, int w, size_t planes)
 {
     const struct plan *p = &r->plan;

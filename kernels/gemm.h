@@ -778,7 +778,7 @@ enum {
 
 #ifdef V16_AMX
 _Static_assert((int)AMX_MC <= (int)MC, "AMX's packed rows fit into LHS_FLOATS");
-_Static_assert((int)WINOGRAD_ROWS <= (int)AMX_MC, "multiply_amx keeps as many rows between passes");
+_Static_assert((int)WINOGRAD_ROWS <= (int)AMX_MC, "multiply_amx stores as many rows between passes");
 #endif
 _Static_assert((int)VDM_WINOGRAD_MAX <= 2 * (int)KC, "element_at's zeros");
 _Static_assert((int)PRODUCT_FLOATS / 16 >=

@@ -75,7 +75,7 @@ typedef struct vdm_conv_args {
 } vdm_conv_args;
 
 /* Attention of B videos, A heads. Rows of q, k, v, o are [B,S,A*Dh]: head a is columns a*Dh....
- * lse [B,A,S] is the log of the softmax denominator (kept for backward). */
+ * lse [B,A,S] is the log of the softmax denominator (stored for the backward pass). */
 typedef struct vdm_attention_args {
     int B, A, S, Dh;
     const float *q, *k, *v; /* [B,S,A*Dh] */

@@ -110,7 +110,7 @@ static void test_good(void)
         bool equal = p.width == 2 && p.height == 1 && memcmp(p.rgb, good[i].rgb, 6) == 0;
         CHECK(equal, "good picture %zu: %s", i, *why ? why : "other pixels");
         vdm_picture_free(&p);
-        CHECK(!p.rgb && !p.width, "a freed picture keeps something");
+        CHECK(!p.rgb && !p.width, "a freed picture still has something");
     }
 }
 

@@ -637,7 +637,7 @@ static void test_bytes(const struct tiny *m)
     vdm_sample_options o = tiny_options(m);
     size_t ddim = vdm_sample_bytes(&m->config, &o, 0), adapted = vdm_sample_bytes(&m->config, &o, 16);
     o.sampler = VDM_DPM;
-    CHECK(vdm_sample_bytes(&m->config, &o, 0) > ddim, "DPM keeps x0 and draws noise");
+    CHECK(vdm_sample_bytes(&m->config, &o, 0) > ddim, "DPM stores x0 and draws noise");
     CHECK(adapted >= ddim && ddim > 100000, "%zu bytes, with an adapter %zu", ddim, adapted);
     o = tiny_options(m);
     o.ensemble = 3;

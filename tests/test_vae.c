@@ -603,7 +603,7 @@ static void test_memory_growth(const vdm_vae_config *c)
     CHECK(vdm_vae_decode_bytes(c, 5, 8, 8, false) == vdm_vae_decode_bytes(c, 65, 8, 8, false),
           "decode grows");
     CHECK(vdm_vae_encode_bytes(c, 9, 64, 64, false) < vdm_vae_encode_bytes(c, 17, 64, 64, false),
-          "encode: one chunk keeps no caches");
+          "encode: one chunk stores no caches");
 }
 
 struct counter {

@@ -5,7 +5,7 @@
  *
  * Several small videos go through the model at once (GROUP_TOKENS): the same answers, sooner.
  * Next to every score is that of copying the input, which is high if a task changes little. The pictures of the first
- * answers are kept for the page and the terminal, at most COPY_SIDE pixels a side, so that the memory of a large task
+ * answers are stored for the page and the terminal, at most COPY_SIDE pixels a side, so that the memory of a large task
  * is bounded. */
 #include "tools/run/evaluation.h"
 #include "tools/messages.h"
@@ -224,7 +224,7 @@ static int keep_pictures(struct answer *a, const vdm_picture *input, const vdm_p
     return 0;
 }
 
-/* Takes a sampled video: its diagnosis (of several views: diagnose_view), its colours corrected, written, scored, kept.
+/* Takes a sampled video: its diagnosis (of several views: diagnose_view), its colours corrected, written, scored, stored.
  * bytes [T,H,W,3] */
 static int take(evaluation *all, int i, const char *folder, const vdm_picture *input, uint8_t *bytes,
                 vdm_error *err)

@@ -20,8 +20,8 @@ struct answer {
     bool raw_exact;
     uint8_t *wrong; /* [rows,cols] cells that differ; NULL if there is no grid */
     int n_wrong;
-    vdm_picture input, last, truth; /* kept for the first SHOWN answers */
-    vdm_picture film[FILM_FRAMES];  /* frames of the video, kept for the first FILMS */
+    vdm_picture input, last, truth; /* stored for the first SHOWN answers */
+    vdm_picture film[FILM_FRAMES];  /* frames of the video, stored for the first FILMS */
     int n_film;
 };
 int film_frame(int i, int frames); /* which of a video's frames is the film's i */

@@ -29,7 +29,7 @@ typedef struct training {
     vdm_fit_row *rows; /* [fit.steps + 1] */
     int done;          /* steps */
     double seconds;
-    char *lora, *table, *state; /* paths in the output folder; state: NULL if none is kept */
+    char *lora, *table, *state; /* paths in the output folder; state: NULL if none is written */
     lock lock;                  /* of the output folder */
 } training;
 /* Applies --init, --rank, --alpha and --targets to o->learn, and what --init was learned with. Call it before training_plan. */
