@@ -72,7 +72,7 @@ static void make_data(vdm_fit_data *d, const vdm_model *m, const float *cells, i
         for (int p = 0; p < g->pad; p++)
             memcpy(z + p * latent, z + g->pad * latent, (size_t)latent * sizeof(float));
         encode(d->images + (int64_t)i * latent, m, video, 1, &rng);
-        d->prompt[i] = i;
+        d->text_of[i] = i;
         if (i % 500 == 0) printf("encode: %d of %d\n", i, clips), fflush(stdout);
     }
     free(video);
@@ -90,7 +90,7 @@ static void find_data(vdm_fit_data *d, const vdm_model *m, const float *cells, c
                  fread(d->images, sizeof(float), n * latent, f) == n * latent;
     if (f) fclose(f);
     if (there) {
-        for (int i = 0; i < d->pairs; i++) d->prompt[i] = i;
+        for (int i = 0; i < d->pairs; i++) d->text_of[i] = i;
         return;
     }
     make_data(d, m, cells, d->pairs);
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
     size_t latent = (size_t)d.C * SIDE * SIDE * sizeof(float);
     d.videos = malloc((size_t)clips * (size_t)d.F * latent);
     d.images = malloc((size_t)clips * latent);
-    d.prompt = malloc((size_t)clips * sizeof(int));
+    d.text_of = malloc((size_t)clips * sizeof(int));
     d.texts = texts;
     d.n_texts = clips;
     find_data(&d, &m, cells, argv[2]);
