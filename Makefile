@@ -155,7 +155,7 @@ $(BUILD)/tests/bits: $(BUILD)/tests/bits.o $(BUILD)/tests/check.o $(BUILD)/tests
 
 # Against diffusers, live: needs Python and, the first time, its packages.
 peer:
-	VDM_PEER_BUILD=$(BUILD) tests/peer/run.sh
+	VDM_PEER_BUILD=$(BUILD) tests/peer/peers.sh
 peer-driver: $(BUILD)/tests/peer/driver
 $(BUILD)/tests/peer/driver: $(BUILD)/tests/peer/driver.o $(BUILD)/libvdm.a
 	$(CC) $^ $(LDLIBS) -o $@

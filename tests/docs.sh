@@ -6,17 +6,21 @@
 #   `path`                    a path into a folder of the repository, or a source file, exists
 #   `vdm COMMAND --option`    command and option exist; so does the option of `--option` and the target of `make X`
 #                             (not in CHANGELOG.md and other history; tests/test_tour.c checks TOUR.md)
-#   blocks of commands        as above; and the ./vdm lines of README.md and doc/ run, in their order, in one folder
+#   blocks of commands        as above; and the ./vdm lines of README.md and doc/ run, in their order, in one folder. No line
+#                             is left out silently: every line that calls vdm runs, except in documents of $not_run, and
+#                             every other line calls one of $other_programs, or names a file
 #
 # A block runs word for word, but reduced: ./vdm is a script that adds the options below, files that a reader brings are
-# put in place, and lines of other programs (python3, cc, make) are only checked. At the end mistakes are planted.
+# put in place, and lines of other programs are only checked. At the end mistakes are planted.
 cd "$(dirname "$0")/.." || exit 1
 : "${VDM:=$PWD/build/vdm}"
 case $VDM in /*) ;; *) VDM=$PWD/$VDM ;; esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 export VDM LC_ALL=C
-run_of="README.md doc/arc.md doc/experiments.md doc/models.md doc/voting.md"
+run_of="README.md doc/arc.md doc/experiments.md doc/measured.md doc/measured-before.md doc/models.md doc/voting.md"
+not_run="TOUR.md doc/experiments-before.md" # tests/test_tour.c runs the first; the second has commands of earlier versions
+other_programs="make python3 venv/bin/python cc"
 documents="README.md TOUR.md CHANGELOG.md CONTRIBUTING.md SECURITY.md doc/*.md models/*/README.md python/pretrain/README.md"
 results=$folder/results
 : >"$results"
@@ -164,16 +168,19 @@ check_document() {
 # ------------------------------------------------------------------------------------------------
 # Blocks of commands run
 
-# ./vdm of the folder: the program with few steps and few pictures; the last of an option's values holds.
+# ./vdm of the folder: the program with few steps, few and small pictures, and tiny jobs of bench; the last of an option's
+# values holds.
 make_vdm() {
     cat >"$1/vdm" <<'END'
 #!/bin/sh
 case " $* " in *" --plan "* | *" --help "*) exec "$VDM" "$@" ;; esac
+case " $* " in *" --size "[1-9][0-9][0-9]*x*) set -- "$@" --size 64x64 ;; esac
 case $1 in
 demo) shift && exec "$VDM" demo "$@" --steps 1 --shots 2 --limit 2 --ensemble 1 ;;
 fit) shift && exec "$VDM" fit "$@" --steps 1 --shots 2 ;;
 eval) shift && exec "$VDM" eval "$@" --limit 2 --train-pairs 1 --ensemble 1 ;;
 vote) shift && exec "$VDM" vote "$@" --limit 2 ;;
+bench) exec "$VDM" "$@" --quick ;;
 arc) case " $* " in *" --report "*) exec "$VDM" "$@" ;; esac
     shift && exec "$VDM" arc "$@" --steps 1 --ensemble 1 ;;
 esac
@@ -190,16 +197,36 @@ bring() {
     done
     mkdir "$1/training" || exit 1
     ln -s "$PWD/models" "$1/models"
-    for name in MODEL DIR random; do ln -s "$PWD/models/tiny" "$1/$name"; done
+    for name in MODEL DIR random m8; do ln -s "$PWD/models/tiny" "$1/$name"; done
     printf '{"train": [{"input": [[1, 2], [3, 0]], "output": [[2, 1], [0, 3]]}], "test": [{"input": [[4, 0], [0, 5]], "output": [[0, 4], [5, 0]]}]}\n' >"$1/TASK.json"
     for i in 1 2 3 4; do cp "$1/TASK.json" "$1/training/$i.json"; done
     "$VDM" tasks flip-h -n 2 --tests 2 --grid 8x12 -o "$1/photos" >/dev/null 2>&1 && rm "$1/photos/task.json"
 }
 
-# The ./vdm lines of a document as a shell script: loops as they are, other programs left out.
-script_of() {
+# The lines of a document's blocks, without comments; its ./vdm lines as a shell script: loops as they are.
+lines_of() {
     awk '/^```/ { fenced = !fenced; next }
-         fenced || /^    / { sub(/^    /, ""); if ($0 ~ /^ *(\.\/vdm |for .*; do$|done$)/) print }' "$1"
+         fenced || /^    / { sub(/^    /, ""); sub(/ +# .*/, ""); if ($0 != "") print }' "$1"
+}
+script_of() { lines_of "$1" | grep -E '^ *(\./vdm |for .*; do$|done$)'; }
+
+# Every line of the blocks runs, or calls one of $other_programs, or names a file.
+check_all_run() { # DOCUMENT: it is in run_of or in no list
+    lines_of "$1" | grep -vE '^ *(\./vdm |for .*; do$|done$)' >"$folder/left"
+    while read -r first rest; do
+        case " $first $rest " in
+        *"/vdm "[a-z-]* | *" vdm "[a-z-]*) fault "$1: this command does not run: $first $rest" && continue ;;
+        esac
+        has_word "$run_of" "$1" || continue
+        case $first in
+        *.json | *.safetensors | *.png | [a-z]*/) ok ;; # a list of files
+        *) if has_word "$other_programs" "$first"; then ok; else
+            fault "$1: neither a command that runs nor one of $other_programs: $first $rest"; fi ;;
+        esac
+    done <"$folder/left"
+    if has_word "$run_of" "$1" || [ -z "$(script_of "$1")" ]; then ok; else
+        fault "$1: its commands don't run: it is neither in run_of nor in not_run"
+    fi
 }
 
 run_document() {
@@ -210,10 +237,15 @@ run_document() {
     */voting.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/grids" >/dev/null 2>&1 ;;
     */experiments.md) "$VDM" tasks turn-90 -n 2 --tests 2 -o "$here/TASK" >/dev/null 2>&1 ;;
     */models.md) cp -r "$here/photos" "$here/grids" ;;
+    */measured*.md)
+        cp -r "$here/photos" "$here/grids" && cp -r "$here/photos" "$here/pairs"
+        for name in x.ppm x.png; do cp "$here/photos/test/0000.in.ppm" "$here/$name"; done ;;
     esac
     # a port's file: a copy of the golden one
     sed -e 's/^\.\/vdm golden .* -o golden\.safetensors.*/&\ncp golden.safetensors mine.safetensors/' \
-        -e 's/^\.\/vdm golden .* -o vae\.safetensors.*/&\ncp vae.safetensors mine-vae.safetensors/' "$here/script" >"$here/all"
+        -e 's/^\.\/vdm golden .* -o vae\.safetensors.*/&\ncp vae.safetensors mine-vae.safetensors/' \
+        -e 's/^\.\/vdm bench NAME/.\/vdm bench tiny.sample/' \
+        -e 's/^\.\/vdm bench --plan \([0-9,]*\) \(.*\)/.\/vdm bench \2\n.\/vdm bench --plan \1 attention.small/' "$here/script" >"$here/all"
     if (cd "$here" && VDM_MODEL=$here/models/tiny sh -e ./all) >"$here/log" 2>&1; then ok; else
         fault "$1: $(tail -n 3 "$here/log" | tr '\n' ' ')"
     fi
@@ -272,6 +304,15 @@ plant() { # GOOD BAD: lines of a document
         if [ "$text" = "$2" ] && [ $found -eq 0 ]; then echo "not found: $text"; fi
     done
 }
+planted() { # CHECK ARGUMENTS...: finds a fault
+    before=$(faults)
+    "$@"
+    [ "$(faults)" -gt "$before" ] || echo "$* did not find: $(cat "$folder/planted.md")"
+}
+plant_block() { # CHECK LINE: finds a fault in a document that has only this line, in a block
+    printf '    %s\n' "$2" >"$folder/planted.md"
+    planted "$1" "$folder/planted.md"
+}
 test_itself() {
     before_results=$results
     ln -s "$PWD/doc" "$folder/doc" # what planted links point to
@@ -290,21 +331,29 @@ test_itself() {
         plant '    make demo' '    make demonstration'
         plant '    python3 python/twin.py' '    python3 python/twins.py'
     } >"$folder/self"
-    before=$(faults)
     sed 's/0\.2\.[0-9]*/9.9.9/' CITATION.cff >"$folder/citation"
-    check_version vdm.h CHANGELOG.md "$folder/citation"
-    check_installed "$folder/nowhere"
     printf 'tbreak vdm.c:patchwork\n' >"$folder/planted.gdb"
-    check_breakpoints "$folder/planted.gdb"
-    printf '    ./vdm predict --image nothing.ppm -o y.png\n' >"$folder/planted.md"
-    run_document "$folder/planted.md"
-    [ $(($(faults) - before)) -ge 5 ] || echo "planted version, man page, break point or command: not found" >>"$folder/self"
+    {
+        planted check_version vdm.h CHANGELOG.md "$folder/citation"
+        planted check_installed "$folder/nowhere"
+        planted check_breakpoints "$folder/planted.gdb"
+        plant_block run_document './vdm predict --image nothing.ppm -o y.png'
+        plant_block run_document './vdm bench --plan 8,16 block.forwards'
+        plant_block check_all_run './vdm info DIR' # of a document in no list
+        run_of="$folder/planted.md"
+        plant_block check_all_run 'VDM_ISA=plain ./vdm info DIR'
+        plant_block check_all_run 'make && vdm info DIR'
+        plant_block check_all_run 'wget DIR'
+    } >>"$folder/self"
     results=$before_results
     if [ -s "$folder/self" ]; then fault "$(tr '\n' ' ' <"$folder/self")"; else ok; fi
 }
 
 for document in $documents; do
     [ -f "$document" ] && check_document "$document"
+done
+for document in $documents; do
+    [ ! -f "$document" ] || has_word "$not_run" "$document" || check_all_run "$document"
 done
 for document in $run_of; do run_document "$document"; done
 check_breakpoints doc/steps.gdb

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sizes that a reader can hold in mind: no file over 900 lines, no function over 60, no more than 8 parameters. And no
-# two sources of one name: a debugger shows only the name.
+# two sources of one name (.c, .h, .py, .sh): a debugger, a message and an import show only the name.
 # Definitions are found by their form: a line that begins a function is in the first column, and so is the
-# brace that ends it. tests/sizes.sh FILE... checks other files: it has to find the three faults that it plants.
+# brace that ends it. The check has to find the faults that it plants.
 cd "$(dirname "$0")/.." || exit 1
 
 check() {
@@ -40,8 +40,9 @@ check() {
     END { end_of_file(); print functions + 0, faults + 0 }' "$@"
 }
 
-planted=$(mktemp)
-trap 'rm -f "$planted"' EXIT
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+planted=$folder/planted
 {
     echo 'static int many(int a, int b, int c, int d, int e, int f, int g,'
     echo '                void (*h)(int, int), int i)'
@@ -54,12 +55,20 @@ passed=0
 failed=0
 if [ "$(check "$planted" | wc -l)" = 4 ]; then passed=1; else failed=1 && echo "sizes: the planted faults were not found"; fi
 
-result=$(check $(ls *.c *.h kernels/*.[ch] files/*.[ch] text/*.[ch] task/*.[ch] examples/*.c tools/*.[ch] tools/*/*.[ch]))
+result=$(check $(ls *.c *.h kernels/*.[ch] files/*.[ch] text/*.[ch] task/*.[ch] examples/*.c tools/*.[ch] tools/*/*.[ch] $(find portable python -name "*.[ch]")))
 counts=$(echo "$result" | tail -n 1)
 echo "$result" | sed '$d'
 passed=$((passed + ${counts% *}))
 failed=$((failed + ${counts#* }))
-same=$(find . -name build -prune -o -name '*.c' -print | sed 's#.*/##' | sort | uniq -d)
+same_names() { # FILE... FOLDER...: names that several sources have
+    find "$@" -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.sh' \) | sed 's#.*/##' | sort | uniq -d
+}
+mkdir "$folder/a" "$folder/b"
+touch "$folder/a/one.c" "$folder/b/one.h" "$folder/a/two.py" "$folder/b/two.py" "$folder/a/three.sh" "$folder/three.sh"
+if [ "$(same_names "$folder" | tr '\n' ' ')" = "three.sh two.py " ]; then passed=$((passed + 1)); else
+    failed=$((failed + 1)) && echo "sizes: the planted files of one name were not found"
+fi
+same=$(same_names *.[ch] portable files kernels text task tools examples python tests)
 if [ -z "$same" ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "sizes: several files are called" $same; fi
 echo "sizes: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -6,7 +6,7 @@
 #include "tools/commands/commands.h"
 #include "tools/generate/task_folder.h"
 #include "tools/options.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@ import torch
 
 import families
 from captions import WORDS
-from common import LATENT_C, device_of, encode, to_float
+from phase_parts import LATENT_C, device_of, encode, to_float
 
 ROW = (4, LATENT_C, 8, 8)
 

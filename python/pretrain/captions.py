@@ -7,8 +7,8 @@ so that attention can look it up.  Clips without a caption have the fixed prompt
 import numpy as np
 import torch
 
-from common import TEXT_DIM
 from model import prompt_embeds
+from phase_parts import TEXT_DIM
 
 SLOTS, TIMES, VALUES, FAMILIES = 20, 7, 16, 32
 WORDS = 1 + SLOTS + TIMES + 1                               # of a caption at most, and the view (families.turned)

@@ -15,7 +15,7 @@ import torch
 import families
 import vae_phase
 from buffer import encode_clips
-from common import LATENT_C, load, one_chunk, save_atomic, state_of
+from phase_parts import LATENT_C, load, one_chunk, save_atomic, state_of
 
 CLIPS, NOISE = 384, 0.1                                     # noise on what is mapped: faint directions stay faint
 

@@ -9,7 +9,7 @@ latent is repeated 2x2.  Positions beyond the old 4x4 it has never seen.
 import argparse
 import os
 
-from common import CELLS_CONFIG, LATENT_C, TRANSFORMER_CONFIG, load, save_atomic, state_of
+from phase_parts import CELLS_CONFIG, LATENT_C, TRANSFORMER_CONFIG, load, save_atomic, state_of
 
 
 def converted(weights):

@@ -19,13 +19,13 @@ import torch
 from peft import LoraConfig
 
 import captions
-import common
+import phase_parts
 import transformer_phase
 import vae_phase
 from buffer import encode_clips
-from common import decode, encode, one_chunk, to_float
 from grids import PALETTE, content, reserved
 from model import Attention, Dit, noised, pad_front, posterior, sample, scheduler
+from phase_parts import decode, encode, one_chunk, to_float
 
 
 def shift_task(a):
@@ -185,7 +185,7 @@ def encoded(vae, x, y):
 
 def model_of(args):
     if args.control:
-        net, step = common.new_transformer(7, common.config_of(args.name)), 0
+        net, step = phase_parts.new_transformer(7, phase_parts.config_of(args.name)), 0
         torch.nn.init.zeros_(net.proj_out.weight)
         net.requires_grad_(True)
     else:

@@ -9,7 +9,7 @@ import torch.nn.functional as tf
 from diffusers import CogVideoXDDIMScheduler
 from diffusers.models.embeddings import apply_rotary_emb, get_3d_rotary_pos_embed
 
-from common import LATENT_C, LATENT_PX, POSTERIOR_STD, TEXT_DIM, TEXT_LEN, device_of
+from phase_parts import LATENT_C, LATENT_PX, POSTERIOR_STD, TEXT_DIM, TEXT_LEN, device_of
 
 SCHEDULER_CONFIG = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",

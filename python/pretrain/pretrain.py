@@ -8,7 +8,7 @@ import os
 import torch
 
 import vae_phase
-from common import Stop, Threads
+from phase_parts import Stop, Threads
 
 
 def main():

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 
 import families
-from common import LATENT_C, decode, encode, to_float
+from phase_parts import LATENT_C, decode, encode, to_float
 from vae_phase import block_colours, evaluate, grid_clips, held_out
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 
-from common import LATENT_C, save_atomic, state_of
+from phase_parts import LATENT_C, save_atomic, state_of
 
 
 def as_state(model, step, **more):

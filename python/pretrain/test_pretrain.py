@@ -27,10 +27,11 @@ from ahead import Ahead
 from buffer import ROW, Ring, fresh, pack, unpack
 from carry import carried
 from convert import converted
-from common import CELLS_CONFIG, LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae, one_chunk, to_float
 from grids import (EVALUATED, EVALUATED_1D, GRID_FAMILIES, PALETTE, bits, content, draw_rows, draw_rules, fnv1a,
                    grid_clips, reserved, symmetry)
 from model import Dit, prompt_embeds
+from phase_parts import (CELLS_CONFIG, LATENT_C, TEXT_DIM, Muon, Pace, decode, encode, new_transformer, new_vae,
+                         one_chunk, to_float)
 from restore import restore
 from smooth import SMOOTH_FAMILIES
 from transformer_phase import MOTION, load_ema, timesteps

@@ -20,10 +20,10 @@ import families
 import vae_phase
 from ahead import Ahead
 from buffer import Ring, encode_clips, fresh, refill
-from common import (CELLS_CONFIG, TRANSFORMER_CONFIG, Ema, Every, Log, Optimiser, config_of, decode, load,
-                    new_transformer, one_chunk, random_state, restore_random, save_atomic)
 from grids import PALETTE, content, reserved
 from model import Attention, Dit, noised, pad_front, posterior, sample, scheduler
+from phase_parts import (CELLS_CONFIG, TRANSFORMER_CONFIG, Ema, Every, Log, Optimiser, config_of, decode, load,
+                         new_transformer, one_chunk, random_state, restore_random, save_atomic)
 
 
 class Recipe(NamedTuple):

@@ -21,9 +21,9 @@ import torch.nn.functional as tf
 import families
 from ahead import Ahead
 from buffer import pack, unpack
-from common import (LATENT_C, Ema, Every, Log, Optimiser, Pace, decode, device_of, encode, load, new_vae, one_chunk,
-                    random_state, restore_random, save_atomic, to_float)
 from grids import GRID_FAMILIES, PALETTE
+from phase_parts import (LATENT_C, Ema, Every, Log, Optimiser, Pace, decode, device_of, encode, load, new_vae, one_chunk,
+                         random_state, restore_random, save_atomic, to_float)
 
 STEPS, BATCH, AHEAD = 12_000, 16, 16                        # AHEAD: steps whose clips are made at once
 FALLING = 0.5                                               # share of the run in which the rates fall, to 0

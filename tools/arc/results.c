@@ -11,7 +11,7 @@
  * same bytes except for the seconds, which come last. */
 #include "tools/arc/results.h"
 #include "files/fields.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <stdlib.h>
 #include <string.h>

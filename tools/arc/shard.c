@@ -11,7 +11,7 @@
 #include "tools/arc/solve.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/lock.h"
 
 #include <dirent.h>

@@ -8,7 +8,7 @@
 #include "tools/arc/submission.h"
 #include "tools/arc/task_card.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "tools/report/terminal.h"
 #include "tools/run/claim.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/paths.h"
 #include "tools/run/training.h"
 

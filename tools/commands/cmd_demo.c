@@ -15,7 +15,7 @@
 #include "tools/run/canvas.h"
 #include "tools/run/claim.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 #include "tools/run/truths.h"

@@ -8,7 +8,7 @@
 #include "tools/run/canvas.h"
 #include "tools/run/claim.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"

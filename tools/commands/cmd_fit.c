@@ -7,7 +7,7 @@
 #include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/dump.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/injected.h"
 #include "tools/run/plan.h"
 #include "tools/run/truths.h"

@@ -2,7 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/paths.h"
 
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "tools/arc/shard.h"
 #include "tools/ignored_keys.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/plan.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 #include "tools/run/paths.h"
 #include "tools/run/model_session.h"
 #include "tools/options.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "tools/run/injected.h"
 #include "tools/run/multi_view.h"
 #include "tools/run/paths.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 #include "tools/run/plan.h"
 

@@ -10,7 +10,7 @@
 #include "tools/report/page.h"
 #include "tools/run/canvas.h"
 #include "tools/run/claim.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
 #include "tools/run/truths.h"

@@ -27,7 +27,7 @@
 #include "tools/generate/json_stream.h"
 #include "tools/generate/task_folder.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 
 #include <math.h>

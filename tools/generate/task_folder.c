@@ -1,7 +1,7 @@
 /* Writes a task folder (vdm_task_read describes the layout). */
 #define _GNU_SOURCE /* syncfs */
 #include "tools/generate/task_folder.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  *
  *   DIR/report.html: <pre><code>vdm fit grids -o run</code></pre>  ->  "fit" */
 #include "tools/run/claim.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <string.h>
 

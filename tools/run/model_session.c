@@ -2,7 +2,7 @@
 #include "tools/run/model_session.h"
 #include "files/parallel.h"
 #include "tools/messages.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/prompts.h"
 
 #include <errno.h>

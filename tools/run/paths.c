@@ -2,7 +2,7 @@
  * does not exist yet, if its folder's are, and its name in the folder. */
 #include "tools/run/paths.h"
 #include "tools/options_table.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <math.h>
 #include <stdlib.h>

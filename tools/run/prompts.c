@@ -2,7 +2,7 @@
 #include "tools/run/prompts.h"
 #include "tools/messages.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 bool has_text_encoder(const char *model)
 {

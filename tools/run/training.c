@@ -8,7 +8,7 @@
 #include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 
 #include <math.h>

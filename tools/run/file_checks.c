@@ -1,5 +1,5 @@
 /* Files and folders of a command. */
-#include "tools/run/files.h"
+#include "tools/run/file_checks.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Files and folders of a command. */
-#ifndef VDM_TOOL_FILES_H
-#define VDM_TOOL_FILES_H
+#ifndef VDM_TOOL_FILE_CHECKS_H
+#define VDM_TOOL_FILE_CHECKS_H
 
 #include "vdm.h"
 
