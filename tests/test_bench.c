@@ -88,6 +88,8 @@ static void check_names(void)
     expect(0, ", amx, ", "bench matmul.up.f32 --quick --runs 1 --precision amx");
     expect(0, "growth.8182", "bench growth --quick --runs 1");
     CHECK(strstr(printed, "matmul") == NULL, "growth: %s", printed);
+    expect(0, "growth.8182", "bench --list growth");
+    CHECK(strstr(printed, "matmul") == NULL, "--list growth: %s", printed);
     expect(2, "'matmul.u' names no job", "bench matmul.u --quick");
     expect(2, "'nothing' names no job", "bench matmul nothing --quick");
     expect(2, "--runs", "bench --quick --runs 0");

@@ -85,11 +85,12 @@ bool bench_knows(const char *word)
     return false;
 }
 
-void bench_list(void)
+void bench_list(const options *o)
 {
     for (int t = 0; t < TABLES; t++)
         for (const struct job *j = tables[t]; j->name; j++)
-            printf("%-30s %s%s\n", j->name, j->what, t == UNNAMED ? " (only if named)" : "");
+            if (!o->n_operands || wanted(j, t, o))
+                printf("%-30s %s%s\n", j->name, j->what, t == UNNAMED ? " (only if named)" : "");
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
 #include "tools/options.h"
 
 int bench_run(const options *o, vdm_error *err);
-void bench_list(void);              /* prints the names of the jobs */
+void bench_list(const options *o);  /* prints the names of the jobs, or of those that the operands name */
 bool bench_knows(const char *name); /* a job, or the first parts of some */
 
 /* The limit of a job, of which its speed is a share. */

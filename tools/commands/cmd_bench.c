@@ -14,7 +14,7 @@ int command_bench(int argc, char **argv)
         if (!bench_knows(o.operands[i]))
             return misuse("bench: '%.100s' names no job; 'vdm bench --list' lists them", o.operands[i]);
     if (o.list) {
-        bench_list();
+        bench_list(&o);
         return DONE;
     }
     return paths_check_command(&o, BENCH, ANY_FILE, &err) || bench_run(&o, &err) ? fail(&err) : DONE;
