@@ -380,6 +380,16 @@ static void check_limits(void)
     CHECK(strncmp(printed, "vdm: folder/folder/", 19) == 0 && strstr(printed, " ... "), "%s", printed);
 }
 
+/* A signal stops golden, which then leaves no part of a file. */
+static void check_golden_stops(void)
+{
+    expect_shell(
+        1, "interrupted",
+        "\"$VDM\" golden " MODEL " --size 32x48 --what train --steps 1000 -o long.g & "
+        "for i in $(seq 3000); do ls long.g.* 2>/dev/null && break; sleep 0.01; done; kill $!; wait $!");
+    expect_shell(0, "", "! ls long.g* 2>/dev/null");
+}
+
 static void check_threads(void)
 {
     expect(0, "more than the", "predict " MODEL " --image q.ppm --plan --threads 100");
@@ -409,6 +419,7 @@ int main(void)
     check_adapter_info();
     check_warnings();
     check_limits();
+    check_golden_stops();
     check_threads();
     return check_end("outputs");
 }

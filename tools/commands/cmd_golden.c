@@ -2,6 +2,7 @@
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"
+#include "tools/run/console.h"
 #include "tools/run/file_checks.h"
 #include "tools/run/paths.h"
 
@@ -26,6 +27,7 @@ int command_golden(int argc, char **argv)
     if (former && option_given(&o, "--sample-steps"))
         return misuse("golden: --steps and --sample-steps: expected one of the two");
     if (former) o.sample.steps = o.learn.steps; /* its former name */
+    console_watch_signals();
     char *command = command_line("golden", argc, argv, &err);
     bool checked = command && !check_utf8(command, &err) && !check_utf8(o.model, &err) &&
                    !paths_check_command(&o, GOLDEN, ANY_FILE, &err);

@@ -12,6 +12,7 @@
 #include "files/hash.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
+#include "tools/run/console.h"
 #include "tools/run/injected.h"
 #include "tools/run/model_session.h"
 #include "tools/run/prompts.h"
@@ -99,6 +100,7 @@ static void see(void *user, const char *name, const float *data, int rank, const
 {
     struct golden *g = user;
     vdm_tensor t = {.name = name, .dtype = VDM_F32, .rank = rank, .data = data};
+    if (!g->status && console_stopped()) g->status = vdm_fail(&g->err, "interrupted at tensor '%s'", name);
     if (g->status) return;
     g->matched |= patterns_matching(g->o->only, name);
     for (int i = 0; i < rank; i++) t.shape[i] = shape[i];
@@ -106,6 +108,13 @@ static void see(void *user, const char *name, const float *data, int rank, const
     g->status = vdm_safetensors_add(&g->file, &t, &g->err);
     expect(&g->expected[0], name, expected_error(g->what, name, "f32"));
     expect(&g->expected[1], name, expected_error(g->what, name, "bf16"));
+}
+
+/* Stops sampling and learning after a step. */
+static int report(void *user, const vdm_report *r)
+{
+    (void)user, (void)r;
+    return console_stopped();
 }
 
 static void fact(struct golden *g, const char *name, double value)
@@ -781,7 +790,7 @@ static int begin(struct golden *g, vdm_error *err)
             return vdm_fail(err, "no memory for the expected errors");
     vdm_rng_seed(&g->rng, o->seed);
     g->trace = (vdm_trace){.wants = wants, .see = see, .user = g};
-    g->progress.trace = &g->trace;
+    g->progress = (vdm_progress){.report = report, .trace = &g->trace};
     g->hash = VDM_HASH_START;
     return vdm_safetensors_begin(&g->file, o->output, 1 << 17, err);
 }
