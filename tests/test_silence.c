@@ -71,11 +71,12 @@ static void check_injected(void)
                      all[] = {{"noise", VDM_F32, 4, {4, 16, 4, 6}, x, 4 * 16 * 4 * 6 * 4},
                               {"nose", VDM_F32, 1, {2}, x, 8}},
                      negative = {"negative_prompt_embeds", VDM_F32, 2, {5, 24}, x, 5 * 24 * 4},
-                     sigma = {"image_sigma", VDM_F32, 1, {1}, x, 4};
+                     sigma = {"image_sigma", VDM_F32, 1, {1}, x, 4}, times = {"t", VDM_F32, 2, {1, 1}, x, 4};
     CHECK(!vdm_safetensors_write("steps", &steps, 1, NULL, 0, &err), "%s", err.text);
     CHECK(!vdm_safetensors_write("noise", all, 2, NULL, 0, &err), "%s", err.text);
     CHECK(!vdm_safetensors_write("negative", &negative, 1, NULL, 0, &err), "%s", err.text);
     CHECK(!vdm_safetensors_write("sigma", &sigma, 1, NULL, 0, &err), "%s", err.text);
+    CHECK(!vdm_safetensors_write("times", &times, 1, NULL, 0, &err), "%s", err.text);
     const char *const predict = "predict --image q.ppm " MODEL " --sample-steps 1 -o a.ppm --inject";
     expect(1, "'step_noise': it would have no effect here: it needs --sampler dpm", "%s steps --sampler ddim",
            predict);
@@ -86,6 +87,11 @@ static void check_injected(void)
     const char *const fit = "fit task " MODEL " --steps 1 --rank 2 --batch 1 --inject";
     expect(1, "not with --no-image-noise", "%s sigma --no-image-noise -o no.run", fit);
     expect(0, "", "%s sigma -o sigma.run", fit);
+    const char *const only =
+        "times: 't' has the timesteps of training: --pure-noise 0.5 changes only the fixed set's\n";
+    expect(0, only, "%s times --pure-noise 0.5 -o times.run", fit);
+    expect(0, "", "%s times -o times.run.0", fit);
+    CHECK(!strstr(said, "--pure-noise"), "%s", said);
     expect(1, "it needs --sampler dpm",
            "golden model --what sample " SIZE "--sample-steps 1 --sampler ddim --inject steps -o no");
 }

@@ -52,6 +52,11 @@ static bool is_no_roundtrip(const options *o)
     return !o->arc.vae_roundtrip;
 }
 
+static bool has_cell_limit(const options *o)
+{
+    return is_no_roundtrip(o) || o->canvas.grow > 0;
+}
+
 static bool has_no_results(const options *o)
 {
     return !o->arc.out;
@@ -111,8 +116,10 @@ static const struct rule {
      "--phi --steps --sample-steps --ensemble --sampler --guidance --image-scale --prompt-embeds --negative-embeds "
      "--rank --alpha --targets --lr --schedule --warmup --batch --accumulate --memory --clip --weight-decay --pure-noise "
      "--no-image-noise --init --save-every --watch-every --views --attempts --size-rule --colour --augment --shard "
-     "--out --memory-limit",
+     "--out --memory-limit --seed",
      is_no_roundtrip, "a run that answers tasks, not --vae-roundtrip"},
+    {ARC, "--cell", has_cell_limit,
+     "--grow, or a run that answers tasks: --vae-roundtrip measures cells of many sizes"},
     {ARC, NULL, is_no_report, "a run that answers tasks, not --report"},
     {COMPARE, "--as", has_expected, "--tol expected"},
     {BENCH, "--json --runs --quick", has_no_split, "a measurement, not --plan or --list"},

@@ -120,6 +120,10 @@ static int inject(struct run *r, vdm_error *err)
         !(r->pair_integers =
               read_integers(r->pair, steps * batch, r->training.videos, "pair", o->inject, err)))
         status = -1;
+    if (!status && r->t && o->learn.pure_noise > 0)
+        fprintf(stderr,
+                "%s: 't' has the timesteps of training: --pure-noise %g changes only the fixed set's\n",
+                clean(o->inject), o->learn.pure_noise);
     vdm_fit_data_options *how = &r->training.how;
     how->video_noise = r->video_noise;
     how->image_noise = r->image_noise;
