@@ -115,7 +115,28 @@ static void check_one_run_in_a_folder(void)
     expect_shell(0, "", "test -e busy/mine.12.0.part");
 }
 
-/* Two runs on one file of results, started at once: every task has one line, whichever comes first. */
+/* A user's file that has the name of a lock stays. */
+static void check_users_lock(void)
+{
+    static const char *const words[] = {"fit task " MODEL " --steps 1 --rank 2 --batch 1 -o users",
+                                        "fit task " MODEL " --steps 1 --rank 2 --batch 1 --resume -o users",
+                                        "eval task " MODEL " --sample-steps 1 -o users",
+                                        "demo task " MODEL " --steps 1 --limit 1 -o users",
+                                        "demo recolour " MODEL " --steps 1 --limit 1 -o users",
+                                        "arc tasks " MODEL " --size 32x48 --steps 1 --out users.jsonl"};
+    expect_shell(
+        0, "",
+        "mkdir users users.jsonl.work; echo precious > users/lock; echo precious > users.jsonl.work/lock");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        expect(1, "/lock: expected vdm's lock, an empty file, or none, found another file", "%s", words[i]);
+    expect_shell(0, "precious\nprecious\n",
+                 "cat users/lock users.jsonl.work/lock; rm users/lock; : > empty; ln -s ../empty users/lock");
+    expect(1, "found another file", "%s", words[0]);
+    expect_shell(0, "", "rm users/lock; test -e empty; : > users/lock");
+    expect(0, "1 steps", "%s", words[0]); /* a killed run's */
+}
+
+/* Two runs on one file of results, started at once: every task has one line, whoever comes first. */
 static void check_two_arcs(void)
 {
     const char *const arc =
@@ -409,6 +430,7 @@ int main(void)
     check_two_outputs_of_one_file();
     check_endings();
     check_one_run_in_a_folder();
+    check_users_lock();
     check_two_arcs();
     check_standard_streams();
     check_arc_files();

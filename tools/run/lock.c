@@ -13,6 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A lock is an empty file: anything else of that name is a user's. */
+static bool is_others(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0);
+}
+
 /* 1: taken; 0: its file was removed meanwhile; -1: failed, errno is set. */
 static int try_lock(lock *l)
 {
@@ -34,9 +41,15 @@ int lock_take(lock *l, const char *folder, const char *what, vdm_error *err)
     *l = (lock){.path = vdm_path(folder, "lock", err), .fd = -1};
     if (!l->path) return -1;
     int taken = 0;
-    for (int i = 0; i < 100 && !taken; i++) taken = try_lock(l);
+    bool others = is_others(l->path);
+    for (int i = 0; i < 100 && !taken && !others; i++) taken = try_lock(l);
     if (taken > 0) return 0;
-    if (taken == 0 || errno == EACCES || errno == EAGAIN)
+    if (others)
+        vdm_fail(
+            err,
+            "%s: expected vdm's lock, an empty file, or none, found another file; choose another folder, or move it",
+            l->path);
+    else if (taken == 0 || errno == EACCES || errno == EAGAIN)
         vdm_fail(err, "%s: another run is writing there", what);
     else
         vdm_fail(err, "%s: can't be locked: %s", l->path, strerror(errno));

@@ -8,7 +8,8 @@ typedef struct lock {
     char *path; /* NULL: not taken */
     int fd;
 } lock;
-/* Takes folder/lock, or fails: "WHAT: another run is writing there". A killed process leaves no lock. Only the holder
+/* Takes folder/lock, or fails: "WHAT: another run is writing there". A killed process leaves no lock. A file of that name
+ * that is not empty, or a link, is rejected: it is not vdm's. Only the holder
  * removes the file, before it releases the lock. */
 int lock_take(lock *l, const char *folder, const char *what, vdm_error *err);
 void lock_release(lock *l);
