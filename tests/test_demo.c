@@ -549,7 +549,8 @@ static void check_vote(void)
     expect_shell(0, "",
                  "mkdir right wrong few && for i in 0 1 2 3 4; do "
                  "cp \"task/test/$i&.out.ppm\" \"right/$i&.ppm\" && "
-                 "cp \"task/test/$i&.in.ppm\" \"wrong/$i&.ppm\"; done && cp \"right/0&.ppm\" few");
+                 "cp \"task/test/$i&.in.ppm\" \"wrong/$i&.ppm\"; done && cp \"right/0&.ppm\" few && "
+                 "mkdir mine.votes && cp \"right/4&.ppm\" mine.votes");
     expect_shell(0, "", "cp -r right right.2; cp -r wrong wrong.2");
     expect(0, "exact 5 of 5 (1.0000)", "vote task right wrong right.2 -o voted");
     check_report("voted/report.html", pieces, 3);
@@ -559,6 +560,10 @@ static void check_vote(void)
     expect(0, "exact 0 of 5", "vote task right wrong wrong.2 -o voted");
     expect(3, "exact 0 of 5", "vote task wrong -o voted --at-least 1");
     expect(1, "few/1&.ppm", "vote task right few -o voted");
+    expect_shell(0, "",
+                 "grep -q 'This run has not finished' voted/report.html"); /* 0&.ppm is the new run's */
+    expect(1, "mine.votes/4&.ppm: expected no such file in a folder without a run of 'vdm vote'",
+           "vote task right wrong -o mine.votes");
     expect(0, "exact 1 of 1", "vote task right few -o voted --limit 1");
     /* a run of two answers in the folder of one of five: three are stale */
     write_text("right/scores.csv",

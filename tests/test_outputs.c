@@ -247,6 +247,55 @@ static void check_scores_stay(void)
     expect_shell(0, "'=1+b,", "cat odd/answers/scores.csv");
 }
 
+/* A user's file that has the name of an output stays, unless the folder has a page of the same command. */
+static void check_users_files(void)
+{
+    static const struct {
+        const char *words, *files[5];
+    } cases[] = {
+        {"eval task " MODEL " --sample-steps 1", {"b.ppm", "scores.csv", "report.html"}},
+        {"fit task " MODEL " --steps 1 --rank 2 --batch 1", {"lora.safetensors", "train.csv", "report.html"}},
+        {"demo task " MODEL " --steps 1 --rank 2 --limit 1",
+         {"lora.safetensors", "train.csv", "scores.csv", "strip.png", "demo.html"}},
+        {"demo recolour " MODEL " --steps 1 --rank 2 --limit 1",
+         {"lora.safetensors", "train.csv", "scores.csv", "strip.png", "demo.html"}},
+        {"arc tasks/one.json " MODEL " --size 32x48 --steps 1",
+         {"lora.safetensors", "train.csv", "arc.html"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int k = 0; k < 5 && cases[i].files[k]; k++) {
+            expect_shell(0, "", "rm -rf mine mine.0; mkdir mine; echo precious > mine/%s; cp -r mine mine.0",
+                         cases[i].files[k]);
+            expect(1, cases[i].files[k], "%s -o mine", cases[i].words);
+            CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+            expect_shell(0, "", "diff -r mine mine.0");
+        }
+    expect(1, "mine/arc.html: expected no such file in a folder without a run of 'vdm arc', found one",
+           "arc tasks/one.json " MODEL " --size 32x48 --steps 1 -o mine");
+}
+
+/* An evaluation that is stopped leaves no page that shows an earlier one; a shorter one reports what it leaves. */
+static void check_stopped_eval(void)
+{
+    const char *const eval =
+        "eval stopped " MODEL " --sample-steps 2 --ensemble 64 --train-pairs 0 -o stopped.run";
+    expect_shell(0, "",
+                 "cp -r task stopped; for i in c d e; do cp task/test/b.in.ppm stopped/test/$i.in.ppm; done");
+    expect(0, "4 answered", "%s --seed 1", eval);
+    CHECK(!strstr(said, "other picture"), "%s", said);
+    expect_shell(0, "", "! grep -q 'not finished' stopped.run/report.html");
+    expect_shell(
+        1, "interrupted",
+        "\"$VDM\" %s & for i in $(seq 500); do grep -q 'not finished' stopped.run/report.html && break; "
+        "sleep 0.02; done; kill $!; wait $!",
+        eval);
+    expect_shell(0, "", "grep -q '<code>vdm eval</code>' stopped.run/report.html");
+    expect(0, "4 answered", "%s", eval); /* the folder is still its own */
+    expect_shell(0, "", "! grep -q 'not finished' stopped.run/report.html");
+    expect(0, "stopped.run: 3 other pictures NAME.ppm in this folder, which this run did not write",
+           "%s --limit 1", eval);
+}
+
 /* What a task or a command names wrong is found before the model is loaded, and named. */
 static void rejected_early(const char *piece, const char *words)
 {
@@ -437,6 +486,8 @@ int main(void)
     check_arc_work_link();
     check_unknown_answers();
     check_scores_stay();
+    check_users_files();
+    check_stopped_eval();
     check_early();
     check_adapter_info();
     check_warnings();

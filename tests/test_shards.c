@@ -445,9 +445,8 @@ static void check_existing_adapter(const char *canvas)
         expect(1, says[i], "fit tasks/a/fall.json %s -o %s --steps 2 --rank 2 --batch 1", canvas, folders[i]);
         expect_same(i ? "stateless/lora.safetensors" : "solved/lora.safetensors", "stored", true);
     }
-    expect_shell(0, "", "rm solved/lora.safetensors solved/arc.html");
-    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o solved --steps 2 --rank 2 --batch 1",
-           canvas);
+    expect_shell(0, "", "rm keep/lora.safetensors keep/train.csv keep/arc.html");
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o keep --steps 2 --rank 2 --batch 1", canvas);
 }
 
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */
@@ -463,7 +462,8 @@ static void check_task_commands(void)
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
-    expect(0, "cells recovered", "arc tasks/a --vae-roundtrip %s --shots 1", canvas);
+    expect(0, "cells recovered",
+           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1");
     CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
     /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
     expect(0, "    48x48     8 ",

@@ -110,6 +110,7 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.height = o->height;
     s->result.width = o->width;
     if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
+    if (!resumable) s->training.claim = (claim){work, "arc"};
     s->training.checked = solver_pairs(s); /* the views of --augment come after them */
     if (print_seen_inputs(&s->task, solver_pairs(s), s->arc.n_test, err)) return -1;
     paths p = {0};

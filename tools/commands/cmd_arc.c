@@ -101,7 +101,7 @@ static int single(const options *o, const char *command, vdm_error *err)
     solver s = {0};
     char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
     int status = html ? check_paths(o, html, err) : -1;
-    if (!status) status = claim_folder(folder, "arc", err);
+    if (!status) status = claim_folder(&(claim){folder, "arc"}, NULL, 0, err);
     if (!status) status = solver_run(&s, o, o->operands[0], folder, false, true, err);
     if (!status) status = solver_page(&s, command, html, err);
     if (!status) {

@@ -148,7 +148,7 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
     if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
     d->made = vdm_path(folder, "task", err);
     if (!d->made || make_folder(folder, err) || training_claim(&d->lock, folder, err)) return -1;
-    if (claim_folder(folder, "demo", err) || make_task(d, name, err)) return -1;
+    if (claim_folder(&(claim){folder, "demo"}, NULL, 0, err) || make_task(d, name, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 
@@ -170,7 +170,8 @@ static int prepare_output(struct demo *d, const char *folder, vdm_error *err)
     if (paths_write(&p, d->scores, ANY_FILE, err) || paths_write(&p, d->strip, ANY_FILE, err)) goto end;
     if (paths_write(&p, d->page, ANY_FILE, err)) goto end;
     status = paths_check(&p, err);
-    if (!status) status = claim_folder(folder, "demo", err);
+    d->training.claim = (claim){folder, "demo"};
+    if (!status) status = claim_folder(&d->training.claim, NULL, 0, err);
 end:
     paths_free(&p);
     return status;

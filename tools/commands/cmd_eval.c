@@ -23,11 +23,11 @@ struct files {
     lock lock;
 };
 
-static int prepare_output(struct files *f, const options *o, const vdm_task *t, vdm_error *err)
+static int prepare_output(struct files *f, const options *o, evaluation *a, vdm_error *err)
 {
     int status = -1;
     paths p = {0};
-    if (paths_of_options(&p, o, EVAL, err) || paths_read_task(&p, t, err)) goto end;
+    if (paths_of_options(&p, o, EVAL, err) || paths_read_task(&p, a->task, err)) goto end;
     if (o->output) {
         f->scores = vdm_path(o->output, "scores.csv", err);
         f->page = vdm_path(o->output, "report.html", err);
@@ -36,7 +36,8 @@ static int prepare_output(struct files *f, const options *o, const vdm_task *t, 
     }
     status = paths_check(&p, err);
     if (!status && o->output) status = lock_take(&f->lock, o->output, o->output, err);
-    if (!status && o->output) status = claim_folder(o->output, "eval", err);
+    if (o->output) a->claim = (claim){o->output, "eval"};
+    if (!status && o->output) status = claim_folder(&a->claim, a->task, a->asked, err);
 end:
     paths_free(&p);
     return status;
@@ -58,6 +59,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
+    if (a->n) evaluation_print_others(a, o->output);
     if (status) { /* the scores so far are written; if there are none, those of an earlier run stay */
         if (a->n) evaluation_write(a, f->scores, &other);
         return -1;
@@ -121,7 +123,7 @@ int command_eval(int argc, char **argv)
     if (!status && o.plan) {
         plan_print(&s, 0, (a.train_pairs + a.asked) * a.views.n, 0);
     } else if (!status) {
-        status = prepare_output(&files, &o, &task, &err);
+        status = prepare_output(&files, &o, &a, &err);
         if (!status) status = run(&s, &a, &files, command, &err);
         if (!status) failures_print(stdout, a.diagnosis, a.task);
     }

@@ -206,7 +206,8 @@ static int prepare_output(struct run *r, const options *o, vdm_error *err)
     if (training_output(&r->training, o->output, true, &p, err)) goto end;
     r->page = vdm_path(o->output, "report.html", err);
     if (!r->page || paths_write(&p, r->page, ANY_FILE, err)) goto end;
-    if (paths_check(&p, err) || claim_folder(o->output, "fit", err)) goto end;
+    r->training.claim = (claim){o->output, "fit"};
+    if (paths_check(&p, err) || claim_folder(&r->training.claim, NULL, 0, err)) goto end;
     if (check_adapter(o, err) || check_gradients(r, o, err)) goto end;
     status = 0;
 end:

@@ -210,8 +210,9 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
         if (check_once(v, i, err) || read_run(v, i, err) || paths_read_folder(&p, v->runs[i], err)) goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
+    v->evaluation.claim = (claim){o->output, "vote"};
     status = paths_check(&p, err);
-    if (!status) status = claim_folder(o->output, "vote", err);
+    if (!status) status = claim_folder(&v->evaluation.claim, t, n, err);
 end:
     paths_free(&p);
     return status;
@@ -223,6 +224,7 @@ static int run(struct vote *v, const options *o, const char *command, vdm_error 
     for (int i = 0; i < v->evaluation.asked; i++)
         if (vote_on(v, &v->task.test[i], o->output, err)) return -1;
     report_copies(v);
+    evaluation_print_others(&v->evaluation, o->output);
     if (evaluation_write(&v->evaluation, v->scores, err)) return -1;
     if (page_write(&p, v->page, err)) return -1;
     fprintf(stderr, "%s shows the answers\n", clean(v->page));

@@ -2,10 +2,17 @@
 #ifndef VDM_CLAIM_H
 #define VDM_CLAIM_H
 
-#include "vdm.h"
+#include "vdm_task.h"
 
-/* Rejects a folder with the page of another command, or with the state of a run of 'vdm fit', which writes its page last:
- * files of the same names would be replaced. command: "eval". */
-int claim_folder(const char *folder, const char *command, vdm_error *err);
+/* Whose folder it is; command NULL: nobody's, as an ARC-AGI task's of a folder of tasks. Both are borrowed. */
+typedef struct claim {
+    const char *folder, *command; /* "eval" */
+} claim;
+/* Rejects a folder with the page of another command, or with the state of a run of 'vdm fit': files of the same names would
+ * be replaced. Rejects a folder without a page of this command (or a state, of fit) if it has a file that the command
+ * writes: its table, its page, NAME.ppm of the first n test pictures of t (or NULL). */
+int claim_folder(const claim *c, const vdm_task *t, int n, vdm_error *err);
+/* Before the first output: the folder's page states that a run has not finished, until the run replaces the page. */
+int claim_begin(const claim *c, vdm_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "tools/run/console.h"
 #include "tools/run/pictures.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <string.h>
 
@@ -430,6 +431,7 @@ int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input,
                     vdm_error *err)
 {
     a->all[a->n].example = &a->task->test[a->n];
+    if (!a->n && claim_begin(&a->claim, err)) return -1;
     if (take(a, a->n, folder, input, bytes, err)) return -1;
     a->n++;
     add_up(a);
@@ -567,6 +569,20 @@ int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
         fputc('\n', f.stream);
     }
     return vdm_file_commit(&f, err);
+}
+
+void evaluation_print_others(const evaluation *a, const char *folder)
+{
+    int others = -a->n;
+    DIR *d = opendir(folder);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        const char *ending = strrchr(e->d_name, '.');
+        others += ending && strcmp(ending, ".ppm") == 0;
+    }
+    if (d) closedir(d);
+    if (others > 0)
+        fprintf(stderr, "%s: %d other picture%s NAME.ppm in this folder, which this run did not write\n",
+                clean(folder), others, others == 1 ? "" : "s");
 }
 
 /* Without --at-least nothing is below: it is minus infinity. A mean that is not a number is below everything else. */

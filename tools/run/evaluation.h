@@ -2,6 +2,7 @@
 #ifndef VDM_EVALUATION_H
 #define VDM_EVALUATION_H
 
+#include "tools/run/claim.h"
 #include "tools/run/multi_view.h"
 
 /* A copy that is at most COPY_SIDE pixels a side, for pages and terminals. */
@@ -35,6 +36,7 @@ typedef struct evaluation {
     views views; /* that each input is answered in */
     vdm_geometry geometry;
     bool quiet;               /* no bar, no notes */
+    claim claim;              /* on the folder of the answers */
     int asked, n;             /* n answers so far: fewer than asked if the work was stopped */
     int scored, exact;        /* with a known truth; exact ones */
     mean_score mean, copied;  /* of the answers, and of copying the input */
@@ -59,6 +61,8 @@ int evaluation_run(evaluation *a, session *s, const char *folder, bool live, vdm
 /* Adds the next answer: a video [T,H,W,3], whose last frame is scored and written as folder/NAME.ppm. */
 int evaluation_take(evaluation *a, const char *folder, const vdm_picture *input, uint8_t *bytes,
                     vdm_error *err);
+/* Prints how many other pictures NAME.ppm are in the folder. */
+void evaluation_print_others(const evaluation *a, const char *folder);
 /* Prints the result; BELOW if the mean is worse than --at-least. */
 int evaluation_summary(const options *o, const evaluation *a);
 /* scores.csv: a row for each answer, with the numbers of struct answer; they are empty if the truth is not known. */

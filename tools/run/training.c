@@ -322,14 +322,15 @@ int training_run(training *l, vdm_error *err)
     console_end(&w.console);
     l->seconds = vdm_seconds() - start;
     if (status) { /* state and table of the steps so far are kept; a rejected --resume changes neither */
-        if (l->done) write_table(l, &other);
+        if (l->done && !claim_begin(&l->claim, &other)) write_table(l, &other);
         return -1;
     }
     l->adapter.facts.views = l->views.n;
     l->adapter.facts.view = s->options->eval.view;
     l->adapter.facts.pairs = l->pairs;
     canvas_grid_text(l->adapter.facts.grid, sizeof l->adapter.facts.grid, l->task);
-    if (vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err)) return -1;
+    if (claim_begin(&l->claim, err) || vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err))
+        return -1;
     report_learning(l);
     return 0;
 }

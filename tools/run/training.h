@@ -2,6 +2,7 @@
 #ifndef VDM_TRAINING_H
 #define VDM_TRAINING_H
 
+#include "tools/run/claim.h"
 #include "tools/run/lock.h"
 #include "tools/run/paths.h"
 #include "tools/run/multi_view.h"
@@ -31,6 +32,7 @@ typedef struct training {
     double seconds;
     char *lora, *table, *state; /* paths in the output folder; state: NULL if none is written */
     lock lock;                  /* of the output folder */
+    claim claim;                /* on it */
 } training;
 /* Applies --init, --rank, --alpha and --targets to o->learn, and what --init was learned with. Call it before training_plan. */
 int training_init_options(options *o, int command, vdm_error *err);
