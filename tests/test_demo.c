@@ -670,6 +670,50 @@ static void check_made(void)
     expect(0, "8 training pairs, 5 test pictures", "info task"); /* nobody's own task is taken away */
 }
 
+/* A task that a demo did not make, or that was changed since, stays, whatever its name and the names of its pictures are. */
+static void check_users_task(void)
+{
+    static const struct {
+        const char *change, *says; /* of a demo's folder, into `users` */
+    } cases[] = {
+        {"rm users/task.hash", "found another task"},
+        {"cp users/task/train/0000.in.ppm users/task/train/0000.out.ppm", "found another task"},
+        {"rm users/task/train/0000.out.ppm users/task/test/0000.out.ppm", "expected a new or empty folder"},
+        {"mv users/task/test/0000.in.ppm users/task/test/0001.in.ppm", "expected a new or empty folder"},
+        {"sed -i s/discrete/linear/ users/task/task.json", "found another task"},
+        {"rm -r users/task && \"$VDM\" tasks recolour -n 3 --tests 1 -o users/task", "found another task"},
+        {"rm -r linked && mv users/task linked && ln -s ../linked users/task", "found another task"},
+        {"rm -r linked && mv users/task/train linked && ln -s ../../linked users/task/train",
+         "found another task"},
+        {"echo mine > users/task.hash", "users/task.hash: expected no such file, or that of an earlier demo"},
+        {"rm -r users/task && mkdir users/task && echo mine > users/task/notes", "found 'notes' in it"},
+    };
+    expect_shell(0, "", "mkdir linked");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_shell(0, "",
+                     "rm -rf users users.0 && cp -r made users && %s && cp -r users users.0 && "
+                     "cp -r linked linked.0",
+                     cases[i].change);
+        expect(1, cases[i].says,
+               "demo recolour --model square --steps 1 --rank 2 --sample-steps 1 --limit 1 -o users");
+        CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+        expect_shell(0, "", "diff -r users users.0 && diff -r linked linked.0 && rm -r linked.0");
+    }
+}
+
+/* Without a TASK a folder of the default generator's name is not used; with one, the folder is, and it is printed. */
+static void check_both(void)
+{
+    const char *demo = "--model square --steps 1 --rank 2 --sample-steps 1 --shots 1 --limit 1 -o both";
+    expect(0, "", "tasks flip-h -n 2 --tests 1 -o transpose");
+    expect(0, "1 pair to learn from", "demo %s", demo);
+    CHECK(strstr(said, "transpose: ") && !strstr(said, "flip-h"), "%s", said);
+    expect(0, "transpose: this folder is used, not the generator of that name", "demo transpose %s", demo);
+    CHECK(strstr(said, "flip-h"), "%s", said);
+    expect(0, "flip-h", "demo ./transpose %s", demo);
+    CHECK(!strstr(said, "is used"), "%s", said);
+}
+
 /* The task of a run is not replaced while it runs: this process holds the run's lock. */
 static void check_busy(void)
 {
@@ -769,6 +813,8 @@ int main(void)
     check_vote();
     check_demo();
     check_made();
+    check_users_task();
+    check_both();
     check_busy();
     check_fitted();
     check_owners();

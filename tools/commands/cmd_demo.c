@@ -2,6 +2,7 @@
 * its unseen inputs are answered as vdm eval does, and both are shown in the terminal and on one page.
  *
  *   OUT/task/              the task folder, if a generator's name was given
+ *   OUT/task.hash          its hash: the next demo replaces a task that has not changed since
  *   OUT/lora.safetensors   train.csv   scores.csv
  *   OUT/strip.png          input, answer and truth of the first answers
  *   OUT/demo.html          everything on one page */
@@ -20,6 +21,7 @@
 #include "tools/run/plan.h"
 #include "tools/run/truths.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,18 +54,6 @@ static int remove_file(const char *dir, const char *name, vdm_error *err)
     if (path) remove(path); /* a folder is removed only if it is empty */
     vdm_free(path);
     return path ? 0 : -1;
-}
-
-/* Whether task_write made this task: a generator's name, numbers as names. Others belong to the user. */
-static bool is_made(const vdm_task *t)
-{
-    vdm_error err;
-    bool made = find_generator(t->name, &err) != NULL;
-    for (int i = 0; i < t->n_train + t->n_test; i++) {
-        const char *name = i < t->n_train ? t->train[i].name : t->test[i - t->n_train].name;
-        made = made && strspn(name, "0123456789") == strlen(name);
-    }
-    return made;
 }
 
 static void remove_pictures(const vdm_example *list, int n)
@@ -105,50 +95,128 @@ static int set_aside(const char *dir, vdm_error *err)
     return moved ? 0 : -1;
 }
 
-/* Removes the task of an earlier demo. Other files stay, and task_write rejects the folder then. The folder is marked
- * as unfinished meanwhile, so that a demo that is killed here does not block the next one. */
-static int clear_task(const char *dir, vdm_error *err)
+/* OUT/task.hash, by which the next demo knows the task that this one made. It is written before the task, so that a demo
+ * that is killed leaves no task without it. */
+static const char HASH_FILE[] = "task.hash";
+enum { HASH_LINE = 64 };
+
+static void print_hash(char line[static HASH_LINE], uint64_t hash)
 {
-    vdm_task old;
+    snprintf(line, HASH_LINE, "vdm demo made task/: %016" PRIx64 "\n", hash);
+}
+
+static int write_hash(const char *out, uint64_t hash, vdm_error *err)
+{
+    vdm_file f;
+    char line[HASH_LINE], *path = vdm_path(out, HASH_FILE, err);
+    int status = path ? vdm_file_open(&f, path, err) : -1;
+    vdm_free(path);
+    if (status) return -1;
+    print_hash(line, hash);
+    fputs(line, f.stream);
+    return vdm_file_commit(&f, err);
+}
+
+/* Whether a demo made the task in OUT/task and nothing in it has changed since. A user's file task.hash is rejected. */
+static int find_made(bool *made, const char *out, const char *dir, vdm_error *err)
+{
+    char line[HASH_LINE], *text = NULL;
+    size_t size;
+    uint64_t hash;
     vdm_error other;
-    char *unfinished = vdm_path(dir, TASK_UNFINISHED, err);
-    if (!unfinished) return -1;
-    bool killed = vdm_is_folder(unfinished);
-    int status = killed ? set_aside(dir, err) : 0;
-    if (!killed && vdm_is_folder(dir) && !vdm_task_read(&old, dir, &other)) {
-        bool made = is_made(&old);
-        if (made) status = make_folder(unfinished, err);
-        if (made && !status) status = remove_task(&old, dir, err);
-        vdm_task_free(&old);
+    *made = false;
+    if (!has(out, HASH_FILE)) return 0;
+    char *path = vdm_path(out, HASH_FILE, err);
+    int status = path ? vdm_read_file(path, VDM_MAX_JSON, &text, &size, err) : -1;
+    print_hash(line, 0);
+    if (!status && strncmp(text, line, strcspn(line, ":")) != 0)
+        status =
+            vdm_fail(err,
+                     "%s: expected no such file, or that of an earlier demo, found another one, which would "
+                     "be replaced; choose another folder, or move the file",
+                     path);
+    if (!status && !task_hash_folder(&hash, dir, &other)) {
+        print_hash(line, hash);
+        *made = strcmp(text, line) == 0;
     }
-    vdm_free(unfinished);
+    vdm_free(text);
+    vdm_free(path);
     return status;
 }
 
-static int make_task(struct demo *d, const char *name, vdm_error *err)
+/* Removes the task of an earlier demo, if it is unchanged; any other one is rejected. The folder is marked as unfinished
+ * meanwhile, so that a demo that is killed here does not block the next one. */
+static int replace_task(const char *dir, const char *unfinished, bool made, vdm_error *err)
+{
+    vdm_task old;
+    vdm_error other;
+    if (!vdm_is_folder(dir) || vdm_task_read(&old, dir, &other)) return 0;
+    int status = 0;
+    if (!made)
+        status =
+            vdm_fail(err,
+                     "%s: expected a new or empty folder, or the unchanged task of an earlier demo, found "
+                     "another task; choose another folder",
+                     dir);
+    if (!status) status = make_folder(unfinished, err);
+    if (!status) status = remove_task(&old, dir, err);
+    vdm_task_free(&old);
+    return status;
+}
+
+/* Makes the folder of the task empty. Files that are not of a task stay, and make_empty rejects the folder then. */
+static int clear_task(const char *out, const char *dir, vdm_error *err)
+{
+    bool made;
+    char *unfinished = find_made(&made, out, dir, err) ? NULL : vdm_path(dir, TASK_UNFINISHED, err);
+    if (!unfinished) return -1;
+    int status = vdm_is_folder(unfinished) ? set_aside(dir, err) : replace_task(dir, unfinished, made, err);
+    vdm_free(unfinished);
+    return status ? -1 : make_empty(dir, err);
+}
+
+static int make_task(struct demo *d, const char *name, const char *out, vdm_error *err)
 {
     made_task t;
+    uint64_t hash;
     task_options o = task_defaults();
     o.seed = d->options.seed;
     o.n = d->options.learn.shots ? d->options.learn.shots : PAIRS;
     o.tests = d->options.limit ? d->options.limit : ANSWERS;
     if (task_make(&t, name, &o, err)) return -1;
     snprintf(d->what, sizeof d->what, "%s", t.what);
-    int status = clear_task(d->made, err);
+    int status = task_hash(&hash, &t, err);
+    if (!status) status = clear_task(out, d->made, err);
+    if (!status) status = write_hash(out, hash, err);
     if (!status) status = task_write(&t, d->made, err);
     made_task_free(&t);
     return status;
 }
 
-/* A folder is used as it is; any other word is a generator's name. The task is made in the output folder: its lock comes
+/* Prints which of the two is used. */
+static void print_folder(const char *name)
+{
+    vdm_error err;
+    if (find_generator(name, &err))
+        fprintf(
+            stderr,
+            "%s: this folder is used, not the generator of that name; rename the folder to use the generator\n",
+            clean(name));
+}
+
+/* A folder that is named is used as it is; any other word is a generator's name. The task is made in the output folder: its lock comes
  * first, so that the task of a demo that runs is not replaced. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
-    const char *name = d->options.n_operands ? d->options.operands[0] : DEFAULT_TASK;
-    if (vdm_is_folder(name) || strchr(name, '/')) return vdm_task_read(&d->task, name, err);
+    const char *named = d->options.n_operands ? d->options.operands[0] : NULL,
+               *name = named ? named : DEFAULT_TASK;
+    if (named && (vdm_is_folder(named) || strchr(named, '/'))) {
+        print_folder(named);
+        return vdm_task_read(&d->task, named, err);
+    }
     d->made = vdm_path(folder, "task", err);
     if (!d->made || make_folder(folder, err) || training_claim(&d->lock, folder, err)) return -1;
-    if (claim_folder(&(claim){folder, "demo"}, NULL, 0, err) || make_task(d, name, err)) return -1;
+    if (claim_folder(&(claim){folder, "demo"}, NULL, 0, err) || make_task(d, name, folder, err)) return -1;
     return vdm_task_read(&d->task, d->made, err);
 }
 

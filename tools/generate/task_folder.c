@@ -1,12 +1,16 @@
 /* Writes a task folder (vdm_task_read describes the layout). */
 #define _GNU_SOURCE /* syncfs */
 #include "tools/generate/task_folder.h"
+#include "files/hash.h"
 #include "tools/run/file_checks.h"
+#include "tools/run/pictures.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char TASK_UNFINISHED[] = "unfinished";
@@ -133,20 +137,25 @@ static int write_part(const vdm_picture *x, const vdm_picture *y, int n, const c
     return status;
 }
 
-static int task_write_settings(const vdm_task *t, const char *dir, vdm_error *err)
+static void print_settings(FILE *f, const vdm_task *t)
+{
+    fprintf(f, "{\"name\": \"%s\", \"phi\": \"discrete\", \"metric\": \"%s\"", t->name,
+            vdm_metric_name(t->metric));
+    if (t->grid.rows)
+        fprintf(f, ",\n \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": %d%s}", t->grid.rows,
+                t->grid.cols, t->grid.cell, t->grid.border,
+                t->grid.palette == VDM_PALETTE_MAZE ? ", \"palette\": \"maze\"" : "");
+    fputs("}\n", f);
+}
+
+static int write_settings(const vdm_task *t, const char *dir, vdm_error *err)
 {
     vdm_file f;
     char *path = vdm_path(dir, "task.json", err);
     int status = path ? vdm_file_open(&f, path, err) : -1;
     vdm_free(path);
     if (status) return -1;
-    fprintf(f.stream, "{\"name\": \"%s\", \"phi\": \"discrete\", \"metric\": \"%s\"", t->name,
-            vdm_metric_name(t->metric));
-    if (t->grid.rows)
-        fprintf(f.stream, ",\n \"grid\": {\"rows\": %d, \"cols\": %d, \"cell\": %d, \"border\": %d%s}",
-                t->grid.rows, t->grid.cols, t->grid.cell, t->grid.border,
-                t->grid.palette == VDM_PALETTE_MAZE ? ", \"palette\": \"maze\"" : "");
-    fputs("}\n", f.stream);
+    print_settings(f.stream, t);
     return vdm_file_commit(&f, err);
 }
 
@@ -190,7 +199,7 @@ static int move(const char *from, const char *to, const char *name, vdm_error *e
 
 int task_end(task_folder *f, const vdm_task *t, vdm_error *err)
 {
-    if (task_write_settings(t, f->unfinished, err) || sync_below(f->unfinished, err) ||
+    if (write_settings(t, f->unfinished, err) || sync_below(f->unfinished, err) ||
         move(f->unfinished, f->dir, "task.json", err) || move(f->unfinished, f->dir, "test", err) ||
         move(f->unfinished, f->dir, "train", err) || sync_below(f->dir, err))
         return -1;
@@ -206,5 +215,93 @@ int task_write(const made_task *t, const char *dir, vdm_error *err)
     if (!status) status = write_part(t->test_x, t->test_y, t->n_test, f.unfinished, "test", err);
     if (!status) status = task_end(&f, &t->task, err);
     task_abandon(&f);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * A hash of a task */
+
+static uint64_t hash_named(uint64_t h, const char *file, const vdm_picture *p)
+{
+    return vdm_hash_step(vdm_hash_text(h, file), hash_picture(p));
+}
+
+static uint64_t hash_part(uint64_t h, const vdm_picture *x, const vdm_picture *y, int n)
+{
+    char file[32];
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2; k++) {
+            snprintf(file, sizeof file, "%04d.%s.ppm", i, k ? "out" : "in");
+            h = hash_named(h, file, k ? &y[i] : &x[i]);
+        }
+    return vdm_hash_step(h, (uint64_t)n);
+}
+
+int task_hash(uint64_t *hash, const made_task *t, vdm_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    if (f) print_settings(f, &t->task);
+    int status = f ? vdm_memory_close(f, &text, &size) : -1;
+    if (status) {
+        vdm_fail(err, "no memory for the settings of a task");
+    } else {
+        uint64_t h = hash_part(vdm_hash_text(VDM_HASH_START, text), t->train_x, t->train_y, t->n_train);
+        *hash = hash_part(h, t->test_x, t->test_y, t->n_test);
+    }
+    free(text);
+    return status ? -1 : 0;
+}
+
+/* What a link names may be anywhere. */
+static int check_no_link(const char *path, vdm_error *err)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) return vdm_fail(err, "%s: found a link", path);
+    return 0;
+}
+
+static int hash_file(uint64_t *hash, const char *path, vdm_error *err)
+{
+    vdm_picture p = {0};
+    if (!path) return vdm_fail(err, "expected an output for every input, found none");
+    if (check_no_link(path, err) || vdm_picture_read(&p, path, err)) return -1;
+    *hash = hash_named(*hash, strrchr(path, '/') + 1, &p);
+    vdm_picture_free(&p);
+    return 0;
+}
+
+static int hash_examples(uint64_t *hash, const char *dir, const char *part, const vdm_example *list, int n,
+                         vdm_error *err)
+{
+    char *path = vdm_path(dir, part, err);
+    int status = path ? check_no_link(path, err) : -1;
+    vdm_free(path);
+    for (int i = 0; i < n && !status; i++)
+        if (hash_file(hash, list[i].input, err) || hash_file(hash, list[i].output, err)) status = -1;
+    *hash = vdm_hash_step(*hash, (uint64_t)n);
+    return status;
+}
+
+static int hash_settings(uint64_t *hash, const char *dir, vdm_error *err)
+{
+    char *path = vdm_path(dir, "task.json", err), *text = NULL;
+    size_t size;
+    int status = path ? check_no_link(path, err) : -1;
+    if (!status) status = vdm_read_file(path, VDM_MAX_JSON, &text, &size, err);
+    if (!status) *hash = vdm_hash_text(VDM_HASH_START, text);
+    vdm_free(text);
+    vdm_free(path);
+    return status;
+}
+
+int task_hash_folder(uint64_t *hash, const char *dir, vdm_error *err)
+{
+    vdm_task t;
+    if (check_no_link(dir, err) || hash_settings(hash, dir, err) || vdm_task_read(&t, dir, err)) return -1;
+    int status = hash_examples(hash, dir, "train", t.train, t.n_train, err);
+    if (!status) status = hash_examples(hash, dir, "test", t.test, t.n_test, err);
+    vdm_task_free(&t);
     return status;
 }

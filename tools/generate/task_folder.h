@@ -7,6 +7,10 @@
 
 /* DIR/train/0000.in.ppm ..., DIR/test/..., DIR/task.json; a folder that is not empty is rejected. */
 int task_write(const made_task *t, const char *dir, vdm_error *err);
+/* A hash of task.json and of the names and pixels of all pictures: as task_write writes them; as they are in a folder, or -1
+ * if it has no readable task, or a link in it. */
+int task_hash(uint64_t *hash, const made_task *t, vdm_error *err);
+int task_hash_folder(uint64_t *hash, const char *dir, vdm_error *err);
 /* Makes dir, or checks that it is empty; what a killed run left unfinished in it is removed. */
 int make_empty(const char *dir, vdm_error *err);
 
