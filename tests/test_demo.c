@@ -696,7 +696,7 @@ static void check_users_task(void)
                      cases[i].change);
         expect(1, cases[i].says,
                "demo recolour --model square --steps 1 --rank 2 --sample-steps 1 --limit 1 -o users");
-        CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+        CHECK(!strstr(printed, "loaded in"), "found out after the model was loaded: %s", printed);
         expect_shell(0, "", "diff -r users users.0 && diff -r linked linked.0 && rm -r linked.0");
     }
 }
@@ -707,11 +707,11 @@ static void check_both(void)
     const char *demo = "--model square --steps 1 --rank 2 --sample-steps 1 --shots 1 --limit 1 -o both";
     expect(0, "", "tasks flip-h -n 2 --tests 1 -o transpose");
     expect(0, "1 pair to learn from", "demo %s", demo);
-    CHECK(strstr(said, "transpose: ") && !strstr(said, "flip-h"), "%s", said);
+    CHECK(strstr(printed, "transpose: ") && !strstr(printed, "flip-h"), "%s", printed);
     expect(0, "transpose: this folder is used, not the generator of that name", "demo transpose %s", demo);
-    CHECK(strstr(said, "flip-h"), "%s", said);
+    CHECK(strstr(printed, "flip-h"), "%s", printed);
     expect(0, "flip-h", "demo ./transpose %s", demo);
-    CHECK(!strstr(said, "is used"), "%s", said);
+    CHECK(!strstr(printed, "is used"), "%s", printed);
 }
 
 /* The task of a run is not replaced while it runs: this process holds the run's lock. */

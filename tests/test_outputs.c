@@ -136,7 +136,7 @@ static void check_users_lock(void)
     expect(0, "1 steps", "%s", words[0]); /* a killed run's */
 }
 
-/* Two runs on one file of results, started at once: every task has one line, whoever comes first. */
+/* Two runs on one file of results, started at once: every task has one line, whichever comes first. */
 static void check_two_arcs(void)
 {
     const char *const arc =
@@ -267,7 +267,7 @@ static void check_users_files(void)
             expect_shell(0, "", "rm -rf mine mine.0; mkdir mine; echo precious > mine/%s; cp -r mine mine.0",
                          cases[i].files[k]);
             expect(1, cases[i].files[k], "%s -o mine", cases[i].words);
-            CHECK(!strstr(said, "loaded in"), "found out after the model was loaded: %s", said);
+            CHECK(!strstr(printed, "loaded in"), "found out after the model was loaded: %s", printed);
             expect_shell(0, "", "diff -r mine mine.0");
         }
     expect(1, "mine/arc.html: expected no such file in a folder without a run of 'vdm arc', found one",
@@ -282,7 +282,7 @@ static void check_stopped_eval(void)
     expect_shell(0, "",
                  "cp -r task stopped; for i in c d e; do cp task/test/b.in.ppm stopped/test/$i.in.ppm; done");
     expect(0, "4 answered", "%s --seed 1", eval);
-    CHECK(!strstr(said, "other picture"), "%s", said);
+    CHECK(!strstr(printed, "other picture"), "%s", printed);
     expect_shell(0, "", "! grep -q 'not finished' stopped.run/report.html");
     expect_shell(
         1, "interrupted",

@@ -445,8 +445,9 @@ static void check_existing_adapter(const char *canvas)
         expect(1, says[i], "fit tasks/a/fall.json %s -o %s --steps 2 --rank 2 --batch 1", canvas, folders[i]);
         expect_same(i ? "stateless/lora.safetensors" : "solved/lora.safetensors", "stored", true);
     }
-    expect_shell(0, "", "rm keep/lora.safetensors keep/train.csv keep/arc.html");
-    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o keep --steps 2 --rank 2 --batch 1", canvas);
+    expect_shell(0, "", "rm solved/lora.safetensors solved/train.csv solved/arc.html");
+    expect(0, "2 steps on 3 pairs", "fit tasks/a/fall.json %s -o solved --steps 2 --rank 2 --batch 1",
+           canvas);
 }
 
 /* An ARC-AGI file is a task of fit, eval and info too; and the VAE's share of cells. */

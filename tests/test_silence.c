@@ -91,7 +91,7 @@ static void check_injected(void)
         "times: 't' has the timesteps of training: --pure-noise 0.5 changes only the fixed set's\n";
     expect(0, only, "%s times --pure-noise 0.5 -o times.run", fit);
     expect(0, "", "%s times -o times.run.0", fit);
-    CHECK(!strstr(said, "--pure-noise"), "%s", said);
+    CHECK(!strstr(printed, "--pure-noise"), "%s", printed);
     expect(1, "it needs --sampler dpm",
            "golden model --what sample " SIZE "--sample-steps 1 --sampler ddim --inject steps -o no");
 }
