@@ -204,8 +204,8 @@ static void print_folder(const char *name)
             clean(name));
 }
 
-/* A folder that is named is used as it is; any other word is a generator's name. The task is made in the output folder: its lock comes
- * first, so that the task of a demo that runs is not replaced. */
+/* A folder that is named is used as it is; any other word is a generator's name. The task is made in the output folder: its
+ * lock comes first, so that the task of a demo that runs is not replaced. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *named = d->options.n_operands ? d->options.operands[0] : NULL,
