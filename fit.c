@@ -739,6 +739,8 @@ int vdm_fit_data_make(vdm_fit_data *d, const vdm_pipeline *p, const vdm_fit_data
     *d = (vdm_fit_data){0};
     if (!p->vae || !p->cpu || !o->phi || !x || !y)
         return vdm_fail(err, "fit data: vae, cpu, phi, x, y: expected all, found NULL");
+    if (vdm_geometry_check(g, p->transformer ? &p->transformer->config : NULL, &p->vae->config, err))
+        return -1;
     int C = p->vae->config.latent_channels;
     *d = (vdm_fit_data){.pairs = pairs, .F = g->F, .C = C, .h = g->h, .w = g->w};
     d->facts =

@@ -14,10 +14,12 @@
 /* ------------------------------------------------------------------------------------------------
  * Sizes and pictures */
 
-/* The size in the options, or, if they have none, the model's. */
-static vdm_geometry size_of(const vdm_model *m, const vdm_geometry *own)
+/* Options without a size, {0}, get the model's. A size in part is rejected. */
+static int complete_size(vdm_geometry *g, const vdm_model *m, vdm_error *err)
 {
-    return own->frames ? *own : m->geometry;
+    const vdm_geometry none = {0};
+    if (memcmp(g, &none, sizeof none) == 0) *g = m->geometry;
+    return vdm_geometry_check(g, &m->config->transformer, &m->config->vae, err);
 }
 
 static void free_pictures(vdm_picture *p, int n)
@@ -56,13 +58,14 @@ vdm_pipeline vdm_model_pipeline(const vdm_model *m, const vdm_lora *lora)
 static int encode_pairs(vdm_fit_data *data, const vdm_model *m, const vdm_picture *x, const vdm_picture *y,
                         int pairs, const vdm_learn_options *o, const vdm_progress *progress, vdm_error *err)
 {
-    vdm_fit_data_options how = {.geometry = size_of(m, &o->geometry),
+    vdm_fit_data_options how = {.geometry = o->geometry,
                                 .phi = &o->phi,
                                 .image_scale = o->image_scale,
                                 .tiled = o->tiled,
                                 .augment = o->augment,
                                 .seed = o->fit.seed};
     const vdm_pipeline pipeline = vdm_model_pipeline(m, NULL);
+    if (complete_size(&how.geometry, m, err)) return -1;
     vdm_picture *from = resize_all(x, pairs, &how.geometry, err);
     vdm_picture *to = from ? resize_all(y, pairs, &how.geometry, err) : NULL;
     int status = to ? vdm_fit_data_make(data, &pipeline, &how, from, to, pairs, progress, err) : -1;
@@ -130,7 +133,7 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
     *answer = (vdm_picture){0};
     if (!query || !query->rgb) return vdm_fail(err, "vdm_answer: query: expected a picture, found none");
     if (o.videos > 1) return vdm_fail(err, "vdm_answer: videos: found %d, expected 1: one picture", o.videos);
-    o.geometry = size_of(m, &o.geometry);
+    if (complete_size(&o.geometry, m, err)) return -1;
     o.guidance = guidance_of(m, o.guidance);
     if (vdm_picture_resize(&sized, query, g->height, g->width, err)) return -1;
     size_t frame = 3 * (size_t)g->height * (size_t)g->width;

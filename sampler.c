@@ -240,23 +240,6 @@ size_t vdm_sample_bytes(const vdm_model_config *c, const vdm_sample_options *o, 
     return latents + max;
 }
 
-static int check_geometry(const vdm_transformer_config *c, const vdm_vae_config *vae, const vdm_geometry *g,
-                          vdm_error *err)
-{
-    int down = 1 << (vae->blocks - 1), patch_t = c->patch_t ? c->patch_t : 1;
-    bool whole = g->F > 0 && g->h > 0 && g->w > 0 && g->pad >= 0 && g->F == g->latent_frames + g->pad;
-    if (!whole || g->height != g->h * down || g->width != g->w * down || g->F % patch_t || g->h % c->patch ||
-        g->w % c->patch)
-        return vdm_fail(
-            err, "sample: %d frames of %dx%d don't make %d latent frames of %dx%d in patches of %d (time %d)",
-            g->frames, g->height, g->width, g->F, g->h, g->w, c->patch, patch_t);
-    if (vdm_vae_latent_frames(vae, g->frames) != g->latent_frames ||
-        vdm_vae_video_frames(vae, g->latent_frames) != g->frames)
-        return vdm_fail(err, "sample: %d frames don't become %d latent frames and %d frames again", g->frames,
-                        g->latent_frames, g->frames);
-    return 0;
-}
-
 enum { MAX_VIDEOS = 10000 }; /* images, and videos of an image */
 
 /* Rejects options and models that do not fit together. */
@@ -303,7 +286,7 @@ static int check_options(const struct run *r, vdm_error *err)
                             "sample: the adapter was learned with image latents times %g, found times %g",
                             learned, here);
     }
-    return check_geometry(c, vae, &o->geometry, err);
+    return vdm_geometry_check(&o->geometry, c, vae, err);
 }
 
 /* "image_latents", "latents.3" */

@@ -26,6 +26,24 @@ int vdm_vae_video_frames(const vdm_vae_config *c, int latent_frames)
     return vdm_vae_frames(c, latent_frames, true);
 }
 
+/* A caller may have filled the fields in: each is checked before the first product with it. */
+int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, const vdm_vae_config *vae,
+                       vdm_error *err)
+{
+    int side = 1 << (vae->blocks - 1); /* pixels of a latent */
+    bool legal = g->frames >= 1 && g->frames <= VDM_MAX_FRAMES && g->h >= 1 && g->h <= VDM_MAX_SIDE / side &&
+                 g->w >= 1 && g->w <= VDM_MAX_SIDE / side && g->latent_frames >= 1 && g->pad >= 0 &&
+                 g->pad < VDM_MAX_FRAMES;
+    if (!legal || g->height != g->h * side || g->width != g->w * side ||
+        g->latent_frames != vdm_vae_latent_frames(vae, g->frames) || g->F != g->latent_frames + g->pad ||
+        g->frames != vdm_vae_video_frames(vae, g->latent_frames))
+        return vdm_fail(err,
+                        "geometry: %d frames of %dx%d and %d latent frames of %dx%d, %d of them padding: "
+                        "expected sizes that vdm_geometry_init sets",
+                        g->frames, g->height, g->width, g->F, g->h, g->w, g->pad);
+    return c ? vdm_latents_check(c, "geometry", g->F, g->h, g->w, err) : 0;
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 

@@ -127,6 +127,7 @@ static void sincos_positions(vdm_tape *t, const vdm_transformer_config *c)
 vdm_tape *vdm_tape_new(const vdm_transformer *m, const vdm_tape_shape *s, vdm_error *err)
 {
     const vdm_transformer_config *c = &m->config;
+    if (vdm_latents_check(c, "latents", s->F, s->h, s->w, err)) return NULL;
     vdm_tape *t = vdm_tape_alloc(c, s, err);
     if (!t) return NULL;
     if (c->rotary) rope_tables(t, c, t->h); /* h is free until the first pass */

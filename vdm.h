@@ -101,6 +101,13 @@ typedef struct vdm_geometry {
 } vdm_geometry;
 int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
                       vdm_error *err);
+/* Rejects a geometry whose fields do not belong together, or that the transformer (NULL: any) does not support. Every
+ * function that computes with a geometry calls it. */
+int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, const vdm_vae_config *vae,
+                       vdm_error *err);
+/* The transformer's part of it: latents of F frames of h x w. name: in the sentence. */
+int vdm_latents_check(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
+                      vdm_error *err);
 
 /* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
  * geometry may be changed, and so may prompt and negative [L,Dt] in place. */
@@ -214,7 +221,7 @@ typedef struct vdm_fit_row {
 
 /* Everything that vdm_learn takes; in comments the defaults. */
 struct vdm_learn_options {
-    vdm_geometry geometry;       /* {0}: the model's */
+    vdm_geometry geometry;       /* {0}: the model's; another: vdm_geometry_init */
     vdm_phi phi;                 /* discrete: how x becomes y within the video */
     vdm_image_scale image_scale; /* VDM_IMAGE_PIPELINE */
     bool tiled;                  /* false: the VAE works in tiles */

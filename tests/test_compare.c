@@ -303,6 +303,28 @@ static void test_values(void)
     }
 }
 
+/* Elements whose squares are 0 or infinite in double. */
+static void test_extremes(void)
+{
+    static const struct {
+        const char *what;
+        double ref[3], got[3];
+        int status;
+        const char *says;
+    } cases[] = {
+        {"tiny", {1e-170, 2e-170, 3e-170}, {-5e-166, 7e-165, 0}, 3, "expected 1e-170, found -5e-166"},
+        {"equal and tiny", {1e-170, 2e-170, 0}, {1e-170, 2e-170, 0}, 0, "1 agree"},
+        {"subnormal", {5e-324, 0, 0}, {0, 0, 5e-324}, 3, "expected 4.940656e-324, found 0"},
+        {"huge", {1e160, 2, 1}, {1e160, 2e155, 1}, 3, "2.00e-05"},
+        {"the largest", {1.7e308, 2, 1}, {-1.7e308, 2, 1}, 3, "expected 1.7e+308, found -1.7e+308"},
+        {"equal and huge", {1.7e308, 2, 1}, {1.7e308, 2, 1}, 0, "1 agree"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = compare_one("m", VDM_F64, cases[i].ref, VDM_F64, cases[i].got, 3, NULL);
+        CHECK(status == cases[i].status && says(cases[i].says) && !says("nan"), "%s: %d: %s", cases[i].what,
+              status, said);
+    }
+}
+
 static void test_types(void)
 {
     const int64_t ids[] = {5, 31000, ((int64_t)1 << 40) + 1}, more[] = {5, 31000, ((int64_t)1 << 40) + 3},
@@ -772,6 +794,7 @@ int main(void)
     }
     test_words();
     test_values();
+    test_extremes();
     test_types();
     test_versions();
     test_precision();

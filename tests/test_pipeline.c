@@ -309,6 +309,52 @@ static void check_requests(void)
     vdm_model_close(&m);
 }
 
+/* Sizes that do not belong together, in the model's geometry or in the options: neither function computes with them. */
+static void check_sizes(void)
+{
+    vdm_error err;
+    vdm_model m;
+    vdm_lora lora;
+    vdm_picture answer;
+    if (!CHECK(vdm_model_open(&m, MODEL, 0, &err) == 0, "%s", err.text)) return;
+    const vdm_geometry whole = m.geometry,
+                       wrong[] = {{.height = 32, .width = 32}, {.frames = 9}, {.video_tokens = 1}};
+    vdm_learn_options learn = *m.learn;
+    vdm_sample_options sample = *m.sample;
+    for (int i = 0; i < 3; i++) {
+        learn.geometry = sample.geometry = wrong[i];
+        CHECK(vdm_learn(&lora, &m, x, y, 1, &learn, NULL, &err) == -1 &&
+                  strstr(err.text, "vdm_geometry_init"),
+              "learning, geometry %d: %s", i, err.text);
+        CHECK(vdm_answer(&answer, &m, NULL, x, &sample, NULL, &err) == -1 &&
+                  strstr(err.text, "vdm_geometry_init"),
+              "answering, geometry %d: %s", i, err.text);
+    }
+    int *const fields[] = {&m.geometry.height, &m.geometry.w,   &m.geometry.frames, &m.geometry.latent_frames,
+                           &m.geometry.F,      &m.geometry.pad, &m.geometry.h,      &m.geometry.width};
+    for (int i = 0; i < 8; i++) {
+        for (int k = 0; k < 3; k++) {
+            *fields[i] = k == 0 ? 2 * *fields[i] + 1 : k == 1 ? -1 : 1 << 30;
+            CHECK(vdm_learn(&lora, &m, x, y, 1, NULL, NULL, &err) == -1 && strstr(err.text, "geometry: "),
+                  "learning, field %d: %s", i, err.text);
+            CHECK(vdm_answer(&answer, &m, NULL, x, NULL, NULL, &err) == -1 && strstr(err.text, "geometry: "),
+                  "answering, field %d: %s", i, err.text);
+            m.geometry = whole;
+        }
+    }
+    vdm_fit_data data;
+    vdm_pipeline p = vdm_model_pipeline(&m, NULL);
+    p.transformer = NULL; /* it is not needed to make the data */
+    vdm_fit_data_options o = {.geometry = whole, .phi = &m.learn->phi};
+    o.geometry.h = 1;
+    CHECK(vdm_fit_data_make(&data, &p, &o, x, y, 1, NULL, &err) == -1 && strstr(err.text, "geometry: "), "%s",
+          err.text);
+    vdm_tape_shape shape = {.B = 1, .F = 3, .h = 3, .w = 4};
+    CHECK(!vdm_tape_new(m.transformer, &shape, &err) && strstr(err.text, "multiples of the patch"), "%s",
+          err.text);
+    vdm_model_close(&m);
+}
+
 int main(void)
 {
     if (!find_program()) return check_end("test_pipeline");
@@ -318,6 +364,7 @@ int main(void)
     check_values();
     check_folders();
     check_requests();
+    check_sizes();
     for (int i = 0; i < PAIRS; i++) vdm_picture_free(&x[i]), vdm_picture_free(&y[i]);
     return check_end("test_pipeline");
 }

@@ -5,7 +5,8 @@
  *   integers:       the same values in every element; if one side is floating, it must be exactly these integers
  *   other types:    the same bytes
  *
- * Trap: a NaN in the reference makes every sum NaN, and a comparison with NaN is false: NaN is looked for first. */
+ * Traps: a NaN in the reference makes every sum NaN, and a comparison with NaN is false: NaN is looked for first. Squares
+ * of F64 below 1e-154 are 0, above 1e154 infinite: elements are scaled by a power of two, which changes no other result. */
 #include "tools/golden/compare.h"
 #include "vdm_math.h"
 
@@ -82,8 +83,28 @@ static void element_text(char text[32], const vdm_tensor *t, int64_t i)
     snprintf(text, 32, "%.7g", x[0]);
 }
 
-/* The first element without a distance; -1: none. *rms: of the reference's finite elements. */
-static int64_t find_not_finite(const finding *f, double *rms, bool *reference_is_nan)
+/* A power of two: times it, the largest finite element of both tensors is about 1. */
+static double unit_of(const finding *f)
+{
+    enum { MAX_EXPONENT = 1000 }; /* the power itself has to be finite */
+    double r[PIECE], g[PIECE], largest = 0;
+    int exponent = 0;
+    for (int64_t at = 0; at < f->gap.n; at += PIECE) {
+        int64_t m = piece_of(r, f->ref, at);
+        piece_of(g, f->got, at);
+        for (int64_t i = 0; i < m; i++) {
+            if (isfinite(r[i])) largest = fmax(largest, fabs(r[i]));
+            if (isfinite(g[i])) largest = fmax(largest, fabs(g[i]));
+        }
+    }
+    (void)frexp(largest, &exponent);
+    if (exponent > MAX_EXPONENT) exponent = MAX_EXPONENT;
+    if (exponent < -MAX_EXPONENT) exponent = -MAX_EXPONENT;
+    return ldexp(1, -exponent);
+}
+
+/* The first element without a distance; -1: none. *rms: of the reference's finite elements, times unit. */
+static int64_t find_not_finite(const finding *f, double unit, double *rms, bool *reference_is_nan)
 {
     double r[PIECE], g[PIECE], squares = 0;
     int64_t n = vdm_tensor_count(f->ref), first = -1;
@@ -92,7 +113,7 @@ static int64_t find_not_finite(const finding *f, double *rms, bool *reference_is
         piece_of(g, f->got, at);
         for (int64_t i = 0; i < m; i++) {
             bool infinite = isinf(r[i]) && isinf(g[i]) && signbit(r[i]) == signbit(g[i]);
-            if (isfinite(r[i])) squares += r[i] * r[i];
+            if (isfinite(r[i])) squares += unit * r[i] * (unit * r[i]);
             if (first >= 0 || infinite || (isfinite(r[i]) && isfinite(g[i]))) continue;
             first = at + i;
             *reference_is_nan = isnan(r[i]);
@@ -104,14 +125,15 @@ static int64_t find_not_finite(const finding *f, double *rms, bool *reference_is
 
 static void measure(finding *f)
 {
+    const double unit = unit_of(f);
     double r[PIECE], g[PIECE], rms, dd = 0, rr = 0, gg = 0, rg = 0;
     gap *p = &f->gap;
-    p->not_finite = find_not_finite(f, &rms, &p->reference_is_nan);
+    p->not_finite = find_not_finite(f, unit, &rms, &p->reference_is_nan);
     for (int64_t at = 0; at < p->n; at += PIECE) {
         int64_t m = piece_of(r, f->ref, at);
         piece_of(g, f->got, at);
         for (int64_t i = 0; i < m; i++) {
-            double x = r[i], y = g[i], d = fabs(y - x), size = fmax(fabs(x), rms);
+            double x = unit * r[i], y = unit * g[i], d = fabs(y - x), size = fmax(fabs(x), rms);
             if (!isfinite(x) || !isfinite(y)) continue;
             dd += d * d, rr += x * x, gg += y * y, rg += x * y;
             if (d > p->max_abs) p->max_abs = d, p->worst = at + i;
@@ -119,6 +141,7 @@ static void measure(finding *f)
             if (p->first < 0 && !(d <= 6 * f->tolerance * size)) p->first = at + i;
         }
     }
+    p->max_abs /= unit;
     p->l2 = rr > 0 ? sqrt(dd / rr) : dd > 0 ? (double)INFINITY : 0;
     p->cosine = rr > 0 && gg > 0 ? rg / sqrt(rr * gg) : rr <= 0 && gg <= 0;
     if (p->not_finite >= 0) p->first = p->not_finite, p->l2 = (double)NAN;
