@@ -359,8 +359,12 @@ static vdm_fit_state state_of(const struct run *r, const struct settings *s)
                            .max_steps = r->o->steps};
 }
 
+/* The adapter as it is: never one that could not be read again. */
 static int save(const struct run *r, const struct settings *s, vdm_error *err)
 {
+    char after[32];
+    snprintf(after, sizeof after, "after step %d", r->adamw.step);
+    if (vdm_check_finite(r->lora->params, VDM_F32, r->n, after, "adapter", err)) return -1;
     if (!r->o->state) return 0;
     vdm_fit_state state = state_of(r, s);
     return vdm_fit_state_write(&state, r->o->state, err);
@@ -453,9 +457,9 @@ static int check_numbers(const vdm_fit_options *o, vdm_error *err)
         const char *name;
         double value, min, max;
     } numbers[] = {{"lr", o->lr, 0, 1e6},
-                   {"beta1", o->beta1, 0, 1},
-                   {"beta2", o->beta2, 0, 1},
-                   {"eps", o->eps, 0, 1},
+                   {"beta1", o->beta1, 0, 0.999999}, /* 1: AdamW divides by 1 - beta^step */
+                   {"beta2", o->beta2, 0, 0.999999},
+                   {"eps", o->eps, 1e-30, 1}, /* 0: by 0, of parameters without a gradient */
                    {"weight_decay", o->weight_decay, 0, 1e6},
                    {"pure_noise", o->pure_noise, 0, 1},
                    {"clip", o->clip, 0, (double)INFINITY}};

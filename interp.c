@@ -141,6 +141,7 @@ int vdm_phi_check(const vdm_phi *phi, int T, int H, int W, vdm_error *err)
 static int check_pair(const vdm_phi *phi, const vdm_picture *x, const vdm_picture *y, int T,
                       const vdm_rng *rng, vdm_error *err)
 {
+    if (vdm_picture_check(x, "transition", err) || vdm_picture_check(y, "transition", err)) return -1;
     if (x->width != y->width || x->height != y->height)
         return vdm_fail(err,
                         "transition: sizes: found %dx%d and %dx%d (height x width), expected the same size",

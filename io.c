@@ -419,8 +419,22 @@ void vdm_picture_free(vdm_picture *p)
 /* ------------------------------------------------------------------------------------------------
  * Writing PNG and PPM */
 
+static bool legal_side(int side)
+{
+    return side >= 1 && side <= VDM_MAX_SIDE;
+}
+
+int vdm_picture_check(const vdm_picture *p, const char *name, vdm_error *err)
+{
+    if (!legal_side(p->width) || !legal_side(p->height))
+        return vdm_fail(err, "%s: size: found %dx%d (height x width), expected sides of 1 to %d", name,
+                        p->height, p->width, VDM_MAX_SIDE);
+    return p->rgb ? 0 : vdm_fail(err, "%s: expected a picture, found none: its rgb is NULL", name);
+}
+
 int vdm_png_write(const vdm_picture *p, FILE *to, vdm_error *err)
 {
+    if (vdm_picture_check(p, "PNG", err)) return -1;
     return vdm_png_encode(p->rgb, p->height, p->width, to, err);
 }
 
@@ -445,11 +459,6 @@ static int write_ppm(const vdm_picture *p, const char *path, vdm_error *err)
     if (vdm_file_open(&f, path, err)) return -1;
     vdm_ppm_write(p, f.stream);
     return vdm_file_commit(&f, err);
-}
-
-static bool legal_side(int side)
-{
-    return side >= 1 && side <= VDM_MAX_SIDE;
 }
 
 static const char *ending_of(const char *path)
@@ -477,9 +486,7 @@ int vdm_video_name_check(const char *path, vdm_error *err)
 int vdm_picture_write(const vdm_picture *p, const char *path, vdm_error *err)
 {
     if (vdm_picture_name_check(path, err)) return -1;
-    if (!legal_side(p->width) || !legal_side(p->height))
-        return vdm_fail(err, "%s: size: found %dx%d (height x width), expected sides of 1 to %d", path,
-                        p->height, p->width, VDM_MAX_SIDE);
+    if (vdm_picture_check(p, path, err)) return -1;
     return strcmp(ending_of(path), ".png") == 0 ? write_png(p, path, err) : write_ppm(p, path, err);
 }
 
@@ -641,6 +648,7 @@ int vdm_picture_resize(vdm_picture *to, const vdm_picture *from, int height, int
     if (!legal_side(width) || !legal_side(height))
         return vdm_fail(err, "size: found %d x %d, expected a height and width of 1 to %d", height, width,
                         VDM_MAX_SIDE);
+    if (vdm_picture_check(from, "resize", err)) return -1;
     if (picture_new(to, (size_t)width, (size_t)height, err)) return -1;
     int status = resize_both(to, from, err);
     if (status) vdm_picture_free(to);

@@ -101,10 +101,11 @@ int vdm_learn(vdm_lora *lora, const vdm_model *m, const vdm_picture *x, const vd
     if (!x || !y) return vdm_fail(err, "vdm_learn: x and y: expected arrays of pictures, found NULL");
     if (pairs < 1 || pairs > VDM_MAX_PAIRS)
         return vdm_fail(err, "vdm_learn: pairs: found %d, expected 1 to %d", pairs, VDM_MAX_PAIRS);
-    for (int i = 0; i < pairs; i++)
-        if (!x[i].rgb || !y[i].rgb)
-            return vdm_fail(err, "vdm_learn: pair %d: expected two pictures, found one without pixels",
-                            i + 1);
+    for (int i = 0; i < pairs; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "vdm_learn: pair %d", i + 1);
+        if (vdm_picture_check(&x[i], name, err) || vdm_picture_check(&y[i], name, err)) return -1;
+    }
     if (encode_pairs(&data, m, x, y, pairs, o, progress, err)) return -1;
     int status = train(lora, m, &data, o, progress, err);
     vdm_fit_data_free(&data);
@@ -131,7 +132,8 @@ int vdm_answer(vdm_picture *answer, const vdm_model *m, const vdm_lora *lora, co
     float *image = NULL, *video = NULL; /* [3,H,W] in -1..1, [T,3,H,W] in 0..1 */
     int status = -1;
     *answer = (vdm_picture){0};
-    if (!query || !query->rgb) return vdm_fail(err, "vdm_answer: query: expected a picture, found none");
+    if (!query) return vdm_fail(err, "vdm_answer: query: expected a picture, found NULL");
+    if (vdm_picture_check(query, "vdm_answer: query", err)) return -1;
     if (o.videos > 1) return vdm_fail(err, "vdm_answer: videos: found %d, expected 1: one picture", o.videos);
     if (complete_size(&o.geometry, m, err)) return -1;
     o.guidance = guidance_of(m, o.guidance);

@@ -192,7 +192,7 @@ typedef enum vdm_lr_schedule {
 typedef struct vdm_fit_options {
     int steps, batch; /* 500, 2 */
     int accumulate;   /* 1: batches averaged in a step; N = batch * accumulate videos */
-    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95, 1e-8, 1e-4 */
+    double lr, beta1, beta2, eps, weight_decay; /* 1e-4, 0.9, 0.95 (below 1), 1e-8 (above 0), 1e-4 */
     double clip;                                /* 1 */
     vdm_lr_schedule schedule;
     int warmup;        /* 0 */
@@ -724,6 +724,9 @@ int vdm_picture_decode(vdm_picture *p, const uint8_t *data, size_t size, const c
 /* Reads height and width from the header of a picture. */
 int vdm_picture_size(const char *path, int *height, int *width, vdm_error *err);
 void vdm_picture_free(vdm_picture *p); /* its pixels */
+/* Rejects a picture without pixels, {0}, or with sides of no legal size; name: in the sentence. Functions that fail with a
+ * sentence call it with the pictures that they read. */
+int vdm_picture_check(const vdm_picture *p, const char *name, vdm_error *err);
 /* Reject a file name that vdm_picture_write or vdm_y4m_write would reject: to be called before a long computation. */
 int vdm_picture_name_check(const char *path, vdm_error *err);
 int vdm_video_name_check(const char *path, vdm_error *err);

@@ -142,11 +142,13 @@ void vdm_lora_name(char name[VDM_LORA_NAME], int block, vdm_target t, bool b)
  * attention without attn1, those of the feed-forward in full. */
 static void write_metadata(char *to, size_t size, const vdm_lora *a)
 {
+    char alpha[VDM_JSON_NUMBER_TEXT];
+    vdm_json_number_text(alpha, a->alpha);
     snprintf(to, size,
-             "{\n  \"transformer.lora_alpha\": %.17g,\n  \"transformer.r\": %d,\n"
+             "{\n  \"transformer.lora_alpha\": %s,\n  \"transformer.r\": %d,\n"
              "  \"transformer.target_modules\": [\n%s    \"to_k\",\n    \"to_out.0\",\n    \"to_q\",\n"
              "    \"to_v\"\n  ]\n}",
-             a->alpha, a->rank,
+             alpha, a->rank,
              a->targets == VDM_ATTENTION_FF ? "    \"ff.net.0.proj\",\n    \"ff.net.2\",\n" : "");
 }
 
@@ -161,20 +163,22 @@ int vdm_lora_write(const vdm_lora *a, const char *path, vdm_error *err)
     vdm_tensor *tensors = vdm_alloc((size_t)count, sizeof *tensors, "the adapter's tensors", err);
     char *names = vdm_alloc((size_t)count, VDM_LORA_NAME, "the adapter's names", err);
     int status = -1;
-    if (tensors && names) {
-        for (int i = 0; i < count; i++) {
-            const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
-            char *name = names + (size_t)i * VDM_LORA_NAME;
-            key_of(name, "transformer.", m.block, (int)m.target, m.b ? "lora_B.weight" : "lora_A.weight");
-            tensors[i] = (vdm_tensor){.name = name,
-                                      .dtype = VDM_F32,
-                                      .rank = 2,
-                                      .shape = {m.shape[0], m.shape[1]},
-                                      .data = m.data,
-                                      .bytes = (size_t)(m.shape[0] * m.shape[1]) * sizeof(float)};
-        }
-        status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, 2 + n, err);
+    if (!tensors || !names) goto end;
+    for (int i = 0; i < count; i++) {
+        const vdm_lora_matrix m = vdm_lora_matrix_at(a, a->params, i);
+        const int64_t size = m.shape[0] * m.shape[1];
+        char *name = names + (size_t)i * VDM_LORA_NAME;
+        key_of(name, "transformer.", m.block, (int)m.target, m.b ? "lora_B.weight" : "lora_A.weight");
+        if (vdm_check_finite(m.data, VDM_F32, size, path, name, err)) goto end;
+        tensors[i] = (vdm_tensor){.name = name,
+                                  .dtype = VDM_F32,
+                                  .rank = 2,
+                                  .shape = {m.shape[0], m.shape[1]},
+                                  .data = m.data,
+                                  .bytes = (size_t)size * sizeof(float)};
     }
+    status = vdm_safetensors_write(path, tensors, count, (const char *const(*)[2])pairs, 2 + n, err);
+end:
     vdm_free(names);
     vdm_free(tensors);
     return status;
@@ -421,10 +425,7 @@ static int read_plain_alpha(struct settings *s, const vdm_safetensors *f, vdm_er
     static const char *const keys[] = {"ss_network_alpha", "lora_alpha"};
     for (int i = 0; i < 2 && isnan(s->alpha); i++) {
         const char *text = vdm_safetensors_metadata(f, keys[i]);
-        char *end = NULL;
-        if (!text) continue;
-        s->alpha = strtod(text, &end);
-        if (end == text || *end || !isfinite(s->alpha))
+        if (text && !vdm_json_number(&s->alpha, text))
             return vdm_fail(err, "%s: metadata %s: expected a number, found '%.60s'", f->path, keys[i], text);
     }
     return 0;

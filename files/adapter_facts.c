@@ -99,19 +99,19 @@ int vdm_facts_write(const vdm_lora_facts *f, const char *to[VDM_MAX_FACTS][2],
                     char text[VDM_MAX_FACTS][VDM_FACTS_TEXT], const char *path, vdm_error *err)
 {
     int n = 0;
-    char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "", pairs[32] = "";
+    char grid[sizeof f->grid * VDM_JSON_ESCAPE], vae[40] = "", pairs[32] = "", scale[VDM_JSON_NUMBER_TEXT];
     vdm_lora_facts read_back;
     const char *views = f->views > 1 ? text[0] : NULL, *learned = f->frames ? text[1] : NULL;
     escape_grid(grid, f);
+    vdm_json_number_text(scale, f->image_latent_scale);
     if (f->vae) snprintf(vae, sizeof vae, "\"vae\": \"%016" PRIx64 "\", ", f->vae);
     if (f->pairs) snprintf(pairs, sizeof pairs, "\"pairs\": %d, ", f->pairs);
     snprintf(text[0], VDM_FACTS_TEXT, "%d", f->views);
     snprintf(text[1], VDM_FACTS_TEXT,
-             "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %.17g, "
+             "{\"frames\": %d, \"height\": %d, \"width\": %d, \"image_latent_scale\": %s, "
              "\"model\": \"%016" PRIx64 "\", %s\"prompt\": \"%016" PRIx64
              "\", \"view\": %d, %s\"grid\": \"%s\"}",
-             f->frames, f->height, f->width, f->image_latent_scale, f->model, vae, f->prompt, f->view, pairs,
-             grid);
+             f->frames, f->height, f->width, scale, f->model, vae, f->prompt, f->view, pairs, grid);
     if (read_facts(&read_back, views, learned, path, err)) return -1;
     if (views) to[n][0] = "vdm_views", to[n++][1] = views;
     if (learned) to[n][0] = "vdm_learned", to[n++][1] = learned;

@@ -18,7 +18,7 @@ static void text_of(char value[VALUE], const vdm_fit_setting *s)
 {
     switch (s->kind) {
     case VDM_SETTING_NUMBER:
-        snprintf(value, VALUE, "%.17g", s->number);
+        vdm_json_number_text(value, s->number);
         return;
     case VDM_SETTING_HASH:
         snprintf(value, VALUE, "%016" PRIx64, s->hash);

@@ -9,7 +9,8 @@
  * Traps
  *   RFC 8259 leaves duplicate keys and huge numbers undefined, so that two readers may understand a file differently.
  *   Both are rejected.
- *   strtod expects a decimal comma in some locales: it gets digits and an exponent, never a point. */
+ *   strtod expects a decimal comma in some locales: it gets digits and an exponent, never a point. printf writes one:
+ *   whatever is no part of a number becomes a point. */
 #include "vdm_files.h"
 
 #include <math.h>
@@ -424,6 +425,29 @@ const vdm_json_node *vdm_json_get(const vdm_json *j, const vdm_json_node *object
 
 /* ------------------------------------------------------------------------------------------------
  * Writing */
+
+void vdm_json_number_text(char to[VDM_JSON_NUMBER_TEXT], double x)
+{
+    char text[VDM_JSON_NUMBER_TEXT], *at = to;
+    snprintf(text, sizeof text, "%.17g", x);
+    for (const char *c = text; *c; c++) {
+        if (is_digit(*c) || strchr("+-einfa", *c)) /* inf, nan: not JSON, the caller's mistake */
+            *at++ = *c;
+        else if (at == to || at[-1] != '.') /* a decimal sign of several bytes becomes one point */
+            *at++ = '.';
+    }
+    *at = '\0';
+}
+
+bool vdm_json_number(double *x, const char *text)
+{
+    vdm_json j;
+    if (vdm_json_parse(&j, text, strlen(text), "", NULL)) return false;
+    bool number = j.nodes->kind == VDM_JSON_NUMBER;
+    if (number) *x = j.nodes->number;
+    vdm_json_free(&j);
+    return number;
+}
 
 int vdm_json_escape(char to[VDM_JSON_ESCAPE], char byte)
 {

@@ -240,6 +240,11 @@ const vdm_json_node *vdm_json_next(const vdm_json *j, const vdm_json_node *node)
  * the length; a NUL follows. */
 enum { VDM_JSON_ESCAPE = 7 };
 int vdm_json_escape(char to[VDM_JSON_ESCAPE], char byte);
+/* Numbers in files have a decimal point in every locale: a double with all its digits, as JSON, and the double in a text
+ * that is a JSON number; false: it is not. */
+enum { VDM_JSON_NUMBER_TEXT = 32 };
+void vdm_json_number_text(char to[VDM_JSON_NUMBER_TEXT], double x);
+bool vdm_json_number(double *x, const char *text);
 /* Writes the text as a JSON string, in quotes; the stream keeps its own errors. */
 void vdm_json_put_text(FILE *to, const char *text);
 

@@ -153,6 +153,7 @@ static bool is_peak(const float *response, const vdm_picture *p, int y, int x)
 
 int vdm_pose_read(vdm_joint *joints, const vdm_picture *p, vdm_error *err)
 {
+    if (vdm_picture_check(p, "pose", err)) return -1;
     size_t pixels = (size_t)p->height * (size_t)p->width;
     float *cover = vdm_alloc(pixels, 2 * sizeof *cover, "a picture's discs", err);
     int n = 0;
@@ -237,7 +238,8 @@ int vdm_score_pose(vdm_pose_match *m, const vdm_picture *answer, const vdm_pictu
                    vdm_error *err)
 {
     *m = (vdm_pose_match){.share = (double)NAN};
-    if (answer->width != truth->width || answer->height != truth->height) return 0;
+    if (!answer->rgb || !truth->rgb || answer->width != truth->width || answer->height != truth->height)
+        return 0;
     vdm_joint *joints = vdm_alloc(2 * VDM_MAX_JOINTS, sizeof *joints, "a picture's joints", err);
     if (!joints) return -1;
     m->joints = vdm_pose_read(joints, truth, err);

@@ -13,9 +13,11 @@
 
 static const double NOT_COMPARABLE = (double)NAN;
 
-static bool same_size(const vdm_picture *a, const vdm_picture *b)
+/* Two pictures of one size, not {0}. */
+static bool comparable(const vdm_picture *a, const vdm_picture *b)
 {
-    return a->width == b->width && a->height == b->height;
+    return a->rgb && b->rgb && a->width > 0 && a->height > 0 && a->width == b->width &&
+           a->height == b->height;
 }
 
 static size_t pixels_of(const vdm_picture *p)
@@ -28,7 +30,7 @@ static size_t pixels_of(const vdm_picture *p)
 
 double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b)
 {
-    if (!same_size(a, b)) return NOT_COMPARABLE;
+    if (!comparable(a, b)) return NOT_COMPARABLE;
     size_t n = pixels_of(a) * 3;
     uint64_t sum = 0; /* exact: n * 255^2 is far below 2^64 */
     for (size_t i = 0; i < n; i++) {
@@ -41,7 +43,7 @@ double vdm_score_psnr(const vdm_picture *a, const vdm_picture *b)
 
 double vdm_score_mae(const vdm_picture *a, const vdm_picture *b)
 {
-    if (!same_size(a, b) || !pixels_of(a)) return NOT_COMPARABLE;
+    if (!comparable(a, b)) return NOT_COMPARABLE;
     size_t n = pixels_of(a) * 3;
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++) sum += (uint64_t)abs(a->rgb[i] - b->rgb[i]);
@@ -79,7 +81,7 @@ static double similarity(const moments *m)
 
 double vdm_score_ssim(const vdm_picture *a, const vdm_picture *b)
 {
-    if (!same_size(a, b) || a->width < SIDE || a->height < SIDE) return NOT_COMPARABLE;
+    if (!comparable(a, b) || a->width < SIDE || a->height < SIDE) return NOT_COMPARABLE;
     size_t stride = (size_t)a->width * 3;
     double sum = 0;
     for (int c = 0; c < 3; c++)
@@ -105,7 +107,7 @@ static bool is_on(const uint8_t *rgb)
 
 double vdm_score_iou(const vdm_picture *a, const vdm_picture *b)
 {
-    if (!same_size(a, b)) return NOT_COMPARABLE;
+    if (!comparable(a, b)) return NOT_COMPARABLE;
     size_t n = pixels_of(a), both = 0, either = 0;
     for (size_t i = 0; i < n; i++) {
         bool p = is_on(a->rgb + 3 * i), g = is_on(b->rgb + 3 * i);
@@ -123,7 +125,7 @@ static int class_of(const vdm_colours *c, const uint8_t *rgb)
 
 double vdm_score_miou(const vdm_picture *a, const vdm_picture *b, vdm_palette palette)
 {
-    if (!same_size(a, b) || !pixels_of(a)) return NOT_COMPARABLE;
+    if (!comparable(a, b)) return NOT_COMPARABLE;
     vdm_colours colours;
     vdm_palette_colours(&colours, palette);
     int64_t both[VDM_MAX_COLOURS] = {0}, either[VDM_MAX_COLOURS] = {0};
@@ -151,7 +153,7 @@ double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_gri
     vdm_pixel first;
     vdm_colours colours;
     int equal = 0, n = g->rows * g->cols;
-    if (!same_size(a, b) || !vdm_grid_place(&first, g, a->height, a->width)) return NOT_COMPARABLE;
+    if (!comparable(a, b) || !vdm_grid_place(&first, g, a->height, a->width)) return NOT_COMPARABLE;
     vdm_palette_colours(&colours, g->palette);
     for (int i = 0; i < n; i++) {
         vdm_pixel at = vdm_grid_cell(g, first, i);
@@ -242,7 +244,7 @@ int vdm_score(double *score, bool *exact, vdm_metric metric, const vdm_grid_layo
         if (vdm_score_pose(&m, answer, truth, metric == VDM_METRIC_PCK ? VDM_PCK : VDM_MATCH_RATE, err))
             return -1;
         *score = m.share;
-        *exact = m.matched == m.joints && m.found == m.joints;
+        *exact = *score == 1 && m.found == m.joints;
         return 0;
     }
     *exact = *score == 1;

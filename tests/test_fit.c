@@ -531,6 +531,62 @@ static void test_not_finite(void)
     CHECK(r.status && strstr(r.err.text, "clip"), "%s", r.err.text);
 }
 
+/* Settings of AdamW that divide 0 by 0. */
+static void test_divisors(void)
+{
+    static struct result r;
+    vdm_fit_options o = small_options();
+    double *const fields[] = {&o.beta1, &o.beta2, &o.eps};
+    static const struct {
+        double wrong;
+        const char *expected;
+    } cases[] = {{1, "beta1: expected a number from 0 to 0.999999, found 1"},
+                 {1, "beta2: expected a number from 0 to 0.999999, found 1"},
+                 {0, "eps: expected a number from 1e-30 to 1, found 0"}};
+    for (int i = 0; i < 3; i++) {
+        const double right = *fields[i];
+        *fields[i] = cases[i].wrong;
+        run(&r, &o, NULL);
+        CHECK(r.status && strcmp(r.err.text, cases[i].expected) == 0, "%s", r.err.text);
+        *fields[i] = right;
+    }
+    o.beta1 = o.beta2 = 0.999999, o.eps = 1e-30, o.steps = 2;
+    run(&r, &o, NULL);
+    CHECK(!r.status && isfinite(r.params[0]), "the limits: %s", r.err.text);
+}
+
+static int spoil_last(void *user, const vdm_report *report)
+{
+    vdm_lora *lora = user;
+    if (report->step == report->of) lora->params[5] = (float)NAN;
+    return 0;
+}
+
+/* The last step is followed by no loss that would show it. */
+static void test_last_step(void)
+{
+    vdm_lora lora;
+    vdm_rng rng;
+    vdm_error err;
+    vdm_fit_row rows[3];
+    char path[500];
+    vdm_fit_options o = small_options();
+    const vdm_progress progress = {.report = spoil_last, .user = &lora};
+    const vdm_pipeline p = {.transformer = &s.m, .schedule = &s.schedule, .cpu = &s.cpu, .prompt = s.text};
+    vdm_fit_rng(&rng, 7, VDM_FIT_ADAPTER, 0);
+    if (!CHECK(!vdm_lora_init(&lora, &s.m.config, VDM_ATTENTION, RANK, RANK, &rng, &err), "%s", err.text))
+        return;
+    o.steps = 2;
+    CHECK(vdm_fit(&p, &lora, &s.data, &o, rows, NULL, &progress, &err) == -1 &&
+              strstr(err.text, "after step 2: tensor 'adapter': element 5: expected a finite number"),
+          "%s", err.text);
+    snprintf(path, sizeof path, "%s/nan.safetensors", check_folder());
+    CHECK(vdm_lora_write(&lora, path, &err) == -1 && strstr(err.text, path) &&
+              strstr(err.text, "element 5: expected a finite number, found"),
+          "%s", err.text);
+    vdm_lora_free(&lora);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * What a step computes */
 
@@ -731,6 +787,8 @@ int main(void)
         test_other_states();
         test_prompts();
         test_not_finite();
+        test_divisors();
+        test_last_step();
     }
     test_state_settings();
     vdm_transformer_free(&s.m);

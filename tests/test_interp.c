@@ -113,6 +113,10 @@ static void test_rejected(void)
     CHECK(vdm_interp(&tiles, &a, &b, 9, NULL, frames, &err) == -1 &&
               strstr(err.text, "sizes: found 7x8 and 7x7 (height x width), expected the same size"),
           "%s", err.text);
+    a = b = (vdm_picture){0};
+    CHECK(vdm_interp(&(vdm_phi){.kind = VDM_PHI_LINEAR}, &a, &b, 9, NULL, frames, &err) == -1 &&
+              strstr(err.text, "transition: size: found 0x0"),
+          "%s", err.text);
 }
 
 /* black to white in 9 frames: 255 s, rounded half to even (127.5 is 128) */

@@ -672,6 +672,27 @@ static void test_resize(void)
     }
 }
 
+/* A picture without pixels, and one that says it has some: no function reads them. */
+static void test_no_picture(void)
+{
+    vdm_error err;
+    const vdm_picture none[] = {{0}, {.height = 4, .width = 4}, {.height = 4, .rgb = (uint8_t[48]){0}}};
+    for (int i = 0; i < 3; i++) {
+        vdm_picture to;
+        const char *expected = none[i].width ? "its rgb is NULL" : "expected sides of 1 to 16384";
+        CHECK(vdm_picture_resize(&to, &none[i], 16, 16, &err) == -1 && !to.rgb && strstr(err.text, expected),
+              "resize of picture %d: %s", i, err.text);
+        CHECK(vdm_picture_resize(&to, &none[i], 4, 4, &err) == -1 && !to.rgb && strstr(err.text, expected),
+              "copy of picture %d: %s", i, err.text);
+        CHECK(vdm_picture_write(&none[i], file_path("none.png"), &err) == -1 && strstr(err.text, expected),
+              "PNG of picture %d: %s", i, err.text);
+        CHECK(vdm_picture_write(&none[i], file_path("none.ppm"), &err) == -1 && strstr(err.text, expected),
+              "PPM of picture %d: %s", i, err.text);
+        CHECK(vdm_png_write(&none[i], stdout, &err) == -1 && strstr(err.text, expected),
+              "PNG of picture %d to a stream: %s", i, err.text);
+    }
+}
+
 static void test_resize_edges(void)
 {
     vdm_picture p = random_picture(7, 5, 2), q;
@@ -705,5 +726,6 @@ int main(void)
     test_y4m();
     test_resize();
     test_resize_edges();
+    test_no_picture();
     return check_end("io");
 }

@@ -281,6 +281,25 @@ static void test_colours(void)
           "luminance");
 }
 
+/* Two pictures without pixels are not a right answer: NaN, "can't be compared", whatever the metric. */
+static void test_no_picture(void)
+{
+    const vdm_picture none[] = {{0}, {.height = 8, .width = 8}};
+    const vdm_grid_layout grid = {.rows = 1, .cols = 1, .cell = 8};
+    vdm_joint joints[VDM_MAX_JOINTS];
+    vdm_error err;
+    for (int i = 0; i < 2; i++) {
+        for (int m = VDM_METRIC_PSNR; m <= VDM_METRIC_MAE; m++) {
+            double score = 1;
+            bool exact = true;
+            int status = vdm_score(&score, &exact, (vdm_metric)m, &grid, &none[i], &none[i], &err);
+            CHECK(!status && isnan(score) && !exact, "picture %d, %s: %g", i, vdm_metric_name((vdm_metric)m),
+                  score);
+        }
+        CHECK(vdm_pose_read(joints, &none[i], &err) == -1 && strstr(err.text, "pose: "), "a pose");
+    }
+}
+
 int main(void)
 {
     test_psnr();
@@ -295,5 +314,6 @@ int main(void)
     test_pose_score();
     test_by_metric();
     test_colours();
+    test_no_picture();
     return check_end("score");
 }

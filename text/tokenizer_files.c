@@ -219,7 +219,11 @@ static int check_decoder(const vdm_tokenizer *t, const vdm_json *config, const c
         if (!text || text->kind != VDM_JSON_STRING)
             return vdm_fail(err, "%s: added_tokens_decoder: '%.60s': expected an object with a content", path,
                             v->key);
-        if (check_token(t, text->text, atof(v->key), path, err)) return -1;
+        double id;
+        if (!vdm_json_number(&id, v->key) || id < 0)
+            return vdm_fail(err, "%s: added_tokens_decoder: found the key '%.60s', expected an id", path,
+                            v->key);
+        if (check_token(t, text->text, id, path, err)) return -1;
     }
     return 0;
 }
