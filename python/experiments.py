@@ -1,5 +1,6 @@
 """The experiments of doc/experiments.md, with the vdm program; every run is one row of a CSV, and what is there is not
-run again, so that the command may be stopped and repeated at any time.
+run again, so that the command may be stopped and repeated at any time. With another number of inputs (--tests) it is run
+again: a new row, which the tables show; the old one stays in the CSV.
 
     python python/experiments.py run [cells] [staged] [views] [bases] [shots] [phi] [rank] [sampling] [sanity] [segmentation]
                                     [others] [why] [usual]
@@ -110,6 +111,7 @@ def wanted(group, bases):
 
 
 def read():
+    """The last row of each run."""
     if not os.path.exists(CSV):
         return {}
     with open(CSV, newline="") as f:
@@ -234,11 +236,15 @@ def by_recipe(program, r, model, task, folder):
     return dict(exact=exact / tests, tests=tests, score=mean("score"), copied=mean("copied"), against_input=mean("against_input")), clock
 
 
-def run_one(program, r, model, tests):
-    """Makes the task, learns, answers; the row with the result."""
+def run_one(program, r, model, tests, old=None):
+    """Makes the task, learns, answers; the row with the result. None: the old row has as many inputs. (A task may have fewer than
+    `tests`: rule-170 has 127.)"""
     with tempfile.TemporaryDirectory() as folder:
         task = os.path.join(folder, "task")
         vdm(program, "tasks", r["task"], "-n", r["n"], "--seed", r["seed"], "--tests", tests, "-o", task)
+        inputs = sum(name.endswith(".in.ppm") for name in os.listdir(os.path.join(task, "test")))
+        if old and int(old["tests"]) == inputs:
+            return None
         learn = in_stages if r["recipe"] == "staged" else by_recipe
         result, clock = learn(program, r, model, task, folder)
     shares = {k: v if k == "tests" or v == "" else round(v, 4 if k == "exact" else 5) for k, v in result.items()}
@@ -252,11 +258,13 @@ def run(args):
     bases.setdefault("cells", os.path.join(ROOT, "models", "cells"))
     end, program, there = time.monotonic() + (args.limit_seconds or 1e9), os.path.join(ROOT, "vdm"), read()
     todo = {tuple(r[k] for k in KEY): r for group in args.groups or GROUPS for r in wanted(group, bases)}
-    todo = [r for key, r in todo.items() if r["base"] in bases and key not in there]
+    todo = [(r, there.get(key)) for key, r in todo.items() if r["base"] in bases]
+    todo = [(r, old) for r, old in todo if not old or int(old["tests"]) != args.tests]
 
-    def one(r):
-        if time.monotonic() < end:
-            append(run_one(program, r, bases[r["base"]], args.tests))
+    def one(job):
+        r, old = job
+        if time.monotonic() < end and (result := run_one(program, r, bases[r["base"]], args.tests, old)):
+            append(result)
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(one, todo))
 

@@ -102,6 +102,11 @@ def write_tensor(path, name, x):
     path.write_bytes(struct.pack("<Q", len(header)) + header + x.tobytes())
 
 
+def last_latents(dump):
+    """The name of the last step's latents: latents.20 comes after latents.9."""
+    return max((name for name in dump if name.startswith("latents.")), key=lambda name: int(name.split(".")[1]))
+
+
 def compute(vdm, work):
     """-> pictures x, y, query, truth; the pair's video and latents; the answer's latents and video"""
     task, adapter = work / "task", work / "run" / "lora.safetensors"
@@ -116,7 +121,7 @@ def compute(vdm, work):
     write_tensor(work / "video.safetensors", "video", np.stack(pair_video).transpose(0, 3, 1, 2) / 127.5 - 1)
     run(vdm, "golden", "--what", "vae-encode", "--inject", work / "video.safetensors", "--only", "moments", "-o", work / "moments.safetensors")
     moments = tensors(work / "moments.safetensors")["moments"]
-    channels, last = moments.shape[1] // 2, max(name for name in dump if name.startswith("latents."))
+    channels, last = moments.shape[1] // 2, last_latents(dump)
     F = len(moments) + len(moments) % 2  # with the padding in front
     answer = dump[last].reshape(-1, F, *dump[last].shape[1:]).mean(0)[F - len(moments) :]
     pictures = [np.asarray(Image.open(p)) for p in (*pair, query, truth)]

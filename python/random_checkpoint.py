@@ -142,7 +142,9 @@ def main():
     parser.add_argument("--text", action="store_true", help="the text encoder too")
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
-    layers = o.layers or (2 if o.small else 42)
+    layers = (2 if o.small else 42) if o.layers is None else o.layers
+    if layers < 1:
+        parser.error(f"--layers: expected 1 or more, found {layers}")
     numbers = None if o.zeros else Numbers(o.seed)
     with torch.device("meta"):
         transformer = CogVideoXTransformer3DModel(**{**TRANSFORMER, **(SMALL if o.small else {}), "num_layers": layers})

@@ -9,6 +9,7 @@ VAE video or latents) and writes whichever tensors it has, named as `vdm golden 
 
 import argparse
 import pathlib
+import sys
 
 import torch
 import torch.nn.functional as F
@@ -153,6 +154,17 @@ def run(model, inputs, what, dtype):
     return h
 
 
+def check(facts, names):
+    """Rejects a golden that the model alone does not reproduce."""
+    whats = "transformer", "vae-encode", "vae-decode"
+    if facts["what"] not in whats:
+        sys.exit(f"torch_hooks: the golden is of {facts['what']}, expected {', '.join(whats)}")
+    if any(name.startswith("adapter.") for name in names):
+        sys.exit("torch_hooks: the golden has an adapter, which is not loaded here: make it without --lora")
+    if facts.get("tiled", "0") != "0":
+        sys.exit("torch_hooks: tiles are not here: make the golden without --tiled")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
@@ -162,6 +174,7 @@ def main():
     o = parser.parse_args()
     with safe_open(o.golden, "pt") as f:
         what = f.metadata()["what"]
+        check(f.metadata(), f.keys())
     kind, part = (CogVideoXTransformer3DModel, "transformer") if what == "transformer" else (AutoencoderKLCogVideoX, "vae")
     dtype = getattr(torch, o.dtype)
     with torch.no_grad():

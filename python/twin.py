@@ -574,15 +574,16 @@ def posterior_sample(moments, noise):
 
 
 def alphas_of(folder):
-    """CogVideoXDDIMScheduler's alphas_cumprod [1000]: the signal's share of the power at t.
-    Traps: snr_shift_scale comes before the rescaling; at t = 999 there is exactly no signal."""
+    """CogVideoXDDIMScheduler's alphas_cumprod [num_train_timesteps]: the signal's share of the power at t; and its
+    final_alpha_cumprod, for the step that ends before t = 0.
+    Traps: snr_shift_scale comes before the rescaling; at the last t there is exactly no signal."""
     c = json.loads((folder / "scheduler_config.json").read_text())
     betas = np.linspace(c["beta_start"] ** 0.5, c["beta_end"] ** 0.5, c["num_train_timesteps"]) ** 2
     alphas, s = np.cumprod(1 - betas), c["snr_shift_scale"]
     root = np.sqrt(alphas / (s + (1 - s) * alphas))
     if c["rescale_betas_zero_snr"]:
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    return root**2
+    return root**2, 1.0 if c.get("set_alpha_to_one", True) else root[0] ** 2
 
 
 def transformer_of(model, golden, facts, see):
@@ -619,7 +620,7 @@ def adamw(x, g, m, v, k, lr, decay, beta1=0.9, beta2=0.95, eps=1e-8):
 
 def train(model, golden, facts, see):
     """Every step: the adapter's gradient, clipped by its norm over all matrices together, AdamW."""
-    transformer, alphas = transformer_of(model, golden, facts, see), alphas_of(model / "scheduler")
+    transformer, alphas = transformer_of(model, golden, facts, see), alphas_of(model / "scheduler")[0]
     lr, clip, decay = (float(facts[name]) for name in ("lr", "clip", "weight_decay"))
     m, v = ({name: np.zeros_like(x) for name, x in transformer.lora.items()} for _ in "mv")
     steps, of = golden["t"].shape
@@ -639,12 +640,13 @@ def train(model, golden, facts, see):
 
 
 def sample(model, golden, facts, see):
-    """CogVideoXImageToVideoPipeline with DDIM. Traps: a step ends at t - floor(1000/N), not always the next
-    t; the negative prompt comes first; frames that pad the latents come first."""
+    """CogVideoXImageToVideoPipeline with DDIM. Traps: of n timesteps a step ends at t - floor(n/N), not always
+    the next t; the negative prompt comes first; frames that pad the latents come first."""
     if facts["dpm"] != "0":
         sys.exit("twin: DDIM is the only sampler here")
     transformer, vae = transformer_of(model, golden, facts, see), Vae(model / "vae", see)
-    alphas, steps, guidance = alphas_of(model / "scheduler"), int(facts["steps"]), float(facts["guidance"])
+    (alphas, final), steps, guidance = alphas_of(model / "scheduler"), int(facts["steps"]), float(facts["guidance"])
+    n = len(alphas)
     text = np.stack([golden["negative"], golden["prompt"]] if guidance > 1 else [golden["prompt"]])
     see.prefix = "encode."
     image = posterior_sample(vae.encode(golden["image"][None]), golden["image_noise"])
@@ -652,7 +654,7 @@ def sample(model, golden, facts, see):
     condition[0] = float(facts["image_latent_scale"]) * image[0]
     see.prefix = ""
     see("image_latents", condition)
-    for k, t in enumerate(np.round(1000 - np.arange(steps) * (1000 / steps)).astype(int) - 1, 1):
+    for k, t in enumerate(np.round(n - np.arange(steps) * (n / steps)).astype(int) - 1, 1):
         see.prefix = f"step.{k}."
         twice = np.concatenate([x, condition], 1)[None].repeat(len(text), 0)
         v = transformer.forward(twice, text, np.full(len(text), t))
@@ -660,8 +662,8 @@ def sample(model, golden, facts, see):
         if facts["dynamic_guidance"] == "1":
             g = 1 + g * (1 - math.cos(math.pi * ((steps - t) / steps) ** 5)) / 2
         v = v[0] + g * (v[-1] - v[0])  # v[-1] is v[0] without guidance
-        a, to = alphas[t], t - 1000 // steps
-        b = alphas[to] if to >= 0 else 1.0
+        a, to = alphas[t], t - n // steps
+        b = alphas[to] if to >= 0 else final
         x0, keep = math.sqrt(a) * x - math.sqrt(1 - a) * v, math.sqrt((1 - b) / (1 - a))
         x = keep * x + (math.sqrt(b) - math.sqrt(a) * keep) * x0
         see(f"velocity.{k}", v), see(f"latents.{k}", x)

@@ -566,6 +566,12 @@ static void test_pictures(void)
     o = ask("dog", "many", 20);
     CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "expected 20 pictures that suit 'dog', found 11"),
           "%s", err.text);
+    o = ask("dog", "none", 0); /* tests only, and none of them is there */
+    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "expected 1 of the 11 pictures that suit 'dog'"), "%s",
+          err.text);
+    o.tasks.tests = 0;
+    CHECK(coco_run(&o, &err) == -1 && strstr(err.text, "coco: expected a pair or a test, found 0 and 0"),
+          "%s", err.text);
     write_pictures(6); /* five of them suit */
     o = ask("dog", "five", 3);
     CHECK(coco_run(&o, &err) == 0, "%s", err.text);

@@ -2,8 +2,11 @@
 within what `vdm compare` expects; velocities of random models of all variants are compared with diffusers in
 float64. Then mistakes are planted, in what it wrote and in the program, and compare must name the first."""
 
+import json
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +101,15 @@ def check_tiny(c):
     return made
 
 
+def check_scheduler(c):
+    """A schedule of other timesteps, whose last step ends at the first alpha."""
+    folder = pathlib.Path(shutil.copytree(TINY, c.folder / "scheduled"))
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_train_timesteps": 500, "set_alpha_to_one": False}))
+    words = "--what", "sample", "--sample-steps", 7, "--sampler", "ddim"
+    agrees(c, "sample, 500 timesteps, to the first alpha", folder, golden(c, folder, "scheduled", *words))
+
+
 def check_variants(c):
     for variant in VARIANTS:
         model = transformer(variant, c.rng, num_attention_heads=3, sample_frames=9)
@@ -143,6 +155,7 @@ if __name__ == "__main__":
     o = options()
     with Cases("twin", o.seed) as c:
         made = check_tiny(c)
+        check_scheduler(c)
         check_variants(c)
         check_written(c, made)
         check_mistakes(c, made)

@@ -399,16 +399,16 @@ static int find_picture(char **path, const struct coco *c, const struct shot *s,
     return 0;
 }
 
-static int too_few(const struct coco *c, int64_t there, vdm_error *err)
+static int too_few(const struct coco *c, int64_t there, int needed, vdm_error *err)
 {
-    if (c->o->list || c->suit < c->o->tasks.pairs)
+    if (c->o->list || c->suit < needed)
         return vdm_fail(err, "%s: expected %d pictures that suit '%s', found %lld", c->o->tasks.annotations,
-                        c->o->tasks.pairs, c->o->tasks.category, (long long)c->suit);
+                        needed, c->o->tasks.category, (long long)c->suit);
     return vdm_fail(
         err,
         "%s: expected %d of the %lld pictures that suit '%s' as NAME.ppm, found %lld; --list names those to "
         "convert, 'vdm tasks --help' shows how",
-        c->o->tasks.images, c->o->tasks.pairs, (long long)c->suit, c->o->tasks.category, (long long)there);
+        c->o->tasks.images, needed, (long long)c->suit, c->o->tasks.category, (long long)there);
 }
 
 /* "train/7" is train_7 in the task's folder. */
@@ -457,7 +457,8 @@ static int choose(struct coco *c, vdm_error *err)
         if (path || c->o->list) c->train[n++] = &c->shots[i];
         vdm_free(path);
     }
-    if (n < c->o->tasks.pairs) return too_few(c, n, err);
+    const int needed = c->o->tasks.pairs > 1 ? c->o->tasks.pairs : 1; /* a task has a pair or a test */
+    if (n < needed) return too_few(c, n, needed, err);
     if (reject_twins(c, c->train, n, err)) return -1;
     if (n) qsort(c->train, (size_t)n, sizeof *c->train, by_number);
     c->n_train = c->o->tasks.pairs;
@@ -639,7 +640,8 @@ static void release(struct coco *c)
 int coco_run(const options *o, vdm_error *err)
 {
     struct coco c = {.o = o, .pose = strcmp(o->tasks.as, "pose") == 0};
-    int status = read_names(&c, err);
+    int status = task_counts_check("coco", o->tasks.pairs, o->tasks.tests, err);
+    if (!status) status = read_names(&c, err);
     if (!status && !o->list) status = make_empty(o->output, err);
     if (!status) status = find_pictures(&c, err);
     if (!status) status = walk_notes(&c, false, err);

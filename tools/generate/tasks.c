@@ -321,6 +321,12 @@ static int make(made_task *t, const recipe *r, const task_options *o, problem *p
     return render_all(&t->test_x, &t->test_y, tests, t->n_test, r, &t->task, err);
 }
 
+int task_counts_check(const char *name, int pairs, int tests, vdm_error *err)
+{
+    if (pairs + tests >= 1) return 0;
+    return vdm_fail(err, "%s: expected a pair or a test, found %d and %d", name, pairs, tests);
+}
+
 int task_make(made_task *t, const char *name, const task_options *o, vdm_error *err)
 {
     recipe r;
@@ -329,8 +335,7 @@ int task_make(made_task *t, const char *name, const task_options *o, vdm_error *
     if (!g || settle(&r, g, o, err)) return -1;
     if (o->n > pairs_of(&r) || o->n < 0)
         return vdm_fail(err, "%s: expected at most %d pairs, found %d", g->name, pairs_of(&r), o->n);
-    if (o->n + o->tests < 1)
-        return vdm_fail(err, "%s: expected a pair or a test, found %d and %d", g->name, o->n, o->tests);
+    if (task_counts_check(g->name, o->n, o->tests, err)) return -1;
     int left = inputs_of(&r) - pairs_of(&r);
     t->n_test = o->tests < left ? o->tests : left;
     problem *list = vdm_alloc(PAIRS + (size_t)t->n_test, sizeof *list, "problems", err);

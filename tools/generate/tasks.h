@@ -22,6 +22,8 @@ typedef struct made_task {
     vdm_picture *test_x, *test_y;   /* [n_test] */
 } made_task;
 task_options task_defaults(void);
+/* Rejects a task without a pair and without a test. */
+int task_counts_check(const char *name, int pairs, int tests, vdm_error *err);
 int task_make(made_task *t, const char *name, const task_options *o, vdm_error *err);
 void made_task_free(made_task *t);
 
