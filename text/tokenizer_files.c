@@ -2,7 +2,8 @@
  *
  * Special tokens are those of transformers' T5Tokenizer: </s>, <pad>, the unknown piece, and <extra_id_0>, ..., which
  * spiece.model does not hold: the last of extra_ids (100) has the id after the last piece, <extra_id_0> the highest.
- * Others, which tokenizer_config.json and added_tokens.json may add, are rejected. */
+ * Others, which tokenizer_config.json and added_tokens.json may add, are rejected. "legacy", which made a difference in
+ * transformers 4, has none here: T5Tokenizer of transformers 5 ignores it (tests/peer/text.py). */
 #include "tokenizer.h"
 
 #include <limits.h>

@@ -119,6 +119,22 @@ def saved(c, cases):
         c.check(f"saved: {count} ids", not wrong, f"{len(prompts) - len(wrong)} of {len(prompts)} prompts {wrong[:3] or ''}")
 
 
+def legacy(c):
+    """"legacy" of tokenizer_config.json: transformers 4 began the text after a special token without a space if it was
+    false; T5Tokenizer of transformers 5 ignores it, and so does vdm."""
+    prompts = ["a red", "a</s>b", "a </s> b", "a<extra_id_0>red square", "<extra_id_1> the", "</s>the", "red<pad>the"]
+    given = {f"prompt.{i}": torch.tensor(list(p.encode()), dtype=torch.uint8) for i, p in enumerate(prompts)}
+    for value in (None, True, False):
+        folder = c.folder / f"legacy-{value}"
+        train(folder, 200)
+        config = {"tokenizer_class": "T5Tokenizer"} | ({} if value is None else {"legacy": value})
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        theirs = T5Tokenizer.from_pretrained(folder)
+        ids = [theirs(p, padding="max_length", truncation=True, max_length=20).input_ids for p in prompts]
+        ours = run("tokenize", folder, given, count=20)["ids"].tolist()
+        c.check(f"tokens, legacy {value}", ours == ids, f"{[p for p, a, e in zip(prompts, ours, ids) if a != e] or ''}")
+
+
 def tokens(c, cases):
     for number in range(4):
         folder = c.folder / f"tokenizer-{number}"
@@ -218,6 +234,7 @@ def main():
     with Cases("text", o.seed) as c:
         tokens(c, 40 * o.cases // 12)
         ties(c)
+        legacy(c)
         saved(c, o.cases)
         encoders(c, o.cases)
         goldens(c)
