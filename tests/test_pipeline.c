@@ -319,6 +319,7 @@ static void check_sizes(void)
     if (!CHECK(vdm_model_open(&m, MODEL, 0, &err) == 0, "%s", err.text)) return;
     const vdm_geometry whole = m.geometry,
                        wrong[] = {{.height = 32, .width = 32}, {.frames = 9}, {.video_tokens = 1}};
+    m.learn->fit.steps = 1;
     vdm_learn_options learn = *m.learn;
     vdm_sample_options sample = *m.sample;
     for (int i = 0; i < 3; i++) {
