@@ -321,7 +321,7 @@ static void test_extremes(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int status = compare_one("m", VDM_F64, cases[i].ref, VDM_F64, cases[i].got, 3, NULL);
         CHECK(status == cases[i].status && says(cases[i].says) && !says("nan"), "%s: %d: %s", cases[i].what,
-              status, said);
+              status, printed);
     }
 }
 

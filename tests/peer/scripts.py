@@ -78,7 +78,7 @@ def check_experiments(c):
     experiments.wanted = wanted
     c.check("experiments: runs", made == [3, 5, 127, 5, 3], str(made))
     rows, last = ([int(r["tests"]) for r in of] for of in (rows_of(experiments.CSV), experiments.read().values()))
-    c.check("experiments: all rows are kept", rows == made, str(rows))
+    c.check("experiments: all rows stay", rows == made, str(rows))
     c.check("experiments: the last row counts", last == [3], str(last))
 
 
