@@ -52,6 +52,7 @@ struct prompt_options {
 struct canvas_options { /* of ARC-AGI grids: fit, eval, demo, arc */
     int height, width;  /* if --size is not given */
     int cell, border, align, grow;
+    int largest; /* side that pictures may have although the model's are smaller: a grown canvas's; 0: the model's limit */
     char outside[16], palette[16];
 };
 struct eval_options { /* eval, vote; colour: arc too */

@@ -97,10 +97,14 @@ void session_use_prompts(session *s, float *prompt, float *negative)
 }
 
 /* Positions of the 1.5 models are integers, for which diffusers has a table as large as the sample size. Positions
- * beyond are as well defined, and a canvas that grows (--grow) may need them. */
-static void allow_larger(vdm_transformer_config *c)
+ * beyond are as well defined, and a canvas that has grown (--grow) needs them: up to its side. */
+static void allow_larger(vdm_model_config *m, int side)
 {
-    if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
+    vdm_transformer_config *c = &m->transformer;
+    const int latent = side >> (m->vae.blocks - 1);
+    if (!c->rotary || !c->patch_t) return;
+    if (c->sample_height < latent) c->sample_height = latent;
+    if (c->sample_width < latent) c->sample_width = latent;
 }
 
 /* A video of one frame is the input as the VAE reconstructs it: it has no frame for an answer. An error of the size names
@@ -125,7 +129,7 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
     *s = (session){.options = o};
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
     if (vdm_model_config_image_to_video(&s->config, o->model, err)) return -1;
-    if (o->canvas.grow > 0) allow_larger(&s->config.transformer);
+    allow_larger(&s->config, o->canvas.largest);
     if (set_geometry(s, o, picture, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
