@@ -27,7 +27,7 @@ static void show_pairs(const solver *s)
 {
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
-    int n = solver_pairs(s);
+    int n = training_pairs(&s->training);
     printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, n == 1 ? "" : "s");
     for (int i = 0; i < n && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};

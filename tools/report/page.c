@@ -197,6 +197,7 @@ static void pairs(struct writer *w)
 {
     const training *l = w->p->training;
     const vdm_geometry *g = &w->p->session->geometry;
+    const int n = training_pairs(l);
     uint8_t *frames =
         vdm_alloc((size_t)g->frames * (size_t)g->height * (size_t)g->width, 3, "a video", w->err);
     if (!frames) w->status = -1;
@@ -204,15 +205,15 @@ static void pairs(struct writer *w)
         w->f,
         "<section><h2>The pairs</h2>\n<p>The adapter was trained on %d pair%s. Each became a video from input to "
         "output (transition: ",
-        l->pairs, l->pairs == 1 ? "" : "s");
+        n, n == 1 ? "" : "s");
     escape(w->f, l->phi_name);
     fprintf(w->f, ").</p>\n");
     int i = 0;
-    for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
-        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
+    for (w->spent = 0; i < n && w->spent < BUDGET && !w->status; i++) {
+        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", n - i);
         pair_film(w, i, frames);
     }
-    end_items(w, i, FIRST_PAIRS, l->pairs, "", "pairs");
+    end_items(w, i, FIRST_PAIRS, n, "", "pairs");
     fputs("</section>\n", w->f);
     vdm_free(frames);
 }
@@ -380,7 +381,7 @@ static void settings(struct writer *w)
     if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
     if (n_views > 1) row(f, "Views", "%d, one adapter", n_views);
     if (l) {
-        row(f, "Pairs", "%d", l->pairs);
+        row(f, "Pairs", "%d", training_pairs(l));
         row(f, "Transition", "%s", l->phi_name);
         row(f, "Adapter", "rank %d, alpha %g%s", l->adapter.rank, l->adapter.alpha,
             l->adapter.targets == VDM_ATTENTION_FF ? ", attention and feed-forward" : "");
@@ -417,6 +418,7 @@ static void header(struct writer *w)
     const page *p = w->p;
     const char *title = p->title ? p->title : p->task->name;
     char result[256];
+    const int pairs = p->training ? training_pairs(p->training) : 0;
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" />"
           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\" />\n<title>",
           w->f);
@@ -429,12 +431,11 @@ static void header(struct writer *w)
     } else if (p->evaluation) {
         evaluation_text(p->evaluation, result, sizeof result);
         if (p->training)
-            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
-                    p->training->pairs == 1 ? "" : "s", p->training->seconds);
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", pairs,
+                    pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {
-        fprintf(w->f, "Learned from %d pair%s in %d steps", p->training->pairs,
-                p->training->pairs == 1 ? "" : "s", p->training->done);
+        fprintf(w->f, "Learned from %d pair%s in %d steps", pairs, pairs == 1 ? "" : "s", p->training->done);
     }
     fputs(".</p>\n<pre><code>", w->f);
     escape(w->f, p->command);

@@ -57,7 +57,7 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
-    *l = (training){.session = s, .task = t, .phi = t->phi};
+    *l = (training){.session = s, .task = t, .phi = t->phi, .augmented = 1};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     if (o->learn.shots > t->n_train)
@@ -78,6 +78,11 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     if (views_plan(&l->views, s, t, err)) return -1;
     l->videos = l->pairs * l->views.n;
     return 0;
+}
+
+int training_pairs(const training *l)
+{
+    return l->pairs / l->augmented;
 }
 
 /* The files of a run in its folder. */
@@ -151,7 +156,7 @@ static void name_input(char *text, size_t size, const vdm_task *t, int pair)
 /* Prints one pair that has an earlier pair's input but another output, and the number of such pairs. */
 static int print_contradictions(const training *l, vdm_error *err)
 {
-    int n = l->checked ? l->checked : l->pairs, found = 0;
+    int n = training_pairs(l), found = 0;
     char first[512] = "", second[512] = "";
     struct hashed *all = vdm_alloc((size_t)n, sizeof *all, "the pairs", err);
     if (!all) return -1;
@@ -267,8 +272,8 @@ static void report_learning(const training *l)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, l->pairs);
-    if (l->views.n > 1) fprintf(stderr, " in %d views", l->views.n);
+    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, training_pairs(l));
+    if (l->views.n * l->augmented > 1) fprintf(stderr, " in %d views", l->views.n * l->augmented);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
 }
@@ -327,7 +332,7 @@ int training_run(training *l, vdm_error *err)
     }
     l->adapter.facts.views = l->views.n;
     l->adapter.facts.view = s->options->eval.view;
-    l->adapter.facts.pairs = l->pairs;
+    l->adapter.facts.pairs = training_pairs(l);
     canvas_grid_text(l->adapter.facts.grid, sizeof l->adapter.facts.grid, l->task);
     if (claim_begin(&l->claim, err) || vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err))
         return -1;

@@ -11,12 +11,12 @@
 typedef struct training {
     session *session;
     const vdm_task *task;
-    int pairs;
+    int pairs;   /* of `task` that are learned: the first ones */
     views views; /* that each pair is learned in */
     vdm_phi phi;
     char phi_name[32];        /* as --phi accepts it */
     int videos;               /* pairs times views */
-    int checked;              /* the first pairs, in which contradictions are looked for; 0: all */
+    int augmented;            /* the pairs are those of a task in so many views (arc --augment); 1: none */
     vdm_picture *x, *y;       /* [videos], view by view, of the session's size */
     vdm_fit_data_options how; /* how pairs become videos: may be changed before training_run */
     vdm_fit_options fit;      /* the same */
@@ -38,6 +38,8 @@ typedef struct training {
 int training_init_options(options *o, int command, vdm_error *err);
 /* Rejects an impossible request; no pixels are read, nothing is written. Fills in `session`. */
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err);
+/* Pairs of the task that are learned: each counts once, in however many views. They are the first ones. */
+int training_pairs(const training *l);
 /* Takes the lock of a folder for a run without a state; rejects the folder of a run of fit, which has one. */
 int training_claim(lock *l, const char *folder, vdm_error *err);
 /* Makes the folder, takes its lock unless l->lock is taken (training_claim), and adds the files to those that are
