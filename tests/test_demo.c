@@ -206,6 +206,10 @@ static void check_fit_and_eval(void)
     check_report("answers/report.html", diagnosis, 4);
     slurp(printed, sizeof printed, "answers/scores.csv");
     CHECK(strstr(printed, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", printed);
+    expect(0, "of 5 training pairs right",
+           "eval task --model model --sample-steps 1 --limit 1 --colour palette -o limited");
+    expect(0, "", "eval task --model model --sample-steps 1 --colour palette -o unlimited");
+    expect_same("limited/0&.ppm", "unlimited/0&.ppm", true); /* the same map */
     expect(0, "colour shift ",
            "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",

@@ -72,10 +72,13 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
 }
 
 /* The number of training pairs that are answered as well: of --train-pairs, else of TRAIN_PAIRS and the n tests, those
- * that were learned. */
+ * that were learned. If a map of colours is learned from them, all tests count: it does not depend on --limit. */
 static int count_train_pairs(const options *o, const vdm_task *t, int learned, int n)
 {
     int asked = o->eval.train_pairs;
+    vdm_colour kind = VDM_COLOUR_NONE;
+    vdm_colour_parse(&kind, o->eval.colour); /* one of the table's words */
+    if (kind >= VDM_COLOUR_AFFINE) n = t->n_test;
     if (asked < 0) asked = n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (asked <= learned) return asked;
     if (o->eval.train_pairs > t->n_train)
