@@ -250,6 +250,22 @@ static void check_grown(void)
            "predict --model grown --image q.ppm --size 96x96 --lora long-run/lora.safetensors --plan");
 }
 
+/* The page has what each file has, not the joined adapter. */
+static void check_page(void)
+{
+    static char page[1 << 20];
+    expect(0, "", FIT "--rank 4 --alpha 1 -o quarter");
+    expect(0, "rank 4, alpha 1, weight 0.5",
+           "eval task " SAMPLE "--lora quarter/lora.safetensors:0.5 --lora plain/lora.safetensors -o paged");
+    slurp(page, sizeof page, "paged/report.html");
+    CHECK(strstr(page, ">Adapter</th><td>quarter/lora.safetensors: rank 4, alpha 1, weight 0.5<") &&
+              strstr(page, ">Adapter</th><td>plain/lora.safetensors: rank 2, alpha 32, weight 1<"),
+          "%s", strstr(page, "Adapter"));
+    expect(0, "", "eval task " SAMPLE "-o paged");
+    slurp(page, sizeof page, "paged/report.html");
+    CHECK(strstr(page, ">Adapter</th><td>none<") != NULL, "no adapter");
+}
+
 /* Facts that a file has wrong. */
 static void check_broken(void)
 {
@@ -334,6 +350,7 @@ int main(void)
     check_vae();
     check_grids();
     check_grown();
+    check_page();
     check_view_prompts();
     check_broken();
     check_written();

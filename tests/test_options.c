@@ -1,6 +1,7 @@
 /* The table of options: what vdm arc's results depend on is in the key of a run, former names are read, and the
  * sections of vdm.json hold for the commands that they are for. */
 #include "check.h"
+#include "tools/messages.h"
 #include "tools/options_table.h"
 
 #include <fcntl.h>
@@ -216,6 +217,30 @@ static void test_options_without_effect(void)
     close(errors), close(nothing);
 }
 
+/* A share is printed as all or as nothing only if it is. */
+static void test_shares(void)
+{
+    static const struct {
+        double share;
+        int decimals;
+        const char *text;
+    } shares[] = {{199.0 / 200, 2, "99"}, {1.0 / 300, 2, "1"}, {0.9996, 3, "99.9"},
+                  {0.82, 2, "82"},        {2.0 / 3, 2, "67"},  {399999.0 / 400000, 4, "99.99"},
+                  {1, 2, "100"},          {0, 2, "0"},         {1e-9, 4, "0.01"},
+                  {-0.25, 3, "-25.0"}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "%.*f", shares[i].decimals - 2,
+                 100 * shown_share(shares[i].share, shares[i].decimals));
+        CHECK(strcmp(text, shares[i].text) == 0, "%g: expected %s, found %s", shares[i].share, shares[i].text,
+              text);
+    }
+    CHECK(shown_score(VDM_METRIC_PSNR, 0.00001, 4) < 0.00002 &&
+              shown_score(VDM_METRIC_MAE, 0.99999, 4) > 0.99998,
+          "psnr and mae are not shares");
+    CHECK(shown_score(VDM_METRIC_IOU, 0.99999, 4) < 0.99991, "iou is one");
+}
+
 int main(void)
 {
     test_every_option_is_decided();
@@ -223,6 +248,7 @@ int main(void)
     test_key_too_long();
     test_former_names();
     test_sections();
+    test_shares();
     test_options_without_effect();
     return check_end("options");
 }

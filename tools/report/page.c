@@ -5,6 +5,7 @@
  * pictures until its budget of bytes is spent and states how many it leaves out: a page of photographs has a few MB. */
 #include "tools/report/page.h"
 #include "tools/report/chart.h"
+#include "tools/messages.h"
 #include "tools/report/failure_text.h"
 
 #include <math.h>
@@ -267,7 +268,8 @@ static void mark(struct writer *w, const struct answer *a)
         fprintf(w->f, "<strong class=\"wrong\">&#10007; %d cell%s wrong</strong>", a->n_wrong,
                 a->n_wrong == 1 ? "" : "s");
     else
-        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric), a->score);
+        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric),
+                shown_score(w->p->task->metric, a->score, 3));
 }
 
 static void one_answer(struct writer *w, const struct answer *a)
@@ -330,12 +332,12 @@ static void answer_films(struct writer *w)
 static void mean_row(FILE *f, const char *name, vdm_metric m, const mean_score *mean)
 {
     if (m == VDM_METRIC_CELLS)
-        row(f, name, "%.1f %% of the cells are right", 100 * mean->value);
+        row(f, name, "%.1f %% of the cells are right", 100 * shown_share(mean->value, 3));
     else if (mean->finite && mean->infinite)
         row(f, name, "%.4f (%s), without %d equal picture%s, whose psnr is infinite", mean->value,
             vdm_metric_name(m), mean->infinite, mean->infinite == 1 ? "" : "s");
     else
-        row(f, name, "%.4f (%s)", mean->value, vdm_metric_name(m));
+        row(f, name, "%.4f (%s)", shown_score(m, mean->value, 4), vdm_metric_name(m));
 }
 
 static void numbers(struct writer *w)
@@ -344,7 +346,8 @@ static void numbers(struct writer *w)
     FILE *f = w->f;
     if (!a->scored) return;
     fputs("<section><h2>Scores</h2>\n<table><tbody>\n", f);
-    row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored, 100.0 * a->exact / a->scored);
+    row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored,
+        100 * shown_share((double)a->exact / a->scored, 3));
     mean_row(f, "Mean", a->task->metric, &a->mean);
     mean_row(f, "Copying the input", a->task->metric, &a->copied);
     if (a->colours.kind != VDM_COLOUR_NONE) {
@@ -389,11 +392,9 @@ static void settings(struct writer *w)
         row(f, "Batch", "%d", l->fit.batch * l->fit.accumulate);
         row(f, "Pure noise", "%g", l->fit.pure_noise);
         row(f, "Learning rate", "%g", l->fit.lr);
-    } else if (s->lora.rank) {
-        row(f, "Adapter", "rank %d, scale %g", s->lora.rank, (double)s->lora.scale);
-    } else {
-        row(f, "Adapter", "none");
     }
+    for (int i = 0; i < s->options->sample.n_loras && s->parts[i]; i++) row(f, "Adapter", "%s", s->parts[i]);
+    if (!l && !s->options->sample.n_loras) row(f, "Adapter", "none");
     if (w->p->evaluation) {
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d step%s, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
