@@ -246,6 +246,35 @@ static void check_own_defaults(void)
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
+/* Help and info print the settings of vdm.json that have an effect on the command, and no others. */
+static void check_printed_settings(void)
+{
+    static const struct {
+        const char *words, *lines;
+    } printed[] = {
+        {"fit --model @/model --help",
+         "  fit          steps 9\n  arc          cell 8, border 5, size 64x48\n"},
+        {"eval --model @/model --help",
+         "  sample       steps 11, guidance 4, frames 17\n  arc          cell 8, border 5, size 64x48\n"},
+        {"demo --model @/model --help",
+         "  fit          steps 9\n  sample       steps 11, guidance 4\n  arc          cell 8, border 5, size 64x48\n"},
+        {"arc --model @/model --help", "  fit          steps 9\n  sample       steps 11, guidance 4\n"
+                                       "  arc          cell 8, border 5, size 64x48, rank 3\n"},
+        {"info @/model", "  fit          steps 9\n  sample       steps 11, guidance 4, frames 17\n"
+                         "  arc          cell 8, border 5, size 64x48, rank 3\n"},
+    };
+    write_text(
+        "model/vdm.json",
+        "{\"fit\": {\"steps\": 9}, \"sample\": {\"steps\": 11, \"guidance\": 4, \"frames\": 17}, \"arc\": "
+        "{\"cell\": 8, \"border\": 5, \"size\": \"64x48\", \"rank\": 3}}");
+    for (size_t i = 0; i < sizeof printed / sizeof *printed; i++) {
+        expect(0, printed[i].lines, "%s", printed[i].words);
+        const char *first = strstr(said, "  fit          ");
+        CHECK(i != 1 || !first, "eval: %s", first);
+    }
+    expect_shell(0, "", "rm @/model/vdm.json");
+}
+
 /* A prompt's text gives what its embedding in a file gives, from the command line and from task.json. */
 static void check_prompts(void)
 {
@@ -451,6 +480,7 @@ int main(void)
     check_rejections();
     check_default_model();
     check_own_defaults();
+    check_printed_settings();
     check_run();
     check_prompts();
     check_killed();

@@ -66,7 +66,8 @@ static int model_info(const char *path, vdm_error *err)
     }
     session s;
     options run;
-    if (options_print_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
+    if (options_print_own(path, FIT | PREDICT | ARC, err) || options_defaults(&run, PREDICT, path, err))
+        return -1;
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, NULL, height, width, err);
     fflush(stdout);
