@@ -400,12 +400,21 @@ static void check_nan(void)
 /* A killed fit resumes from its last saved state; a killed predict has its latents. */
 static void check_killed(void)
 {
+    static char page[1 << 20];
     expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
     CHECK(kill_vdm("killed/state.safetensors", 60000,
                    "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 1"),
           "the run ended before it was killed");
+    expect(0, " for the remaining steps,",
+           "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --plan --resume");
     expect(0, "40 steps",
            "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 7 --resume");
+    CHECK(strstr(said, " for the remaining steps,") && slurp(page, sizeof page, "killed/report.html") &&
+              strstr(page, ", since step "),
+          "the time of all steps: %s", said);
+    CHECK(slurp(page, sizeof page, "whole/report.html") && !strstr(page, ", since step "), "a whole run");
+    expect(0, " 0 ms for the remaining steps,",
+           "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --plan --resume");
     expect_same("whole/lora.safetensors", "killed/lora.safetensors", true);
     expect_same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");

@@ -71,7 +71,7 @@ static int model_info(const char *path, vdm_error *err)
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, NULL, height, width, err);
     fflush(stdout);
-    if (!status) plan_print(&s, 0, 1, 0);
+    if (!status) plan_print(&s, 0, 0, 1, 0);
     session_free(&s);
     return status;
 }

@@ -377,6 +377,7 @@ static void settings(struct writer *w)
     const vdm_geometry *g = &s->geometry;
     const training *l = w->p->training;
     FILE *f = w->f;
+    char seconds[64];
     int n_views = l ? l->views.n : w->p->evaluation ? w->p->evaluation->views.n : 1;
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
@@ -405,7 +406,8 @@ static void settings(struct writer *w)
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");
-    if (l) row(f, "Seconds of learning", "%.1f", l->seconds);
+    if (l) training_seconds(seconds, sizeof seconds, l);
+    if (l) row(f, "Seconds of learning", "%s", seconds);
     if (w->p->evaluation) row(f, "Seconds of answering", "%.1f", w->p->evaluation->seconds);
     row(f, "Program", "vdm %s", VDM_VERSION);
     fputs("</tbody></table></section>\n", f);

@@ -4,6 +4,7 @@
  *
  * The library does the work (fit.c at the root); this file adds a command's options, paths and files. */
 #include "tools/run/training.h"
+#include "files/fit_state.h"
 #include "tools/messages.h"
 #include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
@@ -100,6 +101,22 @@ int training_claim(lock *l, const char *folder, vdm_error *err)
         folder, FILES[2]);
 }
 
+int training_resumed(training *l, const char *folder, vdm_error *err)
+{
+    if (!l->fit.resume || !has(folder, FILES[2])) return 0;
+    char *state = vdm_path(folder, FILES[2], err);
+    int status = state ? vdm_fit_state_step(&l->before, state, err) : -1;
+    vdm_free(state);
+    return status;
+}
+
+void training_seconds(char *text, size_t size, const training *l)
+{
+    int n = snprintf(text, size, "%.1f", l->seconds);
+    if (l->before && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ", since step %d", l->before);
+}
+
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
 {
     if (paths_make_folder(p, folder, err)) return -1;
@@ -117,6 +134,7 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
+    if (training_resumed(l, folder, err)) return -1;
     if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
     return paths_write(p, l->state, ANY_FILE, err);
 }

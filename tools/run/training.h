@@ -27,9 +27,10 @@ typedef struct training {
     void (*look)(void *user, int step);
     void *look_user;
     int look_every;
-    vdm_fit_row *rows; /* [fit.steps + 1] */
-    int done;          /* steps */
-    double seconds;
+    vdm_fit_row *rows;          /* [fit.steps + 1] */
+    int done;                   /* steps */
+    int before;                 /* of these, steps of earlier processes, if the run is resumed */
+    double seconds;             /* of this process */
     char *lora, *table, *state; /* paths in the output folder; state: NULL if none is written */
     lock lock;                  /* of the output folder */
     claim claim;                /* on it */
@@ -45,6 +46,10 @@ int training_claim(lock *l, const char *folder, vdm_error *err);
 /* Makes the folder, takes its lock unless l->lock is taken (training_claim), and adds the files to those that are
  * checked. keep_state: for --resume. */
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err);
+/* Sets l->before from the state in the folder if the run is resumed; training_output does so. */
+int training_resumed(training *l, const char *folder, vdm_error *err);
+/* l->seconds: "12.3", or "12.3, since step 60". */
+void training_seconds(char *text, size_t size, const training *l);
 /* Reads the pairs. */
 int training_read(training *l, vdm_error *err);
 /* Encodes, learns, and writes the adapter and train.csv; the session's weights are loaded. */
