@@ -251,7 +251,7 @@ static void check_printed_settings(void)
 {
     static const struct {
         const char *words, *lines;
-    } printed[] = {
+    } cases[] = {
         {"fit --model @/model --help",
          "  fit          steps 9\n  arc          cell 8, border 5, size 64x48\n"},
         {"eval --model @/model --help",
@@ -267,9 +267,9 @@ static void check_printed_settings(void)
         "model/vdm.json",
         "{\"fit\": {\"steps\": 9}, \"sample\": {\"steps\": 11, \"guidance\": 4, \"frames\": 17}, \"arc\": "
         "{\"cell\": 8, \"border\": 5, \"size\": \"64x48\", \"rank\": 3}}");
-    for (size_t i = 0; i < sizeof printed / sizeof *printed; i++) {
-        expect(0, printed[i].lines, "%s", printed[i].words);
-        const char *first = strstr(said, "  fit          ");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect(0, cases[i].lines, "%s", cases[i].words);
+        const char *first = strstr(printed, "  fit          ");
         CHECK(i != 1 || !first, "eval: %s", first);
     }
     expect_shell(0, "", "rm @/model/vdm.json");
@@ -409,9 +409,9 @@ static void check_killed(void)
            "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --plan --resume");
     expect(0, "40 steps",
            "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 7 --resume");
-    CHECK(strstr(said, " for the remaining steps,") && slurp(page, sizeof page, "killed/report.html") &&
+    CHECK(strstr(printed, " for the remaining steps,") && slurp(page, sizeof page, "killed/report.html") &&
               strstr(page, ", since step "),
-          "the time of all steps: %s", said);
+          "the time of all steps: %s", printed);
     CHECK(slurp(page, sizeof page, "whole/report.html") && !strstr(page, ", since step "), "a whole run");
     expect(0, " 0 ms for the remaining steps,",
            "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --plan --resume");
