@@ -146,7 +146,7 @@ typedef struct vdm_picture { /* 8 bit RGB, [H,W,3] */
 typedef struct vdm_report {
     const char *phase; /* "prompt", "encode", "train", "sample", "decode" */
     int step, of;      /* steps done, steps in all */
-    double seconds;    /* since the phase began */
+    double seconds;    /* since the phase began, in this process */
     double loss;       /* training: of this step; NaN elsewhere */
 } vdm_report;
 typedef struct vdm_progress {

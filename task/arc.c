@@ -273,6 +273,13 @@ static int add_new(vdm_grid *to, int have, int max, const vdm_grid *g)
     return have;
 }
 
+int vdm_arc_distinct(vdm_grid *to, const vdm_grid *grids, int n)
+{
+    int have = 0;
+    for (int i = 0; i < n; i++) have = add_new(to, have, n, &grids[i]);
+    return have;
+}
+
 int vdm_arc_answers(vdm_grid *to, int max, const vdm_grid *grids, int n)
 {
     int best[VDM_MAX_ARC_ANSWERS], votes[VDM_MAX_ARC_ANSWERS], have = 0;

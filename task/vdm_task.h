@@ -314,6 +314,8 @@ int vdm_arc_augment(vdm_arc *to, const vdm_arc *from, const vdm_view *views, int
 /* best [max]: the index of the first occurrence of each of the most frequent grids; votes [max], or NULL. In a tie the
  * earlier one comes first. Returns how many. */
 int vdm_arc_vote(int *best, int *votes, int max, const vdm_grid *grids, int n);
+/* to [n]: the grids in their order, without repeats. Returns how many. */
+int vdm_arc_distinct(vdm_grid *to, const vdm_grid *grids, int n);
 /* The majority vote of each cell over the grids of the most frequent size; in a tie the lowest number, the earliest
  * size. */
 void vdm_arc_majority(vdm_grid *to, const vdm_grid *grids, int n);

@@ -226,6 +226,46 @@ static void check_grids(void)
     expect(0, "learned with --view 3 (here 0)", PREDICT "--lora seen/lora.safetensors -o a.ppm");
 }
 
+/* The model's limit of 32x48 holds for all pictures but the canvas of an ARC-AGI task that grows, and those of an adapter
+ * that was learned on it. vdm.json sets --grow for every command. */
+static void check_grown(void)
+{
+    static const char limit[] = "this model takes at most 32x48";
+    expect_shell(0, "", "cp -r model grown");
+    write_text("grown/vdm.json",
+               "{\"arc\": {\"size\": \"32x48\", \"cell\": 8, \"border\": 0, \"grow\": 240}}");
+    write_text("long.json",
+               "{\"train\": [{\"input\": [[1,2,3,4,5,6,7,8,9,0]], \"output\": [[1,2,3,4,5,6,7,8,9,1]]}], "
+               "\"test\": [{\"input\": [[2,1]]}]}");
+    expect(1, limit, "fit task --model grown --size 64x96 --plan");
+    expect(1, limit, "eval task --model grown --size 64x96 --plan");
+    expect(1, limit, "predict --model grown --image q.ppm --size 80x80 --plan");
+    expect(0, "frames of 80x80", "fit long.json --model grown --steps 1 --rank 2 -o long-run");
+    expect(0, "",
+           "arc long.json --model grown --steps 1 --rank 2 --sample-steps 1 --size-rule same -o long-arc");
+    expect(0, "frames of 80x80",
+           "predict --model grown --image q.ppm --size 80x80 --sample-steps 1 --lora "
+           "long-run/lora.safetensors -o a.ppm");
+    expect(1, "this model takes at most 80x80",
+           "predict --model grown --image q.ppm --size 96x96 --lora long-run/lora.safetensors --plan");
+}
+
+/* The page has what each file has, not the joined adapter. */
+static void check_page(void)
+{
+    static char page[1 << 20];
+    expect(0, "", FIT "--rank 4 --alpha 1 -o quarter");
+    expect(0, "rank 4, alpha 1, weight 0.5",
+           "eval task " SAMPLE "--lora quarter/lora.safetensors:0.5 --lora plain/lora.safetensors -o paged");
+    slurp(page, sizeof page, "paged/report.html");
+    CHECK(strstr(page, ">Adapter</th><td>quarter/lora.safetensors: rank 4, alpha 1, weight 0.5<") &&
+              strstr(page, ">Adapter</th><td>plain/lora.safetensors: rank 2, alpha 32, weight 1<"),
+          "%s", strstr(page, "Adapter"));
+    expect(0, "", "eval task " SAMPLE "-o paged");
+    slurp(page, sizeof page, "paged/report.html");
+    CHECK(strstr(page, ">Adapter</th><td>none<") != NULL, "no adapter");
+}
+
 /* Facts that a file has wrong. */
 static void check_broken(void)
 {
@@ -309,6 +349,8 @@ int main(void)
     check_weights();
     check_vae();
     check_grids();
+    check_grown();
+    check_page();
     check_view_prompts();
     check_broken();
     check_written();

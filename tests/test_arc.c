@@ -618,6 +618,20 @@ static void check_votes(void)
     CHECK(vdm_arc_vote(best, votes, 2, grids, 0) == 0, "nothing");
 }
 
+/* In the order of the seeds, however frequent a grid is. */
+static void check_distinct(void)
+{
+    vdm_grid a, b, c, to[5];
+    random_grid(&a, 2, 2, 1);
+    random_grid(&b, 2, 2, 2);
+    random_grid(&c, 1, 4, 1); /* the cells of a, of another shape */
+    const vdm_grid grids[] = {a, b, b, c, a};
+    CHECK(vdm_arc_distinct(to, grids, 5) == 3 && vdm_grid_equal(&to[0], &a) && vdm_grid_equal(&to[1], &b) &&
+              vdm_grid_equal(&to[2], &c),
+          "without repeats, in their order");
+    CHECK(vdm_arc_distinct(to, grids, 0) == 0, "nothing");
+}
+
 static vdm_grid three_cells(int a, int b, int c)
 {
     return (vdm_grid){.rows = 1, .cols = 3, .cells = {(uint8_t)a, (uint8_t)b, (uint8_t)c}};
@@ -661,6 +675,7 @@ int main(void)
     check_augment();
     check_task();
     check_votes();
+    check_distinct();
     check_answers();
     return check_end("arc");
 }

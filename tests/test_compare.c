@@ -251,6 +251,14 @@ static void test_words(void)
                 "note: not compared: 1 tensor of the other file that the reference does not have; the first: "
                 "'layer1_query'"),
         "%s", printed);
+    write_text("map.txt", "block.0.q layer0_query\nblock.7.q layer7_query\n");
+    static char noted[1 << 16];
+    CHECK(vdm("compare @/a.st @/b.st --map @/map.txt --html @/notes.html") == 0 &&
+              says("note: --map: 1 line fits no tensor of the reference; the first: 'block.7.q'") &&
+              slurp(noted, sizeof noted, "notes.html") &&
+              strstr(noted, "<p>not compared: 1 tensor of the other file that the reference does not have") &&
+              strstr(noted, "<p>--map: 1 line fits no tensor of the reference"),
+          "the page has not all notes: %s", printed);
     CHECK(vdm("compare @/a.st @/a.st --only block.0.q") == 0 && !says("note:"), "%s", printed);
     CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", printed);
     CHECK(vdm("compare @/a.st @/a.st --tol soft") == 1 && says("--tol"), "%s", printed);
@@ -382,8 +390,11 @@ static void test_versions(void)
     for (int i = 0; i < 2; i++)
         CHECK(!vdm_safetensors_write(path_of(i ? "b.st" : "a.st"), &t, 1, versions[i], 1, &err), "%s",
               err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 0 &&
-              says("note: version: the reference has 0.1.0, the other file 0.2.0"),
+    static char page[1 << 16];
+    CHECK(vdm("compare @/a.st @/b.st --html @/page.html") == 0 &&
+              says("note: version: the reference has 0.1.0, the other file 0.2.0") &&
+              slurp(page, sizeof page, "page.html") &&
+              strstr(page, "<p>version: the reference has 0.1.0, the other file 0.2.0.</p>"),
           "%s", printed);
     CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note: version"), "%s", printed);
 }

@@ -206,6 +206,10 @@ static void check_fit_and_eval(void)
     check_report("answers/report.html", diagnosis, 4);
     slurp(printed, sizeof printed, "answers/scores.csv");
     CHECK(strstr(printed, "exact,copied,against_input,raw\n0&,cells,0.") != NULL, "scores.csv: %s", printed);
+    expect(0, "of 5 training pairs right",
+           "eval task --model model --sample-steps 1 --limit 1 --colour palette -o limited");
+    expect(0, "", "eval task --model model --sample-steps 1 --colour palette -o unlimited");
+    expect_same("limited/0&.ppm", "unlimited/0&.ppm", true); /* the same map */
     expect(0, "colour shift ",
            "eval task --model model --sample-steps 1 --limit 1 --train-pairs 9 --colour shift");
     expect(1, "--colour affine is learned from training pairs",
@@ -583,6 +587,32 @@ static void check_vote(void)
 }
 
 /* Answers that are shown during learning don't change the result. */
+/* 199 of 200 answers are exact, one cell of the other is wrong: that is neither 100 % nor 1. */
+static void check_shares(void)
+{
+    const char *pieces[] = {"199 of 200 exact (99 %), cells right 99.9 %", "199 of 200 (99.5 %)",
+                            "99.9 % of the cells are right"};
+    const char *few[] = {"1 of 200 exact (1 %)", "1 of 200 (0.5 %)"};
+    vdm_error err;
+    vdm_picture p;
+    expect_shell(
+        0, "",
+        "mkdir -p shares/test nearly hardly && cp task/task.json shares && for i in $(seq 1000 1199); do "
+        "cp 'task/test/0&.in.ppm' shares/test/$i.in.ppm && cp 'task/test/0&.out.ppm' shares/test/$i.out.ppm && "
+        "cp 'task/test/0&.out.ppm' nearly/$i.ppm && cp 'task/test/0&.in.ppm' hardly/$i.ppm; done && "
+        "cp nearly/1000.ppm hardly");
+    if (CHECK(vdm_picture_read(&p, "nearly/1007.ppm", &err) == 0, "%s", err.text)) {
+        const int other = p.rgb[0] || p.rgb[1] ? 0 : 255; /* black, or white */
+        for (int y = 0; y < CELL; y++) memset(p.rgb + y * COLS * CELL * 3, other, CELL * 3);
+        CHECK(vdm_picture_write(&p, "nearly/1007.ppm", &err) == 0, "%s", err.text);
+        vdm_picture_free(&p);
+    }
+    expect(0, "mean cells 0.9998, exact 199 of 200 (0.9950)", "vote shares nearly -o voted.nearly");
+    check_report("voted.nearly/report.html", pieces, 3);
+    expect(0, "exact 1 of 200 (0.0050)", "vote shares hardly -o voted.hardly");
+    check_report("voted.hardly/report.html", few, 2);
+}
+
 static void check_looks(void)
 {
     expect(0, "0 of 5 exact", "demo task --model model --steps 12 --rank 2 --sample-steps 1 -o looks");
@@ -811,6 +841,7 @@ int main(void)
     check_views();
     check_shots();
     check_vote();
+    check_shares();
     check_demo();
     check_made();
     check_users_task();

@@ -1,7 +1,9 @@
 /* The table of options: what vdm arc's results depend on is in the key of a run, former names are read, and the
  * sections of vdm.json hold for the commands that they are for. */
 #include "check.h"
+#include "tools/messages.h"
 #include "tools/options_table.h"
+#include "tools/run/console.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -216,6 +218,58 @@ static void test_options_without_effect(void)
     close(errors), close(nothing);
 }
 
+/* A share is printed as all or as nothing only if it is. */
+static void test_shares(void)
+{
+    static const struct {
+        double share;
+        int decimals;
+        const char *text;
+    } shares[] = {{199.0 / 200, 2, "99"}, {1.0 / 300, 2, "1"}, {0.9996, 3, "99.9"},
+                  {0.82, 2, "82"},        {2.0 / 3, 2, "67"},  {399999.0 / 400000, 4, "99.99"},
+                  {1, 2, "100"},          {0, 2, "0"},         {1e-9, 4, "0.01"},
+                  {-0.25, 3, "-25.0"}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "%.*f", shares[i].decimals - 2,
+                 100 * shown_share(shares[i].share, shares[i].decimals));
+        CHECK(strcmp(text, shares[i].text) == 0, "%g: expected %s, found %s", shares[i].share, shares[i].text,
+              text);
+    }
+    CHECK(shown_score(VDM_METRIC_PSNR, 0.00001, 4) < 0.00002 &&
+              shown_score(VDM_METRIC_MAE, 0.99999, 4) > 0.99998,
+          "psnr and mae are not shares");
+    CHECK(shown_score(VDM_METRIC_IOU, 0.99999, 4) < 0.99991, "iou is one");
+}
+
+/* The time of a step, and what is left, in a run that is resumed at step 60: earlier steps took no time here. */
+static void test_progress(void)
+{
+    static const struct {
+        int first;
+        const char *text;
+    } runs[] = {{61, "train   61/63\ntrain   63/63  0.4 s each  0 ms left\n"},
+                {1, "train   1/63  0.4 s each  25 s left\ntrain   63/63  0.4 s each  0 ms left\n"}};
+    char path[320], text[512];
+    snprintf(path, sizeof path, "%s/progress", check_folder());
+    for (int k = 0; k < 2; k++) {
+        console c;
+        int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0666), saved = dup(2);
+        CHECK(file >= 0 && saved >= 0 && dup2(file, 2) == 2, "the test can't write %s", path);
+        const vdm_progress p = console_progress(&c);
+        for (int step = runs[k].first; step <= 63; step++) {
+            const vdm_report r = {"train", step, 63, 0.4 * (step - runs[k].first + 1), (double)NAN};
+            p.report(p.user, &r);
+        }
+        dup2(saved, 2);
+        ssize_t n = pread(file, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = '\0';
+        CHECK(strcmp(text, runs[k].text) == 0, "from step %d: %s", runs[k].first, text);
+        close(saved);
+        close(file);
+    }
+}
+
 int main(void)
 {
     test_every_option_is_decided();
@@ -223,6 +277,8 @@ int main(void)
     test_key_too_long();
     test_former_names();
     test_sections();
+    test_shares();
+    test_progress();
     test_options_without_effect();
     return check_end("options");
 }

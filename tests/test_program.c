@@ -246,6 +246,35 @@ static void check_own_defaults(void)
     expect_shell(0, "", "rm @/model/vdm.json");
 }
 
+/* Help and info print the settings of vdm.json that have an effect on the command, and no others. */
+static void check_printed_settings(void)
+{
+    static const struct {
+        const char *words, *lines;
+    } cases[] = {
+        {"fit --model @/model --help",
+         "  fit          steps 9\n  arc          cell 8, border 5, size 64x48\n"},
+        {"eval --model @/model --help",
+         "  sample       steps 11, guidance 4, frames 17\n  arc          cell 8, border 5, size 64x48\n"},
+        {"demo --model @/model --help",
+         "  fit          steps 9\n  sample       steps 11, guidance 4\n  arc          cell 8, border 5, size 64x48\n"},
+        {"arc --model @/model --help", "  fit          steps 9\n  sample       steps 11, guidance 4\n"
+                                       "  arc          cell 8, border 5, size 64x48, rank 3\n"},
+        {"info @/model", "  fit          steps 9\n  sample       steps 11, guidance 4, frames 17\n"
+                         "  arc          cell 8, border 5, size 64x48, rank 3\n"},
+    };
+    write_text(
+        "model/vdm.json",
+        "{\"fit\": {\"steps\": 9}, \"sample\": {\"steps\": 11, \"guidance\": 4, \"frames\": 17}, \"arc\": "
+        "{\"cell\": 8, \"border\": 5, \"size\": \"64x48\", \"rank\": 3}}");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        expect(0, cases[i].lines, "%s", cases[i].words);
+        const char *first = strstr(printed, "  fit          ");
+        CHECK(i != 1 || !first, "eval: %s", first);
+    }
+    expect_shell(0, "", "rm @/model/vdm.json");
+}
+
 /* A prompt's text gives what its embedding in a file gives, from the command line and from task.json. */
 static void check_prompts(void)
 {
@@ -371,12 +400,21 @@ static void check_nan(void)
 /* A killed fit resumes from its last saved state; a killed predict has its latents. */
 static void check_killed(void)
 {
+    static char page[1 << 20];
     expect(0, "40 steps", "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --save-every 7");
     CHECK(kill_vdm("killed/state.safetensors", 60000,
                    "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 1"),
           "the run ended before it was killed");
+    expect(0, " for the remaining steps,",
+           "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --plan --resume");
     expect(0, "40 steps",
            "fit @/task --model @/model -o @/killed --steps 40 --rank 4 --save-every 7 --resume");
+    CHECK(strstr(printed, " for the remaining steps,") && slurp(page, sizeof page, "killed/report.html") &&
+              strstr(page, ", since step "),
+          "the time of all steps: %s", printed);
+    CHECK(slurp(page, sizeof page, "whole/report.html") && !strstr(page, ", since step "), "a whole run");
+    expect(0, " 0 ms for the remaining steps,",
+           "fit @/task --model @/model -o @/whole --steps 40 --rank 4 --plan --resume");
     expect_same("whole/lora.safetensors", "killed/lora.safetensors", true);
     expect_same("whole/train.csv", "killed/train.csv", true);
     expect(1, "rank", "fit @/task --model @/model -o @/killed --steps 40 --rank 5 --resume");
@@ -451,6 +489,7 @@ int main(void)
     check_rejections();
     check_default_model();
     check_own_defaults();
+    check_printed_settings();
     check_run();
     check_prompts();
     check_killed();

@@ -82,6 +82,18 @@ static void check_single(void)
     arc(0, "right answers are not known", "unsolved.json -o unsolved --size-rule same");
 }
 
+/* In one view the first answer is that of --seed, however many attempts there are. With this seed the second answer of
+ * eight is the most frequent one. */
+static void check_attempts(void)
+{
+    write_text(
+        "cell.json",
+        "{\"train\":[{\"input\":[[1]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]],\"output\":[[1]]}]}\n");
+    for (int n = 1; n <= 8; n += 7)
+        expect(0, "1 of 1 test exact with 1 attempt",
+               "arc cell.json -o cell --attempts %d %s --steps 1 --seed 4", n, FAST);
+}
+
 /* --shots N --augment M: the first N pairs, in every view. */
 static void check_shots_in_views(void)
 {
@@ -89,11 +101,14 @@ static void check_shots_in_views(void)
         0, "",
         "tr -d '\n' < tasks/a/count.json | sed 's/\\]\\]}, *{\"input\": \\[\\[1,0,0.*\"test\"/]]}], \"test\"/' "
         "> first.json && grep -c input first.json");
-    arc(0, "6 steps on 4 pairs", "first.json -o first --augment 3");
-    arc(0, "6 steps on 4 pairs", "tasks/a/count.json -o few --shots 1 --augment 3");
+    arc(0, "6 steps on 1 pairs in 4 views", "first.json -o first --augment 3");
+    arc(0, "6 steps on 1 pairs in 4 views", "tasks/a/count.json -o few --shots 1 --augment 3");
     CHECK(strstr(printed, "count: 1 pair to learn from") != NULL, "%s", printed);
     expect_same("few/lora.safetensors", "first/lora.safetensors", true);
-    arc(0, "6 steps on 6 pairs", "tasks/a/count.json -o all --augment 2");
+    arc(0, "6 steps on 2 pairs in 3 views", "tasks/a/count.json -o all --augment 2");
+    slurp(other, sizeof other, "all/arc.html");
+    CHECK(strstr(other, "trained on 2 pairs") && strstr(other, "Learned from 2 pairs"), "%s", "all/arc.html");
+    expect(0, "\"pairs\": 2,", "info all/lora.safetensors");
     arc(0, "--shots 5: tasks/a/count.json has 2 pairs", "tasks/a/count.json -o many --shots 5 --augment 2");
     expect_same("many/lora.safetensors", "all/lora.safetensors", true);
 }
@@ -482,6 +497,7 @@ int main(void)
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("shards");
     check_usage();
     check_single();
+    check_attempts();
     check_shots_in_views();
     check_collection();
     check_changed_member();

@@ -43,6 +43,19 @@ void format_seconds(char *text, size_t size, double s)
         snprintf(text, size, "%.1f h", s / 3600);
 }
 
+double shown_share(double share, int decimals)
+{
+    double unit = 1;
+    for (int i = 0; i < decimals; i++) unit /= 10;
+    if (share > 0 && share < unit) return unit;
+    return share < 1 && share > 1 - unit ? 1 - unit : share;
+}
+
+double shown_score(vdm_metric m, double score, int decimals)
+{
+    return m == VDM_METRIC_PSNR || m == VDM_METRIC_MAE ? score : shown_share(score, decimals);
+}
+
 int print_wrapped(const char *text, int at, int indent)
 {
     enum { COLUMNS = 100 };

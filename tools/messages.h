@@ -2,7 +2,7 @@
 #ifndef VDM_MESSAGES_H
 #define VDM_MESSAGES_H
 
-#include "vdm.h"
+#include "vdm_task.h"
 
 /* Prints `vdm: SENTENCE` on stderr and returns FAILED (or USAGE). */
 int fail(const vdm_error *err);
@@ -13,6 +13,11 @@ const char *clean(const char *text);
 
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
+/* A share from 0 to 1, to be printed with so many decimals (a percentage with two fewer): it is rounded to 1 only if it is
+ * 1, and to 0 only if it is 0, so that 199 of 200 are 99 %, not 100 %. */
+double shown_share(double share, int decimals);
+/* The same of a score; psnr and mae, which are not shares, stay as they are. */
+double shown_score(vdm_metric m, double score, int decimals);
 /* Prints text from column `at`, where the cursor is, to column 100; further lines begin at column `indent`. Line ends
  * in the text stay. Returns the column after it. */
 int print_wrapped(const char *text, int at, int indent);

@@ -131,8 +131,14 @@ static int read_option(const struct option_row *r, options *o, const char *text,
 static const struct section {
     const char *name;
     int command;  /* whose options it sets */
-    int commands; /* that it applies to */
-} sections[] = {{"fit", FIT, FIT | DEMO | ARC}, {"sample", EVAL, PREDICT | EVAL}, {"arc", ARC, ARC}};
+    int commands; /* to which it applies as a whole */
+    int others; /* to which one group of its options applies: "sample" sets how demo and arc answer, "arc" how grids
+                     are drawn in all commands that accept them */
+    size_t group, group_size; /* in `options` */
+} sections[] = {
+    {"fit", FIT, FIT | DEMO | ARC, 0, 0, 0},
+    {"sample", EVAL, PREDICT | EVAL, DEMO | ARC, offsetof(options, sample), sizeof(struct sample_options)},
+    {"arc", ARC, ARC, FIT | PREDICT | EVAL | DEMO, offsetof(options, canvas), sizeof(struct canvas_options)}};
 enum { N_SECTIONS = sizeof sections / sizeof sections[0] };
 
 /* The option that a key sets: its name with _ for -. */
@@ -160,21 +166,27 @@ static int apply_section(options *o, const vdm_settings *m, const struct section
     return 0;
 }
 
-/* What a section sets for commands other than its own: "sample" sets how demo and arc answer, "arc" how grids are
- * drawn in all commands that accept them. */
-static int apply_groups(options *o, int command, const vdm_settings *m, const struct section *s,
-                        vdm_error *err)
+/* What a section sets for commands other than its own. The size in "arc" is that of the canvas. */
+static int apply_group(options *o, int command, const vdm_settings *m, const struct section *s,
+                       vdm_error *err)
 {
     options other = *o;
     if (s->command == ARC) other.height = o->canvas.height, other.width = o->canvas.width;
     if (apply_section(&other, m, s, err)) return -1;
-    if (s->command == EVAL && (command & (DEMO | ARC))) o->sample = other.sample;
-    if (s->command == ARC && (command & (FIT | PREDICT | EVAL | DEMO))) {
-        o->canvas = other.canvas;
-        o->canvas.height = other.height;
-        o->canvas.width = other.width;
-    }
+    if (!(s->others & command)) return 0;
+    if (s->command == ARC) other.canvas.height = other.height, other.canvas.width = other.width;
+    memcpy((char *)o + s->group, (const char *)&other + s->group, s->group_size);
     return 0;
+}
+
+/* Whether a key of the section has an effect on one of the commands. */
+static bool has_effect(const struct section *s, const char *key, int commands)
+{
+    const struct option_row *r = row_of_key(s, key);
+    if (s->commands & commands) return true;
+    if (!(s->others & commands) || !r) return false;
+    return (s->command == ARC && r->kind == SIZE) ||
+           (r->offset >= s->group && r->offset < s->group + s->group_size);
 }
 
 /* The command's own sections are applied last and override the others. */
@@ -184,7 +196,7 @@ static int apply_settings(options *o, int command, const char *model, vdm_error 
     int status = 0;
     if (vdm_settings_open(&m, model, err)) return -1;
     for (const struct section *s = sections; s < sections + N_SECTIONS && !status; s++)
-        if (!(s->commands & command)) status = apply_groups(o, command, &m, s, err);
+        if (!(s->commands & command)) status = apply_group(o, command, &m, s, err);
     for (const struct section *s = sections; s < sections + N_SECTIONS && !status; s++)
         if (s->commands & command) status = apply_section(o, &m, s, err);
     vdm_settings_close(&m);
@@ -197,10 +209,10 @@ int options_print_own(const char *model, int commands, vdm_error *err)
     if (vdm_settings_open(&m, model, err)) return -1;
     for (const struct section *s = sections; s < sections + N_SECTIONS; s++) {
         int at = 0;
-        for (int i = 0; i < m.n && (s->commands & commands); i++) {
+        for (int i = 0; i < m.n; i++) {
             char setting[256];
             bool first = at == 0;
-            if (strcmp(m.of[i].section, s->name) != 0) continue;
+            if (strcmp(m.of[i].section, s->name) != 0 || !has_effect(s, m.of[i].key, commands)) continue;
             if (first) at = printf("  %-12s", s->name);
             snprintf(setting, sizeof setting, "%s %.100s %.100s", first ? "" : ",", m.of[i].key,
                      clean(m.of[i].text));
@@ -281,7 +293,7 @@ static void options_help(int command, const char *model)
         if (option_rows[i].commands & command) option_help(&option_rows[i]);
     if (command == INFO) return; /* it has no options */
     bool own = false;
-    for (int i = 0; i < N_SECTIONS; i++) own = own || (sections[i].commands & command);
+    for (int i = 0; i < N_SECTIONS; i++) own = own || ((sections[i].commands | sections[i].others) & command);
     printf("\nIn parentheses: the defaults.%s\n", own ? " A model's vdm.json may replace them." : "");
     if (own && !model) model = default_model(&err);
     if (!own || !model) return;

@@ -3,9 +3,8 @@
  *   grids -> views -> pictures -> adapter (training.c)
  *         -> per seed and view a video -> last frame -> grid, brought back to the first view -> votes -> answers
  *
- * In one view attempt k is the answer of seed + k - 1. Views have their own prompts (--views) or the same one
- * (--augment):
- * then the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; in a tie that of
+ * In one view the answers are in the order of the seeds, without repeats: attempt 1 is the answer of --seed, however
+ * many there are. Views have their own prompts (--views) or the same one (--augment): then the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; in a tie that of
  * the earlier seed, then that of the earlier view. The majority vote of each cell comes before grids that occurred
  * once. */
 #include "tools/arc/solve.h"
@@ -89,11 +88,6 @@ static int start_result(solver *s, vdm_error *err)
     return 0;
 }
 
-int solver_pairs(const solver *s)
-{
-    return s->training.pairs / s->n_views;
-}
-
 static int prepare(solver *s, const char *path, const char *work, bool resumable, vdm_error *err)
 {
     struct stat st;
@@ -111,8 +105,8 @@ static int prepare(solver *s, const char *path, const char *work, bool resumable
     s->result.width = o->width;
     if (training_plan(&s->training, &s->session, &s->task, o, err)) return -1;
     if (!resumable) s->training.claim = (claim){work, "arc"};
-    s->training.checked = solver_pairs(s); /* the views of --augment come after them */
-    if (print_seen_inputs(&s->task, solver_pairs(s), s->arc.n_test, err)) return -1;
+    s->training.augmented = s->n_views;
+    if (print_seen_inputs(&s->task, training_pairs(&s->training), s->arc.n_test, err)) return -1;
     paths p = {0};
     if (paths_of_options(&p, o, ARC, err) || training_output(&s->training, work, resumable, &p, err)) {
         paths_free(&p);
@@ -239,7 +233,7 @@ static bool learns_colours(const solver *s)
 static int learn_colours(solver *s, struct samples *t, vdm_error *err)
 {
     vdm_colour_study *seen = vdm_alloc(1, sizeof *seen, "a study of colours", err);
-    int n = solver_pairs(s), status = seen ? 0 : -1;
+    int n = training_pairs(&s->training), status = seen ? 0 : -1;
     for (int q = 0; q < n && !status; q += t->group)
         status = answer(t, 0, 0, q, n - q < t->group ? n - q : t->group, seen, err);
     if (!status)
@@ -251,16 +245,14 @@ static int learn_colours(solver *s, struct samples *t, vdm_error *err)
 
 static void vote(solver *s, const struct samples *a)
 {
-    int attempts = s->options.arc.attempts, samples = attempts * a->views, best[MAX_ATTEMPTS];
+    int attempts = s->options.arc.attempts, samples = attempts * a->views;
     for (int i = 0; i < s->arc.n_test; i++) {
         arc_test *t = &s->result.tests[i];
         const vdm_grid *grids = a->grids + i * samples;
-        if (a->views > 1) {
+        if (a->views > 1)
             t->n = vdm_arc_answers(t->answers, attempts, grids, samples);
-            continue;
-        }
-        t->n = vdm_arc_vote(best, NULL, attempts, grids, samples);
-        for (int k = 0; k < t->n; k++) t->answers[k] = grids[best[k]];
+        else
+            t->n = vdm_arc_distinct(t->answers, grids, samples);
     }
 }
 
@@ -281,7 +273,7 @@ static int answer_all(solver *s, struct samples *t, vdm_error *err)
     const vdm_geometry *g = &s->session.geometry;
     console c;
     int questions = s->task.n_test, learned = s->training.views.n, attempts = s->options.arc.attempts,
-        status = 0, studied = solver_pairs(s);
+        status = 0, studied = training_pairs(&s->training);
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
     if (!learns_colours(s)) studied = 0;
     t->group = evaluation_group(&s->session, questions > studied ? questions : studied);

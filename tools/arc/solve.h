@@ -23,9 +23,6 @@ typedef struct solver {
 int solver_run(solver *s, const options *o, const char *path, const char *work, bool resumable, bool frames,
                vdm_error *err);
 void solver_free(solver *s);
-/* Pairs of the file that are learned: all, or the first --shots. */
-int solver_pairs(const solver *s);
-
 /* The page of one task. */
 int solver_page(const solver *s, const char *command, const char *path, vdm_error *err); /* task_page.c */
 

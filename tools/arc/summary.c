@@ -209,26 +209,31 @@ static int unite(arc_results *all, int *twice, vdm_error *err)
 /* ------------------------------------------------------------------------------------------------
  * In the terminal */
 
-static double share(int n, int of)
+/* In percent, to be printed with two decimals. */
+static double percent(double n, double of)
 {
-    return of ? 100.0 * n / of : 0;
+    return of > 0 ? 100 * shown_share(n / of, 4) : 0;
 }
 
 static void print_group(const struct group *g, int attempts)
 {
     if (!g->tasks) return;
     printf("%-20s %5d", clean(g->name), g->tasks);
-    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->solved[k], share(g->solved[k], g->tasks));
+    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->solved[k], percent(g->solved[k], g->tasks));
     printf("  |%6d", g->tests);
-    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->exact[k], share(g->exact[k], g->tests));
+    for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->exact[k], percent(g->exact[k], g->tests));
     printf("\n");
 }
 
+/* In percent */
 static double mean_over_folders(const struct tally *t, int k)
 {
     double sum = 0;
-    for (int i = 0; i < t->n_folders; i++) sum += share(t->folders[i].exact[k], t->folders[i].tests);
-    return sum / t->n_folders;
+    for (int i = 0; i < t->n_folders; i++) {
+        const struct group *g = &t->folders[i];
+        sum += g->tests ? (double)g->exact[k] / g->tests : 0;
+    }
+    return percent(sum, t->n_folders);
 }
 
 static void print_tally(const struct tally *t, int twice)
@@ -247,7 +252,7 @@ static void print_tally(const struct tally *t, int twice)
                mean_over_folders(t, k));
     if (t->cells)
         printf("cells right in first answers of the right size: %.2f%%\n",
-               100.0 * (double)t->right / (double)t->cells);
+               percent((double)t->right, (double)t->cells));
     if (t->failed) printf("%d tasks failed: they count as not solved", t->failed);
     if (t->uncounted)
         printf("; of %d the number of tests is not known: they are in no count of tests", t->uncounted);
@@ -294,10 +299,10 @@ static void table_row(FILE *f, const struct group *g, int attempts)
     escape(f, g->name);
     fprintf(f, "</th><td>%d</td>", g->tasks);
     for (int k = 0; k < attempts; k++)
-        fprintf(f, "<td>%d (%.2f %%)</td>", g->solved[k], share(g->solved[k], g->tasks));
+        fprintf(f, "<td>%d (%.2f %%)</td>", g->solved[k], percent(g->solved[k], g->tasks));
     fprintf(f, "<td>%d</td>", g->tests);
     for (int k = 0; k < attempts; k++)
-        fprintf(f, "<td>%d (%.2f %%)</td>", g->exact[k], share(g->exact[k], g->tests));
+        fprintf(f, "<td>%d (%.2f %%)</td>", g->exact[k], percent(g->exact[k], g->tests));
     fputs("</tr>\n", f);
 }
 
@@ -359,8 +364,8 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     char result[256];
     int last = t->attempts - 1;
     snprintf(result, sizeof result, "%d of %d tasks solved (%.2f %%) with %d attempt%s; %d with 1 (%.2f %%)",
-             t->all.solved[last], t->all.tasks, share(t->all.solved[last], t->all.tasks), t->attempts,
-             last ? "s" : "", t->all.solved[0], share(t->all.solved[0], t->all.tasks));
+             t->all.solved[last], t->all.tasks, percent(t->all.solved[last], t->all.tasks), t->attempts,
+             last ? "s" : "", t->all.solved[0], percent(t->all.solved[0], t->all.tasks));
     page p = {
         .command = command, .title = "ARC-AGI", .result = result, .sections = merged_sections, .user = &m};
     return page_write(&p, path, err);

@@ -42,7 +42,7 @@ int solver_page(const solver *s, const char *command, const char *path, vdm_erro
 {
     char explanation[256], result[384];
     result_text(&s->result, explanation, sizeof explanation);
-    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", solver_pairs(s),
+    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", training_pairs(&s->training),
              s->training.seconds, explanation);
     page p = {.command = command,
               .session = &s->session,

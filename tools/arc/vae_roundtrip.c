@@ -8,6 +8,7 @@
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/arc/results.h"
 #include "tools/arc/shard.h"
+#include "tools/messages.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
 #include "tools/run/model_session.h"
@@ -156,7 +157,8 @@ static void print_rows(struct count *c)
         char canvas[32];
         snprintf(canvas, sizeof canvas, "%dx%d", r->height, r->width);
         printf("%9s  %4d  %5lld  %14.2f%%  %10.2f%%\n", canvas, r->cell, (long long)r->pairs,
-               100.0 * (double)r->recovered / (double)r->cells, 100.0 * (double)r->exact / (double)r->pairs);
+               100 * shown_share((double)r->recovered / (double)r->cells, 4),
+               100 * shown_share((double)r->exact / (double)r->pairs, 4));
     }
 }
 

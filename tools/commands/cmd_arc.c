@@ -7,6 +7,7 @@
 #include "tools/arc/vae_roundtrip.h"
 #include "tools/messages.h"
 #include "tools/report/terminal.h"
+#include "tools/run/canvas.h"
 #include "tools/run/claim.h"
 #include "tools/run/console.h"
 #include "tools/run/file_checks.h"
@@ -26,7 +27,7 @@ static void show_pairs(const solver *s)
 {
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
-    int n = solver_pairs(s);
+    int n = training_pairs(&s->training);
     printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, n == 1 ? "" : "s");
     for (int i = 0; i < n && i < SHTRAIN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
@@ -136,6 +137,7 @@ int command_arc(int argc, char **argv)
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     if (o.arc.shard && !shard_is_legal(o.arc.shard))
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
+    canvas_allow(&o, o.canvas.grow);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, ARC, &err)))

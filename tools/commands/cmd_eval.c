@@ -55,7 +55,7 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
     const options *o = s->options;
     vdm_error other;
     if (session_load(s, err) || adapters_report(s, a->task, a->views.n, err)) return -1;
-    double planned = plan_print(s, 0, (a->train_pairs + a->asked) * a->views.n, 0);
+    double planned = plan_print(s, 0, 0, (a->train_pairs + a->asked) * a->views.n, 0);
     int status = session_limit_memory(s, planned, err);
     if (!status) status = evaluation_run(a, s, o->output, true, err);
     if (!f->scores) return status;
@@ -72,10 +72,13 @@ static int run(session *s, evaluation *a, const struct files *f, const char *com
 }
 
 /* The number of training pairs that are answered as well: of --train-pairs, else of TRAIN_PAIRS and the n tests, those
- * that were learned. */
+ * that were learned. If a map of colours is learned from them, all tests count: it does not depend on --limit. */
 static int count_train_pairs(const options *o, const vdm_task *t, int learned, int n)
 {
     int asked = o->eval.train_pairs;
+    vdm_colour kind = VDM_COLOUR_NONE;
+    vdm_colour_parse(&kind, o->eval.colour); /* one of the table's words */
+    if (kind >= VDM_COLOUR_AFFINE) n = t->n_test;
     if (asked < 0) asked = n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (asked <= learned) return asked;
     if (o->eval.train_pairs > t->n_train)
@@ -121,7 +124,7 @@ int command_eval(int argc, char **argv)
     char *command = command_line("eval", argc, argv, &err);
     status = command ? prepare(&s, &a, &task, &view, &o, &err) : -1;
     if (!status && o.plan) {
-        plan_print(&s, 0, (a.train_pairs + a.asked) * a.views.n, 0);
+        plan_print(&s, 0, 0, (a.train_pairs + a.asked) * a.views.n, 0);
     } else if (!status) {
         status = prepare_output(&files, &o, &a, &err);
         if (!status) status = run(&s, &a, &files, command, &err);

@@ -229,7 +229,8 @@ static int learn(struct run *r, const options *o, const char *command, vdm_error
     training *l = &r->training;
     page p = {.command = command, .session = &r->s, .task = &r->task, .training = l};
     if (training_read(l, err) || (o->inject && inject(r, err)) || session_load(&r->s, err)) return -1;
-    if (session_limit_memory(&r->s, plan_print(&r->s, o->learn.steps, 0, l->videos), err)) return -1;
+    if (session_limit_memory(&r->s, plan_print(&r->s, o->learn.steps, l->before, 0, l->videos), err))
+        return -1;
     if (training_run(l, err)) return interrupted(o, err);
     if (o->dump && write_dump(r, err)) return -1;
     if (page_write(&p, r->page, err)) return -1;
@@ -260,7 +261,8 @@ static int fit(struct run *r, options *o, const char *command, vdm_error *err)
     if (canvas_view(&r->task, o, &r->view, err)) return -1;
     if (training_plan(&r->training, &r->s, &r->task, o, err)) return -1;
     if (o->plan) {
-        plan_print(&r->s, o->learn.steps, 0, r->training.videos);
+        if (o->output && training_resumed(&r->training, o->output, err)) return -1;
+        plan_print(&r->s, o->learn.steps, r->training.before, 0, r->training.videos);
         return 0;
     }
     const vdm_geometry *g = &r->s.geometry;

@@ -66,11 +66,12 @@ static int model_info(const char *path, vdm_error *err)
     }
     session s;
     options run;
-    if (options_print_own(path, FIT | PREDICT, err) || options_defaults(&run, PREDICT, path, err)) return -1;
+    if (options_print_own(path, FIT | PREDICT | ARC, err) || options_defaults(&run, PREDICT, path, err))
+        return -1;
     int height = example_side(&m, c->sample_height), width = example_side(&m, c->sample_width);
     int status = session_plan(&s, &run, NULL, height, width, err);
     fflush(stdout);
-    if (!status) plan_print(&s, 0, 1, 0);
+    if (!status) plan_print(&s, 0, 0, 1, 0);
     session_free(&s);
     return status;
 }

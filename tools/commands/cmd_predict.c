@@ -262,7 +262,7 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
     p.image_noise = in->image_noise;
     p.step_noise = in->step_noise;
     if (o->dump) progress.trace = &trace;
-    int status = session_limit_memory(s, plan_print(s, 0, q->views.n, 0), err);
+    int status = session_limit_memory(s, plan_print(s, 0, 0, q->views.n, 0), err);
     if (!status) status = answer_views(q, &p, &progress, err);
     console_end(&c);
     if (!status)
@@ -292,7 +292,7 @@ static int predict(struct question *q, session *s, vdm_picture *query, options *
     report_size(query, o, height, width);
     if (question_init(q, s, query, err)) return -1;
     if (o->plan) {
-        plan_print(s, 0, q->views.n, 0);
+        plan_print(s, 0, 0, q->views.n, 0);
         return 0;
     }
     struct injected in = {0};

@@ -55,13 +55,6 @@ static int read_expected(struct tolerances *t, const both *b, const char *key, v
     return 0;
 }
 
-/* The precision that a file's metadata name, or NULL. */
-static const char *precision_in(const vdm_safetensors *f)
-{
-    const char *name = vdm_safetensors_metadata(f, "precision");
-    return name && strcmp(name, "amx") == 0 ? "bf16" : name; /* the same rounding */
-}
-
 static int read_tolerances(struct tolerances *t, const options *o, const both *b, vdm_error *err)
 {
     char key[32], *end;
@@ -179,42 +172,10 @@ static void print_first(const comparison *c)
     printf("  cause: %s\n", *c->cause ? clean(c->cause) : "not one of the mistakes that were tried");
 }
 
-/* Prints in what the two files say that they are of different things. */
-static void print_facts(const comparison *c)
+static void print_note(void *user, const char *text)
 {
-    static const char *const keys[] = {"what", "model_hash", "version"};
-    const both *b = c->b;
-    const char *precision = precision_in(&b->ref);
-    if (precision && *c->precision && strcmp(precision, "f32") != 0 && strcmp(precision, c->precision) != 0)
-        printf("note: precision: the reference was computed in %s, the tolerances are those of %s (--as)\n",
-               clean(precision), c->precision);
-    for (int i = 0; i < 3; i++) {
-        const char *ref = vdm_safetensors_metadata(&b->ref, keys[i]),
-                   *got = vdm_safetensors_metadata(&b->got, keys[i]);
-        if (ref && got && strcmp(ref, got) != 0)
-            printf("note: %s: the reference has %s, the other file %s\n", keys[i], clean(ref), clean(got));
-    }
-}
-
-/* Prints why a tensor counts as agreeing although it is outside its tolerance, and what was not used. */
-static void print_notes(const comparison *c)
-{
-    const char *first = "";
-    print_facts(c);
-    int64_t unused = map_unused(&c->b->map, &c->b->ref, &first);
-    if (unused)
-        printf("note: --map: %lld line%s no tensor of the reference; the first: '%s'\n", (long long)unused,
-               unused == 1 ? " fits" : "s fit", clean(first));
-    if (c->extra)
-        printf(
-            "note: not compared: %lld tensor%s of the other file that the reference does not have; the first: "
-            "'%s'\n",
-            (long long)c->extra, c->extra == 1 ? "" : "s", clean(c->first_extra));
-    if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
-        !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
-        printf("note: the second file is a golden, the first is not: the reference comes first\n");
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->all[i].note) printf("note: %s: %s\n", clean(c->all[i].ref->name), c->all[i].note);
+    (void)user;
+    printf("note: %s\n", text);
 }
 
 static void print_all(const comparison *c, bool list)
@@ -227,7 +188,7 @@ static void print_all(const comparison *c, bool list)
     }
     if (!list && lines > 10) printf("       and %lld more (--list)\n", (long long)(lines - 10));
     if (c->first >= 0) print_first(c);
-    print_notes(c);
+    comparison_notes(c, print_note, NULL);
     if (*c->lacks) printf("\n%s\n", clean(c->lacks));
     printf("\n%lld of %lld tensors compared: %lld agree, %lld don't; %lld are missing in the other file\n",
            (long long)(c->agree + c->differ), (long long)c->count, (long long)c->agree, (long long)c->differ,

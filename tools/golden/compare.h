@@ -1,6 +1,6 @@
 /* Goldens and comparisons: shared by golden.c, compare.c, its page and the search for mistakes. Each file uses the ones
  * after it:
- *   compare.c  ->  compare_page.c;  mistakes.c  ->  mistakes_model.c  ->  mistakes_search.c
+ *   compare.c  ->  compare_page.c  ->  compare_notes.c;  mistakes.c  ->  mistakes_model.c  ->  mistakes_search.c
  *              ->  compare_tensors.c  ->  compare_files.c  ->  compare_map.c;  tolerances.c */
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
@@ -48,6 +48,8 @@ const vdm_tensor *both_other(const both *b, const char *name);
 int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err);
 /* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
+/* The precision that a file's metadata name, "f32" or "bf16"; NULL: none. */
+const char *precision_in(const vdm_safetensors *f);
 /* --only: patterns with commas between them, at most MAX_PATTERNS; NULL: none. * stands for any characters, ? for one. */
 enum { MAX_PATTERNS = 64 };
 int patterns_check(const char *patterns, vdm_error *err);
@@ -105,6 +107,9 @@ typedef struct comparison {
     char precision[16]; /* of the expected errors, "f32" or "bf16"; "" if --tol is a number */
     char cause[512];
 } comparison;
+/* Passes on what there is to note, each as a sentence without its end: in what the files say that they are of different
+ * things, what was not used or compared, why a tensor outside its tolerance counts as agreeing (compare_notes.c). */
+void comparison_notes(const comparison *c, void (*note)(void *user, const char *text), void *user);
 int comparison_page(const comparison *c, const char *path, vdm_error *err);
 
 #endif

@@ -61,6 +61,12 @@ double both_fact(const both *b, const char *name, double otherwise)
     return isfinite(x) ? x : otherwise;
 }
 
+const char *precision_in(const vdm_safetensors *f)
+{
+    const char *name = vdm_safetensors_metadata(f, "precision");
+    return name && strcmp(name, "amx") == 0 ? "bf16" : name; /* the same rounding */
+}
+
 /* A pattern ends at a comma or at the end of the text. */
 static bool name_matches(const char *pattern, const char *name)
 {

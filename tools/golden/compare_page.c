@@ -129,22 +129,12 @@ static void missing(FILE *f, const comparison *c)
     fputs(".</p>\n", f);
 }
 
-/* What has to be in the other file, and why tensors outside their tolerance count as agreeing. */
-static void notes(FILE *f, const comparison *c)
+static void paragraph(void *user, const char *text)
 {
-    if (*c->lacks) {
-        fputs("<p>", f);
-        escape(f, c->lacks);
-        fputs(".</p>\n", f);
-    }
-    for (int64_t i = 0; i < c->count; i++) {
-        if (!c->all[i].note) continue;
-        fputs("<p>", f);
-        escape(f, c->all[i].ref->name);
-        fputs(": ", f);
-        escape(f, c->all[i].note);
-        fputs(".</p>\n", f);
-    }
+    FILE *f = user;
+    fputs("<p>", f);
+    escape(f, text);
+    fputs(".</p>\n", f);
 }
 
 static void result(FILE *f, const comparison *c)
@@ -185,7 +175,8 @@ int comparison_page(const comparison *c, const char *path, vdm_error *err)
         "<style>%s</style></head>\n<body><main>\n<h1>Along the network</h1>\n",
         STYLE);
     result(f, c);
-    notes(f, c);
+    if (*c->lacks) paragraph(f, c->lacks);
+    comparison_notes(c, paragraph, f);
     fputs("<pre><code>", f);
     escape(f, c->command);
     fputs("</code></pre>\n<h2>Relative L2 distance from the reference</h2>\n<p>One point for each tensor "

@@ -111,9 +111,9 @@ static int read_options(vdm_lora *a, const options *o, const vdm_transformer_con
             return vdm_fail(err,
                             "golden --what train: expected one --lora, which training starts from, found %d",
                             o->sample.n_loras);
-        return loras_read(a, o, c, err);
+        return loras_read(a, NULL, o, c, err);
     }
-    if (lora_read_option(a, &weight, o->sample.loras[0], c, err)) return -1;
+    if (lora_read_option(a, &weight, NULL, o->sample.loras[0], c, err)) return -1;
     if (weight >= 1 && weight <= 1) return 0;
     vdm_lora part = *a;
     int status = vdm_lora_join(a, &part, &weight, 1, err);

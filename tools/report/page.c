@@ -5,6 +5,7 @@
  * pictures until its budget of bytes is spent and states how many it leaves out: a page of photographs has a few MB. */
 #include "tools/report/page.h"
 #include "tools/report/chart.h"
+#include "tools/messages.h"
 #include "tools/report/failure_text.h"
 
 #include <math.h>
@@ -197,6 +198,7 @@ static void pairs(struct writer *w)
 {
     const training *l = w->p->training;
     const vdm_geometry *g = &w->p->session->geometry;
+    const int n = training_pairs(l);
     uint8_t *frames =
         vdm_alloc((size_t)g->frames * (size_t)g->height * (size_t)g->width, 3, "a video", w->err);
     if (!frames) w->status = -1;
@@ -204,15 +206,15 @@ static void pairs(struct writer *w)
         w->f,
         "<section><h2>The pairs</h2>\n<p>The adapter was trained on %d pair%s. Each became a video from input to "
         "output (transition: ",
-        l->pairs, l->pairs == 1 ? "" : "s");
+        n, n == 1 ? "" : "s");
     escape(w->f, l->phi_name);
     fprintf(w->f, ").</p>\n");
     int i = 0;
-    for (w->spent = 0; i < l->pairs && w->spent < BUDGET && !w->status; i++) {
-        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", l->pairs - i);
+    for (w->spent = 0; i < n && w->spent < BUDGET && !w->status; i++) {
+        if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", n - i);
         pair_film(w, i, frames);
     }
-    end_items(w, i, FIRST_PAIRS, l->pairs, "", "pairs");
+    end_items(w, i, FIRST_PAIRS, n, "", "pairs");
     fputs("</section>\n", w->f);
     vdm_free(frames);
 }
@@ -266,7 +268,8 @@ static void mark(struct writer *w, const struct answer *a)
         fprintf(w->f, "<strong class=\"wrong\">&#10007; %d cell%s wrong</strong>", a->n_wrong,
                 a->n_wrong == 1 ? "" : "s");
     else
-        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric), a->score);
+        fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric),
+                shown_score(w->p->task->metric, a->score, 3));
 }
 
 static void one_answer(struct writer *w, const struct answer *a)
@@ -329,12 +332,12 @@ static void answer_films(struct writer *w)
 static void mean_row(FILE *f, const char *name, vdm_metric m, const mean_score *mean)
 {
     if (m == VDM_METRIC_CELLS)
-        row(f, name, "%.1f %% of the cells are right", 100 * mean->value);
+        row(f, name, "%.1f %% of the cells are right", 100 * shown_share(mean->value, 3));
     else if (mean->finite && mean->infinite)
         row(f, name, "%.4f (%s), without %d equal picture%s, whose psnr is infinite", mean->value,
             vdm_metric_name(m), mean->infinite, mean->infinite == 1 ? "" : "s");
     else
-        row(f, name, "%.4f (%s)", mean->value, vdm_metric_name(m));
+        row(f, name, "%.4f (%s)", shown_score(m, mean->value, 4), vdm_metric_name(m));
 }
 
 static void numbers(struct writer *w)
@@ -343,7 +346,8 @@ static void numbers(struct writer *w)
     FILE *f = w->f;
     if (!a->scored) return;
     fputs("<section><h2>Scores</h2>\n<table><tbody>\n", f);
-    row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored, 100.0 * a->exact / a->scored);
+    row(f, "Exact", "%d of %d (%.1f %%)", a->exact, a->scored,
+        100 * shown_share((double)a->exact / a->scored, 3));
     mean_row(f, "Mean", a->task->metric, &a->mean);
     mean_row(f, "Copying the input", a->task->metric, &a->copied);
     if (a->colours.kind != VDM_COLOUR_NONE) {
@@ -373,6 +377,7 @@ static void settings(struct writer *w)
     const vdm_geometry *g = &s->geometry;
     const training *l = w->p->training;
     FILE *f = w->f;
+    char seconds[64];
     int n_views = l ? l->views.n : w->p->evaluation ? w->p->evaluation->views.n : 1;
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", f);
     row(f, "Model", "%s", s->options->model);
@@ -380,7 +385,7 @@ static void settings(struct writer *w)
     if (s->options->eval.view) row(f, "View", "%d", s->options->eval.view);
     if (n_views > 1) row(f, "Views", "%d, one adapter", n_views);
     if (l) {
-        row(f, "Pairs", "%d", l->pairs);
+        row(f, "Pairs", "%d", training_pairs(l));
         row(f, "Transition", "%s", l->phi_name);
         row(f, "Adapter", "rank %d, alpha %g%s", l->adapter.rank, l->adapter.alpha,
             l->adapter.targets == VDM_ATTENTION_FF ? ", attention and feed-forward" : "");
@@ -388,11 +393,9 @@ static void settings(struct writer *w)
         row(f, "Batch", "%d", l->fit.batch * l->fit.accumulate);
         row(f, "Pure noise", "%g", l->fit.pure_noise);
         row(f, "Learning rate", "%g", l->fit.lr);
-    } else if (s->lora.rank) {
-        row(f, "Adapter", "rank %d, scale %g", s->lora.rank, (double)s->lora.scale);
-    } else {
-        row(f, "Adapter", "none");
     }
+    for (int i = 0; i < s->options->sample.n_loras && s->parts[i]; i++) row(f, "Adapter", "%s", s->parts[i]);
+    if (!l && !s->options->sample.n_loras) row(f, "Adapter", "none");
     if (w->p->evaluation) {
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d step%s, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
@@ -403,7 +406,8 @@ static void settings(struct writer *w)
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
         s->cpu.threads == 1 ? "" : "s");
-    if (l) row(f, "Seconds of learning", "%.1f", l->seconds);
+    if (l) training_seconds(seconds, sizeof seconds, l);
+    if (l) row(f, "Seconds of learning", "%s", seconds);
     if (w->p->evaluation) row(f, "Seconds of answering", "%.1f", w->p->evaluation->seconds);
     row(f, "Program", "vdm %s", VDM_VERSION);
     fputs("</tbody></table></section>\n", f);
@@ -417,6 +421,7 @@ static void header(struct writer *w)
     const page *p = w->p;
     const char *title = p->title ? p->title : p->task->name;
     char result[256];
+    const int pairs = p->training ? training_pairs(p->training) : 0;
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" />"
           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\" />\n<title>",
           w->f);
@@ -429,12 +434,11 @@ static void header(struct writer *w)
     } else if (p->evaluation) {
         evaluation_text(p->evaluation, result, sizeof result);
         if (p->training)
-            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", p->training->pairs,
-                    p->training->pairs == 1 ? "" : "s", p->training->seconds);
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", pairs,
+                    pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {
-        fprintf(w->f, "Learned from %d pair%s in %d steps", p->training->pairs,
-                p->training->pairs == 1 ? "" : "s", p->training->done);
+        fprintf(w->f, "Learned from %d pair%s in %d steps", pairs, pairs == 1 ? "" : "s", p->training->done);
     }
     fputs(".</p>\n<pre><code>", w->f);
     escape(w->f, p->command);

@@ -38,6 +38,7 @@ int adapter_apply(options *o, const char *path, int command, vdm_error *err)
     if (vdm_lora_facts_read(&f, path, err)) return -1;
     if (!f.frames) return 0;
     if (apply_image_scale(o, path, f.image_latent_scale, err)) return -1;
+    canvas_allow(o, f.height > f.width ? f.height : f.width);
     if (f.frames != o->frames && !option_given(o, "--frames")) {
         o->frames = f.frames;
         fprintf(stderr, "%s: learned with --frames %d, which is used here\n", clean(path), f.frames);

@@ -35,6 +35,11 @@ static int grown(const options *o, int side, int n)
     return need <= side ? side : need < o->canvas.grow ? need : o->canvas.grow > side ? o->canvas.grow : side;
 }
 
+void canvas_allow(options *o, int side)
+{
+    if (o->canvas.largest < side) o->canvas.largest = side;
+}
+
 /* Keeps the number of pixels that are learned: fewer videos a step, and more or fewer steps for the rest. */
 static void grow_canvas(options *o, int cells)
 {
@@ -53,6 +58,7 @@ int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err)
     if (!t->arc.path) return 0;
     settle(o);
     vdm_arc_largest(&t->arc, answers, &rows, &cols);
+    canvas_allow(o, o->canvas.grow);
     if (o->canvas.grow && o->canvas.cell) grow_canvas(o, rows > cols ? rows : cols);
     vdm_arc_canvas c = {.height = o->height,
                         .width = o->width,

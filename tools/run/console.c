@@ -45,9 +45,15 @@ static void print_bar(const vdm_report *r)
 static int report(void *user, const vdm_report *r)
 {
     console *c = user;
-    double now = vdm_seconds(), each = r->step ? r->seconds / r->step : 0;
+    double now = vdm_seconds();
     bool ended = r->step == r->of, changed = !c->phase || strcmp(c->phase, r->phase) != 0;
-    if (changed) console_end(c);
+    if (changed) {
+        console_end(c);
+        c->before = r->step > 1 ? r->step : 0; /* a phase that is not resumed begins with step 0 or 1 */
+        c->start = r->step > 1 ? r->seconds : 0;
+    }
+    int timed = r->step - c->before;
+    double each = timed ? (r->seconds - c->start) / timed : 0;
     if (ended || changed || now - c->last >= (c->terminal ? 0.1 : 10)) {
         char left[32], speed[32];
         format_seconds(left, sizeof left, each * (r->of - r->step));
@@ -57,7 +63,7 @@ static int report(void *user, const vdm_report *r)
         else
             fprintf(stderr, "%-7s %d/%d", r->phase, r->step, r->of);
         if (isfinite(r->loss)) fprintf(stderr, "  loss %.4f", r->loss);
-        if (r->step) fprintf(stderr, "  %s each  %s left", speed, left);
+        if (timed) fprintf(stderr, "  %s each  %s left", speed, left);
         if (c->note[0]) fprintf(stderr, "  (%s)", c->note);
         if (!c->terminal) fputc('\n', stderr);
         c->phase = r->phase;

@@ -10,6 +10,8 @@ typedef struct console {
     bool terminal;
     double last;       /* when something was printed */
     const char *phase; /* on the line now */
+    int before;        /* steps of the phase before those that are timed: of a run that is resumed */
+    double start;      /* r->seconds at `before` */
     char note[64];     /* printed at the end of the line */
 } console;
 vdm_progress console_progress(console *c);

@@ -145,9 +145,9 @@ static double bounded_mean(const evaluation *a)
 }
 
 /* "8.9000", or "8.9000 without 2 equal pictures, whose psnr is infinite" */
-static void mean_text(char *text, size_t size, const mean_score *m)
+static void mean_text(char *text, size_t size, vdm_metric metric, const mean_score *m)
 {
-    int n = snprintf(text, size, "%.4f", m->value);
+    int n = snprintf(text, size, "%.4f", shown_score(metric, m->value, 4));
     if (m->finite && m->infinite && n > 0 && (size_t)n < size)
         snprintf(text + n, size - (size_t)n, " without %d equal picture%s, whose psnr is infinite",
                  m->infinite, m->infinite == 1 ? "" : "s");
@@ -420,7 +420,7 @@ static int answer(const evaluation *a, const vdm_example *list, session *s, stru
 static void print_score(const struct answer *a, vdm_metric m)
 {
     if (a->known)
-        printf("%s %s %.4f%s\n", clean(a->example->name), vdm_metric_name(m), a->score,
+        printf("%s %s %.4f%s\n", clean(a->example->name), vdm_metric_name(m), shown_score(m, a->score, 4),
                a->exact ? " exact" : "");
 }
 
@@ -601,10 +601,10 @@ int evaluation_summary(const options *o, const evaluation *a)
         return DONE;
     }
     char mean[128], copied[128], against_input[128], raw[128];
-    mean_text(mean, sizeof mean, &a->mean);
-    mean_text(copied, sizeof copied, &a->copied);
-    mean_text(against_input, sizeof against_input, &a->against_input);
-    mean_text(raw, sizeof raw, &a->raw);
+    mean_text(mean, sizeof mean, a->task->metric, &a->mean);
+    mean_text(copied, sizeof copied, a->task->metric, &a->copied);
+    mean_text(against_input, sizeof against_input, a->task->metric, &a->against_input);
+    mean_text(raw, sizeof raw, a->task->metric, &a->raw);
     if (a->colours.kind != VDM_COLOUR_NONE)
         printf("without --colour %s: mean %s %s, %d exact\n", o->eval.colour, metric, raw, a->raw_exact);
     printf("%s: %d answered, %d scored, mean %s %s", clean(a->task->name), a->n, a->scored, metric, mean);
@@ -614,7 +614,7 @@ int evaluation_summary(const options *o, const evaluation *a)
     if (a->task->metric == VDM_METRIC_PCK) printf(" of the joints within a tenth of the figure");
     if (a->mean.finite && a->mean.infinite) printf(" (%.4f if one level of each differed)", bounded_mean(a));
     printf(", exact %d of %d (%.4f); copying the input: mean %s %s; against the input itself: %s\n", a->exact,
-           a->scored, (double)a->exact / a->scored, metric, copied, against_input);
+           a->scored, shown_share((double)a->exact / a->scored, 4), metric, copied, against_input);
     return is_below(o, a) ? BELOW : DONE;
 }
 
@@ -625,17 +625,17 @@ void evaluation_text(const evaluation *a, char *text, size_t size)
         snprintf(text, size, "%d answered, none has a known answer", a->n);
         return;
     }
-    double share = 100.0 * a->exact / n;
-    int m = snprintf(text, size, "%d of %d exact (%.0f %%)", a->exact, n, share);
+    double share = shown_share((double)a->exact / n, 2);
+    int m = snprintf(text, size, "%d of %d exact (%.0f %%)", a->exact, n, 100 * share);
     if (m < 0 || (size_t)m >= size) return;
     text += m;
     size -= (size_t)m;
     char mean[128], copied[128];
-    mean_text(mean, sizeof mean, &a->mean);
-    mean_text(copied, sizeof copied, &a->copied);
+    mean_text(mean, sizeof mean, a->task->metric, &a->mean);
+    mean_text(copied, sizeof copied, a->task->metric, &a->copied);
     if (a->task->metric == VDM_METRIC_CELLS)
-        snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%", 100 * a->mean.value,
-                 100 * a->copied.value);
+        snprintf(text, size, ", cells right %.1f %%; copying the input: %.1f %%",
+                 100 * shown_share(a->mean.value, 3), 100 * shown_share(a->copied.value, 3));
     else
         snprintf(text, size, ", mean %s %s; copying the input: %s", vdm_metric_name(a->task->metric), mean,
                  copied);

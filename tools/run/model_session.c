@@ -97,10 +97,14 @@ void session_use_prompts(session *s, float *prompt, float *negative)
 }
 
 /* Positions of the 1.5 models are integers, for which diffusers has a table as large as the sample size. Positions
- * beyond are as well defined, and a canvas that grows (--grow) may need them. */
-static void allow_larger(vdm_transformer_config *c)
+ * beyond are as well defined, and a canvas that has grown (--grow) needs them: up to its side. */
+static void allow_larger(vdm_model_config *m, int side)
 {
-    if (c->rotary && c->patch_t) c->sample_height = c->sample_width = VDM_MAX_SIDE;
+    vdm_transformer_config *c = &m->transformer;
+    const int latent = side >> (m->vae.blocks - 1);
+    if (!c->rotary || !c->patch_t) return;
+    if (c->sample_height < latent) c->sample_height = latent;
+    if (c->sample_width < latent) c->sample_width = latent;
 }
 
 /* A video of one frame is the input as the VAE reconstructs it: it has no frame for an answer. An error of the size names
@@ -125,7 +129,7 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
     *s = (session){.options = o};
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
     if (vdm_model_config_image_to_video(&s->config, o->model, err)) return -1;
-    if (o->canvas.grow > 0) allow_larger(&s->config.transformer);
+    allow_larger(&s->config, o->canvas.largest);
     if (set_geometry(s, o, picture, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
@@ -159,33 +163,45 @@ static bool has_effect(const vdm_lora *a)
     return false;
 }
 
-int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
-                     vdm_error *err)
+static char *join_text(const char *path, const char *numbers, vdm_error *err)
 {
-    char *path = lora_path(weight, text, err);
+    size_t size = strlen(path) + strlen(numbers) + 3;
+    char *text = vdm_alloc(size, 1, "a text", err);
+    if (text) snprintf(text, size, "%s: %s", path, numbers);
+    return text;
+}
+
+int lora_read_option(vdm_lora *part, double *weight, char **what, const char *text,
+                     const vdm_transformer_config *c, vdm_error *err)
+{
+    char *path = lora_path(weight, text, err), numbers[96];
     if (!path) return -1;
     int applied, modules;
     int status = vdm_lora_read(part, path, c, &applied, &modules, err);
     if (!status) {
-        fprintf(stderr, "%s: applied %d of %d, rank %d, alpha %g, weight %g", clean(path), applied, modules,
-                part->rank, part->alpha, *weight);
+        snprintf(numbers, sizeof numbers, "rank %d, alpha %g, weight %g", part->rank, part->alpha, *weight);
+        fprintf(stderr, "%s: applied %d of %d, %s", clean(path), applied, modules, numbers);
         if (part->facts.views > 1) fprintf(stderr, ", learned in %d views", part->facts.views);
         if (part->without_alpha)
             fprintf(stderr, "; the file has no alpha for %d modules: their scale is 1", part->without_alpha);
         if (!has_effect(part)) fprintf(stderr, "; it has no effect: all its matrices B are zero");
         fputc('\n', stderr);
     }
+    if (!status && what && !(*what = join_text(path, numbers, err))) {
+        vdm_lora_free(part);
+        status = -1;
+    }
     vdm_free(path);
     return status;
 }
 
-int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err)
+int loras_read(vdm_lora *all, char **what, const options *o, const vdm_transformer_config *c, vdm_error *err)
 {
     vdm_lora parts[MAX_LORAS] = {0};
     double weights[MAX_LORAS];
     int n = 0, status = 0;
     while (n < o->sample.n_loras && !status) {
-        status = lora_read_option(&parts[n], &weights[n], o->sample.loras[n], c, err);
+        status = lora_read_option(&parts[n], &weights[n], what ? &what[n] : NULL, o->sample.loras[n], c, err);
         if (!status) n++;
     }
     if (!status && n) status = vdm_lora_join(all, parts, weights, n, err);
@@ -225,7 +241,7 @@ int session_load(session *s, vdm_error *err)
     int status = vae ? 0 : -1;
     if (!status) status = vdm_transformer_load(&s->transformer, transformer, err);
     if (!status) status = vdm_vae_load(&s->vae, vae, err);
-    if (!status) status = loras_read(&s->lora, s->options, &s->config.transformer, err);
+    if (!status) status = loras_read(&s->lora, s->parts, s->options, &s->config.transformer, err);
     vdm_free(transformer);
     vdm_free(vae);
     if (!status)
@@ -269,6 +285,7 @@ vdm_pipeline session_pipeline(const session *s)
 void session_free(session *s)
 {
     vdm_lora_free(&s->lora);
+    for (int i = 0; i < MAX_LORAS; i++) vdm_free(s->parts[i]);
     vdm_free(s->prompt);
     vdm_free(s->negative);
     vdm_vae_free(&s->vae);

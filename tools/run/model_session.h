@@ -19,6 +19,7 @@ typedef struct session {
     bool no_prompt;           /* neither an option nor the model gives an embedding */
     const char *texts[2];     /* texts whose embeddings become prompt and negative, or NULL */
     vdm_lora lora;            /* all of --lora as one; rank 0: none */
+    char *parts[MAX_LORAS];   /* of these: "FILE: rank 4, alpha 1, weight 0.5" */
 } session;
 /* Reads configurations and prompts, and rejects an impossible request; no weights are read. picture: the file whose
  * size is used without --size, or NULL. */
@@ -38,11 +39,11 @@ vdm_pipeline session_pipeline(const session *s); /* for learning and sampling, o
 void session_free(session *s);
 /* The file of one --lora, FILE or FILE:WEIGHT (vdm_free); a colon that no number follows is part of the file's name. */
 char *lora_path(double *weight, const char *text, vdm_error *err);
-/* One --lora; prints on stderr what was applied. */
-int lora_read_option(vdm_lora *part, double *weight, const char *text, const vdm_transformer_config *c,
-                     vdm_error *err);
-/* All of --lora as one adapter; rank 0 if there is none. */
-int loras_read(vdm_lora *all, const options *o, const vdm_transformer_config *c, vdm_error *err);
+/* One --lora; prints on stderr what was applied. what: file, rank, alpha and weight as text (vdm_free), or NULL. */
+int lora_read_option(vdm_lora *part, double *weight, char **what, const char *text,
+                     const vdm_transformer_config *c, vdm_error *err);
+/* All of --lora as one adapter; rank 0 if there is none. what [MAX_LORAS]: the text of each (vdm_free), or NULL. */
+int loras_read(vdm_lora *all, char **what, const options *o, const vdm_transformer_config *c, vdm_error *err);
 
 vdm_sample_options sample_options(const session *s);
 vdm_image_scale image_scale_of(const options *o);

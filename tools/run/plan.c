@@ -210,7 +210,7 @@ static void print_stages(const session *s, const struct plan *p)
     print_minimum(s, p->peak, p->transformer);
 }
 
-double plan_print(const session *s, int training_steps, int answers, int pairs)
+double plan_print(const session *s, int training_steps, int before, int answers, int pairs)
 {
     const vdm_geometry *g = &s->geometry;
     const vdm_sample_options o = sample_options(s);
@@ -223,9 +223,11 @@ double plan_print(const session *s, int training_steps, int answers, int pairs)
     print_stages(s, &p);
     int B = training_steps ? s->options->learn.batch : (o.guidance > 1 ? 2 : 1) * o.ensemble;
     double step = forward_operations(s, B) * (training_steps ? passes(s, &f) : 1) / measure_speed(&s->cpu);
+    double left = training_steps > before ? training_steps - before : 0;
     char each[32], all[32];
     format_seconds(each, sizeof each, step);
-    format_seconds(all, sizeof all, step * (training_steps ? training_steps : (double)answers * o.steps));
-    fprintf(stderr, "  about %s a step, %s in all, without the VAE (from a short measurement)\n", each, all);
+    format_seconds(all, sizeof all, step * (training_steps ? left : (double)answers * o.steps));
+    fprintf(stderr, "  about %s a step, %s %s, without the VAE (from a short measurement)\n", each, all,
+            before ? "for the remaining steps" : "in all");
     return p.peak - p.transformer;
 }

@@ -8,7 +8,7 @@
  * (0: not this one). */
 double plan_bytes(const session *s, int training_steps, int answers, int pairs);
 /* Prints the memory and time of sampling (answers videos) or learning, for --plan and before the start. Returns the same
- * bytes. */
-double plan_print(const session *s, int training_steps, int answers, int pairs);
+ * bytes. before: training steps that are done already, by a run that is resumed. */
+double plan_print(const session *s, int training_steps, int before, int answers, int pairs);
 
 #endif

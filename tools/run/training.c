@@ -4,6 +4,7 @@
  *
  * The library does the work (fit.c at the root); this file adds a command's options, paths and files. */
 #include "tools/run/training.h"
+#include "files/fit_state.h"
 #include "tools/messages.h"
 #include "tools/run/adapters.h"
 #include "tools/run/canvas.h"
@@ -57,7 +58,7 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
-    *l = (training){.session = s, .task = t, .phi = t->phi};
+    *l = (training){.session = s, .task = t, .phi = t->phi, .augmented = 1};
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     if (o->learn.shots > t->n_train)
@@ -80,6 +81,11 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     return 0;
 }
 
+int training_pairs(const training *l)
+{
+    return l->pairs / l->augmented;
+}
+
 /* The files of a run in its folder. */
 static const char *const FILES[] = {"lora.safetensors", "train.csv", "state.safetensors", "report.html"};
 
@@ -93,6 +99,22 @@ int training_claim(lock *l, const char *folder, vdm_error *err)
         "%s: expected a folder without a run of 'vdm fit', whose adapter would be replaced, found its "
         "%s; choose another folder",
         folder, FILES[2]);
+}
+
+int training_resumed(training *l, const char *folder, vdm_error *err)
+{
+    if (!l->fit.resume || !has(folder, FILES[2])) return 0;
+    char *state = vdm_path(folder, FILES[2], err);
+    int status = state ? vdm_fit_state_step(&l->before, state, err) : -1;
+    vdm_free(state);
+    return status;
+}
+
+void training_seconds(char *text, size_t size, const training *l)
+{
+    int n = snprintf(text, size, "%.1f", l->seconds);
+    if (l->before && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ", since step %d", l->before);
 }
 
 int training_output(training *l, const char *folder, bool keep_state, paths *p, vdm_error *err)
@@ -112,6 +134,7 @@ int training_output(training *l, const char *folder, bool keep_state, paths *p, 
     if (l->fit.resume && !begun)
         return vdm_fail(err, "%s: expected the state of a run to resume, found none", l->state);
     l->fit.state = l->state;
+    if (training_resumed(l, folder, err)) return -1;
     if (paths_write(p, l->lora, ANY_FILE, err) || paths_write(p, l->table, ANY_FILE, err)) return -1;
     return paths_write(p, l->state, ANY_FILE, err);
 }
@@ -151,7 +174,7 @@ static void name_input(char *text, size_t size, const vdm_task *t, int pair)
 /* Prints one pair that has an earlier pair's input but another output, and the number of such pairs. */
 static int print_contradictions(const training *l, vdm_error *err)
 {
-    int n = l->checked ? l->checked : l->pairs, found = 0;
+    int n = training_pairs(l), found = 0;
     char first[512] = "", second[512] = "";
     struct hashed *all = vdm_alloc((size_t)n, sizeof *all, "the pairs", err);
     if (!all) return -1;
@@ -267,8 +290,8 @@ static void report_learning(const training *l)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, l->pairs);
-    if (l->views.n > 1) fprintf(stderr, " in %d views", l->views.n);
+    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, training_pairs(l));
+    if (l->views.n * l->augmented > 1) fprintf(stderr, " in %d views", l->views.n * l->augmented);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
 }
@@ -327,7 +350,7 @@ int training_run(training *l, vdm_error *err)
     }
     l->adapter.facts.views = l->views.n;
     l->adapter.facts.view = s->options->eval.view;
-    l->adapter.facts.pairs = l->pairs;
+    l->adapter.facts.pairs = training_pairs(l);
     canvas_grid_text(l->adapter.facts.grid, sizeof l->adapter.facts.grid, l->task);
     if (claim_begin(&l->claim, err) || vdm_lora_write(&l->adapter, l->lora, err) || write_table(l, err))
         return -1;
