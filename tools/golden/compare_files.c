@@ -100,14 +100,6 @@ uint64_t patterns_matching(const char *patterns, const char *name)
     return bits;
 }
 
-bool patterns_name(const char *patterns, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = patterns; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (strcspn(at, ",") == n && strncmp(at, name, n) == 0) return true;
-    return false;
-}
-
 const char *pattern_unused(const char *patterns, uint64_t used)
 {
     for (int i = 0; patterns; i++) {
