@@ -88,8 +88,9 @@ bool is_wrong(const finding *f);
 /* Whether rounding to float32, or none, of the frequencies and angles of the timestep's sinusoid explains time_proj or
  * ofs_proj; PyTorch's exp may be wrong by a unit in the last place, too (compare_tensors.c). */
 bool explained_by_frequencies(const both *b, const finding *f);
-/* The same for an element of the sinusoid: whether `found` is `right` up to these roundings. */
-bool is_sinusoid(double found, double right, double angle);
+/* The same for an element of the sinusoid, cos or sin of angle = t exp(exponent): whether `found` is `right` up to these
+ * roundings. */
+bool is_sinusoid(double found, double right, double angle, double exponent);
 
 /* The mistake that turns `ref` into `got`: a sentence, or "" if none is known (mistakes.c). */
 int mistake_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);

@@ -197,10 +197,11 @@ bool is_wrong(const finding *f)
  * The timestep's sinusoid */
 
 /* Element j of a half is the sine or cosine of t w, w = exp(-ln(10000) j / half). If exp is wrong by two units in the last
- * place, and t w is rounded, the angle is wrong by 2.5 units of t w. */
-bool is_sinusoid(double found, double right, double angle)
+ * place, and t w is rounded, the angle is wrong by 2.5 units of t w; two roundings of the exponent change w by as many
+ * units as the exponent is large. */
+bool is_sinusoid(double found, double right, double angle, double exponent)
 {
-    return fabs(found - right) <= 2.5 * 0x1p-23 * fabs(angle) + 0x1p-23;
+    return fabs(found - right) <= (2.5 + fabs(exponent)) * 0x1p-23 * fabs(angle) + 0x1p-23;
 }
 
 /* time_proj [B,width] of t [B] */
@@ -224,8 +225,8 @@ bool explained_by_frequencies(const both *b, const finding *f)
         for (int64_t i = 0; i < m; i++) {
             int64_t element = at + i, j = element % width % half;
             vdm_widen(&times, at_element(t, element / width), t->dtype, 1);
-            double angle = fabs((double)times) * vdm_exp(-9.210340371976184 * (double)j / (double)half);
-            if (!is_sinusoid(g[i], r[i], angle)) return false;
+            double exponent = -9.210340371976184 * (double)j / (double)half;
+            if (!is_sinusoid(g[i], r[i], (double)times * vdm_exp(exponent), exponent)) return false;
         }
     }
     return true;

@@ -45,8 +45,7 @@ void golden_names(void)
         {"step.K.target, loss, grad_norm, lr",
          "training: the expected velocities [B,F,C,h,w]; [1]: the norm is that before clipping"},
         {"step.K.NAME",
-         "sampling: of the transformer in step K, guided: without the prompt, then with it; training: "
-         "of step K"},
+         "of step K; sampling: of the transformer, with guidance the negative prompt's video first"},
         {"step.K.batch.I.NAME", "training with --accumulate: of batch I of step K"},
         {"encode.NAME, decode.NAME", "sampling: of the VAE: the image's encoder, the answer's decoder"},
         {"tile.I.J.NAME", "--tiled: of the VAE, in row I and column J of the tiles"},

@@ -38,7 +38,8 @@ static bool sinusoid(search *s, const float *t, const struct wave *w)
         float exponent = -9.210340371976184f * (float)(j % half) / ((float)half - w->shift);
         float angle = (t[i / width] * w->times + w->plus) * (float)vdm_exp((double)exponent);
         s->candidate[i] = (float)(j < half ? vdm_cos((double)angle) : vdm_sin((double)angle));
-        same = same && is_sinusoid((double)s->got[i], (double)s->candidate[i], (double)angle);
+        same =
+            same && is_sinusoid((double)s->got[i], (double)s->candidate[i], (double)angle, (double)exponent);
     }
     return same;
 }
