@@ -205,7 +205,7 @@ static void test_help(void)
                                            {"golden --names", "tile.I.J.NAME"},
                                            {"golden --names", "step.K.NAME"},
                                            {"golden --names", "--only '*' writes all"},
-                                           {"golden --help", "of sample those outside"},
+                                           {"golden --help", "of train the inputs, x, t, v"},
                                            {"compare --help", "within one part of a name"},
                                            {"compare --help", "'precision': f32"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

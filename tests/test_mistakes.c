@@ -732,6 +732,8 @@ static const struct {
                  {TRAIN, "step.3.adamw.m.transformer_blocks.%d.attn1.to_q.lora_A.weight", make_factor, 9},
                  {TRAIN, "step.3.adamw.v.transformer_blocks.%d.attn1.to_v.lora_B.weight", make_factor, 8},
                  {TRAIN, "step.3.adapter.transformer_blocks.%d.attn1.to_k.lora_B.weight", make_factor, 8},
+                 {TRAIN, "step.3.adamw.m.transformer_blocks.%d.attn1.to_q.lora_A.weight", make_factor, 6},
+                 {SAMPLE, "video", make_factor, 1},
                  {TRANSFORMER, "transformer_blocks.%d.attn1.to_v", make_wrong_and_rounded, 16},
                  {SAMPLE, "velocity.1", make_wrong_and_rounded, 13}};
 

@@ -93,6 +93,11 @@ static bool name_has(const search *s, const char *word)
     return strstr(s->name, word) != NULL;
 }
 
+static bool is_named(const search *s, const char *name)
+{
+    return strcmp(s->name, name) == 0;
+}
+
 /* Whether the other file's tensor of this name, with the same prefix, agrees; false if one of the files lacks it. */
 static bool other_agrees(const search *s, const char *name)
 {
@@ -132,10 +137,12 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
     const double none = (double)NAN;
     double scaling = both_fact(s->b, "scaling_factor", none), Dh = both_fact(s->b, "head_dim", none);
     double lora = both_fact(s->b, "lora_alpha", none) / both_fact(s->b, "lora_rank", none);
-    bool latents = name_has(s, "latents") || name_has(s, "video") || name_has(s, "image") ||
-                   name_has(s, "moments") || strcmp(s->name, "x") == 0 || strcmp(s->name, "v") == 0;
-    bool adapter = is_of_adapter(s), query = name_has(s, "_q") || name_has(s, "_k");
-    bool loss = strcmp(s->name, "grad.v") == 0;
+    bool latents = name_has(s, "latents") || ends_in(s, "moments") || is_named(s, "videos") ||
+                   is_named(s, "images") || is_named(s, "x") || is_named(s, "v");
+    bool adapter = is_of_adapter(s), query = false;
+    static const char *const queries[] = {"to_q", "to_k", "norm_q", "norm_k", "rope_q", "rope_k"};
+    for (int i = 0; i < 6; i++) query = query || ends_in(s, queries[i]);
+    bool loss = is_named(s, "grad.v");
     double B = loss && s->f->ref->rank > 0 ? (double)s->f->ref->shape[0] : none;
     double batches = both_fact(s->b, "accumulate", none);
     const struct {
@@ -158,7 +165,7 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
                  {batches, loss, "not divided by the batches of a step (--accumulate)"},
                  {sqrt(Dh), query, "a factor 1/sqrt(Dh) is forgotten"},
                  {1 / sqrt(Dh), query, "one factor 1/sqrt(Dh) too many"},
-                 {0.001, strcmp(s->name, "t") == 0, "t runs from 0 to 1"}};
+                 {0.001, is_named(s, "t"), "t runs from 0 to 1"}};
     *text = '\0';
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         bool far = fabs(known[i].value - 1) > 1e-3, same = fabs(factor / known[i].value - 1) < 1e-4;
