@@ -129,6 +129,90 @@ static void test_mistake(struct file *g, enum mistake mistake, const char *name,
     *t = saved;
 }
 
+/* alpha / rank is named only if the gradient of v is there and right: else the factor is that of the loss. */
+static void test_gradient_factor(void)
+{
+    static const char matrix[] = "step.1.grad.transformer_blocks.1.attn1.to_q.lora_B.weight",
+                      of_v[] = "step.1.grad.v";
+    static struct file g;
+    if (!CHECK(!vdm_safetensors_open(&g.f, path_of("4.g"), &err), "%s", err.text)) return;
+    for (g.count = 0; g.count < g.f.count && g.count < 300; g.count++)
+        g.tensors[g.count] = g.f.tensors[g.count];
+    vdm_tensor *t[] = {&g.tensors[index_of(&g, matrix)], &g.tensors[index_of(&g, of_v)]};
+    for (int i = 0; i < 2; i++) { /* the matrix's; then also that of v */
+        float *wrong = vdm_safetensors_floats(&g.f, t[i]->name, t[i]->rank, t[i]->shape, &err);
+        if (!CHECK(wrong != NULL, "%s", err.text)) return;
+        for (int64_t k = 0; k < vdm_tensor_count(t[i]); k++) wrong[k] *= 2; /* alpha 8, rank 4 */
+        t[i]->data = wrong;
+        CHECK(!vdm_safetensors_write(path_of("wrong.g"), g.tensors, g.count, NULL, 0, &err), "%s", err.text);
+        CHECK(vdm("compare @/4.g @/wrong.g --only '*lora_B.weight'") == 3 &&
+                  says("first to differ: step.1.grad.") && says("alpha / rank is applied twice") == !i,
+              "%s", printed);
+    }
+    t[1]->name = "step.1.grad.w"; /* v's is not in the file */
+    CHECK(!vdm_safetensors_write(path_of("wrong.g"), g.tensors, g.count, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("compare @/4.g @/wrong.g") == 3 && says("every element is 2 times") && !says("alpha"), "%s",
+          printed);
+    for (int i = 0; i < 2; i++) vdm_free((void *)(uintptr_t)t[i]->data);
+    vdm_safetensors_close(&g.f);
+}
+
+/* What is not in the metadata is not used: a model without a VAE has no factor of the latents. */
+static void test_facts(struct file *g)
+{
+    static const char *const of_training[][2] = {
+        {"beta1", "0.9"}, {"beta2", "0.95"}, {"eps", "1e-08"}, {"scaling_factor", "0.7"}};
+    vdm_safetensors f;
+    if (!CHECK(!vdm_safetensors_open(&f, path_of("4.g"), &err), "%s", err.text)) return;
+    for (int i = 0; i < 4; i++) {
+        const char *value = vdm_safetensors_metadata(&f, of_training[i][0]);
+        CHECK(value && strcmp(value, of_training[i][1]) == 0, "%s: %s", of_training[i][0],
+              value ? value : "none");
+    }
+    vdm_safetensors_close(&f);
+    vdm_tensor *v = &g->tensors[index_of(g, "v")], saved = *v;
+    float *wrong = vdm_safetensors_floats(&g->f, "v", v->rank, v->shape, &err);
+    if (!CHECK(wrong != NULL, "%s", err.text)) return;
+    for (int64_t i = 0; i < vdm_tensor_count(v); i++) wrong[i] *= 0.7f;
+    v->data = wrong;
+    CHECK(!vdm_safetensors_write(path_of("wrong.g"), g->tensors, g->count, NULL, 0, &err), "%s", err.text);
+    CHECK(shell("cd '%s' && cp -r m m.bare && rm -r m.bare/vae", path_of(".")) == 0, "%s", printed);
+    for (int bare = 0; bare < 2; bare++) {
+        CHECK(vdm("golden @/m%s --threads 1 --inject @/0.g -o @/facts.g", bare ? ".bare" : "") == 0, "%s",
+              printed);
+        CHECK(vdm("compare @/facts.g @/wrong.g") == 3 && says("scaling factor once too often") == !bare &&
+                  says("every element is 0.7 times the reference's") == bare,
+              "%s", printed);
+    }
+    vdm_free(wrong);
+    *v = saved;
+}
+
+/* A golden of any batch is an input of the next. */
+static void test_large_batch(void)
+{
+    CHECK(vdm("golden @/m --batch 300 --size 16x16 --frames 1 --only v -o @/300.g") == 0 &&
+              vdm("golden @/m --inject @/300.g --only v -o @/again.g") == 0 &&
+              vdm("compare --tol 0 @/300.g @/again.g") == 0,
+          "%s", printed);
+}
+
+/* What is written by default, and the prefixes. */
+static void test_help(void)
+{
+    static const char *const words[][2] = {{"golden --names", "encode.NAME, decode.NAME"},
+                                           {"golden --names", "step.K.batch.I.NAME"},
+                                           {"golden --names", "tile.I.J.NAME"},
+                                           {"golden --names", "step.K.NAME"},
+                                           {"golden --names", "--only '*' writes all"},
+                                           {"golden --help", "of train the inputs, x, t, v"},
+                                           {"compare --help", "within one part of a name"},
+                                           {"compare --help", "'precision': f32"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        CHECK(vdm("%s", words[i][0]) == 0 && says(words[i][1]), "%s: no '%s' in %s", words[i][0], words[i][1],
+              printed);
+}
+
 /* Neighbours of another shape than their layer has, numbers of the model that are none: no cause, and no crash. */
 static void test_short_neighbours(struct file *g)
 {
@@ -193,6 +277,7 @@ static void test_mistakes(void)
     test_mistake(&g, NOISE, "transformer_blocks.0.attn1.attention",
                  "cause: not one of the mistakes that were tried\n");
     test_short_neighbours(&g);
+    test_facts(&g);
     vdm_safetensors_close(&g.f);
 }
 
@@ -205,6 +290,12 @@ static void test_page(vdm_tensor a[2], vdm_tensor b[2])
 {
     static char page[1 << 16];
     b[0].name = a[0].name, b[1].name = a[1].name;
+    const float none[] = {1, 2, (float)NAN};
+    const vdm_tensor nan = {a[0].name, VDM_F32, 1, {3}, none, 12};
+    CHECK(!vdm_safetensors_write(path_of("nan.st"), &nan, 1, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("compare @/a.st @/nan.st --html @/page.html") == 3 && slurp(page, sizeof page, "page.html") &&
+              strstr(page, "cy=\"52.0\""),
+          "NaN is at the top: %s", strstr(page, "<circle"));
     const struct {
         int missing, first;
         const char *says;
@@ -295,16 +386,21 @@ static void test_values(void)
         int status;
         const char *says;
     } right[] = {{"equal infinities", 0, "1 agree"},
-                 {"the other infinity", 3, "NaN or Inf: an overflow"},
+                 {"the other infinity", 3, "cause: NaN or Inf in 1 of 3 elements; no tensor before it"},
                  {"infinity for a number", 3, "expected 1, found inf"},
-                 {"a number for an infinity", 3, "expected inf, found 1"},
+                 {"a number for an infinity", 3, "cause: finite where the reference has Inf"},
                  {"NaN of the reference", 3, "the reference itself has NaN there"},
                  {"NaN in both", 3, "the reference itself has NaN there"},
                  {"NaN of the other", 3, "expected 2, found nan"}};
     const float refs[][3] = {{1, -inf, 2}, {1, -inf, 2}, {1, 1, 2}, {1, inf, 2},
                              {1, none, 2}, {1, none, 2}, {1, 1, 2}},
-                gots[][3] = {{1, -inf, 2},  {1, inf, 2},  {inf, 1, 2}, {1, 1, 2},
-                             {-7e6f, 3, 4}, {1, none, 2}, {1, 1, none}};
+                gots[][3] = {{1, -inf, 2},
+                             {1, inf, 2},
+                             {inf, 1, 2},
+                             {1, 1, 2},
+                             {-7e6f, 3, 4},
+                             {1, none, 2},
+                             {1, 1, copysignf(none, -1)}};
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         int status = compare_one("m", VDM_F32, refs[i], VDM_F32, gots[i], 3, NULL);
         CHECK(status == right[i].status && says(right[i].says), "%s: %d: %s", right[i].what, status, printed);
@@ -411,14 +507,21 @@ static void test_precision(void)
     CHECK(vdm("compare @/a.st @/b.st --tol 0") == 0 && !says("note:"), "%s", printed);
     CHECK(vdm("compare @/a.st @/a.st") == 0 && !says("note:"), "%s", printed);
     CHECK(compare_one("v", VDM_F32, x, VDM_F32, x, 3, facts[1]) == 0 && !says("note:"), "%s", printed);
-    static const char *const other[][2] = {{"precision", "bfloat16"}};
+    static const char *const other[][2] = {{"precision", "fp8"}};
     const vdm_tensor t = {"v", VDM_F32, 1, {3}, x, sizeof x};
     CHECK(!vdm_safetensors_write(path_of("b.st"), &t, 1, other, 1, &err), "%s", err.text);
     CHECK(vdm("compare @/a.st @/b.st") == 1 &&
-              says("b.st: metadata 'precision': expected f32, bf16 or amx, found 'bfloat16'"),
+              says("b.st: metadata 'precision': expected f32, float32, bf16, bfloat16 or amx, found 'fp8'"),
           "%s", printed);
     CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0 && vdm("compare @/a.st @/b.st --tol 0") == 0, "%s",
           printed);
+    static const char *const long_names[][2] = {{"precision", "bfloat16"}, {"precision", "float32"}};
+    const float near[] = {1, 2, 3.02f};
+    const vdm_tensor wrong = {"v", VDM_F32, 1, {3}, near, sizeof near};
+    for (int i = 0; i < 2; i++) {
+        CHECK(!vdm_safetensors_write(path_of("b.st"), &wrong, 1, long_names + i, 1, &err), "%s", err.text);
+        CHECK(vdm("compare @/a.st @/b.st") == (i ? 3 : 0), "%s: %s", long_names[i][1], printed);
+    }
 }
 
 /* A factor, a sum, another tensor: of one element, or of equal ones, everything explains everything. */
@@ -449,6 +552,68 @@ static void test_no_wrong_cause(void)
           "%s", printed);
 }
 
+/* Of every element only if next to nothing is left: here a sixth of the error is. */
+static void test_on_average(void)
+{
+    float ref[64], got[64];
+    for (int i = 0; i < 64; i++) {
+        ref[i] = (float)(i * 7919 % 101) / 50 - 1;
+        got[i] = ref[i] * (1 + 6e-5f + (i % 2 ? 1e-5f : -1e-5f));
+    }
+    CHECK(compare_one("velocity.1", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+              says("on average an element is 1.0000") && says(" times the reference's"),
+          "%s", printed);
+}
+
+/* In bf16 rounding explains nothing: the tolerance allows it. */
+static void test_bf16_cause(void)
+{
+    float ref[64], got[64];
+    for (int i = 0; i < 64; i++) {
+        ref[i] = (float)(i * 7919 % 101) / 50 - 1.003f;
+        got[i] = vdm_from_bf16(vdm_to_bf16(ref[i]));
+    }
+    CHECK(compare_one("patch_embed.proj", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+              says("cause: bf16-rounded"),
+          "%s", printed);
+    CHECK(vdm("compare @/a.st @/b.st --as bf16") == 0, "%s", printed);
+    for (int i = 0; i < 64; i++) got[i] = vdm_from_bf16(vdm_to_bf16(i % 9 ? ref[i] : ref[i] - 0.05f));
+    for (int i = 0; i < 2; i++) {
+        CHECK(compare_one("patch_embed.proj", VDM_F32, ref, VDM_F32, got, 64, NULL) == 3 &&
+                  (!i || vdm("compare @/a.st @/b.st --as bf16") == 3) &&
+                  says("cause: not one of the mistakes that were tried\n"),
+              "rounding is not all: %s", printed);
+    }
+}
+
+/* eps 0 and 1e-8 give the same in f32: both are named. A reference without norm_eps has no eps to be wrong. */
+static void test_eps(void)
+{
+    enum { LINES = 12, D = 16 };
+    static float x[LINES * D], ref[LINES * D], got[LINES * D];
+    static const char *const facts[][2] = {{"norm_eps", "1e-05"}};
+    for (int i = 0; i < LINES * D; i++) x[i] = (float)(i * 7919 % 101) / 30 - 1;
+    for (int r = 0; r < LINES; r++) {
+        double mean = 0, var = 0;
+        for (int c = 0; c < D; c++) mean += (double)x[r * D + c] / D;
+        for (int c = 0; c < D; c++) var += pow((double)x[r * D + c] - mean, 2) / D;
+        for (int i = r * D; i < (r + 1) * D; i++) {
+            ref[i] = (float)(((double)x[i] - mean) / sqrt(var + 1e-5));
+            got[i] = (float)(((double)x[i] - mean) / sqrt(var + 1e-9));
+        }
+    }
+    const vdm_tensor a[] = {{"norm_final", VDM_F32, 3, {1, LINES, D}, x, sizeof x},
+                            {"norm_out.norm", VDM_F32, 3, {1, LINES, D}, ref, sizeof ref}},
+                     b = {"norm_out.norm", VDM_F32, 3, {1, LINES, D}, got, sizeof got};
+    CHECK(!vdm_safetensors_write(path_of("b.st"), &b, 1, NULL, 0, &err), "%s", err.text);
+    for (int known = 0; known < 2; known++) {
+        CHECK(!vdm_safetensors_write(path_of("a.st"), a, 2, facts, known, &err), "%s", err.text);
+        CHECK(vdm("compare @/a.st @/b.st --tol 1e-6") == 3 &&
+                  says("the norm's eps is at most 1e-07, expected 1e-05") == known,
+              "%s", printed);
+    }
+}
+
 /* PyTorch's exp: frequencies a unit in the last place off, at the published width. */
 static void test_exp(void)
 {
@@ -470,14 +635,22 @@ static void test_exp(void)
     CHECK(!vdm_safetensors_write(path_of("a.st"), a, 3, NULL, 0, &err) &&
               !vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err),
           "%s", err.text);
-    CHECK(vdm("compare @/a.st @/b.st") == 0 && says("note: time_proj: explained by PyTorch's float32 exp") &&
+    CHECK(vdm("compare @/a.st @/b.st") == 0 &&
+              says("note: time_proj: explained by the rounding of the timestep's frequencies") &&
               says("3 agree"),
           "%s", printed);
     static char page[1 << 16];
     CHECK(vdm("compare @/a.st @/b.st --html @/page.html") == 0 && slurp(page, sizeof page, "page.html") &&
-              strstr(page, "<p>time_proj: explained by PyTorch"),
+              strstr(page, "<p>time_proj: explained by the rounding"),
           "the page has no note: %s", printed);
     CHECK(vdm("compare @/a.st @/b.st --tol 1e-7") == 3, "a tolerance that is given holds: %s", printed);
+    for (int j = 0; j < HALF; j++) { /* a port in double */
+        double angle = (double)t * exp(-9.210340371976184 * j / HALF);
+        got[j] = (float)cos(angle), got[HALF + j] = (float)sin(angle);
+    }
+    CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
+    CHECK(vdm("compare @/a.st @/b.st") == 0 && says("a port in double precision does not have"), "%s",
+          printed);
     b[2].data = shifted;
     CHECK(!vdm_safetensors_write(path_of("b.st"), b, 3, NULL, 0, &err), "%s", err.text);
     CHECK(vdm("compare @/a.st @/b.st") == 3 && says("first to differ: time_embedding"), "%s", printed);
@@ -626,13 +799,21 @@ static void test_missing(void)
     CHECK(slurp(page, sizeof page, "page.html") && strstr(page, "found only inputs of the computation.</p>"),
           "the page does not have it");
     CHECK(vdm("compare @/0.g @/in.st --only 'x,v'") == 3 &&
-              says("in.st: expected the tensor 'v' of --only, found none"),
+              says("in.st: expected 'v' of --only, found no such tensor"),
           "%s", printed);
     CHECK(vdm("compare @/0.g @/part.st --only 'x,v'") == 3 && says("'v' of --only"), "%s", printed);
     CHECK(vdm("compare @/0.g @/in.st --only 'x,t'") == 0 && !says("expected"), "only inputs: %s", printed);
     CHECK(vdm("compare @/0.g @/part.st") == 0 && says("are missing in the other file"), "a part: %s",
           printed);
-    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 0, "a pattern is no name: %s", printed);
+    CHECK(vdm("compare @/0.g @/part.st --only 'v*,proj_out'") == 3 &&
+              says("part.st: expected 'v*' of --only, found no such tensor"),
+          "a pattern: %s", printed);
+    CHECK(vdm("compare @/0.g @/part.st --only 'proj*,norm_out*,t'") == 3 && says("expected 'norm_out*' of"),
+          "the second pattern: %s", printed);
+    CHECK(vdm("compare @/0.g @/part.st --only '*,proj_*'") == 0, "a part of each: %s", printed);
+    CHECK(vdm("compare @/0.g @/part.st --only 'norm_o*'") == 1 && says("no tensor has a name that is in") &&
+              says("0.g and matches --only norm_o*"),
+          "%s", printed);
     vdm_safetensors_close(&g);
 }
 
@@ -795,6 +976,9 @@ int main(void)
     if (CHECK(!tiny_write(path_of("m"), TINY_15_I2V, VDM_F32, 5, &err), "%s", err.text)) {
         test_golden();
         test_mistakes();
+        test_gradient_factor();
+        test_large_batch();
+        test_help();
         test_sampling();
         test_inject();
         test_missing();
@@ -810,6 +994,9 @@ int main(void)
     test_versions();
     test_precision();
     test_no_wrong_cause();
+    test_on_average();
+    test_bf16_cause();
+    test_eps();
     test_exp();
     test_map();
     return check_end("compare");

@@ -24,7 +24,7 @@ enum {
     VOTE = 4096
 };
 
-enum { MAX_LORAS = 16, MAX_OPERANDS = 1024, MAX_VIEWS = 32 };
+enum { MAX_LORAS = 16, MAX_OPERANDS = 1024, MAX_VIEWS = 32, MAX_BATCH = 1024 };
 /* Options that several commands share, in groups; the others by command. A choice is one of the table's words. */
 struct learn_options {                                 /* fit, demo, arc; parts of it golden */
     int steps, batch, accumulate, rank, warmup, shots; /* steps 0: golden's 3; shots 0: all pairs */

@@ -62,7 +62,7 @@ const struct option_row option_rows[] = {
      "schedule of the learning rate (constant)"},
     {"--warmup", "N", COUNT, AT(learn.warmup), 0, 1000000, ARC | FIT | DEMO, KEY,
      "steps until the learning rate has risen to --lr (0)"},
-    {"--batch", "N", COUNT, AT(learn.batch), 1, 1024, ARC | FIT | DEMO, KEY, "videos in a batch (2)"},
+    {"--batch", "N", COUNT, AT(learn.batch), 1, MAX_BATCH, ARC | FIT | DEMO, KEY, "videos in a batch (2)"},
     {"--accumulate", "N", COUNT, AT(learn.accumulate), 1, 1024, ARC | FIT | DEMO | GOLDEN, KEY,
      "batches in a step; their gradients are averaged, as for a larger batch, in less memory (1)"},
     {"--memory", "GIB", REAL, AT(learn.memory), 0, 1e6, ARC | FIT | DEMO | GOLDEN, NO_KEY,
@@ -154,7 +154,7 @@ const struct option_row option_rows[] = {
      "pixels of a frame (the model's sample size, up to 480x720; vae-encode, vae-decode: 8x8 latents)"},
     {"--steps", "N", COUNT, AT(learn.steps), 1, 1000, GOLDEN, 0, "train: updates (3)"},
     {"--sample-steps", "N", COUNT, AT(sample.steps), 1, 1000, GOLDEN, 0, "sample: sampling steps (20)"},
-    {"--batch", "N", COUNT, AT(learn.batch), 1, 1024, GOLDEN, 0, "videos in a batch (1)"},
+    {"--batch", "N", COUNT, AT(learn.batch), 1, MAX_BATCH, GOLDEN, 0, "videos in a batch (1)"},
     {"--rank", "R", COUNT, AT(learn.rank), 1, 4096, GOLDEN, 0,
      "train: rank of the adapter, if none is given (4)"},
     {"--alpha", "A", REAL, AT(learn.alpha), 1e-6, 1e6, GOLDEN, 0, "the adapter's scale is alpha / rank (8)"},
@@ -162,11 +162,13 @@ const struct option_row option_rows[] = {
      "layers with an adapter, if none is given: attention's, or the feed-forward's as well (attn)"},
     {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "explain the names of the tensors, and stop"},
     {"--map", "FILE", TEXT, AT(compare.map), 0, 0, COMPARE, READS,
-     "a file with two names a line, the reference's and the other file's; * matches the same text in both"},
+     "a file with two names a line, the reference's and the other file's; * matches the same text in both, within one "
+     "part of a name (text without a dot)"},
     {"--tol", "expected|X", TEXT, AT(compare.tol), 0, 0, COMPARE, 0,
      "maximum relative L2 distance; expected: four times the measured error of PyTorch (expected)"},
     {"--as", "f32|bf16", CHOICE, AT(compare.computed_in), 0, 0, COMPARE, 0,
-     "the precision that expected tolerances are for (the other file's, or f32)"},
+     "the precision that expected tolerances are for (that in the other file's metadata 'precision': f32, float32, bf16, "
+     "bfloat16 or amx; without one f32)"},
     {"--html", "FILE", TEXT, AT(compare.html), 0, 0, COMPARE, WRITES,
      "also write a page that plots the error along the network"},
     {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, 0, "print every tensor, not only those that differ"},
@@ -255,11 +257,14 @@ const struct usage usages[] = {
      "Computes the embedding of a prompt with the model's text_encoder/ and tokenizer/, as diffusers' pipelines do, for "
      "--prompt-embeds. A text encoder is as large as the transformer; --prompt reads it every time."},
     {GOLDEN, "vdm golden [MODEL] -o FILE [options]",
-     "Writes every intermediate tensor of a computation: the reference that 'vdm compare' checks a port against."},
+     "Writes the tensors of a computation: the reference that 'vdm compare' checks a port against. By default these are "
+     "every tensor of a model (transformer, vae-encode, vae-decode, text); of sample those outside the models; of train "
+     "the inputs, x, t, v, target and the gradients of the first step, loss, grad_norm and lr of every step, the adapter "
+     "and AdamW's moments after the last. --only '*' writes every tensor."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
      "Compares two files of tensors, in the order in which the reference's were computed. Prints the first that differs "
-     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance, if one that "
-     "--only names is missing, or if the other file has nothing but inputs of the computation."},
+     "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance, if a name or pattern "
+     "of --only has no tensor in the other file, or if the other file has nothing but inputs of the computation."},
     {BENCH, "vdm bench [NAME...] [options]",
      "Measures the speed of this machine: its peaks, every kernel, whole jobs. A NAME is the name of a job (--list) or the "
      "first parts of several names: 'matmul', 'block.forward'. VDM_ISA selects the instruction set. Convolutions with "

@@ -1,4 +1,4 @@
-/* vdm golden: every intermediate tensor of a computation, to check a port against. */
+/* vdm golden: the tensors of a computation, to check a port against. */
 #include "tools/commands/commands.h"
 #include "tools/golden/golden.h"
 #include "tools/messages.h"

@@ -72,7 +72,8 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
     }
     if (t->fixed < 0 && strcmp(t->precision, "f32") != 0 && strcmp(t->precision, "bf16") != 0)
         return vdm_fail(
-            err, "%s: metadata 'precision': expected f32, bf16 or amx, found '%.40s'; --as replaces it",
+            err,
+            "%s: metadata 'precision': expected f32, float32, bf16, bfloat16 or amx, found '%.40s'; --as replaces it",
             b->got.path, given);
     snprintf(key, sizeof key, "expected_%s", t->precision);
     return read_expected(t, b, key, err);
@@ -206,43 +207,46 @@ static void compare_tensor(finding *f, const both *b, struct tolerances *t)
     const char *name = name_without_prefix(f->ref->name);
     bool timestep = strcmp(name, "time_proj") == 0;
     if (timestep) t->timestep = 0;
-    if (t->fixed >= 0 || !explained_by_exp(b, f)) return;
+    if (t->fixed >= 0 || !explained_by_frequencies(b, f)) return;
     if (timestep || f->gap.l2 > t->timestep) t->timestep = f->gap.l2;
     f->verdict = AGREES;
     f->note =
-        "explained by PyTorch's float32 exp, whose error of a unit in the last place changes the timestep's "
-        "frequencies: harmless; the timestep's embedding may differ accordingly";
+        "explained by the rounding of the timestep's frequencies and angles to float32, which PyTorch's exp changes by a "
+        "unit in the last place and a port in double precision does not have: harmless; the timestep's embedding may "
+        "differ accordingly";
 }
 
-/* A port may be a part: outputs may be missing, but not those that --only names, nor all of them. */
+/* A port may be a part: outputs may be missing, but not all of a name or pattern of --only, nor all of them. */
 static void judge_missing(comparison *c, const char *only)
 {
     const char *what = vdm_safetensors_metadata(&c->b->ref, "what"), *output = NULL;
     bool outputs = false;
+    uint64_t found = 0;
     for (int64_t i = 0; i < c->count; i++) {
         const char *name = c->all[i].ref->name;
         bool input = golden_is_input(what, name), missing = c->all[i].verdict == MISSING;
-        if (missing && patterns_name(only, name)) {
-            snprintf(c->lacks, sizeof c->lacks, "%.200s: expected the tensor '%.200s' of --only, found none",
-                     c->b->got.path, name);
-            return;
-        }
+        if (!missing) found |= patterns_matching(only, name);
         outputs |= !input && !missing;
         if (!input && missing && !output) output = name;
     }
-    if (output && !outputs)
+    const char *lacking = pattern_unused(only, found);
+    if (lacking)
+        snprintf(c->lacks, sizeof c->lacks, "%.200s: expected '%.*s' of --only, found no such tensor",
+                 c->b->got.path, (int)strcspn(lacking, ","), lacking);
+    else if (output && !outputs)
         snprintf(c->lacks, sizeof c->lacks,
                  "%.200s: expected results, such as '%.200s', found only inputs of the computation",
                  c->b->got.path, output);
 }
 
-static int compare_all(comparison *c, const both *b, const options *o, vdm_error *err)
+static int compare_all(comparison *c, both *b, const options *o, vdm_error *err)
 {
     struct tolerances t = {0};
     int status = patterns_check(o->only, err);
     if (!status) status = read_tolerances(&t, o, b, err);
     uint64_t used = 0;
     if (t.fixed < 0) snprintf(c->precision, sizeof c->precision, "%s", t.precision);
+    b->bf16 = strcmp(c->precision, "bf16") == 0;
     c->all = status ? NULL : vdm_alloc((size_t)b->ref.count, sizeof *c->all, "findings", err);
     for (int64_t i = 0; c->all && i < b->ref.count; i++) {
         finding *f = &c->all[c->count];
@@ -264,7 +268,8 @@ static int compare_all(comparison *c, const both *b, const options *o, vdm_error
         return vdm_fail(err, "--only %.*s: no tensor of %s has such a name", (int)strcspn(unused, ","),
                         unused, b->ref.path);
     if (c->agree + c->differ == 0)
-        return vdm_fail(err, "%s: no tensor has a name that is in %s", b->got.path, b->ref.path);
+        return vdm_fail(err, "%s: no tensor has a name that is in %s%s%s", b->got.path, b->ref.path,
+                        o->only ? " and matches --only " : "", o->only ? o->only : "");
     judge_missing(c, o->only);
     if (both_extra(b, &c->extra, &c->first_extra, err)) return -1;
     return c->first >= 0 ? mistake_of(b, &c->all[c->first], c->cause, sizeof c->cause, err) : 0;

@@ -38,6 +38,7 @@ typedef struct both {
     vdm_safetensors ref, got;
     const vdm_tensor **order; /* [ref.count]: in the order of the file, in which they were computed */
     name_map map;
+    bool bf16; /* the tolerances are those of bf16 */
 } both;
 int both_open(both *b, const char *ref, const char *got, const char *map,
               vdm_error *err); /* map: a file, or NULL */
@@ -48,15 +49,13 @@ const vdm_tensor *both_other(const both *b, const char *name);
 int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err);
 /* A number in the reference's metadata; `otherwise` if it is missing or not finite. */
 double both_fact(const both *b, const char *name, double otherwise);
-/* The precision that a file's metadata name, "f32" or "bf16"; NULL: none. */
+/* The precision that a file's metadata name, "f32" or "bf16"; another name as it is; NULL: none. */
 const char *precision_in(const vdm_safetensors *f);
 /* --only: patterns with commas between them, at most MAX_PATTERNS; NULL: none. * stands for any characters, ? for one. */
 enum { MAX_PATTERNS = 64 };
 int patterns_check(const char *patterns, vdm_error *err);
 /* Which of the patterns match the name, as bits. */
 uint64_t patterns_matching(const char *patterns, const char *name);
-/* Whether one of the patterns is the name itself. */
-bool patterns_name(const char *patterns, const char *name);
 /* The first pattern whose bit is not set; NULL: there is none. */
 const char *pattern_unused(const char *patterns, uint64_t used);
 void shape_text(char *text, size_t size, int rank, const int64_t *shape);     /* "[2,38,256]" */
@@ -64,11 +63,12 @@ void index_text(char *text, size_t size, const vdm_tensor *t, int64_t index); /*
 
 /* How far a tensor is from the reference (compare_tensors.c). */
 typedef struct gap {
-    int64_t n;             /* elements */
-    int64_t not_finite;    /* the first NaN or Inf that the other file should not have there, or -1 */
-    bool reference_is_nan; /* ... because the reference has NaN there */
-    bool exact;            /* integers: every element has to be the same */
-    int64_t different;     /* of these: elements that differ */
+    int64_t n;              /* elements */
+    int64_t not_finite;     /* the first NaN or Inf that the other file should not have there, or -1 */
+    bool reference_is_nan;  /* ... because the reference has NaN there */
+    int64_t got_not_finite; /* elements of the other file that are NaN or Inf */
+    bool exact;             /* integers: every element has to be the same */
+    int64_t different;      /* of these: elements that differ */
     double max_abs, max_rel, l2, cosine;
     int64_t worst, first; /* elements: of max_abs; the first that differs by more than allowed, or worst */
     char expected[32], found[32]; /* there */
@@ -87,9 +87,12 @@ typedef struct finding {
 void judge(finding *f);
 bool is_wrong(const finding *f);
 
-/* Whether PyTorch's float32 exp, wrong by a unit in the last place in some frequencies of the timestep's sinusoid,
- * explains time_proj or ofs_proj (compare_tensors.c). */
-bool explained_by_exp(const both *b, const finding *f);
+/* Whether rounding to float32, or none, of the frequencies and angles of the timestep's sinusoid explains time_proj or
+ * ofs_proj; PyTorch's exp may be wrong by a unit in the last place, too (compare_tensors.c). */
+bool explained_by_frequencies(const both *b, const finding *f);
+/* The same for an element of the sinusoid, cos or sin of angle = t exp(exponent): whether `found` is `right` up to these
+ * roundings. */
+bool is_sinusoid(double found, double right, double angle, double exponent);
 
 /* The mistake that turns `ref` into `got`: a sentence, or "" if none is known (mistakes.c). */
 int mistake_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err);

@@ -63,8 +63,12 @@ double both_fact(const both *b, const char *name, double otherwise)
 
 const char *precision_in(const vdm_safetensors *f)
 {
+    static const char *const names[][2] = {
+        {"amx", "bf16"}, {"bfloat16", "bf16"}, {"float32", "f32"}}; /* amx rounds as bf16 */
     const char *name = vdm_safetensors_metadata(f, "precision");
-    return name && strcmp(name, "amx") == 0 ? "bf16" : name; /* the same rounding */
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i][0]) == 0) return names[i][1];
+    return name;
 }
 
 /* A pattern ends at a comma or at the end of the text. */
@@ -104,14 +108,6 @@ uint64_t patterns_matching(const char *patterns, const char *name)
         if (patterns) patterns++;
     }
     return bits;
-}
-
-bool patterns_name(const char *patterns, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = patterns; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (strcspn(at, ",") == n && strncmp(at, name, n) == 0) return true;
-    return false;
 }
 
 const char *pattern_unused(const char *patterns, uint64_t used)

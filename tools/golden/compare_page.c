@@ -39,7 +39,7 @@ static double x_of(const comparison *c, int64_t i)
 
 static double y_of(double distance)
 {
-    double l = distance > 0 ? vdm_log(distance) / 2.302585092994046 : LOW;
+    double l = distance <= 0 ? LOW : vdm_log(distance) / 2.302585092994046;
     l = !(l < HIGH) ? HIGH : l < LOW ? LOW : l; /* NaN and Inf at the top */
     return TOP + (HEIGHT - TOP - BOTTOM) * (HIGH - l) / (HIGH - LOW);
 }

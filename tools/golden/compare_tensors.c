@@ -80,7 +80,10 @@ static void element_text(char text[32], const vdm_tensor *t, int64_t i)
     }
     double x[PIECE];
     piece_of(x, t, i);
-    snprintf(text, 32, "%.7g", x[0]);
+    if (isnan(x[0]))
+        snprintf(text, 32, "nan"); /* printf adds a sign, which means nothing */
+    else
+        snprintf(text, 32, "%.7g", x[0]);
 }
 
 /* A power of two: times it, the largest finite element of both tensors is about 1. */
@@ -103,32 +106,31 @@ static double unit_of(const finding *f)
     return ldexp(1, -exponent);
 }
 
-/* The first element without a distance; -1: none. *rms: of the reference's finite elements, times unit. */
-static int64_t find_not_finite(const finding *f, double unit, double *rms, bool *reference_is_nan)
+/* Finds the first element without a distance. Returns the root mean square of the reference's finite elements, times unit. */
+static double find_not_finite(const finding *f, double unit, gap *p)
 {
     double r[PIECE], g[PIECE], squares = 0;
-    int64_t n = vdm_tensor_count(f->ref), first = -1;
-    for (int64_t at = 0; at < n; at += PIECE) {
+    for (int64_t at = 0; at < p->n; at += PIECE) {
         int64_t m = piece_of(r, f->ref, at);
         piece_of(g, f->got, at);
         for (int64_t i = 0; i < m; i++) {
             bool infinite = isinf(r[i]) && isinf(g[i]) && signbit(r[i]) == signbit(g[i]);
             if (isfinite(r[i])) squares += unit * r[i] * (unit * r[i]);
-            if (first >= 0 || infinite || (isfinite(r[i]) && isfinite(g[i]))) continue;
-            first = at + i;
-            *reference_is_nan = isnan(r[i]);
+            p->got_not_finite += !isfinite(g[i]);
+            if (p->not_finite >= 0 || infinite || (isfinite(r[i]) && isfinite(g[i]))) continue;
+            p->not_finite = at + i;
+            p->reference_is_nan = isnan(r[i]);
         }
     }
-    *rms = n ? sqrt(squares / (double)n) : 0;
-    return first;
+    return p->n ? sqrt(squares / (double)p->n) : 0;
 }
 
 static void measure(finding *f)
 {
     const double unit = unit_of(f);
-    double r[PIECE], g[PIECE], rms, dd = 0, rr = 0, gg = 0, rg = 0;
+    double r[PIECE], g[PIECE], dd = 0, rr = 0, gg = 0, rg = 0;
     gap *p = &f->gap;
-    p->not_finite = find_not_finite(f, unit, &rms, &p->reference_is_nan);
+    const double rms = find_not_finite(f, unit, p);
     for (int64_t at = 0; at < p->n; at += PIECE) {
         int64_t m = piece_of(r, f->ref, at);
         piece_of(g, f->got, at);
@@ -215,11 +217,18 @@ bool is_wrong(const finding *f)
 }
 
 /* ------------------------------------------------------------------------------------------------
- * PyTorch's exp */
+ * The timestep's sinusoid */
 
-/* time_proj [B,width] of t [B]: element j of a half is the sine or cosine of t w, w = exp(-ln(10000) j / half). If exp
- * is wrong by two units in the last place, and t w is rounded, the angle is wrong by 2.5 units of t w. */
-bool explained_by_exp(const both *b, const finding *f)
+/* Element j of a half is the sine or cosine of t w, w = exp(-ln(10000) j / half). If exp is wrong by two units in the last
+ * place, and t w is rounded, the angle is wrong by 2.5 units of t w; two roundings of the exponent change w by as many
+ * units as the exponent is large. */
+bool is_sinusoid(double found, double right, double angle, double exponent)
+{
+    return fabs(found - right) <= (2.5 + fabs(exponent)) * 0x1p-23 * fabs(angle) + 0x1p-23;
+}
+
+/* time_proj [B,width] of t [B] */
+bool explained_by_frequencies(const both *b, const finding *f)
 {
     const char *name = name_without_prefix(f->ref->name);
     bool ofs = strcmp(name, "ofs_proj") == 0;
@@ -239,8 +248,8 @@ bool explained_by_exp(const both *b, const finding *f)
         for (int64_t i = 0; i < m; i++) {
             int64_t element = at + i, j = element % width % half;
             vdm_widen(&times, at_element(t, element / width), t->dtype, 1);
-            double angle = fabs((double)times) * vdm_exp(-9.210340371976184 * (double)j / (double)half);
-            if (!(fabs(g[i] - r[i]) <= 2.5 * 0x1p-23 * angle + 0x1p-23)) return false;
+            double exponent = -9.210340371976184 * (double)j / (double)half;
+            if (!is_sinusoid(g[i], r[i], (double)times * vdm_exp(exponent), exponent)) return false;
         }
     }
     return true;

@@ -1,4 +1,4 @@
-/* vdm golden: every intermediate tensor of a computation, in a file to check a port against (with vdm compare, or
+/* vdm golden: the tensors of a computation, in a file to check a port against (with vdm compare, or
  * anything that reads safetensors).
  *
  *   model, inputs (injected, or drawn from the seed) -> the library, with a trace -> golden.safetensors
@@ -9,6 +9,7 @@
  * Trap: random inputs are drawn in a fixed order, also those that are injected, so that a seed's numbers stay the
  * same. */
 #include "tools/golden/golden.h"
+#include "files/config_keys.h"
 #include "files/hash.h"
 #include "tools/golden/compare.h"
 #include "tools/messages.h"
@@ -24,7 +25,6 @@
 enum {
     MAX_INPUTS = 32,
     MAX_FACTS = 40,
-    MAX_BATCH = 256,     /* videos in one forward pass, and in a step of learning */
     MAX_TOKENS = 4096,   /* of a prompt: the text encoder's scores are their square */
     MAX_DRAWN = 1 << 28, /* elements of a random input: 1 GiB; published sizes need a tenth */
     MAX_STEPS = 100000   /* of learning */
@@ -315,21 +315,33 @@ static void transformer_facts(struct golden *g, const vdm_transformer_config *c)
     fact(g, "norm_eps", c->norm_eps);
 }
 
-static void vae_facts(struct golden *g, const vdm_vae_config *c)
-{
-    fact(g, "groups", c->groups);
-    fact(g, "vae_norm_eps", c->norm_eps);
-    fact(g, "scaling_factor", c->scaling_factor);
-    fact(g, "tiled", g->o->tiled);
-}
-
-/* ------------------------------------------------------------------------------------------------
- * What is computed */
-
 static char *part(const struct golden *g, const char *name, vdm_error *err)
 {
     return vdm_path(g->o->model, name, err);
 }
+
+/* The factor of the latents, once, also where the VAE does not compute: its absence is no failure then. */
+static void scaling_fact(struct golden *g)
+{
+    vdm_vae_config c;
+    vdm_error none;
+    for (int i = 0; i < g->n_facts; i++)
+        if (strcmp(g->facts[i][0], "scaling_factor") == 0) return;
+    char *dir = part(g, "vae", &none);
+    if (dir && !vdm_vae_config_read(&c, dir, &none)) fact(g, "scaling_factor", c.scaling_factor);
+    vdm_free(dir);
+}
+
+static void vae_facts(struct golden *g, const vdm_vae_config *c)
+{
+    fact(g, "groups", c->groups);
+    fact(g, "vae_norm_eps", c->norm_eps);
+    fact(g, "tiled", g->o->tiled);
+    scaling_fact(g);
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * What is computed */
 
 static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err)
 {
@@ -338,6 +350,7 @@ static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err
     vdm_free(dir);
     if (status) return -1;
     transformer_facts(g, &m->config);
+    scaling_fact(g);
     if (!hash_part(g, "transformer", WEIGHTS, err)) return 0;
     vdm_transformer_free(m);
     return -1;
@@ -609,6 +622,9 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     fact(g, "steps", p.steps);
     fact(g, "accumulate", p.accumulate);
     fact(g, "lr", p.lr);
+    fact(g, "beta1", p.beta1);
+    fact(g, "beta2", p.beta2);
+    fact(g, "eps", p.eps);
     fact(g, "weight_decay", p.weight_decay);
     fact(g, "clip", p.clip);
     if (times && pairs && rows)

@@ -1,4 +1,4 @@
-/* Every intermediate tensor of a computation, in a file. */
+/* The tensors of a computation, in a file. */
 #ifndef VDM_GOLDEN_H
 #define VDM_GOLDEN_H
 

@@ -44,11 +44,17 @@ void golden_names(void)
          "training: its inputs: [N,F,C,h,w], [N,C,h,w], [steps,B], [steps,B], [steps,B,F,C,h,w]"},
         {"step.K.target, loss, grad_norm, lr",
          "training: the expected velocities [B,F,C,h,w]; [1]: the norm is that before clipping"},
+        {"step.K.NAME",
+         "of step K; sampling: of the transformer, with guidance the negative prompt's video first"},
+        {"step.K.batch.I.NAME", "training with --accumulate: of batch I of step K"},
+        {"encode.NAME, decode.NAME", "sampling: of the VAE: the image's encoder, the answer's decoder"},
+        {"tile.I.J.NAME", "--tiled: of the VAE, in row I and column J of the tiles"},
     };
     printf(
         "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. If a module "
-        "returns\nvideo and text separately, they are one tensor here, text first. Tensors that are not the "
-        "output of a module:\n\n");
+        "returns\nvideo and text separately, they are one tensor here, text first. Without --only, "
+        "sample\nwrites no tensor of the models (step., encode., decode.), and train few of them; --only '*' writes all. "
+        "Tensors that\nare not the output of a module, and prefixes:\n\n");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("  %-38s %s\n", lines[i][0], lines[i][1]);
 }

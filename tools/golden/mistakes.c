@@ -41,18 +41,32 @@ static bool uses_last_bit(const float *x, int64_t n, int bits)
     return small >= 4 && used > small / 8;
 }
 
+/* Whether rounding moves every element as far as it has moved: by a unit in the last place, the reference's small
+ * elements also by its own error. */
+static bool only_rounded(const search *s, double unit)
+{
+    double squares = 0;
+    for (int64_t i = 0; i < s->n; i++) squares += (double)s->ref[i] * (double)s->ref[i];
+    double rms = sqrt(squares / (double)s->n);
+    for (int64_t i = 0; i < s->n; i++) {
+        double x = (double)s->ref[i];
+        if (fabs((double)s->got[i] - x) > unit * fabs(x) + 1e-5 * rms) return false;
+    }
+    return true;
+}
+
 static void try_rounding(search *s)
 {
     const struct {
         const char *name;
         int bits;
         double unit; /* of the last place, relative */
-    } types[] = {{"bf16", 16, 0x1p-8}, {"f16 or TF32", 13, 0x1p-11}};
+    } types[] = {{"bf16", 16, 0x1p-7}, {"f16 or TF32", 13, 0x1p-10}};
     if (s->n <= 8 || !varies(s->ref, s->n)) return;
-    for (int i = 0; i < 2; i++) {
+    for (int i = s->b->bf16; i < 2; i++) { /* tolerances of bf16 have its rounding in them */
         bool all = share_rounded(s->got, s->n, types[i].bits) > 0.999;
         bool before = share_rounded(s->ref, s->n, types[i].bits) > 0.9;
-        if (!all || before || s->error > 8 * types[i].unit) continue;
+        if (!all || before || !only_rounded(s, types[i].unit)) continue;
         if (!uses_last_bit(s->got, s->n, types[i].bits)) continue;
         s->best = 0; /* nothing explains it better */
         s->explanations = 1;
@@ -79,15 +93,58 @@ static bool name_has(const search *s, const char *word)
     return strstr(s->name, word) != NULL;
 }
 
-/* The mistake that a factor indicates; "" if none is known for a tensor of this name. */
+static bool is_named(const search *s, const char *name)
+{
+    return strcmp(s->name, name) == 0;
+}
+
+/* Whether the other file's tensor of this name, with the same prefix, agrees; false if one of the files lacks it. */
+static bool other_agrees(const search *s, const char *name)
+{
+    char full[2 * VDM_TRACE_NAME];
+    snprintf(full, sizeof full, "%.*s%s", s->prefix_length, s->f->ref->name, name);
+    finding f = {.ref = vdm_safetensors_find(&s->b->ref, full), .tolerance = s->f->tolerance};
+    f.got = f.ref ? both_other(s->b, full) : NULL;
+    if (!f.got) return false;
+    judge(&f);
+    return f.verdict == AGREES;
+}
+
+/* Whether the gradient of an adapter's matrix has its factor from the adapter: the gradients that it is computed from,
+ * of v and of the blocks after it, agree. */
+static bool is_of_adapter(const search *s)
+{
+    static const char blocks[] = "grad.transformer_blocks.";
+    size_t length = sizeof blocks - 1;
+    if (strncmp(s->name, blocks, length) != 0 ||
+        !(ends_in(s, "lora_A.weight") || ends_in(s, "lora_B.weight")))
+        return false;
+    bool agree = other_agrees(s, "grad.v");
+    for (int64_t i = 0; i < s->b->ref.count && s->b->order[i] != s->f->ref && agree; i++) {
+        const char *full = s->b->order[i]->name, *name = full + s->prefix_length;
+        bool same = strncmp(full, s->f->ref->name, (size_t)s->prefix_length) == 0;
+        if (!same || strncmp(name, blocks, length) != 0) continue;
+        bool of_block = !name[length + strspn(name + length, "0123456789")];
+        if (of_block && both_other(s->b, full)) agree = other_agrees(s, name);
+    }
+    return agree;
+}
+
+/* The mistakes that a factor indicates; "" if none is known for a tensor of this name. A fact that the reference does
+ * not have is NAN, which is no factor. */
 static void mistake_of_factor(const search *s, double factor, char text[160])
 {
-    double scaling = both_fact(s->b, "scaling_factor", 0.7), Dh = both_fact(s->b, "head_dim", 64);
-    double lora = both_fact(s->b, "lora_alpha", 1) / both_fact(s->b, "lora_rank", 1);
-    bool latents = name_has(s, "latents") || name_has(s, "video") || name_has(s, "image") ||
-                   name_has(s, "moments") || strcmp(s->name, "x") == 0 || strcmp(s->name, "v") == 0;
-    bool adapter = name_has(s, "lora_") || name_has(s, "grad"),
-         query = name_has(s, "_q") || name_has(s, "_k");
+    const double none = (double)NAN;
+    double scaling = both_fact(s->b, "scaling_factor", none), Dh = both_fact(s->b, "head_dim", none);
+    double lora = both_fact(s->b, "lora_alpha", none) / both_fact(s->b, "lora_rank", none);
+    bool latents = name_has(s, "latents") || ends_in(s, "moments") || is_named(s, "videos") ||
+                   is_named(s, "images") || is_named(s, "x") || is_named(s, "v");
+    bool adapter = is_of_adapter(s), query = false;
+    static const char *const queries[] = {"to_q", "to_k", "norm_q", "norm_k", "rope_q", "rope_k"};
+    for (int i = 0; i < 6; i++) query = query || ends_in(s, queries[i]);
+    bool loss = is_named(s, "grad.v");
+    double B = loss && s->f->ref->rank > 0 ? (double)s->f->ref->shape[0] : none;
+    double batches = both_fact(s->b, "accumulate", none);
     const struct {
         double value;
         bool possible;
@@ -101,13 +158,20 @@ static void mistake_of_factor(const search *s, double factor, char text[160])
                   "divided by the scaling factor; the reference multiplies (--image-scale)"},
                  {lora, adapter, "alpha / rank is applied twice"},
                  {1 / lora, adapter, "alpha / rank is forgotten"},
+                 {lora, ends_in(s, "lora_A"), "alpha / rank is in it; expected unscaled"},
+                 {B, loss, "summed over the batch, expected the mean"},
+                 {1 / B, loss, "divided by the batch once too often"},
+                 {0.5, loss, "of half the mean squared error, expected the whole"},
+                 {batches, loss, "not divided by the batches of a step (--accumulate)"},
                  {sqrt(Dh), query, "a factor 1/sqrt(Dh) is forgotten"},
                  {1 / sqrt(Dh), query, "one factor 1/sqrt(Dh) too many"},
-                 {0.001, strcmp(s->name, "t") == 0, "t runs from 0 to 1"}};
+                 {0.001, is_named(s, "t"), "t runs from 0 to 1"}};
     *text = '\0';
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         bool far = fabs(known[i].value - 1) > 1e-3, same = fabs(factor / known[i].value - 1) < 1e-4;
-        if (known[i].possible && far && same && !*text) snprintf(text, 160, "%s", known[i].what);
+        size_t n = strlen(text);
+        if (known[i].possible && far && same)
+            snprintf(text + n, 160 - n, "%s%s", n ? "; or: " : "", known[i].what);
     }
 }
 
@@ -133,6 +197,15 @@ static void try_image_factor(search *s)
                 factor, what);
 }
 
+/* What the elements have in common, as an observation: of every element only if next to nothing of the error is left. */
+static void observe(search *s, const char *before, double value, const char *after)
+{
+    bool every = distance_of(s->got, s->candidate, s->n) < 0.02 * s->error;
+    if (s->n >= 16)
+        propose(s, s->candidate, "not one of the mistakes that were tried; %s%s%.6g%s",
+                every ? "every element is " : "on average an element is ", before, value, after);
+}
+
 /* The factor of a known mistake is a cause. Any other factor is an observation, and is printed as such. */
 static void try_factor(search *s)
 {
@@ -147,15 +220,11 @@ static void try_factor(search *s)
     for (int64_t i = 0; i < s->n; i++) s->candidate[i] = (float)(factor * (double)s->ref[i]);
     if (*what)
         propose(s, s->candidate, "the reference's times %.4g: %s", factor, what);
-    else if (s->n >= 16)
-        propose(s, s->candidate,
-                "not one of the mistakes that were tried; every element is %.6g times the reference's",
-                factor);
+    else
+        observe(s, "", factor, " times the reference's");
     for (int64_t i = 0; i < s->n; i++) mean += ((double)s->got[i] - (double)s->ref[i]) / (double)s->n;
     for (int64_t i = 0; i < s->n; i++) s->candidate[i] = (float)((double)s->ref[i] + mean);
-    if (s->n >= 16)
-        propose(s, s->candidate,
-                "not one of the mistakes that were tried; every element is the reference's plus %.6g", mean);
+    observe(s, "the reference's plus ", mean, "");
     try_image_factor(s);
 }
 
@@ -236,16 +305,29 @@ static void search_mistakes(search *s)
     if (!s->explanations) try_others(s);
 }
 
+/* What is not finite, as an observation: the causes are possible ones only. */
+static void mistake_of_infinity(const finding *f, char *text, size_t size)
+{
+    const gap *p = &f->gap;
+    if (p->reference_is_nan)
+        snprintf(text, size, "%s", "the reference itself has NaN there: nothing can be compared with it");
+    else if (!p->got_not_finite)
+        snprintf(text, size, "%s", "finite where the reference has Inf");
+    else
+        snprintf(
+            text, size,
+            "NaN or Inf in %lld of %lld elements; no tensor before it that was compared differs. Possible are 0/0, "
+            "the root of a negative number, an overflow, memory that was not written",
+            (long long)p->got_not_finite, (long long)p->n);
+}
+
 int mistake_of(const both *b, const finding *f, char *text, size_t size, vdm_error *err)
 {
     search s = {.b = b, .f = f, .name = name_without_prefix(f->ref->name), .n = vdm_tensor_count(f->ref)};
     s.prefix_length = (int)(s.name - f->ref->name);
     snprintf(text, size, "%s", "");
     if (f->verdict == NOT_FINITE) {
-        snprintf(text, size, "%s",
-                 f->gap.reference_is_nan
-                     ? "the reference itself has NaN there: nothing can be compared with it"
-                     : "NaN or Inf: an overflow, or memory that was not written");
+        mistake_of_infinity(f, text, size);
         return 0;
     }
     if ((f->verdict != DIFFERS && f->verdict != OTHER_SHAPE) || !vdm_dtype_floating(f->ref->dtype) ||
