@@ -173,8 +173,8 @@ check_document() {
 make_vdm() {
     cat >"$1/vdm" <<'END'
 #!/bin/sh
-case " $* " in *" --plan "* | *" --help "*) exec "$VDM" "$@" ;; esac
 case " $* " in *" --size "[1-9][0-9][0-9]*x*) set -- "$@" --size 64x64 ;; esac
+case " $* " in *" --plan "* | *" --help "*) exec "$VDM" "$@" ;; esac
 case $1 in
 demo) shift && exec "$VDM" demo "$@" --steps 1 --shots 2 --limit 2 --ensemble 1 ;;
 fit) shift && exec "$VDM" fit "$@" --steps 1 --shots 2 ;;
