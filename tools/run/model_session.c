@@ -98,9 +98,10 @@ void session_use_prompts(session *s, float *prompt, float *negative)
 
 /* Positions of the 1.5 models are integers, for which diffusers has a table as large as the sample size. Positions
  * beyond are as well defined, and a canvas that has grown (--grow) needs them: up to its side. */
-static void allow_larger(vdm_transformer_config *c, const vdm_vae_config *vae, int side)
+static void allow_larger(vdm_model_config *m, int side)
 {
-    const int latent = side >> (vae->blocks - 1);
+    vdm_transformer_config *c = &m->transformer;
+    const int latent = side >> (m->vae.blocks - 1);
     if (!c->rotary || !c->patch_t) return;
     if (c->sample_height < latent) c->sample_height = latent;
     if (c->sample_width < latent) c->sample_width = latent;
@@ -128,7 +129,7 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
     *s = (session){.options = o};
     if (vdm_model_config_read(&s->config, o->model, err)) return -1;
     if (vdm_model_config_image_to_video(&s->config, o->model, err)) return -1;
-    allow_larger(&s->config.transformer, &s->config.vae, o->canvas.largest);
+    allow_larger(&s->config, o->canvas.largest);
     if (set_geometry(s, o, picture, height, width, err)) return -1;
     if (vdm_cpu_init(&s->cpu, o->threads, err)) return -1;
     s->cpu.precision = precision_of(o);
@@ -240,7 +241,6 @@ int session_load(session *s, vdm_error *err)
     int status = vae ? 0 : -1;
     if (!status) status = vdm_transformer_load(&s->transformer, transformer, err);
     if (!status) status = vdm_vae_load(&s->vae, vae, err);
-    if (!status) allow_larger(&s->transformer.config, &s->config.vae, s->options->canvas.largest);
     if (!status) status = loras_read(&s->lora, s->parts, s->options, &s->config.transformer, err);
     vdm_free(transformer);
     vdm_free(vae);
