@@ -105,7 +105,8 @@ int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, in
  * function that computes with a geometry calls it. */
 int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, const vdm_vae_config *vae,
                        vdm_error *err);
-/* The transformer's part of it: latents of F frames of h x w. name: in the sentence. */
+/* The transformer's part of it: latents of F frames of h x w. name: in the sentence. Rotary positions beyond the sample
+ * size, which vdm_geometry_init rejects as diffusers does, are computed. */
 int vdm_latents_check(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
                       vdm_error *err);
 

@@ -650,15 +650,14 @@ int vdm_latents_check(const vdm_transformer_config *c, const char *name, int64_t
 {
     int pt = c->patch_t ? c->patch_t : 1, p = c->patch;
     bool sampled = h == c->sample_height && w == c->sample_width;
-    bool sliced = c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width);
     if (F < 1 || h < 1 || w < 1 || F % pt || h % p || w % p)
         return vdm_fail(err,
                         "%s: %" PRId64 " latent frames of %" PRId64 "x%" PRId64
                         ": expected multiples of the patch, %d frames of %dx%d",
                         name, F, h, w, pt, p, p);
-    if ((c->learned_positions && !sampled) || sliced)
-        return vdm_fail(err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %s%dx%d",
-                        name, h, w, sliced ? "at most " : "", c->sample_height, c->sample_width);
+    if (c->learned_positions && !sampled)
+        return vdm_fail(err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %dx%d",
+                        name, h, w, c->sample_height, c->sample_width);
     if (F / pt * (h / p) * (w / p) > 1 << 24) return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
     return 0;
 }

@@ -343,6 +343,12 @@ static void check_sizes(void)
             m.geometry = whole;
         }
     }
+    vdm_model_config larger =
+        *m.config; /* as the program does: positions beyond the sample size are well defined */
+    larger.transformer.sample_width = 12;
+    CHECK(!vdm_geometry_init(&m.geometry, &larger, 9, 64, 96, &err) &&
+              !vdm_geometry_check(&m.geometry, &m.config->transformer, &m.config->vae, &err),
+          "96 pixels: %s", err.text);
     vdm_fit_data data;
     vdm_pipeline p = vdm_model_pipeline(&m, NULL);
     p.transformer = NULL; /* it is not needed to make the data */

@@ -402,6 +402,18 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
+/* diffusers, which reads goldens too, has a table of the 1.5 models' positions that ends at the sample size. */
+static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
+                         vdm_error *err)
+{
+    if (vdm_latents_check(c, name, F, h, w, err)) return -1;
+    if (c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width))
+        return vdm_fail(
+            err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for at most %dx%d", name,
+            h, w, c->sample_height, c->sample_width);
+    return 0;
+}
+
 /* Goldens hold ofs, but it can't be replaced: the pipeline always passes the same. */
 static int check_ofs(const struct golden *g, const vdm_transformer_config *c, vdm_error *err)
 {
@@ -432,7 +444,7 @@ static int transformer(struct golden *g, vdm_error *err)
     int64_t xs[] = {-1, -1, m.config.in_channels, -1, -1};
     const char *const deciders[] = {"--batch", "--frames", NULL, "--size", "--size"};
     if (!status) status = shape_of(g, "x", 5, xs, drawn, limits, deciders, err);
-    if (!status) status = vdm_latents_check(&m.config, "x", xs[1], xs[3], xs[4], err);
+    if (!status) status = check_latents(&m.config, "x", xs[1], xs[3], xs[4], err);
     if (!status) status = read_adapter(g, &m.config, false, &lora, err);
     if (!status) status = forward(g, &m, lora.rank ? &lora : NULL, xs, err);
     vdm_lora_free(&lora);
@@ -650,7 +662,7 @@ static int training_data(struct golden *g, const vdm_transformer_config *c, vdm_
             N = (int64_t)g->o->learn.batch * g->o->learn.accumulate, t[] = {-1, N};
     const char *const deciders[] = {NULL, "--frames", NULL, "--size", "--size"};
     if (shape_of(g, "videos", 5, videos, drawn, limits, deciders, err) ||
-        vdm_latents_check(c, "videos", videos[1], videos[3], videos[4], err) ||
+        check_latents(c, "videos", videos[1], videos[3], videos[4], err) ||
         shape_of(g, "t", 2, t, (int64_t[]){g->o->learn.steps ? g->o->learn.steps : 3, N},
                  (int[]){MAX_STEPS, (int)N}, (const char *const[]){"--steps", NULL}, err))
         return -1;
