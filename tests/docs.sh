@@ -173,7 +173,7 @@ check_document() {
 make_vdm() {
     cat >"$1/vdm" <<'END'
 #!/bin/sh
-case " $* " in *" --size "[1-9][0-9][0-9]*x*) set -- "$@" --size 64x64 ;; esac
+case " $* " in *" --size "[1-9]*x*) set -- "$@" --size 64x64 ;; esac
 case " $* " in *" --plan "* | *" --help "*) exec "$VDM" "$@" ;; esac
 case $1 in
 demo) shift && exec "$VDM" demo "$@" --steps 1 --shots 2 --limit 2 --ensemble 1 ;;
@@ -200,7 +200,7 @@ bring() {
     for name in MODEL DIR random m8; do ln -s "$PWD/models/tiny" "$1/$name"; done
     printf '{"train": [{"input": [[1, 2], [3, 0]], "output": [[2, 1], [0, 3]]}], "test": [{"input": [[4, 0], [0, 5]], "output": [[0, 4], [5, 0]]}]}\n' >"$1/TASK.json"
     for i in 1 2 3 4; do cp "$1/TASK.json" "$1/training/$i.json"; done
-    "$VDM" tasks flip-h -n 2 --tests 2 --grid 8x12 -o "$1/photos" >/dev/null 2>&1 && rm "$1/photos/task.json"
+    "$VDM" tasks flip-h -n 2 --tests 2 -o "$1/photos" >/dev/null 2>&1 && rm "$1/photos/task.json"
 }
 
 # The lines of a document's blocks, without comments; its ./vdm lines as a shell script: loops as they are.
