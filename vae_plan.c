@@ -39,7 +39,7 @@ int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, c
         g->frames != vdm_vae_video_frames(vae, g->latent_frames))
         return vdm_fail(err,
                         "geometry: %d frames of %dx%d and %d latent frames of %dx%d, %d of them padding: "
-                        "expected sizes that vdm_geometry_init sets",
+                        "these do not belong together; vdm_geometry_init computes them",
                         g->frames, g->height, g->width, g->F, g->h, g->w, g->pad);
     return c ? vdm_latents_check(c, "geometry", g->F, g->h, g->w, err) : 0;
 }

@@ -101,8 +101,8 @@ typedef struct vdm_geometry {
 } vdm_geometry;
 int vdm_geometry_init(vdm_geometry *g, const vdm_model_config *c, int frames, int height, int width,
                       vdm_error *err);
-/* Rejects a geometry whose fields do not belong together, or that the transformer (NULL: any) does not support. Every
- * function that computes with a geometry calls it. */
+/* Rejects a geometry whose fields do not belong together, or that the transformer (NULL: any) does not support.
+ * vdm_fit_data_make, vdm_sample, vdm_learn and vdm_answer call it. */
 int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, const vdm_vae_config *vae,
                        vdm_error *err);
 /* The transformer's part of it: latents of F frames of h x w. name: in the sentence. Rotary positions beyond the sample

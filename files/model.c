@@ -658,6 +658,8 @@ int vdm_latents_check(const vdm_transformer_config *c, const char *name, int64_t
     if (c->learned_positions && !sampled)
         return vdm_fail(err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for %dx%d",
                         name, h, w, c->sample_height, c->sample_width);
-    if (F / pt * (h / p) * (w / p) > 1 << 24) return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
+    const int64_t limit = 1 << 24; /* first each factor: their product could overflow */
+    if (F > limit || h > VDM_MAX_SIDE || w > VDM_MAX_SIDE || F / pt * (h / p) * (w / p) > limit)
+        return vdm_fail(err, "%s: more than %d tokens", name, 1 << 24);
     return 0;
 }

@@ -246,6 +246,8 @@ static void check_grown(void)
     expect(0, "frames of 80x80",
            "predict --model grown --image q.ppm --size 80x80 --sample-steps 1 --lora "
            "long-run/lora.safetensors -o a.ppm");
+    expect(0, "frames of 80x80",
+           "eval long.json --model grown --lora long-run/lora.safetensors --sample-steps 1");
     expect(1, "this model takes at most 80x80",
            "predict --model grown --image q.ppm --size 96x96 --lora long-run/lora.safetensors --plan");
 }

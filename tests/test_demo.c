@@ -586,7 +586,6 @@ static void check_vote(void)
     expect(1, "wide/2&.ppm: expected an answer of 32x48 pixels, found", "vote task wide -o voted");
 }
 
-/* Answers that are shown during learning don't change the result. */
 /* 199 of 200 answers are exact, one cell of the other is wrong: that is neither 100 % nor 1. */
 static void check_shares(void)
 {
@@ -613,6 +612,7 @@ static void check_shares(void)
     check_report("voted.hardly/report.html", few, 2);
 }
 
+/* Answers that are shown during learning don't change the result. */
 static void check_looks(void)
 {
     expect(0, "0 of 5 exact", "demo task --model model --steps 12 --rank 2 --sample-steps 1 -o looks");
@@ -711,6 +711,8 @@ static void check_users_task(void)
         {"rm users/task/train/0000.out.ppm users/task/test/0000.out.ppm", "expected a new or empty folder"},
         {"mv users/task/test/0000.in.ppm users/task/test/0001.in.ppm", "expected a new or empty folder"},
         {"sed -i s/discrete/linear/ users/task/task.json", "found another task"},
+        {"touch users/task/README", "found another task"},
+        {"touch users/task/train/.DS_Store", "found another task"},
         {"rm -r users/task && \"$VDM\" tasks recolour -n 3 --tests 1 -o users/task", "found another task"},
         {"rm -r linked && mv users/task linked && ln -s ../linked users/task", "found another task"},
         {"rm -r linked && mv users/task/train linked && ln -s ../../linked users/task/train",

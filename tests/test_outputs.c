@@ -282,7 +282,7 @@ static void check_stopped_eval(void)
     expect_shell(0, "",
                  "cp -r task stopped; for i in c d e; do cp task/test/b.in.ppm stopped/test/$i.in.ppm; done");
     expect(0, "4 answered", "%s --seed 1", eval);
-    CHECK(!strstr(printed, "other picture"), "%s", printed);
+    CHECK(!strstr(printed, "not from this run"), "%s", printed);
     expect_shell(0, "", "! grep -q 'not finished' stopped.run/report.html");
     expect_shell(
         1, "interrupted",
@@ -292,8 +292,8 @@ static void check_stopped_eval(void)
     expect_shell(0, "", "grep -q '<code>vdm eval</code>' stopped.run/report.html");
     expect(0, "4 answered", "%s", eval); /* the folder is still its own */
     expect_shell(0, "", "! grep -q 'not finished' stopped.run/report.html");
-    expect(0, "stopped.run: 3 other pictures NAME.ppm in this folder, which this run did not write",
-           "%s --limit 1", eval);
+    expect(0, "stopped.run: 3 pictures in this folder (NAME.ppm) are not from this run", "%s --limit 1",
+           eval);
 }
 
 /* What a task or a command names wrong is found before the model is loaded, and named. */
@@ -456,6 +456,11 @@ static void check_golden_stops(void)
     expect_shell(
         1, "interrupted",
         "\"$VDM\" golden " MODEL " --size 32x48 --what train --steps 1000 -o long.g & "
+        "for i in $(seq 3000); do ls long.g.* 2>/dev/null && break; sleep 0.01; done; kill $!; wait $!");
+    expect_shell(0, "", "! ls long.g* 2>/dev/null");
+    expect_shell(
+        1, "interrupted at tensor",
+        "\"$VDM\" golden " MODEL " --size 32x48 --batch 512 --only '*' -o long.g & "
         "for i in $(seq 3000); do ls long.g.* 2>/dev/null && break; sleep 0.01; done; kill $!; wait $!");
     expect_shell(0, "", "! ls long.g* 2>/dev/null");
 }

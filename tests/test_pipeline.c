@@ -359,6 +359,8 @@ static void check_sizes(void)
     vdm_tape_shape shape = {.B = 1, .F = 3, .h = 3, .w = 4};
     CHECK(!vdm_tape_new(m.transformer, &shape, &err) && strstr(err.text, "multiples of the patch"), "%s",
           err.text);
+    shape = (vdm_tape_shape){.B = 1, .F = 1 << 30, .h = 1 << 30, .w = 1 << 30};
+    CHECK(!vdm_tape_new(m.transformer, &shape, &err) && strstr(err.text, "tokens"), "%s", err.text);
     vdm_model_close(&m);
 }
 

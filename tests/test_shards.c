@@ -486,6 +486,7 @@ static void check_task_commands(void)
            "arc tasks/a --vae-roundtrip --model model --size 48x32 --cell 8 --border 0 --grow 64");
     expect(0, "    48x48     8 ",
            "arc tasks/a --vae-roundtrip --model model --size 32x48 --cell 8 --border 0 --grow 64");
+    expect(0, "", "arc tasks/a --vae-roundtrip --model model --size 128x128 --border 0 --shots 1");
 }
 
 int main(void)

@@ -126,7 +126,8 @@ int options_reject_unused(const options *o, int command);
 /* The program's defaults (the paper's), then those of the model's vdm.json; model NULL: the default model.
 * A command without --model has the program's only. */
 int options_defaults(options *o, int command, const char *model, vdm_error *err);
-/* Prints the settings of MODEL/vdm.json that have an effect on one of these commands, line by line; nothing if there is no such file. */
+/* Prints the settings of MODEL/vdm.json that have an effect on one of these commands, line by line; nothing if there is
+ * no such file. */
 int options_print_own(const char *model, int commands, vdm_error *err);
 /* "--model DIR --steps 800 ...": every setting of vdm arc that its results depend on, from the table; vdm_free. */
 char *options_key(const options *o, vdm_error *err);

@@ -93,7 +93,7 @@ const struct option_row option_rows[] = {
     {"--colour", "none|shift|affine|palette", CHOICE, AT(eval.colour), 0, 0, EVAL, 0,
      "correct the colours of answers in one view: shift adds one offset, affine and palette learn a map from training pairs (none)"},
     {"--train-pairs", "N", COUNT, AT(eval.train_pairs), 0, VDM_MAX_PAIRS, EVAL, 0,
-     "also answer the first N training pairs that were learned: to learn the colour map from them, and to detect memorising (8, or the number of test pictures if smaller: of those that --limit leaves, except if a colour map is learned)"},
+     "also answer the first N training pairs that were learned: to learn the colour map from them, and to detect memorising (the smaller of 8 and the number of test pictures; --limit reduces it too, unless a colour map is learned)"},
     {"--views", "N", COUNT, AT(eval.views), 1, MAX_VIEWS, ARC | FIT | PREDICT | EVAL | DEMO, KEY,
      "learn and answer a task of grids in N views with one adapter: mirrored, transposed, recoloured, each with its own prompt; a majority vote decides (fit, demo, arc: the model's, or 1; predict, eval: the adapter's)"},
     {"--view", "K", COUNT, AT(eval.view), 0, MAX_VIEWS - 1, FIT | EVAL, 0,

@@ -52,7 +52,7 @@ static bool is_no_roundtrip(const options *o)
     return !o->arc.vae_roundtrip;
 }
 
-static bool has_cell_limit(const options *o)
+static bool uses_cell(const options *o)
 {
     return is_no_roundtrip(o) || o->canvas.grow > 0;
 }
@@ -118,7 +118,7 @@ static const struct rule {
      "--no-image-noise --init --save-every --watch-every --views --attempts --size-rule --colour --augment --shard "
      "--out --memory-limit --seed",
      is_no_roundtrip, "a run that answers tasks, not --vae-roundtrip"},
-    {ARC, "--cell", has_cell_limit,
+    {ARC, "--cell", uses_cell,
      "--grow, or a run that answers tasks: --vae-roundtrip measures cells of many sizes"},
     {ARC, NULL, is_no_report, "a run that answers tasks, not --report"},
     {COMPARE, "--as", has_expected, "--tol expected"},

@@ -4,9 +4,9 @@
  *         -> per seed and view a video -> last frame -> grid, brought back to the first view -> votes -> answers
  *
  * In one view the answers are in the order of the seeds, without repeats: attempt 1 is the answer of --seed, however
- * many there are. Views have their own prompts (--views) or the same one (--augment): then the answers of all views and seeds are counted, and attempt k is the k-th most frequent grid; in a tie that of
- * the earlier seed, then that of the earlier view. The majority vote of each cell comes before grids that occurred
- * once. */
+ * many there are. Views have their own prompts (--views) or the same one (--augment): then the answers of all views and
+ * seeds are counted, and attempt k is the k-th most frequent grid; in a tie that of the earlier seed, then that of the
+ * earlier view. The majority vote of each cell comes before grids that occurred once. */
 #include "tools/arc/solve.h"
 #include "tools/messages.h"
 #include "tools/run/canvas.h"

@@ -168,6 +168,7 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     arc_list list = {0};
     options settled = *o;
     int status = list_read(&list, o->operands[0], err);
+    canvas_allow(&settled, VDM_MAX_SIDE); /* only the VAE computes, whose size has no limit */
     if (!status) status = session_plan(&c.s, &settled, NULL, o->height, o->width, err);
     if (!status) status = session_load(&c.s, err);
     for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 
 static const char DEFAULT_FOLDER[] = "arc";
-enum { SHTRAIN_PAIRS = 10 };
+enum { SHOWN_PAIRS = 10 };
 
 /* ------------------------------------------------------------------------------------------------
  * In the terminal */
@@ -29,7 +29,7 @@ static void show_pairs(const solver *s)
     const char *captions[] = {"input", "output"};
     int n = training_pairs(&s->training);
     printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, n == 1 ? "" : "s");
-    for (int i = 0; i < n && i < SHTRAIN_PAIRS; i++) {
+    for (int i = 0; i < n && i < SHOWN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);
         printf("\n");
@@ -137,7 +137,6 @@ int command_arc(int argc, char **argv)
         return misuse("arc: --out, --shard, --limit and --vae-roundtrip go with a folder of tasks");
     if (o.arc.shard && !shard_is_legal(o.arc.shard))
         return misuse("--shard: expected I/N with I from 1 to N, found '%s'", o.arc.shard);
-    canvas_allow(&o, o.canvas.grow);
     console_watch_signals();
     char *command = command_line("arc", argc, argv, &err);
     if (!command || (!o.arc.report && !o.arc.vae_roundtrip && training_init_options(&o, ARC, &err)))

@@ -100,7 +100,7 @@ static int set_aside(const char *dir, vdm_error *err)
 static const char HASH_FILE[] = "task.hash";
 enum { HASH_LINE = 64 };
 
-static void print_hash(char line[static HASH_LINE], uint64_t hash)
+static void hash_line(char line[static HASH_LINE], uint64_t hash)
 {
     snprintf(line, HASH_LINE, "vdm demo made task/: %016" PRIx64 "\n", hash);
 }
@@ -112,13 +112,13 @@ static int write_hash(const char *out, uint64_t hash, vdm_error *err)
     int status = path ? vdm_file_open(&f, path, err) : -1;
     vdm_free(path);
     if (status) return -1;
-    print_hash(line, hash);
+    hash_line(line, hash);
     fputs(line, f.stream);
     return vdm_file_commit(&f, err);
 }
 
 /* Whether a demo made the task in OUT/task and nothing in it has changed since. A user's file task.hash is rejected. */
-static int find_made(bool *made, const char *out, const char *dir, vdm_error *err)
+static int read_made(bool *made, const char *out, const char *dir, vdm_error *err)
 {
     char line[HASH_LINE], *text = NULL;
     size_t size;
@@ -128,7 +128,7 @@ static int find_made(bool *made, const char *out, const char *dir, vdm_error *er
     if (!has(out, HASH_FILE)) return 0;
     char *path = vdm_path(out, HASH_FILE, err);
     int status = path ? vdm_read_file(path, VDM_MAX_JSON, &text, &size, err) : -1;
-    print_hash(line, 0);
+    hash_line(line, 0);
     if (!status && strncmp(text, line, strcspn(line, ":")) != 0)
         status =
             vdm_fail(err,
@@ -136,7 +136,7 @@ static int find_made(bool *made, const char *out, const char *dir, vdm_error *er
                      "be replaced; choose another folder, or move the file",
                      path);
     if (!status && !task_hash_folder(&hash, dir, &other)) {
-        print_hash(line, hash);
+        hash_line(line, hash);
         *made = strcmp(text, line) == 0;
     }
     vdm_free(text);
@@ -168,7 +168,7 @@ static int replace_task(const char *dir, const char *unfinished, bool made, vdm_
 static int clear_task(const char *out, const char *dir, vdm_error *err)
 {
     bool made;
-    char *unfinished = find_made(&made, out, dir, err) ? NULL : vdm_path(dir, TASK_UNFINISHED, err);
+    char *unfinished = read_made(&made, out, dir, err) ? NULL : vdm_path(dir, TASK_UNFINISHED, err);
     if (!unfinished) return -1;
     int status = vdm_is_folder(unfinished) ? set_aside(dir, err) : replace_task(dir, unfinished, made, err);
     vdm_free(unfinished);

@@ -296,11 +296,33 @@ static int hash_settings(uint64_t *hash, const char *dir, vdm_error *err)
     return status;
 }
 
+/* Entries of dir/part (part NULL: of dir) but "." and "..": 0 if there is no such folder */
+static int count_entries(const char *dir, const char *part)
+{
+    vdm_error none;
+    char *path = part ? vdm_path(dir, part, &none) : NULL;
+    DIR *d = part && !path ? NULL : opendir(path ? path : dir);
+    int n = d ? -2 : 0;
+    while (d && readdir(d)) n++;
+    if (d) closedir(d);
+    vdm_free(path);
+    return n;
+}
+
+/* Whether the folder has nothing but the task: task.json, and train/ and test/ with two pictures for each example */
+static bool has_only_task(const char *dir, const vdm_task *t)
+{
+    int train = count_entries(dir, "train"), test = count_entries(dir, "test");
+    return train == 2 * t->n_train && test == 2 * t->n_test && count_entries(dir, NULL) <= 3;
+}
+
 int task_hash_folder(uint64_t *hash, const char *dir, vdm_error *err)
 {
     vdm_task t;
     if (check_no_link(dir, err) || hash_settings(hash, dir, err) || vdm_task_read(&t, dir, err)) return -1;
-    int status = hash_examples(hash, dir, "train", t.train, t.n_train, err);
+    int status =
+        has_only_task(dir, &t) ? 0 : vdm_fail(err, "%s: expected a task only, found other files", dir);
+    if (!status) status = hash_examples(hash, dir, "train", t.train, t.n_train, err);
     if (!status) status = hash_examples(hash, dir, "test", t.test, t.n_test, err);
     vdm_task_free(&t);
     return status;

@@ -66,7 +66,7 @@ typedef struct gap {
     int64_t n;              /* elements */
     int64_t not_finite;     /* the first NaN or Inf that the other file should not have there, or -1 */
     bool reference_is_nan;  /* ... because the reference has NaN there */
-    int64_t got_not_finite; /* elements of the other file that are NaN or Inf */
+    int64_t got_not_finite; /* elements of the other file that are NaN or Inf where the reference is not the same Inf */
     bool exact;             /* integers: every element has to be the same */
     int64_t different;      /* of these: elements that differ */
     double max_abs, max_rel, l2, cosine;
@@ -110,8 +110,8 @@ typedef struct comparison {
     char precision[16]; /* of the expected errors, "f32" or "bf16"; "" if --tol is a number */
     char cause[512];
 } comparison;
-/* Passes on what there is to note, each as a sentence without its end: in what the files say that they are of different
- * things, what was not used or compared, why a tensor outside its tolerance counts as agreeing (compare_notes.c). */
+/* Passes on what there is to note, each as a sentence without its end: the metadata in which the files differ, what was
+ * not used or compared, why a tensor outside its tolerance counts as agreeing (compare_notes.c). */
 void comparison_notes(const comparison *c, void (*note)(void *user, const char *text), void *user);
 int comparison_page(const comparison *c, const char *path, vdm_error *err);
 

@@ -22,7 +22,7 @@ static void add(const struct notes *n, const char *format, ...)
     n->note(n->user, text);
 }
 
-/* In what the two files say that they are of different things */
+/* The metadata in which the two files differ */
 static void add_facts(const struct notes *n, const comparison *c)
 {
     static const char *const keys[] = {"what", "model_hash", "version"};

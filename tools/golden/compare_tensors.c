@@ -116,7 +116,7 @@ static double find_not_finite(const finding *f, double unit, gap *p)
         for (int64_t i = 0; i < m; i++) {
             bool infinite = isinf(r[i]) && isinf(g[i]) && signbit(r[i]) == signbit(g[i]);
             if (isfinite(r[i])) squares += unit * r[i] * (unit * r[i]);
-            p->got_not_finite += !isfinite(g[i]);
+            p->got_not_finite += !isfinite(g[i]) && !infinite;
             if (p->not_finite >= 0 || infinite || (isfinite(r[i]) && isfinite(g[i]))) continue;
             p->not_finite = at + i;
             p->reference_is_nan = isnan(r[i]);

@@ -162,13 +162,13 @@ static int finish(struct golden *g, const char *command, vdm_error *err)
         all[n++][1] = g->expected[i].text;
     }
     for (int i = 0; i < g->n_facts; i++, n++) all[n][0] = g->facts[i][0], all[n][1] = g->facts[i][1];
+    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
+    if (g->status) return vdm_fail(err, "%s", g->err.text);
     const char *unused = pattern_unused(g->o->only, g->matched);
     if (unused)
         return vdm_fail(err,
                         "--only %.*s: no tensor of --what %s has such a name; --names explains the names",
                         (int)strcspn(unused, ","), unused, g->what);
-    if (g->trace.failed) return vdm_fail(err, "golden: no memory for a tensor of the trace");
-    if (g->status) return vdm_fail(err, "%s", g->err.text);
     return vdm_safetensors_end(&g->file, (const char *const(*)[2])all, n, err);
 }
 
@@ -320,16 +320,26 @@ static char *part(const struct golden *g, const char *name, vdm_error *err)
     return vdm_path(g->o->model, name, err);
 }
 
-/* The factor of the latents, once, also where the VAE does not compute: its absence is no failure then. */
-static void scaling_fact(struct golden *g)
+/* The factor of the latents, once */
+static void scaling_fact(struct golden *g, const vdm_vae_config *c)
 {
-    vdm_vae_config c;
-    vdm_error none;
     for (int i = 0; i < g->n_facts; i++)
         if (strcmp(g->facts[i][0], "scaling_factor") == 0) return;
-    char *dir = part(g, "vae", &none);
-    if (dir && !vdm_vae_config_read(&c, dir, &none)) fact(g, "scaling_factor", c.scaling_factor);
+    fact(g, "scaling_factor", c->scaling_factor);
+}
+
+/* The same where the VAE does not compute: the model need not have one. */
+static int read_scaling_fact(struct golden *g, vdm_error *err)
+{
+    vdm_vae_config c;
+    char *dir = part(g, "vae", err);
+    int status = dir ? 0 : -1;
+    if (dir && vdm_is_folder(dir)) {
+        status = vdm_vae_config_read(&c, dir, err);
+        if (!status) scaling_fact(g, &c);
+    }
     vdm_free(dir);
+    return status;
 }
 
 static void vae_facts(struct golden *g, const vdm_vae_config *c)
@@ -337,7 +347,7 @@ static void vae_facts(struct golden *g, const vdm_vae_config *c)
     fact(g, "groups", c->groups);
     fact(g, "vae_norm_eps", c->norm_eps);
     fact(g, "tiled", g->o->tiled);
-    scaling_fact(g);
+    scaling_fact(g, c);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -350,10 +360,10 @@ static int load_transformer(struct golden *g, vdm_transformer *m, vdm_error *err
     vdm_free(dir);
     if (status) return -1;
     transformer_facts(g, &m->config);
-    scaling_fact(g);
-    if (!hash_part(g, "transformer", WEIGHTS, err)) return 0;
-    vdm_transformer_free(m);
-    return -1;
+    status = read_scaling_fact(g, err);
+    if (!status) status = hash_part(g, "transformer", WEIGHTS, err);
+    if (status) vdm_transformer_free(m);
+    return status;
 }
 
 static int load_vae(struct golden *g, vdm_vae *m, vdm_error *err)

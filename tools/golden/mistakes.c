@@ -121,9 +121,10 @@ static bool is_of_adapter(const search *s)
         return false;
     bool agree = other_agrees(s, "grad.v");
     for (int64_t i = 0; i < s->b->ref.count && s->b->order[i] != s->f->ref && agree; i++) {
-        const char *full = s->b->order[i]->name, *name = full + s->prefix_length;
-        bool same = strncmp(full, s->f->ref->name, (size_t)s->prefix_length) == 0;
-        if (!same || strncmp(name, blocks, length) != 0) continue;
+        const char *full = s->b->order[i]->name;
+        if (strncmp(full, s->f->ref->name, (size_t)s->prefix_length) != 0) continue;
+        const char *name = full + s->prefix_length;
+        if (strncmp(name, blocks, length) != 0) continue;
         bool of_block = !name[length + strspn(name + length, "0123456789")];
         if (of_block && both_other(s->b, full)) agree = other_agrees(s, name);
     }

@@ -208,7 +208,7 @@ static void pairs(struct writer *w)
         "output (transition: ",
         n, n == 1 ? "" : "s");
     escape(w->f, l->phi_name);
-    fprintf(w->f, ").</p>\n");
+    fprintf(w->f, ")%s.</p>\n", l->augmented > 1 ? " in every view; those of the first view are shown" : "");
     int i = 0;
     for (w->spent = 0; i < n && w->spent < BUDGET && !w->status; i++) {
         if (i == FIRST_PAIRS) fprintf(w->f, "<details><summary>%d more</summary>\n", n - i);

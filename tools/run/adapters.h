@@ -5,7 +5,8 @@
 #include "tools/run/model_session.h"
 
 /* The scale of the image's latents, the frames and, for eval, the view of the file become those of the options that were
- * not given. Pictures as large as those that it was learned on are accepted. Rejected if --image-scale contradicts it. Call it before the plan is made. */
+ * not given. Pictures as large as those that it was learned on are accepted. Rejected if --image-scale contradicts it.
+ * Call it before the plan is made. */
 int adapter_apply(options *o, const char *path, int command, vdm_error *err);
 /* The same for every --lora. */
 int adapters_apply(options *o, int command, vdm_error *err);

@@ -6,7 +6,8 @@
 
 /* Lays an ARC-AGI task out on its canvas and sets o's --size to the canvas's: o's settings, else those of the model's
  * vdm.json for arc, else the paper's. If the canvas has to grow, o->learn.batch and o->learn.steps change, so that a step
- * has as many tokens as before; the model's limit of the size does not hold up to --grow. answers: the test outputs' sizes count too. Other tasks stay as they are. */
+ * has as many tokens as before; the model's limit of the size does not hold up to --grow. answers: the test outputs' sizes
+ * count too. Other tasks stay as they are. */
 int canvas_lay_out(vdm_task *t, options *o, bool answers, vdm_error *err);
 /* Pictures may have sides of so many pixels even if the model's are smaller: session_plan accepts them. */
 void canvas_allow(options *o, int side);

@@ -4,7 +4,8 @@
 
 #include "vdm_task.h"
 
-/* Whose folder it is; command NULL: nobody's, as an ARC-AGI task's of a folder of tasks. Both are borrowed. */
+/* The command that a folder of outputs belongs to. command NULL: the folder is not claimed, as for the tasks of a folder
+ * (vdm arc --out). Both are borrowed. */
 typedef struct claim {
     const char *folder, *command; /* "eval" */
 } claim;

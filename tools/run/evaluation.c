@@ -581,8 +581,8 @@ void evaluation_print_others(const evaluation *a, const char *folder)
     }
     if (d) closedir(d);
     if (others > 0)
-        fprintf(stderr, "%s: %d other picture%s NAME.ppm in this folder, which this run did not write\n",
-                clean(folder), others, others == 1 ? "" : "s");
+        fprintf(stderr, "%s: %d picture%s in this folder (NAME.ppm) %s not from this run\n", clean(folder),
+                others, others == 1 ? "" : "s", others == 1 ? "is" : "are");
 }
 
 /* Without --at-least nothing is below: it is minus infinity. A mean that is not a number is below everything else. */
