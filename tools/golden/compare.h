@@ -66,7 +66,7 @@ typedef struct gap {
     int64_t n;              /* elements */
     int64_t not_finite;     /* the first NaN or Inf that the other file should not have there, or -1 */
     bool reference_is_nan;  /* ... because the reference has NaN there */
-    int64_t got_not_finite; /* elements of the other file that are NaN or Inf where the reference is not the same Inf */
+    int64_t got_not_finite; /* NaN or Inf of the other file, but for the reference's own Inf */
     bool exact;             /* integers: every element has to be the same */
     int64_t different;      /* of these: elements that differ */
     double max_abs, max_rel, l2, cosine;
