@@ -368,3 +368,8 @@ int vdm_colour_parse(vdm_colour *kind, const char *word)
         }
     return -1;
 }
+
+bool vdm_colour_learns(vdm_colour kind)
+{
+    return kind == VDM_COLOUR_AFFINE || kind == VDM_COLOUR_PALETTE;
+}

@@ -193,7 +193,8 @@ typedef enum vdm_colour {
                           are estimated by the affine map from true to seen ones */
 } vdm_colour;
 int vdm_colour_parse(vdm_colour *kind,
-                     const char *word); /* "none", "shift", "affine", "palette"; -1: others */
+                     const char *word);  /* "none", "shift", "affine", "palette"; -1: others */
+bool vdm_colour_learns(vdm_colour kind); /* a map, from the answers to training pairs */
 
 /* The colours seen where each true colour should have been. Zeroed at first; 100 KB. */
 typedef struct vdm_colour_study {

@@ -224,11 +224,6 @@ static int answer(struct samples *t, int a, int k, int q, int n, vdm_colour_stud
     return status;
 }
 
-static bool learns_colours(const solver *s)
-{
-    return s->colours.kind == VDM_COLOUR_AFFINE || s->colours.kind == VDM_COLOUR_PALETTE;
-}
-
 /* From the answers to the pairs that were learned, in the first view. */
 static int learn_colours(solver *s, struct samples *t, vdm_error *err)
 {
@@ -275,7 +270,7 @@ static int answer_all(solver *s, struct samples *t, vdm_error *err)
     int questions = s->task.n_test, learned = s->training.views.n, attempts = s->options.arc.attempts,
         status = 0, studied = training_pairs(&s->training);
     size_t frame = (size_t)g->height * (size_t)g->width * 3;
-    if (!learns_colours(s)) studied = 0;
+    if (!vdm_colour_learns(s->colours.kind)) studied = 0;
     t->group = evaluation_group(&s->session, questions > studied ? questions : studied);
     int groups =
         attempts * learned * ((questions + t->group - 1) / t->group) + (studied + t->group - 1) / t->group;

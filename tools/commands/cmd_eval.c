@@ -78,7 +78,7 @@ static int count_train_pairs(const options *o, const vdm_task *t, int learned, i
     int asked = o->eval.train_pairs;
     vdm_colour kind = VDM_COLOUR_NONE;
     vdm_colour_parse(&kind, o->eval.colour); /* one of the table's words */
-    if (kind >= VDM_COLOUR_AFFINE) n = t->n_test;
+    if (vdm_colour_learns(kind)) n = t->n_test;
     if (asked < 0) asked = n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (asked <= learned) return asked;
     if (o->eval.train_pairs > t->n_train)

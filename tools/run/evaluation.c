@@ -11,9 +11,9 @@
 #include "tools/messages.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/pictures.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <string.h>
 
@@ -37,7 +37,7 @@ static int plan_colours(evaluation *a, const session *s, vdm_error *err)
     if (vdm_colour_learn(&a->colours, kind, &a->diagnosis->colours, a->task->metric, a->task->grid.palette,
                          &why))
         return vdm_fail(err, "%s: --colour %s: %.300s", a->task->path, s->options->eval.colour, why.text);
-    if (kind >= VDM_COLOUR_AFFINE && !a->train_pairs)
+    if (vdm_colour_learns(kind) && !a->train_pairs)
         return vdm_fail(err, "%s: --colour %s is learned from training pairs: found none, or --train-pairs 0",
                         a->task->path, s->options->eval.colour);
     return 0;
@@ -573,13 +573,7 @@ int evaluation_write(const evaluation *a, const char *path, vdm_error *err)
 
 void evaluation_print_others(const evaluation *a, const char *folder)
 {
-    int others = -a->n;
-    DIR *d = opendir(folder);
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        const char *ending = strrchr(e->d_name, '.');
-        others += ending && strcmp(ending, ".ppm") == 0;
-    }
-    if (d) closedir(d);
+    int others = count_files(folder, ".ppm") - a->n;
     if (others > 0)
         fprintf(stderr, "%s: %d picture%s in this folder (NAME.ppm) %s not from this run\n", clean(folder),
                 others, others == 1 ? "" : "s", others == 1 ? "is" : "are");

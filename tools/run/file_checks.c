@@ -1,6 +1,7 @@
 /* Files and folders of a command. */
 #include "tools/run/file_checks.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -44,6 +45,18 @@ bool has(const char *folder, const char *name)
     bool there = path && stat(path, &st) == 0;
     vdm_free(path);
     return there;
+}
+
+int count_files(const char *folder, const char *ending)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        const char *last = strrchr(e->d_name, '.');
+        n += last && strcmp(last, ending) == 0;
+    }
+    if (d) closedir(d);
+    return n;
 }
 
 /* Recognised by the system's message, which ends the sentence, or by that of vdm_alloc. */

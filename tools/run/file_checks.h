@@ -11,6 +11,7 @@ int make_folder(const char *path, vdm_error *err);
 bool is_machine_fault(const vdm_error *err);
 /* Rejects text that is not UTF-8, before long work: for names that become part of JSON. */
 int check_utf8(const char *text, vdm_error *err);
-bool has(const char *folder, const char *name); /* the folder contains that name */
+bool has(const char *folder, const char *name);          /* the folder contains that name */
+int count_files(const char *folder, const char *ending); /* names with this ending, ".ppm" */
 
 #endif
