@@ -207,7 +207,7 @@ build/fuzz/fuzz_compare build/fuzz/fuzz_coco build/fuzz/fuzz_inject build/fuzz/f
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/tests/fuzz/memory_files.o build/fuzz/libvdm.a
 	$(CC) -fsanitize=fuzzer $(filter %.o,$^) build/fuzz/libvdm.a $(LDLIBS) -o $@
 
-# Learns a task with the embedded model, and answers: one and a half to four minutes on two cores, build included.
+# Learns a task with the embedded model, and answers: a minute and a half on two fast cores, build included.
 demo:
 	@echo "Building vdm, up to a minute; then a model learns from 30 pairs of grids to exchange rows and columns, and answers 50 others."
 	@$(MAKE) -s vdm
