@@ -681,7 +681,8 @@ struct amx_pass {
     bool first, last, add;
 };
 
-/* A pass over one block of outputs, which is in partial [32,32] between passes, and if the output has only a part of it. */
+/* One pass over a block of outputs. Between passes, and wherever the output has only a part of the block, it is in partial
+ * [32,32]. */
 static void run_amx_pass(const struct amx_pass *p, int64_t rows, int64_t cols, const float *a, int64_t panel,
                          const float *b, struct output o, float *partial)
 {
