@@ -197,7 +197,7 @@ bring() {
     done
     mkdir "$1/training" || exit 1
     ln -s "$PWD/models" "$1/models"
-    for name in MODEL DIR random m8; do ln -s "$PWD/models/tiny" "$1/$name"; done
+    for name in MODEL DIR random m8 one; do ln -s "$PWD/models/tiny" "$1/$name"; done
     printf '{"train": [{"input": [[1, 2], [3, 0]], "output": [[2, 1], [0, 3]]}], "test": [{"input": [[4, 0], [0, 5]], "output": [[0, 4], [5, 0]]}]}\n' >"$1/TASK.json"
     for i in 1 2 3 4; do cp "$1/TASK.json" "$1/training/$i.json"; done
     "$VDM" tasks flip-h -n 2 --tests 2 -o "$1/photos" >/dev/null 2>&1 && rm "$1/photos/task.json"
