@@ -261,7 +261,10 @@ static void check_users_files(void)
          {"lora.safetensors", "train.csv", "scores.csv", "strip.png", "demo.html"}},
         {"arc tasks/one.json " MODEL " --size 32x48 --steps 1",
          {"lora.safetensors", "train.csv", "arc.html"}},
+        {"vote grids answers", {"0000.ppm", "scores.csv", "report.html"}},
     };
+    expect(0, "", "tasks recolour -n 2 --tests 1 -o grids");
+    expect_shell(0, "", "mkdir answers; cp grids/test/0000.out.ppm answers/0000.ppm");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (int k = 0; k < 5 && cases[i].files[k]; k++) {
             expect_shell(0, "", "rm -rf mine mine.0; mkdir mine; echo precious > mine/%s; cp -r mine mine.0",
