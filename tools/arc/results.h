@@ -25,7 +25,7 @@ typedef struct arc_result {
     vdm_palette palette;
     arc_test *tests;
     int n_tests;
-    double seconds; /* of the process that ended the task: if it was resumed, those before are not counted */
+    double seconds; /* NaN: not known, because the task was resumed, and those before are not in its state */
 } arc_result;
 void result_free(arc_result *r);
 bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */

@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,10 +287,14 @@ static int check_line(const shard *s, int i, vdm_error *err)
 {
     const arc_result *r = &s->done.all[i];
     const char *path = s->o->arc.out;
-    if (strcmp(r->run, s->run) != 0 || r->of != s->tasks)
-        return vdm_fail(err,
-                        "%s: line %d is from another run: expected %d tasks, '%.400s', found %d, '%.400s'",
-                        path, i + 1, s->tasks, s->run, r->of, r->run);
+    char difference[400];
+    if (r->of != s->tasks)
+        return vdm_fail(err, "%s: line %d is from another run: found one of %d tasks, expected %d", path, i + 1,
+                        r->of, s->tasks);
+    if (strcmp(r->run, s->run) != 0) {
+        run_difference(difference, sizeof difference, r->run, s->run);
+        return vdm_fail(err, "%s: line %d is from another run: %s", path, i + 1, difference);
+    }
     if (*r->configuration && strcmp(r->configuration, s->configuration) != 0)
         return vdm_fail(err,
                         "%s: line %d is from another run: a configuration of %s was changed since "
@@ -300,6 +305,10 @@ static int check_line(const shard *s, int i, vdm_error *err)
                         "%s: line %d: found a result of task '%.200s', expected one of the %d tasks of %s; "
                         "choose another file",
                         path, i + 1, r->task, s->tasks, s->o->operands[0]);
+    for (int k = 0; k < i; k++)
+        if (strcmp(s->done.all[k].task, r->task) == 0)
+            return vdm_fail(err, "%s: line %d: found a second result of task '%.200s', expected one (line %d)",
+                            path, i + 1, r->task, k + 1);
     return 0;
 }
 
@@ -423,9 +432,9 @@ static void count(shard *s, const arc_result *r)
 
 static void report_task(shard *s, const arc_result *r, int at, int all)
 {
-    char text[256], seconds[32];
+    char text[256], seconds[32] = "resumed";
     result_text(r, text, sizeof text);
-    format_seconds(seconds, sizeof seconds, r->seconds);
+    if (isfinite(r->seconds)) format_seconds(seconds, sizeof seconds, r->seconds);
     count(s, r);
     printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
            r->error ? clean(r->error) : text, seconds, s->solved, s->answered + s->failed);
@@ -456,7 +465,9 @@ static int read_task(const char *path, char hash[HASH_TEXT], int *n_tests, vdm_e
 /* A task that can't be answered has a line with the reason. */
 static int keep_error(arc_result *r, int n_tests, const char *why, vdm_error *err)
 {
+    double seconds = r->seconds;
     result_free(r);
+    r->seconds = seconds;
     r->error = vdm_copy_text(why, err);
     r->failed_tests = n_tests;
     return r->error ? 0 : -1;
