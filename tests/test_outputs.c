@@ -64,6 +64,10 @@ static void check_outputs_over_inputs(void)
              " --steps 1 --limit 1 --init run/lora.safetensors -o run"); /* a folder without a state */
     rejected("model/vae/config.json", "among the files of model",
              "golden " MODEL " --what vae-encode -o model/vae/config.json");
+    expect_shell(0, "", ": > model/prompt_embeds.safetensors");
+    rejected("model/prompt_embeds.safetensors", "would replace model",
+             "golden " MODEL " --what vae-encode -o model/prompt_embeds.safetensors");
+    expect_shell(0, "", "rm model/prompt_embeds.safetensors");
     rejected("task/test/b.in.ppm", "among the files of task",
              "eval task " MODEL " --sample-steps 1 -o task/test");
     static const char *const into_the_task[] = {"eval task " MODEL " --sample-steps 1 -o task/test/answers",
