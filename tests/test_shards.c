@@ -283,21 +283,28 @@ static void check_other_results(void)
     expect_shell(0, "", "sed '1p' all.jsonl > other.jsonl");
     arc(1, "other.jsonl: line 2: found a second result of task 'a/count', expected one (line 1)",
         "tasks --out other.jsonl");
+    expect_shell(
+        0, "",
+        "sed '1{h;p;s/.*//p;g}' all.jsonl > other.jsonl"); /* an empty line, which editors leave, counts */
+    arc(1, "other.jsonl: line 3: found a second result of task 'a/count', expected one (line 1)",
+        "tasks --out other.jsonl");
     expect_shell(0, "", "sed 's/; contents ..../; contents 0000/' all.jsonl > other.jsonl");
     arc(1, "line 1 is from another run: the contents of files differ", "tasks --out other.jsonl");
     merge(1, "the contents of files differ", "all.jsonl other.jsonl");
     expect_shell(0, "", "sed 's/; contents [0-9a-f]*//' all.jsonl > other.jsonl");
     arc(1, "line 1 is from another run: some are of version 0.1.0", "tasks --out other.jsonl");
     arc(0, "2 tasks, solved", "tasks/a --out other2.jsonl --shots 1 --augment 1");
-    expect_shell(0, "", "grep -q '; shots in every view; contents ' other2.jsonl && "
-                        "sed 's/; shots in every view//' other2.jsonl > other3.jsonl");
+    expect_shell(0, "",
+                 "grep -q '; shots in every view; contents ' other2.jsonl && "
+                 "sed 's/; shots in every view//' other2.jsonl > other3.jsonl");
     arc(1, "line 1 is from another run: --shots with --augment: some are of an earlier build",
         "tasks/a --out other3.jsonl --shots 1 --augment 1");
     arc(0, "2 tasks, solved", "tasks/a --out seeds.jsonl --attempts 3");
     expect_shell(0, "", "sed 's/; answers by seed//' seeds.jsonl > other3.jsonl");
     arc(1, "line 1 is from another run: --attempts above 2: some are of an earlier build",
         "tasks/a --out other3.jsonl --attempts 3");
-    merge(1, "results of different runs: 'b/twice' is one of 4 tasks, 'count' one of 2", "all.jsonl seeds.jsonl");
+    merge(1, "results of different runs: 'b/twice' is one of 4 tasks, 'count' one of 2",
+          "all.jsonl seeds.jsonl");
 }
 
 /* The tensors of an adapter with another alpha for some of its modules. */
@@ -307,9 +314,10 @@ static void write_adapter(const char *alpha)
     vdm_error err;
     vdm_safetensors f;
     if (!CHECK(vdm_safetensors_open(&f, "one/lora.safetensors", &err) == 0, "%s", err.text)) return;
-    snprintf(metadata, sizeof metadata,
-             "{\"transformer.lora_alpha\": 2, \"transformer.r\": 2, \"transformer.alpha_pattern\": {\"to_q\": %s}}",
-             alpha);
+    snprintf(
+        metadata, sizeof metadata,
+        "{\"transformer.lora_alpha\": 2, \"transformer.r\": 2, \"transformer.alpha_pattern\": {\"to_q\": %s}}",
+        alpha);
     const char *const pairs[][2] = {{"lora_adapter_metadata", metadata}};
     CHECK(vdm_safetensors_write("init.safetensors", f.tensors, f.count, pairs, 1, &err) == 0, "%s", err.text);
     vdm_safetensors_close(&f);
@@ -319,7 +327,7 @@ static void write_adapter(const char *alpha)
 static void check_init(void)
 {
     write_adapter("3");
-    arc(0, "2 tasks, solved", "tasks/a --out init.jsonl --init init.safetensors");
+    arc(0, "--limit 3: tasks/a has 2 tasks", "tasks/a --out init.jsonl --init init.safetensors --limit 3");
     arc(0, "2 tasks already have a result", "tasks/a --out init.jsonl --init init.safetensors");
     write_adapter("4");
     arc(1, "line 1 is from another run: the contents of files differ",
@@ -439,7 +447,8 @@ static void check_last_line(void)
 static void check_kills(void)
 {
     int killed = 0;
-    for (int ms = 40; ms < 20000 && kill_vdm(NULL, ms, "arc tasks --out killed.jsonl --save-every 1 %s", FAST);
+    for (int ms = 40;
+         ms < 20000 && kill_vdm(NULL, ms, "arc tasks --out killed.jsonl --save-every 1 %s", FAST);
          ms += ms < 800 ? ms / 3 : ms)
         killed++;
     CHECK(killed >= 2, "%d kills: the run is too fast for the test", killed);
@@ -470,6 +479,15 @@ static void check_interrupted(void)
     expect_shell(0, "", "cp -r stop.jsonl.work resumed.jsonl.work");
     expect(0, " (resumed); solved ", "%s resumed.jsonl", words);
     expect_shell(0, "", "! grep seconds resumed.jsonl && ! test -e resumed.jsonl.work");
+    expect_shell(
+        0, "",
+        "cp -r stop.jsonl.work damaged.jsonl.work && for i in damaged.jsonl.work/*/state.safetensors; do "
+        "head -c 999 $i > cut && mv cut $i; done");
+    expect(0, "/state.safetensors: ", "%s damaged.jsonl", words);
+    CHECK(strstr(printed, "this state is not used, the task begins again") &&
+              strstr(printed, "1 tasks, solved"),
+          "%s", printed);
+    same_but_times("resumed.jsonl", "damaged.jsonl");
     merge(0, "size rule oracle", "resumed.jsonl");
     expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
     expect(0, "1 tasks, solved", "%s stop.jsonl", words);

@@ -122,7 +122,13 @@ static const char *value_of(const char *run, const char *name, int *n)
 
 static void show_value(char text[120], const char *value, int n)
 {
-    snprintf(text, 120, "%.*s", !value ? 4 : n ? (n < 100 ? n : 100) : 5, !value ? "none" : n ? value : "given");
+    snprintf(text, 120, "%.*s",
+             !value ? 4
+             : n    ? (n < 100 ? n : 100)
+                    : 5,
+             !value ? "none"
+             : n    ? value
+                    : "given");
 }
 
 /* The first option of the key whose values differ; false: all are the same. */

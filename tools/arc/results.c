@@ -307,6 +307,7 @@ int results_read(arc_results *all, const char *path, size_t *complete, vdm_error
         snprintf(where, sizeof where, "%.500s: line %d", path, line);
         if (n)
             status = end ? add_line(all, text + at, n, where, err) : add_last(all, text + at, n, where, err);
+        if (n && !status && !all->rest) all->all[all->n - 1].line = line;
         if (!all->rest) at += n + (end != NULL);
     }
     if (complete) *complete = at;

@@ -19,6 +19,7 @@ typedef struct arc_result {
     char configuration[HASH_TEXT]; /* of the model: the same; "": written by an earlier version */
     char task_hash[HASH_TEXT]; /* of the task's grids; "": the task can't be read, or an earlier version's */
     char *error;               /* NULL: it was answered */
+    int line;                  /* of the file that it was read from; empty lines count */
     int of;                    /* tasks in the folder, over all shards; 0: a task by itself */
     int failed_tests;          /* tests of a task that failed; 0: not known */
     int attempts, pairs, cell, height, width;

@@ -289,26 +289,27 @@ static int check_line(const shard *s, int i, vdm_error *err)
     const char *path = s->o->arc.out;
     char difference[400];
     if (r->of != s->tasks)
-        return vdm_fail(err, "%s: line %d is from another run: found one of %d tasks, expected %d", path, i + 1,
-                        r->of, s->tasks);
+        return vdm_fail(err, "%s: line %d is from another run: found one of %d tasks, expected %d", path,
+                        r->line, r->of, s->tasks);
     if (strcmp(r->run, s->run) != 0) {
         run_difference(difference, sizeof difference, r->run, s->run);
-        return vdm_fail(err, "%s: line %d is from another run: %s", path, i + 1, difference);
+        return vdm_fail(err, "%s: line %d is from another run: %s", path, r->line, difference);
     }
     if (*r->configuration && strcmp(r->configuration, s->configuration) != 0)
         return vdm_fail(err,
                         "%s: line %d is from another run: a configuration of %s was changed since "
                         "(transformer/, vae/ or scheduler/)",
-                        path, i + 1, s->o->model);
+                        path, r->line, s->o->model);
     if (!is_listed(s, r->task))
         return vdm_fail(err,
                         "%s: line %d: found a result of task '%.200s', expected one of the %d tasks of %s; "
                         "choose another file",
-                        path, i + 1, r->task, s->tasks, s->o->operands[0]);
+                        path, r->line, r->task, s->tasks, s->o->operands[0]);
     for (int k = 0; k < i; k++)
         if (strcmp(s->done.all[k].task, r->task) == 0)
-            return vdm_fail(err, "%s: line %d: found a second result of task '%.200s', expected one (line %d)",
-                            path, i + 1, r->task, k + 1);
+            return vdm_fail(err,
+                            "%s: line %d: found a second result of task '%.200s', expected one (line %d)",
+                            path, r->line, r->task, s->done.all[k].line);
     return 0;
 }
 
@@ -486,6 +487,25 @@ static int keep_result(shard *s, arc_result *r, const char *name, const char *ta
     return r->task && r->run ? append(s, r, err) : -1;
 }
 
+/* Whether a task failed because its state can't be used: damaged, or of another version. Then it begins again. */
+static bool is_bad_state(const solver *v, const char *work, const char *why)
+{
+    size_t n = strlen(work);
+    return v->options.learn.resume && strncmp(why, work, n) == 0 &&
+           strncmp(why + n, "/state.safetensors: ", 20) == 0;
+}
+
+/* solver_run, from the task's state if it has one that can be used. */
+static int solve(shard *s, solver *v, const char *path, const char *work, vdm_error *why)
+{
+    if (!solver_run(v, s->o, path, work, true, false, why)) return 0;
+    if (console_stopped() || is_machine_fault(why) || !is_bad_state(v, work, why->text)) return -1;
+    fprintf(stderr, "%s: this state is not used, the task begins again\n", clean(why->text));
+    solver_free(v);
+    clear_work(work);
+    return solver_run(v, s->o, path, work, true, false, why);
+}
+
 static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 {
     solver v;
@@ -496,7 +516,7 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     int status = path ? read_task(path, task_hash, &n_tests, err) : -1;
     if (!status) status = (work = work_folder(s, name, task_hash, err)) ? check_work(work, err) : -1;
     if (!status) {
-        bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
+        bool failed = solve(s, &v, path, work, &why) != 0;
         if (failed && console_stopped())
             status = vdm_fail(err, "%.900s; the same command continues", why.text);
         else if (failed && is_machine_fault(&why))
@@ -558,13 +578,13 @@ static int check_task(shard *s, vdm_arc_collection *c, int i, vdm_error *err)
     if (readable) vdm_arc_free(&a);
     if (!status && !same && !readable)
         status = vdm_fail(err, "%s: line %d: the task of this result can't be read any more: %.600s",
-                          s->o->arc.out, i + 1, why.text);
+                          s->o->arc.out, r->line, why.text);
     else if (!status && !same)
         status =
             vdm_fail(err,
                      "%s: line %d: the result of '%.200s' is that of another task: %s was changed since; "
                      "without this line it is solved again",
-                     s->o->arc.out, i + 1, r->task, path);
+                     s->o->arc.out, r->line, r->task, path);
     vdm_free(path);
     return status;
 }
@@ -636,6 +656,8 @@ static int prepare(shard *s, vdm_error *err)
     s->of = s->index = 1;
     if (o->arc.shard) read_part(o->arc.shard, &s->index, &s->of);
     s->index--;
+    if (o->limit > s->list.n)
+        fprintf(stderr, "--limit %d: %s has %d tasks\n", o->limit, clean(o->operands[0]), s->list.n);
     s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
     if (try_out(s, err)) return -1;
     s->run = run_of(o, err);

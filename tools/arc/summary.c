@@ -191,8 +191,8 @@ static int unite(arc_results *all, int *twice, vdm_error *err)
                             last->task, last->of, r->task, r->of);
         if (last && strcmp(last->run, r->run) != 0) {
             run_difference(difference, sizeof difference, r->run, last->run);
-            return vdm_fail(err, "results of different runs: '%.300s', after '%.300s': %s", r->task, last->task,
-                            difference);
+            return vdm_fail(err, "results of different runs: '%.300s', after '%.300s': %s", r->task,
+                            last->task, difference);
         }
         if (last && strcmp(last->task, r->task) == 0) {
             if (!same_answers(last, r)) return vdm_fail(err, "%s: two different results", r->task);
