@@ -500,6 +500,9 @@ static int choose(struct coco *c, vdm_error *err)
     c->n_train = c->o->tasks.pairs;
     c->n_test = n - c->n_train < c->o->tasks.tests ? n - c->n_train : c->o->tasks.tests;
     c->test = c->train + n - c->n_test;
+    if (option_given(c->o, "--tests") && c->n_test < c->o->tasks.tests)
+        fprintf(stderr, "--tests %d: %lld of the pictures that suit are left for tests\n", c->o->tasks.tests,
+                (long long)c->n_test);
     for (int64_t i = 0; i < c->n_train; i++) c->train[i]->chosen = true;
     for (int64_t i = 0; i < c->n_test; i++) c->test[i]->chosen = true;
     return 0;
