@@ -562,8 +562,18 @@ static void check_task_commands(void)
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
+    expect_shell(0, "", "mkdir mixed && cp tasks/a/*.json tasks/b/bad.json mixed");
+    write_text(
+        "mixed/large.json",
+        "{\"train\":[{\"input\":[[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}\n");
     expect(0, "cells recovered",
-           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1");
+           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1 --limit 2");
+    CHECK(!strstr(printed, "--limit"), "%s", printed);
+    expect(0, "--limit 3: tasks/a has 2 tasks",
+           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1 --limit 3");
+    CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
+    expect(0, "left out: 2 tasks; the first: mixed/bad.json: JSON",
+           "arc mixed --vae-roundtrip --model model --size 32x32 --border 1 --shots 1");
     CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
     /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
     expect(0, "    48x48     8 ",

@@ -220,6 +220,13 @@ bool list_is(const char *path)
     return collection;
 }
 
+int list_limit(const arc_list *l, const options *o)
+{
+    if (o->limit > l->n)
+        fprintf(stderr, "--limit %d: %s has %d tasks\n", o->limit, clean(o->operands[0]), l->n);
+    return o->limit && o->limit < l->n ? o->limit : l->n;
+}
+
 void list_free(arc_list *l)
 {
     for (int i = 0; i < l->n; i++) vdm_free(l->names[i]);
@@ -656,9 +663,7 @@ static int prepare(shard *s, vdm_error *err)
     s->of = s->index = 1;
     if (o->arc.shard) read_part(o->arc.shard, &s->index, &s->of);
     s->index--;
-    if (o->limit > s->list.n)
-        fprintf(stderr, "--limit %d: %s has %d tasks\n", o->limit, clean(o->operands[0]), s->list.n);
-    s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
+    s->tasks = list_limit(&s->list, o);
     if (try_out(s, err)) return -1;
     s->run = run_of(o, err);
     if (!s->run || hash_configuration(s->configuration, o->model, err) || check_names(s, err)) return -1;
