@@ -286,7 +286,8 @@ static int check_options(const struct run *r, vdm_error *err)
                             "sample: the adapter was learned with image latents times %g, found times %g",
                             learned, here);
     }
-    return vdm_geometry_check(&o->geometry, c, vae, err);
+    if (vdm_geometry_check(&o->geometry, c, vae, err)) return -1;
+    return vdm_answer_check(&o->geometry, vae, err);
 }
 
 /* "image_latents", "latents.3" */

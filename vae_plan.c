@@ -44,6 +44,16 @@ int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, c
     return c ? vdm_latents_check(c, "geometry", g->F, g->h, g->w, err) : 0;
 }
 
+int vdm_answer_check(const vdm_geometry *g, const vdm_vae_config *vae, vdm_error *err)
+{
+    const int step = 2 * vae->temporal_compression;
+    if (g->frames >= 2) return 0;
+    return vdm_fail(err,
+                    "frames: found %d, expected %d k + 1, at least %d: the first one is the input, the last "
+                    "one the answer",
+                    g->frames, step, step + 1);
+}
+
 /* ------------------------------------------------------------------------------------------------
  * Tiles */
 

@@ -109,6 +109,9 @@ int vdm_geometry_check(const vdm_geometry *g, const vdm_transformer_config *c, c
  * size, which vdm_geometry_init rejects as diffusers does, are computed. */
 int vdm_latents_check(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
                       vdm_error *err);
+/* Rejects a video of one frame: that is the input as the VAE reconstructs it, without a frame for an answer. vdm_sample
+ * and vdm_answer call it; learning needs two frames for the transition. */
+int vdm_answer_check(const vdm_geometry *g, const vdm_vae_config *vae, vdm_error *err);
 
 /* A model folder, opened. All of it belongs to vdm_model_close; every field may be read, the options and the
  * geometry may be changed, and so may prompt and negative [L,Dt] in place. */

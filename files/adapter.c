@@ -419,29 +419,39 @@ static int read_peft_config(struct settings *s, const char *path, vdm_error *err
     return vdm_json_read(&s->j, s->where, err);
 }
 
-/* alpha as a number of the metadata: of scripts that write it like kohya's, but without tensors .alpha. */
-static int read_plain_alpha(struct settings *s, const vdm_safetensors *f, vdm_error *err)
+/* The text of the first of two keys that the metadata has, or NULL. */
+static const char *first_text(const vdm_safetensors *f, const char *const keys[2], const char **key)
+{
+    const char *text = vdm_safetensors_metadata(f, *key = keys[0]);
+    return text ? text : vdm_safetensors_metadata(f, *key = keys[1]);
+}
+
+const char *vdm_lora_settings(const vdm_safetensors *f, const char **key)
+{
+    static const char *const keys[] = {"lora_adapter_metadata", "lora_config"};
+    return first_text(f, keys, key);
+}
+
+const char *vdm_lora_plain_alpha(const vdm_safetensors *f, const char **key)
 {
     static const char *const keys[] = {"ss_network_alpha", "lora_alpha"};
-    for (int i = 0; i < 2 && isnan(s->alpha); i++) {
-        const char *text = vdm_safetensors_metadata(f, keys[i]);
-        if (text && !vdm_json_number(&s->alpha, text))
-            return vdm_fail(err, "%s: metadata %s: expected a number, found '%.60s'", f->path, keys[i], text);
-    }
-    return 0;
+    return first_text(f, keys, key);
+}
+
+static int read_plain_alpha(struct settings *s, const vdm_safetensors *f, vdm_error *err)
+{
+    const char *key, *text = vdm_lora_plain_alpha(f, &key);
+    if (!text || vdm_json_number(&s->alpha, text)) return 0;
+    return vdm_fail(err, "%s: metadata %s: expected a number, found '%.60s'", f->path, key, text);
 }
 
 /* Of diffusers, of finetrainers, of peft; where none of them is, a number. alphas: modules have their own in tensors. */
 static int read_settings(struct settings *s, const vdm_safetensors *f, bool peft, bool alphas, vdm_error *err)
 {
-    static const char *const keys[] = {"lora_adapter_metadata", "lora_config"};
-    const char *text = NULL;
+    const char *key, *text = vdm_lora_settings(f, &key);
     *s = (struct settings){.alpha = (double)NAN};
-    for (int i = 0; i < 2 && !text; i++) {
-        text = vdm_safetensors_metadata(f, keys[i]);
-        snprintf(s->where, sizeof s->where, "%s: %s", f->path, keys[i]);
-    }
     if (text) {
+        snprintf(s->where, sizeof s->where, "%s: %s", f->path, key);
         if (vdm_json_parse(&s->j, text, strlen(text), s->where, err)) return -1;
         s->there = true;
     } else if (peft && read_peft_config(s, f->path, err)) {

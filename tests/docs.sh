@@ -282,6 +282,16 @@ check_installed() { # the folder that share/man and share/bash-completion are in
     done
 }
 
+check_card() { # NAME README: python/pretrain/export.py writes this README; lines with {values} are not compared
+    difference=$(awk -v begin="$1 = " 'index($0, begin) == 1 { on = 1; sub(/^[^"]*"""/, "") }
+                                       on && /^"""$/ { exit }
+                                       on' python/pretrain/export.py |
+        awk 'card_comes { card[++n] = $0; next }
+             card[FNR] !~ /[{]/ && card[FNR] != $0 { print "line " FNR }
+             END { if (FNR != n) print FNR " lines, not " n + 0 }' card_comes=1 - card_comes=0 "$2" | head -n 1)
+    if [ -z "$difference" ]; then ok; else fault "$2 is not $1 of python/pretrain/export.py: $difference"; fi
+}
+
 # "tbreak FILE.c:FUNCTION": such a definition exists.
 check_breakpoints() {
     sed -n 's/^tbreak \([^ ]*\).*/\1/p' "$1" >"$folder/breakpoints"
@@ -337,6 +347,8 @@ test_itself() {
         planted check_version vdm.h CHANGELOG.md "$folder/citation"
         planted check_installed "$folder/nowhere"
         planted check_breakpoints "$folder/planted.gdb"
+        planted check_card CARD models/cells/README.md
+        planted check_card NO_CARD models/tiny/README.md
         plant_block run_document './vdm predict --image nothing.ppm -o y.png'
         plant_block run_document './vdm bench --plan 8,16 block.forwards'
         plant_block check_all_run './vdm info DIR' # of a document in no list
@@ -357,6 +369,8 @@ for document in $documents; do
 done
 for document in $run_of; do run_document "$document"; done
 check_breakpoints doc/steps.gdb
+check_card CARD models/tiny/README.md
+check_card CELLS_CARD models/cells/README.md
 check_help_width
 check_version vdm.h CHANGELOG.md CITATION.cff
 [ -z "$INSTALLED" ] || check_installed "$INSTALLED"

@@ -93,6 +93,7 @@ static void check_names(void)
     expect(2, "'matmul.u' names no job", "bench matmul.u --quick");
     expect(2, "'nothing' names no job", "bench matmul nothing --quick");
     expect(2, "--runs", "bench --quick --runs 0");
+    expect(1, "'norm.layer': expected a job that arithmetic limits, found none", "bench norm --plan 8");
     expect(1, "nowhere", "bench peak --quick --json @/nowhere/b.json");
     expect(0, "vdm bench [NAME...]", "bench --help");
 }

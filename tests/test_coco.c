@@ -452,6 +452,8 @@ static void test_rejected(void)
     write_pictures(PICTURES);
     rejected("\"dog\"", "\"hound\"", "categories: expected one named 'dog', found none");
     rejected("\"id\": 99,", "\"id\": 100,", "images: found the id 100 twice");
+    rejected("{\"id\": 17, \"name\": \"cat\"}", "{\"id\": 18, \"name\": \"cat\"}",
+             "categories: expected one with the id 18 of 'dog', found another name");
     rejected("\"p01.jpg\"", "\"p02.png\"", "file_name: found two pictures 'p02'");
     rejected("\"annotations\"", "\"annotation\"", "expected an array \"annotations\", found none");
     rejected("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");

@@ -744,6 +744,8 @@ static void check_both(void)
     CHECK(strstr(printed, "flip-h"), "%s", printed);
     expect(0, "flip-h", "demo ./transpose %s", demo);
     CHECK(!strstr(printed, "is used"), "%s", printed);
+    expect(0, "The first answers to unseen pictures",
+           "demo arc.json --model model --size 32x48 --steps 1 --rank 2 --sample-steps 1 --batch 1 -o json");
 }
 
 /* The task of a run is not replaced while it runs: this process holds the run's lock. */

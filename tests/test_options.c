@@ -17,18 +17,23 @@ static vdm_error err;
 /* `vdm arc --model nowhere --schedule linear --cell 9 WORDS...`, read: so that --warmup and --grow have an effect */
 static options arc(const char *name, const char *value)
 {
-    bool model = name && strcmp(name, "--model") == 0; /* a second one is rejected */
-    char *words[] = {(char *)(model ? "--threads" : "--model"),
-                     (char *)(model ? "1" : "nowhere"),
-                     (char *)"--schedule",
-                     (char *)"linear",
-                     (char *)"--cell",
-                     (char *)"9",
-                     (char *)(uintptr_t)name,
-                     (char *)(uintptr_t)value};
+    bool model = name && strcmp(name, "--model") == 0;      /* a second one is rejected */
+    bool state = name && strcmp(name, "--save-every") == 0; /* it needs --out */
+    const char *all[] = {model ? "--threads" : "--model",
+                         model ? "1" : "nowhere",
+                         "--schedule",
+                         "linear",
+                         "--cell",
+                         "9",
+                         state ? "--out" : name,
+                         state ? "f" : value,
+                         state ? name : NULL,
+                         value};
+    char *words[10];
     options o;
-    CHECK(options_read(&o, ARC, name ? value ? 8 : 7 : 6, words) == 0, "arc %s %s", name ? name : "",
-          value ? value : "");
+    int n = 0;
+    for (; n < 10 && all[n]; n++) words[n] = (char *)(uintptr_t)all[n];
+    CHECK(options_read(&o, ARC, n, words) == 0, "arc %s %s", name ? name : "", value ? value : "");
     return o;
 }
 
@@ -177,6 +182,12 @@ static void test_options_without_effect(void)
         {PREDICT, {"--dynamic-guidance", "--guidance", "1"}, {"--dynamic-guidance", "--guidance", "2"}},
         {ARC, {"d", "--out", "f", "-o", "g"}, {"t.json", "-o", "g"}},
         {ARC, {"--report", "r", "--steps", "5"}, {"--report", "r", "--threads", "1"}},
+        {ARC, {"--report", "r", "--memory-limit", "5"}, {"t.json", "--memory-limit", "5"}},
+        {ARC, {"t.json", "--save-every", "5"}, {"d", "--out", "f", "--save-every", "5"}},
+        {INTERP, {"a", "b", "--seed", "5"}, {"a", "b", "--seed", "5", "--phi", "noisy:quadratic"}},
+        {INTERP,
+         {"a", "b", "--seed", "5", "--phi", "linear"},
+         {"a", "b", "--seed", "5", "--phi", "tiles:2x2"}},
         {COMPARE, {"a", "b", "--as", "bf16", "--tol", "1"}, {"a", "b", "--as", "bf16", "--tol", "expected"}},
         {GOLDEN, {"--what", "text", "--lora", "l"}, {"--what", "sample", "--lora", "l"}},
         {GOLDEN, {"--what", "sample", "--batch", "2"}, {"--batch", "2"}},
@@ -198,6 +209,9 @@ static void test_options_without_effect(void)
         {ARC, {"d", "--vae-roundtrip", "--cell", "5", "--grow", "0"}, {"t.json", "--cell", "5"}},
         {BENCH, {"--plan", "8", "--json", "f"}, {"--json", "f"}},
         {BENCH, {"--measure"}, {"--measure", "--plan", "8"}},
+        {BENCH, {"--plan", "8", "--threads", "1"}, {"--threads", "1"}},
+        {BENCH, {"--list", "--plan", "8"}, {"--plan", "8", "--precision", "bf16"}},
+        {BENCH, {"--list", "--precision", "bf16"}, {"--precision", "bf16"}},
         {PREDICT, {"--image", "a", "--image", "b"}, {"--image", "a", "--lora", "b", "--lora", "c"}},
     };
     setenv("VDM_MODEL", "models/tiny",

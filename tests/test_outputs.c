@@ -64,6 +64,10 @@ static void check_outputs_over_inputs(void)
              " --steps 1 --limit 1 --init run/lora.safetensors -o run"); /* a folder without a state */
     rejected("model/vae/config.json", "among the files of model",
              "golden " MODEL " --what vae-encode -o model/vae/config.json");
+    expect_shell(0, "", ": > model/prompt_embeds.safetensors");
+    rejected("model/prompt_embeds.safetensors", "would replace model",
+             "golden " MODEL " --what vae-encode -o model/prompt_embeds.safetensors");
+    expect_shell(0, "", "rm model/prompt_embeds.safetensors");
     rejected("task/test/b.in.ppm", "among the files of task",
              "eval task " MODEL " --sample-steps 1 -o task/test");
     static const char *const into_the_task[] = {"eval task " MODEL " --sample-steps 1 -o task/test/answers",
@@ -97,15 +101,28 @@ static void check_endings(void)
     expect_shell(1, "", "test -e v.gif || test -e v.mp4 || test -e answer.jpg || test -e v.y4m");
 }
 
+/* A task of grids, and answers to vote on. */
+static void write_votes(void)
+{
+    expect(0, "", "tasks recolour -n 2 --tests 1 -o grids");
+    expect_shell(0, "", "mkdir answers; cp grids/test/0000.out.ppm answers/0000.ppm");
+}
+
 static void check_one_run_in_a_folder(void)
 {
     struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    write_votes();
     expect_shell(0, "", "mkdir busy");
     int fd = open("busy/lock", O_RDWR | O_CREAT, 0666);
     CHECK(fd >= 0 && fcntl(fd, F_SETLK, &l) == 0, "the test can't lock a file");
     expect(1, "another run is writing", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o busy");
     expect(1, "another run is writing", "demo task " MODEL " --steps 1 --limit 1 -o busy");
     expect(1, "another run is writing", "eval task " MODEL " --sample-steps 1 -o busy");
+    expect(1, "another run is writing", "vote grids answers -o busy");
+    expect_shell(0, "", ": > answers/lock");
+    expect(1, "answers: expected a run of 'vdm eval' that has ended, found its lock",
+           "vote grids answers -o free");
+    expect_shell(0, "", "rm answers/lock");
     expect_shell(0, "lock", "ls busy");
     close(fd);
     expect_shell(
@@ -259,6 +276,7 @@ static void check_users_files(void)
          {"lora.safetensors", "train.csv", "scores.csv", "strip.png", "demo.html"}},
         {"demo recolour " MODEL " --steps 1 --rank 2 --limit 1",
          {"lora.safetensors", "train.csv", "scores.csv", "strip.png", "demo.html"}},
+        {"vote grids answers", {"0000.ppm", "scores.csv", "report.html"}},
         {"arc tasks/one.json " MODEL " --size 32x48 --steps 1",
          {"lora.safetensors", "train.csv", "arc.html"}},
     };
@@ -272,6 +290,14 @@ static void check_users_files(void)
         }
     expect(1, "mine/arc.html: expected no such file in a folder without a run of 'vdm arc', found one",
            "arc tasks/one.json " MODEL " --size 32x48 --steps 1 -o mine");
+    expect(0, "2 tasks",
+           "arc tasks " MODEL " --size 32x48 --steps 1 --rank 2 --sample-steps 1 --out mine.jsonl");
+    expect_shell(0, "", "echo precious > arc.html; cp arc.html before");
+    expect(1, "arc.html: expected no such file, or a page of 'vdm arc', found another one",
+           "arc --report mine.jsonl");
+    expect_same("arc.html", "before", true);
+    expect(0, "", "arc --report mine.jsonl -o arc.html");
+    expect(0, "", "arc --report mine.jsonl");
 }
 
 /* An evaluation that is stopped leaves no page that shows an earlier one; a shorter one reports what it leaves. */

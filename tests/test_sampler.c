@@ -616,6 +616,11 @@ static void test_rejections(const struct tiny *m)
     CHECK(tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && strstr(err.text, "latent frames"), "geometry");
     o = tiny_options(m), o.geometry.frames = 17;
     CHECK(tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && strstr(err.text, "17 frames"), "frames");
+    o = tiny_options(m);
+    CHECK(!vdm_geometry_init(&o.geometry, &m->config, 1, H, W, &err) &&
+              tiny_sample(m, o, 1, video[0], &seen, &err) == -1 && !seen.encodes &&
+              strstr(err.text, "frames: found 1, expected 8 k + 1, at least 9: the first one is the input"),
+          "one frame, which is the input: %s", err.text);
     struct tiny other = *m;
     other.transformer.config.in_channels = 16;
     CHECK(tiny_sample(&other, tiny_options(m), 1, video[0], &seen, &err) == -1 &&

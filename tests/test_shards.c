@@ -11,12 +11,12 @@
 static char other[sizeof printed];
 static const char FAST[] =
     "--model model --size 32x32 --cell 4 --border 0 --align 4 --rank 2 --batch 2 --threads 1 "
-    "--steps 6 --sample-steps 1 --save-every 1 --watch-every 0";
+    "--steps 6 --sample-steps 1 --watch-every 0";
 
-/* `vdm arc WORDS` with the settings above. */
+/* `vdm arc WORDS` with the settings above; only a folder of tasks has states. */
 static void arc(int status, const char *piece, const char *words)
 {
-    expect(status, piece, "arc %s %s", words, FAST);
+    expect(status, piece, "arc %s %s%s", words, FAST, strstr(words, "--out ") ? " --save-every 1" : "");
 }
 
 static void merge(int status, const char *piece, const char *words)
@@ -24,13 +24,13 @@ static void merge(int status, const char *piece, const char *words)
     expect(status, piece, "arc --report %s -o page.html", words);
 }
 
-/* Takes the times away: "seconds": 1.2 at the end of a line. */
+/* Takes the times away, which a resumed task does not have: , "seconds": 1.2 at the end of a line. */
 static void without_times(char *text)
 {
-    static const char key[] = "\"seconds\": ";
-    for (char *at = strstr(text, key); at; at = strstr(at + 1, key)) {
+    static const char key[] = ", \"seconds\": ";
+    for (char *at = strstr(text, key); at; at = strstr(at, key)) {
         char *number = at + sizeof key - 1, *end = number + strspn(number, "0123456789.");
-        memmove(number, end, strlen(end) + 1);
+        memmove(at, end, strlen(end) + 1);
     }
 }
 
@@ -248,10 +248,20 @@ static void check_folder_run(void)
 {
     arc(1, "4 tasks, solved 0, failed 1", "tasks --out all.jsonl");
     arc(1, "all.jsonl: 4 tasks already have a result", "tasks --out all.jsonl");
-    arc(1, "another run", "tasks --out all.jsonl --seed 3");
-    arc(1, "another run", "tasks --out all.jsonl --limit 2");
-    arc(1, "another run", "tasks --out all.jsonl --ensemble 2");
-    arc(1, "another run", "tasks --out all.jsonl --pure-noise 0.5");
+    static const char *const others[][2] = {{"--seed: found 42, expected 3", "--seed 3"},
+                                            {"found one of 4 tasks, expected 2", "--limit 2"},
+                                            {"--ensemble: found 1, expected 2", "--ensemble 2"},
+                                            {"--pure-noise: found 0, expected 0.5", "--pure-noise 0.5"},
+                                            {"--phi: found none, expected tiles:2x2", "--phi tiles:2x2"},
+                                            {"--tiled: found none, expected given", "--tiled"},
+                                            {"--shots: found 0, expected 1", "--shots 1 --augment 2"},
+                                            {"--augment: found 0, expected 2", "--augment 2"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char piece[96], words[96];
+        snprintf(piece, sizeof piece, "all.jsonl: line 1 is from another run: %s\n", others[i][0]);
+        snprintf(words, sizeof words, "tasks --out all.jsonl %s", others[i][1]);
+        arc(1, piece, words);
+    }
     slurp(printed, sizeof printed, "all.jsonl");
     int lines = 0;
     for (const char *c = printed; *c; c++) lines += *c == '\n';
@@ -264,6 +274,64 @@ static void check_folder_run(void)
     slurp(other, sizeof other, "page.html");
     CHECK(strstr(other, "Not solved") && strstr(other, "b/bad") && strstr(other, "alt=\"truth of a/fall\""),
           "page.html");
+}
+
+/* What is not an option: a task that is twice in the file, other weights, results of earlier versions and builds, which gave
+ * other answers with the same options. */
+static void check_other_results(void)
+{
+    expect_shell(0, "", "sed '1p' all.jsonl > other.jsonl");
+    arc(1, "other.jsonl: line 2: found a second result of task 'a/count', expected one (line 1)",
+        "tasks --out other.jsonl");
+    expect_shell(
+        0, "",
+        "sed '1{h;p;s/.*//p;g}' all.jsonl > other.jsonl"); /* an empty line, which editors leave, counts */
+    arc(1, "other.jsonl: line 3: found a second result of task 'a/count', expected one (line 1)",
+        "tasks --out other.jsonl");
+    expect_shell(0, "", "sed 's/; contents ..../; contents 0000/' all.jsonl > other.jsonl");
+    arc(1, "line 1 is from another run: the contents of files differ", "tasks --out other.jsonl");
+    merge(1, "the contents of files differ", "all.jsonl other.jsonl");
+    expect_shell(0, "", "sed 's/; contents [0-9a-f]*//' all.jsonl > other.jsonl");
+    arc(1, "line 1 is from another run: some are of version 0.1.0", "tasks --out other.jsonl");
+    arc(0, "2 tasks, solved", "tasks/a --out other2.jsonl --shots 1 --augment 1");
+    expect_shell(0, "",
+                 "grep -q '; shots in every view; contents ' other2.jsonl && "
+                 "sed 's/; shots in every view//' other2.jsonl > other3.jsonl");
+    arc(1, "line 1 is from another run: --shots with --augment: some are of an earlier build",
+        "tasks/a --out other3.jsonl --shots 1 --augment 1");
+    arc(0, "2 tasks, solved", "tasks/a --out seeds.jsonl --attempts 3");
+    expect_shell(0, "", "sed 's/; answers by seed//' seeds.jsonl > other3.jsonl");
+    arc(1, "line 1 is from another run: --attempts above 2: some are of an earlier build",
+        "tasks/a --out other3.jsonl --attempts 3");
+    merge(1, "results of different runs: 'b/twice' is one of 4 tasks, 'count' one of 2",
+          "all.jsonl seeds.jsonl");
+}
+
+/* The tensors of an adapter with another alpha for some of its modules. */
+static void write_adapter(const char *alpha)
+{
+    char metadata[256];
+    vdm_error err;
+    vdm_safetensors f;
+    if (!CHECK(vdm_safetensors_open(&f, "one/lora.safetensors", &err) == 0, "%s", err.text)) return;
+    snprintf(
+        metadata, sizeof metadata,
+        "{\"transformer.lora_alpha\": 2, \"transformer.r\": 2, \"transformer.alpha_pattern\": {\"to_q\": %s}}",
+        alpha);
+    const char *const pairs[][2] = {{"lora_adapter_metadata", metadata}};
+    CHECK(vdm_safetensors_write("init.safetensors", f.tensors, f.count, pairs, 1, &err) == 0, "%s", err.text);
+    vdm_safetensors_close(&f);
+}
+
+/* Alphas of modules are in no tensor and no option. */
+static void check_init(void)
+{
+    write_adapter("3");
+    arc(0, "--limit 3: tasks/a has 2 tasks", "tasks/a --out init.jsonl --init init.safetensors --limit 3");
+    arc(0, "2 tasks already have a result", "tasks/a --out init.jsonl --init init.safetensors");
+    write_adapter("4");
+    arc(1, "line 1 is from another run: the contents of files differ",
+        "tasks/a --out init.jsonl --init init.safetensors");
 }
 
 /* The results of another set of as many tasks, or of so many tasks that they are of two sets. */
@@ -379,7 +447,8 @@ static void check_last_line(void)
 static void check_kills(void)
 {
     int killed = 0;
-    for (int ms = 40; ms < 20000 && kill_vdm(NULL, ms, "arc tasks --out killed.jsonl %s", FAST);
+    for (int ms = 40;
+         ms < 20000 && kill_vdm(NULL, ms, "arc tasks --out killed.jsonl --save-every 1 %s", FAST);
          ms += ms < 800 ? ms / 3 : ms)
         killed++;
     CHECK(killed >= 2, "%d kills: the run is too fast for the test", killed);
@@ -393,22 +462,37 @@ static void check_kills(void)
     printf("arc: killed %d times, resumed\n", killed);
 }
 
-/* Stopped by a signal: the same command continues; the state of a task that was changed meanwhile is not used. */
+/* Stopped by a signal: the same command continues; the state of a task that was changed meanwhile is not used. The time
+ * before the stop is not in the state: the line has none. */
 static void check_interrupted(void)
 {
     static const char words[] =
-        "arc stop --out stop.jsonl --model model --size 32x32 --cell 4 --border 0 --rank 2 --batch 2 --threads 1 "
-        "--steps 300 --sample-steps 1 --save-every 1 --watch-every 0";
+        "arc stop --model model --size 32x32 --cell 4 --border 0 --rank 2 --batch 2 --threads 1 "
+        "--steps 300 --sample-steps 1 --save-every 1 --watch-every 0 --out";
     expect_shell(0, "", "mkdir stop && cp tasks/a/fall.json stop");
     expect_shell(
         1, "state.safetensors; the same command continues",
-        "\"$VDM\" %s & for i in $(seq 600); do ls stop.jsonl.work/*/state.safetensors && break; sleep 0.05; "
+        "\"$VDM\" %s stop.jsonl & for i in $(seq 600); do ls stop.jsonl.work/*/state.safetensors && break; sleep 0.05; "
         "done; kill -TERM $!; wait $!",
         words);
     CHECK(strstr(printed, "interrupted after step") && !strstr(printed, "--resume"), "%s", printed);
+    expect_shell(0, "", "cp -r stop.jsonl.work resumed.jsonl.work");
+    expect(0, " (resumed); solved ", "%s resumed.jsonl", words);
+    expect_shell(0, "", "! grep seconds resumed.jsonl && ! test -e resumed.jsonl.work");
+    expect_shell(
+        0, "",
+        "cp -r stop.jsonl.work damaged.jsonl.work && for i in damaged.jsonl.work/*/state.safetensors; do "
+        "head -c 999 $i > cut && mv cut $i; done");
+    expect(0, "/state.safetensors: ", "%s damaged.jsonl", words);
+    CHECK(strstr(printed, "this state is not used, the task begins again") &&
+              strstr(printed, "1 tasks, solved"),
+          "%s", printed);
+    same_but_times("resumed.jsonl", "damaged.jsonl");
+    merge(0, "size rule oracle", "resumed.jsonl");
     expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
-    expect(0, "1 tasks, solved", "%s", words);
+    expect(0, "1 tasks, solved", "%s stop.jsonl", words);
     CHECK(strstr(printed, "stop.jsonl.work is not removed"), "%s", printed);
+    expect_shell(0, "", "grep -q '\\], \"seconds\": [0-9.]*}$' stop.jsonl");
 }
 
 /* Two runs can't write one file: this process holds the other's lock. */
@@ -436,7 +520,7 @@ static void check_views(void)
     arc(0,
         "count: ", "tasks/a/count.json -o views2 --views 6 --attempts 3 --size-rule infer --colour palette");
     arc(1, "4 tasks, solved", "tasks --out views.jsonl --views 6");
-    arc(1, "another run", "tasks --out views.jsonl --views 5");
+    arc(1, "another run: --views: found 6, expected 5", "tasks --out views.jsonl --views 5");
     arc(1, "4 tasks", "tasks --out views2.jsonl --views 6 --threads 2");
     same_but_times("views.jsonl", "views2.jsonl");
     write_text("model/vdm.json", "{\"arc\": {\"views\": 6}}");
@@ -478,8 +562,18 @@ static void check_task_commands(void)
     expect(0, "1 answered, 1 scored, mean cells",
            "eval tasks/b/twice.json %s -o eval --lora fit/lora.safetensors --sample-steps 1", canvas);
     expect(0, "an ARC-AGI task: grids of up to 8 rows and 6 columns", "info tasks/b/twice.json");
+    expect_shell(0, "", "mkdir mixed && cp tasks/a/*.json tasks/b/bad.json mixed");
+    write_text(
+        "mixed/large.json",
+        "{\"train\":[{\"input\":[[1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8]],\"output\":[[2]]}],\"test\":[{\"input\":[[3]]}]}\n");
     expect(0, "cells recovered",
-           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1");
+           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1 --limit 2");
+    CHECK(!strstr(printed, "--limit"), "%s", printed);
+    expect(0, "--limit 3: tasks/a has 2 tasks",
+           "arc tasks/a --vae-roundtrip --model model --size 32x32 --border 0 --shots 1 --limit 3");
+    CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
+    expect(0, "left out: 2 tasks; the first: mixed/bad.json: JSON",
+           "arc mixed --vae-roundtrip --model model --size 32x32 --border 1 --shots 1");
     CHECK(strstr(printed, "    32x32     4 ") != NULL, "%s", printed);
     /* count.json, cells of 8: a canvas of the same height, but wider; and one of the same width, but higher */
     expect(0, "    48x48     8 ",
@@ -506,6 +600,8 @@ int main(void)
     check_failed_submission();
     check_unreadable_submission();
     check_folder_run();
+    check_other_results();
+    check_init();
     check_shards();
     check_last_line();
     check_two_sets();

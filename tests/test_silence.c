@@ -474,6 +474,20 @@ static void check_seed(void)
     expect_same("seed0/lora.safetensors", "seed1/lora.safetensors", false);
 }
 
+/* Fewer tests than asked for. */
+static void check_few_tests(void)
+{
+    expect(0, "--tests 150: rule-110 has 127 inputs for tests\n", "tasks rule-110 -n 1 --tests 150 -o few");
+    expect(0, "1 pairs and 127 tests", "tasks rule-110 -n 1 -o fewer");
+    CHECK(!strstr(printed, "--tests"), "%s", printed);
+    write_text("f.json",
+               "{\"categories\": [{\"id\": 1, \"name\": \"dog\"}], \"images\": [{\"id\": 1, \"file_name\": "
+               "\"q.jpg\", \"height\": 32, \"width\": 48}], \"annotations\": [{\"image_id\": 1, "
+               "\"category_id\": 1, \"segmentation\": [[0, 0, 40, 0, 40, 30]]}]}");
+    expect(0, "--tests 3: 0 of the pictures that suit are left for tests\n",
+           "tasks coco --annotations f.json --images . --category dog -n 1 --tests 3 -o dogs");
+}
+
 int main(void)
 {
     unsetenv("VDM_MODEL");
@@ -483,6 +497,7 @@ int main(void)
     write_inputs();
     check_golden_sizes();
     check_seed();
+    check_few_tests();
     check_injected();
     check_counts();
     check_perfect();

@@ -220,8 +220,9 @@ const int n_option_aliases = sizeof option_aliases / sizeof option_aliases[0];
 
 const struct usage usages[] = {
     {DEMO, "vdm demo [TASK] [-o DIR] [options]",
-     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo). TASK is a folder, of whose "
-     "test pictures the first 50 are answered, or the name of a generator ('vdm tasks' lists them), which makes 30 pairs "
+     "Learns a task and answers unseen pictures, in the terminal and in DIR/demo.html (demo), with DIR/lora.safetensors, "
+     "DIR/train.csv, DIR/scores.csv and DIR/strip.png. TASK is a folder or an ARC-AGI file, of whose test pictures the "
+     "first 50 are answered, or the name of a generator ('vdm tasks' lists them), which makes 30 pairs "
      "to learn from and 50 inputs to answer."},
     {TASKS, "vdm tasks [NAME -o DIR] [options]",
      "Makes a task folder: N pairs to learn from, and test pictures that are not among them. Without a NAME, prints the "
@@ -233,20 +234,24 @@ const struct usage usages[] = {
      "  vdm tasks coco --annotations F.json --category dog --list > names\n"
      "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names"},
     {INFO, "vdm info [PATH]",
-     "Describes a model (without PATH the default one), an adapter, a task or a file of tensors."},
+     "Describes a model (without PATH the default one), an adapter, a task, a file of ARC-AGI tasks or a file of tensors."},
     {FIT, "vdm fit TASK -o DIR [options]",
-     "Learns the pairs in a task folder's train/. Writes DIR/lora.safetensors, DIR/train.csv, DIR/report.html, and a "
-     "state to resume from."},
+     "Learns the pairs in a task folder's train/, or those of an ARC-AGI file. Writes DIR/lora.safetensors, DIR/train.csv, "
+     "DIR/report.html, and a state to resume from."},
     {PREDICT, "vdm predict --image X.png -o Y.png [options]",
-     "Answers one picture with the last frame of a generated video."},
+     "Answers one picture with the last frame of a generated video, and writes it as PNG or, if -o ends with .ppm, as PPM."},
     {EVAL, "vdm eval TASK [-o DIR] [options]",
-     "Answers the pictures in a task folder's test/ and prints the score."},
+     "Answers the pictures in a task folder's test/, or the tests of an ARC-AGI file, and prints the score. With -o also "
+     "writes DIR/NAME.ppm for each answer, DIR/scores.csv and DIR/report.html."},
     {VOTE, "vdm vote TASK DIR... -o DIR [options]",
      "Takes a majority vote, cell by cell, over the answers of several runs of vdm eval; in a tie the earliest run wins. "
-     "Runs on different views (--view 0, 1, 2, ... of fit and eval) err in different cells."},
-    {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o PAGE.html]",
+     "Runs on different views (--view 0, 1, 2, ... of fit and eval) err in different cells. Writes DIR/NAME.ppm for each "
+     "answer, DIR/scores.csv and DIR/report.html."},
+    {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o FILE]",
      "Learns the pairs of an ARC-AGI task and answers its tests, in the terminal and in DIR/arc.html (arc). With a folder, "
-     "does so for all its tasks and writes a line of results for each. With --report, merges the results of any shards.\n"
+     "or a file of many tasks as ARC Prize publishes them, does so for all its tasks and writes a line of results for each. "
+     "With --report, merges the results of any shards into a page, FILE (arc.html), or, if FILE ends with .json, into a "
+     "submission as Kaggle accepts it, with two attempts at each test.\n"
      "\n"
      "A task is solved if every test has an exact answer. A task that can't be answered has a line, too, and the exit "
      "status is 1: remove the line to try it again. A full disk or a lack of memory stops the run instead."},

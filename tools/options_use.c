@@ -62,6 +62,16 @@ static bool has_no_results(const options *o)
     return !o->arc.out;
 }
 
+static bool has_results(const options *o)
+{
+    return o->arc.out != NULL;
+}
+
+static bool is_random_phi(const options *o)
+{
+    return o->learn.phi && (strncmp(o->learn.phi, "tiles", 5) == 0 || strncmp(o->learn.phi, "noisy", 5) == 0);
+}
+
 static bool has_no_lora(const options *o)
 {
     return !o->sample.n_loras;
@@ -70,6 +80,11 @@ static bool has_no_lora(const options *o)
 static bool has_cell(const options *o)
 {
     return o->canvas.cell > 0;
+}
+
+static bool has_no_list(const options *o)
+{
+    return !o->list;
 }
 
 static bool has_split(const options *o)
@@ -107,6 +122,7 @@ static const struct rule {
     {TASKS, "--grid --cell --border --content --paper", is_generated, "a generated task, not coco"},
     {FIT | DEMO | ARC, "--warmup", has_warmup, "--schedule warmup, linear or cosine"},
     {FIT, "--dump-grads", has_dump, "--dump"},
+    {INTERP, "--seed", is_random_phi, "--phi tiles:NxM or noisy"},
     {PREDICT | EVAL | ARC | GOLDEN, "--dynamic-guidance --negative --negative-embeds", is_guided,
      "--guidance above 1"},
     {FIT | EVAL | DEMO, "--cell --border --align --grow --outside --palette", is_arc_file, "an ARC-AGI file"},
@@ -120,10 +136,14 @@ static const struct rule {
      is_no_roundtrip, "a run that answers tasks, not --vae-roundtrip"},
     {ARC, "--cell", uses_cell,
      "--grow, or a run that answers tasks: --vae-roundtrip measures cells of many sizes"},
+    {ARC, "--memory --save-every --watch-every --memory-limit", is_no_report,
+     "a run that answers tasks, not --report"},
     {ARC, NULL, is_no_report, "a run that answers tasks, not --report"},
+    {ARC, "--save-every", has_results, "--out: a single task can't be continued"},
     {COMPARE, "--as", has_expected, "--tol expected"},
-    {BENCH, "--json --runs --quick", has_no_split, "a measurement, not --plan or --list"},
+    {BENCH, "--json --runs --threads --quick", has_no_split, "a measurement, not --plan or --list"},
     {BENCH, "--measure", has_split, "--plan"},
+    {BENCH, "--plan --measure --precision", has_no_list, "a measurement or --plan, not --list"},
     {GOLDEN, "--batch", NULL, "transformer|train"},
     {GOLDEN, "--lora --alpha", NULL, "transformer|sample|train"},
     {GOLDEN, "--rank --alpha --targets", has_no_lora, "a random adapter, not --lora"},

@@ -46,17 +46,19 @@ frames), so that every cell is treated alike, and a picture has 64 examples of a
 - **How long**: VAE {vae_step:,} steps, transformer {step:,} steps (`{name}`), all of them before the patches were cut; the data are
   those of `models/tiny`.
 - **With diffusers**: as `models/tiny`.
-- **It cannot** do what `models/tiny` cannot. It was trained on positions of a 4x4 grid of tokens, and has 8x8.
+- **It cannot** make pictures of the world, follow a text, or work as well at other sizes, as `models/tiny`. It was trained on
+  positions of a 4x4 grid of tokens, and has 8x8.
 """
 
 CARD = """# A tiny CogVideoX-1.5 image-to-video model
 
-64x64 pixels, 9 frames, one fixed prompt (`prompt_embeds.safetensors`): small enough to learn a task from 30 pairs in one or two
-minutes on two cores. `vdm` uses it if no other model is named.
+64x64 pixels, 9 frames, one fixed prompt: small enough to learn a task from 30 pairs in one or two minutes on two cores. `vdm`
+uses it if no other model is named.
 
 - **Layout**: as published: AutoencoderKLCogVideoX (2.1 M parameters), CogVideoXTransformer3DModel (6.1 M: 6 blocks,
-  4 heads of 64, 2 text tokens), CogVideoXDDIMScheduler; bf16. Guidance 1, scaling factor 1. `vdm.json` holds vdm's
-  own defaults for it; diffusers ignores that file.
+  4 heads of 64, 2 text tokens), CogVideoXDDIMScheduler; bf16. Guidance 1, scaling factor 1.
+  `prompt_embeds.safetensors` is the one prompt, `view_embeds.safetensors` [32,2,32] has one for each view (`vdm fit --views N`).
+  `vdm.json` holds vdm's own defaults for it. diffusers ignores these three files.
 - **Trained on** generated clips only, made during the training ({families} families of motion on grids and of shapes:
   translation, falling, growing, recolouring, rotation, hiding, cell games, ...), in part with captions of their rules.
   python/pretrain/README.md lists them, and the evaluation tasks that are related to them. No photograph, no text, no data set.

@@ -3,6 +3,7 @@
 #include "tools/arc/identity.h"
 #include "files/config_keys.h"
 #include "files/hash.h"
+#include "tools/options_table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,12 +24,27 @@ static int hash_file(uint64_t *h, const char *path, vdm_error *err)
     return vdm_safetensors_open(&f, path, err) ? -1 : hash_tensors(h, &f);
 }
 
+/* The adapter of --init as it is read: its scales may be in its metadata, or in another file. NULL: nothing. */
+static int hash_adapter(uint64_t *h, const options *o, vdm_error *err)
+{
+    vdm_model_config c;
+    vdm_lora a;
+    if (!o->learn.init) return 0;
+    if (vdm_model_config_read(&c, o->model, err) ||
+        vdm_lora_read(&a, o->learn.init, &c.transformer, NULL, NULL, err))
+        return -1;
+    *h = vdm_hash(*h, &a.alpha, 1, sizeof a.alpha);
+    *h = vdm_hash_step(vdm_hash_step(*h, (uint64_t)a.rank), (uint64_t)a.targets);
+    *h = vdm_hash(*h, a.params, (size_t)vdm_lora_count(&a), sizeof *a.params);
+    vdm_lora_free(&a);
+    return 0;
+}
+
 /* Everything that the settings name by its path: the model's weights and embeddings, and the options' files. */
 static int hash_contents(uint64_t *h, const options *o, vdm_error *err)
 {
     static const char *const names[] = {"transformer", "vae", "prompt_embeds.safetensors",
                                         "view_embeds.safetensors"};
-    const char *const files[] = {o->learn.init, o->prompt.embeds, o->prompt.negative_embeds};
     int status = 0;
     for (int i = 0; i < 4 && !status; i++) {
         vdm_safetensors f;
@@ -43,9 +59,30 @@ static int hash_contents(uint64_t *h, const options *o, vdm_error *err)
                          : hash_tensors(h, &f);
         vdm_free(path);
     }
-    for (int i = 0; i < 3 && !status; i++) status = hash_file(h, files[i], err);
-    return status;
+    if (!status) status = hash_adapter(h, o, err);
+    if (!status) status = hash_file(h, o->prompt.embeds, err);
+    return status ? status : hash_file(h, o->prompt.negative_embeds, err);
 }
+
+/* Settings that gave other answers in earlier builds. A run with them has a mark: results without it are not continued. */
+static bool learns_shots_in_views(const options *o)
+{
+    return o->learn.shots && o->arc.augment;
+}
+
+static bool answers_by_seed(const options *o)
+{
+    return o->arc.attempts > 2 && !o->arc.augment && o->eval.views == 1;
+}
+
+static const struct mark {
+    const char *text;
+    bool (*is_of)(const options *o);
+    const char *options; /* in the sentence about a difference */
+} marks[] = {{"; shots in every view", learns_shots_in_views, "--shots with --augment"},
+             {"; answers by seed", answers_by_seed, "--attempts above 2"}};
+enum { MARKS = sizeof marks / sizeof marks[0] };
+static const char CONTENTS[] = "; contents ";
 
 /* The settings of the run, and a hash of what they name: another model at the same path is another run. */
 char *run_of(const options *o, vdm_error *err)
@@ -56,11 +93,78 @@ char *run_of(const options *o, vdm_error *err)
         vdm_free(settings);
         return NULL;
     }
-    size_t size = strlen(settings) + 40;
+    size_t size = strlen(settings) + 120, n = 0;
     char *run = vdm_alloc(size, 1, "the settings", err);
-    if (run) snprintf(run, size, "%s; contents %016llx", settings, (unsigned long long)h);
+    if (run) n = (size_t)snprintf(run, size, "%s", settings);
+    for (int i = 0; i < MARKS && run; i++)
+        if (marks[i].is_of(o)) n += (size_t)snprintf(run + n, size - n, "%s", marks[i].text);
+    if (run) snprintf(run + n, size - n, "%s%016llx", CONTENTS, (unsigned long long)h);
     vdm_free(settings);
     return run;
+}
+
+/* The value of an option in the settings of a run, n characters, none of a flag; NULL: it is not among them. */
+static const char *value_of(const char *run, const char *name, int *n)
+{
+    size_t length = strlen(name);
+    for (const char *at = run; (at = strstr(at, name)); at += length) {
+        const char *value = at + length;
+        if ((at > run && at[-1] != ' ') || (*value && *value != ' ' && *value != ';')) continue;
+        const char *end = strstr(value, " --"), *mark = strstr(value, "; ");
+        if (!end || (mark && mark < end)) end = mark;
+        if (!end) end = value + strlen(value);
+        if (value < end) value++; /* the space */
+        *n = (int)(end - value);
+        return value;
+    }
+    return NULL;
+}
+
+static void show_value(char text[120], const char *value, int n)
+{
+    snprintf(text, 120, "%.*s",
+             !value ? 4
+             : n    ? (n < 100 ? n : 100)
+                    : 5,
+             !value ? "none"
+             : n    ? value
+                    : "given");
+}
+
+/* The first option of the key whose values differ; false: all are the same. */
+static bool find_option(char *text, size_t size, const char *found, const char *expected)
+{
+    for (int i = 0; i < n_option_rows; i++) {
+        const struct option_row *r = &option_rows[i];
+        int n = 0, m = 0;
+        char here[120], there[120];
+        if (!(r->commands & ARC) || !(r->flags & KEY)) continue;
+        const char *a = value_of(found, r->name, &n), *b = value_of(expected, r->name, &m);
+        if (!a == !b && n == m && (!a || memcmp(a, b, (size_t)n) == 0)) continue;
+        show_value(here, a, n);
+        show_value(there, b, m);
+        snprintf(text, size, "%s: found %s, expected %s", r->name, here, there);
+        return true;
+    }
+    return false;
+}
+
+void run_difference(char *text, size_t size, const char *found, const char *expected)
+{
+    if (!strstr(found, CONTENTS) != !strstr(expected, CONTENTS)) {
+        snprintf(text, size, "some are of version 0.1.0, without a hash of the weights");
+        return;
+    }
+    if (find_option(text, size, found, expected)) return;
+    for (int i = 0; i < MARKS; i++) {
+        if (!strstr(found, marks[i].text) == !strstr(expected, marks[i].text)) continue;
+        snprintf(text, size, "%s: some are of an earlier build, which gave other answers with it",
+                 marks[i].options);
+        return;
+    }
+    snprintf(text, size,
+             "the contents of files differ: weights or embeddings of the model, or a file of --init, "
+             "--prompt-embeds or --negative-embeds");
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -4,15 +4,16 @@
  *    "task_hash": "0123456789abcdef", "attempts": 2, "pairs": 3, "cell": 11, "canvas": "400x400", "palette": "arc",
  *    "tests": [{"input": "070/777", "truth": "777/070", "answers": ["777/070", "777/777"]}], "seconds": 51.2}
  *   {"task": "training/0badbadb", "of": 400, "run": "...", "configuration": "0123456789abcdef",
- *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "seconds": 0}
+ *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "seconds": 0.1}
  *
  * Lines of earlier versions have no hashes and no failed_tests; nor has a task that can't be read, but a configuration.
  * Grids are their rows with / between them; whether an answer is exact is computed from them. The same run gives the
- * same bytes except for the seconds, which come last. */
+ * same bytes except for the seconds, which come last. A task that was resumed has none: those before are not known. */
 #include "tools/arc/results.h"
 #include "files/fields.h"
 #include "tools/run/file_checks.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,9 +104,8 @@ void result_free(arc_result *r)
 
 static void write_text(FILE *f, const char *key, const char *text)
 {
-    fprintf(f, "\"%s\": ", key);
+    fprintf(f, ", \"%s\": ", key);
     vdm_json_put_text(f, text);
-    fputs(", ", f);
 }
 
 static void write_grid(FILE *f, const vdm_grid *g)
@@ -120,7 +120,7 @@ static void write_grid(FILE *f, const vdm_grid *g)
 
 static void write_tests(FILE *f, const arc_result *r)
 {
-    fputs("\"tests\": [", f);
+    fputs(", \"tests\": [", f);
     for (int i = 0; i < r->n_tests; i++) {
         const arc_test *t = &r->tests[i];
         fputs(i ? ", {\"input\": " : "{\"input\": ", f);
@@ -134,30 +134,31 @@ static void write_tests(FILE *f, const arc_result *r)
         }
         fputs("]}", f);
     }
-    fputs("], ", f);
+    fputc(']', f);
 }
 
 int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
 {
     FILE *f = open_memstream(line, size);
     if (!f) return vdm_fail(err, "no memory for a line of results");
-    fputc('{', f);
-    write_text(f, "task", r->task);
-    fprintf(f, "\"of\": %d, ", r->of);
+    fputs("{\"task\": ", f);
+    vdm_json_put_text(f, r->task);
+    fprintf(f, ", \"of\": %d", r->of);
     write_text(f, "run", r->run);
     if (*r->configuration) write_text(f, "configuration", r->configuration);
     if (*r->task_hash) write_text(f, "task_hash", r->task_hash);
     if (r->error) {
         write_text(f, "error", r->error);
-        if (r->failed_tests) fprintf(f, "\"failed_tests\": %d, ", r->failed_tests);
+        if (r->failed_tests) fprintf(f, ", \"failed_tests\": %d", r->failed_tests);
     } else {
         fprintf(f,
-                "\"attempts\": %d, \"pairs\": %d, \"cell\": %d, \"canvas\": \"%dx%d\", \"palette\": \"%s\", ",
+                ", \"attempts\": %d, \"pairs\": %d, \"cell\": %d, \"canvas\": \"%dx%d\", \"palette\": \"%s\"",
                 r->attempts, r->pairs, r->cell, r->height, r->width,
                 r->palette == VDM_PALETTE_VIVID ? "vivid" : "arc");
         write_tests(f, r);
     }
-    fprintf(f, "\"seconds\": %.1f}\n", r->seconds);
+    if (isfinite(r->seconds)) fprintf(f, ", \"seconds\": %.1f", r->seconds);
+    fputs("}\n", f);
     return vdm_memory_close(f, line, size) ? vdm_fail(err, "no memory for a line of results") : 0;
 }
 
@@ -238,7 +239,7 @@ static void read_result(vdm_fields *f, arc_result *r)
     if (!r->task) vdm_field_reject(f, "task", "a string");
     if (!r->run) vdm_field_reject(f, "run", "a string");
     r->of = vdm_field_int(f, "of", -1, 0, 100000000);
-    r->seconds = vdm_field_number(f, "seconds", 0, 0, 1e15);
+    r->seconds = vdm_field(f, "seconds") ? vdm_field_number(f, "seconds", 0, 0, 1e15) : (double)NAN;
     read_hash(f, "configuration", r->configuration);
     read_hash(f, "task_hash", r->task_hash);
     if (r->error) r->failed_tests = vdm_field_int(f, "failed_tests", 0, 0, VDM_MAX_ARC_PAIRS);
@@ -306,6 +307,7 @@ int results_read(arc_results *all, const char *path, size_t *complete, vdm_error
         snprintf(where, sizeof where, "%.500s: line %d", path, line);
         if (n)
             status = end ? add_line(all, text + at, n, where, err) : add_last(all, text + at, n, where, err);
+        if (n && !status && !all->rest) all->all[all->n - 1].line = line;
         if (!all->rest) at += n + (end != NULL);
     }
     if (complete) *complete = at;

@@ -19,13 +19,14 @@ typedef struct arc_result {
     char configuration[HASH_TEXT]; /* of the model: the same; "": written by an earlier version */
     char task_hash[HASH_TEXT]; /* of the task's grids; "": the task can't be read, or an earlier version's */
     char *error;               /* NULL: it was answered */
+    int line;                  /* of the file that it was read from; empty lines count */
     int of;                    /* tasks in the folder, over all shards; 0: a task by itself */
     int failed_tests;          /* tests of a task that failed; 0: not known */
     int attempts, pairs, cell, height, width;
     vdm_palette palette;
     arc_test *tests;
     int n_tests;
-    double seconds; /* of the process that ended the task: if it was resumed, those before are not counted */
+    double seconds; /* NaN: not known, because the task was resumed, and those before are not in its state */
 } arc_result;
 void result_free(arc_result *r);
 bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */

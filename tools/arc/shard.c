@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,13 @@ bool list_is(const char *path)
     return collection;
 }
 
+int list_limit(const arc_list *l, const options *o)
+{
+    if (o->limit > l->n)
+        fprintf(stderr, "--limit %d: %s has %d tasks\n", o->limit, clean(o->operands[0]), l->n);
+    return o->limit && o->limit < l->n ? o->limit : l->n;
+}
+
 void list_free(arc_list *l)
 {
     for (int i = 0; i < l->n; i++) vdm_free(l->names[i]);
@@ -286,20 +294,29 @@ static int check_line(const shard *s, int i, vdm_error *err)
 {
     const arc_result *r = &s->done.all[i];
     const char *path = s->o->arc.out;
-    if (strcmp(r->run, s->run) != 0 || r->of != s->tasks)
-        return vdm_fail(err,
-                        "%s: line %d is from another run: expected %d tasks, '%.400s', found %d, '%.400s'",
-                        path, i + 1, s->tasks, s->run, r->of, r->run);
+    char difference[400];
+    if (r->of != s->tasks)
+        return vdm_fail(err, "%s: line %d is from another run: found one of %d tasks, expected %d", path,
+                        r->line, r->of, s->tasks);
+    if (strcmp(r->run, s->run) != 0) {
+        run_difference(difference, sizeof difference, r->run, s->run);
+        return vdm_fail(err, "%s: line %d is from another run: %s", path, r->line, difference);
+    }
     if (*r->configuration && strcmp(r->configuration, s->configuration) != 0)
         return vdm_fail(err,
                         "%s: line %d is from another run: a configuration of %s was changed since "
                         "(transformer/, vae/ or scheduler/)",
-                        path, i + 1, s->o->model);
+                        path, r->line, s->o->model);
     if (!is_listed(s, r->task))
         return vdm_fail(err,
                         "%s: line %d: found a result of task '%.200s', expected one of the %d tasks of %s; "
                         "choose another file",
-                        path, i + 1, r->task, s->tasks, s->o->operands[0]);
+                        path, r->line, r->task, s->tasks, s->o->operands[0]);
+    for (int k = 0; k < i; k++)
+        if (strcmp(s->done.all[k].task, r->task) == 0)
+            return vdm_fail(err,
+                            "%s: line %d: found a second result of task '%.200s', expected one (line %d)",
+                            path, r->line, r->task, s->done.all[k].line);
     return 0;
 }
 
@@ -423,9 +440,9 @@ static void count(shard *s, const arc_result *r)
 
 static void report_task(shard *s, const arc_result *r, int at, int all)
 {
-    char text[256], seconds[32];
+    char text[256], seconds[32] = "resumed";
     result_text(r, text, sizeof text);
-    format_seconds(seconds, sizeof seconds, r->seconds);
+    if (isfinite(r->seconds)) format_seconds(seconds, sizeof seconds, r->seconds);
     count(s, r);
     printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
            r->error ? clean(r->error) : text, seconds, s->solved, s->answered + s->failed);
@@ -456,7 +473,9 @@ static int read_task(const char *path, char hash[HASH_TEXT], int *n_tests, vdm_e
 /* A task that can't be answered has a line with the reason. */
 static int keep_error(arc_result *r, int n_tests, const char *why, vdm_error *err)
 {
+    double seconds = r->seconds;
     result_free(r);
+    r->seconds = seconds;
     r->error = vdm_copy_text(why, err);
     r->failed_tests = n_tests;
     return r->error ? 0 : -1;
@@ -475,6 +494,25 @@ static int keep_result(shard *s, arc_result *r, const char *name, const char *ta
     return r->task && r->run ? append(s, r, err) : -1;
 }
 
+/* Whether a task failed because its state can't be used: damaged, or of another version. Then it begins again. */
+static bool is_bad_state(const solver *v, const char *work, const char *why)
+{
+    size_t n = strlen(work);
+    return v->options.learn.resume && strncmp(why, work, n) == 0 &&
+           strncmp(why + n, "/state.safetensors: ", 20) == 0;
+}
+
+/* solver_run, from the task's state if it has one that can be used. */
+static int solve(shard *s, solver *v, const char *path, const char *work, vdm_error *why)
+{
+    if (!solver_run(v, s->o, path, work, true, false, why)) return 0;
+    if (console_stopped() || is_machine_fault(why) || !is_bad_state(v, work, why->text)) return -1;
+    fprintf(stderr, "%s: this state is not used, the task begins again\n", clean(why->text));
+    solver_free(v);
+    clear_work(work);
+    return solver_run(v, s->o, path, work, true, false, why);
+}
+
 static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 {
     solver v;
@@ -485,7 +523,7 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
     int status = path ? read_task(path, task_hash, &n_tests, err) : -1;
     if (!status) status = (work = work_folder(s, name, task_hash, err)) ? check_work(work, err) : -1;
     if (!status) {
-        bool failed = solver_run(&v, s->o, path, work, true, false, &why) != 0;
+        bool failed = solve(s, &v, path, work, &why) != 0;
         if (failed && console_stopped())
             status = vdm_fail(err, "%.900s; the same command continues", why.text);
         else if (failed && is_machine_fault(&why))
@@ -547,13 +585,13 @@ static int check_task(shard *s, vdm_arc_collection *c, int i, vdm_error *err)
     if (readable) vdm_arc_free(&a);
     if (!status && !same && !readable)
         status = vdm_fail(err, "%s: line %d: the task of this result can't be read any more: %.600s",
-                          s->o->arc.out, i + 1, why.text);
+                          s->o->arc.out, r->line, why.text);
     else if (!status && !same)
         status =
             vdm_fail(err,
                      "%s: line %d: the result of '%.200s' is that of another task: %s was changed since; "
                      "without this line it is solved again",
-                     s->o->arc.out, i + 1, r->task, path);
+                     s->o->arc.out, r->line, r->task, path);
     vdm_free(path);
     return status;
 }
@@ -625,7 +663,7 @@ static int prepare(shard *s, vdm_error *err)
     s->of = s->index = 1;
     if (o->arc.shard) read_part(o->arc.shard, &s->index, &s->of);
     s->index--;
-    s->tasks = o->limit && o->limit < s->list.n ? o->limit : s->list.n;
+    s->tasks = list_limit(&s->list, o);
     if (try_out(s, err)) return -1;
     s->run = run_of(o, err);
     if (!s->run || hash_configuration(s->configuration, o->model, err) || check_names(s, err)) return -1;

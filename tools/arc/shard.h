@@ -15,6 +15,8 @@ typedef struct arc_list {
 /* Or the tasks of a collection file (vdm_arc_ids). list_is: whether the path is a folder or such a file. */
 bool list_is(const char *path);
 int list_read(arc_list *l, const char *dir, vdm_error *err);
+/* How many of them --limit takes; prints a limit above their number. */
+int list_limit(const arc_list *l, const options *o);
 void list_free(arc_list *l);
 
 #endif

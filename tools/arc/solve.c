@@ -327,7 +327,7 @@ int solver_run(solver *s, const options *o, const char *path, const char *work, 
     if (!status) status = limit_memory(s, err);
     if (!status) status = training_run(&s->training, err);
     if (!status) status = answer_tests(s, frames, err);
-    s->result.seconds = vdm_seconds() - start;
+    s->result.seconds = s->options.learn.resume ? (double)NAN : vdm_seconds() - start;
     return status;
 }
 

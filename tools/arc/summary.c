@@ -5,6 +5,7 @@
  * over its concepts, the folders: both are in the table. A task that is in several files, because it was run again,
  * counts once. */
 #include "tools/arc/summary.h"
+#include "tools/arc/identity.h"
 #include "tools/arc/submission.h"
 #include "tools/arc/task_card.h"
 #include "tools/messages.h"
@@ -180,13 +181,19 @@ static int check_configurations(const arc_results *all, vdm_error *err)
 static int unite(arc_results *all, int *twice, vdm_error *err)
 {
     int n = 0;
+    char difference[400];
     if (!all->n) return vdm_fail(err, "no results in these files");
     qsort(all->all, (size_t)all->n, sizeof *all->all, compare_results);
     for (int i = 0; i < all->n; i++) {
         arc_result *r = &all->all[i], *last = n ? &all->all[n - 1] : NULL;
-        if (last && (strcmp(last->run, r->run) != 0 || last->of != r->of))
-            return vdm_fail(err, "results of different runs: '%.400s' (%s), '%.400s' (%s)", last->run,
-                            last->task, r->run, r->task);
+        if (last && last->of != r->of)
+            return vdm_fail(err, "results of different runs: '%.300s' is one of %d tasks, '%.300s' one of %d",
+                            last->task, last->of, r->task, r->of);
+        if (last && strcmp(last->run, r->run) != 0) {
+            run_difference(difference, sizeof difference, r->run, last->run);
+            return vdm_fail(err, "results of different runs: '%.300s', after '%.300s': %s", r->task,
+                            last->task, difference);
+        }
         if (last && strcmp(last->task, r->task) == 0) {
             if (!same_answers(last, r)) return vdm_fail(err, "%s: two different results", r->task);
             if (take_truths(last, r, err)) return -1;

@@ -11,9 +11,11 @@
 #include "tools/messages.h"
 #include "tools/run/canvas.h"
 #include "tools/run/console.h"
+#include "tools/run/file_checks.h"
 #include "tools/run/model_session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { MAX_ROWS = 64 };
 struct tally {
@@ -25,7 +27,8 @@ struct count {
     session s;
     struct tally rows[MAX_ROWS];
     int n;
-    float *video, *moments, *mode;
+    int left_out;    /* tasks that can't be read, or whose grids don't fit */
+    vdm_error first; /* why the first of them */
 };
 
 static struct tally *find_row(struct count *c, int height, int width, int cell)
@@ -123,12 +126,28 @@ static int measure_sizes(struct count *c, vdm_task *t, const vdm_example *e, vdm
     return 0;
 }
 
+/* One task among many does not end the work. */
+static int leave_out(struct count *c, const char *path, const vdm_error *why, vdm_error *err)
+{
+    if (is_machine_fault(why)) return vdm_fail(err, "%s", why->text);
+    bool named = strncmp(why->text, path, strlen(path)) == 0;
+    if (c->left_out++ == 0)
+        snprintf(c->first.text, sizeof c->first.text, "%.400s%s%.600s", named ? "" : path, named ? "" : ": ",
+                 why->text);
+    return 0;
+}
+
 static int one_task(struct count *c, const char *path, vdm_error *err)
 {
     vdm_task t;
+    vdm_error why;
     options grown = *c->o;
-    if (vdm_task_read(&t, path, err)) return -1;
-    int status = canvas_lay_out(&t, &grown, true, err), cell = t.grid.cell;
+    if (vdm_task_read(&t, path, &why)) return leave_out(c, path, &why, err);
+    if (canvas_lay_out(&t, &grown, true, &why)) {
+        vdm_task_free(&t);
+        return leave_out(c, path, &why, err);
+    }
+    int status = 0, cell = t.grid.cell;
     int n = c->o->learn.shots && c->o->learn.shots < t.n_train ? c->o->learn.shots : t.n_train;
     for (int i = 0; i < n && !status; i++) {
         status = measure_sizes(c, &t, &t.train[i], err);
@@ -171,7 +190,8 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     canvas_allow(&settled, VDM_MAX_SIDE); /* only the VAE computes, whose size has no limit */
     if (!status) status = session_plan(&c.s, &settled, NULL, o->height, o->width, err);
     if (!status) status = session_load(&c.s, err);
-    for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {
+    const int n = status ? 0 : list_limit(&list, o);
+    for (int i = 0; i < n && !status; i++) {
         char file[1024];
         snprintf(file, sizeof file, "%s.json", list.names[i]);
         char *path = vdm_path(o->operands[0], file, err);
@@ -179,6 +199,9 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
         vdm_free(path);
         if (console_stopped()) status = vdm_fail(err, "interrupted");
     }
+    if (c.left_out)
+        fprintf(stderr, "left out: %d task%s; the first: %s\n", c.left_out, c.left_out == 1 ? "" : "s",
+                clean(c.first.text));
     if (!status && !c.n)
         status =
             vdm_fail(err, "%s: --size %dx%d: expected a pair that fits with cells of 2 pixels, found none",

@@ -135,9 +135,18 @@ int bench_split(const options *o, const struct job *const *jobs, int n, vdm_erro
     printf("vdm %s, %s, %s; work %s\n", VDM_VERSION, vdm_cpu_name(&cpu), o->precision,
            o->bench.measure ? "as measured on one thread" : "as counted");
     printf("%-30s %8s %8s %9s %11s %13s\n", "job", "threads", "loops", "pieces", "largest", "efficiency");
-    int status = 0;
-    for (int i = 0; i < n && status == 0; i++)
-        if (jobs[i]->limit == FMA) status = split_all(jobs[i], o, &cpu, err);
+    int status = 0, counted = 0;
+    for (int i = 0; i < n && status == 0; i++) {
+        if (jobs[i]->limit != FMA) continue;
+        status = split_all(jobs[i], o, &cpu, err);
+        counted++;
+    }
+    if (!counted)
+        status = vdm_fail(
+            err,
+            "--plan: '%.100s': expected a job that arithmetic limits, found none: more threads do not "
+            "make memory faster",
+            n ? jobs[0]->name : "");
     vdm_cpu_free(&cpu);
     return status;
 }

@@ -84,9 +84,23 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
     return -1;
 }
 
+/* The page's usual name may be that of a user's file. */
+static int check_default_page(const char *page, vdm_error *err)
+{
+    char command[CLAIM_COMMAND];
+    if (claim_read_command(command, ".", page, err)) return -1;
+    if (!has(".", page) || strcmp(command, "arc") == 0) return 0;
+    return vdm_fail(
+        err,
+        "%s: expected no such file, or a page of 'vdm arc', found another one, which would be replaced; -o "
+        "FILE chooses another name",
+        page);
+}
+
 static int summary(const options *o, const char *command, vdm_error *err)
 {
     const char *page = o->output ? o->output : "arc.html";
+    if (!o->output && check_default_page(page, err)) return -1;
     return check_paths(o, page, err) ? -1 : summary_run(o, page, command, err);
 }
 

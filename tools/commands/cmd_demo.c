@@ -204,13 +204,14 @@ static void print_folder(const char *name)
             clean(name));
 }
 
-/* A folder that is named is used as it is; any other word is a generator's name. The task is made in the output folder: its
- * lock comes first, so that the task of a demo that runs is not replaced. */
+/* A folder or an ARC-AGI file that is named is used as it is; any other word is a generator's name. The task is made in the
+ * output folder: its lock comes first, so that the task of a demo that runs is not replaced. */
 static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *named = d->options.n_operands ? d->options.operands[0] : NULL,
                *name = named ? named : DEFAULT_TASK;
-    if (named && (vdm_is_folder(named) || strchr(named, '/'))) {
+    bool json = strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".json") == 0;
+    if (named && (vdm_is_folder(named) || strchr(named, '/') || json)) {
         print_folder(named);
         return vdm_task_read(&d->task, named, err);
     }

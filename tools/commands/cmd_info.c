@@ -1,5 +1,6 @@
 /* vdm info: describes a model, an adapter, a task or any safetensors file. */
 #include "tools/commands/commands.h"
+#include "files/adapter_facts.h"
 #include "tools/arc/shard.h"
 #include "tools/ignored_keys.h"
 #include "tools/messages.h"
@@ -130,9 +131,7 @@ static struct adapter look_at_adapter(const vdm_safetensors *f)
 /* Where the adapter's alpha is; settings: the text of its metadata, or NULL. */
 static void print_alpha(const struct adapter *a, const vdm_safetensors *f, const char *settings)
 {
-    static const char *const keys[] = {"ss_network_alpha", "lora_alpha"};
-    const char *number = NULL, *key = NULL;
-    for (int i = 0; i < 2 && !number; i++) number = vdm_safetensors_metadata(f, key = keys[i]);
+    const char *key, *number = vdm_lora_plain_alpha(f, &key);
     if (settings) {
         printf("its metadata:\n");
         print_lines(settings);
@@ -150,8 +149,7 @@ static int file_info(const char *path, vdm_error *err)
     vdm_safetensors f;
     if (vdm_safetensors_open(&f, path, err)) return -1;
     const struct adapter a = look_at_adapter(&f);
-    const char *metadata = vdm_safetensors_metadata(&f, "lora_adapter_metadata");
-    if (!metadata) metadata = vdm_safetensors_metadata(&f, "lora_config");
+    const char *key, *metadata = vdm_lora_settings(&f, &key);
     printf("%s: %s", clean(path), a.is ? "an adapter of rank " : "tensors");
     if (a.is && a.min_rank < a.max_rank) printf("%lld to ", (long long)a.min_rank);
     if (a.is) printf("%lld on %lld modules; ", (long long)a.max_rank, (long long)a.modules);

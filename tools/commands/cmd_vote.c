@@ -11,6 +11,7 @@
 #include "tools/run/canvas.h"
 #include "tools/run/claim.h"
 #include "tools/run/file_checks.h"
+#include "tools/run/lock.h"
 #include "tools/run/paths.h"
 #include "tools/run/pictures.h"
 #include "tools/run/truths.h"
@@ -29,6 +30,7 @@ struct vote {
     double *recorded; /* [n_runs,asked]: scores in the runs' tables; NaN: none */
     uint64_t *hashes; /* [n_runs]: of all answers' pixels */
     char *scores, *page;
+    lock lock; /* of the output folder */
 };
 
 /* answers [n,cells] -> winner [cells]: the majority; in a tie the earliest run's. */
@@ -120,6 +122,22 @@ static int check_once(const struct vote *v, int k, vdm_error *err)
     return 0;
 }
 
+/* Rejects a run that has not ended: its table may be an earlier run's, its pictures those of both. */
+static int check_ended(const char *run, vdm_error *err)
+{
+    struct stat st;
+    char *path = vdm_path(run, "lock", err);
+    if (!path) return -1;
+    bool locked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0;
+    vdm_free(path);
+    if (!locked) return 0;
+    return vdm_fail(
+        err,
+        "%s: expected a run of 'vdm eval' that has ended, found its lock: it is running or was killed; the "
+        "same command ends it",
+        run);
+}
+
 /* Prints the runs whose answers are the same in every pixel: a copy, or a run with the same seed. Runs of --views draw
  * their answers as grids, which are also the same if all are right: then nothing is printed. */
 static void report_copies(const struct vote *v)
@@ -207,11 +225,14 @@ static int prepare(struct vote *v, const options *o, vdm_error *err)
     paths p = {0};
     if (paths_read_task(&p, t, err)) goto end;
     for (int i = 0; i < v->n_runs; i++)
-        if (check_once(v, i, err) || read_run(v, i, err) || paths_read_folder(&p, v->runs[i], err)) goto end;
+        if (check_once(v, i, err) || check_ended(v->runs[i], err) || read_run(v, i, err) ||
+            paths_read_folder(&p, v->runs[i], err))
+            goto end;
     if (paths_make_folder(&p, o->output, err)) goto end;
     if (paths_write(&p, v->scores, ANY_FILE, err) || paths_write(&p, v->page, ANY_FILE, err)) goto end;
     v->evaluation.claim = (claim){o->output, "vote"};
     status = paths_check(&p, err);
+    if (!status) status = lock_take(&v->lock, o->output, o->output, err);
     if (!status) status = claim_folder(&v->evaluation.claim, t, n, err);
 end:
     paths_free(&p);
@@ -245,6 +266,7 @@ int command_vote(int argc, char **argv)
     status = command ? prepare(&v, &o, &err) : -1;
     if (!status) status = run(&v, &o, command, &err);
     status = status ? fail(&err) : evaluation_summary(&o, &v.evaluation);
+    lock_release(&v.lock);
     vdm_free(command);
     vdm_free(v.recorded);
     vdm_free(v.hashes);

@@ -64,6 +64,11 @@ struct coco {
         int name;   /* of names */
     } ids[MAX_IDS]; /* in merged files several have the same name */
     int n_ids;
+    struct seen_category {
+        int64_t id;
+        uint64_t name; /* its hash */
+    } * seen;          /* [n_seen]: all of the file */
+    int64_t n_seen, seen_capacity;
     int64_t left_out[LEFTOVERS];
     vdm_error first_left_out[LEFTOVERS]; /* why */
     struct shot *shots;                  /* [n], sorted by id after the first walk */
@@ -127,11 +132,27 @@ static int read_names(struct coco *c, vdm_error *err)
     return 0;
 }
 
+static int note_category(struct coco *c, int64_t id, const char *name, vdm_error *err)
+{
+    if (c->n_seen == c->seen_capacity) {
+        int64_t capacity = c->seen_capacity ? 2 * c->seen_capacity : 256;
+        struct seen_category *seen = vdm_alloc((size_t)capacity, sizeof *seen, "the categories", err);
+        if (!seen) return -1;
+        if (c->n_seen) memcpy(seen, c->seen, (size_t)c->n_seen * sizeof *seen);
+        vdm_free(c->seen);
+        c->seen = seen;
+        c->seen_capacity = capacity;
+    }
+    c->seen[c->n_seen++] = (struct seen_category){id, vdm_hash_text(VDM_HASH_START, name)};
+    return 0;
+}
+
 static int take_category(struct coco *c, vdm_fields *f, vdm_error *err)
 {
     const char *name = vdm_field_text(f, "name", NULL);
     int64_t id = read_id(f, "id");
     if (f->failed) leave_out(c, LEFT_CATEGORIES, f->err);
+    if (!f->failed && note_category(c, id, name, err)) return -1;
     for (int k = 0; k < c->n_categories && !f->failed; k++) {
         if (strcmp(c->names[k], name) != 0) continue;
         if (c->n_ids == MAX_IDS)
@@ -249,6 +270,21 @@ static int find_plain_names(struct coco *c, vdm_error *err)
     return 0;
 }
 
+/* In files that were merged without new ids another category may have the id of one that is asked for: its objects would
+ * be marked, too. */
+static int check_categories(const struct coco *c, vdm_error *err)
+{
+    for (int i = 0; i < c->n_ids; i++) {
+        const uint64_t name = vdm_hash_text(VDM_HASH_START, c->names[c->ids[i].name]);
+        for (int64_t k = 0; k < c->n_seen; k++)
+            if (c->seen[k].id == c->ids[i].id && c->seen[k].name != name)
+                return vdm_fail(err,
+                                "%s: categories: expected one with the id %lld of '%s', found another name",
+                                c->o->tasks.annotations, (long long)c->ids[i].id, c->names[c->ids[i].name]);
+    }
+    return 0;
+}
+
 static int find_pictures(struct coco *c, vdm_error *err)
 {
     struct json_stream k = {.names = {"categories", "images"}, .n = 2, .item = first_item, .user = c};
@@ -260,7 +296,7 @@ static int find_pictures(struct coco *c, vdm_error *err)
             return vdm_fail(err, "%s: categories: expected one named '%s', found none",
                             c->o->tasks.annotations, c->names[i]);
     }
-    if (find_plain_names(c, err)) return -1;
+    if (check_categories(c, err) || find_plain_names(c, err)) return -1;
     if (c->n) qsort(c->shots, (size_t)c->n, sizeof *c->shots, by_id);
     for (int64_t i = 1; i < c->n; i++)
         if (c->shots[i].id == c->shots[i - 1].id)
@@ -464,6 +500,9 @@ static int choose(struct coco *c, vdm_error *err)
     c->n_train = c->o->tasks.pairs;
     c->n_test = n - c->n_train < c->o->tasks.tests ? n - c->n_train : c->o->tasks.tests;
     c->test = c->train + n - c->n_test;
+    if (option_given(c->o, "--tests") && c->n_test < c->o->tasks.tests)
+        fprintf(stderr, "--tests %d: %lld of the pictures that suit are left for tests\n", c->o->tasks.tests,
+                (long long)c->n_test);
     for (int64_t i = 0; i < c->n_train; i++) c->train[i]->chosen = true;
     for (int64_t i = 0; i < c->n_test; i++) c->test[i]->chosen = true;
     return 0;
@@ -633,6 +672,7 @@ static void release(struct coco *c)
         for (int k = 0; k < c->shots[i].n_notes; k++) vdm_free(c->shots[i].notes[k]);
         vdm_free(c->shots[i].notes);
     }
+    vdm_free(c->seen);
     vdm_free(c->shots);
     vdm_free(c->train);
 }

@@ -10,8 +10,8 @@
 
 #include <string.h>
 
-/* The command of a page, "" if there is none: of a file of another program. */
-static int read_command(char command[static 16], const char *folder, const char *page, vdm_error *err)
+int claim_read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
+                       vdm_error *err)
 {
     static const char before[] = "<pre><code>vdm ";
     static const size_t HEADER = (size_t)1 << 16; /* bytes; the command is in a page's header */
@@ -21,7 +21,7 @@ static int read_command(char command[static 16], const char *folder, const char 
     if (f) text[fread(text, 1, HEADER, f)] = '\0';
     const char *at = f ? strstr(text, before) : NULL;
     size_t n = at ? strspn(at + strlen(before), "abcdefghijklmnopqrstuvwxyz") : 0;
-    snprintf(command, 16, "%.*s", (int)n, at ? at + strlen(before) : "");
+    snprintf(command, CLAIM_COMMAND, "%.*s", (int)n, at ? at + strlen(before) : "");
     if (f) fclose(f);
     vdm_free(path);
     vdm_free(text);
@@ -54,8 +54,8 @@ static int read_owner(bool *mine, const claim *c, vdm_error *err)
     static const char *const pages[] = {"report.html", "demo.html", "arc.html"};
     *mine = false;
     for (int i = 0; i < 3; i++) {
-        char command[16];
-        if (read_command(command, c->folder, pages[i], err)) return -1;
+        char command[CLAIM_COMMAND];
+        if (claim_read_command(command, c->folder, pages[i], err)) return -1;
         if (strcmp(command, c->command) == 0)
             *mine = true;
         else if (find_owner(command))

@@ -284,8 +284,8 @@ static int report_one(void *user, const vdm_report *r)
 
 int evaluation_group(const session *s, int asked)
 {
-    int tokens = s->config.transformer.text_tokens + s->geometry.video_tokens;
-    int fit = GROUP_TOKENS / (tokens * s->options->sample.ensemble);
+    int64_t tokens = (int64_t)s->config.transformer.text_tokens + s->geometry.video_tokens;
+    int fit = (int)(GROUP_TOKENS / (tokens * s->options->sample.ensemble));
     return fit < 1 ? 1 : fit < asked ? fit : asked;
 }
 

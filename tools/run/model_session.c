@@ -107,18 +107,11 @@ static void allow_larger(vdm_model_config *m, int side)
     if (c->sample_width < latent) c->sample_width = latent;
 }
 
-/* A video of one frame is the input as the VAE reconstructs it: it has no frame for an answer. An error of the size names
- * the picture, unless --size is given. */
+/* An error of the size names the picture, unless --size is given. */
 static int set_geometry(session *s, const options *o, const char *picture, int height, int width,
                         vdm_error *err)
 {
-    const int step = 2 * s->config.vae.temporal_compression;
-    if (o->frames < 2)
-        return vdm_fail(
-            err,
-            "frames: found %d, expected %d k + 1, at least %d: the first one is the input, the last "
-            "one the answer",
-            o->frames, step, step + 1);
+    if (vdm_answer_check(&(vdm_geometry){.frames = o->frames}, &s->config.vae, err)) return -1;
     if (!vdm_geometry_init(&s->geometry, &s->config, o->frames, height, width, err)) return 0;
     if (o->height || !picture || strncmp(err->text, "frames", 6) == 0) return -1;
     return vdm_fail(err, "%s: %.800s; --size HxW resizes it", picture, err->text);

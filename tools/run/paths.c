@@ -95,10 +95,12 @@ static int read_lora(paths *p, const char *text, vdm_error *err)
     return status;
 }
 
-static int read_model(paths *p, const char *model, vdm_error *err)
+static int read_model(paths *p, const char *model, int command, vdm_error *err)
 {
     static const char *const parts[] = {"transformer", "vae", "scheduler", "text_encoder", "tokenizer"};
-    static const char *const files[] = {"vdm.json", "model_index.json", "view_embeds.safetensors"};
+    static const char *const files[] = {"vdm.json", "model_index.json", "view_embeds.safetensors",
+                                        "prompt_embeds.safetensors"};
+    const size_t n_files = command == PROMPT ? 3 : 4; /* vdm prompt may write the model's own prompt */
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char *path = vdm_path(model, parts[i], err);
         if (!path) return -1;
@@ -107,7 +109,7 @@ static int read_model(paths *p, const char *model, vdm_error *err)
         vdm_free(path);
         if (status) return -1;
     }
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    for (size_t i = 0; i < n_files; i++) {
         char *path = vdm_path(model, files[i], err);
         if (!path) return -1;
         int before = p->n, status = paths_read(p, path, err);
@@ -130,7 +132,7 @@ int paths_of_options(paths *p, const options *o, int command, vdm_error *err)
     }
     for (int i = 0; i < o->sample.n_loras; i++)
         if (read_lora(p, o->sample.loras[i], err)) return -1;
-    return o->model ? read_model(p, o->model, err) : 0;
+    return o->model ? read_model(p, o->model, command, err) : 0;
 }
 
 int paths_read_task(paths *p, const vdm_task *t, vdm_error *err)
