@@ -120,15 +120,12 @@ static const char *value_of(const char *run, const char *name, int *n)
     return NULL;
 }
 
+/* "none" without the option, "given" of a flag. */
 static void show_value(char text[120], const char *value, int n)
 {
-    snprintf(text, 120, "%.*s",
-             !value ? 4
-             : n    ? (n < 100 ? n : 100)
-                    : 5,
-             !value ? "none"
-             : n    ? value
-                    : "given");
+    if (!value) value = "none", n = 4;
+    if (!n) value = "given", n = 5;
+    snprintf(text, 120, "%.*s", n < 100 ? n : 100, value);
 }
 
 /* The first option of the key whose values differ; false: all are the same. */
