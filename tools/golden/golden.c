@@ -412,12 +412,12 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
-/* diffusers, which reads goldens too, has a table of the 1.5 models' positions that ends at the sample size. */
+/* diffusers reads goldens too. */
 static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
                          vdm_error *err)
 {
     if (vdm_latents_check(c, name, F, h, w, err)) return -1;
-    if (c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width))
+    if (!vdm_positions_reach(c, h, w))
         return vdm_fail(
             err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for at most %dx%d", name,
             h, w, c->sample_height, c->sample_width);
