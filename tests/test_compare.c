@@ -1021,6 +1021,14 @@ static void test_scale(void)
 /* Clipping and weight decay: forgotten, or those of a training run. */
 static void test_update(void)
 {
+    const char *const tiny = "golden models/tiny --threads 1 --what train --batch 2 --steps 1";
+    CHECK(vdm("%s -o @/right.g", tiny) == 0 && vdm("%s --clip 1e9 -o @/wrong.g", tiny) == 0 &&
+              says("a port that does not clip agrees") && vdm("compare @/right.g @/wrong.g") == 3 &&
+              says("first to differ: step.1.adapter.") &&
+              says("cause: the gradient is not clipped (clip in the golden's metadata)\n"),
+          "%s", printed);
+    CHECK(vdm("%s --weight-decay 1e-4 -o @/wrong.g", tiny) == 0 && says("a port without it may agree"), "%s",
+          printed);
     static const struct {
         const char *options, *first, *cause;
     } cases[] = {

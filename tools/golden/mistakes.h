@@ -46,6 +46,9 @@ const float *neighbour_of(search *s, int rank, int64_t *shape, const char *forma
     __attribute__((format(printf, 4, 5)));
 /* An input of the whole computation, without the prefix, of the same shape. */
 const float *input_like(search *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The other file's tensor, with the same prefix. */
+const float *found_of(search *s, int rank, int64_t *shape, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* A weight of the model (--weights); NULL: not given, or it has none of this name and shape. */
 const float *weight_of(search *s, int rank, int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

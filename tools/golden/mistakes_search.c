@@ -128,6 +128,17 @@ const float *weight_of(search *s, int rank, int64_t *shape, const char *format, 
     return part->path ? checked(s, vdm_safetensors_find(part, name), rank, shape) : NULL;
 }
 
+const float *found_of(search *s, int rank, int64_t *shape, const char *format, ...)
+{
+    char name[VDM_TRACE_NAME], full[2 * VDM_TRACE_NAME];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    snprintf(full, sizeof full, "%.*s%s", s->prefix_length, s->f->ref->name, name);
+    return checked(s, both_other(s->b, full), rank, shape);
+}
+
 bool neighbour_shape(const search *s, int rank, int64_t *shape, const char *name)
 {
     const vdm_tensor *t = find(s, name);

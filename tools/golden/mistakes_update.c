@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct update {
-    double lr, decay, beta1, beta2, eps;
+    double lr, decay, beta1, beta2, eps, clip;
     double clipped, own;        /* the factor of the gradient; the same by the norm of this matrix only */
     const float *grad, *before; /* [n] */
 };
@@ -76,20 +76,57 @@ static bool read_update(search *s, const char *matrix, struct update *u)
     const double none = (double)NAN;
     int64_t one = 1;
     const float *norm = neighbour_of(s, 1, &one, "grad_norm"), *lr = neighbour_of(s, 1, &one, "lr");
-    double clip = both_fact(s->b, "clip", none);
     *u = (struct update){.decay = both_fact(s->b, "weight_decay", none),
                          .beta1 = both_fact(s->b, "beta1", none),
                          .beta2 = both_fact(s->b, "beta2", none),
                          .eps = both_fact(s->b, "eps", none),
+                         .clip = both_fact(s->b, "clip", none),
                          .grad = neighbour(s, "grad.%s", matrix),
                          .before = input_like(s, "adapter.%s", matrix)};
-    if (!norm || !lr || !u->grad || !u->before || !(clip > 0)) return false;
+    if (!norm || !lr || !u->grad || !u->before || !(u->clip > 0)) return false;
     if (!(u->decay >= 0 && u->eps >= 0 && u->beta1 >= 0 && u->beta1 < 1 && u->beta2 >= 0 && u->beta2 < 1))
         return false;
     u->lr = (double)*lr;
-    u->clipped = factor(clip, (double)*norm);
-    u->own = factor(clip, norm_of(u->grad, s->n));
+    u->clipped = factor(u->clip, (double)*norm);
+    u->own = factor(u->clip, norm_of(u->grad, s->n));
     return true;
+}
+
+/* The matrix whose gradient is the longest: if any is clipped by its own norm, this one is. */
+static const char *longest_matrix(const search *s)
+{
+    static const char begin[] = "step.1.grad.transformer_blocks.";
+    const char *longest = NULL;
+    double most = 0;
+    for (int64_t i = 0; i < s->b->ref.count; i++) {
+        const vdm_tensor *t = s->b->order[i];
+        int64_t shape[] = {-1, -1}, n = vdm_tensor_count(t);
+        if (strncmp(t->name, begin, sizeof begin - 1) != 0 || vdm_tensor_check(t, "", 2, shape, NULL))
+            continue;
+        float *x = vdm_alloc((size_t)n, sizeof *x, "a gradient", NULL);
+        if (x) vdm_widen(x, t->data, t->dtype, n);
+        double norm = x ? norm_of(x, n) : 0;
+        if (norm > most) most = norm, longest = t->name + strlen("step.1.grad.");
+        vdm_free(x);
+    }
+    return longest;
+}
+
+/* A short gradient that is not clipped may have been clipped by its own norm, which changes nothing. Whether the first moment
+ * of the longest one, if the other file has it, has this mistake. */
+static bool fits_longest(search *s, const struct update *u, enum wrong wrong)
+{
+    int64_t shape[] = {-1, -1};
+    const char *matrix = longest_matrix(s);
+    const float *grad = matrix ? neighbour_of(s, 2, shape, "grad.%s", matrix) : NULL,
+                *found = grad ? found_of(s, 2, shape, "adamw.m.%s", matrix) : NULL;
+    int64_t n = shape[0] * shape[1];
+    float *m = found ? buffer(s, n) : NULL;
+    if (!m) return true;
+    double own = factor(u->clip, norm_of(grad, n));
+    for (int64_t i = 0; i < n; i++)
+        m[i] = (float)((1 - u->beta1) * (double)grad[i] * (wrong == NOT_CLIPPED ? 1 : own));
+    return distance_of(found, m, n) <= fmax(1e-2, 2 * s->f->tolerance);
 }
 
 void mistakes_of_update(search *s)
@@ -102,6 +139,7 @@ void mistakes_of_update(search *s)
         size_t length = strlen(kinds[kind]);
         if (strncmp(s->name, kinds[kind], length) != 0 || !read_update(s, s->name + length, &u)) continue;
         for (int wrong = 0; wrong < WRONGS; wrong++) {
+            if (wrong <= CLIPPED_ALONE && u.own >= 1 && !fits_longest(s, &u, (enum wrong)wrong)) continue;
             for (int64_t i = 0; i < s->n; i++)
                 s->candidate[i] = (float)updated(&u, i, (enum kind)kind, (enum wrong)wrong);
             propose(s, s->candidate, "%s", sentences[wrong]);
