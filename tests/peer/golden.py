@@ -232,6 +232,10 @@ def transposed(m):
     w.data = w.data.T.contiguous()
 
 
+def no_bias(m):
+    m.transformer_blocks[1].attn1.to_k.base_layer.bias.data.zero_()
+
+
 def halves(x, tables, **_):
     cos, sin = (torch.cat([t[:, ::2]] * 2, -1)[None, None] for t in tables)
     a, b = x.chunk(2, dim=-1)
@@ -275,7 +279,8 @@ MISTAKES = [
     ("no norm_final", no_norm_final, "norm_final", "norm_final is forgotten"),
     ("alpha / rank forgotten", alpha_forgotten, f"{BLOCK}.attn1.to_v", "alpha/rank forgotten"),
     ("heads laid out inside out", heads_inside, f"{BLOCK}.attn1.attention", "transposed.*\\[B,S,Dh,A\\]"),
-    ("to_out's weight transposed", transposed, f"{BLOCK}.attn1.to_out.0.base_layer", None),
+    ("to_out's weight transposed", transposed, f"{BLOCK}.attn1.to_out.0.base_layer", "taken transposed"),
+    ("to_k's bias forgotten", no_bias, f"{BLOCK}.attn1.to_k.base_layer", "bias is not added"),
     ("half-split RoPE", rotation(halves), "transformer_blocks.0.attn1.rope_q", "half-split RoPE"),
     ("RoPE's sin/cos swapped", rotation(swapped), "transformer_blocks.0.attn1.rope_q", "sin/cos swapped"),
     ("causal attention", attention(causal), "transformer_blocks.0.attn1.attention", "causal"),
@@ -289,9 +294,9 @@ def check_mistakes(c, model, folder, adapter, sampled):
     passes(c, "golden: transformer with an adapter", reference, {**load_file(reference), **hooked(model, reference)})
     named = explained = 0
 
-    def judge(what, reference, tensors, first, words):
+    def judge(what, reference, tensors, first, words, *options):
         nonlocal named, explained
-        status, found, cause, output = compare(reference, tensors)
+        status, found, cause, output = compare(reference, tensors, *options)
         right = bool(words and cause and re.search(words, cause))
         named, explained = named + (found == first), explained + right
         c.check(f"planted: {what}", status == 3 and found == first, f"{found}: {cause}" if found else output)
@@ -306,7 +311,7 @@ def check_mistakes(c, model, folder, adapter, sampled):
         else:
             mistake(wrong)
             tensors = hooked(wrong, reference)
-        judge(what, reference, tensors, first, words)
+        judge(what, reference, tensors, first, words, "--weights", folder)
     tensors = hooked(model, reference)
     tensors["x"] = torch.cat([tensors["x"][:, :, :16], tensors["x"][:, :, 16:] * 0.7], 2)
     judge("image channels scaled by 0.7", reference, tensors, "x", "image's latents.*0.7")
