@@ -5,7 +5,8 @@
 # word that its path begins with, ROOT is the method. An object may use symbols of its own floor and of lower ones, so that there can be no circle of floors.
 table='
 tools/main.o tools/commands/
-tools/golden/compare.o tools/golden/compare_page.o tools/golden/mistakes.o tools/golden/mistakes_model.o tools/golden/mistakes_update.o tools/golden/mistakes_order.o tools/golden/mistakes_weights.o
+tools/golden/compare.o tools/golden/compare_page.o tools/golden/mistakes.o tools/golden/mistakes_model.o
+tools/golden/mistakes_update.o tools/golden/mistakes_order.o tools/golden/mistakes_weights.o
 tools/golden/mistakes_search.o tools/golden/compare_tensors.o
 tools/arc/ tools/bench/ tools/golden/ tools/generate/
 tools/report/ tools/run/ tools/

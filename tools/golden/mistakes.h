@@ -2,8 +2,8 @@
  * model's layers), mistakes_update.c (of the first update of training), mistakes_order.c (of axes that have a
  * meaning), mistakes_weights.c (those that need the model's weights).
  *
- * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check
- * type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
+ * A file may contain anything: read tensors with neighbour(), neighbour_of(), input_like(), found_of() and weight_of()
+ * only, which check type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
 #ifndef VDM_MISTAKES_H
 #define VDM_MISTAKES_H
 
@@ -71,7 +71,8 @@ typedef struct axes {
 void try_orders(search *s, const axes *a);
 
 /* The tensor's shape is right. Mistakes of this model's layers (mistakes_model.c), of the first update of training
- * (mistakes_update.c), of the order of frames and of the batch (mistakes_order.c), of the use of weights (mistakes_weights.c). */
+ * (mistakes_update.c), of the order of frames and of the batch (mistakes_order.c), of the use of weights
+ * (mistakes_weights.c). */
 void mistakes_of_model(search *s);
 void mistakes_of_update(search *s);
 void mistakes_of_order(search *s);
