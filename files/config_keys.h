@@ -24,4 +24,8 @@ int vdm_transformer_config_read(vdm_transformer_config *c, const char *dir, vdm_
 int vdm_vae_config_read(vdm_vae_config *c, const char *dir, vdm_error *err);
 int vdm_text_config_read(vdm_text_config *c, const char *dir, vdm_error *err);
 
+/* model.c. Whether diffusers has positions of latents of h x w: the table of the 1.5 models' rotary positions ends at the
+ * sample size (grid_type "slice": it is cut to the grid, never stretched). */
+bool vdm_positions_reach(const vdm_transformer_config *c, int64_t h, int64_t w);
+
 #endif

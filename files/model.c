@@ -602,18 +602,23 @@ static int check_step(const char *what, const char *expected, int found, int fir
                     below + step);
 }
 
+bool vdm_positions_reach(const vdm_transformer_config *c, int64_t h, int64_t w)
+{
+    bool table = c->rotary && c->patch_t > 0;
+    return !table || (h <= c->sample_height && w <= c->sample_width);
+}
+
 /* Learned positions exist for one picture size and one number of frames; for other numbers of frames diffusers silently
- * computes other positions (vdm_tape_new). The table of the 1.5 models' rotary positions has a maximum size (grid_type
- * "slice": it is cut to the grid, never stretched). */
+ * computes other positions (vdm_tape_new). */
 static int check_positions(const vdm_geometry *g, const vdm_transformer_config *c, int side, vdm_error *err)
 {
     if (c->learned_positions && (g->h != c->sample_height || g->w != c->sample_width))
         return vdm_fail(err, "size: found %dx%d; this model's learned positions are for %dx%d only",
                         g->height, g->width, c->sample_height * side, c->sample_width * side);
-    int rows = c->sample_height / c->patch, cols = c->sample_width / c->patch;
-    if (c->rotary && c->patch_t > 0 && (g->h / c->patch > rows || g->w / c->patch > cols))
+    int unit = side * c->patch, rows = c->sample_height / c->patch, cols = c->sample_width / c->patch;
+    if (!vdm_positions_reach(c, g->h, g->w))
         return vdm_fail(err, "size: found %dx%d, this model takes at most %dx%d", g->height, g->width,
-                        rows * c->patch * side, cols * c->patch * side);
+                        rows * unit, cols * unit);
     return 0;
 }
 

@@ -179,6 +179,14 @@ static int compare_name(const void *a, const void *b)
     return strcmp(((const vdm_tensor *)a)->name, ((const vdm_tensor *)b)->name);
 }
 
+/* Of pointers; empty tensors of one place by name. */
+static int compare_place_in_file(const void *a, const void *b)
+{
+    const vdm_tensor *x = *(const vdm_tensor *const *)a, *y = *(const vdm_tensor *const *)b;
+    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
 /* Checks that, in the order of their data, every tensor begins at the end of the one before it, and the last one ends with
  * the file. With overlaps a file of 1 MB could describe 100 GB; gaps could hide data. */
 static int check_tiling(vdm_mapping *m, const char *data, vdm_error *err)
@@ -516,6 +524,22 @@ static int open_shards(vdm_safetensors *f, const char *dir, const char *index, v
     return status;
 }
 
+/* The folder that the index is in is that of its shards. */
+int vdm_safetensors_open_index(vdm_safetensors *f, const char *index, vdm_error *err)
+{
+    const char *slash = strrchr(index, '/');
+    size_t n = slash == index ? 1 : slash ? (size_t)(slash - index) : 0; /* "/" of "/index" */
+    *f = (vdm_safetensors){0};
+    char *dir = vdm_alloc(n + 2, 1, index, err);
+    if (!dir) return -1;
+    memcpy(dir, n ? index : ".", n ? n : 1);
+    int status = set_path(f, index, err);
+    if (status == 0) status = open_shards(f, dir, index, err);
+    vdm_free(dir);
+    if (status) vdm_safetensors_close(f);
+    return status;
+}
+
 int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err)
 {
     char name[256];
@@ -551,6 +575,24 @@ const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *nam
     vdm_tensor wanted = {.name = name};
     if (f->count == 0) return NULL;
     return bsearch(&wanted, f->tensors, (size_t)f->count, sizeof wanted, compare_name);
+}
+
+const vdm_tensor **vdm_safetensors_in_order(const vdm_safetensors *f, vdm_error *err)
+{
+    const vdm_tensor **all = vdm_alloc((size_t)f->count, sizeof *all, "the order of tensors", err);
+    int64_t n = 0;
+    for (int file = 0; all && file < f->n_files; file++) {
+        int64_t first = n;
+        for (int64_t i = 0; i < f->count; i++)
+            if (f->n_files == 1 || lies_in(&f->files[file], &f->tensors[i])) all[n++] = &f->tensors[i];
+        qsort(all + first, (size_t)(n - first), sizeof *all, compare_place_in_file);
+    }
+    return all;
+}
+
+const char *vdm_safetensors_file(const vdm_safetensors *f, int i)
+{
+    return i >= 0 && i < f->n_files ? f->files[i].path : NULL;
 }
 
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key)

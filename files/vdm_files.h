@@ -173,9 +173,15 @@ typedef struct vdm_safetensors {
 int vdm_safetensors_open(vdm_safetensors *f, const char *path, vdm_error *err);
 /* dir/stem.safetensors, or the shards that dir/stem.safetensors.index.json lists. */
 int vdm_safetensors_open_folder(vdm_safetensors *f, const char *dir, const char *stem, vdm_error *err);
+/* The shards that an index lists, FILE.safetensors.index.json; they are in its folder. */
+int vdm_safetensors_open_index(vdm_safetensors *f, const char *index, vdm_error *err);
 void vdm_safetensors_close(vdm_safetensors *f);
 const vdm_tensor *vdm_safetensors_find(const vdm_safetensors *f, const char *name); /* or NULL */
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);    /* or NULL */
+
+/* [count]: in the order in which they are in the file; shards by their names. vdm_free */
+const vdm_tensor **vdm_safetensors_in_order(const vdm_safetensors *f, vdm_error *err);
+const char *vdm_safetensors_file(const vdm_safetensors *f, int i); /* file i of 0..n_files-1, or NULL */
 
 /* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed) and for NaN and infinite elements. NULL
  * names tensor, found, expected. */

@@ -6,6 +6,7 @@
 table='
 tools/main.o tools/commands/
 tools/golden/compare.o tools/golden/compare_page.o tools/golden/mistakes.o tools/golden/mistakes_model.o
+tools/golden/mistakes_update.o tools/golden/mistakes_order.o tools/golden/mistakes_weights.o
 tools/golden/mistakes_search.o tools/golden/compare_tensors.o
 tools/arc/ tools/bench/ tools/golden/ tools/generate/
 tools/report/ tools/run/ tools/

@@ -702,6 +702,9 @@ static void test_inject(void)
         {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 3, 4}, x, 0}, "expected multiples of the patch"},
         {"transformer", {"x", VDM_F32, 5, {1, 3, 32, 2, 4}, x, 0}, "expected multiples of the patch"},
         {"transformer", {"x", VDM_F8_E4M3, 5, {1, 2, 32, 2, 2}, x, 0}, "found F8_E4M3"},
+        {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 6, 6}, x, 0}, "positions are for at most 4x6"},
+        {"transformer", {"x", VDM_F32, 5, {1, 2, 32, 4, 8}, x, 0}, "positions are for at most 4x6"},
+        {"train", {"videos", VDM_F32, 5, {2, 2, 16, 4, 8}, x, 0}, "positions are for at most 4x6"},
         {"train", {"videos", VDM_F32, 5, {2, 0, 16, 4, 4}, x, 0}, "tensor 'videos': expected"},
         {"train", {"videos", VDM_F32, 5, {2, 2, 16, 3, 4}, x, 0}, "expected multiples of the patch"},
         {"train", {"t", VDM_F32, 2, {0, 1}, x, 0}, "tensor 't': expected [any,1], found [0,1]"},
@@ -970,6 +973,163 @@ static void test_sampling(void)
     vdm_safetensors_close(&g);
 }
 
+/* ------------------------------------------------------------------------------------------------
+ * Ports that forget a part of learning: what a golden has by default is enough to find it */
+
+/* The adapter of a golden, in a file of its own. */
+static void write_adapter(const char *golden, const char *to)
+{
+    vdm_tensor all[64];
+    vdm_safetensors g;
+    int n = 0;
+    if (!CHECK(!vdm_safetensors_open(&g, path_of(golden), &err), "%s", err.text)) return;
+    for (int64_t i = 0; i < g.count && n < 64; i++)
+        if (strncmp(g.tensors[i].name, "adapter.", 8) == 0) all[n++] = g.tensors[i];
+    CHECK(n > 0 && !vdm_safetensors_write(path_of(to), all, n, NULL, 0, &err), "%s", err.text);
+    vdm_safetensors_close(&g);
+}
+
+/* Scale 1 for alpha / rank = 8 / 4, in the forward pass. */
+static void test_scale(void)
+{
+    static const char forgotten[] = "cause: alpha/rank forgotten: the adapter acts at scale 1";
+    const char *const options[] = {"--what train --steps 1", "--what train --steps 1 --accumulate 2",
+                                   "--what sample --sample-steps 1 --inject @/only-adapter.st",
+                                   "--inject @/only-adapter.st"};
+    for (int i = 0; i < 4; i++) {
+        CHECK(vdm("golden @/m --threads 1 --size 32x48 %s --alpha 8 -o @/right.g", options[i]) == 0, "%s",
+              printed);
+        CHECK(vdm("golden @/m --threads 1 --size 32x48 %s --alpha 4 -o @/wrong.g", options[i]) == 0, "%s",
+              printed);
+        CHECK(vdm("compare @/right.g @/wrong.g") == 3 && says("transformer_blocks.0.attn1.to_q\n") &&
+                  says(forgotten),
+              "%s: %s", options[i], printed);
+        if (i == 0) write_adapter("right.g", "only-adapter.st");
+    }
+    static const char part[] = "--what train --steps 1 --alpha 4 --only '*.v,*.loss'";
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 %s -o @/right.g", options[0]) == 0 &&
+              vdm("golden @/m --threads 1 --size 32x48 %s -o @/wrong.g", part) == 0 &&
+              vdm("compare @/right.g @/wrong.g") == 3 && says("first to differ: step.1.v\n") &&
+              says("cause: not one of the mistakes that were tried\n") &&
+              says("note: the mistake may be earlier: 'step.1.target' and 5 more before the first"),
+          "a port without the layer: %s", printed);
+    CHECK(vdm("golden @/m --threads 1 --size 32x48 --what sample --sample-steps 1 -o @/right.g") == 0 &&
+              vdm("info @/right.g") == 0 && !says("to_q"),
+          "sampling without an adapter needs no layer of it: %s", printed);
+}
+
+/* Clipping and weight decay: forgotten, or those of a training run. */
+static void test_update(void)
+{
+    const char *const tiny = "golden models/tiny --threads 1 --what train --batch 2 --steps 1";
+    CHECK(vdm("%s -o @/right.g", tiny) == 0 && vdm("%s --clip 1e9 -o @/wrong.g", tiny) == 0 &&
+              says("a port that does not clip agrees") && vdm("compare @/right.g @/wrong.g") == 3 &&
+              says("first to differ: step.1.adapter.") &&
+              says("cause: the gradient is not clipped (clip in the golden's metadata)\n"),
+          "%s", printed);
+    CHECK(vdm("%s --weight-decay 1e-4 -o @/wrong.g", tiny) == 0 && says("a port without it may agree"), "%s",
+          printed);
+    static const struct {
+        const char *options, *first, *cause;
+    } cases[] = {
+        {"--clip 1e9", "step.1.adamw.m.transformer_blocks.0.attn1.to_q.lora_A.weight", "is not clipped"},
+        {"--clip 1", "step.1.adamw.m.transformer_blocks.0.attn1.to_q.lora_A.weight", ""},
+        {"--weight-decay 0", "step.1.adapter.transformer_blocks.0.attn1.to_q.lora_A.weight",
+         "there is no weight decay"},
+        {"--weight-decay 0.0001", "step.1.adapter.transformer_blocks.0.attn1.to_q.lora_A.weight", ""}};
+    for (int adapted = 0; adapted < 2; adapted++) {
+        const char *const targets = adapted ? "--targets attn,ff --batch 2" : "";
+        CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train %s -o @/right.g", targets) == 0, "%s",
+              printed);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            CHECK(vdm("golden @/m --threads 1 --size 32x48 --what train %s %s -o @/wrong.g", targets,
+                      cases[i].options) == 0,
+                  "%s", printed);
+            CHECK(vdm("compare @/right.g @/wrong.g") == 3 && says(cases[i].first) && says(cases[i].cause),
+                  "%s: %s", cases[i].options, printed);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+ * Shards */
+
+/* The tensors of a file in SHARDS shards, in their order; the last one has metadata. */
+enum { SHARDS = 8 };
+static const char *shard(int i)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "shards/dump-0000%d-of-0000%d.safetensors", i + 1, SHARDS);
+    return path_of(name);
+}
+
+static void write_shards(const vdm_safetensors *f, const char *facts[1][2])
+{
+    static char index[1 << 16];
+    static vdm_tensor all[300];
+    const vdm_tensor **order = vdm_safetensors_in_order(f, &err);
+    if (!CHECK(order && f->count <= 300, "%s", err.text)) return;
+    size_t at = (size_t)snprintf(index, sizeof index, "{\"metadata\": {}, \"weight_map\": {");
+    for (int64_t i = 0; i < f->count; i++) {
+        all[i] = *order[i];
+        at += (size_t)snprintf(index + at, sizeof index - at, "%s\"%s\": \"%s\"", i ? ", " : "", all[i].name,
+                               strrchr(shard((int)(i * SHARDS / f->count)), '/') + 1);
+    }
+    write_text("shards/dump.safetensors.index.json", "%s}}", index);
+    for (int64_t k = 0, i = 0, n; k < SHARDS; k++, i += n) {
+        for (n = 0; i + n < f->count && (i + n) * SHARDS / f->count == k;) n++;
+        CHECK(!vdm_safetensors_write(shard((int)k), all + i, n, (const char *const(*)[2])facts,
+                                     k == SHARDS - 1, &err),
+              "%s", err.text);
+    }
+    vdm_free(order);
+}
+
+static void test_shards(void)
+{
+    static const char index[] = "@/shards/dump.safetensors.index.json";
+    static char list[sizeof printed];
+    const char *facts[1][2] = {{"precision", "fp8"}};
+    vdm_safetensors g;
+    CHECK(shell("mkdir @/shards") == 0, "%s", printed);
+    if (!CHECK(!vdm_safetensors_open(&g, path_of("0.g"), &err), "%s", err.text)) return;
+    write_shards(&g, facts);
+    vdm_safetensors_close(&g);
+    CHECK(vdm("compare @/0.g %s --tol 0", index) == 0 && says(" 0 don't; 0 are missing"), "%s", printed);
+    CHECK(vdm("compare @/0.g %s", index) == 1 && says("found 'fp8'"), "metadata of a shard: %s", printed);
+    CHECK(vdm("compare @/0.g @/0.g --list") == 0, "%s", printed);
+    memcpy(list, printed, sizeof list);
+    const char *end = strstr(list, "\n\n"); /* of the list */
+    CHECK(vdm("compare %s @/0.g --list", index) == 0 && end &&
+              strncmp(list, printed, (size_t)(end - list)) == 0,
+          "another order than that of the shards: %s", printed);
+    CHECK(vdm("compare %s @/0.g --html @/shards/dump-00002-of-00008.safetensors", index) == 1 &&
+              says("this output would replace"),
+          "%s", printed);
+    CHECK(vdm("compare @/0.g %s --tol 0 --html @/shards/dump-00008-of-00008.safetensors", index) == 1 &&
+              says("this output would replace"),
+          "%s", printed);
+    CHECK(vdm("compare %s @/0.g --html @/shards/page.html", index) == 0, "%s", printed);
+    static const char folder[] = "shards: expected a file of tensors, or the index of its shards "
+                                 "(NAME.safetensors.index.json), found a folder";
+    CHECK(vdm("compare @/shards @/0.g") == 1 && says(folder), "%s", printed);
+    CHECK(vdm("compare @/0.g @/shards") == 1 && says(folder), "%s", printed);
+    CHECK(remove(shard(0)) == 0 && vdm("compare @/0.g %s", index) == 1 && says("this shard is missing"), "%s",
+          printed);
+}
+
+/* --weights: a model's folder, into which no page is written. */
+static void test_weights(void)
+{
+    CHECK(vdm("compare @/0.g @/0.g --weights @/m") == 0, "%s", printed);
+    CHECK(vdm("compare @/0.g @/0.g --weights @/none") == 1 &&
+              says("none: expected a model's folder, found neither transformer/ nor vae/ in it"),
+          "%s", printed);
+    CHECK(vdm("compare @/0.g @/0.g --weights @/m --html @/m/transformer/config.json") == 1 &&
+              says("would be among the files of"),
+          "%s", printed);
+}
+
 int main(void)
 {
     if (!find_program()) return check_end("compare");
@@ -985,6 +1145,10 @@ int main(void)
         test_learning_in_bf16();
         test_adapters();
         test_adapter_places();
+        test_scale();
+        test_update();
+        test_shards();
+        test_weights();
         test_no_effect();
     }
     test_words();

@@ -105,8 +105,8 @@ typedef struct options {
         bool names;
     } golden;
     struct {
-        const char *map, *tol, *html; /* or NULL */
-        char computed_in[16];         /* or "" */
+        const char *map, *tol, *html, *weights; /* or NULL */
+        char computed_in[16];                   /* or "" */
     } compare;
     struct {
         int runs;

@@ -67,9 +67,9 @@ const struct option_row option_rows[] = {
      "batches in a step; their gradients are averaged, as for a larger batch, in less memory (1)"},
     {"--memory", "GIB", REAL, AT(learn.memory), 0, 1e6, ARC | FIT | DEMO | GOLDEN, NO_KEY,
      "memory for stored activations; those that do not fit are recomputed (2)"},
-    {"--clip", "X", REAL, AT(learn.clip), 1e-9, 1e9, ARC | FIT | DEMO | GOLDEN, KEY,
+    {"--clip", "X", REAL, AT(learn.clip), 1e-9, 1e9, ARC | FIT | DEMO, KEY,
      "maximum norm of the gradient (1)"},
-    {"--weight-decay", "X", REAL, AT(learn.weight_decay), 0, 1, ARC | FIT | DEMO | GOLDEN, KEY,
+    {"--weight-decay", "X", REAL, AT(learn.weight_decay), 0, 1, ARC | FIT | DEMO, KEY,
      "weight decay of AdamW (1e-4)"},
     {"--pure-noise", "X", REAL, AT(learn.pure_noise), 0, 1, ARC | FIT | DEMO, KEY,
      "share of training videos at the last timestep, which is pure noise (0)"},
@@ -160,10 +160,16 @@ const struct option_row option_rows[] = {
     {"--alpha", "A", REAL, AT(learn.alpha), 1e-6, 1e6, GOLDEN, 0, "the adapter's scale is alpha / rank (8)"},
     {"--targets", "attn|attn,ff", CHOICE, AT(learn.targets), 0, 0, GOLDEN, 0,
      "layers with an adapter, if none is given: attention's, or the feed-forward's as well (attn)"},
+    {"--clip", "X", REAL, AT(learn.clip), 1e-9, 1e9, GOLDEN, 0,
+     "train: maximum norm of the gradient, below what it usually is, so that a port that forgets clipping differs (0.01)"},
+    {"--weight-decay", "X", REAL, AT(learn.weight_decay), 0, 1, GOLDEN, 0,
+     "train: weight decay of AdamW, large enough that a port that forgets it differs (1)"},
     {"--names", NULL, FLAG, AT(golden.names), 0, 0, GOLDEN, 0, "explain the names of the tensors, and stop"},
     {"--map", "FILE", TEXT, AT(compare.map), 0, 0, COMPARE, READS,
      "a file with two names a line, the reference's and the other file's; * matches the same text in both, within one "
      "part of a name (text without a dot)"},
+    {"--weights", "DIR", TEXT, AT(compare.weights), 0, 0, COMPARE, 0,
+     "the model's folder: also find mistakes that only its weights show, a forgotten bias and a transposed matrix"},
     {"--tol", "expected|X", TEXT, AT(compare.tol), 0, 0, COMPARE, 0,
      "maximum relative L2 distance; expected: four times the measured error of PyTorch (expected)"},
     {"--as", "f32|bf16", CHOICE, AT(compare.computed_in), 0, 0, COMPARE, 0,
@@ -265,9 +271,11 @@ const struct usage usages[] = {
      "Writes the tensors of a computation: the reference that 'vdm compare' checks a port against. By default these are "
      "every tensor of a model (transformer, vae-encode, vae-decode, text); of sample those outside the models; of train "
      "the inputs, x, t, v, target and the gradients of the first step, loss, grad_norm and lr of every step, the adapter "
-     "and AdamW's moments after the last. --only '*' writes every tensor."},
+     "and AdamW's moments after the first and the last; where there is an adapter, of sample and train also its first "
+     "layer in the first step. --only '*' writes every tensor."},
     {COMPARE, "vdm compare REFERENCE OTHER [options]",
-     "Compares two files of tensors, in the order in which the reference's were computed. Prints the first that differs "
+     "Compares two files of tensors, or of shards (their index, .safetensors.index.json), in the order in which the "
+     "reference's were computed. Prints the first that differs "
      "and the mistake that explains it. The exit status is 3 if a tensor is outside its tolerance, if a name or pattern "
      "of --only has no tensor in the other file, or if the other file has nothing but inputs of the computation."},
     {BENCH, "vdm bench [NAME...] [options]",

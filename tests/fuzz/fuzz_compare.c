@@ -59,10 +59,20 @@ static const char *const compare_names[] = {"x",
                                             "encoder.norm_out",
                                             "decoder.conv_in",
                                             "decoder.mid_block.resnets.0.norm1.norm_layer",
+                                            "video",
+                                            "latents",
+                                            "adapter.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                            "step.1.grad.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                            "step.1.adapter.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                            "step.1.adamw.m.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                            "step.1.adamw.v.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                            "step.1.lr",
                                             "step.1.grad_norm"};
-static const char *const compare_facts[] = {
-    "text_tokens", "heads",    "head_dim",  "layers",     "patch",          "patch_t",     "out_channels",
-    "groups",      "norm_eps", "lora_rank", "lora_alpha", "scaling_factor", "vae_norm_eps"};
+static const char *const compare_facts[] = {"text_tokens",  "heads",        "head_dim",     "layers",
+                                            "patch",        "patch_t",      "out_channels", "groups",
+                                            "norm_eps",     "lora_rank",    "lora_alpha",   "scaling_factor",
+                                            "vae_norm_eps", "clip",         "lr",           "beta1",
+                                            "beta2",        "weight_decay", "eps"};
 
 static int compare_statuses[4]; /* how often vdm compare ended with each */
 

@@ -39,6 +39,7 @@ CHANNELS = dict(block_out_channels=(128, 256, 256, 512), layers_per_block=3, nor
 SIZE = ("--size", "128x192")
 DRAWS = 9  # of inputs to learn from
 RANK_ALPHA = 4, 8  # of the adapter that the embedded model learns
+UPDATE = "--clip", 1, "--weight-decay", 1e-4  # those of golden.learn
 PARTIES = ("PyTorch f32", "PyTorch bf16", "vdm f32", "vdm bf16", "vdm amx")
 
 
@@ -142,10 +143,10 @@ if __name__ == "__main__":
         add_lora(model, 64, 32, c.rng)
         adapter = save_lora(model, c.folder)
         for seed in range(DRAWS):
-            words = (*SIZE, "--batch", 1, "--steps", 2, "--lora", adapter, "--seed", seed)
+            words = (*SIZE, "--batch", 1, "--steps", 2, "--lora", adapter, "--seed", seed, *UPDATE)
             measure(c, table, "train", folder, words, learner(model), ("f32",))
         for seed in range(128):  # one weak gradient in some thousands decides: every seed has others
-            words = ("--batch", 2, "--steps", 3, "--rank", RANK_ALPHA[0], "--alpha", RANK_ALPHA[1], "--seed", seed)
+            words = ("--batch", 2, "--steps", 3, "--rank", RANK_ALPHA[0], "--alpha", RANK_ALPHA[1], "--seed", seed, *UPDATE)
             tiny = ROOT / "models" / "tiny"
             measure(c, table, "train", tiny, words, embedded_learner(c, LORA_TARGETS), ("f32",), judged=False)
             both = LORA_TARGETS + FF_TARGETS

@@ -76,14 +76,14 @@ def check_vae(c, coder, folder):
         passes(c, f"golden: {what}, {frames} frames", reference, hooked(coder, reference))
 
 
-def learn(model, data, steps, lr=1e-4):
-    """The trainers' loop on a golden's inputs, with what it shows in its first step and leaves in the end, in the
-    dtype that the model has."""
+def learn(model, data, steps, lr=1e-4, clip=1.0, decay=1e-4):
+    """The trainers' loop on a golden's inputs, with what it shows in its first step and leaves after the first and the
+    last, in the dtype that the model has."""
     dtype = next(model.parameters()).dtype
     data = {k: v.to(dtype) if k != "t" else v for k, v in data.items()}
     alphas, params, out = scheduler().alphas_cumprod.to(dtype), lora_parameters(model), {}
     [p.requires_grad_(True) for p in params.values()]
-    adam = torch.optim.AdamW(params.values(), lr=lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=1e-4)
+    adam = torch.optim.AdamW(params.values(), lr=lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=decay)
     for step in range(steps):
         z, c, t = data["videos"][data["pair"][step].long()], data["images"][data["pair"][step].long()], data["t"][step]
         a = alphas[t.long()][:, None, None, None, None]
@@ -97,21 +97,24 @@ def learn(model, data, steps, lr=1e-4):
         adam.zero_grad()
         loss.backward()
         h.gradients()
-        norm = torch.nn.utils.clip_grad_norm_(params.values(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(params.values(), clip)
         adam.step()
         out |= {f"step.{step + 1}.{k}": x for k, x in (*h.tensors.items(), ("target", target))}
         out |= {f"step.{step + 1}.loss": loss[None], f"step.{step + 1}.grad_norm": norm[None]}
-    for name, p in params.items():
-        name, state = name.removeprefix("transformer."), adam.state[p]
-        out |= {f"step.{steps}.adapter.{name}": p, f"step.{steps}.adamw.m.{name}": state["exp_avg"]}
-        out |= {f"step.{steps}.adamw.v.{name}": state["exp_avg_sq"]}
+        for name, p in params.items() if step in (0, steps - 1) else ():
+            name, state = name.removeprefix("transformer."), adam.state[p]
+            left = {"adapter": p, "adamw.m": state["exp_avg"], "adamw.v": state["exp_avg_sq"]}
+            out |= {f"step.{step + 1}.{kind}.{name}": x.detach().clone() for kind, x in left.items()}
     return data | out
 
 
 def check_learning(c, model, folder, adapter):
     reference = golden(c, folder, "train", "--what", "train", *SIZE, "--batch", 2, "--lora", adapter)
-    tensors = learn(copy.deepcopy(model), load_file(reference), 3)
-    tensors |= {f"step.{k}.lr": torch.tensor([1e-4]) for k in (1, 2, 3)}
+    with safe_open(reference, "pt") as f:
+        facts = f.metadata()
+    lr, clip, decay = (float(facts[name]) for name in ("lr", "clip", "weight_decay"))
+    tensors = learn(copy.deepcopy(model), load_file(reference), 3, lr, clip, decay)
+    tensors |= {f"step.{k}.lr": torch.tensor([lr]) for k in (1, 2, 3)}
     passes(c, "golden: three steps of learning", reference, tensors)
 
 
@@ -229,6 +232,10 @@ def transposed(m):
     w.data = w.data.T.contiguous()
 
 
+def no_bias(m):
+    m.transformer_blocks[1].attn1.to_k.base_layer.bias.data.zero_()
+
+
 def halves(x, tables, **_):
     cos, sin = (torch.cat([t[:, ::2]] * 2, -1)[None, None] for t in tables)
     a, b = x.chunk(2, dim=-1)
@@ -272,7 +279,8 @@ MISTAKES = [
     ("no norm_final", no_norm_final, "norm_final", "norm_final is forgotten"),
     ("alpha / rank forgotten", alpha_forgotten, f"{BLOCK}.attn1.to_v", "alpha/rank forgotten"),
     ("heads laid out inside out", heads_inside, f"{BLOCK}.attn1.attention", "transposed.*\\[B,S,Dh,A\\]"),
-    ("to_out's weight transposed", transposed, f"{BLOCK}.attn1.to_out.0.base_layer", None),
+    ("to_out's weight transposed", transposed, f"{BLOCK}.attn1.to_out.0.base_layer", "taken transposed"),
+    ("to_k's bias forgotten", no_bias, f"{BLOCK}.attn1.to_k.base_layer", "bias is not added"),
     ("half-split RoPE", rotation(halves), "transformer_blocks.0.attn1.rope_q", "half-split RoPE"),
     ("RoPE's sin/cos swapped", rotation(swapped), "transformer_blocks.0.attn1.rope_q", "sin/cos swapped"),
     ("causal attention", attention(causal), "transformer_blocks.0.attn1.attention", "causal"),
@@ -286,9 +294,9 @@ def check_mistakes(c, model, folder, adapter, sampled):
     passes(c, "golden: transformer with an adapter", reference, {**load_file(reference), **hooked(model, reference)})
     named = explained = 0
 
-    def judge(what, reference, tensors, first, words):
+    def judge(what, reference, tensors, first, words, *options):
         nonlocal named, explained
-        status, found, cause, output = compare(reference, tensors)
+        status, found, cause, output = compare(reference, tensors, *options)
         right = bool(words and cause and re.search(words, cause))
         named, explained = named + (found == first), explained + right
         c.check(f"planted: {what}", status == 3 and found == first, f"{found}: {cause}" if found else output)
@@ -303,7 +311,7 @@ def check_mistakes(c, model, folder, adapter, sampled):
         else:
             mistake(wrong)
             tensors = hooked(wrong, reference)
-        judge(what, reference, tensors, first, words)
+        judge(what, reference, tensors, first, words, "--weights", folder)
     tensors = hooked(model, reference)
     tensors["x"] = torch.cat([tensors["x"][:, :, :16], tensors["x"][:, :, 16:] * 0.7], 2)
     judge("image channels scaled by 0.7", reference, tensors, "x", "image's latents.*0.7")

@@ -1,6 +1,7 @@
 /* Goldens and comparisons: shared by golden.c, compare.c, its page and the search for mistakes. Each file uses the ones
  * after it:
- *   compare.c  ->  compare_page.c  ->  compare_notes.c;  mistakes.c  ->  mistakes_model.c  ->  mistakes_search.c
+ *   compare.c  ->  compare_page.c  ->  compare_notes.c;  mistakes.c  ->  mistakes_model.c,
+ *              mistakes_update.c, mistakes_order.c, mistakes_weights.c  ->  mistakes_search.c
  *              ->  compare_tensors.c  ->  compare_files.c  ->  compare_map.c;  tolerances.c */
 #ifndef VDM_COMPARE_H
 #define VDM_COMPARE_H
@@ -38,11 +39,12 @@ typedef struct both {
     vdm_safetensors ref, got;
     const vdm_tensor **order; /* [ref.count]: in the order of the file, in which they were computed */
     name_map map;
-    bool bf16; /* the tolerances are those of bf16 */
+    vdm_safetensors transformer, vae; /* --weights; path NULL: none */
+    bool bf16;                        /* the tolerances are those of bf16 */
 } both;
-int both_open(both *b, const char *ref, const char *got, const char *map,
-              vdm_error *err); /* map: a file, or NULL */
-void both_close(both *b);      /* after a failure too */
+/* The operands, --map and --weights of a command. */
+int both_open(both *b, const options *o, vdm_error *err);
+void both_close(both *b); /* after a failure too */
 /* The other file's tensor for this one; NULL if it has none. */
 const vdm_tensor *both_other(const both *b, const char *name);
 /* How many tensors of the other file belong to none of the reference, and the first of them. */

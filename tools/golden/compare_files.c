@@ -6,31 +6,56 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_place(const void *a, const void *b)
-{
-    const vdm_tensor *x = *(const vdm_tensor *const *)a, *y = *(const vdm_tensor *const *)b;
-    if (x->data != y->data) return (uintptr_t)x->data < (uintptr_t)y->data ? -1 : 1;
-    return strcmp(x->name, y->name); /* empty ones */
-}
-
 void both_close(both *b)
 {
     if (b->ref.path) vdm_safetensors_close(&b->ref);
     if (b->got.path) vdm_safetensors_close(&b->got);
+    if (b->transformer.path) vdm_safetensors_close(&b->transformer);
+    if (b->vae.path) vdm_safetensors_close(&b->vae);
     vdm_free(b->order);
     map_free(&b->map);
 }
 
-int both_open(both *b, const char *ref, const char *got, const char *map, vdm_error *err)
+/* A file of tensors, or the index of its shards, whose name ends in .json. */
+static int open_tensors(vdm_safetensors *f, const char *path, vdm_error *err)
 {
+    const size_t n = strlen(path), ending = sizeof ".json" - 1;
+    if (vdm_is_folder(path))
+        return vdm_fail(err,
+                        "%s: expected a file of tensors, or the index of its shards "
+                        "(NAME.safetensors.index.json), found a folder",
+                        path);
+    if (n > ending && strcmp(path + n - ending, ".json") == 0)
+        return vdm_safetensors_open_index(f, path, err);
+    return vdm_safetensors_open(f, path, err);
+}
+
+/* The weights of a part of the model; none if there is no such part. */
+static int open_weights(vdm_safetensors *f, const char *model, const char *part, vdm_error *err)
+{
+    char *dir = vdm_path(model, part, err);
+    int status = dir ? 0 : -1;
+    if (dir && vdm_is_folder(dir))
+        status = vdm_safetensors_open_folder(f, dir, "diffusion_pytorch_model", err);
+    vdm_free(dir);
+    return status;
+}
+
+int both_open(both *b, const options *o, vdm_error *err)
+{
+    const char *map = o->compare.map, *weights = o->compare.weights;
     *b = (both){0};
-    if (vdm_safetensors_open(&b->ref, ref, err) || vdm_safetensors_open(&b->got, got, err)) return -1;
+    if (open_tensors(&b->ref, o->operands[0], err) || open_tensors(&b->got, o->operands[1], err)) return -1;
     if (map && map_read(&b->map, map, err)) return -1;
-    b->order = vdm_alloc((size_t)b->ref.count, sizeof *b->order, "the order of tensors", err);
-    if (!b->order) return -1;
-    for (int64_t i = 0; i < b->ref.count; i++) b->order[i] = &b->ref.tensors[i];
-    qsort(b->order, (size_t)b->ref.count, sizeof *b->order, compare_place);
-    return 0;
+    if (weights && (open_weights(&b->transformer, weights, "transformer", err) ||
+                    open_weights(&b->vae, weights, "vae", err)))
+        return -1;
+    if (weights && !b->transformer.path && !b->vae.path)
+        return vdm_fail(err,
+                        "--weights %s: expected a model's folder, found neither transformer/ nor vae/ in it",
+                        weights);
+    b->order = vdm_safetensors_in_order(&b->ref, err);
+    return b->order ? 0 : -1;
 }
 
 const vdm_tensor *both_other(const both *b, const char *name)

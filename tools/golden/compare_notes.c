@@ -1,5 +1,6 @@
 /* The notes of vdm compare: the same ones in the terminal and on the page. */
 #include "tools/golden/compare.h"
+#include "tools/golden/golden.h"
 #include "tools/messages.h"
 
 #include <stdarg.h>
@@ -39,6 +40,22 @@ static void add_facts(const struct notes *n, const comparison *c)
     }
 }
 
+/* What a port does not have just before its first wrong tensor: there the mistake may be. */
+static void add_gap(const struct notes *n, const comparison *c)
+{
+    const char *what = vdm_safetensors_metadata(&c->b->ref, "what"), *from = NULL;
+    int64_t missing = 0;
+    for (int64_t i = c->first - 1; i >= 0 && c->all[i].verdict == MISSING; i--) {
+        if (golden_is_input(what, c->all[i].ref->name)) continue;
+        from = c->all[i].ref->name;
+        missing++;
+    }
+    if (from)
+        add(n,
+            "the mistake may be earlier: '%s' and %lld more before the first that differs are not in the other file",
+            clean(from), (long long)(missing - 1));
+}
+
 void comparison_notes(const comparison *c, void (*note)(void *user, const char *text), void *user)
 {
     const struct notes n = {note, user};
@@ -55,6 +72,7 @@ void comparison_notes(const comparison *c, void (*note)(void *user, const char *
     if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
         !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
         add(&n, "the second file is a golden, the first is not: the reference comes first");
+    add_gap(&n, c);
     for (int64_t i = 0; i < c->count; i++)
         if (c->all[i].note) add(&n, "%s: %s", clean(c->all[i].ref->name), c->all[i].note);
 }

@@ -19,6 +19,7 @@
 #include "tools/run/prompts.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ struct golden {
     int n_facts;
     uint64_t hash;    /* of the weights */
     int last_step;    /* of training */
+    bool adapted;     /* there is an adapter */
     uint64_t matched; /* patterns of --only that match a tensor */
     int status;       /* of writing, with its error: */
     vdm_error err;
@@ -65,17 +67,23 @@ static bool starts(const char *name, const char *with)
     return strncmp(name, with, strlen(with)) == 0;
 }
 
-/* Without --only: all tensors of a model; of sampling and learning those outside the model. */
+/* A layer with an adapter, and what it is computed from: with them a wrong scale of the adapter is found. */
+static const char ADAPTED_LAYER[] = "transformer_blocks.0.attn1.to_q,transformer_blocks.0.attn1.to_q.*";
+
+/* Without --only: all tensors of a model; of sampling and learning those outside the model, and the layer above in the first
+ * step; of learning also what its first update depends on and leaves. */
 static bool wants_default(const struct golden *g, const char *name)
 {
     char last[32];
+    const char *rest = name_without_prefix(name); /* without step.K. and batch.I. */
+    bool first = starts(name, "step.1."), adapted = g->adapted && patterns_matching(ADAPTED_LAYER, rest);
     if (strcmp(g->what, "sample") == 0)
-        return !starts(name, "step.") && !starts(name, "encode.") && !starts(name, "decode.");
+        return (first && adapted) ||
+               (!starts(name, "step.") && !starts(name, "encode.") && !starts(name, "decode."));
     if (strcmp(g->what, "train") != 0) return true;
     int n = snprintf(last, sizeof last, "step.%d.", g->last_step);
     if (starts(name, last) && (starts(name + n, "adapter.") || starts(name + n, "adamw."))) return true;
-    const char *rest = name_without_prefix(name); /* without step.K. and batch.I. */
-    if (starts(name, "step.1.") && patterns_matching("x,t,v,target,grad.*", rest)) return true;
+    if (first && (adapted || patterns_matching("x,t,v,target,grad.*,adapter.*,adamw.*", rest))) return true;
     return patterns_matching("loss,grad_norm,lr", rest) != 0;
 }
 
@@ -299,6 +307,7 @@ static int read_adapter(struct golden *g, const vdm_transformer_config *c, bool 
         }
         see(g, name, m.data, 2, m.shape);
     }
+    g->adapted = a->rank > 0;
     if (a->rank) fact(g, "lora_rank", a->rank), fact(g, "lora_alpha", a->alpha);
     return 0;
 }
@@ -412,12 +421,12 @@ static int forward(struct golden *g, const vdm_transformer *m, const vdm_lora *l
     return status;
 }
 
-/* diffusers, which reads goldens too, has a table of the 1.5 models' positions that ends at the sample size. */
+/* Goldens are for diffusers, too, which has no positions beyond the sample size. */
 static int check_latents(const vdm_transformer_config *c, const char *name, int64_t F, int64_t h, int64_t w,
                          vdm_error *err)
 {
     if (vdm_latents_check(c, name, F, h, w, err)) return -1;
-    if (c->rotary && c->patch_t > 0 && (h > c->sample_height || w > c->sample_width))
+    if (!vdm_positions_reach(c, h, w))
         return vdm_fail(
             err, "%s: latents of %" PRId64 "x%" PRId64 ": this model's positions are for at most %dx%d", name,
             h, w, c->sample_height, c->sample_width);
@@ -609,6 +618,35 @@ end:
     return status;
 }
 
+static void train_facts(struct golden *g, const vdm_fit_options *p)
+{
+    fact(g, "steps", p->steps);
+    fact(g, "accumulate", p->accumulate);
+    fact(g, "lr", p->lr);
+    fact(g, "beta1", p->beta1);
+    fact(g, "beta2", p->beta2);
+    fact(g, "eps", p->eps);
+    fact(g, "weight_decay", p->weight_decay);
+    fact(g, "clip", p->clip);
+}
+
+/* What these settings do not show. rows [steps + 1], the first one is that before training */
+static void report_update(const vdm_fit_options *p, const vdm_fit_row *rows)
+{
+    double longest = 0, decay = p->steps * p->lr * p->weight_decay;
+    for (int k = 1; k <= p->steps; k++) longest = fmax(longest, rows[k].grad_norm);
+    if (longest <= p->clip)
+        fprintf(
+            stderr,
+            "golden: no gradient is longer than --clip %g (the longest: %g): a port that does not clip agrees\n",
+            p->clip, longest);
+    if (decay < 5e-5) /* tolerances of the adapter */
+        fprintf(
+            stderr,
+            "golden: --weight-decay %g changes the adapter by %g of itself: a port without it may agree\n",
+            p->weight_decay, decay);
+}
+
 static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_error *err)
 {
     const options *o = g->o;
@@ -641,19 +679,13 @@ static int train_with(struct golden *g, struct model *m, vdm_fit_data *d, vdm_er
     int status = -1;
     p.t = times;
     p.pair = pairs;
-    fact(g, "steps", p.steps);
-    fact(g, "accumulate", p.accumulate);
-    fact(g, "lr", p.lr);
-    fact(g, "beta1", p.beta1);
-    fact(g, "beta2", p.beta2);
-    fact(g, "eps", p.eps);
-    fact(g, "weight_decay", p.weight_decay);
-    fact(g, "clip", p.clip);
+    train_facts(g, &p);
     if (times && pairs && rows)
         status = vdm_fit(
             &(vdm_pipeline){
                 .transformer = &m->transformer, .schedule = &m->schedule, .cpu = &g->cpu, .prompt = text},
             &m->lora, d, &p, rows, &done, &g->progress, err);
+    if (!status) report_update(&p, rows);
     vdm_free(times);
     vdm_free(pairs);
     vdm_free(rows);

@@ -53,8 +53,8 @@ void golden_names(void)
     printf(
         "Names are PyTorch's module paths (the module's output). BLOCK is transformer_blocks.I. If a module "
         "returns\nvideo and text separately, they are one tensor here, text first. Without --only, "
-        "sample\nwrites no tensor of the models (step., encode., decode.), and train few of them; --only '*' writes all. "
-        "Tensors that\nare not the output of a module, and prefixes:\n\n");
+        "sample\nwrites no tensor of the models (step., encode., decode.) but the first layer with an adapter, and train "
+        "few\nof them; --only '*' writes all. Tensors that are not the output of a module, and prefixes:\n\n");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("  %-38s %s\n", lines[i][0], lines[i][1]);
 }

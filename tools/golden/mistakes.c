@@ -300,7 +300,12 @@ static void search_mistakes(search *s)
     s->error = distance_of(s->got, s->ref, s->n);
     s->best = s->error;
     try_rounding(s);
-    if (!s->explanations) mistakes_of_model(s);
+    if (!s->explanations) {
+        mistakes_of_model(s);
+        mistakes_of_update(s);
+        mistakes_of_order(s);
+        mistakes_of_weights(s);
+    }
     if (!s->explanations) try_axes(s);
     if (!s->explanations) try_factor(s);
     if (!s->explanations) try_others(s);

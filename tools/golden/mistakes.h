@@ -1,8 +1,9 @@
-/* The search for a mistake (mistakes_search.c): used by mistakes.c (mistakes of any tensor) and mistakes_model.c (of this
- * model's layers).
+/* The search for a mistake (mistakes_search.c): used by mistakes.c (mistakes of any tensor), mistakes_model.c (of this
+ * model's layers), mistakes_update.c (of the first update of training), mistakes_order.c (of axes that have a
+ * meaning), mistakes_weights.c (those that need the model's weights).
  *
- * A file may contain anything: read tensors of the reference with neighbour() and neighbour_of() only, which check
- * type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
+ * A file may contain anything: read tensors with neighbour(), neighbour_of(), input_like(), found_of() and weight_of()
+ * only, which check type, rank and shape, and numbers of its metadata with fact() only, which checks their range. */
 #ifndef VDM_MISTAKES_H
 #define VDM_MISTAKES_H
 
@@ -43,6 +44,14 @@ const float *neighbour(search *s, const char *format, ...) __attribute__((format
 /* The same with another shape; -1: any size, which is filled in. */
 const float *neighbour_of(search *s, int rank, int64_t *shape, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* An input of the whole computation, without the prefix, of the same shape. */
+const float *input_like(search *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The other file's tensor, with the same prefix. */
+const float *found_of(search *s, int rank, int64_t *shape, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A weight of the model (--weights); NULL: not given, or it has none of this name and shape. */
+const float *weight_of(search *s, int rank, int64_t *shape, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Only its shape, for tensors that need not be read. */
 bool neighbour_shape(const search *s, int rank, int64_t *shape, const char *name);
 /* An integer from 1 to 2^20 in the reference's metadata; 0 if there is none. */
@@ -61,7 +70,12 @@ typedef struct axes {
 } axes;
 void try_orders(search *s, const axes *a);
 
-/* The mistakes of this model's layers; the tensor's shape is right (mistakes_model.c). */
+/* The tensor's shape is right. Mistakes of this model's layers (mistakes_model.c), of the first update of training
+ * (mistakes_update.c), of the order of frames and of the batch (mistakes_order.c), of the use of weights
+ * (mistakes_weights.c). */
 void mistakes_of_model(search *s);
+void mistakes_of_update(search *s);
+void mistakes_of_order(search *s);
+void mistakes_of_weights(search *s);
 
 #endif

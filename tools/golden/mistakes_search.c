@@ -102,6 +102,43 @@ const float *neighbour_of(search *s, int rank, int64_t *shape, const char *forma
     return checked(s, find(s, name), rank, shape);
 }
 
+const float *input_like(search *s, const char *format, ...)
+{
+    char name[VDM_TRACE_NAME];
+    int64_t shape[VDM_MAX_RANK];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    memcpy(shape, s->f->ref->shape, sizeof shape);
+    return checked(s, vdm_safetensors_find(&s->b->ref, name), s->f->ref->rank, shape);
+}
+
+const float *weight_of(search *s, int rank, int64_t *shape, const char *format, ...)
+{
+    static const char *const of_vae[] = {"encoder.", "decoder.", "quant_conv", "post_quant_conv"};
+    char name[VDM_TRACE_NAME];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    const vdm_safetensors *part = &s->b->transformer;
+    for (size_t i = 0; i < sizeof of_vae / sizeof *of_vae; i++)
+        if (strncmp(name, of_vae[i], strlen(of_vae[i])) == 0) part = &s->b->vae;
+    return part->path ? checked(s, vdm_safetensors_find(part, name), rank, shape) : NULL;
+}
+
+const float *found_of(search *s, int rank, int64_t *shape, const char *format, ...)
+{
+    char name[VDM_TRACE_NAME], full[2 * VDM_TRACE_NAME];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    snprintf(full, sizeof full, "%.*s%s", s->prefix_length, s->f->ref->name, name);
+    return checked(s, both_other(s->b, full), rank, shape);
+}
+
 bool neighbour_shape(const search *s, int rank, int64_t *shape, const char *name)
 {
     const vdm_tensor *t = find(s, name);

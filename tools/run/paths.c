@@ -132,6 +132,7 @@ int paths_of_options(paths *p, const options *o, int command, vdm_error *err)
     }
     for (int i = 0; i < o->sample.n_loras; i++)
         if (read_lora(p, o->sample.loras[i], err)) return -1;
+    if (o->compare.weights && read_model(p, o->compare.weights, command, err)) return -1;
     return o->model ? read_model(p, o->model, command, err) : 0;
 }
 
