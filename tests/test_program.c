@@ -324,7 +324,7 @@ static void check_prompts(void)
     expect(0, "cut after 5 of 30 tokens",
            "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
     expect(0, "cut after 5 of 30 tokens",
-           "golden " MODEL " --what text --prompt 'the red square falls down a mirror' -o @/prompts/x.ppm");
+           "golden " MODEL " --what text --prompt 'the red square falls down a mirror' -o @/prompts/x.g");
     /* An injected prompt is one: nothing says that there is none, and it stands alone. */
     expect_shell(0, "",
                  "\"$VDM\" " ASK "f.ppm --inject @/prompts/red --negative-embeds @/prompts/none 2>&1 | "
