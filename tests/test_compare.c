@@ -363,7 +363,10 @@ static void test_words(void)
           "the page has not all notes: %s", printed);
     CHECK(compare_copy("a.st", "--only block.0.q") == 0 && !says("note:"), "%s", printed);
     CHECK(vdm("compare @/a.st") == 2 && vdm("compare @/a.st @/none") == 1, "%s", printed);
-    CHECK(compare_copy("a.st", "--tol soft") == 1 && says("--tol"), "%s", printed);
+    static const char *const tolerances[] = {"soft", "0x1", "' 1'", "'1 '", "nan", "-1"};
+    for (size_t i = 0; i < sizeof tolerances / sizeof tolerances[0]; i++)
+        CHECK(vdm("compare @/a.st @/b.st --tol %s", tolerances[i]) == 1 && says("--tol"), "%s: %s",
+              tolerances[i], printed);
     static const char *const names[] = {"@/a.st @/a.st", "@/a.st @/./a.st", "@/a.st @/link.st",
                                         "@/hard.st @/a.st"};
     CHECK(shell("ln -s a.st @/link.st && ln @/a.st @/hard.st") == 0, "%s", printed);
