@@ -292,3 +292,11 @@ const char *vdm_zlib_read(uint8_t *to, size_t size, const uint8_t *from, size_t 
     if (s.at < n) fail(&s, "found more bytes after the compressed data");
     return s.problem;
 }
+
+size_t vdm_zlib_read_part(uint8_t *to, size_t capacity, const uint8_t *from, size_t n)
+{
+    stream s = {.from = from, .size = n, .to = to, .capacity = capacity};
+    zlib_header(&s);
+    all_blocks(&s);
+    return s.written;
+}

@@ -191,13 +191,6 @@ static bool names(const chunk *c, const char *word)
     return false;
 }
 
-/* A profile called sRGB changes nothing, but one of sRGB's primaries with linear light does: "GIMP built-in Linear sRGB",
- * "sRGB-elle-V2-g10.icc". */
-static bool names_srgb(const chunk *c)
-{
-    return names(c, "sRGB") && !names(c, "inear") && !names(c, "-g10");
-}
-
 /* Older ImageMagick keeps EXIF in a text. */
 static bool is_exif_text(const chunk *c)
 {
@@ -246,7 +239,7 @@ static bool is_rotated(const chunk *c)
 }
 
 /* Optional chunks. Those that change how a picture looks are noted. */
-static void read_ancillary(png *p, const chunk *c)
+static int read_ancillary(png *p, const chunk *c)
 {
     if (strcmp(c->type, "sRGB") == 0) p->srgb = true;
     if (strcmp(c->type, "cICP") == 0) p->other_coding = !codes_srgb(c);
@@ -254,7 +247,7 @@ static void read_ancillary(png *p, const chunk *c)
     if (strcmp(c->type, "eXIf") == 0 && is_rotated(c)) p->notes |= VDM_NOTE_ROTATED;
     if (is_exif_text(c)) p->notes |= VDM_NOTE_EXIF_TEXT;
     if (strcmp(c->type, "iCCP") == 0) {
-        p->srgb = names_srgb(c);
+        if (vdm_icc_is_srgb(&p->srgb, c->data, c->size, p->err)) return -1;
         p->profile = !p->srgb;
     }
     if (strcmp(c->type, "gAMA") == 0 && c->size == 4) {
@@ -262,6 +255,7 @@ static void read_ancillary(png *p, const chunk *c)
         p->other_gamma = gamma < 43182 || gamma > 47728;
     }
     if (strcmp(c->type, "acTL") == 0) p->notes |= VDM_NOTE_FRAMES;
+    return 0;
 }
 
 static int read_chunk(png *p, const chunk *c)
@@ -276,8 +270,7 @@ static int read_chunk(png *p, const chunk *c)
     }
     if (*c->type >= 'A' && *c->type <= 'Z')
         return vdm_fail(p->err, "%s: chunks: found %s, a critical chunk that is not known", p->path, c->type);
-    read_ancillary(p, c);
-    return 0;
+    return read_ancillary(p, c);
 }
 
 static int read_chunks(png *p)

@@ -8,6 +8,10 @@
 size_t vdm_zlib_write(uint8_t *to, const uint8_t *data, size_t n);
 /* Reads a zlib stream, from [n], of exactly `size` bytes (inflate.c). Returns NULL, or the problem. */
 const char *vdm_zlib_read(uint8_t *to, size_t size, const uint8_t *from, size_t n);
+/* The same of at most `capacity` bytes, up to the first problem: how many there are. */
+size_t vdm_zlib_read_part(uint8_t *to, size_t capacity, const uint8_t *from, size_t n);
+/* Whether the colour profile in the data [n] of a chunk iCCP is sRGB (icc.c); one that can't be read is not. -1: no memory. */
+int vdm_icc_is_srgb(bool *srgb, const uint8_t *chunk, size_t n, vdm_error *err);
 uint32_t vdm_adler32(const uint8_t *data, size_t n);
 
 /* Writes rgb [H,W,3] as a PNG file (png.c). Errors of the stream are the caller's. */

@@ -91,7 +91,7 @@ double vdm_seconds(void); /* a monotonic clock */
 enum {
     VDM_NOTE_ALPHA = 1,      /* pixels that are not opaque: they were put over black */
     VDM_NOTE_DEPTH = 2,      /* 16 bits a sample: reduced to 8 */
-    VDM_NOTE_PROFILE = 4,    /* a colour profile other than sRGB: ignored */
+    VDM_NOTE_PROFILE = 4,    /* a colour profile that is not known to be sRGB: ignored */
     VDM_NOTE_GAMMA = 8,      /* a gamma other than that of sRGB: ignored */
     VDM_NOTE_FRAMES = 16,    /* an animation: only its first picture */
     VDM_NOTE_ROTATED = 32,   /* an orientation in EXIF: ignored */

@@ -44,7 +44,7 @@ arc|arc ../in/arcs $tiny $learn --steps 1 --sample-steps 1 --out r.jsonl|arc ../
 summary|arc --report ../in/r.jsonl -o r.html||r.html
 demo|demo ../in/task $tiny $learn --steps 1 -o d|demo ../in/task $tiny $learn --seed 7 --steps 1 -o d|d/lora.safetensors d/scores.csv d/strip.png
 golden|golden --model $model --what train --steps 1 -o g|golden --model $model --what train --steps 1 --seed 7 -o g|g
-compare|compare ../in/g ../in/g --html c.html|compare ../in/g ../in/g --only videos --html c.html|c.html
+compare|compare ../in/g ../in/port --html c.html|compare ../in/g ../in/port --only videos --html c.html|c.html
 prompt|prompt hello --model $model -o p|prompt good --model $model -o p|p
 bench|bench norm --runs 1 --json b.json||
 "
@@ -69,7 +69,7 @@ END
     cp in/grids/test/0000.out.ppm in/one/0000.ppm
     cp in/grids/test/0000.in.ppm in/two/0000.ppm
     "$vdm" fit in/task $tiny $learn --steps 1 -o in/run && cp in/run/lora.safetensors in
-    "$vdm" golden --model "$model" --what train --steps 1 -o in/g
+    "$vdm" golden --model "$model" --what train --steps 1 -o in/g && cp in/g in/port
     "$vdm" arc in/arcs $tiny $learn --steps 1 --sample-steps 1 --out in/r.jsonl
 }
 

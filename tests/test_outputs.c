@@ -54,7 +54,8 @@ static void check_outputs_over_inputs(void)
     rejected("q.ppm", "would replace", "predict " MODEL " --image link.ppm -o q.ppm");
     rejected("q.ppm", "would replace", "predict " MODEL " --image hard.ppm -o task/../q.ppm");
     rejected("q.ppm", "would replace", "interp q.ppm q.ppm -o q.ppm");
-    rejected("ref.g", "would replace", "compare ref.g ref.g --html ./ref.g");
+    expect_shell(0, "", "cp ref.g got.g");
+    rejected("ref.g", "would replace", "compare ref.g got.g --html ./ref.g");
     rejected("l.safetensors", "would replace",
              "predict " MODEL " --image q.ppm -o n.ppm --lora l.safetensors --dump l.safetensors");
     rejected("l.safetensors", "would replace",
@@ -184,7 +185,7 @@ static void check_standard_streams(void)
         "for f in open closed; do sed 's/\"seconds.*//' $f.jsonl > $f.txt; done; cmp open.txt closed.txt");
     if (access("/dev/full", W_OK)) return;
     expect_shell(1, "standard output", "\"$VDM\" tasks 2>&1 >/dev/full");
-    expect_shell(1, "No space left", "\"$VDM\" compare ref.g ref.g 2>&1 >/dev/full");
+    expect_shell(1, "No space left", "\"$VDM\" compare ref.g got.g 2>&1 >/dev/full");
     expect_shell(2, "is not a command", "\"$VDM\" nonsense 2>&1 >/dev/full");
 }
 
@@ -293,11 +294,84 @@ static void check_users_files(void)
     expect(0, "2 tasks",
            "arc tasks " MODEL " --size 32x48 --steps 1 --rank 2 --sample-steps 1 --out mine.jsonl");
     expect_shell(0, "", "echo precious > arc.html; cp arc.html before");
-    expect(1, "arc.html: expected no such file, or a page of 'vdm arc', found another one",
-           "arc --report mine.jsonl");
-    expect_same("arc.html", "before", true);
-    expect(0, "", "arc --report mine.jsonl -o arc.html");
-    expect(0, "", "arc --report mine.jsonl");
+    rejected("arc.html",
+             "arc.html: expected no such file, or a page of 'vdm arc --report', found another one",
+             "arc --report mine.jsonl");
+    rejected("arc.html", "found another one", "arc --report mine.jsonl -o ./arc.html");
+    expect_shell(0, "", "rm arc.html");
+    for (int i = 0; i < 2; i++) expect(0, "", "arc --report mine.jsonl");
+    rejected("arc.html",
+             "./arc.html: expected no such file in a folder without a run of 'vdm arc', found one",
+             "arc tasks/one.json " MODEL " --size 32x48 --steps 1 -o .");
+}
+
+/* An output replaces an earlier one of its kind, and an empty file; a file of another kind stays as it is. */
+static void check_other_kinds(void)
+{
+    static const char fit[] = "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o dumped --dump",
+                      predict[] = "predict " MODEL " --image q.ppm -o n.png --sample-steps 1 --dump",
+                      golden[] = "golden " MODEL " --size 32x48 --what vae-encode --only '*.conv_in' -o",
+                      page[] = "compare ref.g got.g --html", bench[] = "bench norm --quick --runs 1 --json",
+                      report[] = "arc --report mine.jsonl -o", prompt[] = "prompt hello --model encoder -o";
+    /* words, a new name, files that are not replaced */
+    static const struct {
+        const char *words, *mine, *others[5];
+    } cases[] = {{golden, "k.g", {"l.safetensors", "weights.st", "q.ppm", "k.fit", "k.st"}},
+                 {predict, "k.st", {"l.safetensors", "weights.st", "notes.md", "k.g", "k.fit"}},
+                 {prompt, "k.p", {"l.safetensors", "weights.st", "k.g", "notes.md", "k.st"}},
+                 {page, "k.html", {"users.html", "run/report.html", "arc.html"}},
+                 {bench, "k.json", {"tasks/one.json", "k2.json", "model/vae/config.json"}},
+                 {report, "k2.json", {"tasks/one.json", "k.json", "none.json", "half.json"}},
+                 {report, "k2.html", {"users.html", "run/report.html", "k.html", "arc/arc.html"}}};
+    write_text("notes.md", "precious");
+    write_text("users.html", "<pre><code>ls</code></pre>");
+    write_text("none.json", "{\"a\": []}");
+    write_text("half.json", "{\"a\": [{\"attempt_1\": [[1]]}]}");
+    expect_shell(0, "", "cp model/vae/*.safetensors weights.st");
+    expect(0, "", "%s k.fit", fit);
+    expect_shell(0, "", "rm -r dumped");
+    rejected("l.safetensors",
+             "l.safetensors: expected no such file, or tensors of 'vdm fit --dump', found another",
+             "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o dumped --dump l.safetensors");
+    expect(0, "", "%s k.fit", fit);
+    expect(0, "", "arc tasks/one.json " MODEL " --size 32x48 --steps 1 --sample-steps 1");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_shell(0, "", ": > %s", cases[i].mine);
+        for (int k = 0; k < 2; k++) expect(0, "", "%s %s", cases[i].words, cases[i].mine);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int k = 0; k < 5 && cases[i].others[k]; k++) {
+            expect_shell(0, "", "cp %s before", cases[i].others[k]);
+            expect(1, "found another one, which would be replaced", "%s %s", cases[i].words,
+                   cases[i].others[k]);
+            CHECK(!strstr(printed, "loaded in"), "found out after the model was loaded: %s", printed);
+            expect_same(cases[i].others[k], "before", true);
+        }
+    rejected("mine.jsonl", "mine.jsonl: this output would replace", "arc --report mine.jsonl -o mine.jsonl");
+    expect_shell(0, "", "cp mine.jsonl mine2.jsonl");
+    rejected("mine2.jsonl", "mine2.jsonl: expected a name that ends in .html, for a page, or in .json",
+             "arc --report mine.jsonl -o mine2.jsonl");
+    rejected("l.safetensors", "ends in .html", "compare ref.g got.g --html l.safetensors");
+    rejected("l.safetensors", "ends in .json", "bench norm --quick --runs 1 --json l.safetensors");
+}
+
+/* The pictures of a task that the command does not read as a task. */
+static void check_outside_tasks(void)
+{
+    static const char says[] = "this output would be among the files of a task";
+    expect_shell(0, "",
+                 "cp -r task foreign; cp task/test/b.out.ppm foreign/test/c.out.ppm; ln -s foreign/test link");
+    rejected("foreign/test/c.out.ppm", says,
+             "predict " MODEL " --image foreign/test/b.in.ppm -o foreign/test/c.out.ppm --sample-steps 1");
+    rejected("foreign/test/c.out.ppm", says, "interp q.ppm q.ppm -o link/c.out.ppm");
+    rejected("foreign/train/a.out.ppm", says, "interp q.ppm q.ppm -o foreign/train/a.out.ppm");
+    rejected("foreign/test/b.in.ppm", says, "predict " MODEL " --image q.ppm -o n.ppm --dump foreign/test/d");
+    expect_shell(1, says, "cd foreign/test && \"$VDM\" interp ../../q.ppm ../../q.ppm -o c.out.ppm");
+    expect_shell(0, "", "test $(ls foreign/test | wc -l) = 3 && cmp foreign/test/c.out.ppm task/test/b.out.ppm");
+    expect(0, "", "interp q.ppm q.ppm -o foreign/strip.png"); /* it is not among the pictures */
+    expect_shell(0, "", "mkdir train test");
+    expect(0, "", "interp q.ppm q.ppm -o test/strip.png"); /* no task */
+    expect_shell(0, "", "rm -r train test link foreign");
 }
 
 /* An evaluation that is stopped leaves no page that shows an earlier one; a shorter one reports what it leaves. */
@@ -503,6 +577,7 @@ int main(void)
     vdm_error err;
     unsetenv("VDM_MODEL");
     if (!find_program()) return check_end("outputs");
+    expect_shell(0, "", "cp -r tests/golden/1.5-5B-I2V @/encoder");
     if (!CHECK(chdir(check_folder()) == 0, "the test can't enter its folder")) return check_end("outputs");
     CHECK(tiny_write(path_of("model"), TINY_15_I2V, VDM_BF16, 1, &err) == 0, "%s", err.text);
     write_inputs();
@@ -518,6 +593,8 @@ int main(void)
     check_unknown_answers();
     check_scores_stay();
     check_users_files();
+    check_other_kinds();
+    check_outside_tasks();
     check_stopped_eval();
     check_early();
     check_adapter_info();

@@ -4,6 +4,7 @@
 
 #include "files/png.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -310,7 +311,9 @@ static void test_notes(void)
         {"gAMA", "\0\1\x86\xa0", 4, VDM_NOTE_GAMMA},
         {"sRGB", "\0", 1, 0},
         {"iCCP", "Display P3\0\0xxxx", 16, VDM_NOTE_PROFILE},
-        {"iCCP", "sRGB IEC61966-2.1\0\0x", 20, 0},
+        {"iCCP", "sRGB IEC61966-2.1\0\0x", 20, VDM_NOTE_PROFILE}, /* a name without a profile */
+        {"iCCP", "sRGB", 4, VDM_NOTE_PROFILE},
+        {"iCCP", "sRGB\0", 5, VDM_NOTE_PROFILE},
         {"cICP", "\1\1\0\1", 4, VDM_NOTE_PROFILE},
         {"cICP", "\1\15\0\1", 4, 0}, /* sRGB */
         {"iCCP", "GIMP built-in Linear sRGB\0\0x", 28, VDM_NOTE_PROFILE},
@@ -348,6 +351,123 @@ static void test_notes(void)
         CHECK(p.rgb && notes == chunks[i].notes && p.rgb[3] == 'b', "%s: notes %u, expected %u: %s",
               chunks[i].type, notes, chunks[i].notes, err.text);
         vdm_picture_free(&p);
+    }
+}
+
+/* An ICC profile of this colour space: three primaries in 10000ths, and one curve for all. */
+static const int SRGB[9] = {4361, 2225, 139, 3851, 7169, 971, 1431, 606, 7141},
+                 DISPLAY_P3[9] = {5151, 2412, -11, 2920, 6922, 419, 1571, 666, 7841};
+static void put_profile(bytes *b, const char *space, const int *primaries, const void *curve, size_t n)
+{
+    static const char *const tags[] = {"rXYZ", "gXYZ", "bXYZ", "rTRC", "gTRC", "bTRC", "kTRC"};
+    static uint8_t zeros[128];
+    const uint32_t data = 132 + 7 * 12;
+    b->n = 0;
+    put_be32(b, data + 60 + (uint32_t)n);
+    put(b, zeros, 12);
+    put(b, space, 4);
+    put(b, zeros, 108);
+    put_be32(b, 7);
+    for (uint32_t i = 0; i < 7; i++) {
+        put(b, tags[i], 4);
+        put_be32(b, data + 20 * (i < 3 ? i : 3));
+        put_be32(b, i < 3 ? 20 : (uint32_t)n);
+    }
+    for (int i = 0; i < 9; i++) {
+        if (i % 3 == 0) put(b, "XYZ \0\0\0\0", 8);
+        put_be32(b, (uint32_t)(primaries[i] * 65536 / 10000));
+    }
+    put(b, curve, n);
+}
+
+/* "curv" with a table of n values, of the function; sRGB's as in its definition. */
+static double srgb(double x)
+{
+    return x <= 0.04045 ? x / 12.92 : pow((x + 0.055) / 1.055, 2.4);
+}
+static double rec709(double x)
+{
+    return x < 0.081 ? x / 4.5 : pow((x + 0.099) / 1.099, 1 / 0.45);
+}
+static void put_table(bytes *b, int n, double (*f)(double))
+{
+    b->n = 0;
+    put(b, "curv\0\0\0\0", 8);
+    put_be32(b, (uint32_t)n);
+    for (int i = 0; i < n; i++) {
+        int v = (int)(65535 * f(i / (n - 1.0)) + 0.5);
+        put(b, (uint8_t[]){(uint8_t)(v >> 8), (uint8_t)v}, 2);
+    }
+}
+
+/* The notes of a picture with such a profile under this name, of which `cut` bytes are missing; deflated by vdm, or
+ * stored. */
+static unsigned notes_of(const char *name, const bytes *profile, size_t cut, bool deflated)
+{
+    static bytes z, data, packed;
+    vdm_picture p;
+    unsigned notes = 99;
+    put_two_pixels(&z);
+    data.n = packed.n = 0;
+    put(&data, name, strlen(name) + 1);
+    put(&data, "", 1);
+    put_stored(&packed, profile->data, profile->n);
+    if (deflated) packed.n = vdm_zlib_write(packed.data, profile->data, profile->n);
+    put(&data, packed.data, packed.n - cut);
+    put_chunk(&file, "iCCP", data.data, data.n);
+    put_chunk(&file, "IDAT", z.data, z.n);
+    put_chunk(&file, "IEND", NULL, 0);
+    decode(&p, &notes, &file);
+    CHECK(p.rgb, "%s: %s", name, err.text);
+    vdm_picture_free(&p);
+    return notes;
+}
+
+/* A profile is sRGB by its numbers; its name, which programs choose freely, decides nothing. */
+static void test_profiles(void)
+{
+    static const char formula[] =
+        "para\0\0\0\0\0\3\0\0\0\2\x66\x66\0\0\xf2\xa7\0\0\x0d\x59\0\0\x13\xd0\0\0\x0a\x5b",
+                      linear_formula[] = "para\0\0\0\0\0\0\0\0\0\1\0\0",
+                      gamma[] = "curv\0\0\0\0\0\0\0\1\2\x33", gamma18[] = "curv\0\0\0\0\0\0\0\1\1\xcd\0\0",
+                      linear[] = "curv\0\0\0\0\0\0\0\0", too_long[] = "curv\0\0\0\0\xff\xff\xff\xff\2\x33";
+    static bytes table, small, video, profile;
+    put_table(&table, 1024, srgb);
+    put_table(&small, 17, srgb);
+    put_table(&video, 1024, rec709);
+    const struct {
+        const char *space;
+        const int *primaries;
+        const void *curve;
+        size_t n;
+        bool srgb;
+    } cases[] = {{"RGB ", SRGB, formula, sizeof formula - 1, true},
+                 {"RGB ", SRGB, table.data, table.n, true},
+                 {"RGB ", SRGB, small.data, small.n, true},
+                 {"RGB ", SRGB, gamma, sizeof gamma - 1, true},
+                 {"GRAY", DISPLAY_P3, table.data, table.n, true}, /* a grey one has no primaries */
+                 {"RGB ", DISPLAY_P3, table.data, table.n, false},
+                 {"RGB ", SRGB, video.data, video.n, false},
+                 {"RGB ", SRGB, linear, sizeof linear - 1, false},
+                 {"RGB ", SRGB, linear_formula, sizeof linear_formula - 1, false},
+                 {"RGB ", SRGB, gamma18, sizeof gamma18 - 1, false},
+                 {"RGB ", SRGB, too_long, sizeof too_long - 1, false},
+                 {"RGB ", SRGB, "curv", 4, false},
+                 {"GRAY", SRGB, linear, sizeof linear - 1, false},
+                 {"CMYK", SRGB, table.data, table.n, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 4; k++) {
+            const char *name = k % 2 ? "sRGB IEC61966-2.1" : "ICC Profile";
+            put_profile(&profile, cases[i].space, cases[i].primaries, cases[i].curve, cases[i].n);
+            CHECK(notes_of(name, &profile, 0, k / 2) == (cases[i].srgb ? 0 : VDM_NOTE_PROFILE),
+                  "profile %zu, '%s'", i, name);
+        }
+    put_profile(&profile, "RGB ", SRGB, formula, sizeof formula - 1);
+    for (size_t cut = 1; cut < profile.n; cut++) /* the last 4 bytes are the checksum */
+        CHECK(notes_of("sRGB", &profile, cut + 4, false) == VDM_NOTE_PROFILE, "a cut profile: %zu", cut);
+    for (size_t i = 0; i < profile.n; i++) { /* no byte of it is used as it is */
+        profile.data[i] = 0xff;
+        notes_of("sRGB", &profile, 0, false);
     }
 }
 
@@ -765,6 +885,7 @@ int main(void)
     test_kinds();
     test_alpha();
     test_notes();
+    test_profiles();
     test_colour_notes();
     test_bad();
     test_damage();

@@ -144,6 +144,18 @@ static void check_run(void)
     expect_same("a.ppm", "b.ppm", true);
     expect(0, "weight 2.5", "%s:2.5 -o @/c.ppm", predict);
     expect_same("a.ppm", "c.ppm", false);
+    static const char *const weights[] = {"0x10", " 2", "2 ", "1e999", "nan", "two", ""};
+    for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
+        char says[64];
+        snprintf(says, sizeof says, "weight: found '%s', expected a number", weights[i]);
+        expect(1, says, "%s':%s' -o @/no.ppm", predict, weights[i]);
+        CHECK(!strstr(printed, "loaded in"), "found out after the model was loaded: %s", printed);
+    }
+    expect_shell(0, "", "cp @/run/lora.safetensors @/a:b; cp @/a:b @/a");
+    expect(
+        0, "a:b: applied 8 of 8",
+        "predict --model @/model --image @/task/test/p3.in.ppm --sample-steps 1 --lora @/a:b -o @/colon.ppm");
+    expect_shell(0, "", "rm @/a @/a:b @/colon.ppm");
     /* The picture from standard input and from a pipe; what reading it loses; a video that is no numbers. */
     expect_shell(0, "",
                  "cat @/task/test/p3.in.ppm | $VDM predict --model @/model --image - --sample-steps 3 --lora "
@@ -324,7 +336,7 @@ static void check_prompts(void)
     expect(0, "cut after 5 of 30 tokens",
            "prompt 'the red square falls down a mirror' " MODEL " -o @/prompts/x.ppm");
     expect(0, "cut after 5 of 30 tokens",
-           "golden " MODEL " --what text --prompt 'the red square falls down a mirror' -o @/prompts/x.ppm");
+           "golden " MODEL " --what text --prompt 'the red square falls down a mirror' -o @/prompts/x.g");
     /* An injected prompt is one: nothing says that there is none, and it stands alone. */
     expect_shell(0, "",
                  "\"$VDM\" " ASK "f.ppm --inject @/prompts/red --negative-embeds @/prompts/none 2>&1 | "

@@ -123,6 +123,8 @@ static void check_usage(void)
     arc(2, "I from 1 to N", "tasks --out x.jsonl --shard 0/4");
     arc(2, "I from 1 to N", "tasks --out x.jsonl --shard 5/4");
     arc(2, "I from 1 to N", "tasks --out x.jsonl --shard 1/2/3");
+    arc(2, "I from 1 to N", "tasks --out x.jsonl --shard '1/ 2'");
+    arc(2, "I from 1 to N", "tasks --out x.jsonl --shard +1/2");
     expect_shell(0, "", "mkdir none");
     arc(1, "found none", "none --out x.jsonl");
     arc(1, "no-folder", "tasks --out no-folder/x.jsonl");

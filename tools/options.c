@@ -30,18 +30,18 @@ static bool takes_model(int command)
     return find_row(command, "--model") != NULL;
 }
 
-static bool read_number(const char *text, double *value)
+bool options_number(const char *text, double *value)
 {
     char *end;
     errno = 0;
     *value = strtod(text, &end);
-    return *text && !*end && !errno && isfinite(*value) && !strpbrk(text, "xXpPnN \t\n");
+    return *text && !*end && !errno && isfinite(*value) && !strpbrk(text, "xXpPnN \t\n\v\f\r");
 }
 
 static int read_count(const struct option_row *r, const char *text, int *value, vdm_error *err)
 {
     double x;
-    if (!read_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
+    if (!options_number(text, &x) || x != floor(x) || x < r->min || x > r->max || strpbrk(text, ".eE"))
         return vdm_fail(err, "expected an integer from %.0f to %.0f, found '%.100s'", r->min, r->max, text);
     *value = (int)x;
     return 0;
@@ -50,7 +50,7 @@ static int read_count(const struct option_row *r, const char *text, int *value, 
 static int read_real(const struct option_row *r, const char *text, double *value, vdm_error *err)
 {
     double x;
-    if (!read_number(text, &x) || x < r->min || x > r->max)
+    if (!options_number(text, &x) || x < r->min || x > r->max)
         return vdm_fail(err, "expected a number from %g to %g, found '%.100s'", r->min, r->max, text);
     *value = x;
     return 0;

@@ -118,6 +118,8 @@ typedef struct options {
 /* Reads the words after the command, over the defaults of options_defaults; a command that accepts --model has a
  * model afterwards. Returns DONE, USAGE or FAILED (reported on stderr), or -1 if --help was given and printed. */
 int options_read(options *o, int command, int argc, char **argv);
+/* A finite number, as every option reads it: no hexadecimal digits, no blanks. */
+bool options_number(const char *text, double *value);
 /* Whether the option was given on the command line. */
 bool option_given(const options *o, const char *name);
 vdm_targets learn_targets(const options *o); /* --targets */

@@ -253,6 +253,7 @@ typedef struct shard {
 static bool read_part(const char *text, int *index, int *of)
 {
     int n = 0;
+    if (strspn(text, "0123456789/") != strlen(text)) return false;
     return sscanf(text, "%7d/%7d%n", index, of, &n) == 2 && !text[n] && *of >= 1 && *index >= 1 &&
            *index <= *of;
 }

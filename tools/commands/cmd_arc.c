@@ -70,7 +70,7 @@ static void show_answers(const solver *s)
  * One task */
 
 /* page: the page of one task, or of results that are merged; NULL: --out is the output. */
-static int check_paths(const options *o, const char *page, vdm_error *err)
+static int check_paths(const options *o, const char *page, enum output_kind kind, vdm_error *err)
 {
     paths p = {0};
     int status = paths_of_options(&p, o, ARC, err);
@@ -78,35 +78,21 @@ static int check_paths(const options *o, const char *page, vdm_error *err)
         const char *path = o->operands[i];
         status = vdm_is_folder(path) ? paths_read_folder(&p, path, err) : paths_read(&p, path, err);
     }
-    if (!status) status = paths_write(&p, page, ANY_FILE, err);
+    if (!status) status = paths_write(&p, page, kind, err);
     if (!status) return paths_check(&p, err);
     paths_free(&p);
     return -1;
 }
 
-/* The page's usual name may be that of a user's file. */
-static int check_default_page(const char *page, vdm_error *err)
-{
-    char command[CLAIM_COMMAND];
-    if (claim_read_command(command, ".", page, err)) return -1;
-    if (!has(".", page) || strcmp(command, "arc") == 0) return 0;
-    return vdm_fail(
-        err,
-        "%s: expected no such file, or a page of 'vdm arc', found another one, which would be replaced; -o "
-        "FILE chooses another name",
-        page);
-}
-
 static int summary(const options *o, const char *command, vdm_error *err)
 {
     const char *page = o->output ? o->output : "arc.html";
-    if (!o->output && check_default_page(page, err)) return -1;
-    return check_paths(o, page, err) ? -1 : summary_run(o, page, command, err);
+    return check_paths(o, page, ARC_SUMMARY, err) ? -1 : summary_run(o, page, command, err);
 }
 
 static int folder_of_tasks(const options *o, vdm_error *err)
 {
-    return check_paths(o, NULL, err) ? -1 : shard_run(o, err);
+    return check_paths(o, NULL, ANY_FILE, err) ? -1 : shard_run(o, err);
 }
 
 static int single(const options *o, const char *command, vdm_error *err)
@@ -115,7 +101,7 @@ static int single(const options *o, const char *command, vdm_error *err)
     char text[256], seconds[32];
     solver s = {0};
     char *html = make_folder(folder, err) ? NULL : vdm_path(folder, "arc.html", err);
-    int status = html ? check_paths(o, html, err) : -1;
+    int status = html ? check_paths(o, html, ANY_FILE, err) : -1;
     if (!status) status = claim_folder(&(claim){folder, "arc"}, NULL, 0, err);
     if (!status) status = solver_run(&s, o, o->operands[0], folder, false, true, err);
     if (!status) status = solver_page(&s, command, html, err);

@@ -198,6 +198,7 @@ static int check_adapter(const options *o, vdm_error *err)
 static int prepare_output(struct run *r, const options *o, vdm_error *err)
 {
     r->d.path = o->dump;
+    r->d.command = "fit";
     r->trace = (vdm_trace){.wants = wants_step, .see = see_step, .user = &r->d};
     if (o->dump && o->learn.dump_grads) r->training.trace = &r->trace;
     int status = -1;

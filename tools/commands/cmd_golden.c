@@ -30,7 +30,7 @@ int command_golden(int argc, char **argv)
     console_watch_signals();
     char *command = command_line("golden", argc, argv, &err);
     bool checked = command && !check_utf8(command, &err) && !check_utf8(o.model, &err) &&
-                   !paths_check_command(&o, GOLDEN, ANY_FILE, &err);
+                   !paths_check_command(&o, GOLDEN, GOLDEN_TENSORS, &err);
     status = checked && !golden_run(&o, command, &err) ? DONE : fail(&err);
     vdm_free(command);
     return status;

@@ -253,7 +253,7 @@ static int answer(struct question *q, const struct injected *in, vdm_error *err)
 {
     session *s = q->s;
     const options *o = s->options;
-    struct latents l = {{.path = o->dump}, o->sample.steps};
+    struct latents l = {{.path = o->dump, .command = "predict"}, o->sample.steps};
     vdm_trace trace = {.wants = wants_latents, .see = see_latents, .user = &l};
     console c;
     vdm_progress progress = console_progress(&c);

@@ -32,8 +32,8 @@ int command_prompt(int argc, char **argv)
         return misuse("prompt: expected one TEXT, in quotes, found %d words", o.n_operands);
     if (!o.output) return misuse("prompt: expected -o FILE.safetensors");
     console_watch_signals();
-    if (vdm_model_config_read(&config, o.model, &err) || paths_check_command(&o, PROMPT, ANY_FILE, &err) ||
-        vdm_cpu_init(&cpu, o.threads, &err))
+    if (vdm_model_config_read(&config, o.model, &err) ||
+        paths_check_command(&o, PROMPT, PROMPT_TENSORS, &err) || vdm_cpu_init(&cpu, o.threads, &err))
         return fail(&err);
     cpu.precision = precision_of(&o);
     status = write_prompt(&o, &config.transformer, &cpu, &err);

@@ -58,7 +58,7 @@ static int read_expected(struct tolerances *t, const both *b, const char *key, v
 
 static int read_tolerances(struct tolerances *t, const options *o, const both *b, vdm_error *err)
 {
-    char key[32], *end;
+    char key[32];
     const char *given = precision_in(&b->got);
     *t = (struct tolerances){.fixed = -1};
     snprintf(t->precision, sizeof t->precision, "%s",
@@ -66,8 +66,7 @@ static int read_tolerances(struct tolerances *t, const options *o, const both *b
              : given                 ? given
                                      : "f32");
     if (o->compare.tol && strcmp(o->compare.tol, "expected") != 0) {
-        t->fixed = strtod(o->compare.tol, &end);
-        if (!*o->compare.tol || *end || !(t->fixed >= 0 && isfinite(t->fixed)))
+        if (!options_number(o->compare.tol, &t->fixed) || t->fixed < 0)
             return vdm_fail(err, "--tol: expected 'expected' or a number from 0 on, found '%s'",
                             o->compare.tol);
     }

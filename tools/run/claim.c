@@ -10,21 +10,32 @@
 
 #include <string.h>
 
+int claim_page_command(char command[static CLAIM_COMMAND], const char *path, vdm_error *err)
+{
+    static const char before[] = "<pre><code>vdm ", report[] = " --report";
+    static const size_t HEADER = (size_t)1 << 16; /* bytes; the command is in a page's header */
+    char *text = vdm_alloc(HEADER + 1, 1, "a page", err);
+    if (!text) return -1;
+    FILE *f = fopen(path, "rb");
+    if (f) text[fread(text, 1, HEADER, f)] = '\0';
+    char *at = f ? strstr(text, before) : NULL, *end = at ? strstr(at, "</code>") : NULL;
+    if (at) at += strlen(before);
+    if (end) *end = '\0';
+    size_t n = at ? strspn(at, "abcdefghijklmnopqrstuvwxyz") : 0;
+    bool arc = n == 3 && memcmp(at, "arc", 3) == 0; /* a command without its end has many files, of results */
+    snprintf(command, CLAIM_COMMAND, "%.*s%s", (int)n, at ? at : "",
+             arc && (!end || strstr(at, report)) ? report : "");
+    if (f) fclose(f);
+    vdm_free(text);
+    return 0;
+}
+
 int claim_read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
                        vdm_error *err)
 {
-    static const char before[] = "<pre><code>vdm ";
-    static const size_t HEADER = (size_t)1 << 16; /* bytes; the command is in a page's header */
-    char *path = vdm_path(folder, page, err), *text = path ? vdm_alloc(HEADER + 1, 1, "a page", err) : NULL;
-    int status = text ? 0 : -1;
-    FILE *f = text ? fopen(path, "rb") : NULL;
-    if (f) text[fread(text, 1, HEADER, f)] = '\0';
-    const char *at = f ? strstr(text, before) : NULL;
-    size_t n = at ? strspn(at + strlen(before), "abcdefghijklmnopqrstuvwxyz") : 0;
-    snprintf(command, CLAIM_COMMAND, "%.*s", (int)n, at ? at + strlen(before) : "");
-    if (f) fclose(f);
+    char *path = vdm_path(folder, page, err);
+    int status = path ? claim_page_command(command, path, err) : -1;
     vdm_free(path);
-    vdm_free(text);
     return status;
 }
 

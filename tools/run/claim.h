@@ -15,8 +15,11 @@ typedef struct claim {
 int claim_folder(const claim *c, const vdm_task *t, int n, vdm_error *err);
 /* Before the first output: the folder's page states that a run has not finished, until the run replaces the page. */
 int claim_begin(const claim *c, vdm_error *err);
-/* The command of a page in the folder, "" if there is none: of a file of another program. */
+/* The command of a page, "" if there is none: of a file of another program. "arc" is the page of one task, "arc --report"
+ * that of results. */
 enum { CLAIM_COMMAND = 16 };
+int claim_page_command(char command[static CLAIM_COMMAND], const char *path, vdm_error *err);
+/* The same of a page in the folder. */
 int claim_read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
                        vdm_error *err);
 

@@ -53,7 +53,8 @@ void dump_see(void *user, const char *name, const float *data, int rank, const i
 int dump_write(dump *d, vdm_error *err)
 {
     if (d->status) return vdm_fail(err, "%s", d->err.text);
-    return d->path ? vdm_safetensors_write(d->path, d->tensors, d->count, NULL, 0, err) : 0;
+    const char *const metadata[][2] = {{DUMP_KEY, d->command}};
+    return d->path ? vdm_safetensors_write(d->path, d->tensors, d->count, metadata, 1, err) : 0;
 }
 
 void dump_free(dump *d)

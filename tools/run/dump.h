@@ -4,9 +4,13 @@
 
 #include "vdm.h"
 
+/* The key of the metadata that names the command, which replaces only its own dump (earlier.c). */
+#define DUMP_KEY "vdm_dump"
+
 /* Named f32 tensors to be written with --dump. */
 typedef struct dump {
     const char *path; /* NULL: nothing is stored */
+    const char *command;
     vdm_tensor *tensors;
     int64_t count, capacity;
     int status; /* of dump_see: the first failure, reported by dump_write */

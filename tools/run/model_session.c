@@ -6,8 +6,6 @@
 #include "tools/run/prompts.h"
 
 #include <errno.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -130,20 +128,20 @@ int session_plan(session *s, const options *o, const char *picture, int height, 
     return read_prompts(s, err);
 }
 
-/* FILE or FILE:WEIGHT; a colon that no number follows is part of the name. */
+/* FILE or FILE:WEIGHT; a colon that no number follows is part of the name, of a file that exists. */
 char *lora_path(double *weight, const char *text, vdm_error *err)
 {
     const char *colon = strrchr(text, ':');
-    char *end = NULL;
     *weight = 1;
-    size_t length = strlen(text);
-    if (colon && colon[1]) {
-        double x = strtod(colon + 1, &end);
-        if (!*end && isfinite(x)) *weight = x, length = (size_t)(colon - text);
-    }
-    char *path = vdm_alloc(length + 1, 1, "a path", err);
-    if (path) memcpy(path, text, length);
-    return path;
+    if (!colon) return vdm_copy_text(text, err);
+    char *path = vdm_copy_bytes(text, (size_t)(colon - text), err);
+    if (!path || options_number(colon + 1, weight)) return path;
+    bool there = access(text, F_OK) == 0, misspelt = !there && access(path, F_OK) == 0;
+    *weight = 1;
+    vdm_free(path);
+    if (!misspelt) return vdm_copy_text(text, err);
+    vdm_fail(err, "--lora %s: weight: found '%s', expected a number", text, colon + 1);
+    return NULL;
 }
 
 static bool has_effect(const vdm_lora *a)

@@ -2,6 +2,7 @@
  * does not exist yet, if its folder's are, and its name in the folder. */
 #include "tools/run/paths.h"
 #include "tools/options_table.h"
+#include "tools/run/earlier.h"
 #include "tools/run/file_checks.h"
 
 #include <math.h>
@@ -120,15 +121,23 @@ static int read_model(paths *p, const char *model, int command, vdm_error *err)
     return 0;
 }
 
+static enum output_kind kind_of(const struct option_row *r, int command)
+{
+    if (r->flags & VIDEO) return VIDEO_FILE;
+    if (r->offset == offsetof(options, dump)) return command == FIT ? FIT_DUMP : PREDICT_DUMP;
+    if (r->offset == offsetof(options, compare.html)) return COMPARE_PAGE;
+    if (r->offset == offsetof(options, bench.json)) return MEASUREMENTS;
+    return ANY_FILE; /* arc --out, which shard.c checks */
+}
+
 int paths_of_options(paths *p, const options *o, int command, vdm_error *err)
 {
     for (int i = 0; i < n_option_rows; i++) {
         const struct option_row *r = &option_rows[i];
         if (!(r->commands & command) || r->kind != TEXT) continue;
         const char *path = *(const char *const *)((const char *)o + r->offset);
-        enum output_kind kind = r->flags & VIDEO ? VIDEO_FILE : ANY_FILE;
         if ((r->flags & READS) && paths_read(p, path, err)) return -1;
-        if ((r->flags & WRITES) && paths_write(p, path, kind, err)) return -1;
+        if ((r->flags & WRITES) && paths_write(p, path, kind_of(r, command), err)) return -1;
     }
     for (int i = 0; i < o->sample.n_loras; i++)
         if (read_lora(p, o->sample.loras[i], err)) return -1;
@@ -227,19 +236,24 @@ static int check_name(const struct known_path *k, vdm_error *err)
         return vdm_video_name_check(k->name, err);
     case PICTURE_OR_VIDEO_FILE:
         return vdm_picture_name_check(k->name, &other) ? vdm_video_name_check(k->name, err) : 0;
-    case ANY_FILE:
-        break;
+    default:
+        return check_ending(k->name, k->kind, err);
     }
-    return 0;
+}
+
+static int check_output(const struct known_path *k, vdm_error *err)
+{
+    if (check_name(k, err) || check_earlier(k->name, k->kind, err)) return -1;
+    return check_outside_tasks(k->name, err);
 }
 
 int paths_check(paths *p, vdm_error *err)
 {
     int status = 0;
     for (int i = 0; i < p->n && !status; i++)
-        if (p->all[i].use == WRITE) status = check_name(&p->all[i], err);
-    for (int i = 0; i < p->n && !status; i++)
         if (p->all[i].use == WRITE && !identify(&p->all[i], err)) status = compare(p, i, err);
+    for (int i = 0; i < p->n && !status; i++)
+        if (p->all[i].use == WRITE) status = check_output(&p->all[i], err);
     for (int i = 0; i < p->n && !status; i++)
         if (p->all[i].use == WRITE) status = writable(p->all[i].name, err);
     paths_free(p);

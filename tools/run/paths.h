@@ -1,5 +1,6 @@
 /* Every file that a command reads or writes, compared before the work: no output replaces an input or another output,
- * under any name; the ending of a name fits its format, and the file can be written. */
+ * under any name, no file of another kind, and is not among the pictures of a task; the ending of a name fits its format,
+ * and the file can be written. */
 #ifndef VDM_PATHS_H
 #define VDM_PATHS_H
 
@@ -7,8 +8,20 @@
 
 #include <sys/types.h>
 
-/* The format of an output, which the ending of its name has to show. */
-enum output_kind { ANY_FILE, PICTURE_FILE, VIDEO_FILE, PICTURE_OR_VIDEO_FILE };
+/* The format of an output, which the ending of its name has to show. From FIT_DUMP on: what it may replace (earlier.h). */
+enum output_kind {
+    ANY_FILE,
+    PICTURE_FILE,
+    VIDEO_FILE,
+    PICTURE_OR_VIDEO_FILE,
+    FIT_DUMP,
+    PREDICT_DUMP,
+    GOLDEN_TENSORS,
+    PROMPT_TENSORS,
+    COMPARE_PAGE,
+    ARC_SUMMARY, /* a page or a submission */
+    MEASUREMENTS
+};
 
 typedef struct paths {
     struct known_path {

@@ -10,7 +10,7 @@
 static const char *const NOTES[VDM_NOTES] = {
     "has transparent pixels: they are put over black",
     "has 16 bits a sample: they are reduced to 8",
-    "has a colour profile other than sRGB, which is ignored",
+    "has a colour profile that is not known to be sRGB, which is ignored",
     "has a gamma other than that of sRGB, which is ignored",
     "is an animation: its first picture is used",
     "has an orientation (EXIF), which is ignored",
