@@ -15,6 +15,8 @@ typedef struct arc_list {
 /* Or the tasks of a collection file (vdm_arc_ids). list_is: whether the path is a folder or such a file. */
 bool list_is(const char *path);
 int list_read(arc_list *l, const char *dir, vdm_error *err);
+/* DIR/NAME.json, whatever its length; vdm_free. */
+char *list_path(const char *dir, const char *name, vdm_error *err);
 void list_free(arc_list *l);
 
 #endif

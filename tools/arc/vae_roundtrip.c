@@ -172,9 +172,7 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     if (!status) status = session_plan(&c.s, &settled, NULL, o->height, o->width, err);
     if (!status) status = session_load(&c.s, err);
     for (int i = 0; i < list.n && !status && !(o->limit && i >= o->limit); i++) {
-        char file[1024];
-        snprintf(file, sizeof file, "%s.json", list.names[i]);
-        char *path = vdm_path(o->operands[0], file, err);
+        char *path = list_path(o->operands[0], list.names[i], err);
         status = path ? one_task(&c, path, err) : -1;
         vdm_free(path);
         if (console_stopped()) status = vdm_fail(err, "interrupted");

@@ -62,7 +62,8 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     if (o->learn.shots > t->n_train)
-        fprintf(stderr, "--shots %d: %s has %d pairs\n", o->learn.shots, clean(t->path), t->n_train);
+        fprintf(stderr, "--shots %d: %s has %d pair%s\n", o->learn.shots, clean(t->path), t->n_train,
+                plural(t->n_train));
     l->pairs = o->learn.shots && o->learn.shots < t->n_train ? o->learn.shots : t->n_train;
     if ((o->learn.phi || !t->has_phi) &&
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
@@ -290,7 +291,8 @@ static void report_learning(const training *l)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, training_pairs(l));
+    fprintf(stderr, "%s: %d step%s on %d pair%s", clean(l->lora), l->done, plural(l->done), training_pairs(l),
+            plural(training_pairs(l)));
     if (l->views.n * l->augmented > 1) fprintf(stderr, " in %d views", l->views.n * l->augmented);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
