@@ -40,6 +40,13 @@ int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int co
 {
     if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
         return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
+    if (c->height < 1 || c->width < 1 || c->height > VDM_MAX_SIDE || c->width > VDM_MAX_SIDE)
+        return vdm_fail(err, "a canvas of %dx%d pixels: expected 1 to %d a side", c->height, c->width,
+                        VDM_MAX_SIDE);
+    if (c->border < 0 || c->border > VDM_MAX_SIDE || c->cell < 0)
+        return vdm_fail(err,
+                        "a canvas with borders of %d and cells of %d pixels: expected 0 to %d and at least 0",
+                        c->border, c->cell, VDM_MAX_SIDE);
     int across = (c->width - c->border * (cols + 1)) / cols,
         down = (c->height - c->border * (rows + 1)) / rows;
     int cell = across < down ? across : down;
