@@ -330,6 +330,27 @@ static void check_memory(void)
     }
 }
 
+/* A warmup that is longer than the run leaves the learning rate near 0: every command that learns prints it, once. */
+static void check_warmup(void)
+{
+    static const char *const commands[] = {"fit task", "fit task --plan",
+                                           "demo task --limit 1 --sample-steps 1",
+                                           "arc tasks/one.json --size 32x48 --sample-steps 1"};
+    static const char says[] =
+        "--steps 3: the warmup of 10 steps is longer than the run: the learning rate reaches 0.0002 of 0.001\n";
+    for (int i = 0; i < 4; i++)
+        for (int warmup = 3; warmup <= 10; warmup += 7) {
+            expect(0, "",
+                   "%s " MODEL
+                   " --steps 3 --rank 2 --batch 1 --lr 1e-3 --schedule warmup --warmup %d -o w%d.%d",
+                   commands[i], warmup, i, warmup);
+            const char *at = strstr(printed, says);
+            CHECK(warmup == 3 ? !strstr(printed, "the warmup")
+                              : at && !strstr(at + sizeof says - 1, "the warmup"),
+                  "%s: %s", commands[i], printed);
+        }
+}
+
 /* Another model in the place of the one that a run of tasks began with. */
 static void check_contents(void)
 {
@@ -507,6 +528,7 @@ int main(void)
     check_truths();
     check_contents();
     check_memory();
+    check_warmup();
     check_options();
     check_files();
     return check_end("silence");

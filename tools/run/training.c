@@ -55,6 +55,17 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
+/* Every command that learns prints it: fit, arc and demo. */
+static void print_long_warmup(const options *o)
+{
+    const int steps = o->learn.steps, warmup = o->learn.warmup;
+    if (warmup <= steps || strcmp(o->learn.schedule, "constant") == 0) return;
+    fprintf(
+        stderr,
+        "--steps %d: the warmup of %d steps is longer than the run: the learning rate reaches %.3g of %g\n",
+        steps, warmup, o->learn.lr * (steps - 1) / warmup, o->learn.lr);
+}
+
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
@@ -79,6 +90,7 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     set_options(l, o);
     if (views_plan(&l->views, s, t, err)) return -1;
     l->videos = l->pairs * l->views.n;
+    print_long_warmup(o);
     return 0;
 }
 
