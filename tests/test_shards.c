@@ -155,6 +155,29 @@ static void check_collection(void)
           "%s", other);
 }
 
+/* A second attempt that repeats the first is none, which is printed. */
+static void check_attempts_of_submissions(void)
+{
+    static const char *const cases[][3] = {
+        {"--attempts 1", "s|x|x|",
+         "has one attempt at each test, that of the results (--attempts 1): attempt_2 repeats it at 2 tests\n"},
+        {"--attempts 2", "s|\"answers\": [^]]*|\"answers\": [\"12\", \"34\"|",
+         "has two attempts at each test\n"},
+        {"--attempts 2", "s|\"answers\": [^]]*|\"answers\": [\"12\"|; 1s|\"12\"]|\"12\", \"34\"]|",
+         "has two attempts at each test; at 1 test the answers are equal, and attempt_2 repeats attempt_1\n"},
+        {"--attempts 3",
+         "s|\"answers\": [^]]*|\"answers\": [\"12\", \"34\", \"56\"|; 1s|\"attempts\": .*|\"error\": \"x\", \"failed_tests\": 2}|",
+         "has two attempts at each test, the first of 3; at 2 tests of failed tasks both are a cell of 0\n"}};
+    for (int i = 0; i < 4; i++) {
+        char words[100];
+        snprintf(words, sizeof words, "prize/a_challenges.json --out n%d.jsonl --size-rule same %s", i,
+                 cases[i][0]);
+        arc(0, "2 tasks, solved", words);
+        expect_shell(0, "", "sed '%s' n%d.jsonl > hand%d.jsonl", cases[i][1], i, i);
+        expect(0, cases[i][2], "arc --report hand%d.jsonl -o hand%d.json", i, i);
+    }
+}
+
 /* A task of a collection that was changed is noticed, too; an answer that is known since is added to its result. */
 static void check_changed_member(void)
 {
@@ -652,6 +675,7 @@ int main(void)
     check_attempts();
     check_shots_in_views();
     check_collection();
+    check_attempts_of_submissions();
     check_changed_member();
     check_solutions();
     check_failed_submission();

@@ -461,8 +461,11 @@ int summary_run(const options *o, const char *to, const char *command, vdm_error
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &explanation));
-        printf("%s\n%s %s\n", explanation, clean(to),
-               submission ? "has two attempts at each test" : "shows the pictures");
+        printf("%s\n", explanation);
+        if (submission)
+            submission_describe(&all, to);
+        else
+            printf("%s shows the pictures\n", clean(to));
     }
     vdm_free(t.folders);
     results_free(&all);
