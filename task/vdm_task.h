@@ -303,7 +303,8 @@ vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g);
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err);
 /* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
- * VDM_COLOUR_SHIFT) or, with NULL, none. Fails if the grid doesn't fit. */
+ * VDM_COLOUR_SHIFT) or, with NULL, none. Fails if the grid doesn't fit, or has other than 1 to VDM_MAX_GRID rows or
+ * columns. */
 int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
                    const vdm_colour_map *colours, vdm_error *err);
 /* g->rows, g->cols from the picture only: of all sizes that fit, the one whose grid, read and rendered again, is
