@@ -718,11 +718,24 @@ static void put_data(FILE *to, const vdm_tensor *t)
     }
 }
 
+/* Whether the type and the shape are those of a tensor, and `bytes` bytes of it are there. */
+static bool has_its_bytes(const vdm_tensor *t)
+{
+    if ((unsigned)t->dtype >= VDM_DTYPES || t->rank < 0 || t->rank > VDM_MAX_RANK) return false;
+    const int64_t bits = (int64_t)vdm_dtype_bits(t->dtype);
+    int64_t count = 1;
+    for (int i = 0; i < t->rank; i++) {
+        if (t->shape[i] < 0 || (t->shape[i] > 0 && count > INT64_MAX / bits / t->shape[i])) return false;
+        count *= t->shape[i];
+    }
+    return count * bits % 8 == 0 && t->bytes == (uint64_t)(count * bits / 8) && (t->data || !t->bytes);
+}
+
 /* What a reader would reject is not written. */
 static int check_tensor(const char *path, const vdm_tensor *t, vdm_error *err)
 {
     if (check_name(t->name, path, err)) return -1;
-    if (t->rank > VDM_MAX_RANK || t->bytes != vdm_tensor_bytes(t))
+    if (!has_its_bytes(t))
         return vdm_fail(err, "%s: tensor '%s': %zu bytes do not fit its shape", path, t->name, t->bytes);
     return 0;
 }
@@ -740,6 +753,8 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
 {
     char *header = NULL;
     size_t length = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (check_tensor(path, &tensors[i], err)) return -1;
     FILE *memory = open_memstream(&header, &length);
     if (!memory) return vdm_fail(err, "%s: no memory for the header", path);
     put_header(memory, tensors, count, metadata, n_metadata);
@@ -747,9 +762,7 @@ int vdm_safetensors_write(const char *path, const vdm_tensor *tensors, int64_t c
     vdm_file f;
     if (vdm_memory_close(memory, &header, &length))
         return vdm_fail(err, "%s: no memory for the header", path);
-    int status = 0;
-    for (int64_t i = 0; i < count && status == 0; i++) status = check_tensor(path, &tensors[i], err);
-    if (status == 0) status = check_header(path, header, length, err);
+    int status = check_header(path, header, length, err);
     if (status == 0) status = vdm_file_open(&f, path, err);
     if (status == 0) {
         for (int i = 0; i < 8; i++) fputc((int)((uint64_t)length >> (8 * i) & 255), f.stream);

@@ -40,6 +40,13 @@ int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int co
 {
     if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
         return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
+    if (c->height < 1 || c->width < 1 || c->height > VDM_MAX_SIDE || c->width > VDM_MAX_SIDE)
+        return vdm_fail(err, "a canvas of %dx%d pixels: expected 1 to %d a side", c->height, c->width,
+                        VDM_MAX_SIDE);
+    if (c->border < 0 || c->border > VDM_MAX_SIDE || c->cell < 0)
+        return vdm_fail(err,
+                        "a canvas with borders of %d and cells of %d pixels: expected 0 to %d and at least 0",
+                        c->border, c->cell, VDM_MAX_SIDE);
     int across = (c->width - c->border * (cols + 1)) / cols,
         down = (c->height - c->border * (rows + 1)) / rows;
     int cell = across < down ? across : down;
@@ -61,10 +68,19 @@ vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g)
     return to;
 }
 
+static int check_sides(const vdm_grid *g, vdm_error *err)
+{
+    if (g->rows >= 1 && g->cols >= 1 && g->rows <= VDM_MAX_GRID && g->cols <= VDM_MAX_GRID) return 0;
+    return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", g->rows, g->cols,
+                    VDM_MAX_GRID);
+}
+
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err)
 {
     vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    *p = (vdm_picture){0};
+    if (check_sides(g, err)) return -1;
     return vdm_grid_render(p, g->cells, &of_grid, height, width, err);
 }
 
@@ -73,6 +89,7 @@ int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *lay
 {
     static const vdm_colour_map none = {.kind = VDM_COLOUR_NONE};
     vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
+    if (check_sides(g, err)) return -1;
     if (vdm_colour_read(g->cells, colours ? colours : &none, p, &of_grid) == 0) return 0;
     return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
                     p->height, p->width);

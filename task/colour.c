@@ -36,10 +36,11 @@ static bool samples_of(samples *s, const vdm_picture *p, vdm_metric metric, cons
 {
     *s = (samples){.p = p, .n = p->width * p->height, .side = 1};
     if (metric != VDM_METRIC_CELLS) return true;
+    if (!vdm_grid_place(&s->first, grid, p->height, p->width)) return false;
     s->grid = grid;
     s->n = grid->rows * grid->cols;
     s->side = grid->cell;
-    return vdm_grid_place(&s->first, grid, p->height, p->width);
+    return true;
 }
 
 /* The upper left pixel of sample i. */

@@ -68,7 +68,13 @@ void vdm_mean_colour(double mean[3], const vdm_picture *p, vdm_pixel at, int hei
 
 int64_t vdm_grid_side(const vdm_grid_layout *g, int n)
 {
-    return (int64_t)n * (g->cell + g->border) + g->border;
+    return (int64_t)n * ((int64_t)g->cell + g->border) + g->border;
+}
+
+static bool is_layout(const vdm_grid_layout *g)
+{
+    return g->rows >= 1 && g->cols >= 1 && g->cell >= 1 && g->cell <= VDM_MAX_SIDE && g->border >= 0 &&
+           g->border <= VDM_MAX_SIDE;
 }
 
 /* The first pixel of a grid of `side` pixels in `picture` pixels. */
@@ -80,8 +86,9 @@ static int corner(int64_t picture, int64_t side, const vdm_grid_layout *g)
 
 bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width)
 {
+    if (!is_layout(g)) return false;
     int64_t grid_height = vdm_grid_side(g, g->rows), grid_width = vdm_grid_side(g, g->cols);
-    if (g->rows < 1 || g->cols < 1 || g->cell < 1 || grid_height > height || grid_width > width) return false;
+    if (grid_height > height || grid_width > width) return false;
     first->y = corner(height, grid_height, g) + g->border;
     first->x = corner(width, grid_width, g) + g->border;
     return true;
@@ -106,12 +113,14 @@ int vdm_grid_resize(vdm_grid_layout *g, int from_height, int from_width, int hei
     vdm_grid_layout to = *g;
     vdm_pixel before, after;
     if (from_height == height && from_width == width) return 0;
-    to.cell = scaled(g->cell, from_height, height);
-    to.border = scaled(g->border, from_height, height);
-    bool same_factor = (int64_t)from_height * width == (int64_t)from_width * height;
-    if (same_factor && to.cell > 0 && to.border >= 0 && vdm_grid_place(&before, g, from_height, from_width) &&
-        vdm_grid_place(&after, &to, height, width) && after.y == scaled(before.y, from_height, height) &&
-        after.x == scaled(before.x, from_width, width)) {
+    bool fits = vdm_grid_place(&before, g, from_height, from_width), /* then neither side is 0 */
+        same_factor = (int64_t)from_height * width == (int64_t)from_width * height;
+    if (fits && same_factor) {
+        to.cell = scaled(g->cell, from_height, height);
+        to.border = scaled(g->border, from_height, height);
+    }
+    if (fits && same_factor && vdm_grid_place(&after, &to, height, width) &&
+        after.y == scaled(before.y, from_height, height) && after.x == scaled(before.x, from_width, width)) {
         *g = to;
         return 0;
     }
@@ -145,8 +154,15 @@ static void fill_separators(const vdm_picture *p, const vdm_grid_layout *g, vdm_
 int vdm_grid_render(vdm_picture *p, const uint8_t *cells, const vdm_grid_layout *g, int height, int width,
                     vdm_error *err)
 {
-    int64_t grid_height = vdm_grid_side(g, g->rows), grid_width = vdm_grid_side(g, g->cols);
     vdm_pixel first;
+    *p = (vdm_picture){0};
+    if (!is_layout(g))
+        return vdm_fail(
+            err,
+            "a grid of %d rows and %d columns with cells of %d and borders of %d pixels: expected at "
+            "least 1, 1, 1 and 0, and at most %d pixels",
+            g->rows, g->cols, g->cell, g->border, VDM_MAX_SIDE);
+    int64_t grid_height = vdm_grid_side(g, g->rows), grid_width = vdm_grid_side(g, g->cols);
     *p =
         (vdm_picture){.width = width ? width : (int)grid_width, .height = height ? height : (int)grid_height};
     if (p->height > VDM_MAX_SIDE || p->width > VDM_MAX_SIDE ||

@@ -152,8 +152,9 @@ double vdm_score_cells(const vdm_picture *a, const vdm_picture *b, const vdm_gri
 {
     vdm_pixel first;
     vdm_colours colours;
-    int equal = 0, n = g->rows * g->cols;
+    int equal = 0;
     if (!comparable(a, b) || !vdm_grid_place(&first, g, a->height, a->width)) return NOT_COMPARABLE;
+    const int n = g->rows * g->cols;
     vdm_palette_colours(&colours, g->palette);
     for (int i = 0; i < n; i++) {
         vdm_pixel at = vdm_grid_cell(g, first, i);

@@ -57,7 +57,8 @@ typedef struct vdm_pixel {
 } vdm_pixel;
 /* Pixels of n cells in a row, with their separators. */
 int64_t vdm_grid_side(const vdm_grid_layout *g, int n);
-/* The upper left pixel of the first cell in a picture of that size; false if the grid doesn't fit. */
+/* The upper left pixel of the first cell in a picture of that size; false if the grid doesn't fit, or is none: fewer than
+ * 1 row or column, cells of other than 1 to VDM_MAX_SIDE pixels, borders of other than 0 to VDM_MAX_SIDE. */
 bool vdm_grid_place(vdm_pixel *first, const vdm_grid_layout *g, int height, int width);
 /* The upper left pixel of cell i, counted by rows. */
 vdm_pixel vdm_grid_cell(const vdm_grid_layout *g, vdm_pixel first, int i);
@@ -295,14 +296,15 @@ typedef struct vdm_arc_canvas {
 void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols);
 /* One cell size c for all grids of a task: with the largest rows R and columns C, c = min(floor((W -
  * border (C + 1)) / C), floor((H - border (R + 1)) / R)). Rows and columns of the layout are 0: each grid has its
- * own. Fails where c < 1. */
+ * own. Fails where c < 1, and for borders or canvases of other than 0 (1) to VDM_MAX_SIDE pixels. */
 int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err);
 /* The layout with a grid's rows and columns. */
 vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g);
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err);
 /* The grid in a picture, g->rows x g->cols known, after a correction of its colours (the paper's:
- * VDM_COLOUR_SHIFT) or, with NULL, none. Fails if the grid doesn't fit. */
+ * VDM_COLOUR_SHIFT) or, with NULL, none. Fails if the grid doesn't fit, or has other than 1 to VDM_MAX_GRID rows or
+ * columns. */
 int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *layout,
                    const vdm_colour_map *colours, vdm_error *err);
 /* g->rows, g->cols from the picture only: of all sizes that fit, the one whose grid, read and rendered again, is

@@ -374,10 +374,34 @@ static void check_layout(void)
     CHECK(vdm_arc_layout(&t, &small, 30, 30, &err) != 0 && strstr(err.text, "64x64"), "no room for 30 x 30");
     CHECK(vdm_arc_layout(&t, &PAPER, 31, 3, &err) != 0 && vdm_arc_layout(&t, &PAPER, 0, 3, &err) != 0,
           "31, 0");
+    static const int borders[] = {-1, 2000000000, INT32_MAX, INT32_MIN, 1073741823, VDM_MAX_SIDE + 1};
+    for (size_t i = 0; i < sizeof borders / sizeof *borders; i++) {
+        small.border = borders[i];
+        CHECK(vdm_arc_layout(&t, &small, 3, 3, &err) != 0 && strstr(err.text, "expected 0 to 16384"),
+              "%d: %s", borders[i], err.text);
+    }
+    const vdm_arc_canvas vast = {.height = INT32_MAX, .width = INT32_MAX},
+                         negative = {.height = -1, .width = 64};
+    CHECK(vdm_arc_layout(&t, &vast, 3, 3, &err) != 0 && strstr(err.text, "expected 1 to 16384 a side"), "%s",
+          err.text);
+    CHECK(vdm_arc_layout(&t, &negative, 3, 3, &err) != 0 && strstr(err.text, "-1x64"), "%s", err.text);
     small.cell = 8;
     small.border = 0;
     small.align = 8;
     CHECK(vdm_arc_layout(&t, &small, 3, 3, &err) == 0 && t.cell == 8, "cells of 8 at most");
+    static const int sides[][2] = {{31, 1}, {1, 31}, {0, 3}, {3, -1}, {INT32_MAX, 1}};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) { /* more cells than a grid has memory for */
+        static uint8_t rgb[64 * 64 * 3];
+        const vdm_grid_layout dots = {.cell = 1};
+        vdm_picture seen = {64, 64, rgb}, drawn;
+        vdm_grid many = {.rows = sides[i][0], .cols = sides[i][1]};
+        CHECK(vdm_arc_decode(&many, &seen, &dots, NULL, &err) != 0 &&
+                  strstr(err.text, "columns: expected 1 to 30"),
+              "%s", err.text);
+        CHECK(vdm_arc_render(&drawn, &many, &dots, 64, 64, &err) != 0 && !drawn.rgb &&
+                  strstr(err.text, "expected 1 to 30"),
+              "%s", err.text);
+    }
     vdm_picture p;
     vdm_grid g = {.rows = 3, .cols = 2, .cells = {2, 2, 2, 2, 2, 2}};
     if (!CHECK(vdm_arc_render(&p, &g, &t, 64, 64, &err) == 0, "%s", err.text)) return;

@@ -285,7 +285,7 @@ static size_t annotations(char *text, size_t size)
             text + n, size - n,
             "{\"id\": %d, \"image_id\": %d, \"category_id\": 18, \"area\": %d, \"iscrowd\": 0, "
             "\"segmentation\": [[5,5,15,5,15,%d,5,%d]]}, ",
-            i, 100 - i, i ? 10 * (2 + i) : 1, 7 + i, 7 + i);
+            i, 100 - i, i ? 10 * (2 + i) : 1, i ? 7 + i : 6, i ? 7 + i : 6);
     n += (size_t)snprintf(
         text + n, size - n,
         "{\"image_id\": 89, \"category_id\": 17, \"area\": 200, \"segmentation\": {\"size\": [%d, %d], "
@@ -509,8 +509,8 @@ static void test_other_programs(void)
     write_pictures(PICTURES);
     left_out("\"area\": 30, ", "", 11, NULL);               /* 30 of 1200 pixels: a hundredth */
     left_out("\"area\": 30", "\"area\": \"30\"", 11, NULL); /* computed as well */
-    left_out("\"area\": 30", "\"area\": 3", 10, NULL);
-    left_out("\"area\": 30", "\"area\": 0", 11, NULL); /* not an area: computed as well */
+    left_out("\"area\": 30", "\"area\": 3", 11, NULL);      /* not believed: 30 pixels are drawn */
+    left_out("\"area\": 30", "\"area\": 0", 11, NULL);      /* not an area: computed as well */
     left_out("\"area\": 30", "\"area\": -30", 11, NULL);
     left_out("\"file_name\": \"p01.jpg\"", "\"coco_url\": \"http://x/train/p01.jpg\"", 11, NULL);
     left_out("\"p01.jpg\"", "\"a/b\\\\p01.jpg\"", 11, NULL); /* a/b/p01 is not there, but p01 */
@@ -518,6 +518,90 @@ static void test_other_programs(void)
     left_out("\"id\": 100,", "\"id\": \"x100\",", 11,
              "image_id: found '100'"); /* of the dot, which is small */
     left_out("\"id\": 17, \"name\": \"cat\"", "\"id\": 17, \"name\": \"dog\"", 11, NULL);
+}
+
+/* Picture i of n has `objects` masks of 3 x 3 pixels, in one place if it is one of those that overlap, else apart; 9
+ * pixels are less than a hundredth. */
+static void write_overlaps(int n, int objects, const char *overlaps, const char *more)
+{
+    static char text[1 << 16];
+    size_t at =
+        (size_t)snprintf(text, sizeof text, "{\"categories\":[{\"id\":1,\"name\":\"dog\"}],\"images\":[");
+    for (int i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at,
+                               "%s{\"id\":%d,\"file_name\":\"p%02d.jpg\",\"height\":%d,\"width\":%d}",
+                               i ? "," : "", i, i, H, W);
+    at += (size_t)snprintf(text + at, sizeof text - at, "],\"annotations\":[");
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < objects; k++) {
+            int x = overlaps[i] == '1' ? 0 : 3 * k;
+            at += (size_t)snprintf(
+                text + at, sizeof text - at,
+                "%s{\"image_id\":%d,\"category_id\":1,%s\"segmentation\":[[%d,0,%d,0,%d,3,%d,3]]}",
+                i || k ? "," : "", i, more, x, x + 3, x + 3, x);
+        }
+    snprintf(text + at, sizeof text - at, "]}");
+    write_file("f.json", text, strlen(text));
+}
+
+/* A picture suits by the pixels that are drawn: not by the sum of masks that overlap, nor by an area that is given. */
+static void test_overlaps(void)
+{
+    static const uint8_t white[3] = {255, 255, 255};
+    static const char *const overlaps[] = {"000000000000", "101111111101", "111111111111"};
+    vdm_picture p;
+    new_folder();
+    write_pictures(PICTURES);
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "over%d", i);
+        options o = ask("dog", name, 2);
+        write_overlaps(PICTURES, 6, overlaps[i], i ? "\"area\":1e9," : "");
+        int status = run_printed(&o);
+        if (i == 2) {
+            CHECK(status == -1 && strstr(err.text, "expected 2 pictures that suit 'dog', found 0"), "%s",
+                  err.text);
+            continue;
+        }
+        vdm_task t = {0};
+        if (!CHECK(status == 0 && !vdm_task_read(&t, o.output, &err), "%s", err.text)) continue;
+        CHECK(t.n_train == 2 && t.n_test == (i ? 0 : 4) &&
+                  (i == 0 || strstr(printed, "of 2 pictures that suit\n")),
+              "%d, %d: %s", t.n_train, t.n_test, printed);
+        for (int k = 0; k < t.n_train; k++) {
+            if (!CHECK(!vdm_picture_read(&p, t.train[k].output, &err), "%s", err.text)) continue;
+            CHECK(on_pixels(&p, white) == 54, "%s: %d pixels", t.train[k].name, on_pixels(&p, white));
+            vdm_picture_free(&p);
+        }
+        CHECK(i == 0 || (strcmp(t.train[0].name, "p01") == 0 && strcmp(t.train[1].name, "p10") == 0), "%s",
+              t.train[0].name);
+        vdm_task_free(&t);
+    }
+    options o = ask("dog", "list", 2); /* by the same rule */
+    o.list = true;
+    write_overlaps(PICTURES, 6, overlaps[2], "");
+    CHECK(run_printed(&o) == -1 && strstr(err.text, "found 0"), "%s", err.text);
+}
+
+/* Crowds are drawn like objects, which is printed. */
+static void test_crowds(void)
+{
+    static const char *const crowds[][2] = {
+        {"\"iscrowd\":1,", "24 annotations of crowds (iscrowd) are drawn like objects\n"},
+        {"\"iscrowd\":true,", "24 annotations of crowds"},
+        {"\"iscrowd\":0,", NULL},
+        {"", NULL}};
+    new_folder();
+    write_pictures(PICTURES);
+    for (int i = 0; i < 4; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "crowd%d", i);
+        options o = ask("dog", name, 2); /* and 4 tests */
+        write_overlaps(PICTURES, 4, "000000000000", crowds[i][0]);
+        CHECK(run_printed(&o) == 0, "%s", err.text);
+        CHECK(crowds[i][1] ? strstr(printed, crowds[i][1]) != NULL : !strstr(printed, "of crowds"), "%s: %s",
+              crowds[i][0], printed);
+    }
 }
 
 /* Two pictures of one last name: each in its folder, and two names in the task. */
@@ -609,6 +693,8 @@ int main(void)
     test_left_out();
     test_other_programs();
     test_names_with_folders();
+    test_overlaps();
+    test_crowds();
     test_pictures();
     return check_end("coco");
 }

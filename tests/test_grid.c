@@ -247,6 +247,43 @@ static void test_resize(void)
     }
 }
 
+/* What is not a layout has no place in a picture: every function that takes one rejects it, before it computes a size. */
+static void test_no_layouts(void)
+{
+    static const vdm_grid_layout none[] = {
+        {.rows = 3, .cols = 3, .cell = 9, .border = -1},
+        {.rows = 3, .cols = 3, .cell = 2000000000, .border = -1999999995},
+        {.rows = 3, .cols = 3, .cell = 5, .border = INT32_MAX},
+        {.rows = 3, .cols = 3, .cell = INT32_MAX, .border = INT32_MAX},
+        {.rows = INT32_MAX, .cols = INT32_MAX, .cell = 1},
+        {.rows = 3, .cols = 3, .cell = VDM_MAX_SIDE + 1},
+        {.rows = 3, .cols = 3, .cell = 1, .border = INT32_MIN},
+        {.rows = -1, .cols = 3, .cell = 1},
+        {.rows = INT32_MIN, .cols = INT32_MIN, .cell = INT32_MIN, .border = INT32_MIN}};
+    static const vdm_view turned = {.symmetry = 4};
+    static const vdm_colour_map shift = {.kind = VDM_COLOUR_SHIFT};
+    uint8_t rgb[23 * 23 * 3] = {0}, cells[9] = {0};
+    vdm_error err = {""};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        vdm_grid_layout g = none[i];
+        vdm_picture p = {23, 23, rgb}, drawn;
+        vdm_pixel first;
+        CHECK(!vdm_grid_place(&first, &g, 23, 23), "%zu: a place", i);
+        CHECK(vdm_grid_read(cells, &p, &g) == -1 && vdm_colour_read(cells, &shift, &p, &g) == -1, "%zu: read",
+              i);
+        CHECK(vdm_grid_render(&drawn, cells, &g, 23, 23, &err) == -1 && !drawn.rgb &&
+                  strstr(err.text, i == 4 ? "a grid of 2147483647x2147483647 pixels"
+                                          : "at least 1, 1, 1 and 0, and at most 16384 pixels"),
+              "%zu: rendered: %s", i, err.text);
+        CHECK(isnan(vdm_score_cells(&p, &p, &g)), "%zu: a score", i);
+        CHECK(vdm_view_picture(&p, &g, &turned, VDM_INTO_VIEW, &err) == -1, "%zu: a view", i);
+        CHECK(vdm_grid_resize(&g, 23, 23, 46, 46, &err) == -1, "%zu: resized", i);
+    }
+    vdm_grid_layout g = {.rows = 1, .cols = 1, .cell = 1};
+    CHECK(vdm_grid_resize(&g, 0, 0, 8, 8, &err) == -1 && vdm_grid_resize(&g, 8, 8, 0, 0, &err) == -1,
+          "of nothing");
+}
+
 int main(void)
 {
     test_cells();
@@ -254,5 +291,6 @@ int main(void)
     test_render();
     test_arc();
     test_resize();
+    test_no_layouts();
     return check_end("grid");
 }

@@ -33,7 +33,7 @@ static void write_inputs(void)
             "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, %d]]}], \"test\": [{\"input\": [[3, 1]], \"output\": "
             "[[1, 3]]}]}",
             i);
-    expect(0, "1 steps on 1 pairs", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o run");
+    expect(0, "1 step on 1 pair", "fit task " MODEL " --steps 1 --rank 2 --batch 1 -o run");
 }
 
 /* The command is rejected, and the file is as it was. */
@@ -151,7 +151,7 @@ static void check_users_lock(void)
                  "cat users/lock users.jsonl.work/lock; rm users/lock; : > empty; ln -s ../empty users/lock");
     expect(1, "found another file", "%s", words[0]);
     expect_shell(0, "", "rm users/lock; test -e empty; : > users/lock");
-    expect(0, "1 steps", "%s", words[0]); /* a killed run's */
+    expect(0, "1 step on", "%s", words[0]); /* a killed run's */
 }
 
 /* Two runs on one file of results, started at once: every task has one line, whichever comes first. */
@@ -238,7 +238,7 @@ static void check_unknown_answers(void)
     expect(0, "1 task without known answer", "arc --report hidden.jsonl -o hidden.html");
     CHECK(strstr(printed, "100.00%") && !strstr(printed, "50.00%") && !strstr(printed, "no result yet"), "%s",
           printed);
-    expect_shell(0, "", "grep -q '1 of 1 tasks solved' hidden.html");
+    expect_shell(0, "", "grep -q '1 of 1 task solved' hidden.html");
     expect_shell(0, "",
                  "(sed -n 1p hidden.jsonl | sed 's/\"pairs\": 1/\"pairs\": 63/'; sed -n 1p hidden.jsonl | "
                  "sed 's/\"pairs\": 1/\"pairs\": 70/; s/\"a\"/\"c\"/') > many.jsonl");
@@ -498,7 +498,7 @@ static void check_contradictions(void)
     expect(0, "twice/train/a.in.ppm and twice/train/b.in.png: the same input with different outputs",
            "%s -o twice.1", fit);
     CHECK(strstr(printed, "2 pairs") && !strstr(printed, "such pairs"), "%s", printed);
-    expect(0, "1 pairs", "%s --shots 1 -o twice.2", fit);
+    expect(0, "on 1 pair", "%s --shots 1 -o twice.2", fit);
     CHECK(!strstr(printed, "different outputs"), "%s", printed);
     expect_shell(
         0, "", "cp twice/train/a.in.ppm twice/train/c.in.ppm; cp twice/train/a.in.ppm twice/train/c.out.ppm");

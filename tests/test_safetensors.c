@@ -459,6 +459,25 @@ static void test_writing(void)
     CHECK(rejected(vdm_safetensors_write(path, tensors, 1, NULL, 0, &err), "do not fit"), "too few bytes");
     CHECK(vdm_safetensors_open(&f, path, &err) == 0 && f.count == 0, "the old file is still there");
     vdm_safetensors_close(&f);
+    static const uint8_t two[16] = {0};
+    const vdm_tensor none[] = {
+        {.name = "a", .dtype = VDM_U8, .rank = 2, .shape = {-2, -2}, .data = two, .bytes = 4},
+        {.name = "a", .dtype = VDM_U8, .rank = -1, .data = two, .bytes = 1},
+        {.name = "a", .dtype = VDM_U8, .rank = 1000000, .data = two, .bytes = 1},
+        {.name = "a", .dtype = VDM_DTYPES, .data = two, .bytes = 1},
+        {.name = "a", .dtype = (vdm_dtype)-1, .data = two, .bytes = 1},
+        {.name = "a", .dtype = VDM_F4, .rank = 1, .shape = {3}, .data = two, .bytes = 1},
+        {.name = "a", .dtype = VDM_U8, .rank = 1, .shape = {4}, .bytes = 4},
+        {.name = "a", .dtype = VDM_F32, .rank = 3, .shape = {INT64_C(1) << 32, INT64_C(1) << 32, 4}}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        vdm_safetensors_writer w;
+        CHECK(rejected(vdm_safetensors_write(path, &none[i], 1, NULL, 0, &err), "do not fit its shape"),
+              "%zu: %s", i, err.text);
+        if (!CHECK(vdm_safetensors_begin(&w, path, 64, &err) == 0, "%s", err.text)) continue;
+        CHECK(rejected(vdm_safetensors_add(&w, &none[i], &err), "do not fit its shape"), "%zu: %s", i,
+              err.text);
+        vdm_safetensors_abandon(&w);
+    }
     CHECK(rejected(vdm_safetensors_write("/no/such/folder/x", tensors, 0, NULL, 0, &err), "/no/such"),
           "no folder");
 }

@@ -71,7 +71,7 @@ static void check_single(void)
     CHECK(strstr(printed, "read from the generated picture"), "the rule isn't named: %s", printed);
     arc(0, "fall: ", "tasks/a/fall.json -o shots --shots 1 --colour palette");
     slurp(other, sizeof other, "shots/arc.html");
-    CHECK(strstr(other, "Learned from 1 pairs") != NULL, "arc.html: not the pairs of --shots");
+    CHECK(strstr(other, "Learned from 1 pair in") != NULL, "arc.html: not the pairs of --shots");
     arc(0, "0 with 2", "tasks/a/fall.json -o two");
     slurp(other, sizeof other, "two/arc.html");
     for (int i = 0; i < 6; i++) CHECK(strstr(other, pieces[i]), "arc.html: expected '%s'", pieces[i]);
@@ -101,8 +101,8 @@ static void check_shots_in_views(void)
         0, "",
         "tr -d '\n' < tasks/a/count.json | sed 's/\\]\\]}, *{\"input\": \\[\\[1,0,0.*\"test\"/]]}], \"test\"/' "
         "> first.json && grep -c input first.json");
-    arc(0, "6 steps on 1 pairs in 4 views", "first.json -o first --augment 3");
-    arc(0, "6 steps on 1 pairs in 4 views", "tasks/a/count.json -o few --shots 1 --augment 3");
+    arc(0, "6 steps on 1 pair in 4 views", "first.json -o first --augment 3");
+    arc(0, "6 steps on 1 pair in 4 views", "tasks/a/count.json -o few --shots 1 --augment 3");
     CHECK(strstr(printed, "count: 1 pair to learn from") != NULL, "%s", printed);
     expect_same("few/lora.safetensors", "first/lora.safetensors", true);
     arc(0, "6 steps on 2 pairs in 3 views", "tasks/a/count.json -o all --augment 2");
@@ -155,6 +155,29 @@ static void check_collection(void)
     CHECK(strncmp(other, "{\"aa\": [{\"attempt_1\": [[", 24) == 0 && strstr(other, "\"attempt_2\": [[") &&
               strstr(other, "\"bb\": [{\"attempt_1\""),
           "%s", other);
+}
+
+/* A second attempt that repeats the first is none, which is printed. */
+static void check_attempts_of_submissions(void)
+{
+    static const char *const cases[][3] = {
+        {"--attempts 1", "s|x|x|",
+         "has one attempt at each test, that of the results (--attempts 1): attempt_2 repeats it at 2 tests\n"},
+        {"--attempts 2", "s|\"answers\": [^]]*|\"answers\": [\"12\", \"34\"|",
+         "has two attempts at each test\n"},
+        {"--attempts 2", "s|\"answers\": [^]]*|\"answers\": [\"12\"|; 1s|\"12\"]|\"12\", \"34\"]|",
+         "has two attempts at each test; at 1 test the answers are equal, and attempt_2 repeats attempt_1\n"},
+        {"--attempts 3",
+         "s|\"answers\": [^]]*|\"answers\": [\"12\", \"34\", \"56\"|; 1s|\"attempts\": .*|\"error\": \"x\", \"failed_tests\": 2}|",
+         "has two attempts at each test, the first of 3; at 2 tests of failed tasks both are a cell of 0\n"}};
+    for (int i = 0; i < 4; i++) {
+        char words[100];
+        snprintf(words, sizeof words, "prize/a_challenges.json --out n%d.jsonl --size-rule same %s", i,
+                 cases[i][0]);
+        arc(0, "2 tasks, solved", words);
+        expect_shell(0, "", "sed '%s' n%d.jsonl > hand%d.jsonl", cases[i][1], i, i);
+        expect(0, cases[i][2], "arc --report hand%d.jsonl -o hand%d.json", i, i);
+    }
 }
 
 /* A task of a collection that was changed is noticed, too; an answer that is known since is added to its result. */
@@ -214,8 +237,11 @@ static void check_failed_submission(void)
                "{\"cc\": {" PAIRS_ ", \"test\": [{\"input\": [[5, 6]]}, {\"input\": [[7, 8]]}]}}");
     arc(1, "1 task could not be answered",
         "hand/challenges.json --out hand.jsonl"); /* the size is not known */
-    expect(0, "1 tasks failed: they count as not solved\n", "arc --report hand.jsonl -o hand.json");
-    CHECK(strstr(printed, "0.00%  |     2 "), "its tests are not counted: %s", printed);
+    CHECK(strstr(printed, "solved 0 of 0") && strstr(printed, "failed 1, without known answer 1"), "%s",
+          printed);
+    expect(0, "1 task without known answer, not counted; 1 of them failed\n",
+           "arc --report hand.jsonl -o hand.json");
+    CHECK(!strstr(printed, "all "), "a task without known answers is counted: %s", printed);
     slurp(other, sizeof other, "hand.json");
     const char *first = strstr(other, "{\"attempt_1\": [[0]]"),
                *second = first ? strstr(first + 2, "\"attempt_1\"") : NULL;
@@ -228,7 +254,71 @@ static void check_failed_submission(void)
     expect(1, "cc: this task failed, and its number of tests is not known",
            "arc --report before.jsonl -o before.json");
     expect(0, "of 1 the number of tests is not known", "arc --report before.jsonl -o before.html");
+    CHECK(strstr(printed, "; of 1 it is not known whether the right answers are: counted, too\n"), "%s",
+          printed);
     expect_shell(0, "", "! test -e before.json");
+}
+
+/* A failed task counts as not solved only if its answers are known, be it later. */
+static void check_failed_unknown(void)
+{
+    expect_shell(0, "", "cp hand.jsonl later.jsonl && cp -r hand later");
+    expect(0, "", "arc --report hand.jsonl -o hand.html");
+    slurp(other, sizeof other, "hand.html");
+    CHECK(strstr(other, "no task has a known answer: none of 1 is counted") &&
+              strstr(other, "<p>1 without a known answer: in no count.</p>") && strstr(other, "<td>cc</td>"),
+          "hand.html");
+    expect_shell(0, "", "sed -i 's/\\[\\[5, 6\\]\\]/&, \"output\": [[6, 5]]/' later/challenges.json");
+    arc(1, "1 task already has a result",
+        "later/challenges.json --out later.jsonl"); /* one of two is known */
+    CHECK(strstr(printed, "failed 1, without known answer 1"), "%s", printed);
+    write_text("later/solutions.json", "{\"cc\": [[[6, 5]], [[8, 7]]]}");
+    arc(1, "later.jsonl: the right answers of 1 task are known since",
+        "later/challenges.json --out later.jsonl");
+    CHECK(strstr(printed, "failed 1;"), "%s", printed);
+    expect_shell(0, "", "grep -q '\"failed_tests\": 2, \"known_tests\": 2' later.jsonl");
+    for (int i = 0; i < 2; i++) {
+        merge(0, "1 task failed: counted as not solved\n",
+              i ? "later.jsonl hand.jsonl" : "hand.jsonl later.jsonl");
+        CHECK(strstr(printed, "0.00%  |     2 "), "its tests are not counted: %s", printed);
+        CHECK(strstr(printed, "1 task is in several files"), "%s", printed);
+    }
+    expect_shell(0, "", "sed 's/\"known_tests\": 2/\"known_tests\": 3/' later.jsonl > more.jsonl");
+    merge(1, "more.jsonl: line 1: known_tests: found '3', expected an integer from 0 to 2", "more.jsonl");
+}
+
+/* Folders: their paths are compared as they are, whatever their length; one without a known test is in no mean. */
+static void check_folders(void)
+{
+    char a[111], b[111];
+    memset(a, 'f', 110);
+    a[60] = '/', a[109] = '1', a[110] = '\0';
+    snprintf(b, sizeof b, "%.109s2", a);
+    expect_shell(0, "", "grep '\"bb\"' prize.jsonl | sed 's|\"bb\"|\"%s/x\"|' > one.jsonl", a);
+    expect_shell(0, "", "sed 's|\"%s/x\"|\"%s/y\"|' one.jsonl > other.jsonl", a, b);
+    merge(0, "mean over 2 folders, 2 attempts", "one.jsonl other.jsonl");
+    CHECK(strstr(printed, a) && strstr(printed, b), "two folders in %s", printed);
+    expect_shell(0, "",
+                 "sed 's|\"%s/x\"|\"B/y\"|; s|\"attempts\": .*|\"error\": \"gone\"}|' one.jsonl > bad.jsonl",
+                 a);
+    expect_shell(0, "", "sed 's|\"answers\": .*|\"answers\": [\"87\"]}]}|' one.jsonl > exact.jsonl");
+    merge(0, "tests exact, mean over 1 folder, 2 attempts: 100.00%\n", "exact.jsonl bad.jsonl");
+    CHECK(strstr(printed, "1 folder without a known test: not in the mean\n"), "%s", printed);
+    slurp(other, sizeof other, "page.html");
+    CHECK(strstr(other, "with 1 attempt, mean over 1 folder: 100.00 %.</p>") &&
+              strstr(other, "<p>1 folder without a known test: not in the mean.</p>"),
+          "page.html");
+}
+
+/* A name that fits into a path is one, though it has more than 1024 bytes. */
+static void check_long_names(void)
+{
+    expect_shell(0, "",
+                 "d=long; for i in 1 2 3 4 5; do d=$d/$(printf '%%0199d' $i); done; mkdir -p $d && "
+                 "cp tasks/a/fall.json $d/$(printf '%%0100d' 6).json");
+    arc(0, "1 task, solved", "long --out long.jsonl");
+    CHECK(strstr(printed, "failed 0"), "%s", printed);
+    expect(0, "", "arc long --vae-roundtrip --model model --size 32x32 --border 0");
 }
 
 /* A file that is not a task has a line, but no entry in a submission; a submission in the folder is not a task at all. */
@@ -269,7 +359,7 @@ static void check_folder_run(void)
     for (const char *c = printed; *c; c++) lines += *c == '\n';
     CHECK(lines == 4 && strstr(printed, "\"error\": \""), "%d lines: %s", lines, printed);
     expect_shell(0, "", "test ! -e all.jsonl.work");
-    merge(0, "1 tasks failed", "all.jsonl");
+    merge(0, "1 task failed: counted as not solved", "all.jsonl");
     CHECK(strstr(printed, "a ") && strstr(printed, "mean over 2 folders") &&
               strstr(printed, "grids of up to 8"),
           "%s", printed);
@@ -438,7 +528,7 @@ static void check_last_line(void)
     expect_shell(0, "",
                  "head -c -2 all.jsonl > unended.jsonl; printf '%%s' '{\"task\": \"a/fall\"}' > field.jsonl");
     merge(0, "unended.jsonl: the last line is left out: ", "unended.jsonl");
-    CHECK(strstr(printed, "1 of 4 tasks have no result yet") != NULL, "%s", printed);
+    CHECK(strstr(printed, "1 of 4 tasks has no result yet") != NULL, "%s", printed);
     arc(1, "unended.jsonl: the last line is cut off: ", "tasks --out unended.jsonl");
     CHECK(strstr(printed, "unended.jsonl: 3 tasks already have a result") != NULL, "%s", printed);
     same_but_times("all.jsonl", "unended.jsonl");
@@ -487,12 +577,12 @@ static void check_interrupted(void)
         "head -c 999 $i > cut && mv cut $i; done");
     expect(0, "/state.safetensors: ", "%s damaged.jsonl", words);
     CHECK(strstr(printed, "this state is not used, the task begins again") &&
-              strstr(printed, "1 tasks, solved"),
+              strstr(printed, "1 task, solved"),
           "%s", printed);
     same_but_times("resumed.jsonl", "damaged.jsonl");
     merge(0, "size rule oracle", "resumed.jsonl");
     expect_shell(0, "", "sed -i '0,/8,0,1,0/s//8,0,1,1/' stop/fall.json");
-    expect(0, "1 tasks, solved", "%s stop.jsonl", words);
+    expect(0, "1 task, solved", "%s stop.jsonl", words);
     CHECK(strstr(printed, "stop.jsonl.work is not removed"), "%s", printed);
     expect_shell(0, "", "grep -q '\\], \"seconds\": [0-9.]*}$' stop.jsonl");
 }
@@ -597,9 +687,13 @@ int main(void)
     check_attempts();
     check_shots_in_views();
     check_collection();
+    check_attempts_of_submissions();
     check_changed_member();
     check_solutions();
     check_failed_submission();
+    check_failed_unknown();
+    check_folders();
+    check_long_names();
     check_unreadable_submission();
     check_folder_run();
     check_other_results();

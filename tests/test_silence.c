@@ -115,7 +115,7 @@ static void check_counts(void)
     expect(0, "1 scored", "vote grids answers one -o voted");
     expect(1, "others: 0000: the score in scores.csv is", "vote grids answers others -o voted");
     expect(1, "three: No such file", "vote grids one three -o voted");
-    expect(0, "--shots 5: task has 1 pairs", "fit task " MODEL " --steps 1 --shots 5 --plan");
+    expect(0, "--shots 5: task has 1 pair\n", "fit task " MODEL " --steps 1 --shots 5 --plan");
     expect(0, "", "fit task " MODEL " --steps 1 --shots 1 --plan");
     CHECK(!strstr(printed, "--shots"), "%s", printed);
     expect(0, "small.ppm: resized from 16x16 to 32x48, the size of q.ppm", "interp q.ppm small.ppm -o s.png");
@@ -330,6 +330,27 @@ static void check_memory(void)
     }
 }
 
+/* A warmup that is longer than the run leaves the learning rate near 0: every command that learns prints it, once. */
+static void check_warmup(void)
+{
+    static const char *const commands[] = {"fit task", "fit task --plan",
+                                           "demo task --limit 1 --sample-steps 1",
+                                           "arc tasks/one.json --size 32x48 --sample-steps 1"};
+    static const char says[] =
+        "--steps 3: the warmup of 10 steps is longer than the run: the learning rate reaches 0.0002 of 0.001\n";
+    for (int i = 0; i < 4; i++)
+        for (int warmup = 3; warmup <= 10; warmup += 7) {
+            expect(0, "",
+                   "%s " MODEL
+                   " --steps 3 --rank 2 --batch 1 --lr 1e-3 --schedule warmup --warmup %d -o w%d.%d",
+                   commands[i], warmup, i, warmup);
+            const char *at = strstr(printed, says);
+            CHECK(warmup == 3 ? !strstr(printed, "the warmup")
+                              : at && !strstr(at + sizeof says - 1, "the warmup"),
+                  "%s: %s", commands[i], printed);
+        }
+}
+
 /* Another model in the place of the one that a run of tasks began with. */
 static void check_contents(void)
 {
@@ -341,8 +362,8 @@ static void check_contents(void)
                "{\"train\": [{\"input\": [[1, 2]], \"output\": [[2, 1]]}], \"test\": [{\"input\": "
                "[[3, 1]], \"output\": [[1, 3]]}]}");
     expect_shell(0, "", "cp -r model arc-model");
-    expect(0, "1 tasks, solved", "%s", arc);
-    expect(0, "1 tasks already have a result", "%s", arc);
+    expect(0, "1 task, solved", "%s", arc);
+    expect(0, "1 task already has a result", "%s", arc);
     expect_shell(0, "", "cp tasks/one.json one.json; sed 's/3, 1/3, 3/' one.json > tasks/one.json");
     expect(1,
            "r.jsonl: line 1: the result of 'one' is that of another task: tasks/one.json was changed since",
@@ -479,7 +500,7 @@ static void check_seed(void)
 static void check_few_tests(void)
 {
     expect(0, "--tests 150: rule-110 has 127 inputs for tests\n", "tasks rule-110 -n 1 --tests 150 -o few");
-    expect(0, "1 pairs and 127 tests", "tasks rule-110 -n 1 -o fewer");
+    expect(0, "1 pair and 127 tests", "tasks rule-110 -n 1 -o fewer");
     CHECK(!strstr(printed, "--tests"), "%s", printed);
     write_text("f.json",
                "{\"categories\": [{\"id\": 1, \"name\": \"dog\"}], \"images\": [{\"id\": 1, \"file_name\": "
@@ -508,6 +529,7 @@ int main(void)
     check_truths();
     check_contents();
     check_memory();
+    check_warmup();
     check_options();
     check_files();
     return check_end("silence");

@@ -21,6 +21,11 @@ const char *clean(const char *text)
     return copy;
 }
 
+const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 void format_bytes(char *text, size_t size, double bytes)
 {
     const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -11,6 +11,8 @@ int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * after it; cut at 4095 bytes. */
 const char *clean(const char *text);
 
+/* "s", or "" after a count of 1 */
+const char *plural(int64_t n);
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */
 void format_seconds(char *text, size_t size, double seconds);
 /* A share from 0 to 1, to be printed with so many decimals (a percentage with two fewer): it is rounded to 1 only if it is

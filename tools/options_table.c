@@ -237,7 +237,8 @@ const struct usage usages[] = {
      "\n"
      "vdm tasks coco --annotations F.json --images DIR --category dog -n 30 -o OUT\n"
      "makes a task of COCO's pictures, of any size. DIR contains NAME.ppm for NAME.jpg; pictures that are missing there "
-     "are left out. To convert them with ImageMagick (or ffmpeg -i):\n"
+     "are left out. Suitable are those of which the category covers a hundredth, crowds included (--as pose: with a person of "
+     "ten keypoints). To convert them with ImageMagick (or ffmpeg -i):\n"
      "  vdm tasks coco --annotations F.json --category dog --list > names\n"
      "  while read n; do convert JPG/$n.jpg PPM/$n.ppm; done < names"},
     {INFO, "vdm info [PATH]",

@@ -4,9 +4,11 @@
  *    "task_hash": "0123456789abcdef", "attempts": 2, "pairs": 3, "cell": 11, "canvas": "400x400", "palette": "arc",
  *    "tests": [{"input": "070/777", "truth": "777/070", "answers": ["777/070", "777/777"]}], "seconds": 51.2}
  *   {"task": "training/0badbadb", "of": 400, "run": "...", "configuration": "0123456789abcdef",
- *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "seconds": 0.1}
+ *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "known_tests": 1,
+ *    "seconds": 0.1}
  *
- * Lines of earlier versions have no hashes and no failed_tests; nor has a task that can't be read, but a configuration.
+ * Lines of earlier versions have no hashes, no failed_tests and no known_tests, the number of tests whose right answers
+ * are known; nor has a task that can't be read, but a configuration.
  * Grids are their rows with / between them; whether an answer is exact is computed from them. The same run gives the
  * same bytes except for the seconds, which come last. A task that was resumed has none: those before are not known. */
 #include "tools/arc/results.h"
@@ -35,8 +37,14 @@ bool arc_exact(const arc_test *t, int attempts)
     return false;
 }
 
+bool arc_recorded(const arc_result *r)
+{
+    return !r->error || (r->failed_tests > 0 && r->failed_known >= 0);
+}
+
 bool arc_known(const arc_result *r)
 {
+    if (r->error) return !arc_recorded(r) || r->failed_known == r->failed_tests;
     for (int i = 0; i < r->n_tests; i++)
         if (!r->tests[i].truth.rows) return false;
     return true;
@@ -150,6 +158,7 @@ int result_write(const arc_result *r, char **line, size_t *size, vdm_error *err)
     if (r->error) {
         write_text(f, "error", r->error);
         if (r->failed_tests) fprintf(f, ", \"failed_tests\": %d", r->failed_tests);
+        if (arc_recorded(r)) fprintf(f, ", \"known_tests\": %d", r->failed_known);
     } else {
         fprintf(f,
                 ", \"attempts\": %d, \"pairs\": %d, \"cell\": %d, \"canvas\": \"%dx%d\", \"palette\": \"%s\"",
@@ -242,7 +251,10 @@ static void read_result(vdm_fields *f, arc_result *r)
     r->seconds = vdm_field(f, "seconds") ? vdm_field_number(f, "seconds", 0, 0, 1e15) : (double)NAN;
     read_hash(f, "configuration", r->configuration);
     read_hash(f, "task_hash", r->task_hash);
+    r->failed_known = -1;
     if (r->error) r->failed_tests = vdm_field_int(f, "failed_tests", 0, 0, VDM_MAX_ARC_PAIRS);
+    if (r->error && vdm_field(f, "known_tests"))
+        r->failed_known = vdm_field_int(f, "known_tests", 0, 0, r->failed_tests);
     if (r->error || f->failed) return;
     if (strcmp(vdm_field_text(f, "palette", "arc"), "vivid") == 0) r->palette = VDM_PALETTE_VIVID;
     const char *canvas = vdm_field_text(f, "canvas", "");

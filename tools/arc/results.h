@@ -22,6 +22,7 @@ typedef struct arc_result {
     int line;                  /* of the file that it was read from; empty lines count */
     int of;                    /* tasks in the folder, over all shards; 0: a task by itself */
     int failed_tests;          /* tests of a task that failed; 0: not known */
+    int failed_known;          /* those of them whose right answers are known; -1: not recorded */
     int attempts, pairs, cell, height, width;
     vdm_palette palette;
     arc_test *tests;
@@ -29,9 +30,10 @@ typedef struct arc_result {
     double seconds; /* NaN: not known, because the task was resumed, and those before are not in its state */
 } arc_result;
 void result_free(arc_result *r);
-bool arc_exact(const arc_test *t, int attempts);    /* among the first answers */
-bool arc_known(const arc_result *r);                /* every truth is known; of a failed task, too */
-bool arc_solved(const arc_result *r, int attempts); /* every test of it is exact */
+bool arc_exact(const arc_test *t, int attempts); /* among the first answers */
+bool arc_known(const arc_result *r);    /* every truth is known; of a failed task also: not recorded */
+bool arc_recorded(const arc_result *r); /* not a failed task whose line does not have failed_known */
+bool arc_solved(const arc_result *r, int attempts);                 /* every test of it is exact */
 int arc_wrong(const vdm_grid *answer, const vdm_grid *truth);       /* cells; -1: another size */
 const char *rule_of(const arc_result *r, const char **explanation); /* "oracle", and what it means */
 

@@ -223,8 +223,20 @@ bool list_is(const char *path)
 int list_limit(const arc_list *l, const options *o)
 {
     if (o->limit > l->n)
-        fprintf(stderr, "--limit %d: %s has %d tasks\n", o->limit, clean(o->operands[0]), l->n);
+        fprintf(stderr, "--limit %d: %s has %d task%s\n", o->limit, clean(o->operands[0]), l->n,
+                plural(l->n));
     return o->limit && o->limit < l->n ? o->limit : l->n;
+}
+
+char *list_path(const char *dir, const char *name, vdm_error *err)
+{
+    size_t size = strlen(name) + sizeof ".json";
+    char *file = vdm_alloc(size, 1, "a task's path", err);
+    if (!file) return NULL;
+    snprintf(file, size, "%s.json", name);
+    char *path = vdm_path(dir, file, err);
+    vdm_free(file);
+    return path;
 }
 
 void list_free(arc_list *l)
@@ -247,6 +259,7 @@ typedef struct shard {
     int fd;                                /* the results */
     lock lock;                             /* of FILE.work */
     int solved, failed, answered, unknown; /* unknown: answered, but the truth is not known */
+    int failed_unknown;                    /* failed, and the truth is not known */
     int known_since; /* results whose truth is in the task's file, but not in their line */
 } shard;
 
@@ -434,6 +447,7 @@ static int check_work(const char *folder, vdm_error *err)
 static void count(shard *s, const arc_result *r)
 {
     s->failed += r->error != NULL;
+    s->failed_unknown += r->error && !arc_known(r);
     s->answered += !r->error && arc_known(r);
     s->unknown += !r->error && !arc_known(r);
     s->solved += !r->error && arc_known(r) && arc_solved(r, r->attempts);
@@ -446,39 +460,52 @@ static void report_task(shard *s, const arc_result *r, int at, int all)
     if (isfinite(r->seconds)) format_seconds(seconds, sizeof seconds, r->seconds);
     count(s, r);
     printf("%d of %d  %s: %s (%s); solved %d of %d\n", at, all, clean(r->task),
-           r->error ? clean(r->error) : text, seconds, s->solved, s->answered + s->failed);
+           r->error ? clean(r->error) : text, seconds, s->solved,
+           s->answered + s->failed - s->failed_unknown);
     fflush(stdout);
 }
 
 static char *path_of_task(const shard *s, const char *name, vdm_error *err)
 {
-    char file[1024];
-    snprintf(file, sizeof file, "%s.json", name);
-    return vdm_path(s->o->operands[0], file, err);
+    return list_path(s->o->operands[0], name, err);
 }
 
-/* The hash of a task, "" if it can't be read: then a line will have the reason. */
-static int read_task(const char *path, char hash[HASH_TEXT], int *n_tests, vdm_error *err)
+static int known_tests(const vdm_arc *a)
+{
+    int known = 0;
+    for (int i = 0; i < a->n_test; i++) known += a->test[i].y.rows > 0;
+    return known;
+}
+
+/* What the line of a task has if it fails. */
+struct facts {
+    char hash[HASH_TEXT];
+    int tests, known; /* tests; those with a right answer */
+};
+
+/* The facts of a task; "", 0 and -1 if it can't be read: then a line will have the reason. */
+static int read_task(struct facts *t, const char *path, vdm_error *err)
 {
     vdm_arc a;
     vdm_error why;
-    *hash = '\0';
-    *n_tests = 0;
+    *t = (struct facts){.known = -1};
     if (vdm_arc_read(&a, path, &why)) return is_machine_fault(&why) ? vdm_fail(err, "%s", why.text) : 0;
-    hash_task(hash, &a);
-    *n_tests = a.n_test;
+    hash_task(t->hash, &a);
+    t->tests = a.n_test;
+    t->known = known_tests(&a);
     vdm_arc_free(&a);
     return 0;
 }
 
 /* A task that can't be answered has a line with the reason. */
-static int keep_error(arc_result *r, int n_tests, const char *why, vdm_error *err)
+static int keep_error(arc_result *r, const struct facts *t, const char *why, vdm_error *err)
 {
     double seconds = r->seconds;
     result_free(r);
     r->seconds = seconds;
     r->error = vdm_copy_text(why, err);
-    r->failed_tests = n_tests;
+    r->failed_tests = t->tests;
+    r->failed_known = t->known;
     return r->error ? 0 : -1;
 }
 
@@ -518,11 +545,10 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
 {
     solver v;
     vdm_error why;
-    char task_hash[HASH_TEXT];
-    int n_tests;
+    struct facts t;
     char *path = path_of_task(s, name, err), *work = NULL;
-    int status = path ? read_task(path, task_hash, &n_tests, err) : -1;
-    if (!status) status = (work = work_folder(s, name, task_hash, err)) ? check_work(work, err) : -1;
+    int status = path ? read_task(&t, path, err) : -1;
+    if (!status) status = (work = work_folder(s, name, t.hash, err)) ? check_work(work, err) : -1;
     if (!status) {
         bool failed = solve(s, &v, path, work, &why) != 0;
         if (failed && console_stopped())
@@ -530,8 +556,8 @@ static int one_task(shard *s, const char *name, int at, int all, vdm_error *err)
         else if (failed && is_machine_fault(&why))
             status = vdm_fail(err, "%.900s", why.text);
         else if (failed)
-            status = keep_error(&v.result, n_tests, why.text, err);
-        if (!status) status = keep_result(s, &v.result, name, task_hash, err);
+            status = keep_error(&v.result, &t, why.text, err);
+        if (!status) status = keep_result(s, &v.result, name, t.hash, err);
         if (!status) report_task(s, &v.result, at, all);
         solver_free(&v);
         if (!status) clear_work(work);
@@ -561,6 +587,10 @@ static bool is_of_task(const arc_result *r, const vdm_arc *a)
 static bool add_truths(arc_result *r, const vdm_arc *a)
 {
     bool added = false;
+    if (r->error && r->failed_tests == a->n_test && known_tests(a) > r->failed_known) {
+        added = known_tests(a) > 0;
+        r->failed_known = known_tests(a);
+    }
     for (int i = 0; i < r->n_tests; i++) {
         const vdm_grid *truth = &a->test[i].y;
         if (!truth->rows || r->tests[i].truth.rows) continue;
@@ -677,12 +707,15 @@ int shard_run(const options *o, vdm_error *err)
     shard s = {.o = o, .fd = -1};
     int status = prepare(&s, err);
     for (int i = 0; i < s.done.n && !status; i++) count(&s, &s.done.all[i]);
-    if (!status && s.done.n) printf("%s: %d tasks already have a result\n", clean(o->arc.out), s.done.n);
+    if (!status && s.done.n)
+        printf("%s: %d task%s already %s a result\n", clean(o->arc.out), s.done.n, plural(s.done.n),
+               s.done.n == 1 ? "has" : "have");
     if (!status) status = all_tasks(&s, err);
     if (!status) {
-        printf("%s: %d tasks, solved %d, failed %d", clean(o->arc.out), s.answered + s.failed + s.unknown,
-               s.solved, s.failed);
-        if (s.unknown) printf(", without known answer %d", s.unknown);
+        const int all = s.answered + s.failed + s.unknown;
+        printf("%s: %d task%s, solved %d, failed %d", clean(o->arc.out), all, plural(all), s.solved,
+               s.failed);
+        if (s.unknown + s.failed_unknown) printf(", without known answer %d", s.unknown + s.failed_unknown);
         printf("; 'vdm arc --report' makes a page of them\n");
     }
     if (!status && s.failed)

@@ -17,6 +17,8 @@ bool list_is(const char *path);
 int list_read(arc_list *l, const char *dir, vdm_error *err);
 /* How many of them --limit takes; prints a limit above their number. */
 int list_limit(const arc_list *l, const options *o);
+/* DIR/NAME.json, whatever its length; vdm_free. */
+char *list_path(const char *dir, const char *name, vdm_error *err);
 void list_free(arc_list *l);
 
 #endif

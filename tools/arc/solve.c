@@ -41,7 +41,8 @@ static void choose_pairs(solver *s, vdm_arc *all)
 {
     struct learn_options *learn = &s->options.learn;
     int pairs = s->arc.n_train, shots = learn->shots;
-    if (shots > pairs) fprintf(stderr, "--shots %d: %s has %d pairs\n", shots, clean(s->arc.path), pairs);
+    if (shots > pairs)
+        fprintf(stderr, "--shots %d: %s has %d pair%s\n", shots, clean(s->arc.path), pairs, plural(pairs));
     if (!shots || shots > pairs) shots = pairs;
     for (int v = 1; v < s->n_views; v++)
         for (int i = 0; i < shots; i++) {

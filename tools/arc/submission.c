@@ -111,3 +111,27 @@ int submission_write(const arc_results *all, const char *path, vdm_error *err)
     fputs("}\n", f.stream);
     return vdm_file_commit(&f, err);
 }
+
+void submission_describe(const arc_results *all, const char *path)
+{
+    int attempts = 0, repeated = 0, failed = 0;
+    for (int i = 0; i < all->n; i++) {
+        const arc_result *r = &all->all[i];
+        if (r->error && is_readable(r)) failed += r->failed_tests;
+        if (!r->error && r->attempts > attempts) attempts = r->attempts;
+        for (int k = 0; k < r->n_tests; k++) repeated += r->tests[k].n < 2;
+    }
+    if (attempts == 1) {
+        printf(
+            "%s has one attempt at each test, that of the results (--attempts 1): attempt_2 repeats it at %d test%s",
+            clean(path), repeated, plural(repeated));
+    } else {
+        printf("%s has two attempts at each test", clean(path));
+        if (attempts > 2) printf(", the first of %d", attempts);
+        if (repeated)
+            printf("; at %d test%s the answers are equal, and attempt_2 repeats attempt_1", repeated,
+                   plural(repeated));
+    }
+    if (failed) printf("; at %d test%s of failed tasks both are a cell of 0", failed, plural(failed));
+    printf("\n");
+}

@@ -9,5 +9,7 @@
  * which the competition counts as wrong. */
 int submission_write(const arc_results *all, const char *path, vdm_error *err);
 bool submission_is(const char *path); /* by its ending, .json */
+/* Prints how many attempts the file has, and at how many tests the second one repeats the first. */
+void submission_describe(const arc_results *all, const char *path);
 
 #endif

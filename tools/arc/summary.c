@@ -17,17 +17,22 @@
 /* ------------------------------------------------------------------------------------------------
  * Counting */
 
-enum { MAX_GROUPS = 64, SIDES = 5, NAME = 96 };
+enum { MAX_GROUPS = 64, SIDES = 5, NAME = 32 };
 /* Tasks with a common property, and their tests. */
 struct group {
     char name[NAME];
+    const char
+        *folder; /* of a folder: its path is the first folder_size bytes, whatever its length; else NULL */
+    int folder_size;
     int tasks, tests;
     int solved[MAX_ATTEMPTS], exact[MAX_ATTEMPTS]; /* tasks, tests; with k + 1 attempts */
 };
 struct tally {
     int attempts, failed, of;
-    int uncounted; /* failed tasks whose number of tests is not known */
-    int unknown;   /* tasks with a test whose answer is not known: not counted */
+    int uncounted;      /* failed tasks whose number of tests is not known */
+    int unknown;        /* tasks with a test whose answer is not known: not counted */
+    int failed_unknown; /* those of them that failed */
+    int unrecorded;     /* failed tasks of which it is not known whether their answers are known: counted */
     struct group all, pairs[MAX_GROUPS], sides[SIDES], *folders; /* folders [n_folders]: by name */
     int n_folders;
     int64_t cells, right; /* of first answers of the right size, if the truth is known */
@@ -58,22 +63,26 @@ static int largest_side(const arc_result *r)
 }
 
 /* "AboveBelow" of "AboveBelow/AboveBelow1"; "." of "AboveBelow1". */
-static void folder_of(char folder[NAME], const char *task)
-{
-    const char *slash = strrchr(task, '/');
-    int n = slash ? (int)(slash - task) : 1;
-    snprintf(folder, NAME, "%.*s", n < NAME ? n : NAME - 1, slash ? task : ".");
-}
-
 static struct group *folder_group(struct tally *t, const arc_result *r)
 {
-    char name[NAME];
-    folder_of(name, r->task);
+    const char *slash = strrchr(r->task, '/'), *folder = slash ? r->task : ".";
+    int n = slash ? (int)(slash - r->task) : 1;
     for (int i = 0; i < t->n_folders; i++)
-        if (strcmp(t->folders[i].name, name) == 0) return &t->folders[i];
+        if (t->folders[i].folder_size == n && memcmp(t->folders[i].folder, folder, (size_t)n) == 0)
+            return &t->folders[i];
     struct group *g = &t->folders[t->n_folders++];
-    memcpy(g->name, name, sizeof name);
+    g->folder = folder;
+    g->folder_size = n;
     return g;
+}
+
+/* Names are only cut when they are printed. */
+enum { PRINTED_NAME = 4096 };
+static const char *group_name(char text[static PRINTED_NAME], const struct group *g)
+{
+    if (!g->folder) return g->name;
+    snprintf(text, PRINTED_NAME, "%.*s", g->folder_size, g->folder);
+    return text;
 }
 
 /* Failed tasks count as not solved, their tests as not exact; tasks without known answers don't count. */
@@ -83,6 +92,7 @@ static void count(struct tally *t, const arc_result *r)
     int side = largest_side(r), band = 0;
     if (!arc_known(r)) {
         t->unknown++;
+        t->failed_unknown += r->error != NULL;
         return;
     }
     add(&t->all, r, t->attempts);
@@ -90,6 +100,7 @@ static void count(struct tally *t, const arc_result *r)
     if (r->error) {
         t->failed++;
         t->uncounted += !r->failed_tests;
+        t->unrecorded += !arc_recorded(r);
         return;
     }
     while (band < SIDES - 1 && side > sides[band]) band++;
@@ -114,7 +125,7 @@ static int count_all(struct tally *t, const arc_results *all, vdm_error *err)
     snprintf(t->all.name, NAME, "all");
     for (int i = 0; i < SIDES; i++) snprintf(t->sides[i].name, NAME, "grids of %s", bands[i]);
     for (int i = 0; i < MAX_GROUPS; i++)
-        snprintf(t->pairs[i].name, NAME, i < MAX_GROUPS - 1 ? "%d pairs" : "%d pairs or more", i);
+        snprintf(t->pairs[i].name, NAME, i < MAX_GROUPS - 1 ? "%d pair%s" : "%d pairs or more", i, plural(i));
     for (int i = 0; i < all->n; i++)
         if (all->all[i].attempts > t->attempts) t->attempts = all->all[i].attempts;
     if (!t->attempts) t->attempts = 1; /* all of them failed */
@@ -148,6 +159,8 @@ static int take_truths(arc_result *to, const arc_result *from, vdm_error *err)
             return vdm_fail(err, "%s: test[%d]: two different right answers", to->task, i);
         if (!mine->rows) *mine = *other;
     }
+    if (from->failed_known > to->failed_known && from->failed_tests == to->failed_tests)
+        to->failed_known = from->failed_known;
     return 0;
 }
 
@@ -224,12 +237,21 @@ static double percent(double n, double of)
 
 static void print_group(const struct group *g, int attempts)
 {
+    char name[PRINTED_NAME];
     if (!g->tasks) return;
-    printf("%-20s %5d", clean(g->name), g->tasks);
+    printf("%-20s %5d", clean(group_name(name, g)), g->tasks);
     for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->solved[k], percent(g->solved[k], g->tasks));
     printf("  |%6d", g->tests);
     for (int k = 0; k < attempts; k++) printf("  %4d %6.2f%%", g->exact[k], percent(g->exact[k], g->tests));
     printf("\n");
+}
+
+/* A folder of which no test is known, because its tasks can't be read, is in no mean. */
+static int folders_with_tests(const struct tally *t)
+{
+    int n = 0;
+    for (int i = 0; i < t->n_folders; i++) n += t->folders[i].tests > 0;
+    return n;
 }
 
 /* In percent */
@@ -240,7 +262,16 @@ static double mean_over_folders(const struct tally *t, int k)
         const struct group *g = &t->folders[i];
         sum += g->tests ? (double)g->exact[k] / g->tests : 0;
     }
-    return percent(sum, t->n_folders);
+    return percent(sum, folders_with_tests(t));
+}
+
+static void print_means(const struct tally *t)
+{
+    int n = folders_with_tests(t), without = t->n_folders - n;
+    for (int k = 0; k < t->attempts && n; k++)
+        printf("tests exact, mean over %d folder%s, %d attempt%s: %.2f%%\n", n, plural(n), k + 1,
+               plural(k + 1), mean_over_folders(t, k));
+    if (without) printf("%d folder%s without a known test: not in the mean\n", without, plural(without));
 }
 
 static void print_tally(const struct tally *t, int twice)
@@ -254,21 +285,25 @@ static void print_tally(const struct tally *t, int twice)
     for (int i = 0; i < MAX_GROUPS; i++) print_group(&t->pairs[i], t->attempts);
     for (int i = 0; i < SIDES; i++) print_group(&t->sides[i], t->attempts);
     for (int i = 0; i < t->n_folders && t->n_folders > 1; i++) print_group(&t->folders[i], t->attempts);
-    for (int k = 0; k < t->attempts && t->n_folders > 1; k++)
-        printf("tests exact, mean over %d folders, %d attempt%s: %.2f%%\n", t->n_folders, k + 1, k ? "s" : "",
-               mean_over_folders(t, k));
+    if (t->n_folders > 1) print_means(t);
     if (t->cells)
         printf("cells right in first answers of the right size: %.2f%%\n",
                percent((double)t->right, (double)t->cells));
-    if (t->failed) printf("%d tasks failed: they count as not solved", t->failed);
-    if (t->uncounted)
-        printf("; of %d the number of tests is not known: they are in no count of tests", t->uncounted);
+    if (t->failed) printf("%d task%s failed: counted as not solved", t->failed, plural(t->failed));
+    if (t->uncounted) printf("; of %d the number of tests is not known: in no count of tests", t->uncounted);
+    if (t->unrecorded)
+        printf("; of %d it is not known whether the right answers are: counted, too", t->unrecorded);
     if (t->failed) printf("\n");
-    if (t->unknown)
-        printf("%d task%s without known answer, not counted\n", t->unknown, t->unknown == 1 ? "" : "s");
-    if (twice) printf("%d tasks are in several files, with the same result: counted once\n", twice);
+    if (t->unknown) printf("%d task%s without known answer, not counted", t->unknown, plural(t->unknown));
+    if (t->failed_unknown) printf("; %d of them failed", t->failed_unknown);
+    if (t->unknown) printf("\n");
+    if (twice)
+        printf("%d task%s in several files, with the same result: counted once\n", twice,
+               twice == 1 ? " is" : "s are");
     int results = t->all.tasks + t->unknown;
-    if (t->of > results) printf("%d of %d tasks have no result yet\n", t->of - results, t->of);
+    if (t->of > results)
+        printf("%d of %d tasks %s no result yet\n", t->of - results, t->of,
+               t->of - results == 1 ? "has" : "have");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -282,7 +317,8 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
     for (int i = 0; i < all->n; i++)
         n +=
             !all->all[i].error && arc_known(&all->all[i]) && arc_solved(&all->all[i], MAX_ATTEMPTS) == solved;
-    fprintf(w->f, "<section><h2>%s</h2>\n<p>%d tasks.</p>\n", solved ? "Solved" : "Not solved", n);
+    fprintf(w->f, "<section><h2>%s</h2>\n<p>%d task%s.</p>\n", solved ? "Solved" : "Not solved", n,
+            plural(n));
     w->spent = 0;
     for (int i = 0; i < all->n && w->spent < BUDGET && !w->status; i++) {
         const arc_result *r = &all->all[i];
@@ -301,9 +337,10 @@ static void cards(struct writer *w, const arc_results *all, bool solved)
 
 static void table_row(FILE *f, const struct group *g, int attempts)
 {
+    char name[PRINTED_NAME];
     if (!g->tasks) return;
     fputs("<tr><th scope=\"row\">", f);
-    escape(f, g->name);
+    escape(f, group_name(name, g));
     fprintf(f, "</th><td>%d</td>", g->tasks);
     for (int k = 0; k < attempts; k++)
         fprintf(f, "<td>%d (%.2f %%)</td>", g->solved[k], percent(g->solved[k], g->tasks));
@@ -313,6 +350,16 @@ static void table_row(FILE *f, const struct group *g, int attempts)
     fputs("</tr>\n", f);
 }
 
+static void means(FILE *f, const struct tally *t)
+{
+    int n = folders_with_tests(t), without = t->n_folders - n;
+    for (int k = 0; k < t->attempts && n; k++)
+        fprintf(f, "<p>Tests exact with %d attempt%s, mean over %d folder%s: %.2f %%.</p>\n", k + 1,
+                plural(k + 1), n, plural(n), mean_over_folders(t, k));
+    if (without)
+        fprintf(f, "<p>%d folder%s without a known test: not in the mean.</p>\n", without, plural(without));
+}
+
 static void table(FILE *f, const struct tally *t)
 {
     static const char head[] = "<th scope=\"col\">%s, %d attempt%s</th>";
@@ -320,18 +367,16 @@ static void table(FILE *f, const struct tally *t)
         "<section><h2>Accuracy</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
         "aria-label=\"Accuracy\"><table class=\"figures\"><thead>\n<tr><td></td><th scope=\"col\">tasks</th>",
         f);
-    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "solved", k + 1, k ? "s" : "");
+    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "solved", k + 1, plural(k + 1));
     fputs("<th scope=\"col\">tests</th>", f);
-    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "exact", k + 1, k ? "s" : "");
+    for (int k = 0; k < t->attempts; k++) fprintf(f, head, "exact", k + 1, plural(k + 1));
     fputs("</tr>\n</thead><tbody>\n", f);
     table_row(f, &t->all, t->attempts);
     for (int i = 0; i < MAX_GROUPS; i++) table_row(f, &t->pairs[i], t->attempts);
     for (int i = 0; i < SIDES; i++) table_row(f, &t->sides[i], t->attempts);
     for (int i = 0; i < t->n_folders && t->n_folders > 1; i++) table_row(f, &t->folders[i], t->attempts);
     fputs("</tbody></table></div>\n", f);
-    for (int k = 0; k < t->attempts && t->n_folders > 1; k++)
-        fprintf(f, "<p>Tests exact with %d attempt%s, mean over %d folders: %.2f %%.</p>\n", k + 1,
-                k ? "s" : "", t->n_folders, mean_over_folders(t, k));
+    if (t->n_folders > 1) means(f, t);
     fputs("</section>\n", f);
 }
 
@@ -340,6 +385,26 @@ struct merged {
     const struct tally *t;
 };
 
+static void failed_tasks(FILE *f, const struct merged *m)
+{
+    fputs("<section><h2>Failed</h2>\n", f);
+    if (m->t->failed_unknown)
+        fprintf(f, "<p>%d without a known answer: in no count.</p>\n", m->t->failed_unknown);
+    if (m->t->unrecorded)
+        fprintf(f, "<p>Of %d it is not known whether the right answers are: counted as not solved.</p>\n",
+                m->t->unrecorded);
+    fputs("<table><tbody>\n", f);
+    for (int i = 0; i < m->all->n; i++) {
+        if (!m->all->all[i].error) continue;
+        fputs("<tr><td>", f);
+        escape(f, m->all->all[i].task);
+        fputs("</td><td>", f);
+        escape(f, m->all->all[i].error);
+        fputs("</td></tr>\n", f);
+    }
+    fputs("</tbody></table></section>\n", f);
+}
+
 static void merged_sections(struct writer *w, const void *user)
 {
     const struct merged *m = user;
@@ -347,16 +412,7 @@ static void merged_sections(struct writer *w, const void *user)
     table(w->f, m->t);
     cards(w, m->all, true);
     cards(w, m->all, false);
-    if (m->t->failed) fputs("<section><h2>Failed</h2>\n<table><tbody>\n", w->f);
-    for (int i = 0; i < m->all->n && m->t->failed; i++) {
-        if (!m->all->all[i].error) continue;
-        fputs("<tr><td>", w->f);
-        escape(w->f, m->all->all[i].task);
-        fputs("</td><td>", w->f);
-        escape(w->f, m->all->all[i].error);
-        fputs("</td></tr>\n", w->f);
-    }
-    if (m->t->failed) fputs("</tbody></table></section>\n", w->f);
+    if (m->t->failed + m->t->failed_unknown) failed_tasks(w->f, m);
     fputs("<section><h2>Settings</h2>\n<table><tbody>\n", w->f);
     row(w->f, "Size rule", "%s: %s", rule, explanation);
     row(w->f, "Run", "%s", m->all->all[0].run);
@@ -370,9 +426,12 @@ static int write_page(const arc_results *all, const struct tally *t, const char 
     struct merged m = {all, t};
     char result[256];
     int last = t->attempts - 1;
-    snprintf(result, sizeof result, "%d of %d tasks solved (%.2f %%) with %d attempt%s; %d with 1 (%.2f %%)",
-             t->all.solved[last], t->all.tasks, percent(t->all.solved[last], t->all.tasks), t->attempts,
-             last ? "s" : "", t->all.solved[0], percent(t->all.solved[0], t->all.tasks));
+    snprintf(result, sizeof result, "%d of %d task%s solved (%.2f %%) with %d attempt%s; %d with 1 (%.2f %%)",
+             t->all.solved[last], t->all.tasks, plural(t->all.tasks),
+             percent(t->all.solved[last], t->all.tasks), t->attempts, plural(t->attempts), t->all.solved[0],
+             percent(t->all.solved[0], t->all.tasks));
+    if (!t->all.tasks)
+        snprintf(result, sizeof result, "no task has a known answer: none of %d is counted", t->unknown);
     page p = {
         .command = command, .title = "ARC-AGI", .result = result, .sections = merged_sections, .user = &m};
     return page_write(&p, path, err);
@@ -402,8 +461,11 @@ int summary_run(const options *o, const char *to, const char *command, vdm_error
     if (!status) {
         print_tally(&t, twice);
         printf("size rule %s: ", rule_of(&all.all[0], &explanation));
-        printf("%s\n%s %s\n", explanation, clean(to),
-               submission ? "has two attempts at each test" : "shows the pictures");
+        printf("%s\n", explanation);
+        if (submission)
+            submission_describe(&all, to);
+        else
+            printf("%s shows the pictures\n", clean(to));
     }
     vdm_free(t.folders);
     results_free(&all);

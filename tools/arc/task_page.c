@@ -1,6 +1,7 @@
 /* The page of one ARC-AGI task: its tests, the generated frames, the protocol. */
 #include "tools/arc/solve.h"
 #include "tools/arc/task_card.h"
+#include "tools/messages.h"
 
 /* The last frames in the first view, which the answers were read from. */
 static void generated(struct writer *w, const solver *s)
@@ -42,8 +43,8 @@ int solver_page(const solver *s, const char *command, const char *path, vdm_erro
 {
     char explanation[256], result[384];
     result_text(&s->result, explanation, sizeof explanation);
-    snprintf(result, sizeof result, "Learned from %d pairs in %.0f s: %s", training_pairs(&s->training),
-             s->training.seconds, explanation);
+    snprintf(result, sizeof result, "Learned from %d pair%s in %.0f s: %s", training_pairs(&s->training),
+             plural(training_pairs(&s->training)), s->training.seconds, explanation);
     page p = {.command = command,
               .session = &s->session,
               .task = &s->task,

@@ -192,15 +192,13 @@ int vae_roundtrip_run(const options *o, vdm_error *err)
     if (!status) status = session_load(&c.s, err);
     const int n = status ? 0 : list_limit(&list, o);
     for (int i = 0; i < n && !status; i++) {
-        char file[1024];
-        snprintf(file, sizeof file, "%s.json", list.names[i]);
-        char *path = vdm_path(o->operands[0], file, err);
+        char *path = list_path(o->operands[0], list.names[i], err);
         status = path ? one_task(&c, path, err) : -1;
         vdm_free(path);
         if (console_stopped()) status = vdm_fail(err, "interrupted");
     }
     if (c.left_out)
-        fprintf(stderr, "left out: %d task%s; the first: %s\n", c.left_out, c.left_out == 1 ? "" : "s",
+        fprintf(stderr, "left out: %d task%s; the first: %s\n", c.left_out, plural(c.left_out),
                 clean(c.first.text));
     if (!status && !c.n)
         status =

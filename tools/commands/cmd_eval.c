@@ -82,9 +82,11 @@ static int count_train_pairs(const options *o, const vdm_task *t, int learned, i
     if (asked < 0) asked = n < TRAIN_PAIRS ? n : TRAIN_PAIRS;
     if (asked <= learned) return asked;
     if (o->eval.train_pairs > t->n_train)
-        fprintf(stderr, "--train-pairs %d: %s has %d pairs\n", asked, clean(t->path), t->n_train);
+        fprintf(stderr, "--train-pairs %d: %s has %d pair%s\n", asked, clean(t->path), t->n_train,
+                plural(t->n_train));
     if (o->eval.train_pairs >= 0 && learned < t->n_train)
-        fprintf(stderr, "--train-pairs %d: the adapter learned %d pairs, which are used\n", asked, learned);
+        fprintf(stderr, "--train-pairs %d: the adapter learned %d pair%s, which are used\n", asked, learned,
+                plural(learned));
     return learned;
 }
 

@@ -52,7 +52,8 @@ static int write_task(const char *name, const options *o, vdm_error *err)
         fprintf(stderr, "--tests %d: %s has %d inputs for tests\n", o->tasks.tests, name, t.n_test);
     int status = task_write(&t, o->output, err);
     if (!status)
-        fprintf(stderr, "%s: %d pairs and %d tests of %dx%d pixels in %s\n", name, t.n_train, t.n_test,
+        fprintf(stderr, "%s: %d pair%s and %d test%s of %dx%d pixels in %s\n", name, t.n_train,
+                plural(t.n_train), t.n_test, plural(t.n_test),
                 t.n_train ? t.train_x[0].height : t.test_x[0].height,
                 t.n_train ? t.train_x[0].width : t.test_x[0].width, clean(o->output));
     made_task_free(&t);

@@ -7,7 +7,9 @@
  * can't be drawn, its picture is left out, since its mask would lack an object.
  *
  *   --as mask  white where an object of the category is (metric iou); several categories each in a colour of ARC's
- *              palette, the first in colour 1 (metric miou). Pictures of which the category covers a hundredth.
+ *              palette, the first in colour 1 (metric miou). Pictures of which the category covers a hundredth: the
+ *              drawn pixels count, of overlapping objects once. A crowd (iscrowd 1) is an object; the number of those in
+ *              the task is printed.
  *   --as pose  the labelled keypoints of every person, as vdm_pose_draw paints them (metric pose). Pictures with a
  *              person that has ten of them.
  *
@@ -16,9 +18,11 @@
  * larger n keeps the pairs of a smaller one, the tests are the same for any n, and if only the pictures that --list
  * prints are converted, the task is the same.
  *
- * The file is read three times (json_stream.c): pictures and categories; which pictures are suitable; the annotations
- * of those that were chosen. In memory are some 100 bytes for every picture of the file, and the annotations of the
- * chosen ones. */
+ * The file is read three times (json_stream.c): pictures and categories; which pictures may be suitable, by the sum of
+ * the areas; the annotations of those that were chosen, whose masks are drawn and counted. If one of these covers too
+ * little, others are chosen, and the file is read again; those that were not chosen are not drawn, and count by the sum
+ * among the pictures that suit. In memory are some 100 bytes for every picture of the file,
+ * and the annotations of the chosen ones. */
 #include "tools/generate/coco.h"
 #include "files/fields.h"
 #include "files/hash.h"
@@ -44,10 +48,12 @@ struct shot { /* a picture of the file */
     char *name;      /* file_name without its ending, with the folders in it */
     bool plain_name; /* the last part of its name is unique: it may be in DIR itself */
     uint64_t number;
-    double area;             /* of the category, pixels */
-    int keypoints;           /* of the person with the most */
-    bool chosen, incomplete; /* incomplete: an annotation of it cannot be drawn */
-    char **notes;            /* [n_notes]: annotations of the category, as in the file */
+    double area;           /* of the category, pixels: the sum over its annotations */
+    int keypoints;         /* of the person with the most */
+    bool incomplete;       /* an annotation of it cannot be drawn */
+    bool wanted, measured; /* its annotations are to be stored by the next walk; are stored, and it suits */
+    int crowds;            /* annotations with iscrowd */
+    char **notes;          /* [n_notes]: annotations of the category, as in the file */
     int n_notes, capacity;
 };
 
@@ -363,8 +369,8 @@ static int store_note(struct shot *s, const char *text, vdm_error *err)
     return 0;
 }
 
-/* What the annotation adds to its picture; -1: it cannot be drawn. An area of 0 or less is not that of a mask: then the
- * mask is measured, as if there were none. */
+/* What the annotation adds to its picture; -1: it cannot be drawn. Its area is the larger one of the given and the
+ * measured one: this decides which masks are drawn and counted, so that neither is believed. */
 static int measure_note(struct coco *c, struct shot *s, vdm_fields *f)
 {
     vdm_joint joints[KEYPOINTS];
@@ -377,7 +383,7 @@ static int measure_note(struct coco *c, struct shot *s, vdm_fields *f)
     double area = 0;
     const vdm_json_node *segmentation = vdm_field(f, "segmentation"), *given = vdm_field(f, "area");
     if (mask_measure(&area, s->height, s->width, f->json, segmentation, f->path, f->err)) return -1;
-    s->area += given && given->kind == VDM_JSON_NUMBER && given->number > 0 ? given->number : area;
+    s->area += given && given->kind == VDM_JSON_NUMBER && given->number > area ? given->number : area;
     return 0;
 }
 
@@ -394,7 +400,7 @@ static int take_note(void *user, int name, const vdm_json *j, const char *text, 
     if (!f.failed && category_of(c, category) < 0) return 0;
     struct shot *s = c->n && !f.failed ? bsearch(&key, c->shots, (size_t)c->n, sizeof *s, by_id) : NULL;
     if (!s) vdm_field_reject(&f, "image_id", "the id of an image in the file");
-    if (c->stores) return s && s->chosen ? store_note(s, text, err) : 0;
+    if (c->stores) return s && s->wanted ? store_note(s, text, err) : 0;
     if (!s) {
         leave_out(c, LEFT_ANNOTATIONS, &why);
     } else if (measure_note(c, s, &f)) {
@@ -415,7 +421,7 @@ static bool suits(const struct coco *c, const struct shot *s)
 {
     if (s->incomplete) return false;
     if (c->pose) return s->keypoints >= MIN_KEYPOINTS;
-    return s->area >= MIN_SHARE * s->height * s->width;
+    return s->area >= MIN_SHARE * s->height * s->width; /* at most; measure_chosen counts the drawn pixels */
 }
 
 /* DIR/NAME.png, .ppm, .pgm or .pbm, or the same directly in DIR, without the folders of the name; *path NULL: none. */
@@ -479,8 +485,8 @@ static int reject_twins(const struct coco *c, struct shot *const *list, int64_t 
     return status;
 }
 
-/* c->train: all suitable pictures in DIR, by number; the first are the pairs, the last the tests. */
-static int choose(struct coco *c, vdm_error *err)
+/* c->train: all suitable pictures in DIR, by number. */
+static int find_candidates(struct coco *c, int64_t *found, vdm_error *err)
 {
     int64_t n = 0;
     c->train = vdm_alloc((size_t)c->n, sizeof *c->train, "the pictures", err);
@@ -493,18 +499,9 @@ static int choose(struct coco *c, vdm_error *err)
         if (path || c->o->list) c->train[n++] = &c->shots[i];
         vdm_free(path);
     }
-    const int needed = c->o->tasks.pairs > 1 ? c->o->tasks.pairs : 1; /* a task has a pair or a test */
-    if (n < needed) return too_few(c, n, needed, err);
+    *found = n;
     if (reject_twins(c, c->train, n, err)) return -1;
     if (n) qsort(c->train, (size_t)n, sizeof *c->train, by_number);
-    c->n_train = c->o->tasks.pairs;
-    c->n_test = n - c->n_train < c->o->tasks.tests ? n - c->n_train : c->o->tasks.tests;
-    c->test = c->train + n - c->n_test;
-    if (option_given(c->o, "--tests") && c->n_test < c->o->tasks.tests)
-        fprintf(stderr, "--tests %d: %lld of the pictures that suit are left for tests\n", c->o->tasks.tests,
-                (long long)c->n_test);
-    for (int64_t i = 0; i < c->n_train; i++) c->train[i]->chosen = true;
-    for (int64_t i = 0; i < c->n_test; i++) c->test[i]->chosen = true;
     return 0;
 }
 
@@ -537,11 +534,17 @@ static int draw_pose(vdm_picture *p, const vdm_json *j, double sy, double sx, co
     return 0;
 }
 
+static bool is_crowd(const vdm_json *j)
+{
+    const vdm_json_node *v = vdm_json_get(j, j->nodes, "iscrowd");
+    return v && (v->kind == VDM_JSON_TRUE || (v->kind == VDM_JSON_NUMBER && v->number != 0));
+}
+
 /* Calls for every annotation of the picture; mask [H,W] of the picture's own size, or NULL for a pose. */
-static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask, vdm_picture *pose,
-                      vdm_error *err)
+static int draw_notes(const struct coco *c, struct shot *s, uint8_t *mask, vdm_picture *pose, vdm_error *err)
 {
     int status = 0;
+    s->crowds = 0;
     for (int i = 0; i < s->n_notes && !status; i++) {
         vdm_json j;
         vdm_fields f;
@@ -552,6 +555,7 @@ static int draw_notes(const struct coco *c, const struct shot *s, uint8_t *mask,
         if (vdm_json_parse(&j, s->notes[i], strlen(s->notes[i]), where, err)) return -1;
         vdm_fields_open(&f, &j, j.nodes, where, err);
         category = read_id(&f, "category_id");
+        s->crowds += is_crowd(&j);
         if (pose)
             status = draw_pose(pose, &j, (double)pose->height / s->height, (double)pose->width / s->width,
                                where, err);
@@ -577,7 +581,7 @@ static void colour_mask(vdm_picture *p, const uint8_t *mask, const struct shot *
         }
 }
 
-static int draw_answer(const struct coco *c, const struct shot *s, vdm_picture *p, vdm_error *err)
+static int draw_answer(const struct coco *c, struct shot *s, vdm_picture *p, vdm_error *err)
 {
     if (c->pose) return draw_notes(c, s, NULL, p, err);
     uint8_t *mask = vdm_alloc((size_t)s->height * (size_t)s->width, 1, "a mask", err);
@@ -608,7 +612,7 @@ static int read_shot(vdm_picture *to, const struct coco *c, const struct shot *s
     return status;
 }
 
-static int write_shot(const struct coco *c, const struct shot *s, const char *dir, vdm_error *err)
+static int write_shot(const struct coco *c, struct shot *s, const char *dir, vdm_error *err)
 {
     vdm_picture x = {0}, y = {0};
     char name[256];
@@ -639,6 +643,94 @@ static int write_shots(const struct coco *c, struct shot **list, int64_t n, cons
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * The choice of pictures */
+
+static void forget_notes(struct shot *s)
+{
+    for (int k = 0; k < s->n_notes; k++) vdm_free(s->notes[k]);
+    vdm_free(s->notes);
+    s->notes = NULL;
+    s->n_notes = s->capacity = 0;
+}
+
+/* Whether the category covers enough pixels of the picture, objects that overlap counted once. */
+static int is_covered(bool *covered, const struct coco *c, struct shot *s, vdm_error *err)
+{
+    size_t n = (size_t)s->height * (size_t)s->width, on = 0;
+    uint8_t *mask = vdm_alloc(n, 1, "a mask", err);
+    int status = mask ? draw_notes(c, s, mask, NULL, err) : -1;
+    for (size_t i = 0; i < n && !status; i++) on += mask[i] != 0;
+    *covered = (double)on >= MIN_SHARE * s->height * s->width;
+    vdm_free(mask);
+    return status;
+}
+
+/* Reads the annotations of the wanted ones of the n candidates, and removes those that do not suit. */
+static int measure_wanted(struct coco *c, int64_t *n, vdm_error *err)
+{
+    int64_t left = 0;
+    if (walk_notes(c, true, err)) return -1;
+    for (int64_t i = 0; i < *n; i++) {
+        struct shot *s = c->train[i];
+        bool covered = true;
+        if (s->wanted && !c->pose && is_covered(&covered, c, s, err)) return -1;
+        s->measured |= s->wanted && covered;
+        s->wanted = false;
+        if (covered)
+            c->train[left++] = s;
+        else
+            forget_notes(s);
+    }
+    c->suit -= *n - left;
+    *n = left;
+    return 0;
+}
+
+/* Marks the pictures whose annotations the next walk stores: those that were chosen, and so many times as many. Whether
+ * one of the chosen ones is among them. */
+static bool want(const struct coco *c, int64_t n, int64_t times)
+{
+    bool any = false;
+    for (int64_t i = 0; i < c->n_train; i++) any |= !c->train[i]->measured;
+    for (int64_t i = 0; i < c->n_test; i++) any |= !c->test[i]->measured;
+    for (int64_t i = 0; i < n && any; i++)
+        c->train[i]->wanted =
+            !c->train[i]->measured && (i < c->n_train * times || i >= n - c->n_test * times);
+    return any;
+}
+
+/* The first candidates are the pairs, the last the tests. If one does not suit after all, twice as many are measured. */
+static int choose(struct coco *c, vdm_error *err)
+{
+    int64_t n;
+    const int pairs = c->o->tasks.pairs, tests = c->o->tasks.tests,
+              needed = pairs > 1 ? pairs : 1; /* a task has a pair or a test */
+    if (find_candidates(c, &n, err)) return -1;
+    for (int64_t times = 1;; times *= 2) {
+        if (n < needed) return too_few(c, n, needed, err);
+        c->n_train = pairs;
+        c->n_test = n - pairs < tests ? n - pairs : tests;
+        c->test = c->train + n - c->n_test;
+        if (!want(c, n, times)) break;
+        if (measure_wanted(c, &n, err)) return -1;
+    }
+    if (option_given(c->o, "--tests") && c->n_test < tests)
+        fprintf(stderr, "--tests %d: %lld of the pictures that suit are left for tests\n", tests,
+                (long long)c->n_test);
+    return 0;
+}
+
+static void report_crowds(const struct coco *c)
+{
+    int64_t crowds = 0;
+    for (int64_t i = 0; i < c->n_train; i++) crowds += c->train[i]->crowds;
+    for (int64_t i = 0; i < c->n_test; i++) crowds += c->test[i]->crowds;
+    if (crowds && !c->pose)
+        fprintf(stderr, "%lld annotation%s of crowds (iscrowd) %s drawn like objects\n", (long long)crowds,
+                plural(crowds), crowds == 1 ? "is" : "are");
+}
+
+/* ------------------------------------------------------------------------------------------------
  * The command */
 
 static int write_task(struct coco *c, vdm_error *err)
@@ -653,15 +745,16 @@ static int write_task(struct coco *c, vdm_error *err)
                                   : c->n_categories > 1 ? VDM_METRIC_MIOU
                                                         : VDM_METRIC_IOU};
     task_folder f = {0};
-    int status = walk_notes(c, true, err);
-    if (!status) status = task_begin(&f, c->o->output, err);
+    int status = task_begin(&f, c->o->output, err);
     if (!status) status = write_shots(c, c->train, c->n_train, f.unfinished, "train", err);
     if (!status) status = write_shots(c, c->test, c->n_test, f.unfinished, "test", err);
     if (!status) status = task_end(&f, &t, err);
     task_abandon(&f);
     if (status) return -1;
-    fprintf(stderr, "%s: %lld pairs and %lld tests in %s, of %lld pictures that suit\n", name,
-            (long long)c->n_train, (long long)c->n_test, clean(c->o->output), (long long)c->suit);
+    report_crowds(c);
+    fprintf(stderr, "%s: %lld pair%s and %lld test%s in %s, of %lld picture%s that suit%s\n", name,
+            (long long)c->n_train, plural(c->n_train), (long long)c->n_test, plural(c->n_test),
+            clean(c->o->output), (long long)c->suit, plural(c->suit), c->suit == 1 ? "s" : "");
     return 0;
 }
 
@@ -669,8 +762,7 @@ static void release(struct coco *c)
 {
     for (int64_t i = 0; i < c->n; i++) {
         vdm_free(c->shots[i].name);
-        for (int k = 0; k < c->shots[i].n_notes; k++) vdm_free(c->shots[i].notes[k]);
-        vdm_free(c->shots[i].notes);
+        forget_notes(&c->shots[i]);
     }
     vdm_free(c->seen);
     vdm_free(c->shots);

@@ -228,7 +228,7 @@ static void learning(struct writer *w)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(w->f, "<section><h2>Learning</h2>\n<p>%d steps", l->done);
+    fprintf(w->f, "<section><h2>Learning</h2>\n<p>%d step%s", l->done, plural(l->done));
     if (isfinite(first))
         fprintf(w->f, ": the loss on a fixed set of timesteps and noise went from %.4f to %.4f", first, last);
     fputs(".</p>\n", w->f);
@@ -438,7 +438,8 @@ static void header(struct writer *w)
                     pairs == 1 ? "" : "s", p->training->seconds);
         escape(w->f, result);
     } else {
-        fprintf(w->f, "Learned from %d pair%s in %d steps", pairs, pairs == 1 ? "" : "s", p->training->done);
+        fprintf(w->f, "Learned from %d pair%s in %d step%s", pairs, plural(pairs), p->training->done,
+                plural(p->training->done));
     }
     fputs(".</p>\n<pre><code>", w->f);
     escape(w->f, p->command);

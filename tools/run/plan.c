@@ -168,9 +168,6 @@ static void print_settings(const session *s, bool learning)
                 o->learn.warmup, o->learn.rank, o->learn.alpha,
                 learn_targets(o) == VDM_ATTENTION_FF ? " on attention and feed-forward" : "",
                 o->learn.pure_noise);
-    if (learning && o->learn.warmup > o->learn.steps && strcmp(o->learn.schedule, "constant") != 0)
-        fprintf(stderr, "  the warmup is longer than the run: the learning rate reaches %.3g of %g\n",
-                o->learn.lr * (o->learn.steps - 1) / o->learn.warmup, o->learn.lr);
     if (!learning)
         fprintf(stderr, "steps %d, sampler %s, guidance %g%s, ensemble %d\n", o->sample.steps,
                 p.sampler == VDM_DPM ? "dpm" : "ddim", p.guidance,

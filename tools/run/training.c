@@ -55,6 +55,17 @@ static void name_phi(char *text, size_t size, const vdm_phi *phi)
     if (phi->kind == VDM_PHI_NOISY && phi->quadratic) snprintf(text + n, size - (size_t)n, ":quadratic");
 }
 
+/* Every command that learns prints it: fit, arc and demo. */
+static void print_long_warmup(const options *o)
+{
+    const int steps = o->learn.steps, warmup = o->learn.warmup;
+    if (warmup <= steps || strcmp(o->learn.schedule, "constant") == 0) return;
+    fprintf(
+        stderr,
+        "--steps %d: the warmup of %d steps is longer than the run: the learning rate reaches %.3g of %g\n",
+        steps, warmup, o->learn.lr * (steps - 1) / warmup, o->learn.lr);
+}
+
 int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_error *err)
 {
     int height, width;
@@ -62,7 +73,8 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     if (!t->n_train)
         return vdm_fail(err, "%s/train: expected pairs NAME.in.ppm and NAME.out.ppm, found none", t->path);
     if (o->learn.shots > t->n_train)
-        fprintf(stderr, "--shots %d: %s has %d pairs\n", o->learn.shots, clean(t->path), t->n_train);
+        fprintf(stderr, "--shots %d: %s has %d pair%s\n", o->learn.shots, clean(t->path), t->n_train,
+                plural(t->n_train));
     l->pairs = o->learn.shots && o->learn.shots < t->n_train ? o->learn.shots : t->n_train;
     if ((o->learn.phi || !t->has_phi) &&
         vdm_phi_parse(&l->phi, o->learn.phi ? o->learn.phi : "discrete", err))
@@ -78,6 +90,7 @@ int training_plan(training *l, session *s, vdm_task *t, const options *o, vdm_er
     set_options(l, o);
     if (views_plan(&l->views, s, t, err)) return -1;
     l->videos = l->pairs * l->views.n;
+    print_long_warmup(o);
     return 0;
 }
 
@@ -290,7 +303,8 @@ static void report_learning(const training *l)
     double first = l->rows[0].watch, last = first;
     for (int i = 0; i <= l->done; i++)
         if (isfinite(l->rows[i].watch)) last = l->rows[i].watch;
-    fprintf(stderr, "%s: %d steps on %d pairs", clean(l->lora), l->done, training_pairs(l));
+    fprintf(stderr, "%s: %d step%s on %d pair%s", clean(l->lora), l->done, plural(l->done), training_pairs(l),
+            plural(training_pairs(l)));
     if (l->views.n * l->augmented > 1) fprintf(stderr, " in %d views", l->views.n * l->augmented);
     if (isfinite(first)) fprintf(stderr, "; loss on the fixed set %.4f, before %.4f", last, first);
     fputc('\n', stderr);
