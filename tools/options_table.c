@@ -169,7 +169,7 @@ const struct option_row option_rows[] = {
     {"--as", "f32|bf16", CHOICE, AT(compare.computed_in), 0, 0, COMPARE, 0,
      "the precision that expected tolerances are for (that in the other file's metadata 'precision': f32, float32, bf16, "
      "bfloat16 or amx; without one f32)"},
-    {"--html", "FILE", TEXT, AT(compare.html), 0, 0, COMPARE, WRITES,
+    {"--html", "P.html", TEXT, AT(compare.html), 0, 0, COMPARE, WRITES,
      "also write a page that plots the error along the network"},
     {"--list", NULL, FLAG, AT(list), 0, 0, COMPARE, 0, "print every tensor, not only those that differ"},
     {"-n", "N", COUNT, AT(tasks.pairs), 0, 300, TASKS, 0,
@@ -197,7 +197,8 @@ const struct option_row option_rows[] = {
      "print the table of tasks; coco: print the names of the pictures that would be used"},
     {"--list", NULL, FLAG, AT(list), 0, 0, BENCH, 0, "print the names of the jobs"},
     {"--runs", "N", COUNT, AT(bench.runs), 1, 1000, BENCH, 0, "measurements of each job (5)"},
-    {"--json", "FILE", TEXT, AT(bench.json), 0, 0, BENCH, WRITES, "also write the measurements to this file"},
+    {"--json", "F.json", TEXT, AT(bench.json), 0, 0, BENCH, WRITES,
+     "also write the measurements to this file"},
     {"--plan", "8,64", TEXT, AT(bench.plan), 0, 0, BENCH, 0,
      "compute how well the jobs split among these numbers of threads, without measuring"},
     {"--measure", NULL, FLAG, AT(bench.measure), 0, 0, BENCH, 0,
@@ -250,8 +251,8 @@ const struct usage usages[] = {
     {ARC, "vdm arc TASK.json [-o DIR] | DIR --out RESULTS.jsonl | --report RESULTS.jsonl... [-o FILE]",
      "Learns the pairs of an ARC-AGI task and answers its tests, in the terminal and in DIR/arc.html (arc). With a folder, "
      "or a file of many tasks as ARC Prize publishes them, does so for all its tasks and writes a line of results for each. "
-     "With --report, merges the results of any shards into a page, FILE (arc.html), or, if FILE ends with .json, into a "
-     "submission as Kaggle accepts it, with two attempts at each test.\n"
+     "With --report, merges the results of any shards into a page, FILE.html (arc.html), or into a submission as Kaggle "
+     "accepts it, FILE.json, with two attempts at each test.\n"
      "\n"
      "A task is solved if every test has an exact answer. A task that can't be answered has a line, too, and the exit "
      "status is 1: remove the line to try it again. A full disk or a lack of memory stops the run instead."},
