@@ -590,11 +590,6 @@ const vdm_tensor **vdm_safetensors_in_order(const vdm_safetensors *f, vdm_error 
     return all;
 }
 
-const char *vdm_safetensors_file(const vdm_safetensors *f, int i)
-{
-    return i >= 0 && i < f->n_files ? f->files[i].path : NULL;
-}
-
 const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key)
 {
     for (int i = 0; i < f->n_files; i++) {

@@ -181,7 +181,6 @@ const char *vdm_safetensors_metadata(const vdm_safetensors *f, const char *key);
 
 /* [count]: in the order in which they are in the file; shards by their names. vdm_free */
 const vdm_tensor **vdm_safetensors_in_order(const vdm_safetensors *f, vdm_error *err);
-const char *vdm_safetensors_file(const vdm_safetensors *f, int i); /* file i of 0..n_files-1, or NULL */
 
 /* Copies a tensor to f32, checked by vdm_tensor_check (shape is not changed) and for NaN and infinite elements. NULL
  * names tensor, found, expected. */

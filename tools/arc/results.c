@@ -13,6 +13,7 @@
  * same bytes except for the seconds, which come last. A task that was resumed has none: those before are not known. */
 #include "tools/arc/results.h"
 #include "files/fields.h"
+#include "tools/messages.h"
 #include "tools/run/file_checks.h"
 
 #include <math.h>
@@ -84,15 +85,14 @@ void result_text(const arc_result *r, char *text, size_t size)
     for (int i = 0; i < r->n_tests; i++) known += r->tests[i].truth.rows > 0;
     if (!known) {
         snprintf(text, size, "%d test%s answered, but the right answers are not known", r->n_tests,
-                 r->n_tests == 1 ? "" : "s");
+                 plural(r->n_tests));
         return;
     }
     for (int k = 1; k <= r->attempts && n >= 0 && (size_t)n < size; k++) {
         int exact = 0;
         for (int i = 0; i < r->n_tests; i++) exact += arc_exact(&r->tests[i], k);
         if (k == 1)
-            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known,
-                         known == 1 ? "" : "s");
+            n = snprintf(text, size, "%d of %d test%s exact with 1 attempt", exact, known, plural(known));
         else
             n += snprintf(text + n, size - (size_t)n, ", %d with %d", exact, k);
     }

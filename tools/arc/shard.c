@@ -382,7 +382,7 @@ static int rewrite_results(shard *s, vdm_error *err)
     s->fd = open(path, O_RDWR | O_APPEND);
     if (s->fd < 0) return vdm_fail(err, "%s: can't be written: %s", path, strerror(errno));
     fprintf(stderr, "%s: the right answers of %d task%s are known since: they are added to the results\n",
-            clean(path), s->known_since, s->known_since == 1 ? "" : "s");
+            clean(path), s->known_since, plural(s->known_since));
     return 0;
 }
 
@@ -720,7 +720,7 @@ int shard_run(const options *o, vdm_error *err)
     }
     if (!status && s.failed)
         status = vdm_fail(err, "%s: %d task%s could not be answered; the reasons are in the results",
-                          o->arc.out, s.failed, s.failed == 1 ? "" : "s");
+                          o->arc.out, s.failed, plural(s.failed));
     if (s.fd >= 0) close(s.fd);
     lock_release(&s.lock);
     /* unless a state to resume from is left in it */

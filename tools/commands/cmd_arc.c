@@ -28,7 +28,7 @@ static void show_pairs(const solver *s)
     screen t = screen_of_stdout();
     const char *captions[] = {"input", "output"};
     int n = training_pairs(&s->training);
-    printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, n == 1 ? "" : "s");
+    printf("%s: %d pair%s to learn from:\n\n", clean(s->arc.name), n, plural(n));
     for (int i = 0; i < n && i < SHOWN_PAIRS; i++) {
         const vdm_grid pair[] = {s->arc.train[i].x, s->arc.train[i].y};
         screen_print_grids(&t, pair, captions, 2, s->task.grid.palette);

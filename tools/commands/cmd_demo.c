@@ -282,7 +282,7 @@ static void show_pairs(const struct demo *d)
     screen s = screen_of_stdout();
     printf("%s", clean(d->task.name));
     if (d->what[0] && strcmp(d->what, d->task.name) != 0) printf(": %s", d->what);
-    printf("\n%d pair%s to learn from%s:\n\n", l->pairs, l->pairs == 1 ? "" : "s",
+    printf("\n%d pair%s to learn from%s:\n\n", l->pairs, plural(l->pairs),
            l->pairs > SHOWN_PAIRS ? ", of which these are the first" : "");
     for (int i = 0; i < l->pairs && i < SHOWN_PAIRS; i += 2) {
         bool two = i + 1 < l->pairs;

@@ -68,7 +68,7 @@ void comparison_notes(const comparison *c, void (*note)(void *user, const char *
     if (c->extra)
         add(&n,
             "not compared: %lld tensor%s of the other file that the reference does not have; the first: '%s'",
-            (long long)c->extra, c->extra == 1 ? "" : "s", clean(c->first_extra));
+            (long long)c->extra, plural(c->extra), clean(c->first_extra));
     if (vdm_safetensors_metadata(&c->b->got, "vdm_golden") &&
         !vdm_safetensors_metadata(&c->b->ref, "vdm_golden"))
         add(&n, "the second file is a golden, the first is not: the reference comes first");

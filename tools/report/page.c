@@ -206,7 +206,7 @@ static void pairs(struct writer *w)
         w->f,
         "<section><h2>The pairs</h2>\n<p>The adapter was trained on %d pair%s. Each became a video from input to "
         "output (transition: ",
-        n, n == 1 ? "" : "s");
+        n, plural(n));
     escape(w->f, l->phi_name);
     fprintf(w->f, ")%s.</p>\n", l->augmented > 1 ? " in every view; those of the first view are shown" : "");
     int i = 0;
@@ -266,7 +266,7 @@ static void mark(struct writer *w, const struct answer *a)
         fputs("<strong class=\"exact\">&#10003; exact</strong>", w->f);
     else if (a->wrong && w->p->task->metric == VDM_METRIC_CELLS)
         fprintf(w->f, "<strong class=\"wrong\">&#10007; %d cell%s wrong</strong>", a->n_wrong,
-                a->n_wrong == 1 ? "" : "s");
+                plural(a->n_wrong));
     else
         fprintf(w->f, "<strong>%s %.3f</strong>", vdm_metric_name(w->p->task->metric),
                 shown_score(w->p->task->metric, a->score, 3));
@@ -335,7 +335,7 @@ static void mean_row(FILE *f, const char *name, vdm_metric m, const mean_score *
         row(f, name, "%.1f %% of the cells are right", 100 * shown_share(mean->value, 3));
     else if (mean->finite && mean->infinite)
         row(f, name, "%.4f (%s), without %d equal picture%s, whose psnr is infinite", mean->value,
-            vdm_metric_name(m), mean->infinite, mean->infinite == 1 ? "" : "s");
+            vdm_metric_name(m), mean->infinite, plural(mean->infinite));
     else
         row(f, name, "%.4f (%s)", shown_score(m, mean->value, 4), vdm_metric_name(m));
 }
@@ -399,13 +399,13 @@ static void settings(struct writer *w)
     if (w->p->evaluation) {
         vdm_sample_options o = sample_options(s);
         row(f, "Sampler", "%s, %d step%s, guidance %g", o.sampler == VDM_DPM ? "DPM" : "DDIM", o.steps,
-            o.steps == 1 ? "" : "s", o.guidance);
+            plural(o.steps), o.guidance);
         row(f, "Ensemble", "%d", o.ensemble);
     }
     if (w->p->evaluation) row(f, "Colour map", "%s", s->options->eval.colour);
     row(f, "Seed", "%llu", (unsigned long long)s->options->seed);
     row(f, "Machine", "%s, %s, %d thread%s", vdm_cpu_name(&s->cpu), s->options->precision, s->cpu.threads,
-        s->cpu.threads == 1 ? "" : "s");
+        plural(s->cpu.threads));
     if (l) training_seconds(seconds, sizeof seconds, l);
     if (l) row(f, "Seconds of learning", "%s", seconds);
     if (w->p->evaluation) row(f, "Seconds of answering", "%.1f", w->p->evaluation->seconds);
@@ -434,8 +434,8 @@ static void header(struct writer *w)
     } else if (p->evaluation) {
         evaluation_text(p->evaluation, result, sizeof result);
         if (p->training)
-            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", pairs,
-                    pairs == 1 ? "" : "s", p->training->seconds);
+            fprintf(w->f, "Learned from %d pair%s in %.0f s. On unseen pictures: ", pairs, plural(pairs),
+                    p->training->seconds);
         escape(w->f, result);
     } else {
         fprintf(w->f, "Learned from %d pair%s in %d step%s", pairs, plural(pairs), p->training->done,

@@ -150,7 +150,7 @@ static void mean_text(char *text, size_t size, vdm_metric metric, const mean_sco
     int n = snprintf(text, size, "%.4f", shown_score(metric, m->value, 4));
     if (m->finite && m->infinite && n > 0 && (size_t)n < size)
         snprintf(text + n, size - (size_t)n, " without %d equal picture%s, whose psnr is infinite",
-                 m->infinite, m->infinite == 1 ? "" : "s");
+                 m->infinite, plural(m->infinite));
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -576,7 +576,7 @@ void evaluation_print_others(const evaluation *a, const char *folder)
     int others = count_files(folder, ".ppm") - a->n;
     if (others > 0)
         fprintf(stderr, "%s: %d picture%s in this folder (NAME.ppm) %s not from this run\n", clean(folder),
-                others, others == 1 ? "" : "s", others == 1 ? "is" : "are");
+                others, plural(others), others == 1 ? "is" : "are");
 }
 
 /* Without --at-least nothing is below: it is minus infinity. A mean that is not a number is below everything else. */

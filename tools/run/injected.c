@@ -16,7 +16,7 @@ void injected_report_others(const vdm_safetensors *f, const char *const *names, 
     }
     if (others)
         fprintf(stderr, "%s: not used here: %lld tensor%s; the first: '%s'\n", clean(f->path),
-                (long long)others, others == 1 ? "" : "s", clean(first));
+                (long long)others, plural(others), clean(first));
 }
 
 int injected_reject(const vdm_safetensors *f, const char *name, bool used, const char *expected,
