@@ -359,15 +359,16 @@ static void check_other_kinds(void)
 static void check_outside_tasks(void)
 {
     static const char says[] = "this output would be among the files of a task";
-    expect_shell(0, "",
-                 "cp -r task foreign; cp task/test/b.out.ppm foreign/test/c.out.ppm; ln -s foreign/test link");
+    expect_shell(
+        0, "", "cp -r task foreign; cp task/test/b.out.ppm foreign/test/c.out.ppm; ln -s foreign/test link");
     rejected("foreign/test/c.out.ppm", says,
              "predict " MODEL " --image foreign/test/b.in.ppm -o foreign/test/c.out.ppm --sample-steps 1");
     rejected("foreign/test/c.out.ppm", says, "interp q.ppm q.ppm -o link/c.out.ppm");
     rejected("foreign/train/a.out.ppm", says, "interp q.ppm q.ppm -o foreign/train/a.out.ppm");
     rejected("foreign/test/b.in.ppm", says, "predict " MODEL " --image q.ppm -o n.ppm --dump foreign/test/d");
     expect_shell(1, says, "cd foreign/test && \"$VDM\" interp ../../q.ppm ../../q.ppm -o c.out.ppm");
-    expect_shell(0, "", "test $(ls foreign/test | wc -l) = 3 && cmp foreign/test/c.out.ppm task/test/b.out.ppm");
+    expect_shell(0, "",
+                 "test $(ls foreign/test | wc -l) = 3 && cmp foreign/test/c.out.ppm task/test/b.out.ppm");
     expect(0, "", "interp q.ppm q.ppm -o foreign/strip.png"); /* it is not among the pictures */
     expect_shell(0, "", "mkdir train test");
     expect(0, "", "interp q.ppm q.ppm -o test/strip.png"); /* no task */
