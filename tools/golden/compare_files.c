@@ -3,7 +3,6 @@
 #include "tools/golden/compare.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void both_close(both *b)
@@ -82,8 +81,8 @@ int both_extra(const both *b, int64_t *count, const char **first, vdm_error *err
 double both_fact(const both *b, const char *name, double otherwise)
 {
     const char *text = vdm_safetensors_metadata(&b->ref, name);
-    double x = text ? strtod(text, NULL) : otherwise;
-    return isfinite(x) ? x : otherwise;
+    double x;
+    return text && vdm_json_number(&x, text) && isfinite(x) ? x : otherwise;
 }
 
 const char *precision_in(const vdm_safetensors *f)

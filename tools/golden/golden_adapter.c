@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ALPHA = 1000000 };
@@ -61,7 +60,7 @@ static int new_injected(vdm_lora *a, const options *o, const vdm_safetensors *in
 {
     int64_t shape[] = {-1, (int64_t)c->heads * c->head_dim};
     const char *text = vdm_safetensors_metadata(in, "lora_alpha");
-    char *end = NULL, feed_forward[GOLDEN_ADAPTER_NAME];
+    char feed_forward[GOLDEN_ADAPTER_NAME];
     const vdm_tensor *first = first_injected(in);
     if (vdm_tensor_check(first, in->path, 2, shape, err)) return -1;
     if (shape[0] > VDM_MAX_LORA_RANK)
@@ -70,8 +69,8 @@ static int new_injected(vdm_lora *a, const options *o, const vdm_safetensors *in
     if (option_given(o, "--rank") && shape[0] != o->learn.rank)
         return vdm_fail(err, "%s: tensor '%s': --rank asks for %d, found %" PRId64, in->path, first->name,
                         o->learn.rank, shape[0]);
-    double alpha = text ? strtod(text, &end) : o->learn.alpha;
-    if (text && (end == text || *end || !(fabs(alpha) <= MAX_ALPHA)))
+    double alpha = o->learn.alpha;
+    if (text && !(vdm_json_number(&alpha, text) && fabs(alpha) <= MAX_ALPHA))
         return vdm_fail(err, "%s: metadata 'lora_alpha': expected a number from -%d to %d, found '%.60s'",
                         in->path, MAX_ALPHA, MAX_ALPHA, text);
     if (option_given(o, "--alpha") && fabs(alpha - o->learn.alpha) > 0)
