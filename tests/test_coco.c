@@ -453,7 +453,7 @@ static void test_rejected(void)
     rejected("\"dog\"", "\"hound\"", "categories: expected one named 'dog', found none");
     rejected("\"id\": 99,", "\"id\": 100,", "images: found the id 100 twice");
     rejected("{\"id\": 17, \"name\": \"cat\"}", "{\"id\": 18, \"name\": \"cat\"}",
-             "categories: expected one with the id 18 of 'dog', found another name");
+             "categories: the id 18: expected 'dog' only, found another name with it");
     rejected("\"p01.jpg\"", "\"p02.png\"", "file_name: found two pictures 'p02'");
     rejected("\"annotations\"", "\"annotation\"", "expected an array \"annotations\", found none");
     rejected("\"categories\"", "\"info\": 3, \"categorie\"", "expected an array \"categories\"");
@@ -465,7 +465,7 @@ static void left_out(const char *from, const char *to, int suit, const char *sen
     static int count;
     char name[32], suits[64];
     snprintf(name, sizeof name, "task%d", count++);
-    snprintf(suits, sizeof suits, "of %d pictures that suit", suit);
+    snprintf(suits, sizeof suits, "of at most %d pictures that suit", suit);
     options o = ask("dog", name, 3);
     write_changed(from, to);
     CHECK(run_printed(&o) == 0, "%s -> %s: %s", from, to, err.text);

@@ -143,7 +143,7 @@ static const struct rule {
     {COMPARE, "--as", has_expected, "--tol expected"},
     {BENCH, "--json --runs --threads --quick", has_no_split, "a measurement, not --plan or --list"},
     {BENCH, "--measure", has_split, "--plan"},
-    {BENCH, "--plan --measure --precision", has_no_list, "a measurement or --plan, not --list"},
+    {BENCH, "--plan --measure --precision", has_no_list, "a command without --list"},
     {GOLDEN, "--batch", NULL, "transformer|train"},
     {GOLDEN, "--lora --alpha", NULL, "transformer|sample|train"},
     {GOLDEN, "--rank --alpha --targets", has_no_lora, "a random adapter, not --lora"},

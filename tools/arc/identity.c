@@ -24,7 +24,7 @@ static int hash_file(uint64_t *h, const char *path, vdm_error *err)
     return vdm_safetensors_open(&f, path, err) ? -1 : hash_tensors(h, &f);
 }
 
-/* The adapter of --init as it is read: its scales may be in its metadata, or in another file. NULL: nothing. */
+/* The adapter of --init as it is read: its scales may be in its metadata, or in another file. Without --init: nothing. */
 static int hash_adapter(uint64_t *h, const options *o, vdm_error *err)
 {
     vdm_model_config c;
@@ -125,7 +125,8 @@ static void show_value(char text[120], const char *value, int n)
 {
     if (!value) value = "none", n = 4;
     if (!n) value = "given", n = 5;
-    snprintf(text, 120, "%.*s", n < 100 ? n : 100, value);
+    bool cut = n > 100; /* the end of a path distinguishes it */
+    snprintf(text, 120, "%s%.*s", cut ? "..." : "", cut ? 97 : n, cut ? value + n - 97 : value);
 }
 
 /* The first option of the key whose values differ; false: all are the same. */
@@ -149,13 +150,13 @@ static bool find_option(char *text, size_t size, const char *found, const char *
 void run_difference(char *text, size_t size, const char *found, const char *expected)
 {
     if (!strstr(found, CONTENTS) != !strstr(expected, CONTENTS)) {
-        snprintf(text, size, "some are of version 0.1.0, without a hash of the weights");
+        snprintf(text, size, "one of the two is of version 0.1.0, without a hash of the weights");
         return;
     }
     if (find_option(text, size, found, expected)) return;
     for (int i = 0; i < MARKS; i++) {
         if (!strstr(found, marks[i].text) == !strstr(expected, marks[i].text)) continue;
-        snprintf(text, size, "%s: some are of an earlier build, which gave other answers with it",
+        snprintf(text, size, "%s: one of the two is of an earlier build, which gave other answers with it",
                  marks[i].options);
         return;
     }

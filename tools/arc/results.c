@@ -7,8 +7,8 @@
  *    "task_hash": "0123456789abcdef", "error": "...", "failed_tests": 1, "known_tests": 1,
  *    "seconds": 0.1}
  *
- * Lines of earlier versions have no hashes, no failed_tests and no known_tests, the number of tests whose right answers
- * are known; nor has a task that can't be read, but a configuration.
+ * Lines of earlier versions have no hashes, no failed_tests and no known_tests (tests whose right answers are known). A
+ * task that can't be read has only the hash of the configuration.
  * Grids are their rows with / between them; whether an answer is exact is computed from them. The same run gives the
  * same bytes except for the seconds, which come last. A task that was resumed has none: those before are not known. */
 #include "tools/arc/results.h"

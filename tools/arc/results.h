@@ -31,8 +31,9 @@ typedef struct arc_result {
 } arc_result;
 void result_free(arc_result *r);
 bool arc_exact(const arc_test *t, int attempts); /* among the first answers */
-bool arc_known(const arc_result *r);    /* every truth is known; of a failed task also: not recorded */
-bool arc_recorded(const arc_result *r); /* not a failed task whose line does not have failed_known */
+bool arc_known(const arc_result *
+                   r); /* every truth is known; a failed task whose line does not record it counts as known */
+bool arc_recorded(const arc_result *r); /* answered, or its line has failed_tests and known_tests */
 bool arc_solved(const arc_result *r, int attempts);                 /* every test of it is exact */
 int arc_wrong(const vdm_grid *answer, const vdm_grid *truth);       /* cells; -1: another size */
 const char *rule_of(const arc_result *r, const char **explanation); /* "oracle", and what it means */

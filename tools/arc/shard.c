@@ -310,8 +310,10 @@ static int check_line(const shard *s, int i, vdm_error *err)
     const char *path = s->o->arc.out;
     char difference[400];
     if (r->of != s->tasks)
-        return vdm_fail(err, "%s: line %d is from another run: found one of %d tasks, expected %d", path,
-                        r->line, r->of, s->tasks);
+        return vdm_fail(
+            err,
+            "%s: line %d is from another run: found a result of a set of %d tasks, expected %d (--limit, or files were added or removed)",
+            path, r->line, r->of, s->tasks);
     if (strcmp(r->run, s->run) != 0) {
         run_difference(difference, sizeof difference, r->run, s->run);
         return vdm_fail(err, "%s: line %d is from another run: %s", path, r->line, difference);

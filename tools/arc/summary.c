@@ -292,7 +292,8 @@ static void print_tally(const struct tally *t, int twice)
     if (t->failed) printf("%d task%s failed: counted as not solved", t->failed, plural(t->failed));
     if (t->uncounted) printf("; of %d the number of tests is not known: in no count of tests", t->uncounted);
     if (t->unrecorded)
-        printf("; of %d it is not known whether the right answers are: counted, too", t->unrecorded);
+        printf("; of %d the line does not state whether the right answers are known: counted as well",
+               t->unrecorded);
     if (t->failed) printf("\n");
     if (t->unknown) printf("%d task%s without known answer, not counted", t->unknown, plural(t->unknown));
     if (t->failed_unknown) printf("; %d of them failed", t->failed_unknown);
@@ -391,8 +392,10 @@ static void failed_tasks(FILE *f, const struct merged *m)
     if (m->t->failed_unknown)
         fprintf(f, "<p>%d without a known answer: in no count.</p>\n", m->t->failed_unknown);
     if (m->t->unrecorded)
-        fprintf(f, "<p>Of %d it is not known whether the right answers are: counted as not solved.</p>\n",
-                m->t->unrecorded);
+        fprintf(
+            f,
+            "<p>Of %d the line does not state whether the right answers are known: counted as not solved.</p>\n",
+            m->t->unrecorded);
     fputs("<table><tbody>\n", f);
     for (int i = 0; i < m->all->n; i++) {
         if (!m->all->all[i].error) continue;

@@ -130,23 +130,20 @@ static int check_list(const char *list, vdm_error *err)
 int bench_split(const options *o, const struct job *const *jobs, int n, vdm_error *err)
 {
     vdm_cpu cpu;
+    int status = 0, counted = 0;
+    for (int i = 0; i < n; i++) counted += jobs[i]->limit == FMA;
+    if (!counted)
+        return vdm_fail(err,
+                        "--plan: '%.100s': expected a job that arithmetic limits, found none: more threads "
+                        "do not make memory faster",
+                        n ? jobs[0]->name : "");
     if (check_list(o->bench.plan, err) || vdm_cpu_init(&cpu, 1, err)) return -1;
     cpu.precision = precision_of(o);
     printf("vdm %s, %s, %s; work %s\n", VDM_VERSION, vdm_cpu_name(&cpu), o->precision,
            o->bench.measure ? "as measured on one thread" : "as counted");
     printf("%-30s %8s %8s %9s %11s %13s\n", "job", "threads", "loops", "pieces", "largest", "efficiency");
-    int status = 0, counted = 0;
-    for (int i = 0; i < n && status == 0; i++) {
-        if (jobs[i]->limit != FMA) continue;
-        status = split_all(jobs[i], o, &cpu, err);
-        counted++;
-    }
-    if (!counted)
-        status = vdm_fail(
-            err,
-            "--plan: '%.100s': expected a job that arithmetic limits, found none: more threads do not "
-            "make memory faster",
-            n ? jobs[0]->name : "");
+    for (int i = 0; i < n && status == 0; i++)
+        if (jobs[i]->limit == FMA) status = split_all(jobs[i], o, &cpu, err);
     vdm_cpu_free(&cpu);
     return status;
 }

@@ -49,7 +49,8 @@ static int write_task(const char *name, const options *o, vdm_error *err)
                        .width = o->width};
     if (task_make(&t, name, &to, err)) return -1;
     if (option_given(o, "--tests") && t.n_test < o->tasks.tests)
-        fprintf(stderr, "--tests %d: %s has %d inputs for tests\n", o->tasks.tests, name, t.n_test);
+        fprintf(stderr, "--tests %d: %s has %d input%s for tests\n", o->tasks.tests, name, t.n_test,
+                plural(t.n_test));
     int status = task_write(&t, o->output, err);
     if (!status)
         fprintf(stderr, "%s: %d pair%s and %d test%s of %dx%d pixels in %s\n", name, t.n_train,

@@ -133,8 +133,8 @@ static int check_ended(const char *run, vdm_error *err)
     if (!locked) return 0;
     return vdm_fail(
         err,
-        "%s: expected a run of 'vdm eval' that has ended, found its lock: it is running or was killed; the "
-        "same command ends it",
+        "%s: expected a run of 'vdm eval' that has ended, found its lock: it is running; if it was "
+        "killed, the same 'vdm eval' completes it",
         run);
 }
 

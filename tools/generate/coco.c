@@ -20,9 +20,9 @@
  *
  * The file is read three times (json_stream.c): pictures and categories; which pictures may be suitable, by the sum of
  * the areas; the annotations of those that were chosen, whose masks are drawn and counted. If one of these covers too
- * little, others are chosen, and the file is read again; those that were not chosen are not drawn, and count by the sum
- * among the pictures that suit. In memory are some 100 bytes for every picture of the file,
- * and the annotations of the chosen ones. */
+ * little, others are chosen, and the file is read again; pictures that were not measured count by the sum, so that the
+ * printed number of those that suit is a maximum. In memory are some 100 bytes for every picture of the file, and the
+ * annotations of the chosen ones. */
 #include "tools/generate/coco.h"
 #include "files/fields.h"
 #include "files/hash.h"
@@ -285,7 +285,7 @@ static int check_categories(const struct coco *c, vdm_error *err)
         for (int64_t k = 0; k < c->n_seen; k++)
             if (c->seen[k].id == c->ids[i].id && c->seen[k].name != name)
                 return vdm_fail(err,
-                                "%s: categories: expected one with the id %lld of '%s', found another name",
+                                "%s: categories: the id %lld: expected '%s' only, found another name with it",
                                 c->o->tasks.annotations, (long long)c->ids[i].id, c->names[c->ids[i].name]);
     }
     return 0;
@@ -421,7 +421,7 @@ static bool suits(const struct coco *c, const struct shot *s)
 {
     if (s->incomplete) return false;
     if (c->pose) return s->keypoints >= MIN_KEYPOINTS;
-    return s->area >= MIN_SHARE * s->height * s->width; /* at most; measure_chosen counts the drawn pixels */
+    return s->area >= MIN_SHARE * s->height * s->width; /* at most; is_covered counts the drawn pixels */
 }
 
 /* DIR/NAME.png, .ppm, .pgm or .pbm, or the same directly in DIR, without the folders of the name; *path NULL: none. */
@@ -715,8 +715,8 @@ static int choose(struct coco *c, vdm_error *err)
         if (measure_wanted(c, &n, err)) return -1;
     }
     if (option_given(c->o, "--tests") && c->n_test < tests)
-        fprintf(stderr, "--tests %d: %lld of the pictures that suit are left for tests\n", tests,
-                (long long)c->n_test);
+        fprintf(stderr, "--tests %d: %lld of the pictures that suit %s left for tests\n", tests,
+                (long long)c->n_test, c->n_test == 1 ? "is" : "are");
     return 0;
 }
 
@@ -728,6 +728,14 @@ static void report_crowds(const struct coco *c)
     if (crowds && !c->pose)
         fprintf(stderr, "%lld annotation%s of crowds (iscrowd) %s drawn like objects\n", (long long)crowds,
                 plural(crowds), crowds == 1 ? "is" : "are");
+}
+
+/* Those that were not measured suit by the sum of areas, which may be too large. */
+static const char *suit_bound(const struct coco *c)
+{
+    int64_t measured = 0;
+    for (int64_t i = 0; i < c->n; i++) measured += c->shots[i].measured;
+    return !c->pose && measured < c->suit ? "at most " : "";
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -752,9 +760,9 @@ static int write_task(struct coco *c, vdm_error *err)
     task_abandon(&f);
     if (status) return -1;
     report_crowds(c);
-    fprintf(stderr, "%s: %lld pair%s and %lld test%s in %s, of %lld picture%s that suit%s\n", name,
+    fprintf(stderr, "%s: %lld pair%s and %lld test%s in %s, of %s%lld picture%s that suit%s\n", name,
             (long long)c->n_train, plural(c->n_train), (long long)c->n_test, plural(c->n_test),
-            clean(c->o->output), (long long)c->suit, plural(c->suit), c->suit == 1 ? "s" : "");
+            clean(c->o->output), suit_bound(c), (long long)c->suit, plural(c->suit), c->suit == 1 ? "s" : "");
     return 0;
 }
 

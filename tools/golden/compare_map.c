@@ -6,6 +6,7 @@
  *
  * Trap: a line that is not two words is rejected: a word taken from the next line would compare the wrong tensors. */
 #include "tools/golden/compare.h"
+#include "tools/messages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static int read_line(struct map_line *to, char *text, const char *path, int64_t 
             err,
             "%s: line %lld: expected two names, 'REFERENCE OTHER', found %d word%s beginning with "
             "'%.60s'",
-            path, (long long)number, n, n > 1 ? "s" : "", words[0]);
+            path, (long long)number, n, plural(n), words[0]);
     *to = (struct map_line){words[0], words[1]};
     if (check_word(to->from, path, number, err) || check_word(to->to, path, number, err)) return -1;
     int left = count_stars(to->from), right = count_stars(to->to);

@@ -50,7 +50,11 @@ static void add_gap(const struct notes *n, const comparison *c)
         from = c->all[i].ref->name;
         missing++;
     }
-    if (from)
+    if (missing == 1)
+        add(n,
+            "the mistake may be earlier: '%s', just before the first that differs, is not in the other file",
+            clean(from));
+    else if (from)
         add(n,
             "the mistake may be earlier: '%s' and %lld more before the first that differs are not in the other file",
             clean(from), (long long)(missing - 1));

@@ -30,8 +30,9 @@ int claim_page_command(char command[static CLAIM_COMMAND], const char *path, vdm
     return 0;
 }
 
-int claim_read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
-                       vdm_error *err)
+/* The same of a page in the folder. */
+static int read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
+                        vdm_error *err)
 {
     char *path = vdm_path(folder, page, err);
     int status = path ? claim_page_command(command, path, err) : -1;
@@ -66,7 +67,7 @@ static int read_owner(bool *mine, const claim *c, vdm_error *err)
     *mine = false;
     for (int i = 0; i < 3; i++) {
         char command[CLAIM_COMMAND];
-        if (claim_read_command(command, c->folder, pages[i], err)) return -1;
+        if (read_command(command, c->folder, pages[i], err)) return -1;
         if (strcmp(command, c->command) == 0)
             *mine = true;
         else if (find_owner(command))

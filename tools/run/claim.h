@@ -19,8 +19,5 @@ int claim_begin(const claim *c, vdm_error *err);
  * that of results. */
 enum { CLAIM_COMMAND = 16 };
 int claim_page_command(char command[static CLAIM_COMMAND], const char *path, vdm_error *err);
-/* The same of a page in the folder. */
-int claim_read_command(char command[static CLAIM_COMMAND], const char *folder, const char *page,
-                       vdm_error *err);
 
 #endif

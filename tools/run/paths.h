@@ -1,6 +1,6 @@
-/* Every file that a command reads or writes, compared before the work: no output replaces an input or another output,
- * under any name, no file of another kind, and is not among the pictures of a task; the ending of a name fits its format,
- * and the file can be written. */
+/* Every file that a command reads or writes, compared before the work: no output replaces an input, another output (under
+ * any name) or a file of another kind, and none is among the pictures of a task; the ending of a name fits its format, and
+ * the file can be written. */
 #ifndef VDM_PATHS_H
 #define VDM_PATHS_H
 
