@@ -21,6 +21,12 @@ const char *clean(const char *text)
     return copy;
 }
 
+bool has_ending(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n > m && strcmp(name + n - m, ending) == 0;
+}
+
 const char *plural(int64_t n)
 {
     return n == 1 ? "" : "s";

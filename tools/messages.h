@@ -11,6 +11,8 @@ int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * after it; cut at 4095 bytes. */
 const char *clean(const char *text);
 
+/* Whether a name ends in this, and has more: ".json" does not end in ".json". */
+bool has_ending(const char *name, const char *ending);
 /* "s", or "" after a count of 1 */
 const char *plural(int64_t n);
 void format_bytes(char *text, size_t size, double bytes); /* "1.3 GiB" */

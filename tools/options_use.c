@@ -38,8 +38,7 @@ static bool is_guided(const options *o)
 /* Decided as in vdm_task_read. */
 static bool is_arc_file(const options *o)
 {
-    size_t n = o->n_operands ? strlen(o->operands[0]) : 0;
-    return n > 5 && strcmp(o->operands[0] + n - 5, ".json") == 0 && !vdm_is_folder(o->operands[0]);
+    return o->n_operands && has_ending(o->operands[0], ".json") && !vdm_is_folder(o->operands[0]);
 }
 
 static bool is_no_report(const options *o)

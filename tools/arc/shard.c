@@ -150,7 +150,6 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
 {
     struct stat st;
     char longer[1024];
-    size_t n = strlen(file);
     char *path = vdm_path(dir, file, err);
     if (!path) return -1;
     int status = 0;
@@ -161,7 +160,7 @@ static int list_entry(arc_list *l, const char *dir, const char *prefix, const ch
         int length = snprintf(longer, sizeof longer, "%s%s/", prefix, file);
         status = length < (int)sizeof longer ? list_folder(l, path, longer, here, err)
                                              : vdm_fail(err, "%s: too long a path", path);
-    } else if (!folder && n > 5 && strcmp(file + n - 5, ".json") == 0) {
+    } else if (has_ending(file, ".json")) {
         status = list_file(l, path, prefix, file, err);
     }
     vdm_free(path);

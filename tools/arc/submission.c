@@ -7,8 +7,7 @@
 
 bool submission_is(const char *path)
 {
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".json") == 0;
+    return has_ending(path, ".json");
 }
 
 static void write_grid(FILE *f, const char *key, const vdm_grid *g)

@@ -210,8 +210,7 @@ static int find_task(struct demo *d, const char *folder, vdm_error *err)
 {
     const char *named = d->options.n_operands ? d->options.operands[0] : NULL,
                *name = named ? named : DEFAULT_TASK;
-    bool json = strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".json") == 0;
-    if (named && (vdm_is_folder(named) || strchr(named, '/') || json)) {
+    if (named && (vdm_is_folder(named) || strchr(named, '/') || has_ending(named, ".json"))) {
         print_folder(named);
         return vdm_task_read(&d->task, named, err);
     }

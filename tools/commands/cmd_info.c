@@ -211,7 +211,7 @@ int command_info(int argc, char **argv)
     const char *path = o.n_operands ? o.operands[0] : default_model(&err);
     if (!path)
         status = -1;
-    else if (!vdm_is_folder(path) && strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".json") == 0)
+    else if (!vdm_is_folder(path) && has_ending(path, ".json"))
         status = task_info(path, &err);
     else if (!vdm_is_folder(path))
         status = file_info(path, &err);

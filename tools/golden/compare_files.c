@@ -1,6 +1,7 @@
 /* Two files of tensors side by side: the reference's, in the order in which they were computed, and the other file's of
  * the same names, as --map translates them (compare_map.c). And how names are selected, how places in a tensor are written. */
 #include "tools/golden/compare.h"
+#include "tools/messages.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,15 +19,13 @@ void both_close(both *b)
 /* A file of tensors, or the index of its shards, whose name ends in .json. */
 static int open_tensors(vdm_safetensors *f, const char *path, vdm_error *err)
 {
-    const size_t n = strlen(path), ending = sizeof ".json" - 1;
     if (vdm_is_folder(path))
         return vdm_fail(err,
                         "%s: expected a file of tensors, or the index of its shards "
                         "(NAME.safetensors.index.json), found a folder",
                         path);
-    if (n > ending && strcmp(path + n - ending, ".json") == 0)
-        return vdm_safetensors_open_index(f, path, err);
-    return vdm_safetensors_open(f, path, err);
+    return has_ending(path, ".json") ? vdm_safetensors_open_index(f, path, err)
+                                     : vdm_safetensors_open(f, path, err);
 }
 
 /* The weights of a part of the model; none if there is no such part. */

@@ -8,6 +8,7 @@
  *   submission of arc --report                tasks, lists of {"attempt_1": ..., "attempt_2": ...}
  *   measurements of bench --json              version, set, precision, threads, jobs */
 #include "tools/run/earlier.h"
+#include "tools/messages.h"
 #include "tools/run/claim.h"
 #include "tools/run/dump.h"
 
@@ -15,15 +16,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool ends_in(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n > m && strcmp(text + n - m, ending) == 0;
-}
-
 int check_ending(const char *path, enum output_kind kind, vdm_error *err)
 {
-    bool page = ends_in(path, ".html"), json = ends_in(path, ".json");
+    bool page = has_ending(path, ".html"), json = has_ending(path, ".json");
     if (kind == COMPARE_PAGE && !page)
         return vdm_fail(err, "%s: expected a name that ends in .html, for a page", path);
     if (kind == ARC_SUMMARY && !page && !json)
@@ -99,7 +94,7 @@ static bool is_earlier(const char *path, enum output_kind kind)
     if (kind == COMPARE_PAGE) return is_page(path, "compare");
     if (kind == MEASUREMENTS) return is_json(path, is_measurements);
     if (kind != ARC_SUMMARY) return is_tensors(path, kind);
-    return ends_in(path, ".json") ? is_json(path, is_submission) : is_page(path, "arc --report");
+    return has_ending(path, ".json") ? is_json(path, is_submission) : is_page(path, "arc --report");
 }
 
 int check_earlier(const char *path, enum output_kind kind, vdm_error *err)
@@ -112,7 +107,7 @@ int check_earlier(const char *path, enum output_kind kind, vdm_error *err)
     struct stat st;
     if (kind < FIT_DUMP || stat(path, &st) || !S_ISREG(st.st_mode) || !st.st_size) return 0;
     if (is_earlier(path, kind)) return 0;
-    bool submission = kind == ARC_SUMMARY && ends_in(path, ".json");
+    bool submission = kind == ARC_SUMMARY && has_ending(path, ".json");
     return vdm_fail(err,
                     "%s: expected no such file, or %s, found another one, which would be replaced; choose "
                     "another name, or move the file",
@@ -128,7 +123,7 @@ static bool has_task_inputs(const char *folder)
     DIR *d = opendir(folder);
     bool found = false;
     for (const struct dirent *e; d && !found && (e = readdir(d));)
-        for (int i = 0; i < 4; i++) found = found || ends_in(e->d_name, endings[i]);
+        for (int i = 0; i < 4; i++) found = found || has_ending(e->d_name, endings[i]);
     if (d) closedir(d);
     return found;
 }
