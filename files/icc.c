@@ -16,11 +16,6 @@ typedef struct profile {
     size_t size;
 } profile;
 
-static uint32_t load_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 /* A tag's data, of at least 12 bytes and of this type ("curv"); NULL if there is none. */
 static const uint8_t *find_tag(const profile *p, const char *tag, const char *type, size_t *size)
 {

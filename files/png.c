@@ -66,11 +66,6 @@ typedef struct png {
     unsigned notes;
 } png;
 
-static uint32_t load_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 /* The chunk at the cursor, its CRC checked. */
 static int take_chunk(png *p, chunk *c)
 {

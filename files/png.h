@@ -6,6 +6,12 @@
 
 /* data [n], n < 2^32 -> a zlib stream (deflate.c): at most 9 n / 8 + 32 bytes. Returns its bytes. */
 size_t vdm_zlib_write(uint8_t *to, const uint8_t *data, size_t n);
+/* 4 bytes, the highest first, as PNG and ICC write integers. */
+static inline uint32_t load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
 /* Reads a zlib stream, from [n], of exactly `size` bytes (inflate.c). Returns NULL, or the problem. */
 const char *vdm_zlib_read(uint8_t *to, size_t size, const uint8_t *from, size_t n);
 /* The same of at most `capacity` bytes, up to the first problem: how many there are. */

@@ -36,10 +36,15 @@ void vdm_arc_largest(const vdm_arc *a, bool answers, int *rows, int *cols)
     }
 }
 
+static int check_sides(int rows, int cols, vdm_error *err)
+{
+    if (rows >= 1 && cols >= 1 && rows <= VDM_MAX_GRID && cols <= VDM_MAX_GRID) return 0;
+    return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
+}
+
 int vdm_arc_layout(vdm_grid_layout *g, const vdm_arc_canvas *c, int rows, int cols, vdm_error *err)
 {
-    if (rows < 1 || cols < 1 || rows > VDM_MAX_GRID || cols > VDM_MAX_GRID)
-        return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", rows, cols, VDM_MAX_GRID);
+    if (check_sides(rows, cols, err)) return -1;
     if (c->height < 1 || c->width < 1 || c->height > VDM_MAX_SIDE || c->width > VDM_MAX_SIDE)
         return vdm_fail(err, "a canvas of %dx%d pixels: expected 1 to %d a side", c->height, c->width,
                         VDM_MAX_SIDE);
@@ -68,19 +73,12 @@ vdm_grid_layout vdm_arc_sized(const vdm_grid_layout *layout, const vdm_grid *g)
     return to;
 }
 
-static int check_sides(const vdm_grid *g, vdm_error *err)
-{
-    if (g->rows >= 1 && g->cols >= 1 && g->rows <= VDM_MAX_GRID && g->cols <= VDM_MAX_GRID) return 0;
-    return vdm_fail(err, "a grid of %d rows and %d columns: expected 1 to %d", g->rows, g->cols,
-                    VDM_MAX_GRID);
-}
-
 int vdm_arc_render(vdm_picture *p, const vdm_grid *g, const vdm_grid_layout *layout, int height, int width,
                    vdm_error *err)
 {
     vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
     *p = (vdm_picture){0};
-    if (check_sides(g, err)) return -1;
+    if (check_sides(g->rows, g->cols, err)) return -1;
     return vdm_grid_render(p, g->cells, &of_grid, height, width, err);
 }
 
@@ -89,7 +87,7 @@ int vdm_arc_decode(vdm_grid *g, const vdm_picture *p, const vdm_grid_layout *lay
 {
     static const vdm_colour_map none = {.kind = VDM_COLOUR_NONE};
     vdm_grid_layout of_grid = vdm_arc_sized(layout, g);
-    if (check_sides(g, err)) return -1;
+    if (check_sides(g->rows, g->cols, err)) return -1;
     if (vdm_colour_read(g->cells, colours ? colours : &none, p, &of_grid) == 0) return 0;
     return vdm_fail(err, "a grid of %d rows and %d columns doesn't fit into %dx%d", g->rows, g->cols,
                     p->height, p->width);
